@@ -1,0 +1,58 @@
+"""Every error that crosses a room's border, with the words a person reads.
+
+Plain Python: nothing of Airflow or boto3 is known here, so that the handler image and the
+stacks can use it too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LambdaExecutorError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigError(LambdaExecutorError):
+    """An option has a value that cannot work; the message names it, what is allowed and the fix."""
+
+
+class WireError(LambdaExecutorError):
+    """Something that crosses between executor and handler does not have the agreed shape."""
+
+
+class EncodeError(WireError):
+    """We were about to send something that the other side could not take."""
+
+
+class DecodeError(WireError):
+    """The other side sent something that does not have the agreed shape.
+
+    Args:
+        message: What is wrong, without the offending bytes: they may hold a token.
+        raw: What was received; never logged.
+    """
+
+    def __init__(self, message: str, raw: Any = None) -> None:  # noqa: ANN401 - any JSON shape
+        super().__init__(message)
+        self.raw = raw
+
+
+class AwsError(LambdaExecutorError):
+    """An AWS call did not succeed."""
+
+
+class TransientError(AwsError):
+    """AWS or the network could not take the call now; the same call may succeed later."""
+
+
+class ThrottledError(TransientError):
+    """AWS asks us to slow down (HTTP 429 or a throttling code)."""
+
+
+class RejectedError(AwsError):
+    """AWS will never take this call as it is: not found, denied, malformed or too large."""
+
+
+class CredentialsError(AwsError):
+    """Credentials are missing, expired or not valid; no call can succeed until they are back."""

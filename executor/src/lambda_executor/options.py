@@ -1,0 +1,190 @@
+"""The one table of the executor's options.
+
+Airflow's provider metadata, the documentation and the parameter that the stacks write are
+generated from it. Plain Python: the stacks and the handler image import it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SECTION = "lambda_executor"
+
+#: The section of apache-airflow-providers-amazon's `AwsLambdaExecutor`. An option that is unset
+#: in ours is looked up there, so that changing `[core] executor` alone migrates an environment.
+REFERENCE_SECTION = "aws_lambda_executor"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of the section `[lambda_executor]`.
+
+    Attributes:
+        name: Its name in the section.
+        type: What its value is read as.
+        default: What holds when nothing sets it, as text; None: nothing.
+        help: What it does, for a person.
+        example: A plausible value.
+        minimum: The smallest whole number allowed.
+        required: Whether dispatch is impossible without it.
+        in_reference: Whether the reference has it too, under the same name.
+    """
+
+    name: str
+    type: Literal["string", "integer", "boolean"]
+    default: str | None
+    help: str
+    example: str
+    minimum: int | None = None
+    required: bool = False
+    in_reference: bool = True
+
+    @property
+    def environment_variable(self) -> str:
+        """The variable that sets it, `AIRFLOW__LAMBDA_EXECUTOR__<NAME>`."""
+        return f"AIRFLOW__{SECTION.upper()}__{self.name.upper()}"
+
+
+CONFIG_PARAMETER = Option(
+    name="config_parameter",
+    type="string",
+    default=None,
+    help=(
+        "Name of the SSM parameter, written by the stacks, that holds every option the executor "
+        "needs as one JSON object. Options set in this section win over it."
+    ),
+    example="/airflow-lambda/dev/executor",
+    in_reference=False,
+)
+
+FUNCTION_NAME = Option(
+    name="function_name",
+    type="string",
+    default=None,
+    help="Name or ARN of the Lambda function that runs the workloads.",
+    example="airflow-lambda-dev",
+    required=True,
+)
+
+FUNCTION_QUALIFIER = Option(
+    name="function_qualifier",
+    type="string",
+    default=None,
+    help="Version or alias of the function. Unset: the latest unpublished version.",
+    example="live",
+)
+
+QUEUE_URL = Option(
+    name="queue_url",
+    type="string",
+    default=None,
+    help="URL of the SQS queue to which the handler sends results.",
+    example="https://sqs.eu-west-1.amazonaws.com/123456789012/airflow-lambda-dev-results",
+    required=True,
+)
+
+DEAD_LETTER_QUEUE_URL = Option(
+    name="dead_letter_queue_url",
+    type="string",
+    default=None,
+    help="URL of the SQS queue to which Lambda sends the invocations that it gave up on.",
+    example="https://sqs.eu-west-1.amazonaws.com/123456789012/airflow-lambda-dev-dead-letters",
+    required=True,
+)
+
+CONN_ID = Option(
+    name="conn_id",
+    type="string",
+    default=None,
+    help=(
+        "Airflow connection with the AWS credentials; needs apache-airflow-providers-amazon. "
+        "Unset: boto3's own credential chain."
+    ),
+    example="aws_default",
+)
+
+REGION_NAME = Option(
+    name="region_name",
+    type="string",
+    default=None,
+    help="AWS Region of the function and the queues. Unset: boto3's own.",
+    example="eu-west-1",
+)
+
+CHECK_HEALTH_ON_STARTUP = Option(
+    name="check_health_on_startup",
+    type="boolean",
+    default="True",
+    help="Whether the scheduler refuses to start when the function or a queue cannot be reached.",
+    example="True",
+)
+
+MAX_INVOKE_ATTEMPTS = Option(
+    name="max_invoke_attempts",
+    type="integer",
+    default="3",
+    help=(
+        "How often an invoke that fails with a server or network error is sent before the "
+        "workload fails. Throttling and missing credentials do not count, a permanent error "
+        "fails at once."
+    ),
+    example="3",
+    minimum=1,
+)
+
+END_WAIT_TIMEOUT = Option(
+    name="end_wait_timeout",
+    type="integer",
+    default="0",
+    help=(
+        "Seconds that a scheduler that ends waits for the results of what is in flight. "
+        "0: it does not wait; another scheduler, or the next start, adopts what is in flight."
+    ),
+    example="60",
+    minimum=0,
+)
+
+DISPATCH_THREADS = Option(
+    name="dispatch_threads",
+    type="integer",
+    default="16",
+    help="How many invokes may be under way at the same time.",
+    example="16",
+    minimum=1,
+    in_reference=False,
+)
+
+POLL_THREADS = Option(
+    name="poll_threads",
+    type="integer",
+    default="2",
+    help="How many long polls may be under way at the same time on the results queue.",
+    example="2",
+    minimum=1,
+    in_reference=False,
+)
+
+OPTIONS: tuple[Option, ...] = (
+    CONFIG_PARAMETER,
+    FUNCTION_NAME,
+    FUNCTION_QUALIFIER,
+    QUEUE_URL,
+    DEAD_LETTER_QUEUE_URL,
+    CONN_ID,
+    REGION_NAME,
+    CHECK_HEALTH_ON_STARTUP,
+    MAX_INVOKE_ATTEMPTS,
+    END_WAIT_TIMEOUT,
+    DISPATCH_THREADS,
+    POLL_THREADS,
+)
+
+#: What the stacks write into the SSM parameter: option name to string value.
+WIRED_OPTIONS: tuple[Option, ...] = (
+    FUNCTION_NAME,
+    FUNCTION_QUALIFIER,
+    QUEUE_URL,
+    DEAD_LETTER_QUEUE_URL,
+    REGION_NAME,
+)
