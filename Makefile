@@ -39,5 +39,72 @@ node_modules/.stamp: package-lock.json
 	@npm ci --silent --no-audit --no-fund
 	@touch $@
 
+build/venv/image/.stamp: uv.lock | $(UV)
+	@echo "Installing the packages of the handler image into a venv of its own"
+	@UV_PROJECT_ENVIRONMENT=build/venv/image $(UV) sync --quiet --frozen --only-group image --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
 .PHONY: setup
-setup: .venv/.stamp build/venv/local-aws/.stamp node_modules/.stamp ## Install everything the other verbs need
+setup: .venv/.stamp build/venv/local-aws/.stamp build/venv/image/.stamp node_modules/.stamp ## Install everything the other verbs need
+
+# ---- the product on one machine ----
+
+.PHONY: demo
+demo: setup ## Deploy the real stacks to an embedded AWS, run real DAGs, take everything down again
+	@$(BIN)/python -m demo run
+
+.PHONY: local
+local: setup ## The demo's environment, kept up, with the Airflow UI
+	@$(BIN)/python -m demo up
+
+.PHONY: local-down
+local-down: setup ## End what `make local` started
+	@$(BIN)/python -m demo down
+
+.PHONY: synth
+synth: setup ## Synthesise the templates of every stage into cdk.out/<stage>
+	@for stage in local dev prod; do \
+	  echo "Synthesising $$stage into cdk.out/$$stage"; \
+	  AWS_EC2_METADATA_DISABLED=true CDK_DISABLE_CLI_TELEMETRY=true \
+	    node_modules/.bin/cdk synth --quiet --no-notices --output cdk.out/$$stage -c stage=$$stage; \
+	done
+
+# ---- checks ----
+
+.PHONY: lint
+lint: setup ## Format, lint, types, import arrows, lock files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(UV) lock --check --quiet
+	@$(MAKE) requirements-check
+
+.PHONY: format
+format: setup ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --no-emit-local
+
+.PHONY: requirements
+requirements: setup ## Export requirements.txt (development) and lambda_image/requirements.txt from uv.lock
+	@$(EXPORT) --output-file requirements.txt > /dev/null
+	@$(EXPORT) --only-group image --output-file lambda_image/requirements.txt > /dev/null
+
+.PHONY: requirements-check
+requirements-check: setup
+	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
+	@diff -u lambda_image/requirements.txt <($(EXPORT) --only-group image) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
+
+.PHONY: test
+test: setup ## Every test: unit, contract, synth, end to end
+	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e
+
+.PHONY: test-fast
+test-fast: setup ## Unit tests alone: pure, no sockets
+	@$(BIN)/pytest tests/unit
+
+.PHONY: clean
+clean: ## Remove everything that the other verbs made
+	rm -rf .venv build cdk.out node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
