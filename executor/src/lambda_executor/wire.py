@@ -78,7 +78,7 @@ class Invocation:
     @classmethod
     def for_workload(
         cls,
-        id: InvocationId,  # noqa: A002 - the attribute's name
+        id: InvocationId,
         workload_json: str,
         *,
         executor_config: Mapping[str, Any] | None = None,

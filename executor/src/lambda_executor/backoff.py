@@ -1,0 +1,32 @@
+"""How long to wait before the next try: pure, with the randomness given.
+
+Full jitter, as in https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Uniform = Callable[[float, float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """An exponential wait with jitter.
+
+    Attributes:
+        base_s: Upper bound of the first wait, in seconds.
+        cap_s: Upper bound of every wait, in seconds.
+        floor: Share of the upper bound that is always waited, 0 to 1.
+    """
+
+    base_s: float
+    cap_s: float
+    floor: float = 0.0
+
+    def delay_s(self, attempt: int, uniform: Uniform = random.uniform) -> float:
+        """Seconds to wait after the `attempt`-th failure in a row (the first is 1)."""
+        bound = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 60))
+        return uniform(bound * self.floor, bound)

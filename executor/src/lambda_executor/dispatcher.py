@@ -1,0 +1,259 @@
+"""Sends invocations to Lambda, on its own threads, in the order in which they were submitted.
+
+It owns what waits to be sent and every decision about a failed send; it must not know Airflow,
+boto3 or the ledger. The scheduler's thread submits and collects outcomes, and never waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from lambda_executor.backoff import Backoff, Uniform
+from lambda_executor.errors import AwsError, CredentialsError, RejectedError, ThrottledError
+from lambda_executor.ports import FunctionInvoker
+from lambda_executor.wire import InvocationId
+
+log = logging.getLogger(__name__)
+
+#: A server or network error: this invocation waits, the others go on.
+RETRY = Backoff(base_s=0.5, cap_s=30)
+#: Throttled: everything waits. Never less than half of the bound, so that the rate really falls.
+THROTTLE = Backoff(base_s=0.2, cap_s=20, floor=0.5)
+#: No credentials: everything waits, and says so each time.
+CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One payload to send."""
+
+    id: InvocationId
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Lambda took it."""
+
+    id: InvocationId
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It will never be taken; `reason` is for the user."""
+
+    id: InvocationId
+    reason: str
+
+
+Outcome = Sent | Refused
+
+
+@dataclass(order=True, slots=True)
+class _Waiting:
+    order: int
+    dispatch: Dispatch = field(compare=False)
+    since_s: float = field(compare=False)
+    failures: int = field(default=0, compare=False)
+
+
+class DispatchQueue:
+    """What waits to be sent, and when the next of it may go: pure, without threads.
+
+    Ready invocations leave in submission order. One that failed for a reason of its own waits by
+    itself; throttling and missing credentials close the gate for all and cost no attempt.
+
+    Args:
+        max_attempts: Sends of one invocation that end in a server or network error.
+        uniform: Where jitter comes from.
+    """
+
+    def __init__(self, max_attempts: int, uniform: Uniform = random.uniform) -> None:
+        self._max_attempts = max_attempts
+        self._uniform = uniform
+        self._order = itertools.count()
+        self._ready: list[_Waiting] = []
+        self._delayed: list[tuple[float, _Waiting]] = []
+        self._gate_opens_s = 0.0
+        self._throttles_in_a_row = 0
+        self._credential_failures_in_a_row = 0
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._delayed)
+
+    def push(self, dispatch: Dispatch, now_s: float) -> None:
+        """Add one invocation behind all others."""
+        heapq.heappush(self._ready, _Waiting(next(self._order), dispatch, now_s))
+
+    def pop(self, now_s: float) -> _Waiting | None:
+        """The next invocation that may be sent now."""
+        if now_s < self._gate_opens_s:
+            return None
+        while self._delayed and self._delayed[0][0] <= now_s:
+            heapq.heappush(self._ready, heapq.heappop(self._delayed)[1])
+        return heapq.heappop(self._ready) if self._ready else None
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds until `pop` can give something; None: not before the next `push`."""
+        if not len(self):
+            return None
+        due_s = 0.0 if self._ready else self._delayed[0][0]
+        return max(0.0, due_s - now_s, self._gate_opens_s - now_s)
+
+    def succeeded(self, waiting: _Waiting, now_s: float) -> Sent:
+        """Lambda took it: the gate is known to be open."""
+        self._throttles_in_a_row = 0
+        self._credential_failures_in_a_row = 0
+        return Sent(waiting.dispatch.id, now_s - waiting.since_s)
+
+    def failed(self, waiting: _Waiting, error: AwsError, now_s: float) -> Refused | None:
+        """Decide on a failed send: refused for good, or kept for later (None)."""
+        if isinstance(error, RejectedError):
+            return Refused(waiting.dispatch.id, str(error))
+        if isinstance(error, ThrottledError):
+            self._throttles_in_a_row += 1
+            delay_s = THROTTLE.delay_s(self._throttles_in_a_row, self._uniform)
+            self._close_gate(waiting, now_s + delay_s)
+            log.warning("Lambda throttles: sending pauses for %.1f s (%s)", delay_s, error)
+            return None
+        if isinstance(error, CredentialsError):
+            self._credential_failures_in_a_row += 1
+            delay_s = CREDENTIALS.delay_s(self._credential_failures_in_a_row, self._uniform)
+            self._close_gate(waiting, now_s + delay_s)
+            log.error(
+                "AWS credentials do not work: nothing is sent, %d invocations wait, next try "
+                "in %.0f s: %s",
+                len(self),
+                delay_s,
+                error,
+            )
+            return None
+        waiting.failures += 1
+        if waiting.failures >= self._max_attempts:
+            return Refused(
+                waiting.dispatch.id,
+                f"the invoke failed {waiting.failures} times (max_invoke_attempts), last: {error}",
+            )
+        delay_s = RETRY.delay_s(waiting.failures, self._uniform)
+        heapq.heappush(self._delayed, (now_s + delay_s, waiting))
+        log.warning(
+            "Invoke of %s failed, next try in %.1f s: %s", waiting.dispatch.id, delay_s, error
+        )
+        return None
+
+    def withdraw(self, id: InvocationId) -> bool:
+        """Drop one that was not sent yet; False when it is not here."""
+        before = len(self)
+        self._ready = [w for w in self._ready if w.dispatch.id != id]
+        self._delayed = [(at, w) for at, w in self._delayed if w.dispatch.id != id]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._delayed)
+        return len(self) < before
+
+    def _close_gate(self, waiting: _Waiting, until_s: float) -> None:
+        heapq.heappush(self._ready, waiting)
+        self._gate_opens_s = max(self._gate_opens_s, until_s)
+
+
+class Dispatcher:
+    """Threads that empty a `DispatchQueue` into Lambda.
+
+    Args:
+        invoker: Sends one payload; shared by all threads.
+        threads: How many invokes may be under way at once.
+        max_attempts: See `DispatchQueue`.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        invoker: FunctionInvoker,
+        *,
+        threads: int,
+        max_attempts: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._invoker = invoker
+        self._clock = clock
+        self._queue = DispatchQueue(max_attempts)
+        self._changed = threading.Condition()
+        self._outcomes: deque[Outcome] = deque()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"lambda-dispatch-{n}", daemon=True)
+            for n in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, dispatches: Iterable[Dispatch]) -> None:
+        """Queue invocations behind all earlier ones."""
+        with self._changed:
+            now_s = self._clock()
+            for dispatch in dispatches:
+                self._queue.push(dispatch, now_s)
+            self._changed.notify_all()
+
+    def withdraw(self, id: InvocationId) -> bool:
+        """Drop an invocation that was not sent yet; False when it is too late for that."""
+        with self._changed:
+            return self._queue.withdraw(id)
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of earlier submissions since the last call."""
+        return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+
+    def __len__(self) -> int:
+        """How many invocations wait to be sent."""
+        with self._changed:
+            return len(self._queue)
+
+    def close(self, timeout_s: float) -> int:
+        """End the threads, letting the invokes under way finish; returns how many were not sent."""
+        deadline_s = self._clock() + timeout_s
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline_s - self._clock()))
+        return len(self)
+
+    def _run(self) -> None:
+        while (waiting := self._next()) is not None:
+            try:
+                self._invoker.invoke(waiting.dispatch.payload)
+            except AwsError as error:
+                with self._changed:
+                    outcome: Outcome | None = self._queue.failed(waiting, error, self._clock())
+                    self._changed.notify()
+            except Exception as error:
+                # A fault of ours must fail this workload and not the thread that sends the others.
+                log.exception("Invoke of %s failed unexpectedly", waiting.dispatch.id)
+                outcome = Refused(waiting.dispatch.id, f"the invoke failed: {error!r}")
+            else:
+                with self._changed:
+                    outcome = self._queue.succeeded(waiting, self._clock())
+            if outcome is not None:
+                self._outcomes.append(outcome)
+
+    def _next(self) -> _Waiting | None:
+        with self._changed:
+            while not self._closed:
+                now_s = self._clock()
+                if waiting := self._queue.pop(now_s):
+                    return waiting
+                self._changed.wait(self._queue.wait_s(now_s))
+            return None

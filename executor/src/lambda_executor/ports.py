@@ -1,0 +1,68 @@
+"""What the dispatcher and the poller need of the world, as protocols.
+
+`aws.py` implements them with boto3, `testing.py` in memory. Implementations translate every
+failure into an error of `lambda_executor.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as a queue delivers it.
+
+    Attributes:
+        body: The text, possibly a secret: never logged.
+        receipt: What deletes or hands back this delivery.
+        receive_count: How often it was delivered, this time included.
+        attributes: Message attributes, name to string value.
+    """
+
+    body: str = field(repr=False)
+    receipt: str = field(repr=False)
+    receive_count: int = 1
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class FunctionInvoker(Protocol):
+    """Sends invocations to the function. Called from many threads at once."""
+
+    def invoke(self, payload: bytes) -> None:
+        """Hand one payload to Lambda, asynchronously.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+
+class Queue(Protocol):
+    """One SQS queue. Called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """What a log line calls it."""
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Up to ten messages; waits up to `wait_s` seconds for the first.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete up to ten deliveries; returns how many AWS refused.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+    def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
+        """Make up to ten deliveries visible again for others after `delay_s` seconds.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
