@@ -84,8 +84,7 @@ class DispatchQueue:
         self._ready: list[_Waiting] = []
         self._delayed: list[tuple[float, _Waiting]] = []
         self._gate_opens_s = 0.0
-        self._throttles_in_a_row = 0
-        self._credential_failures_in_a_row = 0
+        self._pauses_in_a_row = 0
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._delayed)
@@ -111,8 +110,7 @@ class DispatchQueue:
 
     def succeeded(self, waiting: _Waiting, now_s: float) -> Sent:
         """Lambda took it: the gate is known to be open."""
-        self._throttles_in_a_row = 0
-        self._credential_failures_in_a_row = 0
+        self._pauses_in_a_row = 0
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
     def failed(self, waiting: _Waiting, error: AwsError, now_s: float) -> Refused | None:
@@ -120,22 +118,18 @@ class DispatchQueue:
         if isinstance(error, RejectedError):
             return Refused(waiting.dispatch.id, str(error))
         if isinstance(error, ThrottledError):
-            self._throttles_in_a_row += 1
-            delay_s = THROTTLE.delay_s(self._throttles_in_a_row, self._uniform)
-            self._close_gate(waiting, now_s + delay_s)
-            log.warning("Lambda throttles: sending pauses for %.1f s (%s)", delay_s, error)
+            if delay_s := self._pause(waiting, THROTTLE, now_s):
+                log.warning("Lambda throttles: sending pauses for %.1f s (%s)", delay_s, error)
             return None
         if isinstance(error, CredentialsError):
-            self._credential_failures_in_a_row += 1
-            delay_s = CREDENTIALS.delay_s(self._credential_failures_in_a_row, self._uniform)
-            self._close_gate(waiting, now_s + delay_s)
-            log.error(
-                "AWS credentials do not work: nothing is sent, %d invocations wait, next try "
-                "in %.0f s: %s",
-                len(self),
-                delay_s,
-                error,
-            )
+            if delay_s := self._pause(waiting, CREDENTIALS, now_s):
+                log.error(
+                    "AWS credentials do not work: nothing is sent, %d invocations wait, "
+                    "next try in %.0f s: %s",
+                    len(self),
+                    delay_s,
+                    error,
+                )
             return None
         waiting.failures += 1
         if waiting.failures >= self._max_attempts:
@@ -159,9 +153,18 @@ class DispatchQueue:
         heapq.heapify(self._delayed)
         return len(self) < before
 
-    def _close_gate(self, waiting: _Waiting, until_s: float) -> None:
+    def _pause(self, waiting: _Waiting, backoff: Backoff, now_s: float) -> float | None:
+        """Put one back in its place and close the gate; None when it was closed already.
+
+        A burst of failures of invokes that were under way together is one reason to pause.
+        """
         heapq.heappush(self._ready, waiting)
-        self._gate_opens_s = max(self._gate_opens_s, until_s)
+        if now_s < self._gate_opens_s:
+            return None
+        self._pauses_in_a_row += 1
+        delay_s = backoff.delay_s(self._pauses_in_a_row, self._uniform)
+        self._gate_opens_s = now_s + delay_s
+        return delay_s
 
 
 class Dispatcher:
@@ -188,6 +191,7 @@ class Dispatcher:
         self._changed = threading.Condition()
         self._outcomes: deque[Outcome] = deque()
         self._closed = False
+        self._under_way = 0
         self._threads = [
             threading.Thread(target=self._run, name=f"lambda-dispatch-{n}", daemon=True)
             for n in range(threads)
@@ -220,8 +224,14 @@ class Dispatcher:
         with self._changed:
             return len(self._queue)
 
-    def close(self, timeout_s: float) -> int:
-        """End the threads, letting the invokes under way finish; returns how many were not sent."""
+    def drain(self, timeout_s: float) -> int:
+        """Wait until everything submitted has an outcome; returns how much has none in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unsettled(), timeout_s)
+            return self._unsettled()
+
+    def close(self, timeout_s: float) -> None:
+        """End the threads, letting the invokes under way finish."""
         deadline_s = self._clock() + timeout_s
         with self._changed:
             self._closed = True
@@ -229,31 +239,43 @@ class Dispatcher:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline_s - self._clock()))
-        return len(self)
+
+    def _unsettled(self) -> int:
+        return len(self._queue) + self._under_way
 
     def _run(self) -> None:
         while (waiting := self._next()) is not None:
+            error: AwsError | None = None
             try:
                 self._invoker.invoke(waiting.dispatch.payload)
-            except AwsError as error:
-                with self._changed:
-                    outcome: Outcome | None = self._queue.failed(waiting, error, self._clock())
-                    self._changed.notify()
-            except Exception as error:
+            except AwsError as e:
+                error = e
+            except Exception as e:
                 # A fault of ours must fail this workload and not the thread that sends the others.
                 log.exception("Invoke of %s failed unexpectedly", waiting.dispatch.id)
-                outcome = Refused(waiting.dispatch.id, f"the invoke failed: {error!r}")
-            else:
-                with self._changed:
-                    outcome = self._queue.succeeded(waiting, self._clock())
+                error = RejectedError(f"the invoke failed: {e!r}")
+            self._note(waiting, error)
+
+    def _note(self, waiting: _Waiting, error: AwsError | None) -> None:
+        with self._changed:
+            now_s = self._clock()
+            outcome: Outcome | None = (
+                self._queue.succeeded(waiting, now_s)
+                if error is None
+                else self._queue.failed(waiting, error, now_s)
+            )
             if outcome is not None:
                 self._outcomes.append(outcome)
+            self._under_way -= 1
+            if outcome is None or not self._unsettled():
+                self._changed.notify_all()
 
     def _next(self) -> _Waiting | None:
         with self._changed:
             while not self._closed:
                 now_s = self._clock()
                 if waiting := self._queue.pop(now_s):
+                    self._under_way += 1
                     return waiting
                 self._changed.wait(self._queue.wait_s(now_s))
             return None

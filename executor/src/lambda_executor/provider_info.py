@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lambda_executor.options import OPTIONS, SECTION
+from lambda_executor.options import OPTIONS, SECTION, Option
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -22,14 +22,21 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "The executor `lambda_executor.LambdaExecutor`.",
                 "options": {
                     option.name: {
-                        "description": option.help,
+                        "description": _description(option),
                         "version_added": "0.1.0",
                         "type": option.type,
                         "example": option.example,
-                        "default": option.default,
+                        # Never the default itself: Airflow could not tell it from a value that
+                        # somebody set, which must win over the SSM parameter.
+                        "default": None,
                     }
                     for option in OPTIONS
                 },
             }
         },
     }
+
+
+def _description(option: Option) -> str:
+    default = f" Default: {option.default}." if option.default is not None else ""
+    return f"{option.help}{default}\n"

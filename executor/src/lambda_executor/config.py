@@ -1,0 +1,197 @@
+"""Airflow's configuration, read once into a frozen `ExecutorConfig`.
+
+It owns where an option's value comes from; with `executor.py` it is the only module that knows
+Airflow.
+
+An option's value is the first of: our section `[lambda_executor]` (environment variable, file,
+command or secret, as Airflow has it), the SSM parameter that `config_parameter` names, the same
+option in `[aws_lambda_executor]`, the default of the option table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import boto3
+
+from lambda_executor import options
+from lambda_executor.errors import ConfigError
+from lambda_executor.options import OPTIONS, REFERENCE_SECTION, SECTION, Option
+
+log = logging.getLogger(__name__)
+
+#: Reads the SSM parameter of that name into option names and values.
+ReadParameter = Callable[[str], Mapping[str, str]]
+
+_TRUE = frozenset({"t", "true", "1", "yes", "on"})
+_FALSE = frozenset({"f", "false", "0", "no", "off"})
+
+
+class Conf(Protocol):
+    """The part of Airflow's configuration that is used: the global one, or one team's."""
+
+    def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
+        """The value of an option, or the fallback."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsConfig:
+    """How to reach AWS at all: what is needed before the SSM parameter can be read."""
+
+    conn_id: str | None
+    region_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig:
+    """Every option of one executor; the option table says what each means."""
+
+    function_name: str
+    function_qualifier: str | None
+    queue_url: str
+    dead_letter_queue_url: str
+    region_name: str | None
+    check_health_on_startup: bool
+    max_invoke_attempts: int
+    end_wait_timeout_s: int
+    dispatch_threads: int
+    poll_threads: int
+
+
+class OptionValues:
+    """The values of the options, wherever they come from.
+
+    Args:
+        conf: Airflow's configuration.
+        parameter: What the SSM parameter holds; empty before it is read.
+    """
+
+    def __init__(self, conf: Conf, parameter: Mapping[str, str] | None = None) -> None:
+        self._conf = conf
+        self._parameter = parameter or {}
+
+    def text(self, option: Option) -> str | None:
+        """The value as text; None when nothing sets it.
+
+        Raises:
+            ConfigError: The option is required and nothing sets it.
+        """
+        value = (
+            self._conf.get(SECTION, option.name, fallback=None)
+            or self._parameter.get(option.name)
+            or self._reference(option)
+            or option.default
+        )
+        if value is None and option.required:
+            raise ConfigError(
+                f"[{SECTION}] {option.name} is not set. {option.help} Set "
+                f"{options.CONFIG_PARAMETER.environment_variable} to the SSM parameter of a "
+                f"deployed environment (for example {options.CONFIG_PARAMETER.example}), or "
+                f"{option.environment_variable} itself"
+            )
+        return value
+
+    def _reference(self, option: Option) -> str | None:
+        if not option.in_reference:
+            return None
+        return self._conf.get(REFERENCE_SECTION, option.name, fallback=None)
+
+    def required(self, option: Option) -> str:
+        """The value of an option that something must set."""
+        value = self.text(option)
+        if value is None:
+            raise ConfigError(f"[{SECTION}] {option.name} is not set")
+        return value
+
+    def integer(self, option: Option) -> int:
+        """The value as a whole number within the option's bounds."""
+        value = self.required(option)
+        minimum = 0 if option.minimum is None else option.minimum
+        try:
+            number = int(value)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum:
+            raise ConfigError(
+                f"[{SECTION}] {option.name} is {value!r}: it must be a whole number of at least "
+                f"{minimum}, for example {option.example}"
+            )
+        return number
+
+    def boolean(self, option: Option) -> bool:
+        """The value as a truth value, with Airflow's words for it."""
+        value = self.required(option).strip().lower()
+        if value in _TRUE or value in _FALSE:
+            return value in _TRUE
+        raise ConfigError(f"[{SECTION}] {option.name} is {value!r}: it must be True or False")
+
+
+def load_aws_config(conf: Conf) -> AwsConfig:
+    """Read how AWS is reached."""
+    values = OptionValues(conf)
+    return AwsConfig(values.text(options.CONN_ID), values.text(options.REGION_NAME))
+
+
+def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
+    """Read and check every option.
+
+    Args:
+        conf: Airflow's configuration.
+        read_parameter: Called once, only when `config_parameter` is set.
+
+    Raises:
+        ConfigError: An option is missing or has a value that cannot work.
+    """
+    name = OptionValues(conf).text(options.CONFIG_PARAMETER)
+    parameter = read_parameter(name) if name else {}
+    unknown = sorted(set(parameter) - {option.name for option in OPTIONS})
+    if unknown:
+        log.warning(
+            "SSM parameter %s holds options that this version does not know and ignores: %s",
+            name,
+            ", ".join(unknown),
+        )
+    values = OptionValues(conf, parameter)
+    return ExecutorConfig(
+        function_name=values.required(options.FUNCTION_NAME),
+        function_qualifier=values.text(options.FUNCTION_QUALIFIER),
+        queue_url=values.required(options.QUEUE_URL),
+        dead_letter_queue_url=values.required(options.DEAD_LETTER_QUEUE_URL),
+        region_name=values.text(options.REGION_NAME),
+        check_health_on_startup=values.boolean(options.CHECK_HEALTH_ON_STARTUP),
+        max_invoke_attempts=values.integer(options.MAX_INVOKE_ATTEMPTS),
+        end_wait_timeout_s=values.integer(options.END_WAIT_TIMEOUT),
+        dispatch_threads=values.integer(options.DISPATCH_THREADS),
+        poll_threads=values.integer(options.POLL_THREADS),
+    )
+
+
+def session_factory(aws: AwsConfig) -> Callable[[], boto3.Session]:
+    """How to make a boto3 session: from the Airflow connection, or boto3's own chain.
+
+    Raises:
+        ConfigError: `conn_id` is set and the Amazon provider is not installed.
+    """
+    conn_id = aws.conn_id
+    if not conn_id:
+        return boto3.Session
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import (  # noqa: PLC0415 - optional
+            AwsGenericHook,
+        )
+    except ImportError as e:
+        raise ConfigError(
+            f"[{SECTION}] conn_id is {conn_id!r}, and reading AWS credentials from an Airflow "
+            "connection needs apache-airflow-providers-amazon: install it, or unset conn_id to use "
+            "boto3's own credential chain"
+        ) from e
+
+    def from_connection() -> boto3.Session:
+        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, region_name=aws.region_name)
+        session: boto3.Session = hook.get_session()
+        return session
+
+    return from_connection

@@ -1,0 +1,362 @@
+"""The executor as Airflow sees it: thin, on the scheduler's thread, never waiting for AWS.
+
+It joins the pieces: workloads from Airflow enter the ledger and go to the dispatcher; what the
+pollers bring is settled in the ledger and told to Airflow; a delivery is acknowledged once the
+scheduler took the event, which is to say on a later `sync`. With `config.py` it is the only
+module that knows Airflow.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.executors.base_executor import BaseExecutor
+from airflow.executors.workloads import ExecuteCallback, ExecuteTask
+from airflow.sdk.observability import stats
+
+from lambda_executor import aws, config
+from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
+from lambda_executor.errors import AwsError, ConfigError, EncodeError
+from lambda_executor.ledger import Ledger, Settlement, State
+from lambda_executor.options import SECTION
+from lambda_executor.poller import Arrival, Poller
+from lambda_executor.ports import FunctionInvoker, Message, Queue
+from lambda_executor.wire import (
+    MAX_ID_CHARS,
+    DeadLetter,
+    Invocation,
+    InvocationId,
+    Outcome,
+    Result,
+)
+
+if TYPE_CHECKING:
+    from airflow.executors.workloads import ExecutorWorkload
+    from airflow.executors.workloads.types import WorkloadKey
+    from airflow.models.taskinstance import TaskInstance
+
+#: Seconds that an ending scheduler gives invokes and deletes that are under way.
+CLOSE_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Handled:
+    """A delivery whose event was given to Airflow and not yet known to be taken."""
+
+    poller: Poller
+    receipt: str
+    key: WorkloadKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What exists between `start` and `end`."""
+
+    config: config.ExecutorConfig
+    dispatcher: Dispatcher
+    pollers: tuple[Poller, ...]
+
+
+class LambdaExecutor(BaseExecutor):
+    """Runs each workload as one asynchronous AWS Lambda invocation."""
+
+    supports_callbacks: bool = True
+    supports_connection_test: bool = True
+    supports_multi_team: bool = True
+    # The scheduler commits the dispatch id together with QUEUED, so that a scheduler that takes
+    # over after a crash knows the id of whatever was sent.
+    pre_assigns_external_executor_id: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        super().__init__(*args, **kwargs)
+        self._ledger: Ledger[WorkloadKey] = Ledger()
+        self._handled: list[_Handled] = []
+        self._parts: _Running | None = None
+
+    # ---- life ----
+
+    def start(self) -> None:
+        """Read the configuration, check that AWS can be reached, start the threads.
+
+        Raises:
+            ConfigError: An option is missing or wrong, or the health check failed.
+        """
+        aws_config = config.load_aws_config(self.conf)
+        session_factory = config.session_factory(aws_config)
+        bootstrap = aws.Clients(session_factory, region_name=aws_config.region_name, connections=1)
+        settings = config.load(self.conf, lambda name: aws.read_parameter(bootstrap, name))
+        clients = aws.Clients(
+            session_factory,
+            region_name=settings.region_name,
+            connections=settings.dispatch_threads + settings.poll_threads + 2,
+        )
+        function = aws.LambdaFunction(clients, settings.function_name, settings.function_qualifier)
+        results = aws.SqsQueue(clients, settings.queue_url)
+        dead_letters = aws.SqsQueue(clients, settings.dead_letter_queue_url)
+        if settings.check_health_on_startup:
+            self._check_health(function, results, dead_letters)
+        self._start_parts(settings, function, results, dead_letters)
+        self.log.info(
+            "Workloads run on %s, results come from %s", settings.function_name, settings.queue_url
+        )
+
+    def _check_health(
+        self, function: aws.LambdaFunction, results: aws.SqsQueue, dead_letters: aws.SqsQueue
+    ) -> None:
+        checks = {
+            "function_name": function.check,
+            "queue_url": results.check,
+            "dead_letter_queue_url": dead_letters.check,
+        }
+        for option, check in checks.items():
+            try:
+                check()
+            except AwsError as e:
+                raise ConfigError(
+                    f"[{SECTION}] {option} cannot be used: {e}. Fix the option or the "
+                    "credentials; check_health_on_startup=False starts the scheduler all the same"
+                ) from e
+
+    def _start_parts(
+        self,
+        settings: config.ExecutorConfig,
+        function: FunctionInvoker,
+        results: Queue,
+        dead_letters: Queue,
+    ) -> None:
+        dispatcher = Dispatcher(
+            function,
+            threads=settings.dispatch_threads,
+            max_attempts=settings.max_invoke_attempts,
+        )
+        pollers = (
+            Poller(
+                results,
+                decode=_decode_result,
+                knows=self._ledger.knows,
+                threads=settings.poll_threads,
+            ),
+            Poller(dead_letters, decode=_decode_dead_letter, knows=self._ledger.knows),
+        )
+        self._parts = _Running(settings, dispatcher, pollers)
+        for part in (dispatcher, *pollers):
+            part.start()
+
+    def end(self) -> None:
+        """Send what was accepted, wait for results as long as `end_wait_timeout` allows, stop.
+
+        What is still in flight then stays in the queues; the scheduler that adopts it settles it.
+        """
+        if self._parts is None:
+            return
+        dispatcher, settings = self._parts.dispatcher, self._parts.config
+        if unsent := dispatcher.drain(CLOSE_TIMEOUT_S):
+            self.log.warning("%d accepted workloads could not be sent before the end", unsent)
+        deadline_s = time.monotonic() + settings.end_wait_timeout_s
+        while len(self._ledger) and time.monotonic() < deadline_s:
+            self.sync()
+            time.sleep(min(1.0, max(0.0, deadline_s - time.monotonic())))
+        self._close()
+
+    def terminate(self) -> None:
+        """Stop at once; what is in flight stays in flight, for the next scheduler to adopt."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._parts is None:
+            return
+        self._acknowledge_taken()
+        if len(self._ledger):
+            self.log.info("%d invocations are left in flight", len(self._ledger))
+        self._parts.dispatcher.close(CLOSE_TIMEOUT_S)
+        for poller in self._parts.pollers:
+            poller.close(CLOSE_TIMEOUT_S)
+        self._parts = None
+
+    # ---- from Airflow to Lambda ----
+
+    def _process_workloads(self, workload_items: Sequence[ExecutorWorkload]) -> None:
+        parts = self._require_parts()
+        dispatches = []
+        for workload in workload_items:
+            self._dequeue(workload)
+            id = self._enter(workload)
+            try:
+                payload = _invocation(id, workload, parts.config.queue_url).encode()
+            except EncodeError as error:
+                self._tell(self._ledger.settle(id, succeeded=False, reason=str(error)))
+            else:
+                dispatches.append(Dispatch(id, payload))
+        parts.dispatcher.submit(dispatches)
+
+    def _enter(self, workload: ExecutorWorkload) -> InvocationId:
+        """Take a workload over under a fresh id, and make sure that Airflow keeps the id."""
+        key = workload.key
+        given = workload.ti.external_executor_id if isinstance(workload, ExecuteTask) else None
+        if given and not self._ledger.knows(InvocationId(given)):
+            id = InvocationId(given)
+        else:
+            id = InvocationId(str(uuid.uuid4()))
+            self.running_state(key, id)
+        self.running.add(key)
+        self._ledger.add(id, key)
+        return id
+
+    def _dequeue(self, workload: ExecutorWorkload) -> None:
+        if isinstance(workload, ExecuteTask):
+            del self.queued_tasks[workload.key]
+        elif isinstance(workload, ExecuteCallback):
+            del self.queued_callbacks[workload.key]
+        else:
+            del self.queued_connection_tests[workload.key]
+
+    # ---- from the queues to Airflow ----
+
+    def sync(self) -> None:
+        """Take what the threads brought since the last call; never raises, never waits."""
+        if self._parts is None:
+            return
+        try:
+            self._acknowledge_taken()
+            self._take_outcomes(self._parts.dispatcher)
+            for poller in self._parts.pollers:
+                for arrival in poller.arrivals():
+                    self._take_arrival(poller, arrival)
+            self._report_metrics(self._parts)
+        except Exception:
+            self.log.exception("sync failed; the next one goes on")
+
+    def _acknowledge_taken(self) -> None:
+        """Acknowledge deliveries whose event the scheduler has taken out of the buffer."""
+        waiting = []
+        for handled in self._handled:
+            if handled.key is not None and handled.key in self.event_buffer:
+                waiting.append(handled)
+            else:
+                handled.poller.acknowledge([handled.receipt])
+        self._handled = waiting
+
+    def _take_outcomes(self, dispatcher: Dispatcher) -> None:
+        for outcome in dispatcher.outcomes():
+            if isinstance(outcome, Refused):
+                self._tell(self._ledger.settle(outcome.id, succeeded=False, reason=outcome.reason))
+            else:
+                self._ledger.sent(outcome.id)
+                stats.timing("lambda_executor.dispatch_ms", outcome.waited_s * 1000)
+
+    def _take_arrival(self, poller: Poller, arrival: Arrival) -> None:
+        report = arrival.report
+        settlement = None
+        if isinstance(report, DeadLetter):
+            reason = _with_source(f"Lambda gave up: {report.reason}", report.request_id, None)
+            settlement = self._ledger.settle(report.id, succeeded=False, reason=reason)
+            stats.incr("lambda_executor.dead_letters")
+        elif report.outcome is Outcome.DUPLICATE:
+            self.log.info("Lambda started %s twice; the second start did nothing", report.id)
+            stats.incr("lambda_executor.duplicates")
+        else:
+            settlement = self._ledger.settle(
+                report.id, succeeded=report.return_code == 0, reason=_reason(report)
+            )
+        self._tell(settlement)
+        self._handled.append(
+            _Handled(poller, arrival.receipt, settlement.key if settlement else None)
+        )
+
+    def _tell(self, settlement: Settlement[WorkloadKey] | None) -> None:
+        if settlement is None:
+            return
+        if settlement.succeeded:
+            self.success(settlement.key)
+            return
+        self.log.error("%s failed: %s", settlement.key, settlement.reason)
+        self.log_task_event(event="lambda executor", extra=settlement.reason, ti_key=settlement.key)
+        self.fail(settlement.key, info=settlement.reason)
+
+    def _report_metrics(self, parts: _Running) -> None:
+        stats.gauge("lambda_executor.pending", self._ledger.count(State.PENDING))
+        stats.gauge("lambda_executor.in_flight", self._ledger.count(State.IN_FLIGHT))
+        counts: Counter[str] = sum((poller.counts() for poller in parts.pollers), Counter())
+        for name, count in counts.items():
+            stats.incr(f"lambda_executor.messages_{name}", count)
+
+    # ---- taking over, taking back ----
+
+    def try_adopt_task_instances(self, tis: Sequence[TaskInstance]) -> Sequence[TaskInstance]:
+        """Adopt what a dead scheduler left in flight; returns what is not adopted."""
+        refused = []
+        for ti in tis:
+            id = ti.external_executor_id
+            try:
+                if not id or len(id) > MAX_ID_CHARS:
+                    raise ValueError(f"external_executor_id {id!r} is not a dispatch id")  # noqa: TRY301
+                self._ledger.adopt(InvocationId(id), ti.key)
+            except ValueError as error:
+                self.log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error)
+                refused.append(ti)
+            else:
+                self.running.add(ti.key)
+        if adopted := len(tis) - len(refused):
+            self.log.info("Adopted %d invocations of a scheduler that is gone", adopted)
+        return refused
+
+    def revoke_task(self, *, ti: TaskInstance) -> None:
+        """Forget a task: what was not sent is not sent, what comes for it settles nothing."""
+        key = ti.key
+        self.queued_tasks.pop(key, None)
+        self.running.discard(key)
+        id = self._ledger.revoke(key)
+        if id is not None and self._parts is not None:
+            withdrawn = self._parts.dispatcher.withdraw(id)
+            self.log.warning("Revoked %s (%s)", key, "not sent" if withdrawn else "in flight")
+
+    def debug_dump(self) -> None:
+        """Log what the executor holds, when the scheduler gets SIGUSR2."""
+        super().debug_dump()  # type: ignore[no-untyped-call]
+        self.log.info(
+            "lambda executor: %d pending, %d in flight, %d deliveries not acknowledged",
+            self._ledger.count(State.PENDING),
+            self._ledger.count(State.IN_FLIGHT),
+            len(self._handled),
+        )
+
+    def _require_parts(self) -> _Running:
+        if self._parts is None:
+            raise ConfigError("the executor was not started")
+        return self._parts
+
+
+def _invocation(id: InvocationId, workload: ExecutorWorkload, reply_to: str) -> Invocation:
+    return Invocation.for_workload(
+        id,
+        workload.model_dump_json(),
+        executor_config=workload.ti.executor_config if isinstance(workload, ExecuteTask) else None,
+        reply_to=reply_to,
+        queued_at_s=time.time(),
+    )
+
+
+def _decode_result(message: Message) -> Result:
+    return Result.decode(message.body)
+
+
+def _decode_dead_letter(message: Message) -> DeadLetter:
+    return DeadLetter.decode(message.body, message.attributes)
+
+
+def _reason(result: Result) -> str:
+    if result.return_code == 0:
+        return ""
+    said = result.reason or f"the handler ended with return code {result.return_code}"
+    return _with_source(said, result.request_id, result.log_stream)
+
+
+def _with_source(reason: str, request_id: str | None, log_stream: str | None) -> str:
+    source = {"request id": request_id, "log stream": log_stream}
+    known = ", ".join(f"{name} {value}" for name, value in source.items() if value)
+    return f"{reason} ({known})" if known else reason

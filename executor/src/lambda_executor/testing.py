@@ -1,0 +1,151 @@
+"""In-memory twins of Lambda and SQS, for tests of this package and of those who use it.
+
+They keep the promises of `ports.py` and none of AWS's delays: asynchronous invocations are
+recorded and answered by the test; a queue delivers, hides, hands back and deletes. Time is given,
+so that a test moves it instead of waiting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lambda_executor.errors import AwsError
+from lambda_executor.ports import Message
+from lambda_executor.wire import Invocation, InvocationId, Result
+
+__all__ = ["MemoryFunction", "MemoryQueue"]
+
+
+class MemoryFunction:
+    """A function that records what it is asked to run; a `ports.FunctionInvoker`.
+
+    Attributes:
+        invocations: What was accepted, in order.
+        failures: Errors for the next calls, first in first out; an empty deque: all succeed.
+    """
+
+    def __init__(self) -> None:
+        self.invocations: list[Invocation] = []
+        self.failures: deque[AwsError] = deque()
+        self._changed = threading.Condition()
+
+    def invoke(self, payload: bytes) -> None:
+        """Accept one payload, or raise the next failure."""
+        with self._changed:
+            if self.failures:
+                raise self.failures.popleft()
+            self.invocations.append(Invocation.decode(json.loads(payload)))
+            self._changed.notify_all()
+
+    def wait_for(self, count: int, timeout_s: float = 10) -> bool:
+        """Wait until so many invocations were accepted; False when they were not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.invocations) >= count, timeout_s)
+
+
+@dataclass(slots=True)
+class _Stored:
+    number: int
+    body: str
+    attributes: Mapping[str, str]
+    visible_at_s: float = 0.0
+    receive_count: int = 0
+    receipts: list[str] = field(default_factory=list)
+
+
+class MemoryQueue:
+    """A queue with SQS's visibility time-out; a `ports.Queue`.
+
+    Args:
+        name: What log lines call it.
+        visibility_timeout_s: Seconds for which a delivery hides a message.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        name: str = "memory",
+        *,
+        visibility_timeout_s: float = 30,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._visibility_timeout_s = visibility_timeout_s
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._messages: dict[int, _Stored] = {}
+        self._changed = threading.Condition()
+
+    @property
+    def name(self) -> str:
+        """What log lines call it."""
+        return self._name
+
+    def send(self, body: str | Result, attributes: Mapping[str, str] | None = None) -> None:
+        """Put one message in."""
+        text = body.encode() if isinstance(body, Result) else body
+        with self._changed:
+            number = next(self._numbers)
+            self._messages[number] = _Stored(number, text, attributes or {})
+            self._changed.notify_all()
+
+    def reply(self, id: InvocationId, return_code: int = 0) -> None:
+        """Put the handler's result for an invocation in."""
+        self.send(Result(id=id, return_code=return_code))
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Up to ten visible messages; waits for the first."""
+        with self._changed:
+            self._changed.wait_for(self._visible, wait_s)
+            return [self._deliver(stored) for stored in self._visible()[:10]]
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete deliveries; one that is not known is refused."""
+        with self._changed:
+            refused = 0
+            for receipt in receipts:
+                stored = self._find(receipt)
+                if stored is None:
+                    refused += 1
+                else:
+                    del self._messages[stored.number]
+            self._changed.notify_all()
+            return refused
+
+    def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
+        """Make deliveries visible again after `delay_s`."""
+        with self._changed:
+            for receipt in receipts:
+                if stored := self._find(receipt):
+                    stored.visible_at_s = self._clock() + delay_s
+            self._changed.notify_all()
+
+    def wait_until_empty(self, timeout_s: float = 10) -> bool:
+        """Wait until every message was deleted; False when they were not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._messages, timeout_s)
+
+    def __len__(self) -> int:
+        """How many messages it holds, visible or not."""
+        with self._changed:
+            return len(self._messages)
+
+    def _visible(self) -> list[_Stored]:
+        now_s = self._clock()
+        return [m for m in self._messages.values() if m.visible_at_s <= now_s]
+
+    def _deliver(self, stored: _Stored) -> Message:
+        stored.receive_count += 1
+        stored.visible_at_s = self._clock() + self._visibility_timeout_s
+        receipt = f"{stored.number}-{stored.receive_count}"
+        stored.receipts.append(receipt)
+        return Message(stored.body, receipt, stored.receive_count, stored.attributes)
+
+    def _find(self, receipt: str) -> _Stored | None:
+        return next((m for m in self._messages.values() if receipt in m.receipts), None)
