@@ -1,0 +1,84 @@
+"""The execution environment: its name, its private folder, and its state between workloads.
+
+An execution environment is one process that Lambda keeps warm and hands one invocation at a time.
+Imported before Airflow, so it must not import it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Signals whose handlers a workload's supervisor, or a connection test, sets in this process.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)
+
+_UNIQUE = uuid.uuid4().hex
+
+
+def prepare() -> None:
+    """Give Airflow a home that this environment shares with no other.
+
+    Lambda's /tmp belongs to one environment, but on a single machine many share it, so the folder
+    has a name of its own and is removed when the process ends. An AIRFLOW_HOME that is set holds.
+    """
+    if "AIRFLOW_HOME" in os.environ:
+        return
+    home = tempfile.mkdtemp(prefix="airflow-")
+    os.environ["AIRFLOW_HOME"] = home
+    atexit.register(_remove, home, os.getpid())
+
+
+def hostname() -> str:
+    """Name this environment for Airflow (`[core] hostname_callable`).
+
+    The API server takes a second start with the same host name, user and process id for a retry
+    of the first and lets it run. Environments of one function can agree in all three, so the name
+    has to tell them apart. The id in the log stream's name also shows a person where to look.
+    """
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
+    stream = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "").rpartition("]")[2]
+    return f"{function}-{stream or _UNIQUE}"
+
+
+def process_age_ms() -> float:
+    """Milliseconds since this process started: Linux counts them in ticks since boot.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    """
+    after_name = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    started_s = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+    return round((time.clock_gettime(time.CLOCK_BOOTTIME) - started_s) * 1000, 1)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put environment variables, working directory and signal handlers back at the end.
+
+    A task runs in a process of its own, but what supervises it, and all of a connection test,
+    runs in this one: nothing of it may reach the next workload.
+    """
+    variables = dict(os.environ)
+    directory = Path.cwd()
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        if variables != dict(os.environ):
+            os.environ.clear()
+            os.environ.update(variables)
+        os.chdir(directory)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _remove(home: str, owner: int) -> None:
+    if os.getpid() == owner:  # A forked child that ends the usual way must not take it along.
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,174 @@
+"""One invocation from event to settled: decode, check, run, report, log.
+
+Knows the order of things and nothing of Airflow or AWS: both are given to it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lambda_executor.errors import DecodeError
+from lambda_executor.wire import MAX_ID_CHARS, Invocation, InvocationId, Outcome, Result
+from lambda_image.invocation_log import SETTLED, WorkloadFacts, WriteLog
+from lambda_image.verdict import Verdict, rejected
+
+
+class LambdaContext(Protocol):
+    """What is read of the context object that Lambda's runtime hands over.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+    """
+
+    aws_request_id: str
+    log_stream_name: str
+
+
+class Runner(Protocol):
+    """Runs workloads; `runner.WorkloadRunner`."""
+
+    def run(self, workload_json: str) -> Verdict:
+        """Run one to its end, whatever that is; never raises."""
+
+
+class ResultSender(Protocol):
+    """Sends results; `reporter.Reporter`."""
+
+    def queue_url(self, reply_to: str | None) -> str:
+        """The queue for an invocation; raises when there is none."""
+
+    def send(self, queue_url: str, result: Result) -> None:
+        """Send one result; raises when it was not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The circumstances of one invocation."""
+
+    started_at_s: float
+    cold: bool
+    init_ms: float | None
+    request_id: str
+    log_stream: str
+
+
+@dataclass(slots=True)
+class InvocationHandler:
+    """Handles the invocations of one execution environment, one at a time.
+
+    Attributes:
+        runner: Runs the workload.
+        reporter: Sends the result.
+        write_log: Writes one line of the invocation's own log.
+        init_ms: What the init phase took; told with the first invocation.
+        now_s: Seconds since the epoch.
+    """
+
+    runner: Runner
+    reporter: ResultSender
+    write_log: WriteLog
+    init_ms: float
+    now_s: Callable[[], float] = time.time
+    _cold: bool = field(default=True, init=False)
+
+    def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
+        """Handle one event.
+
+        Returns:
+            The result as it was sent, for someone who invokes the function by hand.
+
+        Raises:
+            DecodeError: The event is not an invocation, and has nobody to report to.
+            ConfigError: No results queue is known; nothing was started.
+            ReportError: The result could not be sent.
+        """
+        start = self._enter(context)
+        try:
+            invocation = Invocation.decode(event)
+            workload_json = invocation.workload_json
+        except DecodeError as e:
+            return self._reject(event, e, start)
+        queue_url = self.reporter.queue_url(invocation.reply_to)
+        facts = WorkloadFacts.read(workload_json)
+        verdict = self.runner.run(workload_json).without(facts.token)
+        result = self._result(invocation.id, verdict, start)
+        # The reference's executor knows no `duplicate` and would end the running task by it.
+        silent = verdict.outcome is Outcome.DUPLICATE and not _speaks_our_wire(event)
+        queued_at_s = invocation.queued_at_s
+        return self._settle(result, None if silent else queue_url, start, facts, queued_at_s)
+
+    def _enter(self, context: LambdaContext) -> _Start:
+        cold, self._cold = self._cold, False
+        return _Start(
+            started_at_s=self.now_s(),
+            cold=cold,
+            init_ms=self.init_ms if cold else None,
+            request_id=context.aws_request_id,
+            log_stream=context.log_stream_name,
+        )
+
+    def _reject(self, event: object, error: DecodeError, start: _Start) -> dict[str, Any]:
+        """Report an event that is no invocation, if it names itself and somebody to tell."""
+        given = event if isinstance(event, Mapping) else {}
+        key, reply_to = given.get("task_key"), given.get("reply_to")
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_ID_CHARS:
+            # The chained frames hold the event, and its token: only the message goes on.
+            raise DecodeError(f"not an invocation, and without a usable task_key: {error}")
+        queue_url = self.reporter.queue_url(reply_to if isinstance(reply_to, str) else None)
+        result = self._result(InvocationId(key), rejected(str(error)), start)
+        return self._settle(result, queue_url, start, WorkloadFacts(), None)
+
+    def _result(self, id_: InvocationId, verdict: Verdict, start: _Start) -> Result:
+        return Result(
+            id=id_,
+            return_code=verdict.return_code,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            request_id=start.request_id,
+            log_stream=start.log_stream,
+            cold=start.cold,
+            init_ms=start.init_ms,
+            run_ms=round((self.now_s() - start.started_at_s) * 1000, 1),
+            started_at_s=start.started_at_s,
+        )
+
+    def _settle(
+        self,
+        result: Result,
+        queue_url: str | None,
+        start: _Start,
+        facts: WorkloadFacts,
+        queued_at_s: float | None,
+    ) -> dict[str, Any]:
+        reported = False
+        try:
+            if queue_url is not None:
+                self.reporter.send(queue_url, result)
+                reported = True
+        finally:
+            waited_ms = None if queued_at_s is None else (start.started_at_s - queued_at_s) * 1000
+            self.write_log(
+                "info" if reported or queue_url is None else "error",
+                SETTLED,
+                **facts.fields(),
+                invocation_id=result.id,
+                request_id=result.request_id,
+                outcome=result.outcome.value,
+                return_code=result.return_code,
+                reason=result.reason,
+                cold=result.cold,
+                init_ms=result.init_ms,
+                run_ms=result.run_ms,
+                queue_to_start_ms=None if waited_ms is None else round(waited_ms, 1),
+                started_at_s=result.started_at_s,
+                reported=reported,
+            )
+        sent: dict[str, Any] = json.loads(result.encode())
+        return sent
+
+
+def _speaks_our_wire(event: object) -> bool:
+    return isinstance(event, Mapping) and "wire_version" in event

@@ -1,0 +1,89 @@
+"""Sends results to the results queue, or says clearly that it could not.
+
+The only module of the image that talks to AWS. It knows nothing of workloads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambda_executor.errors import AwsError, ConfigError
+from lambda_executor.options import QUEUE_URL, REFERENCE_SECTION
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+    from lambda_executor.wire import Result
+
+#: Where the results queue is looked up when an invocation has no `reply_to`, first match wins.
+#: The second and third are the reference handler's.
+QUEUE_URL_VARIABLES = (
+    QUEUE_URL.environment_variable,
+    f"AIRFLOW__{REFERENCE_SECTION.upper()}__{QUEUE_URL.name.upper()}",
+    "QUEUE_URL",
+)
+
+#: botocore's standard mode repeats throttling, server and network errors with exponential backoff
+#: and jitter (at most 20 s each): a few attempts ride out a blip and still end well before a
+#: time-out. It also replaces connections that died while the environment was frozen.
+#: https://docs.aws.amazon.com/boto3/latest/guide/retries.html
+_CLIENT_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 6},
+    connect_timeout=3,
+    read_timeout=10,
+)
+
+
+class ReportError(AwsError):
+    """The result could not be sent; Lambda's dead-letter queue has to tell."""
+
+
+class Reporter:
+    """Sends results over one client that lives as long as the execution environment."""
+
+    def __init__(self, client: SQSClient, default_queue_url: str | None) -> None:
+        self._client = client
+        self._default_queue_url = default_queue_url
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Reporter:
+        """Make the client and look up the queue; fails the init phase if there is no client."""
+        given = (environ.get(name) for name in QUEUE_URL_VARIABLES)
+        return cls(
+            boto3.session.Session().client("sqs", config=_CLIENT_CONFIG),
+            default_queue_url=next((url for url in given if url), None),
+        )
+
+    def queue_url(self, reply_to: str | None) -> str:
+        """The queue that the result of an invocation goes to.
+
+        Raises:
+            ConfigError: Neither the invocation nor the function's settings name one.
+        """
+        if url := reply_to or self._default_queue_url:
+            return url
+        raise ConfigError(
+            "no results queue is known, so nothing was started: the invocation has no reply_to "
+            f"and none of {', '.join(QUEUE_URL_VARIABLES)} is set. Set {QUEUE_URL_VARIABLES[0]} "
+            "in the function's environment"
+        )
+
+    def send(self, queue_url: str, result: Result) -> None:
+        """Send one result.
+
+        Raises:
+            ReportError: The queue did not take it, or not within the retries.
+        """
+        try:
+            self._client.send_message(QueueUrl=queue_url, MessageBody=result.encode())
+        except (BotoCoreError, ClientError) as e:
+            raise ReportError(
+                f"the result ({result.outcome.value}, return code {result.return_code}) could "
+                f"not be sent to {queue_url}: {e}"
+            ) from e

@@ -1,0 +1,161 @@
+"""Runs one workload in this process through Airflow's own supervisor, and tells how it ended.
+
+The supervisor forks a child per task from this warm process, talks to the Execution API, writes
+and uploads the task's log. Knows nothing of Lambda, the queue or the wire.
+"""
+
+from __future__ import annotations
+
+import traceback
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from airflow.dag_processing.bundles.local import LocalDagBundle
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.executors.base_executor import BaseExecutor, get_execution_api_server_url
+from airflow.executors.workloads import ExecuteTask, ExecutorWorkload
+from airflow.sdk.api.client import ServerResponseError
+from airflow.sdk.exceptions import TaskAlreadyRunningError
+from airflow.version import version as airflow_version
+from pydantic import TypeAdapter, ValidationError
+
+from lambda_image import environment, task_log
+from lambda_image.verdict import Verdict, crashed, duplicate, ended, overtaken, rejected
+
+#: States that only Airflow's scheduler or a person can have given a try that this start found
+#: already taken from it. Nobody else will settle the invocation, and there is nothing left to do.
+#: Any other state means that another start of the same try is, or was, the one that counts.
+_FINAL_STATES = frozenset(
+    {"success", "failed", "skipped", "up_for_retry", "upstream_failed", "removed"}
+)
+
+
+class WorkloadRunner:
+    """Runs the workloads of one execution environment, one at a time."""
+
+    def __init__(self) -> None:
+        self._workloads: TypeAdapter[ExecutorWorkload] = TypeAdapter(ExecutorWorkload)
+        self._bundles = DagBundlesManager()  # type: ignore[no-untyped-call]
+
+    def run(self, workload_json: str) -> Verdict:
+        """Run a workload to its end, whatever that is; never raises."""
+        try:
+            workload = self._workloads.validate_json(workload_json)
+        except ValidationError as e:
+            return rejected(
+                f"not a workload that Airflow {airflow_version} in this image can run: {_words(e)}"
+            )
+        server = get_execution_api_server_url()
+        if obstacle := _server_obstacle(server) or self._dag_obstacle(workload):
+            return rejected(obstacle)
+        try:
+            with environment.restored():
+                exit_code = BaseExecutor.run_workload(
+                    workload, server=server, subprocess_logs_to_stdout=True
+                )
+        except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
+            return _verdict_of(e, server)
+        finally:
+            task_log.discard_if_private(getattr(workload, "log_path", None))
+        return ended(exit_code)
+
+    def _dag_obstacle(self, workload: ExecutorWorkload) -> str | None:
+        """Find out, before Airflow is told of a start, that the DAG is not in this image."""
+        if not isinstance(workload, ExecuteTask):
+            return None
+        wanted = workload.bundle_info
+        known = sorted(self._bundles.get_all_bundle_names())
+        if wanted.name not in known:
+            return (
+                f"the function knows no DAG bundle {wanted.name!r}, only {', '.join(known)}: give "
+                "it the same [dag_processor] dag_bundle_config_list as the DAG processor"
+            )
+        try:
+            bundle = self._bundles.get_bundle(wanted.name, wanted.version)
+        except Exception as e:  # noqa: BLE001 - a bundle is anybody's class
+            return f"the DAG bundle {wanted.name!r} cannot be set up: {type(e).__name__}: {e}"
+        if not isinstance(bundle, LocalDagBundle):
+            return None  # It fetches its files when the task starts.
+        file = Path(bundle.path, workload.dag_rel_path)
+        if file.exists() or any(parent.is_file() for parent in file.parents):  # or in a zip file
+            return None
+        return (
+            f"the DAG file {file} is not in the function's image: build the image with the same "
+            "DAGs that the DAG processor reads"
+        )
+
+
+def _server_obstacle(server: str) -> str | None:
+    url = urlsplit(server)
+    if url.scheme in ("http", "https") and url.netloc:
+        return None
+    return (
+        f"[core] execution_api_server_url is {server!r}, which is no http or https URL: set "
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL in the function's environment"
+    )
+
+
+def _verdict_of(error: Exception, server: str) -> Verdict:
+    """Read what the supervisor raised."""
+    if isinstance(error, TaskAlreadyRunningError):
+        return duplicate("the same try of the task is already running elsewhere")
+    if isinstance(error, ServerResponseError) and (state := _taken_state(error)):
+        if state in _FINAL_STATES:
+            return overtaken(f"Airflow had already set the task's state to {state}")
+        return duplicate(f"another start of the same try came first, its state is {state}")
+    if not isinstance(error, httpx.HTTPError):
+        return crashed(f"the task's supervisor failed: {type(error).__name__}: {error}{_at(error)}")
+    reason = _api_reason(error, server)
+    return rejected(reason) if _before_start(error) else crashed(reason)
+
+
+def _taken_state(error: ServerResponseError) -> str | None:
+    """The state for which the API server refused a transition (HTTP 409), as it tells it."""
+    detail = error.detail
+    if error.response.status_code != HTTPStatus.CONFLICT or not isinstance(detail, dict):
+        return None
+    if detail.get("reason") != "invalid_state":
+        return None
+    return str(detail.get("previous_state"))
+
+
+def _api_reason(error: httpx.HTTPError, server: str) -> str:
+    if not isinstance(error, httpx.HTTPStatusError):
+        return (
+            f"the Execution API at {server} cannot be reached from the function "
+            f"({type(error).__name__}: {error}): check AIRFLOW__CORE__EXECUTION_API_SERVER_URL "
+            "and the way from the function's network to it"
+        )
+    status = error.response.status_code
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return (
+            f"the Execution API refused the workload's token (HTTP {status}): the invocation "
+            "waited longer than [scheduler] task_queued_timeout, or scheduler and API server do "
+            "not share [api_auth] jwt_secret"
+        )
+    if status == HTTPStatus.NOT_FOUND and _before_start(error):
+        return "Airflow does not know this try of the task any more: it was cleared or deleted"
+    return f"the Execution API answered HTTP {status} to {error.request.url.path}: {error}"
+
+
+def _before_start(error: httpx.HTTPError) -> bool:
+    """Whether the call that failed is the one that tells Airflow that the task starts."""
+    try:
+        return error.request.url.path.endswith("/run")
+    except RuntimeError:  # No request: the client failed before it made one.
+        return True
+
+
+def _at(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    return f" (in {frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno})"
+
+
+def _words(error: ValidationError) -> str:
+    """What is wrong, without what was given: that holds the token."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, p['loc'])) or '(all)'}: {p['msg']}" for p in problems[:5])
