@@ -1,0 +1,36 @@
+"""What holds in every suite: no test reaches a real AWS account or asks Airflow's home for one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Before anything imports Airflow or boto3: a private, empty Airflow home and fake credentials.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AWS_"))]:
+    del os.environ[name]
+os.environ.update(
+    AIRFLOW_HOME=str(ROOT / "build" / "tests" / "airflow"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="sqlite://",
+    AIRFLOW__API_AUTH__JWT_SECRET="a secret for tests, long enough for a signing key",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="eu-west-1",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    AWS_EC2_METADATA_DISABLED="true",
+    CDK_DISABLE_CLI_TELEMETRY="true",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests are pure: a socket in one of them is an error."""
+    for item in items:
+        if ROOT / "tests" / "unit" in item.path.parents:
+            item.add_marker(pytest.mark.disable_socket)

@@ -1,0 +1,108 @@
+"""Where an option's value comes from, and what is said when it cannot work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import pytest
+
+from lambda_executor import config
+from lambda_executor.config import AwsConfig
+from lambda_executor.errors import ConfigError
+
+COMPLETE = {
+    "function_name": "fn",
+    "queue_url": "https://sqs/results",
+    "dead_letter_queue_url": "https://sqs/dead",
+}
+
+
+class Conf:
+    """Airflow's configuration with what somebody set, by section."""
+
+    def __init__(self, **sections: Mapping[str, str]) -> None:
+        self._sections = sections
+
+    def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
+        """The value of an option, or the fallback."""
+        return self._sections.get(section, {}).get(key, fallback)
+
+
+def no_parameter(name: str) -> Mapping[str, str]:
+    """Fails the test when the parameter is read."""
+    raise AssertionError(f"read {name}")
+
+
+def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> None:
+    """The order is: our section, SSM parameter, the reference's section, default."""
+    conf = Conf(
+        lambda_executor={"config_parameter": "/p", "function_name": "ours"},
+        aws_lambda_executor={
+            "function_name": "reference",
+            "queue_url": "reference",
+            "max_invoke_attempts": "7",
+        },
+    )
+    parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm"}
+    loaded = config.load(conf, {"/p": parameter}.__getitem__)
+    assert loaded.function_name == "ours"
+    assert loaded.queue_url == "ssm"
+    assert loaded.max_invoke_attempts == 7
+    assert loaded.dispatch_threads == 16
+
+
+def test_an_environment_of_the_reference_works_unchanged() -> None:
+    """With nothing in our section, the reference's is complete."""
+    loaded = config.load(Conf(aws_lambda_executor=COMPLETE), no_parameter)
+    assert loaded.function_name == "fn"
+
+
+def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
+    """The fallback knows the reference's options only."""
+    conf = Conf(lambda_executor=COMPLETE, aws_lambda_executor={"dispatch_threads": "3"})
+    assert config.load(conf, no_parameter).dispatch_threads == 16
+
+
+@pytest.mark.parametrize("missing", sorted(COMPLETE))
+def test_a_missing_option_is_named_with_the_fix(missing: str) -> None:
+    """The error names the option, its variable and the SSM parameter that sets it."""
+    conf = Conf(lambda_executor={k: v for k, v in COMPLETE.items() if k != missing})
+    with pytest.raises(ConfigError) as caught:
+        config.load(conf, no_parameter)
+    assert f"[lambda_executor] {missing} is not set" in str(caught.value)
+    assert f"AIRFLOW__LAMBDA_EXECUTOR__{missing.upper()}" in str(caught.value)
+    assert "AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("max_invoke_attempts", "0", "at least 1"),
+        ("max_invoke_attempts", "many", "at least 1"),
+        ("dispatch_threads", "-4", "at least 1"),
+        ("end_wait_timeout", "1.5", "at least 0"),
+        ("check_health_on_startup", "maybe", "True or False"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(option: str, value: str, allowed: str) -> None:
+    """The error has the option, the value and the bounds."""
+    conf = Conf(lambda_executor={**COMPLETE, option: value})
+    with pytest.raises(ConfigError, match=rf"{option} is '{value}'.*{allowed}"):
+        config.load(conf, no_parameter)
+
+
+def test_an_option_that_only_newer_stacks_know_is_ignored_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A parameter written by a newer release works."""
+    conf = Conf(lambda_executor={"config_parameter": "/p"})
+    with caplog.at_level(logging.WARNING):
+        config.load(conf, lambda _: {**COMPLETE, "new_option": "x"})
+    assert "new_option" in caplog.text
+
+
+def test_without_a_connection_the_session_is_boto3s_own() -> None:
+    """No Airflow connection is asked for when conn_id is unset."""
+    session = config.session_factory(AwsConfig(conn_id=None, region_name=None))()
+    assert session.get_credentials() is not None

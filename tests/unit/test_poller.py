@@ -1,0 +1,138 @@
+"""What is ours arrives, what is malformed goes, what is foreign comes back later and later."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambda_executor.errors import TransientError
+from lambda_executor.poller import HAND_BACK_CAP_S, Poller, Report, hand_back_delay_s
+from lambda_executor.ports import Message
+from lambda_executor.testing import MemoryQueue
+from lambda_executor.wire import InvocationId, Result
+
+OURS = InvocationId("ours")
+
+
+class Time:
+    """A clock that a test moves."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since the test began."""
+        return self.now_s
+
+
+def decode(message: Message) -> Report:
+    """Results, as on the results queue."""
+    return Result.decode(message.body)
+
+
+def poller_of(queue: MemoryQueue) -> Poller:
+    """A poller without running threads that knows one invocation."""
+    return Poller(queue, decode=decode, knows=OURS.__eq__)
+
+
+def receive(poller: Poller, queue: MemoryQueue) -> int:
+    """One receive, without waiting."""
+    messages = queue.receive(0)
+    poller.take(messages)
+    return len(messages)
+
+
+def test_what_is_ours_arrives_and_stays_until_it_is_acknowledged() -> None:
+    """A crash between arrival and acknowledgement loses nothing: the message comes again."""
+    clock = Time()
+    queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
+    queue.reply(OURS)
+    poller = poller_of(queue)
+    assert receive(poller, queue) == 1
+    assert [a.report.id for a in poller.arrivals()] == [OURS]
+    assert poller.arrivals() == []
+    clock.now_s = 31
+    assert receive(poller, queue) == 1
+    assert len(queue) == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["5", "null", "[]", "{", "{}", '{"task_key": ["a"], "return_code": 0}', '"x"', ""]
+)
+def test_one_malformed_message_does_not_hold_the_others_back(body: str) -> None:
+    """It is removed and counted; what came with it arrives (W13/14)."""
+    queue = MemoryQueue()
+    queue.send(body)
+    queue.reply(OURS)
+    poller = poller_of(queue)
+    receive(poller, queue)
+    assert [a.report.id for a in poller.arrivals()] == [OURS]
+    poller.start()
+    poller.acknowledge([])
+    poller.close(10)
+    assert len(queue) == 1
+    counts = poller.counts()
+    assert (counts["malformed"], counts["deleted"], counts["received"]) == (1, 1, 2)
+
+
+def test_foreign_messages_do_not_starve_ours() -> None:
+    """Each time one is handed back it stays away longer, and none is deleted (W6)."""
+    clock = Time()
+    queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
+    for n in range(10):
+        queue.reply(InvocationId(f"foreign-{n}"))
+    poller = poller_of(queue)
+    for _ in range(2):
+        assert receive(poller, queue) == 10
+    queue.reply(OURS)
+    assert receive(poller, queue) == 1
+    assert len(poller.arrivals()) == 1
+    assert len(queue) == 11
+    assert poller.counts()["handed_back"] == 20
+
+
+def test_the_delay_of_a_hand_back_grows_and_is_bounded() -> None:
+    """At once, then 1, 2, 4 seconds and so on, to the cap."""
+    assert [hand_back_delay_s(n) for n in (1, 2, 3, 4, 5)] == [0, 1, 2, 4, 8]
+    assert hand_back_delay_s(100_000) == HAND_BACK_CAP_S
+
+
+def test_the_threads_bring_everything_and_delete_what_is_acknowledged() -> None:
+    """Two hundred results arrive once each and the queue is empty at the end."""
+    queue = MemoryQueue()
+    poller = Poller(queue, decode=decode, knows=lambda _: True, threads=2)
+    poller.start()
+    ids = {InvocationId(f"id-{n}") for n in range(200)}
+    for id in ids:
+        queue.reply(id)
+    seen: list[InvocationId] = []
+    while len(seen) < len(ids):
+        arrivals = poller.arrivals()
+        seen += [a.report.id for a in arrivals]
+        poller.acknowledge(a.receipt for a in arrivals)
+    assert queue.wait_until_empty()
+    poller.close(10)
+    assert set(seen) == ids
+    assert len(seen) == len(ids)
+
+
+def test_a_queue_that_cannot_be_read_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A failed receive is logged with the queue's name and does not end the thread."""
+
+    class Flaky(MemoryQueue):
+        failures = 1
+
+        def receive(self, wait_s: int) -> list[Message]:
+            if self.failures:
+                self.failures -= 1
+                raise TransientError("503")
+            return list(super().receive(wait_s))
+
+    queue = Flaky("results")
+    queue.reply(OURS)
+    poller = poller_of(queue)
+    poller.start()
+    while not (arrivals := poller.arrivals()):
+        pass
+    poller.acknowledge(a.receipt for a in arrivals)
+    assert queue.wait_until_empty()
+    poller.close(10)
+    assert "Cannot read results" in caplog.text
