@@ -1,0 +1,1 @@
+"""The CDK stacks: the environment that a stage's configuration asks for."""

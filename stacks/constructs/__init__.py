@@ -1,0 +1,1 @@
+"""Logical units to build an environment from: they take objects, never a stage's configuration."""

@@ -1,0 +1,34 @@
+"""The CDK app: reads the configuration of one stage and builds its stacks; no AWS call is made.
+
+`cdk synth -c stage=<stage>`; what a stage may say: docs/reference/stage-config.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import aws_cdk as cdk
+
+from stacks.config_loading import StageConfigError, load
+from stacks.environment import build
+
+DEFAULT_STAGE = "dev"
+
+
+def main() -> None:
+    """Synthesize the chosen stage into the folder that the CDK CLI asks for."""
+    app = cdk.App()
+    stage = app.node.try_get_context("stage") or DEFAULT_STAGE
+    try:
+        config = load(
+            app.node.try_get_context("stages"), stage, app.node.try_get_context("override")
+        )
+    except StageConfigError as e:
+        sys.exit(f"\n{e}\n")
+    build(app, stage, config, root=Path(__file__).parent)
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

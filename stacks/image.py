@@ -1,0 +1,45 @@
+"""The function's image as an asset: what it is built from, and so what changes its tag.
+
+An allow-list, and the build context is the repository's root: a change of the wire, the handler or
+a DAG makes another image, a change of anything else does not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aws_cdk import IgnoreMode
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_lambda as lambda_
+
+if TYPE_CHECKING:
+    from stacks.config import ImageConfig
+
+_PLATFORMS = {
+    "x86_64": ecr_assets.Platform.LINUX_AMD64,
+    "arm64": ecr_assets.Platform.LINUX_ARM64,
+}
+
+
+def image_code(root: Path, image: ImageConfig) -> lambda_.DockerImageCode:
+    """The code of an image function, built from the repository at `root`."""
+    return lambda_.DockerImageCode.from_image_asset(
+        str(root),
+        file="lambda_image/Dockerfile",
+        build_args={"DAGS": image.dags},
+        platform=_PLATFORMS[image.architecture],
+        ignore_mode=IgnoreMode.DOCKER,
+        exclude=[
+            "**",
+            "!lambda_image/**",
+            "!executor/pyproject.toml",
+            "!executor/README.md",
+            "!executor/src/**",
+            f"!{image.dags}/**",
+            "**/__pycache__",
+            "**/*.pyc",
+            "**/*.egg-info",
+            "**/.*_cache",
+        ],
+    )

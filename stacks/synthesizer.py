@@ -1,0 +1,60 @@
+"""Publishes a stack's images into a repository that an earlier stack of the same deploy makes.
+
+`DefaultStackSynthesizer(image_assets_repository_name=...)` alone is not enough: the CLI waits for
+the stacks a stack depends on before it *publishes* an image, but not before it *builds* it, and it
+looks the repository up when it builds. Here the asset manifest itself depends on the registry
+stack, as `AppStagingSynthesizer` does it. docs/decisions/0004-own-repository.md
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+import jsii
+from aws_cdk import cloud_assembly_schema as schema
+
+#: What `DefaultStackSynthesizer` asks of the bootstrap stack for its own asset manifests.
+_BOOTSTRAP_VERSION_FOR_ASSETS = 6
+
+
+class OwnRepositorySynthesizer(cdk.DefaultStackSynthesizer):
+    """The default synthesizer, except that images go into a repository of our own.
+
+    Args:
+        registry: The stack that makes the repository.
+        repository_name: The repository's physical name.
+    """
+
+    def __init__(self, *, registry: cdk.Stack, repository_name: str) -> None:
+        super().__init__(image_assets_repository_name=repository_name)
+        self._registry = registry
+
+    @jsii.member(jsii_name="reusableBind")
+    def reusable_bind(self, stack: cdk.Stack) -> cdk.IBoundStackSynthesizer:
+        """Bind this very object: the clone that is made by default loses the Python overrides."""
+        self._bound_to = stack
+        self.bind(stack)
+        return self
+
+    @jsii.member(jsii_name="synthesize")
+    def synthesize(self, session: cdk.ISynthesisSession) -> None:
+        """Synthesize as usual, then add the asset manifest again with the dependency."""
+        super().synthesize(session)
+        stack = self._bound_to.artifact_id
+        session.assembly.add_artifact(
+            f"{stack}.assets",
+            type=schema.ArtifactType.ASSET_MANIFEST,
+            properties=schema.AssetManifestProperties(
+                file=f"{stack}.assets.json",
+                requires_bootstrap_stack_version=_BOOTSTRAP_VERSION_FOR_ASSETS,
+                bootstrap_stack_version_ssm_parameter=qualified(
+                    self, cdk.DefaultStackSynthesizer.DEFAULT_BOOTSTRAP_STACK_VERSION_SSM_PARAMETER
+                ),
+            ),
+            dependencies=[self._registry.artifact_id],
+        )
+
+
+def qualified(synthesizer: cdk.IStackSynthesizer, name: str) -> str:
+    """The name of a bootstrap resource with the qualifier of the bootstrap stack in use."""
+    qualifier = synthesizer.bootstrap_qualifier or cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER
+    return name.replace("${Qualifier}", qualifier)
