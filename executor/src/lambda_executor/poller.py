@@ -115,9 +115,11 @@ class Poller:
             return counts
 
     def close(self, timeout_s: float) -> None:
-        """Stop receiving and delete what was acknowledged; an open long poll is abandoned."""
+        """Stop receiving and delete what was acknowledged.
+
+        A long poll that is open is not waited for; what it still brings is handed back.
+        """
         self._closed.set()
-        self._backlog.set()
         with self._deletable_changed:
             self._deletable_changed.notify()
         if self._deleter.is_alive():
@@ -151,11 +153,16 @@ class Poller:
     def _poll(self, helping: bool) -> None:
         failures = 0
         while not self._closed.is_set():
-            if helping:
-                self._backlog.wait()
+            if helping and not self._backlog.wait(LONG_POLL_S):
+                continue
             try:
                 messages = self._queue.receive(BACKLOG_POLL_S if helping else LONG_POLL_S)
-                (self._backlog.set if len(messages) >= BATCH else self._clear_backlog)()
+                if self._closed.is_set():
+                    # Nobody asks for arrivals any more: leave them to the next scheduler.
+                    if messages:
+                        self._queue.hand_back([m.receipt for m in messages], 0)
+                    return
+                (self._backlog.set if len(messages) >= BATCH else self._backlog.clear)()
                 self.take(messages)
                 failures = 0
             except AwsError as error:
@@ -169,10 +176,6 @@ class Poller:
                 # Whatever one receive held must not end the thread: results would stop for ever.
                 log.exception("A receive from %s could not be handled", self._queue.name)
                 self._closed.wait(RETRY.base_s)
-
-    def _clear_backlog(self) -> None:
-        if not self._closed.is_set():
-            self._backlog.clear()
 
     def _delete(self) -> None:
         while True:

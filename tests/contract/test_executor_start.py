@@ -1,0 +1,128 @@
+"""What `start` says and does against AWS's own shapes (moto)."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambda_executor import LambdaExecutor, aws
+from lambda_executor.errors import ConfigError
+from lambda_executor.poller import hand_back_delay_s
+
+PARAMETER = "/airflow-lambda/test/executor"
+
+
+@dataclass
+class Account:
+    """An account with everything that the executor needs."""
+
+    options: dict[str, str]
+
+    def write_parameter(self, value: str | None = None) -> None:
+        """Do what the stacks do."""
+        boto3.client("ssm").put_parameter(
+            Name=PARAMETER,
+            Value=json.dumps(self.options) if value is None else value,
+            Type="String",
+            Overwrite=True,
+        )
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """A function, two queues, and Airflow configured by the one line."""
+    monkeypatch.setenv("AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER", PARAMETER)
+    # The Amazon provider is installed here, and its default connection would be looked up.
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+    with mock_aws(config={"lambda": {"use_docker": False}}):
+        sqs = boto3.client("sqs")
+        role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as z:
+            z.writestr("handler.py", "")
+        boto3.client("lambda").create_function(
+            FunctionName="function",
+            Runtime="python3.12",
+            Handler="handler.lambda_handler",
+            Role=role["Role"]["Arn"],
+            Code={"ZipFile": archive.getvalue()},
+        )
+        yield Account(
+            {
+                "function_name": "function",
+                "queue_url": sqs.create_queue(QueueName="results")["QueueUrl"],
+                "dead_letter_queue_url": sqs.create_queue(QueueName="dead")["QueueUrl"],
+                "region_name": "eu-west-1",
+            }
+        )
+
+
+def test_the_one_line_is_enough(account: Account) -> None:
+    """With the parameter written by the stacks, start succeeds."""
+    account.write_parameter()
+    executor = LambdaExecutor(parallelism=1)
+    executor.start()
+    executor.terminate()
+
+
+@pytest.mark.usefixtures("account")
+def test_a_parameter_that_does_not_exist_is_named() -> None:
+    """The error has the parameter's name and what to check."""
+    with pytest.raises(ConfigError, match=rf"'{PARAMETER}' cannot be read.*check the stage"):
+        LambdaExecutor(parallelism=1).start()
+
+
+@pytest.mark.parametrize("value", ["{", "[]", '"x"', '{"function_name": 5}'])
+def test_a_parameter_that_holds_no_options_is_named(account: Account, value: str) -> None:
+    """Whatever it holds, the error says what it should hold."""
+    account.write_parameter(value)
+    with pytest.raises(ConfigError, match=r"does not hold a JSON object"):
+        LambdaExecutor(parallelism=1).start()
+
+
+@pytest.mark.parametrize("option", ["function_name", "queue_url", "dead_letter_queue_url"])
+def test_what_does_not_exist_is_named_at_the_start(account: Account, option: str) -> None:
+    """The health check names the option and AWS's own words."""
+    account.options[option] += "-missing"
+    account.write_parameter()
+    with pytest.raises(ConfigError, match=rf"\[lambda_executor\] {option} cannot be used"):
+        LambdaExecutor(parallelism=1).start()
+
+
+def test_the_health_check_can_be_switched_off(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the scheduler starts, and each task fails with the reason instead."""
+    monkeypatch.setenv("AIRFLOW__LAMBDA_EXECUTOR__CHECK_HEALTH_ON_STARTUP", "False")
+    account.options["function_name"] = "missing"
+    account.write_parameter()
+    executor = LambdaExecutor(parallelism=1)
+    executor.start()
+    executor.terminate()
+
+
+def test_the_queue_keeps_the_ports_promises(account: Account) -> None:
+    """Attributes and receive count are read, a hand-back hides, a delete deletes (moto)."""
+    clients = aws.Clients(boto3.Session, region_name=None, connections=1)
+    queue = aws.SqsQueue(clients, account.options["queue_url"])
+    boto3.client("sqs").send_message(
+        QueueUrl=account.options["queue_url"],
+        MessageBody="body",
+        MessageAttributes={"RequestID": {"DataType": "String", "StringValue": "r"}},
+    )
+    (first,) = queue.receive(0)
+    assert (first.body, first.receive_count, first.attributes) == ("body", 1, {"RequestID": "r"})
+    queue.hand_back([first.receipt], hand_back_delay_s(1))
+    (second,) = queue.receive(0)
+    assert second.receive_count == 2
+    queue.hand_back([second.receipt], hand_back_delay_s(10))
+    assert queue.receive(0) == []
+    assert queue.delete([second.receipt]) == 0
+    assert queue.check() == 0
