@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pwd
 import shutil
 import signal
 import tempfile
@@ -24,16 +25,21 @@ _UNIQUE = uuid.uuid4().hex
 
 
 def prepare() -> None:
-    """Give Airflow a home that this environment shares with no other.
+    """Give Airflow what it wants of a machine: a home folder and a user's name.
 
     Lambda's /tmp belongs to one environment, but on a single machine many share it, so the folder
     has a name of its own and is removed when the process ends. An AIRFLOW_HOME that is set holds.
     """
-    if "AIRFLOW_HOME" in os.environ:
-        return
-    home = tempfile.mkdtemp(prefix="airflow-")
-    os.environ["AIRFLOW_HOME"] = home
-    atexit.register(_remove, home, os.getpid())
+    if "AIRFLOW_HOME" not in os.environ:
+        home = tempfile.mkdtemp(prefix="airflow-")
+        os.environ["AIRFLOW_HOME"] = home
+        atexit.register(_remove, home, os.getpid())
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        # A container's user may have no name (Lambda runs image functions as such a one), and
+        # Airflow refuses to start a task as nobody in particular; getpass reads this first.
+        os.environ.setdefault("LOGNAME", "lambda")
 
 
 def hostname() -> str:
