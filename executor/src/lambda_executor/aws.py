@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SessionFactory = Callable[[], boto3.Session]
+Session = boto3.Session
+SessionFactory = Callable[[], Session]
 
 #: Error codes by what they mean; what is in none of them is judged by its HTTP status.
 #: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors
@@ -183,7 +184,7 @@ class Clients:
                 )
             return self._clients[service]
 
-    def _session(self) -> boto3.Session:
+    def _session(self) -> Session:
         try:
             return self._session_factory()
         except botocore_errors.BotoCoreError:

@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import boto3
-
-from lambda_executor import options
+from lambda_executor import aws, options
 from lambda_executor.errors import ConfigError
 from lambda_executor.options import OPTIONS, REFERENCE_SECTION, SECTION, Option
 
@@ -169,15 +167,15 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
     )
 
 
-def session_factory(aws: AwsConfig) -> Callable[[], boto3.Session]:
+def session_factory(how: AwsConfig) -> aws.SessionFactory:
     """How to make a boto3 session: from the Airflow connection, or boto3's own chain.
 
     Raises:
         ConfigError: `conn_id` is set and the Amazon provider is not installed.
     """
-    conn_id = aws.conn_id
+    conn_id = how.conn_id
     if not conn_id:
-        return boto3.Session
+        return aws.Session
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import (  # noqa: PLC0415 - optional
             AwsGenericHook,
@@ -189,9 +187,9 @@ def session_factory(aws: AwsConfig) -> Callable[[], boto3.Session]:
             "boto3's own credential chain"
         ) from e
 
-    def from_connection() -> boto3.Session:
-        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, region_name=aws.region_name)
-        session: boto3.Session = hook.get_session()
+    def from_connection() -> aws.Session:
+        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, region_name=how.region_name)
+        session: aws.Session = hook.get_session()
         return session
 
     return from_connection

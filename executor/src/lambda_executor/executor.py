@@ -19,9 +19,11 @@ from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteCallback, ExecuteTask
 from airflow.sdk.observability import stats
 
-from lambda_executor import aws, config
+from lambda_executor.config import ExecutorConfig
+from lambda_executor.connection import connect
 from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
-from lambda_executor.errors import AwsError, ConfigError, EncodeError
+from lambda_executor.errors import ConfigError, EncodeError
+from lambda_executor.health import check
 from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.options import SECTION
 from lambda_executor.poller import Arrival, Poller
@@ -57,7 +59,7 @@ class _Handled:
 class _Running:
     """What exists between `start` and `end`."""
 
-    config: config.ExecutorConfig
+    config: ExecutorConfig
     dispatcher: Dispatcher
     pollers: tuple[Poller, ...]
 
@@ -86,45 +88,23 @@ class LambdaExecutor(BaseExecutor):
         Raises:
             ConfigError: An option is missing or wrong, or the health check failed.
         """
-        aws_config = config.load_aws_config(self.conf)
-        session_factory = config.session_factory(aws_config)
-        bootstrap = aws.Clients(session_factory, region_name=aws_config.region_name, connections=1)
-        settings = config.load(self.conf, lambda name: aws.read_parameter(bootstrap, name))
-        clients = aws.Clients(
-            session_factory,
-            region_name=settings.region_name,
-            connections=settings.dispatch_threads + settings.poll_threads + 2,
-        )
-        function = aws.LambdaFunction(clients, settings.function_name, settings.function_qualifier)
-        results = aws.SqsQueue(clients, settings.queue_url)
-        dead_letters = aws.SqsQueue(clients, settings.dead_letter_queue_url)
+        connected = connect(self.conf)
+        settings = connected.config
         if settings.check_health_on_startup:
-            self._check_health(function, results, dead_letters)
-        self._start_parts(settings, function, results, dead_letters)
+            for finding in check(connected.function, connected.results, connected.dead_letters):
+                if not finding.ok:
+                    raise ConfigError(
+                        f"[{SECTION}] {finding.option} cannot be used: {finding.said}. To fix it, "
+                        f"{finding.fix}; check_health_on_startup=False starts all the same"
+                    )
+        self._start_parts(settings, connected.function, connected.results, connected.dead_letters)
         self.log.info(
             "Workloads run on %s, results come from %s", settings.function_name, settings.queue_url
         )
 
-    def _check_health(
-        self, function: aws.LambdaFunction, results: aws.SqsQueue, dead_letters: aws.SqsQueue
-    ) -> None:
-        checks = {
-            "function_name": function.check,
-            "queue_url": results.check,
-            "dead_letter_queue_url": dead_letters.check,
-        }
-        for option, check in checks.items():
-            try:
-                check()
-            except AwsError as e:
-                raise ConfigError(
-                    f"[{SECTION}] {option} cannot be used: {e}. Fix the option or the "
-                    "credentials; check_health_on_startup=False starts the scheduler all the same"
-                ) from e
-
     def _start_parts(
         self,
-        settings: config.ExecutorConfig,
+        settings: ExecutorConfig,
         function: FunctionInvoker,
         results: Queue,
         dead_letters: Queue,

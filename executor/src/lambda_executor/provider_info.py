@@ -16,6 +16,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-lambda-executor",
         "name": "Lambda Executor",
         "description": "Runs each task as one asynchronous AWS Lambda invocation.",
+        "cli": ["lambda_executor.cli.get_cli_commands"],
         "executors": ["lambda_executor.LambdaExecutor"],
         "config": {
             SECTION: {

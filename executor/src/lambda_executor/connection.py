@@ -1,0 +1,44 @@
+"""From Airflow's configuration to the function and the queues, ready to be used.
+
+The scheduler and the command line come the same way, so that a check sees what the scheduler
+sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambda_executor import aws, config
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The environment that the configuration names."""
+
+    config: config.ExecutorConfig
+    function: aws.LambdaFunction
+    results: aws.SqsQueue
+    dead_letters: aws.SqsQueue
+
+
+def connect(conf: config.Conf) -> Connected:
+    """Read every option, the SSM parameter included, and make the clients.
+
+    Raises:
+        ConfigError: An option is missing or has a value that cannot work.
+    """
+    aws_config = config.load_aws_config(conf)
+    session_factory = config.session_factory(aws_config)
+    first = aws.Clients(session_factory, region_name=aws_config.region_name, connections=1)
+    settings = config.load(conf, lambda name: aws.read_parameter(first, name))
+    clients = aws.Clients(
+        session_factory,
+        region_name=settings.region_name,
+        connections=settings.dispatch_threads + settings.poll_threads + 4,
+    )
+    return Connected(
+        settings,
+        aws.LambdaFunction(clients, settings.function_name, settings.function_qualifier),
+        aws.SqsQueue(clients, settings.queue_url),
+        aws.SqsQueue(clients, settings.dead_letter_queue_url),
+    )
