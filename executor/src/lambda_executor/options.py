@@ -188,3 +188,33 @@ WIRED_OPTIONS: tuple[Option, ...] = (
     DEAD_LETTER_QUEUE_URL,
     REGION_NAME,
 )
+
+
+def as_markdown() -> str:
+    """The reference page `docs/reference/options.md`."""
+    rows = "\n".join(
+        f"| `{o.name}` | `{o.environment_variable}` | {o.type} | {_default(o)} | {o.help} |"
+        for o in OPTIONS
+    )
+    return f"""# Options of the executor
+
+Generated from `lambda_executor.options` by `make docs`.
+
+Section `[{SECTION}]` of Airflow's configuration. A value is the first of: this section, the SSM
+parameter that `config_parameter` names, the same option in `[{REFERENCE_SECTION}]` (the section of
+`AwsLambdaExecutor`; not for options that it does not have), the default.
+
+| option | environment variable | type | default | what it does |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def _default(option: Option) -> str:
+    if option.required:
+        return "required"
+    return f"`{option.default}`" if option.default is not None else ""
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")  # noqa: T201 - its output is the page
