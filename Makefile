@@ -87,6 +87,11 @@ format: setup ## Format and fix what can be fixed
 
 EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --no-emit-local
 
+.PHONY: docs
+docs: setup ## Write the generated reference pages
+	@$(BIN)/python -m lambda_executor.options > docs/reference/options.md
+	@$(BIN)/python -m stacks.config_reference > docs/reference/stage-config.md
+
 .PHONY: requirements
 requirements: setup ## Export requirements.txt (development) and lambda_image/requirements.txt from uv.lock
 	@$(EXPORT) --output-file requirements.txt > /dev/null
