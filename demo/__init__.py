@@ -1,0 +1,1 @@
+"""The product on one machine: `python -m demo run`, `up` and `down`."""

@@ -1,0 +1,29 @@
+"""Fifty mapped tasks at once, and one that adds up what they returned."""
+
+from __future__ import annotations
+
+from airflow.sdk import dag, task
+
+NUMBERS = list(range(50))
+
+
+@dag(schedule=None, tags=["demo"])
+def mapped_squares() -> None:
+    """Square every number in a task of its own, then check the sum."""
+
+    @task
+    def square(number: int) -> int:
+        return number * number
+
+    @task
+    def add_up(squares: list[int]) -> int:
+        total = sum(squares)
+        expected = sum(number * number for number in NUMBERS)
+        if total != expected:
+            raise ValueError(f"the squares add up to {total}, not to {expected}")
+        return total
+
+    add_up(square.expand(number=NUMBERS))
+
+
+mapped_squares()

@@ -1,0 +1,88 @@
+"""Which DAGs the demo runs, where their files come from and how each is expected to end.
+
+It must not know how they are run.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo import paths
+
+#: Airflow's own: the distribution and the folder in it.
+_CORE = ("apache-airflow-core", "airflow/example_dags")
+_STANDARD = ("apache-airflow-providers-standard", "airflow/providers/standard/example_dags")
+
+
+@dataclass(frozen=True, slots=True)
+class DagFile:
+    """One file of the DAG folder.
+
+    Attributes:
+        name: Its name, without the suffix.
+        dag_ids: Its DAGs.
+        origin: The distribution and folder it is copied from, unchanged; None: our own `dags/`.
+        ends: The state in which its runs end.
+        tries: The tries that a task takes, where it is more than one.
+        deferred: Tasks that leave the function to wait and come back.
+    """
+
+    name: str
+    dag_ids: tuple[str, ...]
+    origin: tuple[str, str] | None = None
+    ends: str = "success"
+    tries: Mapping[str, int] = field(default_factory=dict)
+    deferred: frozenset[str] = frozenset()
+
+    @property
+    def source(self) -> Path:
+        """Where the file is."""
+        name = f"{self.name}.py"
+        if self.origin is None:
+            return paths.ROOT / "dags" / name
+        # Not importlib.resources: to import Airflow takes seconds and writes its configuration.
+        distribution, folder = self.origin
+        found = importlib.metadata.distribution(distribution).locate_file(f"{folder}/{name}")
+        return Path(str(found))
+
+
+MAPPED = DagFile("mapped_squares", ("mapped_squares",))
+RETRY = DagFile("retry_once", ("retry_once",), tries={"fail_on_first_try": 2})
+TASKFLOW = DagFile("tutorial_taskflow_api", ("tutorial_taskflow_api",), _CORE)
+
+#: Six of Airflow's own, then ours.
+ALL: tuple[DagFile, ...] = (
+    DagFile("example_bash_operator", ("example_bash_operator",), _STANDARD),
+    TASKFLOW,
+    DagFile("example_nested_branch_dag", ("example_nested_branch_dag",), _CORE),
+    DagFile(
+        "example_dynamic_task_mapping",
+        (
+            "example_dynamic_task_mapping",
+            "example_task_mapping_second_order",
+            "example_task_group_mapping",
+        ),
+        _CORE,
+    ),
+    DagFile("example_setup_teardown_taskflow", ("example_setup_teardown_taskflow",), _CORE),
+    DagFile(
+        "example_time_delta_sensor_async",
+        ("example_time_delta_sensor_async",),
+        _CORE,
+        deferred=frozenset({"wait"}),
+    ),
+    MAPPED,
+    RETRY,
+    DagFile("fails_for_good", ("fails_for_good",), ends="failed"),
+)
+
+
+def stage(files: Iterable[DagFile], folder: Path) -> None:
+    """Copy the files into the DAG folder, from which scheduler and image take them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file.source, folder / file.source.name)

@@ -1,0 +1,128 @@
+"""The embedded AWS as its clients see it: where it is, as whom they call, the first answer.
+
+Reached through its address alone, as every client of AWS does. It must not know what is deployed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from demo import paths
+from demo.processes import Child, Children, Program
+
+ACCOUNT = "000000000000"
+#: Every client of the embedded AWS is this user unless it assumes a role. Not a secret.
+ACCESS_KEY = "test"
+START_TIMEOUT_S = 90.0
+_READY = re.compile(r"embedded AWS ready: (http://\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedAws:
+    """A running embedded AWS.
+
+    Attributes:
+        endpoint: Its address.
+        region: The AWS Region that its clients use.
+    """
+
+    endpoint: str
+    region: str
+
+    def environment(self) -> dict[str, str]:
+        """What makes any AWS client in a process talk to it, and to nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_ENDPOINT_URL_S3_FOR_CLOUDFORMATION": self.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def environment_as(self, role_arn: str, folder: Path) -> dict[str, str]:
+        """The same for a process that assumes a role, and renews it, by itself.
+
+        Args:
+            role_arn: The role.
+            folder: Where the AWS configuration file for it goes.
+        """
+        configuration = folder / "aws.config"
+        configuration.write_text(
+            f"[profile embedded]\n"
+            f"aws_access_key_id = {ACCESS_KEY}\n"
+            f"aws_secret_access_key = {ACCESS_KEY}\n"
+            f"[default]\n"
+            f"role_arn = {role_arn}\n"
+            f"source_profile = embedded\n"
+            f"role_session_name = airflow-scheduler\n"
+        )
+        environment = self.environment() | {"AWS_CONFIG_FILE": str(configuration)}
+        # Keys in the environment would win over the file.
+        del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+        return environment
+
+    def client(self, service: str) -> Any:  # noqa: ANN401  # boto3 makes its classes at run time
+        """A boto3 client of one service."""
+        return boto3.client(  # type: ignore[call-overload]  # any service, by name
+            service,
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=ACCESS_KEY,
+        )
+
+
+def bare_environment() -> dict[str, str]:
+    """What every program of ours gets: where programs are, who runs it, and no AWS of the user."""
+    kept = {
+        name: os.environ[name]
+        for name in ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_OPTIONS")
+        if name in os.environ
+    }
+    path = os.environ.get("PATH", os.defpath)
+    return kept | {
+        "PATH": f"{paths.BIN}:{paths.CDK.parent}:{path}",
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+    }
+
+
+def start(children: Children, home: paths.Home, extra: Mapping[str, str]) -> Child:
+    """Start it on a free port; `wait_until_ready` tells which."""
+    return children.start(
+        Program(
+            name="embedded-aws",
+            argv=[
+                *(paths.LOCAL_AWS_PYTHON, "-m", "local_aws"),
+                *("--port", "0", "--state-dir", home.aws),
+            ],
+            environment=bare_environment() | dict(extra),
+            cwd=paths.ROOT,
+        )
+    )
+
+
+def wait_until_ready(child: Child) -> str:
+    """Its address, as soon as it answers.
+
+    Raises:
+        ProcessError: It did not start.
+    """
+
+    def address() -> str | None:
+        found = _READY.search(child.log.read_text(errors="replace"))
+        return found.group(1) if found else None
+
+    return child.wait_until(address, "prints its address", START_TIMEOUT_S)

@@ -1,0 +1,200 @@
+"""DAG runs through Airflow's REST API: set going, watched to their end, read with every try.
+
+It must not know Lambda; what became of the invocations is in `invocations`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+#: States in which a DAG run or a task instance stays.
+FINAL = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+RUN_ID = "demo"
+PAGE = 100
+POLL_S = 1.0
+REQUEST_TIMEOUT_S = 60.0
+
+
+class RunsError(Exception):
+    """Airflow did not get as far as it should in the time given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One DAG run."""
+
+    dag_id: str
+    run_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TryKey:
+    """What identifies one try of one task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try, in Airflow's words.
+
+    Attributes:
+        key: Which.
+        state: How it ended, or where it is.
+        hostname: Where it ran; empty when the scheduler ended it without running it, as it does
+            with skipped tasks and empty operators.
+    """
+
+    key: TryKey
+    state: str
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far everything is."""
+
+    runs: list[Run]
+    tries: list[Try]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every DAG run has ended."""
+        return all(run.state in FINAL for run in self.runs)
+
+    def __str__(self) -> str:
+        """For one live line."""
+        runs = sum(run.state in FINAL for run in self.runs)
+        tasks = sum(each.state in FINAL for each in self.tries)
+        running = sum(each.state == "running" for each in self.tries)
+        return (
+            f"{runs}/{len(self.runs)} DAG runs and {tasks}/{len(self.tries)} tasks finished, "
+            f"{running} running"
+        )
+
+
+class Api:
+    """Airflow's REST API as an administrator."""
+
+    def __init__(self, url: str) -> None:
+        # The environment may name a proxy; this is loopback.
+        self._http = httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
+        token = self._call("GET", "/auth/token")["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def wait_for_dags(self, dag_ids: Collection[str], timeout_s: float) -> None:
+        """Wait until the DAG processor has read them all.
+
+        Raises:
+            RunsError: Some are missing when the time is up.
+        """
+        deadline = time.monotonic() + timeout_s
+        missing = set(dag_ids)
+        while missing:
+            missing = set(dag_ids) - {dag["dag_id"] for dag in self._pages("/dags", "dags")}
+            if missing and time.monotonic() > deadline:
+                raise RunsError(
+                    f"Airflow did not read {sorted(missing)} within {timeout_s:.0f} s: "
+                    "the log of the DAG processor says why"
+                )
+            if missing:
+                time.sleep(POLL_S)
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the scheduler run it."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str) -> None:
+        """Make one run of it."""
+        self._call(
+            "POST",
+            f"/api/v2/dags/{dag_id}/dagRuns",
+            json={"dag_run_id": RUN_ID, "logical_date": None},
+        )
+
+    def wait(self, timeout_s: float, watch: Callable[[Progress], None]) -> Progress:
+        """Wait until every run of every DAG has ended.
+
+        Raises:
+            RunsError: The time is up; what is still going is named.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            progress = self.progress()
+            watch(progress)
+            if progress.is_over:
+                return progress
+            if time.monotonic() > deadline:
+                going = sorted(run.dag_id for run in progress.runs if run.state not in FINAL)
+                raise RunsError(f"{going} did not end within {timeout_s:.0f} s: {progress}")
+            time.sleep(POLL_S)
+
+    def progress(self) -> Progress:
+        """All DAG runs, and the latest try of all task instances."""
+        runs = [
+            Run(run["dag_id"], run["dag_run_id"], run["state"])
+            for run in self._pages("/dags/~/dagRuns", "dag_runs")
+        ]
+        return Progress(runs, [_try(instance) for instance in self._instances()])
+
+    def tries(self) -> list[Try]:
+        """Every try of every task instance, in order."""
+        tries = {}
+        for instance in self._instances():
+            latest = _try(instance)
+            tries[latest.key] = latest
+            if latest.key.try_number > 1:
+                tries |= {each.key: each for each in self._earlier(latest.key)}
+        return [tries[key] for key in sorted(tries)]
+
+    def _earlier(self, key: TryKey) -> Iterator[Try]:
+        mapped = f"/{key.map_index}" if key.map_index >= 0 else ""
+        path = f"/dags/{key.dag_id}/dagRuns/{key.run_id}/taskInstances/{key.task_id}{mapped}/tries"
+        for instance in self._call("GET", f"/api/v2{path}")["task_instances"]:
+            yield _try(instance)
+
+    def _instances(self) -> Iterator[dict[str, Any]]:
+        return self._pages("/dags/~/dagRuns/~/taskInstances", "task_instances")
+
+    def _pages(self, path: str, key: str) -> Iterator[dict[str, Any]]:
+        offset = 0
+        while True:
+            page = self._call("GET", f"/api/v2{path}", params={"limit": PAGE, "offset": offset})
+            yield from page[key]
+            offset += PAGE
+            if offset >= page["total_entries"]:
+                return
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx's own
+        response = self._http.request(method, path, **arguments)
+        if response.is_error:
+            raise RunsError(
+                f"Airflow answered {method} {path} with {response.status_code}: "
+                f"{response.text[:500]}"
+            )
+        body: dict[str, Any] = response.json()
+        return body
+
+
+def _try(instance: dict[str, Any]) -> Try:
+    return Try(
+        TryKey(
+            dag_id=instance["dag_id"],
+            run_id=instance["dag_run_id"],
+            task_id=instance["task_id"],
+            map_index=instance["map_index"],
+            try_number=instance["try_number"],
+        ),
+        state=instance["state"] or "none",
+        hostname=instance["hostname"] or "",
+    )
