@@ -1,0 +1,45 @@
+"""How a fix changes what ministack's CloudFormation does with a resource type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ministack.services.cloudformation import provisioners
+
+Properties = dict[str, Any]
+#: Physical id and the attributes of `Fn::GetAtt`.
+Created = tuple[str, dict[str, Any]]
+
+
+def handler(resource_type: str) -> dict[str, Any]:
+    """What ministack calls for a resource type, to be changed in place."""
+    found: dict[str, Any] = provisioners._RESOURCE_HANDLERS.setdefault(resource_type, {})
+    return found
+
+
+def after_create_and_update(
+    resource_type: str, follow_up: Callable[[str, Properties, dict[str, Any]], Created]
+) -> None:
+    """Let `follow_up(physical_id, properties, attributes)` finish what ministack has made.
+
+    Its answer replaces ministack's own.
+    """
+    found = handler(resource_type)
+    create, update = found["create"], found["update"]
+
+    def create_then(logical_id: str, properties: Properties, stack: str) -> Created:
+        physical_id, attributes = create(logical_id, properties, stack)
+        return follow_up(physical_id, properties, attributes)
+
+    def update_then(
+        physical_id: str,
+        old: Properties,
+        new: Properties,
+        stack: str,
+        *logical_id: str,
+    ) -> Created:
+        physical_id, attributes = update(physical_id, old, new, stack, *logical_id)
+        return follow_up(physical_id, new, attributes)
+
+    found.update(create=create_then, update=update_then)

@@ -1,0 +1,126 @@
+"""What the data plane knows of a function version and of one invocation of it, as plain values.
+
+It must not know where functions are kept, nor how they are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LATEST = "$LATEST"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionVersion:
+    """One version of one function, as its execution environments see it.
+
+    Attributes:
+        account: The owner's account.
+        region: The function's Region.
+        name: The function's name.
+        version: `$LATEST` or a number.
+        revision: Changes with every change of code or configuration.
+        image_uri: The container image.
+        role: ARN of the execution role.
+        timeout_s: Seconds one invocation may take.
+        memory_mb: The memory limit.
+        variables: The function's environment variables.
+        log_group: Where its log goes.
+        log_format: `Text` or `JSON`.
+        command: `ImageConfig.Command`, which replaces the image's own handler.
+        dead_letter_arn: The dead-letter queue; empty: none.
+    """
+
+    account: str
+    region: str
+    name: str
+    version: str
+    revision: str
+    image_uri: str
+    role: str
+    timeout_s: int
+    memory_mb: int
+    variables: Mapping[str, str]
+    log_group: str
+    log_format: str
+    command: tuple[str, ...] = ()
+    dead_letter_arn: str = ""
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any]) -> FunctionVersion:
+        """Read a function's configuration in the shape of GetFunctionConfiguration."""
+        account, region = configuration["FunctionArn"].split(":")[4:2:-1]
+        logging = configuration.get("LoggingConfig") or {}
+        name = configuration["FunctionName"]
+        image = (configuration.get("ImageConfigResponse") or {}).get("ImageConfig") or {}
+        return cls(
+            account=account,
+            region=region,
+            name=name,
+            version=configuration.get("Version") or LATEST,
+            revision=configuration.get("RevisionId") or "",
+            image_uri=configuration["ImageUri"],
+            role=configuration.get("Role") or "",
+            timeout_s=int(configuration.get("Timeout") or 3),
+            memory_mb=int(configuration.get("MemorySize") or 128),
+            variables=(configuration.get("Environment") or {}).get("Variables") or {},
+            log_group=logging.get("LogGroup") or f"/aws/lambda/{name}",
+            log_format=logging.get("LogFormat") or "Text",
+            command=tuple(image.get("Command") or ()),
+            dead_letter_arn=(configuration.get("DeadLetterConfig") or {}).get("TargetArn") or "",
+        )
+
+    @property
+    def function_key(self) -> FunctionKey:
+        """What reserved concurrency and the event queue belong to: all versions together."""
+        return FunctionKey(self.account, self.region, self.name)
+
+    @property
+    def arn(self) -> str:
+        """The unqualified ARN."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionKey:
+    """Names a function across accounts and Regions."""
+
+    account: str
+    region: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One call of a handler.
+
+    Attributes:
+        request_id: What the caller, the handler and the log know it by.
+        payload: The event's JSON.
+        invoked_arn: The ARN as the caller wrote it, alias or version included.
+    """
+
+    request_id: str
+    payload: bytes
+    invoked_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invocation ended.
+
+    Attributes:
+        payload: The response, or the error's JSON object.
+        failed: Whether the function failed (`X-Amz-Function-Error: Unhandled`).
+        reason: What a person should read about a failure; empty after success.
+        log_tail: The end of this invocation's log.
+        environment_usable: Whether the execution environment may serve again.
+    """
+
+    payload: bytes
+    failed: bool = False
+    reason: str = ""
+    log_tail: str = ""
+    environment_usable: bool = True

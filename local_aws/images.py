@@ -1,0 +1,112 @@
+"""The image store: what stands in for container images, one directory each, found by their names.
+
+An image is a directory that holds `image.json`. The stand-in docker CLI writes here and the data
+plane reads; both may do so at the same time, so every name is a symbolic link that is replaced
+in one step. It knows nothing of ECR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+DESCRIPTION = "image.json"
+
+
+class ImageError(Exception):
+    """An image is not in the store, or is not one; the message names it and the fix."""
+
+
+def image_name(uri: str) -> str:
+    """The name a pushed image has in the store: its URI without the registry's host."""
+    return uri.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the builder left behind.
+
+    Attributes:
+        command: The runtime process.
+        working_directory: Where it starts.
+        variables: The image's own environment.
+    """
+
+    command: tuple[str, ...]
+    working_directory: str
+    variables: Mapping[str, str]
+
+    @classmethod
+    def read(cls, directory: Path) -> Image:
+        """Read a builder's output.
+
+        Raises:
+            ImageError: It is missing, or not of the agreed shape.
+        """
+        path = directory / DESCRIPTION
+        try:
+            described = json.loads(path.read_text())
+            command = described["command"]
+            working_directory = described["working_directory"]
+            variables = described.get("environment", {})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            raise ImageError(
+                f"{path} does not describe an image ({e!r}): expected an object with `command`, "
+                "`working_directory` and `environment`"
+            ) from e
+        if (
+            not isinstance(command, list)
+            or not command
+            or not all(isinstance(item, str) for item in command)
+            or not isinstance(working_directory, str)
+            or not isinstance(variables, dict)
+            or not all(isinstance(value, str) for value in variables.values())
+        ):
+            raise ImageError(
+                f"{path}: `command` must be a non-empty list of strings, `working_directory` a "
+                "string, `environment` an object of strings"
+            )
+        return cls(tuple(command), working_directory, variables)
+
+
+class ImageStore:
+    """The images below a directory.
+
+    Args:
+        root: `<state directory>/images`; made when it is missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._content = root / "content"
+        self._names = root / "names"
+        self._content.mkdir(parents=True, exist_ok=True)
+        self._names.mkdir(parents=True, exist_ok=True)
+
+    def new_directory(self) -> Path:
+        """An empty directory for a builder's output; its name is the image's id."""
+        directory = self._content / uuid.uuid4().hex
+        directory.mkdir()
+        return directory.resolve()
+
+    def name(self, name: str, directory: Path) -> None:
+        """Give an image a name; the name's former image, if any, loses it."""
+        link = self._names / quote(name, safe="")
+        fresh = link.with_name(f".{uuid.uuid4().hex}")
+        fresh.symlink_to(directory.resolve())
+        os.replace(fresh, link)  # noqa: PTH105 - the one that says that it replaces
+
+    def find(self, name: str) -> Path:
+        """The directory of the image of that name.
+
+        Raises:
+            ImageError: There is none.
+        """
+        link = self._names / quote(name, safe="")
+        if not link.exists():
+            raise ImageError(f"there is no image {name} in {self._names.parent}: build or push it")
+        return link.resolve()

@@ -1,0 +1,182 @@
+"""Serves ministack, the fixes and the data plane on one socket until it is told to stop.
+
+It owns the process: the socket, ministack's settings (environment variables, which its modules
+read while they are imported), the log file and the order of start and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local_aws.images import ImageStore
+from local_aws.pool import Limits
+
+if TYPE_CHECKING:
+    from local_aws.data_plane import DataPlane
+
+#: Seconds that requests under way may take to end after the signal to stop.
+_GRACE_S = 0.5
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says.
+
+    Attributes:
+        host: The address to listen on.
+        port: The port; 0: a free one.
+        state_dir: Where images and logs are.
+        enforce_iam: Whether requests need permissions.
+        limits: What bounds the execution environments.
+        retry_delay_s: The pause before the first retry of an asynchronous invocation.
+        without_fixes: Names of fixes to leave out.
+    """
+
+    host: str
+    port: int
+    state_dir: Path
+    enforce_iam: bool
+    limits: Limits
+    retry_delay_s: float
+    without_fixes: frozenset[str]
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Run the embedded AWS until SIGTERM or SIGINT.
+
+    Args:
+        settings: What the command line says.
+        announce: Called with the endpoint URL once it answers.
+
+    Raises:
+        OSError: The address cannot be listened on, or the state directory not written.
+    """
+    state_dir = settings.state_dir.resolve()
+    images = ImageStore(state_dir / "images")
+    listener = socket.create_server((settings.host, settings.port), backlog=1024)
+    host, port = listener.getsockname()[:2]
+    endpoint_url = f"http://{host}:{port}"
+    _configure_process(settings, state_dir, endpoint_url)
+    app, data_plane = _build(settings, images, endpoint_url)
+    try:
+        asyncio.run(_serve(app, listener, data_plane, lambda: announce(endpoint_url)))
+    finally:
+        data_plane.close()
+        logging.shutdown()
+
+
+def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -> None:
+    """Everything ministack reads from its process, before its first import."""
+    temporary = state_dir / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    host, port = endpoint_url.removeprefix("http://").rsplit(":", 1)
+    os.environ.update(
+        GATEWAY_PORT=port,
+        BIND_HOST=host,
+        MINISTACK_HOST=host,
+        AWS_ENDPOINT_URL=endpoint_url,
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - what every client of it uses
+        AWS_EC2_METADATA_DISABLED="true",
+        AUTH="true" if settings.enforce_iam else "false",
+        SFTP_ENABLED="0",
+        IOT_MTLS_ENABLED="0",
+        TMPDIR=str(temporary),
+        STATE_DIR=str(state_dir / "ministack"),
+        S3_DATA_DIR=str(state_dir / "ministack" / "s3"),
+    )
+    tempfile.tempdir = str(temporary)
+    logging.basicConfig(
+        filename=state_dir / "local-aws.log",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s [%(name)s] %(message)s",
+    )
+    # ministack would log what functions print, and with it whatever secrets are in there.
+    logging.getLogger("lambda").setLevel(logging.WARNING)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[_App, DataPlane]:
+    # ministack reads its settings when it is imported, so nothing that imports it stands above.
+    from ministack.app import app  # noqa: PLC0415
+
+    from local_aws import fixes  # noqa: PLC0415
+    from local_aws.data_plane import DataPlane  # noqa: PLC0415
+
+    fixes.apply(images, without=settings.without_fixes)
+    data_plane = DataPlane(images, endpoint_url, settings.limits, settings.retry_delay_s)
+    data_plane.install()
+    return app, data_plane
+
+
+async def _serve(
+    app: _App, listener: socket.socket, data_plane: DataPlane, announce: Callable[[], None]
+) -> None:
+    from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415
+    from hypercorn.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = _GRACE_S
+    config.errorlog = logging.getLogger("hypercorn")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    async def stopping() -> None:
+        await stop.wait()
+        # First: an invocation under way is a request that hypercorn would wait for.
+        await asyncio.to_thread(data_plane.close)
+
+    await hypercorn_serve(
+        _with_invocation_ids(app, announce),  # type: ignore[arg-type] # ASGI, untyped in ministack
+        config,
+        shutdown_trigger=stopping,
+    )
+
+
+def _with_invocation_ids(app: _App, started: Callable[[], None]) -> _App:
+    """Wrap ministack: tell when it has started, and answer an invoke with the invocation's id.
+
+    AWS's `x-amzn-RequestId` of an Invoke is the request id that the handler sees; ministack
+    makes a new one for every response.
+    """
+    from local_aws.data_plane import Exchange, exchange  # noqa: PLC0415
+
+    async def wrapped(scope: _Message, receive: _Receive, send: _Send) -> None:
+        current = Exchange()
+        is_invoke = scope.get("path", "").endswith("/invocations")
+
+        async def send_on(message: _Message) -> None:
+            if is_invoke and current.request_id and message["type"] == "http.response.start":
+                message["headers"] = [
+                    (name, current.request_id.encode() if name == b"x-amzn-requestid" else value)
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                asyncio.get_running_loop().call_soon(started)
+
+        exchange.set(current if is_invoke else None)
+        await app(scope, receive, send_on)
+
+    return wrapped
