@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.errors import DecodeError
-from lambda_executor.wire import MAX_ID_CHARS, Invocation, InvocationId, Outcome, Result
+from lambda_executor.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
 from lambda_image.invocation_log import SETTLED, WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
 
@@ -114,9 +114,11 @@ class InvocationHandler:
         """Report an event that is no invocation, if it names itself and somebody to tell."""
         given = event if isinstance(event, Mapping) else {}
         key, reply_to = given.get("task_key"), given.get("reply_to")
-        if not isinstance(key, str) or not 0 < len(key) <= MAX_ID_CHARS:
-            # The chained frames hold the event, and its token: only the message goes on.
-            raise DecodeError(f"not an invocation, and without a usable task_key: {error}")
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
+            # Without its cause, which holds the event: only the message goes on.
+            raise DecodeError(
+                f"not an invocation, and without a usable task_key: {error}"
+            ) from None
         queue_url = self.reporter.queue_url(reply_to if isinstance(reply_to, str) else None)
         result = self._result(InvocationId(key), rejected(str(error)), start)
         return self._settle(result, queue_url, start, WorkloadFacts(), None)

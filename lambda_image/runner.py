@@ -131,9 +131,9 @@ def _api_reason(error: httpx.HTTPError, server: str) -> str:
     status = error.response.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return (
-            f"the Execution API refused the workload's token (HTTP {status}): the invocation "
-            "waited longer than [scheduler] task_queued_timeout, or scheduler and API server do "
-            "not share [api_auth] jwt_secret"
+            f"the Execution API refused the workload's token (HTTP {status}: {error}). It expires "
+            "when the invocation waits longer than [scheduler] task_queued_timeout; otherwise "
+            "scheduler and API server do not share [api_auth] jwt_secret"
         )
     if status == HTTPStatus.NOT_FOUND and _before_start(error):
         return "Airflow does not know this try of the task any more: it was cleared or deleted"

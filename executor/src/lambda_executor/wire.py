@@ -44,6 +44,10 @@ InvocationId = NewType("InvocationId", str)
 #: Characters of an invocation id, at most (Airflow 2.11 keeps it in a VARCHAR(250)).
 MAX_ID_CHARS = 250
 
+#: Characters of a `task_key` on the wire, at most. The reference's is the task's key as JSON: three
+#: ids of up to 250 characters, each up to six characters when JSON escapes it.
+MAX_KEY_CHARS = 5000
+
 
 class Outcome(Enum):
     """What became of an invocation, in the handler's words."""
@@ -332,8 +336,8 @@ def _mapping(value: object, what: str) -> Mapping[str, Any]:
 
 def _id(message: Mapping[str, Any], raw: object) -> InvocationId:
     value = message.get("task_key")
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
-        raise DecodeError(f"task_key must be a string of 1 to {MAX_ID_CHARS} characters", raw)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
+        raise DecodeError(f"task_key must be a string of 1 to {MAX_KEY_CHARS} characters", raw)
     return InvocationId(value)
 
 

@@ -1,0 +1,259 @@
+"""The handler from event to settled, with a runner and a queue made for the test."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_executor.errors import ConfigError, DecodeError
+from lambda_executor.wire import Invocation, InvocationId, Outcome, Result
+from lambda_image import verdict
+from lambda_image.invocation import InvocationHandler
+from lambda_image.reporter import ReportError
+from lambda_image.verdict import Verdict
+
+TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
+WORKLOAD = json.dumps(
+    {
+        "type": "ExecuteTask",
+        "token": TOKEN,
+        "ti": {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": 3, "try_number": 2},
+    }
+)
+
+
+@dataclass
+class Context:
+    """What Lambda tells about an invocation."""
+
+    aws_request_id: str = "request-1"
+    log_stream_name: str = "stream-1"
+
+
+@dataclass
+class World:
+    """A handler whose task ends as told, whose queue takes results unless told otherwise."""
+
+    end: Verdict = field(default_factory=lambda: verdict.ended(0))
+    default_queue: str | None = "https://default"
+    queue_takes: bool = True
+    started: list[str] = field(default_factory=list)
+    sent: list[tuple[str, Result]] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    clock_s: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.handler = InvocationHandler(
+            runner=self,
+            reporter=self,
+            write_log=lambda level, event, **fields: self.lines.append(
+                {"level": level, "event": event, **fields}
+            ),
+            init_ms=1234.5,
+            now_s=lambda: self.clock_s,
+        )
+
+    def run(self, workload_json: str) -> Verdict:
+        """Run for a quarter of a second."""
+        self.started.append(workload_json)
+        self.clock_s += 0.25
+        return self.end
+
+    def queue_url(self, reply_to: str | None) -> str:
+        """Find the queue as the real one does."""
+        if url := reply_to or self.default_queue:
+            return url
+        raise ConfigError("no results queue")
+
+    def send(self, queue_url: str, result: Result) -> None:
+        """Keep what arrives."""
+        if not self.queue_takes:
+            raise ReportError("not taken")
+        # What arrives is what the other side reads.
+        self.sent.append((queue_url, Result.decode(result.encode())))
+
+    def handle(self, event: object) -> dict[str, Any]:
+        """Hand over one event as Lambda does."""
+        return self.handler.handle(event, Context())
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """An invocation of ours as Lambda hands it over."""
+    invocation = Invocation.for_workload(InvocationId("id-1"), WORKLOAD, queued_at_s=998.5)
+    return {**json.loads(invocation.encode()), **changes}
+
+
+def reference_event(key: str) -> dict[str, Any]:
+    """An invocation of the reference's executor."""
+    ours = event()
+    return {"task_key": key, "command": ours["command"], "executor_config": {}}
+
+
+def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
+    """A result carries the end, where to look, and the times of a cold start."""
+    world = World()
+    world.handle(event(reply_to="https://mine"))
+    assert world.sent == [
+        (
+            "https://mine",
+            Result(
+                id=InvocationId("id-1"),
+                return_code=0,
+                outcome=Outcome.COMPLETED,
+                request_id="request-1",
+                log_stream="stream-1",
+                cold=True,
+                init_ms=1234.5,
+                run_ms=250.0,
+                started_at_s=1000.0,
+            ),
+        )
+    ]
+    assert world.started == [WORKLOAD]
+
+
+def test_only_the_first_invocation_is_cold() -> None:
+    """The init phase counts for the invocation that waited for it, and for no other."""
+    world = World()
+    world.handle(event())
+    world.handle(event())
+    (_, first), (_, second) = world.sent
+    assert (first.cold, first.init_ms) == (True, 1234.5)
+    assert (second.cold, second.init_ms) == (False, None)
+
+
+def test_every_invocation_ends_with_one_settled_line() -> None:
+    """The line that readers of the log rely on is there once, with every key."""
+    world = World(end=verdict.ended(-9))
+    world.handle(event())
+    (line,) = world.lines
+    assert line.pop("reason").startswith("the workload's process was killed by SIGKILL")
+    assert line == {
+        "level": "info",
+        "event": "invocation settled",
+        "dag_id": "d",
+        "task_id": "t",
+        "run_id": "r",
+        "map_index": 3,
+        "try_number": 2,
+        "invocation_id": "id-1",
+        "request_id": "request-1",
+        "outcome": "crashed",
+        "return_code": -9,
+        "cold": True,
+        "init_ms": 1234.5,
+        "run_ms": 250.0,
+        "queue_to_start_ms": 1500.0,
+        "started_at_s": 1000.0,
+        "reported": True,
+    }
+
+
+def test_without_a_queue_nothing_starts() -> None:
+    """That there is nobody to report to is found out before the task, not after it."""
+    world = World(default_queue=None)
+    with pytest.raises(ConfigError):
+        world.handle(event())
+    assert world.started == []
+
+
+def test_a_result_that_cannot_be_sent_raises() -> None:
+    """A lost result fails the invocation, so that the dead-letter queue tells; the log as well."""
+    world = World(queue_takes=False)
+    with pytest.raises(ReportError):
+        world.handle(event())
+    (line,) = world.lines
+    assert (line["level"], line["event"], line["reported"]) == (
+        "error",
+        "invocation settled",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"wire_version": 99}, "wire_version is 99"),
+        ({"command": []}, "command must be"),
+        ({"command": ["python", "-c", "print()"]}, "does not carry a workload"),
+        ({"executor_config": 5}, "executor_config must be"),
+    ],
+)
+def test_an_unfit_event_that_names_itself_is_rejected(changes: dict[str, Any], says: str) -> None:
+    """Who sent it learns why nothing was started."""
+    world = World()
+    world.handle(event(**changes))
+    ((queue, result),) = world.sent
+    assert queue == "https://default"
+    assert (result.id, result.outcome, result.return_code) == ("id-1", Outcome.REJECTED, 1)
+    assert says in result.reason
+    assert world.started == []
+
+
+@pytest.mark.parametrize("unfit", [None, 5, [], {}, {"task_key": 5}, {"task_key": "x" * 5001}])
+def test_an_event_without_a_name_raises(unfit: object) -> None:
+    """Nobody could settle it: the dead-letter queue has to tell."""
+    world = World()
+    with pytest.raises(DecodeError):
+        world.handle(unfit)
+    assert world.sent == world.started == []
+
+
+def test_a_duplicate_start_is_reported_as_one() -> None:
+    """Our executor hears of a second start, and that it settles nothing."""
+    world = World(end=verdict.duplicate("already running"))
+    world.handle(event())
+    ((_, result),) = world.sent
+    assert (result.outcome, result.return_code) == (Outcome.DUPLICATE, 0)
+
+
+def test_a_duplicate_start_is_kept_from_the_reference_executor() -> None:
+    """It would take any result for the end of the task that still runs."""
+    world = World(end=verdict.duplicate("already running"))
+    world.handle(reference_event("{}"))
+    assert world.sent == []
+    assert world.lines[0]["outcome"] == "duplicate"
+
+
+def test_the_reference_executor_gets_its_key_back() -> None:
+    """Its key is the task's key as JSON, as long as Airflow's ids allow."""
+    key = json.dumps(
+        {"dag_id": "ä" * 250, "task_id": "t" * 250, "run_id": "ü" * 250, "try_number": 1}
+    )
+    world = World()
+    world.handle(reference_event(key))
+    ((queue, result),) = world.sent
+    assert (queue, result.id, result.return_code) == ("https://default", key, 0)
+    assert world.lines[0]["queue_to_start_ms"] is None
+
+
+texts = st.text(max_size=30)
+
+
+@given(before=texts, after=texts, code=st.integers(-64, 255), queue_takes=st.booleans())
+def test_a_token_never_leaves(before: str, after: str, code: int, *, queue_takes: bool) -> None:
+    """Whatever the runtime says of a failure: no token in the result, the log or the error."""
+    end = Verdict(Outcome.CRASHED, code, f"{before}{TOKEN}{after}")
+    world = World(end=end, queue_takes=queue_takes)
+    said = ""
+    try:
+        said = json.dumps(world.handle(event()))
+    except ReportError as e:
+        said = repr(e)
+    assert TOKEN not in said
+    assert TOKEN not in json.dumps(world.lines)
+    assert not any(TOKEN in result.encode() for _, result in world.sent)
+
+
+@pytest.mark.parametrize("workload", ["", "[", "5", "[]", '{"ti": 5, "token": 5}', "{}"])
+def test_a_workload_that_cannot_be_read_has_no_facts(workload: str) -> None:
+    """What is wrong with a workload is the runner's to say; the log has nulls."""
+    world = World(end=verdict.rejected("not a workload"))
+    world.handle(event(command=[*event()["command"][:-1], workload]))
+    assert world.lines[0]["dag_id"] is None
+    assert world.sent[0][1].outcome is Outcome.REJECTED
