@@ -18,9 +18,9 @@ from lambda_executor.wire import Invocation, InvocationId
 
 
 def dispatch(name: str) -> Dispatch:
-    """An invocation with a payload that a function accepts."""
+    """An invocation that a function accepts."""
     id = InvocationId(name)
-    return Dispatch(id, Invocation.for_workload(id, "{}").encode())
+    return Dispatch(id, Invocation.for_workload(id, "{}").encode)
 
 
 def upper(_low: float, high: float) -> float:

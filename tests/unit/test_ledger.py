@@ -170,6 +170,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def exactly_the_live_are_live(self) -> None:
         """The ledger's living are the model's, and all ids stay known."""
         assert len(self.ledger) == len(self.live)
+        states = [self.ledger.state(id) for id in self.live.values()]
+        for state in (State.PENDING, State.IN_FLIGHT):
+            assert self.ledger.count(state) == states.count(state)
         assert all(self.ledger.live(key) == id for key, id in self.live.items())
         assert all(self.ledger.knows(id) for id in self.key_of)
 

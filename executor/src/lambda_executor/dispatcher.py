@@ -17,7 +17,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lambda_executor.backoff import Backoff, Uniform
-from lambda_executor.errors import AwsError, CredentialsError, RejectedError, ThrottledError
+from lambda_executor.errors import (
+    AwsError,
+    CredentialsError,
+    EncodeError,
+    RejectedError,
+    ThrottledError,
+)
 from lambda_executor.ports import FunctionInvoker
 from lambda_executor.wire import InvocationId
 
@@ -33,10 +39,16 @@ CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """One payload to send."""
+    """One invocation to send.
+
+    Attributes:
+        id: Its dispatch id.
+        encode: Makes the payload, on the sending thread and not on the scheduler's; raises
+            `EncodeError`.
+    """
 
     id: InvocationId
-    payload: bytes = field(repr=False)
+    encode: Callable[[], bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +259,11 @@ class Dispatcher:
         while (waiting := self._next()) is not None:
             error: AwsError | None = None
             try:
-                self._invoker.invoke(waiting.dispatch.payload)
+                self._invoker.invoke(waiting.dispatch.encode())
             except AwsError as e:
                 error = e
+            except EncodeError as e:
+                error = RejectedError(str(e))
             except Exception as e:
                 # A fault of ours must fail this workload and not the thread that sends the others.
                 log.exception("Invoke of %s failed unexpectedly", waiting.dispatch.id)

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.executors.base_executor import BaseExecutor
@@ -22,7 +23,7 @@ from airflow.sdk.observability import stats
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.connection import connect
 from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
-from lambda_executor.errors import ConfigError, EncodeError
+from lambda_executor.errors import ConfigError
 from lambda_executor.health import check
 from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.options import SECTION
@@ -163,15 +164,12 @@ class LambdaExecutor(BaseExecutor):
     def _process_workloads(self, workload_items: Sequence[ExecutorWorkload]) -> None:
         parts = self._require_parts()
         dispatches = []
+        now_s = time.time()
         for workload in workload_items:
             self._dequeue(workload)
             id = self._enter(workload)
-            try:
-                payload = _invocation(id, workload, parts.config.queue_url).encode()
-            except EncodeError as error:
-                self._tell(self._ledger.settle(id, succeeded=False, reason=str(error)))
-            else:
-                dispatches.append(Dispatch(id, payload))
+            encode = partial(_encode, id, workload, parts.config.queue_url, queued_at_s=now_s)
+            dispatches.append(Dispatch(id, encode))
         parts.dispatcher.submit(dispatches)
 
     def _enter(self, workload: ExecutorWorkload) -> InvocationId:
@@ -311,14 +309,16 @@ class LambdaExecutor(BaseExecutor):
         return self._parts
 
 
-def _invocation(id: InvocationId, workload: ExecutorWorkload, reply_to: str) -> Invocation:
+def _encode(
+    id: InvocationId, workload: ExecutorWorkload, reply_to: str, *, queued_at_s: float
+) -> bytes:
     return Invocation.for_workload(
         id,
         workload.model_dump_json(),
         executor_config=workload.ti.executor_config if isinstance(workload, ExecuteTask) else None,
         reply_to=reply_to,
-        queued_at_s=time.time(),
-    )
+        queued_at_s=queued_at_s,
+    ).encode()
 
 
 def _decode_result(message: Message) -> Result:

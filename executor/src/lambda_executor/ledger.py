@@ -75,6 +75,7 @@ class Ledger(Generic[Key]):
         self._id_by_key: dict[Key, InvocationId] = {}
         self._settled: OrderedDict[InvocationId, None] = OrderedDict()
         self._settled_memory = settled_memory
+        self._pending = 0
 
     def add(self, id: InvocationId, key: Key) -> None:
         """Take an invocation over from the scheduler; it is pending.
@@ -99,8 +100,9 @@ class Ledger(Generic[Key]):
     def sent(self, id: InvocationId) -> None:
         """Note that Lambda took a pending invocation."""
         known = self._live.get(id)
-        if known is not None:
+        if known is not None and known.state is State.PENDING:
             self._live[id] = _Live(known.key, State.IN_FLIGHT)
+            self._pending -= 1
 
     def settle(
         self,
@@ -139,8 +141,10 @@ class Ledger(Generic[Key]):
         return self._id_by_key.get(key)
 
     def count(self, state: State) -> int:
-        """How many invocations are in a live state."""
-        return sum(known.state is state for known in self._live.values())
+        """How many invocations are in a state; of the settled, those that are remembered."""
+        if state is State.SETTLED:
+            return len(self._settled)
+        return self._pending if state is State.PENDING else len(self._live) - self._pending
 
     def __len__(self) -> int:
         """How many invocations are live."""
@@ -153,13 +157,15 @@ class Ledger(Generic[Key]):
         if superseded is not None:
             self._close(superseded)
         self._live[id] = _Live(key, state)
+        self._pending += state is State.PENDING
         self._id_by_key[key] = id
 
     def _close(self, id: InvocationId) -> None:
         # Settled before it leaves the living: `knows` must never see a gap.
         self._settled[id] = None
-        key = self._live.pop(id).key
-        if self._id_by_key.get(key) == id:
-            del self._id_by_key[key]
+        ended = self._live.pop(id)
+        self._pending -= ended.state is State.PENDING
+        if self._id_by_key.get(ended.key) == id:
+            del self._id_by_key[ended.key]
         while len(self._settled) > self._settled_memory:
             self._settled.popitem(last=False)
