@@ -12,11 +12,13 @@ import ipaddress
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, model_validator
-from pydantic.functional_validators import AfterValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 #: The host of the placeholder that `cdk.json` has for an Airflow that is yet to be named.
 PLACEHOLDER_HOST = "airflow.example.com"
+
+#: The address range of a VPC is cut for as many zones from the start.
+MOST_AZS = 3
 
 #: Of the numbers that CloudWatch Logs takes, those a stage is likely to want.
 #: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -24,8 +26,10 @@ LogRetentionDays = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731, 1827, 3653]
 
 
 def _an_execution_api_url(value: str) -> str:
-    url = TypeAdapter(HttpUrl).validate_python(value)
-    if not (url.path or "").rstrip("/").endswith("/execution"):
+    url = urlsplit(value)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise ValueError("it must be a whole URL, https:// or http:// included")
+    if not url.path.rstrip("/").endswith("/execution"):
         raise ValueError("it must end in /execution/, where Airflow serves its Execution API")
     return value
 
@@ -33,7 +37,7 @@ def _an_execution_api_url(value: str) -> str:
 def _a_private_network(value: str) -> str:
     network = ipaddress.IPv4Network(value)
     # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
-    if not network.is_private or not 16 <= network.prefixlen <= 24:  # noqa: PLR2004 - the page's own bounds, /24 so that six subnets fit
+    if not network.is_private or not 16 <= network.prefixlen <= 24:  # noqa: PLR2004 - the page's bounds, but /24: nine subnets must fit
         raise ValueError("it must be a private range from /16 to /24")
     return value
 
@@ -49,19 +53,20 @@ class NetworkConfig(Section):
 
     cidr: Annotated[str, AfterValidator(_a_private_network)] = Field(
         "10.42.0.0/16",
-        description="Address range of the VPC, a private one from /16 to /24.",
+        description="Address range of the VPC, a private one from /16 to /24; it cannot change "
+        "while the VPC has anything in it.",
         examples=["10.42.0.0/16"],
     )
     max_azs: int = Field(
         2,
         ge=2,
-        le=3,
+        le=MOST_AZS,
         description="Availability Zones that the subnets spread over; a database needs two.",
     )
     nat_gateways: int = Field(
         0,
         ge=0,
-        le=3,
+        le=MOST_AZS,
         description="NAT gateways, for what runs inside the VPC; 0: the VPC reaches nothing outside"
         " and costs nothing.",
     )

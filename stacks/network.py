@@ -12,7 +12,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.acknowledge import acknowledge
-from stacks.config import NetworkConfig, StageConfig
+from stacks.config import MOST_AZS, StageConfig
 from stacks.stage import StageStack
 
 _POSTGRES = ec2.Port.tcp(5432)
@@ -38,8 +38,9 @@ class NetworkStack(StageStack):
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(network.cidr),
             availability_zones=[cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(network.max_azs)],
+            reserved_azs=MOST_AZS - network.max_azs,
             nat_gateways=network.nat_gateways,
-            subnet_configuration=_subnets(network),
+            subnet_configuration=_subnets(with_a_way_out=network.nat_gateways > 0),
             # Would bring a custom resource, whose function and log group outlive the stack. Nothing
             # is put into the default security group.
             restrict_default_security_group=False,
@@ -82,7 +83,6 @@ class NetworkStack(StageStack):
             vpc=self.vpc,
             description=description,
             allow_all_outbound=allow_all_outbound,
-            disable_inline_rules=True,
         )
 
     def _log_flows(self) -> None:
@@ -98,9 +98,17 @@ class NetworkStack(StageStack):
         )
 
 
-def _subnets(network: NetworkConfig) -> list[ec2.SubnetConfiguration]:
-    kinds = {"Isolated": ec2.SubnetType.PRIVATE_ISOLATED}
-    if network.nat_gateways:
-        kinds["Public"] = ec2.SubnetType.PUBLIC
-        kinds["Private"] = ec2.SubnetType.PRIVATE_WITH_EGRESS
-    return [ec2.SubnetConfiguration(name=name, subnet_type=kind) for name, kind in kinds.items()]
+def _subnets(*, with_a_way_out: bool) -> list[ec2.SubnetConfiguration]:
+    """All kinds in all zones, those not needed yet as reserved address ranges.
+
+    So no later change of the configuration moves the subnets that the database is in.
+    """
+    kinds = {
+        "Isolated": (ec2.SubnetType.PRIVATE_ISOLATED, True),
+        "Public": (ec2.SubnetType.PUBLIC, with_a_way_out),
+        "Private": (ec2.SubnetType.PRIVATE_WITH_EGRESS, with_a_way_out),
+    }
+    return [
+        ec2.SubnetConfiguration(name=name, subnet_type=kind, reserved=not needed)
+        for name, (kind, needed) in kinds.items()
+    ]

@@ -35,7 +35,6 @@ class RegistryStack(StageStack):
             self,
             "Repository",
             repository_name=self.repository_name,
-            encryption=ecr.RepositoryEncryption.AES_256,
             # A tag is the hash of what the image is made of: it never means something else.
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             image_scan_on_push=True,

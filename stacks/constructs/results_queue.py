@@ -59,7 +59,6 @@ class ResultsQueue(Construct):
             SQS3="A result is taken off by the scheduler it belongs to, however often another one "
             "has seen it; the poller removes and counts what nobody can read.",
         )
-        acknowledge(self.dead_letters, SQS3="It is the dead-letter queue, of the function.")
 
     def grant_send(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the handler send results, and nothing else."""

@@ -1,0 +1,111 @@
+"""One synthesized stage, as the tests look at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk.assertions import Template
+
+from stacks.config import StageConfig
+from stacks.config_loading import load
+from stacks.environment import build
+
+ROOT = Path(__file__).parents[2]
+CONTEXT: Mapping[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
+PARTS = ("registry", "network", "database", "execution")
+
+#: Every stage of `cdk.json`, and what changes the templates most: stage, override.
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{stage: (stage, {}) for stage in CONTEXT["stages"]},
+    "dev-in-vpc": ("dev", {"network": {"function_in_vpc": True, "nat_gateways": 1}}),
+}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource of a template."""
+
+    part: str
+    logical_id: str
+    type: str
+    body: Mapping[str, Any]
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Its CloudFormation properties."""
+        found: Mapping[str, Any] = self.body.get("Properties", {})
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.logical_id} ({self.type})"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The cloud assembly of one stage."""
+
+    stage: str
+    config: StageConfig
+    folder: Path
+
+    def json(self, part: str) -> dict[str, Any]:
+        """The template of one stack."""
+        path = self.folder / f"airflow-lambda-{self.stage}-{part}.template.json"
+        template: dict[str, Any] = json.loads(path.read_text())
+        return template
+
+    def template(self, part: str) -> Template:
+        """The template of one stack, for `aws_cdk.assertions`."""
+        return Template.from_json(self.json(part))
+
+    def metadata(self, part: str) -> dict[str, Any]:
+        """What constructs of one stack carry with them: construct path to its entries."""
+        path = self.folder / f"airflow-lambda-{self.stage}-{part}.metadata.json"
+        metadata: dict[str, Any] = json.loads(path.read_text())
+        return metadata
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the assembly."""
+        manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
+        return manifest
+
+    def resources(self, *types: str) -> list[Resource]:
+        """The resources of all stacks that have one of these types; without types: all."""
+        return [r for r in self._resources() if not types or r.type in types]
+
+    def only(self, type_: str, name: str = "") -> Resource:
+        """The one resource of a type whose logical id starts with a name."""
+        (found,) = (r for r in self.resources(type_) if r.logical_id.startswith(name))
+        return found
+
+    def _resources(self) -> Iterator[Resource]:
+        for part in PARTS:
+            for logical_id, body in self.json(part)["Resources"].items():
+                yield Resource(part, logical_id, body["Type"], body)
+
+
+def config_of(stage: str, override: Mapping[str, Any] | None = None) -> StageConfig:
+    """The configuration of a stage of `cdk.json`."""
+    return load(CONTEXT["stages"], stage, override)
+
+
+def new_app(
+    folder: Path, stage: str, override: Mapping[str, Any] | None = None, *, root: Path = ROOT
+) -> cdk.App:
+    """The app of a stage, not synthesized yet."""
+    app = cdk.App(context=dict(CONTEXT), outdir=str(folder))
+    build(app, stage, config_of(stage, override), root=root)
+    return app
+
+
+def synthesize(
+    folder: Path, stage: str, override: Mapping[str, Any] | None = None, *, root: Path = ROOT
+) -> Assembly:
+    """Build and synthesize a stage into a folder."""
+    new_app(folder, stage, override, root=root).synth()
+    return Assembly(stage, config_of(stage, override), folder)

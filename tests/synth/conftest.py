@@ -1,0 +1,37 @@
+"""One App per stage and session: the CDK's start dominates the time of this suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.synth.assembly import VARIANTS, Assembly, synthesize
+
+
+@pytest.fixture(scope="session")
+def assembly_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Assembly]:
+    """The assembly of a variant by its name, synthesized once."""
+    folder: Path = tmp_path_factory.mktemp("cdk")
+    made: dict[str, Assembly] = {}
+
+    def get(variant: str) -> Assembly:
+        if variant not in made:
+            stage, override = VARIANTS[variant]
+            made[variant] = synthesize(folder / variant, stage, override)
+        return made[variant]
+
+    return get
+
+
+@pytest.fixture(params=VARIANTS)
+def assembly(request: pytest.FixtureRequest, assembly_of: Callable[[str], Assembly]) -> Assembly:
+    """The assembly of every stage in turn."""
+    return assembly_of(request.param)
+
+
+@pytest.fixture
+def dev(assembly_of: Callable[[str], Assembly]) -> Assembly:
+    """The assembly of the stage `dev`."""
+    return assembly_of("dev")

@@ -1,0 +1,268 @@
+"""The configuration of a stage: what it takes, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from stacks.config_loading import StageConfigError, load
+from stacks.config_reference import describe_fields, render
+from tests.synth.assembly import CONTEXT, ROOT
+
+STAGES: dict[str, Any] = {
+    "dev": {
+        "removal": "destroy",
+        "execution": {"execution_api_url": "https://airflow.test/execution/"},
+    }
+}
+
+
+def refusal(override: object, stages: object = STAGES, stage: object = "dev") -> str:
+    """The message with which a configuration is refused."""
+    with pytest.raises(StageConfigError) as refused:
+        load(stages, stage, override)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("stage", CONTEXT["stages"])
+def test_every_stage_of_cdk_json_is_valid(stage: str) -> None:
+    """The stages that are shipped can be used as they are."""
+    assert load(CONTEXT["stages"], stage).removal in {"destroy", "retain"}
+
+
+def test_production_keeps_its_data() -> None:
+    """The stage prod retains its data and protects, backs up and doubles its database."""
+    prod = load(CONTEXT["stages"], "prod")
+    assert prod.removal == "retain"
+    assert prod.database.deletion_protection
+    assert prod.database.multi_az
+    assert prod.database.backup_days >= 7
+
+
+def test_the_local_stage_cannot_reach_a_real_account() -> None:
+    """The stage local is pinned to the embedded AWS's account, which no real one can have."""
+    assert load(CONTEXT["stages"], "local").account == "000000000000"
+
+
+def test_override_is_merged_key_by_key() -> None:
+    """An override changes the keys it names, at any depth, and leaves their neighbours."""
+    stages = {"dev": {**STAGES["dev"], "function": {"memory_mb": 512, "timeout_s": 60}}}
+    config = load(stages, "dev", '{"function": {"memory_mb": 3008}, "removal": "retain"}')
+    assert (config.function.memory_mb, config.function.timeout_s) == (3008, 60)
+    assert config.removal == "retain"
+    assert config.execution.execution_api_url == "https://airflow.test/execution/"
+
+
+def test_override_is_checked_like_the_stage() -> None:
+    """An override cannot bring in what the stage itself could not say."""
+    assert "unknown key function.memory" in refusal({"function": {"memory": 512}})
+
+
+def test_unknown_stage_names_the_stages_there_are() -> None:
+    """A misspelt stage is answered with the stages there are, the closest one first."""
+    message = refusal(None, stage="dve")
+    assert "unknown stage 'dve', allowed are dev (did you mean dev?)" in message
+    assert "-c stage=" in message
+
+
+def test_missing_stages_point_to_the_cdk_cli() -> None:
+    """Without a context, as when app.py is run by hand, the message says how to run it."""
+    assert "through the cdk CLI" in refusal(None, stages=None)
+
+
+def test_stage_name_that_cannot_be_part_of_a_name_is_refused() -> None:
+    """A stage's name becomes part of repository, function and parameter names."""
+    assert "'My_Stage' cannot be part" in refusal(None, {"My_Stage": {}}, "My_Stage")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("{", "-c override='{' is not JSON"),
+        ("[1]", "-c override is [1], allowed is a JSON object"),
+    ],
+)
+def test_override_that_is_no_json_object_is_refused(override: str, expected: str) -> None:
+    """What the shell made of an override is shown, with an example of a good one."""
+    message = refusal(override)
+    assert expected in message
+    assert '{"function": {"memory_mb": 3008}}' in message
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            {"function": {"memroy_mb": 512}},
+            r"unknown key function\.memroy_mb, allowed in function are .*did you mean memory_mb\?",
+        ),
+        (
+            {"funktion": {}},
+            r"unknown key funktion, allowed here are .*\(did you mean function\?\)",
+        ),
+        (
+            {"function": {"memory_mb": "512"}},
+            r'function\.memory_mb is "512", allowed is a whole number from 128 to 10240: change it',
+        ),
+        (
+            {"function": {"timeout_s": 901}},
+            r"function\.timeout_s is 901, allowed is a whole number from 1 to 900",
+        ),
+        (
+            {"function": {"log_retention_days": 8}},
+            r"function\.log_retention_days is 8, allowed is one of 1, 3, 7",
+        ),
+        (
+            {"function": 5},
+            r"function is 5, allowed is a JSON object with memory_mb, .*: nest its values in it",
+        ),
+        ({"removal": "delete"}, r'removal is "delete", allowed is one of "destroy", "retain"'),
+        ({"network": {"function_in_vpc": "yes"}}, r'function_in_vpc is "yes", allowed is true or'),
+        ({"network": {"cidr": "8.8.0.0/16"}}, r'network\.cidr is "8\.8\.0\.0/16", .*private range'),
+        ({"network": {"cidr": "10.0.0.0/8"}}, r"it must be a private range from /16 to /24"),
+        ({"account": "12"}, r'account is "12", allowed is a text such as "123456789012" or null'),
+        ({"database": {"instance_class": "t4g.micro"}}, r'allowed is a text such as "db\.t4g'),
+        ({"database": {"postgres_version": "15"}}, r'"15", allowed is one of "16", "17", "18"'),
+        ({"image": {"dags": "../dags"}}, r'image\.dags is "\.\./dags", allowed is a text such as'),
+        (
+            {"execution": {"execution_api_url": "https://airflow.test/api/"}},
+            r"execution_api_url is .*it must end in /execution/",
+        ),
+        ({"execution": {"execution_api_url": "airflow"}}, r"must be a whole URL"),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: str) -> None:
+    """A refused value is shown with its path, what is allowed and what to do."""
+    assert re.search(expected, refusal(override))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "lowest", "highest"),
+    [
+        ("function", "memory_mb", 128, 10240),
+        ("function", "timeout_s", 1, 900),
+        ("function", "ephemeral_storage_mb", 512, 10240),
+        ("execution", "event_age_s", 60, 21600),
+        ("execution", "results_retention_s", 60, 1209600),
+    ],
+)
+def test_limits_are_lambdas_and_sqs_own(section: str, key: str, lowest: int, highest: int) -> None:
+    """The bounds of a field are the service's: its extremes are taken, one past them is not."""
+    roomy: dict[str, dict[str, Any]] = {
+        "function": {"timeout_s": 1},
+        "execution": {
+            "task_queued_timeout_s": 21600,
+            "results_visibility_s": 10,
+            "execution_api_url": "https://airflow.test/execution/",
+        },
+    }
+    for value in (lowest, highest):
+        stage = {**STAGES["dev"], **roomy, section: {**roomy[section], key: value}}
+        config = load({"dev": stage}, "dev")
+        assert getattr(getattr(config, section), key) == value
+    for value in (lowest - 1, highest + 1):
+        assert f"{section}.{key} is {value}, " in refusal({section: {key: value}})
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            {"execution": {"event_age_s": 601}},
+            "execution.event_age_s is 601, allowed is at most execution.task_queued_timeout_s, 600",
+        ),
+        (
+            {"execution": {"results_retention_s": 900, "results_visibility_s": 60}},
+            "execution.results_retention_s is 900, allowed is more than function.timeout_s, 900",
+        ),
+        (
+            {"execution": {"results_retention_s": 1000, "results_visibility_s": 1000}},
+            "execution.results_visibility_s is 1000, allowed is less than",
+        ),
+        (
+            {"network": {"function_in_vpc": True}},
+            "network.function_in_vpc is true and network.nat_gateways is 0, allowed is 1 or more",
+        ),
+        (
+            {"network": {"nat_gateways": 3}},
+            "network.nat_gateways is 3, allowed is at most network.max_azs, 2",
+        ),
+        (
+            {"database": {"deletion_protection": True}},
+            'database.deletion_protection is true and removal is "destroy"',
+        ),
+        (
+            {"removal": "retain", "database": {"backup_days": 0}},
+            'database.backup_days is 0 and removal is "retain", allowed is 1 to 35',
+        ),
+        (
+            {"execution": {"execution_api_url": "http://airflow.test/execution/"}},
+            "allowed is https, or http on this machine or inside the VPC",
+        ),
+    ],
+)
+def test_broken_relation_names_both_sides_and_the_fix(override: object, expected: str) -> None:
+    """Values that are fine alone but not together are refused, with both named and a way out."""
+    message = refusal(override)
+    assert expected in message
+    assert re.search(r": (lower|raise|change|use) ", message)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"execution": {"event_age_s": 600}},
+        {"execution": {"results_retention_s": 901, "results_visibility_s": 60}},
+        {"execution": {"results_retention_s": 1001, "results_visibility_s": 1000}},
+        {"network": {"function_in_vpc": True, "nat_gateways": 1}},
+        {"network": {"nat_gateways": 2}},
+        {"removal": "retain", "database": {"deletion_protection": True}},
+        {"removal": "retain", "database": {"backup_days": 1}},
+        {"execution": {"execution_api_url": "http://127.0.0.1:8080/execution/"}},
+        {
+            "network": {"function_in_vpc": True, "nat_gateways": 1},
+            "execution": {"execution_api_url": "http://airflow.internal/execution/"},
+        },
+    ],
+)
+def test_relation_that_just_holds_is_taken(override: object) -> None:
+    """Each relation refuses no more than it says."""
+    load(STAGES, "dev", override)
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    """A person corrects all fields after one synth, not one per synth."""
+    message = refusal({"function": {"memory_mb": 1}, "database": {"storage_gb": 1}, "remove": 1})
+    assert all(part in message for part in ("function.memory_mb", "database.storage_gb", "remove"))
+
+
+def test_configuration_cannot_be_changed_after_loading() -> None:
+    """What was checked is what is built."""
+    config = load(STAGES, "dev")
+    with pytest.raises(ValueError, match="frozen"):
+        config.function.memory_mb = 1  # type: ignore[misc]
+
+
+def test_every_field_is_described() -> None:
+    """A field without a description or words for its values would be missing in the reference."""
+    for field in describe_fields().values():
+        assert field.description.endswith("."), field.path
+        assert field.allowed, field.path
+
+
+def test_reference_page_is_fresh() -> None:
+    """docs/reference/stage-config.md is what the model says today."""
+    page = (ROOT / "docs/reference/stage-config.md").read_text()
+    assert page == render(), (
+        "run: python -m stacks.config_reference > docs/reference/stage-config.md"
+    )
+
+
+def test_defaults_of_the_reference_are_json() -> None:
+    """A default can be copied into cdk.json as it stands."""
+    for field in describe_fields().values():
+        if field.default is not None:
+            json.loads(field.default)

@@ -1,0 +1,159 @@
+"""What changes the image's tag, and how the image gets into our own repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_lambda as lambda_
+
+from stacks.config import ImageConfig
+from stacks.image import image_code
+from tests.synth.assembly import ROOT, Assembly
+
+#: What the image is built from, and some of what it is not.
+COPIED = ("lambda_image", "executor", "dags", "stacks", "README.md", "pyproject.toml", "app.py")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the repository that a test may change."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", ".*")
+            shutil.copytree(source, root / name, ignore=ignored)
+        else:
+            shutil.copy(source, root / name)
+    return root
+
+
+@pytest.fixture
+def tag_of(tmp_path: Path) -> Callable[[Path], str]:
+    """The tag that the image of a tree gets."""
+    outputs = iter(range(100))
+
+    def tag(root: Path, image: ImageConfig | None = None) -> str:
+        app = cdk.App(outdir=str(tmp_path / f"out{next(outputs)}"))
+        stack = cdk.Stack(app, "Stack")
+        code = image_code(root, image or ImageConfig())
+        lambda_.DockerImageFunction(stack, "Function", code=code)
+        app.synth()
+        (tag,) = json.loads((Path(app.outdir) / "Stack.assets.json").read_text())["dockerImages"]
+        return str(tag)
+
+    return tag
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "executor/src/lambda_executor/wire.py",
+        "executor/src/lambda_executor/options.py",
+        "lambda_image/handler.py",
+        "lambda_image/requirements.txt",
+        "lambda_image/Dockerfile",
+        "dags/new.py",
+    ],
+)
+def test_change_of_what_is_in_the_image_changes_its_tag(
+    tree: Path, tag_of: Callable[[Path], str], changed: str
+) -> None:
+    """A change of the wire, the handler, its packages or a DAG makes another image."""
+    before = tag_of(tree)
+    file = tree / changed
+    file.write_text((file.read_text() if file.exists() else "") + "\n# changed\n")
+    assert tag_of(tree) != before
+
+
+def test_unrelated_change_keeps_the_tag(tree: Path, tag_of: Callable[[Path], str]) -> None:
+    """A change of anything that is not in the image publishes nothing."""
+    before = tag_of(tree)
+    for changed in ("README.md", "pyproject.toml", "app.py", "stacks/config.py", "tests/test_x.py"):
+        file = tree / changed
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("# changed\n")
+    bytecode = tree / "lambda_image/__pycache__"
+    bytecode.mkdir()
+    (bytecode / "handler.cpython-312.pyc").write_bytes(b"\0")
+    assert tag_of(tree) == before
+
+
+def test_tag_is_the_same_on_any_machine(
+    tree: Path, tag_of: Callable[[Path], str], tmp_path: Path
+) -> None:
+    """Neither the folder nor the time stamps nor the umask of a clone change the tag."""
+    clone = tmp_path / "elsewhere"
+    shutil.copytree(tree, clone, copy_function=shutil.copyfile)
+    for file in clone.rglob("*.py"):
+        file.chmod(0o600)
+    assert tag_of(clone) == tag_of(tree)
+
+
+def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str]) -> None:
+    """The build context holds what the Dockerfile copies and not the rest of the repository."""
+    (tree / ".env").write_text("SECRET=1\n")
+    tag = tag_of(tree)
+    (context,) = tree.parent.glob(f"out*/asset.{tag}")
+    assert {path.name for path in context.iterdir()} == {"dags", "executor", "lambda_image"}
+    assert {path.name for path in (context / "executor").iterdir()} == {
+        "README.md",
+        "pyproject.toml",
+        "src",
+    }
+
+
+def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> None:
+    """Another DAG folder takes the place of the default one, also for the Dockerfile."""
+    (tree / "team/dags").mkdir(parents=True)
+    (tree / "team/dags/example.py").write_text("")
+    tag = tag_of(tree, ImageConfig(dags="team/dags"))
+    (context,) = tree.parent.glob(f"out*/asset.{tag}")
+    assert (context / "team/dags/example.py").exists()
+    assert not (context / "dags").exists()
+
+
+def test_image_is_built_after_its_repository_is_there(dev: Assembly) -> None:
+    """The asset manifest of the execution stack, not only its deployment, waits for the registry.
+
+    The CDK CLI looks the repository up when it builds: without this dependency the first
+    `cdk deploy --all` fails.
+    """
+    artifacts = dev.manifest()["artifacts"]
+    execution, registry = "airflow-lambda-dev-execution", "airflow-lambda-dev-registry"
+    assert artifacts[f"{execution}.assets"]["dependencies"] == [registry]
+    assert registry in artifacts[execution]["dependencies"]
+    assert f"{execution}.assets" in artifacts[execution]["dependencies"]
+
+
+def test_asset_manifest_asks_for_the_bootstrap_version_like_the_cdks_own(dev: Assembly) -> None:
+    """Adding the manifest again changes nothing about it but the dependency."""
+    artifacts = dev.manifest()["artifacts"]
+    ours = artifacts["airflow-lambda-dev-execution.assets"]["properties"]
+    stock = artifacts["airflow-lambda-dev-network.assets"]["properties"]
+    assert {**ours, "file": None} == {**stock, "file": None}
+
+
+def test_image_goes_into_our_own_repository(assembly: Assembly) -> None:
+    """The image is published to, and the function runs from, the repository of the stage."""
+    path = assembly.folder / f"airflow-lambda-{assembly.stage}-execution.assets.json"
+    ((tag, image),) = json.loads(path.read_text())["dockerImages"].items()
+    (destination,) = image["destinations"].values()
+    repository = assembly.only("AWS::ECR::Repository").properties["RepositoryName"]
+    assert destination["repositoryName"] == repository
+    uri = assembly.only("AWS::Lambda::Function").properties["Code"]["ImageUri"]["Fn::Sub"]
+    assert uri.endswith(f"/{repository}:{tag}")
+
+
+def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
+    """The image is built for the processor that the function asks for."""
+    path = assembly.folder / f"airflow-lambda-{assembly.stage}-execution.assets.json"
+    ((_, image),) = json.loads(path.read_text())["dockerImages"].items()
+    platform = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+    assert image["source"]["platform"] == platform[assembly.config.image.architecture]

@@ -1,0 +1,175 @@
+"""The synthesis itself: the same everywhere, without AWS, and checked by rule packs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_sqs as sqs
+from cdk_nag import AwsSolutionsChecks
+
+from tests.synth.assembly import (
+    CONTEXT,
+    PARTS,
+    ROOT,
+    VARIANTS,
+    Assembly,
+    new_app,
+    synthesize,
+)
+
+
+def findings(app: cdk.App) -> list[str]:
+    """What cdk-nag's AwsSolutions has to say about an app, its acknowledged findings left out."""
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    failed = None
+    try:
+        app.synth()
+    except RuntimeError as e:
+        failed = e
+    reports = json.loads((Path(app.outdir) / "validation-report.json").read_text())["pluginReports"]
+    found = [
+        f"{construct['constructPath']}: {violation['description']}"
+        for report in reports
+        if report["pluginName"] == "AwsSolutions"
+        for violation in report["violations"]
+        for construct in violation["violatingConstructs"]
+    ]
+    if failed and not found:
+        raise failed
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_rule_pack_has_no_finding(variant: str, tmp_path: Path) -> None:
+    """cdk-nag AwsSolutions finds nothing that is not acknowledged on its construct."""
+    stage, override = VARIANTS[variant]
+    app = new_app(tmp_path, stage, override)
+    assert findings(app) == []
+
+
+def test_rule_pack_is_awake(tmp_path: Path) -> None:
+    """The same check does find an unsafe queue: an empty list means something."""
+    app = cdk.App(outdir=str(tmp_path))
+    sqs.Queue(cdk.Stack(app, "Stack"), "Plain")
+    assert any("Plain" in finding for finding in findings(app))
+
+
+def test_every_acknowledgement_is_on_its_construct_with_a_reason(assembly: Assembly) -> None:
+    """No finding is waved through for a whole stack, or without a sentence that says why."""
+    acknowledged = {
+        (path, rule): reason
+        for part in PARTS
+        for path, entries in assembly.metadata(part).items()
+        for entry in entries
+        if entry["type"] == cdk.Validations.ACKNOWLEDGED_RULES_METADATA_KEY
+        for rule, reason in entry["data"].items()
+        if "AwsSolutions-" in rule  # The CDK acknowledges some of its own rules by itself.
+    }
+    assert acknowledged
+    for (path, rule), reason in acknowledged.items():
+        assert path.count("/") >= 2, f"{rule} is acknowledged for all of {path}"
+        assert len(reason.split()) >= 8, f"{rule} on {path}: {reason}"
+
+
+def test_synth_is_the_same_in_another_folder(dev: Assembly, tmp_path: Path) -> None:
+    """Two syntheses of one commit and context give the same templates, wherever they run."""
+    clone = tmp_path / "clone"
+    for name in ("lambda_image", "executor", "dags"):
+        shutil.copytree(ROOT / name, clone / name)
+    again = synthesize(tmp_path / "out", "dev", root=clone)
+    for part in PARTS:
+        assert again.json(part) == dev.json(part), part
+
+
+def test_templates_depend_on_no_machine(assembly: Assembly) -> None:
+    """No look-up in an account is needed, and no path of this machine is in a template."""
+    assert "missing" not in assembly.manifest()
+    for part in PARTS:
+        assert str(ROOT) not in json.dumps(assembly.json(part)), part
+
+
+def test_stacks_depend_on_each_other_explicitly(dev: Assembly) -> None:
+    """The order of a deploy is in the assembly: network first, the registry before the function."""
+    artifacts = dev.manifest()["artifacts"]
+    order = {
+        part: {
+            dependency.removeprefix("airflow-lambda-dev-")
+            for dependency in artifacts[f"airflow-lambda-dev-{part}"].get("dependencies", [])
+            if not dependency.endswith(".assets")
+        }
+        for part in PARTS
+    }
+    assert order == {
+        "registry": set(),
+        "network": set(),
+        "database": {"network"},
+        "execution": {"registry"},
+    }
+
+
+def test_only_production_is_protected_from_deletion(assembly: Assembly) -> None:
+    """CloudFormation refuses to delete the stacks of a stage that keeps its data."""
+    for part in PARTS:
+        properties = assembly.manifest()["artifacts"][f"airflow-lambda-{assembly.stage}-{part}"][
+            "properties"
+        ]
+        protected = properties.get("terminationProtection", False)
+        assert protected == (assembly.config.removal == "retain")
+
+
+def test_local_stage_is_bound_to_the_embedded_account(
+    assembly_of: Callable[[str], Assembly],
+) -> None:
+    """The CDK CLI deploys `local` with credentials of account 000000000000 and no other."""
+    artifacts = assembly_of("local").manifest()["artifacts"]
+    environments = {a["environment"] for a in artifacts.values() if a["type"].endswith(":stack")}
+    assert environments == {"aws://000000000000/unknown-region"}
+
+
+def test_feature_flags_are_the_recommended_ones(dev: Assembly) -> None:
+    """Every flag that cdk.json sets has this CDK's recommended value, but for two.
+
+    References between stacks are strong, so that CloudFormation refuses to pull a network from
+    under its database; and no usage data is collected.
+    """
+    report = dev.manifest()["artifacts"]["aws-cdk-lib/feature-flag-report"]["properties"]["flags"]
+    set_by_us = {flag: CONTEXT[flag] for flag in CONTEXT if flag.startswith("@aws-cdk")}
+    different = {
+        flag: value
+        for flag, value in set_by_us.items()
+        if flag in report and value != report[flag]["recommendedValue"]
+    }
+    assert different == {
+        "@aws-cdk/core:defaultCrossStackReferences": "strong",
+        "@aws-cdk/core:enableAdditionalMetadataCollection": False,
+    }
+
+
+def test_wrong_stage_ends_the_app_with_a_message(tmp_path: Path) -> None:
+    """The app exits with an error and a readable message, not with a traceback."""
+    context = json.dumps({**CONTEXT, "stage": "prd"})
+    ran = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "CDK_CONTEXT_JSON": context,
+            "CDK_OUTDIR": str(tmp_path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "unknown stage 'prd', allowed are local, dev, prod (did you mean prod?)" in ran.stderr
+    assert "Traceback" not in ran.stderr
