@@ -20,6 +20,7 @@ from local_aws.fixes import (
     prompt_receive,
     rds_endpoint,
     secret_ref,
+    secure_transport,
     security_group_rules,
 )
 from local_aws.images import ImageStore
@@ -35,6 +36,7 @@ _FIXES: tuple[ModuleType, ...] = (
     prompt_receive,
     rds_endpoint,
     secret_ref,
+    secure_transport,
     security_group_rules,
 )
 
