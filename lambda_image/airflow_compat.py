@@ -63,7 +63,7 @@ def _wake_on_exit() -> bool:
 
 def _watch_exit(process: Any) -> None:  # noqa: ANN401 - Airflow's WatchedSubprocess
     try:
-        watch = _ExitWatch(process.pid)
+        watch = _ExitWatch(os.pidfd_open(process.pid))
     except OSError:  # An old kernel, a sandbox without pidfd: stock behaviour.
         return
 
@@ -76,8 +76,8 @@ def _watch_exit(process: Any) -> None:  # noqa: ANN401 - Airflow's WatchedSubpro
 class _ExitWatch:
     """A pidfd with the three methods that the supervisor and its selector use of a socket."""
 
-    def __init__(self, pid: int) -> None:
-        self._fd = os.pidfd_open(pid)
+    def __init__(self, pidfd: int) -> None:
+        self._fd = pidfd
 
     def fileno(self) -> int:
         return self._fd

@@ -54,7 +54,7 @@ def warm_up(write_log: WriteLog) -> None:
     """Import Airflow's task runtime and fill the caches that children inherit."""
     for name in REQUIRED:
         importlib.import_module(name)
-    if missing := _import(HELPFUL):
+    if missing := import_helpful():
         write_log("warning", "preload incomplete: tasks start slower", missing=missing)
     if absent := airflow_compat.install():
         write_log("warning", "touch points of Airflow moved: stock behaviour", absent=absent)
@@ -62,20 +62,21 @@ def warm_up(write_log: WriteLog) -> None:
     _fill_caches()
 
 
-def freeze() -> None:
-    """Keep the garbage collector off what is loaded, so that children share its pages."""
-    gc.collect()
-    gc.freeze()
-
-
-def _import(names: tuple[str, ...]) -> list[str]:
+def import_helpful() -> list[str]:
+    """Import what makes tasks start faster; returns what this Airflow does not have."""
     missing = []
-    for name in names:
+    for name in HELPFUL:
         try:
             importlib.import_module(name)
         except ImportError:
             missing.append(name)
     return missing
+
+
+def freeze() -> None:
+    """Keep the garbage collector off what is loaded, so that children share its pages."""
+    gc.collect()
+    gc.freeze()
 
 
 def _log_as_json() -> None:

@@ -106,7 +106,7 @@ def _verdict_of(error: Exception, server: str) -> Verdict:
             return overtaken(f"Airflow had already set the task's state to {state}")
         return duplicate(f"another start of the same try came first, its state is {state}")
     if not isinstance(error, httpx.HTTPError):
-        return crashed(f"the task's supervisor failed: {type(error).__name__}: {error}{_at(error)}")
+        return crashed(f"the supervisor failed with {type(error).__name__}: {error}{_at(error)}")
     reason = _api_reason(error, server)
     return rejected(reason) if _before_start(error) else crashed(reason)
 

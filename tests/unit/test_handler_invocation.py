@@ -201,7 +201,8 @@ def test_an_event_without_a_name_raises(unfit: object) -> None:
     world = World()
     with pytest.raises(DecodeError):
         world.handle(unfit)
-    assert world.sent == world.started == []
+    assert world.sent == []
+    assert world.started == []
 
 
 def test_a_duplicate_start_is_reported_as_one() -> None:

@@ -1,0 +1,60 @@
+"""A handler that does what its event says; runs under `awslambdaric`, so standard library only."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+_invocations = 0
+
+
+def handle(event: dict[str, Any], context: Any) -> Any:
+    """Carry out the steps of the event in the order they are written here."""
+    global _invocations  # noqa: PLW0603 - it is what shows that an environment is warm
+    _invocations += 1
+    if "print" in event:
+        print(event["print"])  # noqa: T201 - what is logged
+    if "record" in event:
+        _append(event["record"], {"event": event, "request_id": context.aws_request_id})
+    if "leave_child" in event:
+        # In a session of its own: the runtime's process group does not hold it.
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        Path(event["leave_child"]).write_text(str(child.pid))
+    if "enter" in event:
+        _append(event["enter"], 1)
+    if "wait_for" in event:
+        while not Path(event["wait_for"]).exists():
+            time.sleep(0.005)
+    if "sleep_s" in event:
+        time.sleep(event["sleep_s"])
+    if "enter" in event:
+        _append(event["enter"], -1)
+    if "allocate_mb" in event:
+        held = b"x" * (event["allocate_mb"] * 1024 * 1024)
+        time.sleep(len(held))
+    if "exit" in event:
+        os._exit(event["exit"])
+    if "kill" in event:
+        os.kill(os.getpid(), event["kill"])
+    if "raise" in event:
+        raise ValueError(event["raise"])
+    if "return_mb" in event:
+        return "x" * (event["return_mb"] * 1024 * 1024)
+    return {
+        "invocations": _invocations,
+        "pid": os.getpid(),
+        "request_id": context.aws_request_id,
+        "arn": context.invoked_function_arn,
+        "remaining_ms": context.get_remaining_time_in_millis(),
+        "environment": dict(os.environ),
+    }
+
+
+def _append(path: str, value: Any) -> None:
+    """Add a line; one `write` to an appending descriptor, so lines never mix."""
+    line = json.dumps(value) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
