@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ def bare_environment() -> dict[str, str]:
     }
 
 
-def start(children: Children, home: paths.Home, extra: Mapping[str, str]) -> Child:
+def start(children: Children, home: paths.Home) -> Child:
     """Start it on a free port; `wait_until_ready` tells which."""
     return children.start(
         Program(
@@ -108,7 +107,7 @@ def start(children: Children, home: paths.Home, extra: Mapping[str, str]) -> Chi
                 *(paths.LOCAL_AWS_PYTHON, "-m", "local_aws"),
                 *("--port", "0", "--state-dir", home.aws),
             ],
-            environment=bare_environment() | dict(extra),
+            environment=bare_environment(),
             cwd=paths.ROOT,
         )
     )

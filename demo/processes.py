@@ -179,7 +179,7 @@ class Children:
         self._outlive_us = outlive_us
         self._children: list[Child] = []
         if not outlive_us:
-            # What a killed child leaves behind becomes our child, so that `end_all` sees it.
+            # What a killed child leaves behind becomes our child, for `end_orphans` to find.
             _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, program: Program) -> Child:
@@ -223,10 +223,21 @@ class Children:
         Raises:
             ProcessError: It failed, or the time is up.
         """
-        self.start(program).wait_for_end(timeout_s, watch)
+        self.finish(self.start(program), timeout_s, watch)
+
+    def finish(
+        self, child: Child, timeout_s: float, watch: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait for the end of a started program.
+
+        Raises:
+            ProcessError: It failed, or the time is up.
+        """
+        child.wait_for_end(timeout_s, watch)
+        self._children.remove(child)
 
     def dead(self) -> list[Child]:
-        """The children that have ended, expected or not."""
+        """The children that have ended though nobody waited for it."""
         return [child for child in self._children if not child.is_alive()]
 
     def identities(self) -> list[Identity]:
@@ -234,13 +245,9 @@ class Children:
         return [child.identity for child in self._children if child.is_alive()]
 
     def end_all(self) -> None:
-        """End every child in reverse order, then whatever they left behind."""
+        """End every child in reverse order."""
         while self._children:
             self._children.pop().end()
-        if not self._outlive_us:
-            for pid in descendants(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -253,6 +260,13 @@ def interrupts_held_off() -> Iterator[None]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+
+
+def end_orphans() -> None:
+    """Kill whatever ended children left behind."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,0 +1,73 @@
+"""The command line: `python -m demo run | up | down | picture`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from demo import dag_folder, environment, exercise, leftovers, local, paths, picture, report
+from demo.environment import EnvironmentInUseError
+from demo.processes import ProcessError
+from demo.runs import RunsError
+from demo.screen import Screen
+
+
+def main() -> int:
+    """Do what the command line says; 0: all went as it should."""
+    screen = Screen()
+    try:
+        match _parser().parse_args().verb:
+            case "run":
+                return run(screen)
+            case "up":
+                return local.up(screen, paths.LOCAL, dag_folder.ALL)
+            case "down":
+                return local.down(screen, paths.LOCAL)
+            case _:
+                return picture.take(screen, paths.LOCAL)
+    except (EnvironmentInUseError, ProcessError, RunsError, picture.PictureError) as e:
+        screen.say(str(e))
+        return 1
+    except KeyboardInterrupt:
+        screen.say("Interrupted; every program has been ended.")
+        return 130
+
+
+def run(screen: Screen) -> int:
+    """Deploy, run every DAG, show the table, take everything down."""
+    home = paths.DEMO
+    with environment.running(home, dag_folder.ALL, screen) as here:
+        ended = exercise.run_all(here)
+        screen.show(report.table(ended.rows))
+        for line in report.summary(ended.rows, ended.wall_s):
+            screen.say(line)
+        problems = ended.unexpected(here)
+        remaining = here.take_down()
+    screen.say(leftovers.sentence(remaining))
+    for problem in problems:
+        screen.say(f"Not as expected: {problem}")
+    if problems or remaining:
+        screen.say(f"The logs are in {home.logs}")
+        return 1
+    screen.say("Every DAG run ended as expected, in " + f"{screen.elapsed_s:.0f} s for all of it.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description=(
+            "The product on one machine, without an AWS account: the real CDK stacks deployed to "
+            "an embedded AWS, a real Airflow, real DAGs."
+        ),
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("run", help="deploy, run the DAGs, show a table, take everything down")
+    verbs.add_parser("up", help="the same environment, kept up, with the Airflow UI")
+    verbs.add_parser("down", help="end what `up` started")
+    verbs.add_parser("picture", help="a picture of the mapped DAG in the UI of `up`")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The whole environment: what starts after what, and what ends before what.
+
+It must not know which DAGs are run nor what is expected of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from demo import airflow, dag_folder, database, embedded_aws, leftovers, paths, processes
+from demo.cdk import SYNTH_TIMEOUT_S, Cdk, last_line
+from demo.embedded_aws import EmbeddedAws
+from demo.screen import Screen
+
+REGION = "eu-west-1"
+
+
+class EnvironmentInUseError(Exception):
+    """Another run uses the same folder."""
+
+
+class Environment:
+    """Embedded AWS, deployed stacks, database and Airflow.
+
+    Args:
+        home: Where its files go.
+        files: The DAGs of its DAG folder and image.
+        screen: Where progress is shown.
+        outlive_us: Whether its programs go on when this process is gone.
+    """
+
+    def __init__(
+        self,
+        home: paths.Home,
+        files: Sequence[dag_folder.DagFile],
+        screen: Screen,
+        *,
+        outlive_us: bool = False,
+    ) -> None:
+        self.home = home
+        self.screen = screen
+        self.files = files
+        # Two groups: Airflow and its database end before the stacks are destroyed.
+        self.cloud = processes.Children(home.logs, outlive_us=outlive_us)
+        self.airflow_side = processes.Children(home.logs, outlive_us=outlive_us)
+        self.folders_outside: list[Path] = []
+        self.outputs: Mapping[str, str] = {}
+        self._cdk = Cdk(self.cloud, home)
+
+    def start(self) -> None:
+        """Everything, up to a healthy Airflow.
+
+        Raises:
+            ProcessError: A step failed; the message ends with the program's log.
+        """
+        self.home.make_empty()
+        dag_folder.stage(self.files, self.home.dags)
+        port = _free_port()
+        self._start_cloud(port)
+        self._deploy()
+        self._start_airflow(port)
+
+    def take_down(self) -> list[leftovers.Resource]:
+        """Stop Airflow, destroy the stacks, and say what is left of them."""
+        with self.screen.phase("Stopping Airflow and its database"):
+            self.airflow_side.end_all()
+        with self.screen.phase("cdk destroy --all") as phase:
+            self._cdk.destroy(self.aws, phase.detail)
+        return leftovers.left(self._before, leftovers.inventory(self.aws))
+
+    def end(self) -> None:
+        """End every program; what was deployed is forgotten with the embedded AWS."""
+        self.airflow_side.end_all()
+        self.cloud.end_all()
+        processes.end_orphans()
+        for folder in self.folders_outside:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def dead(self) -> list[processes.Child]:
+        """Programs that ought to run and do not."""
+        return self.cloud.dead() + self.airflow_side.dead()
+
+    def _start_cloud(self, port: int) -> None:
+        with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
+            server = embedded_aws.start(self.cloud, self.home)
+            synth = self._cdk.start_synth(self._override(port))
+            self.aws = EmbeddedAws(embedded_aws.wait_until_ready(server), REGION)
+            phase.detail(f"embedded AWS at {self.aws.endpoint}")
+            self.cloud.finish(synth, SYNTH_TIMEOUT_S, lambda: phase.detail(last_line(synth.log)))
+
+    def _override(self, port: int) -> Mapping[str, object]:
+        return {
+            "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
+            "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
+        }
+
+    def _deploy(self) -> None:
+        with self.screen.phase("cdk bootstrap") as phase:
+            self._cdk.bootstrap(self.aws, phase.detail)
+        self._before = leftovers.inventory(self.aws)
+        engine = next(filter(shutil.which, ("docker", "podman")), None)
+        self.screen.say(
+            (f"{engine} is not used" if engine else "No container engine here")
+            + ": the functions are processes of this machine, and a stand-in of `docker build` "
+            "puts together the directory that they run from"
+        )
+        with self.screen.phase("cdk deploy --all") as phase:
+            self.outputs = self._cdk.deploy(self.aws, phase.detail)
+
+    def _start_airflow(self, port: int) -> None:
+        with self.screen.phase("Starting Postgres, migrating Airflow's database"):
+            address = self._database_address()
+            installation = database.Installation.make(self.home)
+            if not installation.folder.is_relative_to(self.home.path):
+                self.folders_outside.append(installation.folder)
+            database.start(self.airflow_side, installation, address)
+            self.airflow = airflow.Airflow(
+                home=self.home,
+                port=port,
+                settings=airflow.settings(self.home, port, address.url, self.outputs["ConfigLine"]),
+                scheduler_settings=self.aws.environment_as(
+                    self.outputs["SchedulerRoleArn"], self.home.airflow
+                ),
+            )
+            self.airflow.migrate(self.airflow_side)
+        with self.screen.phase("Starting Airflow"):
+            self.airflow.start(self.airflow_side)
+
+    def _database_address(self) -> database.Address:
+        secret = self.aws.client("secretsmanager").get_secret_value(
+            SecretId=self.outputs["DatabaseSecretArn"]
+        )
+        credentials = json.loads(secret["SecretString"])
+        return database.Address(
+            host=self.outputs["DatabaseHost"],
+            port=int(self.outputs["DatabasePort"]),
+            name=self.outputs["DatabaseName"],
+            user=credentials["username"],
+            password=credentials["password"],
+        )
+
+
+@contextlib.contextmanager
+def running(
+    home: paths.Home, files: Sequence[dag_folder.DagFile], screen: Screen
+) -> Iterator[Environment]:
+    """An environment that ends with the block, whatever happens in it.
+
+    Raises:
+        EnvironmentInUseError: Another process runs one in the same home.
+        ProcessError: It did not start.
+    """
+    with _sole_use(home), _termination_as_interrupt():
+        environment = Environment(home, files, screen)
+        try:
+            environment.start()
+            yield environment
+        finally:
+            with processes.interrupts_held_off():
+                environment.end()
+
+
+@contextlib.contextmanager
+def _sole_use(home: paths.Home) -> Iterator[None]:
+    home.path.parent.mkdir(parents=True, exist_ok=True)
+    with home.path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EnvironmentInUseError(
+                f"another run uses {home.path}: wait for it to end"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing is left behind."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,69 @@
+"""Runs every DAG of an environment once, to its end, and collects what became of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from demo import expectations, invocations, runs
+from demo.environment import Environment
+from demo.invocations import Row
+from demo.runs import Api, Progress, Run
+
+READ_TIMEOUT_S = 120.0
+RUNS_TIMEOUT_S = 900.0
+#: The log of an invocation may be readable a moment after Airflow knows of its end.
+LOG_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of the DAG runs."""
+
+    runs: list[Run]
+    rows: list[Row]
+    wall_s: float
+
+    def unexpected(self, environment: Environment) -> list[str]:
+        """What is not as expected."""
+        return expectations.unexpected(environment.files, self.runs, self.rows)
+
+
+def run_all(environment: Environment) -> Ended:
+    """Trigger every DAG at once and wait for all of them.
+
+    Raises:
+        RunsError: Airflow did not get as far in the time given.
+        ProcessError: A program of the environment died.
+    """
+    api = Api(environment.airflow.url)
+    dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
+    with environment.screen.phase("Waiting for Airflow to read the DAGs"):
+        api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
+    with environment.screen.phase("Running the DAGs") as phase:
+        started_s = time.monotonic()
+        for dag_id in dag_ids:
+            api.trigger(dag_id)
+        for dag_id in dag_ids:
+            api.unpause(dag_id)
+
+        def watch(progress: Progress) -> None:
+            phase.detail(str(progress))
+            for child in environment.dead():
+                raise child.failure("ended while the DAGs were running")
+
+        progress = api.wait(RUNS_TIMEOUT_S, watch)
+        wall_s = time.monotonic() - started_s
+        phase.detail(str(progress))
+    return Ended(progress.runs, _rows(environment, api), wall_s)
+
+
+def _rows(environment: Environment, api: runs.Api) -> list[Row]:
+    log_group = environment.outputs["LogGroupName"]
+    deadline = time.monotonic() + LOG_TIMEOUT_S
+    while True:
+        rows = invocations.join(api.tries(), invocations.read(environment.aws, log_group))
+        is_complete = not any(map(expectations.lacks_invocation, rows))
+        if is_complete or time.monotonic() > deadline:
+            return rows
+        time.sleep(1)
