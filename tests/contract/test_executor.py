@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import uuid
@@ -19,13 +20,13 @@ from lambda_executor import LambdaExecutor
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.errors import RejectedError
 from lambda_executor.ledger import State
+from lambda_executor.routing import Routes, Target
 from lambda_executor.testing import MemoryFunction, MemoryQueue
 from lambda_executor.wire import InvocationId, Outcome, Result
 
 TOKEN = "the-workload-token"
 SETTINGS = ExecutorConfig(
-    function_name="function",
-    function_qualifier=None,
+    routes=Routes(Target("function"), by_queue={"large": Target("function-large", "live")}),
     queue_url="https://sqs/results",
     dead_letter_queue_url="https://sqs/dead",
     region_name=None,
@@ -37,11 +38,17 @@ SETTINGS = ExecutorConfig(
 )
 
 
-def workload(task_id: str, *, executor_config: dict[str, Any] | None = None) -> ExecuteTask:
+def workload(
+    task_id: str,
+    *,
+    executor_config: dict[str, Any] | None = None,
+    queue: str = "default",
+    token: str = TOKEN,
+) -> ExecuteTask:
     """A task as the scheduler queues it, with the id that it pre-assigned."""
     return ExecuteTask.model_validate(
         {
-            "token": TOKEN,
+            "token": token,
             "dag_rel_path": "dag.py",
             "bundle_info": {"name": "dags-folder"},
             "log_path": "x.log",
@@ -54,7 +61,7 @@ def workload(task_id: str, *, executor_config: dict[str, Any] | None = None) -> 
                 "try_number": 1,
                 "map_index": -1,
                 "pool_slots": 1,
-                "queue": "default",
+                "queue": queue,
                 "priority_weight": 1,
                 "external_executor_id": str(uuid.uuid4()),
                 "executor_config": executor_config,
@@ -244,6 +251,28 @@ def test_an_executor_config_that_cannot_travel_fails_its_own_task(scheduler: Sch
     state, info = scheduler.event(bad.key)
     assert state == TaskInstanceState.FAILED
     assert "executor_config cannot travel" in info
+
+
+def test_the_queue_selects_the_function(scheduler: Scheduler) -> None:
+    """A task of a mapped queue runs on that function, an unknown queue names the known ones."""
+    scheduler.queue(workload("a"), workload("b", queue="large"))
+    assert sorted(map(str, scheduler.function.targets)) == ["function", "function-large:live"]
+    lost = workload("c", queue="gpu")
+    scheduler.executor.queue_workload(lost, session=None)  # type: ignore[arg-type]
+    state, info = scheduler.event(lost.key)
+    assert state == TaskInstanceState.FAILED
+    assert "no function serves the queue 'gpu'; known queues: default, large" in info
+
+
+def test_a_workload_whose_token_has_run_out_is_not_sent(scheduler: Scheduler) -> None:
+    """It fails with that reason and never reaches the function."""
+    claims = base64.urlsafe_b64encode(b'{"exp": 1000}').decode().rstrip("=")
+    task = workload("a", token=f"x.{claims}.y")
+    scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
+    state, info = scheduler.event(task.key)
+    assert state == TaskInstanceState.FAILED
+    assert "token ran out" in info
+    assert scheduler.function.invocations == []
 
 
 def test_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Scheduler) -> None:

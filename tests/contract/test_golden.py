@@ -21,6 +21,7 @@ INVOCATION = Invocation.for_workload(
     executor_config={"memory": "large"},
     reply_to="https://sqs.eu-west-1.amazonaws.com/123456789012/results",
     queued_at_s=1764000000.25,
+    not_after_s=1764000600.0,
 )
 RESULT = Result(
     id=ID,

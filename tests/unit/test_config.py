@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lambda_executor import config
 from lambda_executor.config import AwsConfig
 from lambda_executor.errors import ConfigError
+from lambda_executor.routing import Routes, Target
 
 COMPLETE = {
     "function_name": "fn",
@@ -46,7 +48,7 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
     )
     parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm"}
     loaded = config.load(conf, {"/p": parameter}.__getitem__)
-    assert loaded.function_name == "ours"
+    assert loaded.routes.default == Target("ours")
     assert loaded.queue_url == "ssm"
     assert loaded.max_invoke_attempts == 7
     assert loaded.dispatch_threads == 16
@@ -54,8 +56,9 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
 
 def test_an_environment_of_the_reference_works_unchanged() -> None:
     """With nothing in our section, the reference's is complete."""
-    loaded = config.load(Conf(aws_lambda_executor=COMPLETE), no_parameter)
-    assert loaded.function_name == "fn"
+    given = {**COMPLETE, "function_qualifier": "live"}
+    loaded = config.load(Conf(aws_lambda_executor=given), no_parameter)
+    assert loaded.routes == Routes(Target("fn", "live"))
 
 
 def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
@@ -83,12 +86,15 @@ def test_a_missing_option_is_named_with_the_fix(missing: str) -> None:
         ("dispatch_threads", "-4", "at least 1"),
         ("end_wait_timeout", "1.5", "at least 0"),
         ("check_health_on_startup", "maybe", "True or False"),
+        ("functions", "large", "JSON object from queue to function"),
+        ("functions", "[]", "JSON object from queue to function"),
+        ("function_name", "no name", "neither the name nor the ARN"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(option: str, value: str, allowed: str) -> None:
     """The error has the option, the value and the bounds."""
     conf = Conf(lambda_executor={**COMPLETE, option: value})
-    with pytest.raises(ConfigError, match=rf"{option} is '{value}'.*{allowed}"):
+    with pytest.raises(ConfigError, match=rf"{option} is '{re.escape(value)}'.*{allowed}"):
         config.load(conf, no_parameter)
 
 

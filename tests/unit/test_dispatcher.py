@@ -6,13 +6,21 @@ import itertools
 
 import pytest
 
-from lambda_executor.dispatcher import Dispatch, Dispatcher, DispatchQueue, Refused, Sent
+from lambda_executor.dispatcher import (
+    Dispatch,
+    Dispatcher,
+    DispatchQueue,
+    Envelope,
+    Refused,
+    Sent,
+)
 from lambda_executor.errors import (
     CredentialsError,
     RejectedError,
     ThrottledError,
     TransientError,
 )
+from lambda_executor.routing import Target
 from lambda_executor.testing import MemoryFunction
 from lambda_executor.wire import Invocation, InvocationId
 
@@ -20,7 +28,8 @@ from lambda_executor.wire import Invocation, InvocationId
 def dispatch(name: str) -> Dispatch:
     """An invocation that a function accepts."""
     id = InvocationId(name)
-    return Dispatch(id, Invocation.for_workload(id, "{}").encode)
+    payload = Invocation.for_workload(id, "{}").encode()
+    return Dispatch(id, lambda: Envelope(Target("function"), payload))
 
 
 def upper(_low: float, high: float) -> float:
@@ -159,10 +168,10 @@ def test_a_fault_of_ours_fails_one_invocation_and_not_the_thread() -> None:
     """An unexpected exception is that invocation's reason, and the next one is sent."""
 
     class Broken(MemoryFunction):
-        def invoke(self, payload: bytes) -> None:
+        def invoke(self, target: Target, payload: bytes) -> None:
             if b'"bad"' in payload:
                 raise KeyError("surprise")
-            super().invoke(payload)
+            super().invoke(target, payload)
 
     function = Broken()
     dispatcher = Dispatcher(function, threads=1, max_attempts=1)

@@ -39,6 +39,7 @@ invocations = st.builds(
     executor_config=st.dictionaries(st.text(), json_values, max_size=3),
     reply_to=st.none() | st.text(),
     queued_at_s=st.none() | st.floats(0, 1e11),
+    not_after_s=st.none() | st.floats(0, 1e11),
 )
 results = st.builds(
     Result,

@@ -26,6 +26,7 @@ from lambda_executor.errors import (
 )
 from lambda_executor.poller import LONG_POLL_S
 from lambda_executor.ports import Message
+from lambda_executor.routing import Target
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -194,40 +195,37 @@ class Clients:
             raise CredentialsError(f"no AWS session: {e!r}") from e
 
 
-class _Target(TypedDict):
-    FunctionName: str
-    Qualifier: NotRequired[str]
+class LambdaFunctions:
+    """Sends invocations to functions; a `ports.FunctionInvoker`."""
 
-
-class LambdaFunction:
-    """Sends invocations to one function; a `FunctionInvoker`.
-
-    Args:
-        clients: Where the client comes from.
-        name: Name or ARN of the function.
-        qualifier: Version or alias; None when unset or part of the ARN.
-    """
-
-    def __init__(self, clients: Clients, name: str, qualifier: str | None) -> None:
+    def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._target: _Target = {"FunctionName": name}
-        if qualifier:
-            self._target["Qualifier"] = qualifier
 
-    def invoke(self, payload: bytes) -> None:
+    def invoke(self, target: Target, payload: bytes) -> None:
         """Hand one payload to Lambda, asynchronously."""
         with self._clients.errors():
-            self._clients.function.invoke(**self._target, InvocationType="Event", Payload=payload)
+            self._clients.function.invoke(**_named(target), InvocationType="Event", Payload=payload)
 
-    def check(self) -> str:
-        """Make sure that the function can be invoked; returns its state in AWS's words.
+    def check(self, target: Target) -> str:
+        """Make sure that a function can be invoked; returns its state in AWS's words.
 
         Raises:
             AwsError: It cannot be described.
         """
         with self._clients.errors():
-            answer = self._clients.function.get_function_configuration(**self._target)
+            answer = self._clients.function.get_function_configuration(**_named(target))
         return str(answer.get("State", "Active"))
+
+
+class _Named(TypedDict):
+    FunctionName: str
+    Qualifier: NotRequired[str]
+
+
+def _named(target: Target) -> _Named:
+    if target.qualifier is None:
+        return {"FunctionName": target.function}
+    return {"FunctionName": target.function, "Qualifier": target.qualifier}
 
 
 class SqsQueue:

@@ -46,8 +46,7 @@ def _check(args: argparse.Namespace) -> None:
     from lambda_executor.health import Finding, check  # noqa: PLC0415
 
     try:
-        connected = connect(conf)
-        findings = list(check(connected.function, connected.results, connected.dead_letters))
+        findings = list(check(connect(conf)))
     except ConfigError as e:
         findings = [Finding("configuration", False, str(e))]
     if args.json:

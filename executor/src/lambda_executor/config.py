@@ -10,6 +10,7 @@ option in `[aws_lambda_executor]`, the default of the option table.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 from lambda_executor import aws, options
 from lambda_executor.errors import ConfigError
 from lambda_executor.options import OPTIONS, REFERENCE_SECTION, SECTION, Option
+from lambda_executor.routing import Routes, Target
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,7 @@ class AwsConfig:
 class ExecutorConfig:
     """Every option of one executor; the option table says what each means."""
 
-    function_name: str
-    function_qualifier: str | None
+    routes: Routes
     queue_url: str
     dead_letter_queue_url: str
     region_name: str | None
@@ -154,8 +155,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
         )
     values = OptionValues(conf, parameter)
     return ExecutorConfig(
-        function_name=values.required(options.FUNCTION_NAME),
-        function_qualifier=values.text(options.FUNCTION_QUALIFIER),
+        routes=_routes(values, conf.get("operators", "default_queue", fallback=None)),
         queue_url=values.required(options.QUEUE_URL),
         dead_letter_queue_url=values.required(options.DEAD_LETTER_QUEUE_URL),
         region_name=values.text(options.REGION_NAME),
@@ -165,6 +165,29 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
         dispatch_threads=values.integer(options.DISPATCH_THREADS),
         poll_threads=values.integer(options.POLL_THREADS),
     )
+
+
+def _routes(values: OptionValues, default_queue: str | None) -> Routes:
+    default = Target.parse(
+        values.required(options.FUNCTION_NAME),
+        qualifier=values.text(options.FUNCTION_QUALIFIER),
+        where=f"[{SECTION}] function_name",
+    )
+    text = values.text(options.FUNCTIONS)
+    try:
+        functions = json.loads(text) if text else {}
+    except ValueError:
+        functions = None
+    if not isinstance(functions, dict) or not all(isinstance(f, str) for f in functions.values()):
+        raise ConfigError(
+            f"[{SECTION}] functions is {text!r}: it must be a JSON object from queue to function, "
+            f"for example {options.FUNCTIONS.example}"
+        )
+    by_queue = {
+        queue: Target.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
+        for queue, function in functions.items()
+    }
+    return Routes(default, default_queue or "default", by_queue)
 
 
 def session_factory(how: AwsConfig) -> aws.SessionFactory:

@@ -1,4 +1,4 @@
-"""From Airflow's configuration to the function and the queues, ready to be used.
+"""From Airflow's configuration to the functions and the queues, ready to be used.
 
 The scheduler and the command line come the same way, so that a check sees what the scheduler
 sees.
@@ -16,7 +16,7 @@ class Connected:
     """The environment that the configuration names."""
 
     config: config.ExecutorConfig
-    function: aws.LambdaFunction
+    functions: aws.LambdaFunctions
     results: aws.SqsQueue
     dead_letters: aws.SqsQueue
 
@@ -38,7 +38,7 @@ def connect(conf: config.Conf) -> Connected:
     )
     return Connected(
         settings,
-        aws.LambdaFunction(clients, settings.function_name, settings.function_qualifier),
+        aws.LambdaFunctions(clients),
         aws.SqsQueue(clients, settings.queue_url),
         aws.SqsQueue(clients, settings.dead_letter_queue_url),
     )

@@ -22,9 +22,11 @@ from lambda_executor.errors import (
     CredentialsError,
     EncodeError,
     RejectedError,
+    RouteError,
     ThrottledError,
 )
 from lambda_executor.ports import FunctionInvoker
+from lambda_executor.routing import Target
 from lambda_executor.wire import InvocationId
 
 log = logging.getLogger(__name__)
@@ -38,17 +40,25 @@ CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """One payload and where it goes."""
+
+    target: Target
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
     """One invocation to send.
 
     Attributes:
         id: Its dispatch id.
-        encode: Makes the payload, on the sending thread and not on the scheduler's; raises
-            `EncodeError`.
+        prepare: Makes what is sent, just before each try and on the sending thread, not on the
+            scheduler's; raises `EncodeError` or `RouteError`.
     """
 
     id: InvocationId
-    encode: Callable[[], bytes] = field(repr=False)
+    prepare: Callable[[], Envelope] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +269,11 @@ class Dispatcher:
         while (waiting := self._next()) is not None:
             error: AwsError | None = None
             try:
-                self._invoker.invoke(waiting.dispatch.encode())
+                envelope = waiting.dispatch.prepare()
+                self._invoker.invoke(envelope.target, envelope.payload)
             except AwsError as e:
                 error = e
-            except EncodeError as e:
+            except (EncodeError, RouteError) as e:
                 error = RejectedError(str(e))
             except Exception as e:
                 # A fault of ours must fail this workload and not the thread that sends the others.

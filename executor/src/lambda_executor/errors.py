@@ -17,12 +17,20 @@ class ConfigError(LambdaExecutorError):
     """An option has a value that cannot work; the message names it, what is allowed and the fix."""
 
 
+class RouteError(LambdaExecutorError):
+    """A workload asks for a function that this environment does not have."""
+
+
 class WireError(LambdaExecutorError):
     """Something that crosses between executor and handler does not have the agreed shape."""
 
 
 class EncodeError(WireError):
     """We were about to send something that the other side could not take."""
+
+
+class ExpiredError(EncodeError):
+    """The workload's token has run out: it may not start any more."""
 
 
 class DecodeError(WireError):

@@ -13,7 +13,6 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.executors.base_executor import BaseExecutor
@@ -27,12 +26,12 @@ from lambda_executor.errors import ConfigError
 from lambda_executor.health import check
 from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.options import SECTION
+from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
 from lambda_executor.ports import FunctionInvoker, Message, Queue
 from lambda_executor.wire import (
     MAX_ID_CHARS,
     DeadLetter,
-    Invocation,
     InvocationId,
     Outcome,
     Result,
@@ -92,26 +91,26 @@ class LambdaExecutor(BaseExecutor):
         connected = connect(self.conf)
         settings = connected.config
         if settings.check_health_on_startup:
-            for finding in check(connected.function, connected.results, connected.dead_letters):
+            for finding in check(connected):
                 if not finding.ok:
                     raise ConfigError(
                         f"[{SECTION}] {finding.option} cannot be used: {finding.said}. To fix it, "
                         f"{finding.fix}; check_health_on_startup=False starts all the same"
                     )
-        self._start_parts(settings, connected.function, connected.results, connected.dead_letters)
+        self._start_parts(settings, connected.functions, connected.results, connected.dead_letters)
         self.log.info(
-            "Workloads run on %s, results come from %s", settings.function_name, settings.queue_url
+            "Workloads run on %s, results come from %s", settings.routes.default, settings.queue_url
         )
 
     def _start_parts(
         self,
         settings: ExecutorConfig,
-        function: FunctionInvoker,
+        functions: FunctionInvoker,
         results: Queue,
         dead_letters: Queue,
     ) -> None:
         dispatcher = Dispatcher(
-            function,
+            functions,
             threads=settings.dispatch_threads,
             max_attempts=settings.max_invoke_attempts,
         )
@@ -168,8 +167,17 @@ class LambdaExecutor(BaseExecutor):
         for workload in workload_items:
             self._dequeue(workload)
             id = self._enter(workload)
-            encode = partial(_encode, id, workload, parts.config.queue_url, queued_at_s=now_s)
-            dispatches.append(Dispatch(id, encode))
+            task = workload.ti if isinstance(workload, ExecuteTask) else None
+            outgoing = Outgoing(
+                id,
+                workload,
+                queue=task.queue if task else None,
+                executor_config=task.executor_config if task else None,
+                routes=parts.config.routes,
+                reply_to=parts.config.queue_url,
+                queued_at_s=now_s,
+            )
+            dispatches.append(Dispatch(id, outgoing))
         parts.dispatcher.submit(dispatches)
 
     def _enter(self, workload: ExecutorWorkload) -> InvocationId:
@@ -307,18 +315,6 @@ class LambdaExecutor(BaseExecutor):
         if self._parts is None:
             raise ConfigError("the executor was not started")
         return self._parts
-
-
-def _encode(
-    id: InvocationId, workload: ExecutorWorkload, reply_to: str, *, queued_at_s: float
-) -> bytes:
-    return Invocation.for_workload(
-        id,
-        workload.model_dump_json(),
-        executor_config=workload.ti.executor_config if isinstance(workload, ExecuteTask) else None,
-        reply_to=reply_to,
-        queued_at_s=queued_at_s,
-    ).encode()
 
 
 def _decode_result(message: Message) -> Result:

@@ -1,6 +1,6 @@
 """Whether what the options name can be used: the checks of the scheduler's start and of the CLI.
 
-It asks AWS through `aws.py` and must not know Airflow.
+It asks AWS through what `connection.py` made.
 """
 
 from __future__ import annotations
@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lambda_executor.aws import LambdaFunction, SqsQueue
+from lambda_executor.aws import LambdaFunctions, SqsQueue
+from lambda_executor.connection import Connected
 from lambda_executor.errors import AwsError
-from lambda_executor.options import DEAD_LETTER_QUEUE_URL, FUNCTION_NAME, QUEUE_URL, SECTION, Option
+from lambda_executor.options import (
+    DEAD_LETTER_QUEUE_URL,
+    FUNCTION_NAME,
+    FUNCTIONS,
+    QUEUE_URL,
+    SECTION,
+    Option,
+)
+from lambda_executor.routing import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +39,22 @@ class Finding:
     fix: str = ""
 
 
-def check(function: LambdaFunction, results: SqsQueue, dead_letters: SqsQueue) -> Iterator[Finding]:
-    """Ask AWS about the function and both queues, one finding each."""
-    yield _finding(FUNCTION_NAME, lambda: f"state {function.check()}")
-    yield _finding(QUEUE_URL, lambda: f"about {results.check()} messages")
-    yield _finding(DEAD_LETTER_QUEUE_URL, lambda: f"about {dead_letters.check()} messages")
+def check(connected: Connected) -> Iterator[Finding]:
+    """Ask AWS about every function and both queues, one finding each."""
+    routes = connected.config.routes
+    yield _function(FUNCTION_NAME, connected.functions, routes.default)
+    for target in sorted(set(routes.by_queue.values()), key=str):
+        yield _function(FUNCTIONS, connected.functions, target)
+    yield _queue(QUEUE_URL, connected.results)
+    yield _queue(DEAD_LETTER_QUEUE_URL, connected.dead_letters)
+
+
+def _function(option: Option, functions: LambdaFunctions, target: Target) -> Finding:
+    return _finding(option, lambda: f"{target}: {functions.check(target)}")
+
+
+def _queue(option: Option, queue: SqsQueue) -> Finding:
+    return _finding(option, lambda: f"{queue.name}: about {queue.check()} messages")
 
 
 def _finding(option: Option, ask: Callable[[], str]) -> Finding:

@@ -75,6 +75,19 @@ FUNCTION_QUALIFIER = Option(
     example="live",
 )
 
+FUNCTIONS = Option(
+    name="functions",
+    type="string",
+    default=None,
+    help=(
+        "JSON object from Airflow queue to function (name or ARN, with an optional `:alias`). "
+        "A task whose queue is in it runs there, the default queue runs on `function_name`, any "
+        "other queue fails the task. Unset: every queue runs on `function_name`."
+    ),
+    example='{"large": "airflow-lambda-dev-large:live"}',
+    in_reference=False,
+)
+
 QUEUE_URL = Option(
     name="queue_url",
     type="string",
@@ -169,6 +182,7 @@ OPTIONS: tuple[Option, ...] = (
     CONFIG_PARAMETER,
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
+    FUNCTIONS,
     QUEUE_URL,
     DEAD_LETTER_QUEUE_URL,
     CONN_ID,

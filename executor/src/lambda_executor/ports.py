@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lambda_executor.routing import Target
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -29,9 +31,9 @@ class Message:
 
 
 class FunctionInvoker(Protocol):
-    """Sends invocations to the function. Called from many threads at once."""
+    """Sends invocations to functions. Called from many threads at once."""
 
-    def invoke(self, payload: bytes) -> None:
+    def invoke(self, target: Target, payload: bytes) -> None:
         """Hand one payload to Lambda, asynchronously.
 
         Raises:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from lambda_executor.errors import AwsError
 from lambda_executor.ports import Message
+from lambda_executor.routing import Target
 from lambda_executor.wire import Invocation, InvocationId, Result
 
 __all__ = ["MemoryFunction", "MemoryQueue"]
@@ -27,19 +28,22 @@ class MemoryFunction:
 
     Attributes:
         invocations: What was accepted, in order.
+        targets: The function of each, in the same order.
         failures: Errors for the next calls, first in first out; an empty deque: all succeed.
     """
 
     def __init__(self) -> None:
         self.invocations: list[Invocation] = []
+        self.targets: list[Target] = []
         self.failures: deque[AwsError] = deque()
         self._changed = threading.Condition()
 
-    def invoke(self, payload: bytes) -> None:
+    def invoke(self, target: Target, payload: bytes) -> None:
         """Accept one payload, or raise the next failure."""
         with self._changed:
             if self.failures:
                 raise self.failures.popleft()
+            self.targets.append(target)
             self.invocations.append(Invocation.decode(json.loads(payload)))
             self._changed.notify_all()
 

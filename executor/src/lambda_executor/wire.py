@@ -70,6 +70,8 @@ class Invocation:
         executor_config: The task's `executor_config`, JSON-serialisable.
         reply_to: URL of the results queue; None leaves the choice to the function's settings.
         queued_at_s: When the executor took the workload, in seconds since the epoch.
+        not_after_s: When it must not start any more, in seconds since the epoch: its token has
+            run out by then.
     """
 
     id: InvocationId
@@ -77,10 +79,11 @@ class Invocation:
     executor_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     reply_to: str | None = None
     queued_at_s: float | None = None
+    not_after_s: float | None = None
     wire_version: int = WIRE_VERSION
 
     @classmethod
-    def for_workload(
+    def for_workload(  # noqa: PLR0913 - the fields of an invocation
         cls,
         id: InvocationId,
         workload_json: str,
@@ -88,6 +91,7 @@ class Invocation:
         executor_config: Mapping[str, Any] | None = None,
         reply_to: str | None = None,
         queued_at_s: float | None = None,
+        not_after_s: float | None = None,
     ) -> Invocation:
         """Make the invocation that runs a workload given as Airflow's JSON."""
         return cls(
@@ -96,6 +100,7 @@ class Invocation:
             executor_config=executor_config or {},
             reply_to=reply_to,
             queued_at_s=queued_at_s,
+            not_after_s=not_after_s,
         )
 
     @property
@@ -130,6 +135,8 @@ class Invocation:
             payload["reply_to"] = self.reply_to
         if self.queued_at_s is not None:
             payload["queued_at_s"] = self.queued_at_s
+        if self.not_after_s is not None:
+            payload["not_after_s"] = self.not_after_s
         try:
             encoded = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError) as e:
@@ -184,6 +191,7 @@ class Invocation:
             executor_config=executor_config,
             reply_to=reply_to,
             queued_at_s=_number(body, "queued_at_s"),
+            not_after_s=_number(body, "not_after_s"),
             wire_version=wire_version,
         )
 
