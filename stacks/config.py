@@ -147,7 +147,11 @@ class ImageConfig(Section):
         "x86_64", description="Processor architecture of the image and of the function."
     )
     keep_images: int = Field(
-        20, ge=2, le=1000, description="How many of the newest images the repository keeps."
+        20,
+        ge=2,
+        le=1000,
+        description="How many of the newest images the repository keeps: as many deploys can be "
+        "undone.",
     )
 
 

@@ -46,7 +46,7 @@ class NetworkStack(StageStack):
             restrict_default_security_group=False,
         )
         if network.flow_logs:
-            self._log_flows()
+            self._log_flows(stage)
         else:
             acknowledge(self.vpc, VPC7="Flow logs are for stages with data worth an audit trail.")
 
@@ -85,11 +85,11 @@ class NetworkStack(StageStack):
             allow_all_outbound=allow_all_outbound,
         )
 
-    def _log_flows(self) -> None:
+    def _log_flows(self, stage: str) -> None:
         log_group = logs.LogGroup(
             self,
             "FlowLogs",
-            log_group_name=f"/airflow-lambda/{self.prefix}/flow-logs",
+            log_group_name=f"/airflow-lambda/{stage}/flow-logs",
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=self.removal,
         )
