@@ -126,7 +126,13 @@ class Cdk:
             "CDK_DOCKER": str(paths.STAND_IN_DOCKER),
             "LOCAL_AWS_STATE_DIR": str(self.home.aws),
             "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
-            "LOCAL_AWS_IMAGE_BUILDER": shlex.join([str(paths.PYTHON), "-m", "demo.image_builder"]),
+            "LOCAL_AWS_IMAGE_BUILDER": shlex.join(
+                [
+                    *(str(paths.PYTHON), "-m", "demo.image_builder"),
+                    # As a mounted file system would be: the UI finds the tasks' logs in it.
+                    *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={self.home.task_logs}"),
+                ]
+            ),
         }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from demo import airflow, dag_folder, database, embedded_aws, leftovers, paths, processes
-from demo.cdk import SYNTH_TIMEOUT_S, Cdk, last_line
+from demo.cdk import SYNTH_TIMEOUT_S, Cdk
 from demo.embedded_aws import EmbeddedAws
 from demo.screen import Screen
 
@@ -95,7 +95,7 @@ class Environment:
             synth = self._cdk.start_synth(self._override(port))
             self.aws = EmbeddedAws(embedded_aws.wait_until_ready(server), REGION)
             phase.detail(f"embedded AWS at {self.aws.endpoint}")
-            self.cloud.finish(synth, SYNTH_TIMEOUT_S, lambda: phase.detail(last_line(synth.log)))
+            self.cloud.finish(synth, SYNTH_TIMEOUT_S)
 
     def _override(self, port: int) -> Mapping[str, object]:
         return {

@@ -89,8 +89,23 @@ class Recipe:
         return recipe
 
 
-def build(context: Path, dockerfile: Path, output: Path, build_args: Mapping[str, str]) -> None:
-    """Make the directory, with `image.json` for the embedded AWS."""
+def build(
+    context: Path,
+    dockerfile: Path,
+    output: Path,
+    build_args: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Make the directory, with `image.json` for the embedded AWS.
+
+    Args:
+        context: The build context.
+        dockerfile: What to do.
+        output: Where to build.
+        build_args: Values of the Dockerfile's arguments.
+        extra: Variables beyond the Dockerfile's: what one machine makes possible, such as a
+            folder that function and control plane share.
+    """
     recipe = Recipe.read(dockerfile.read_text(encoding="utf-8"), build_args)
     for source, destination in recipe.copies:
         _copy(context, source, output / destination.lstrip("/"), into=destination.endswith("/"))
@@ -108,6 +123,7 @@ def build(context: Path, dockerfile: Path, output: Path, build_args: Mapping[str
             # A function has a /tmp of its own; here it goes away with the image.
             "TMPDIR": str(temporary),
             **here,
+            **(extra or {}),
         },
     }
     (output / "image.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -132,10 +148,24 @@ def main() -> int:
         default=[],
         help="a build argument; may be given more than once",
     )
+    parser.add_argument(
+        "--env",
+        metavar="NAME=VALUE",
+        type=_assignment,
+        action="append",
+        default=[],
+        help="a variable beyond the Dockerfile's; may be given more than once",
+    )
     given = parser.parse_args()
     dockerfile = given.file if given.file.is_file() else given.context / given.file
     try:
-        build(given.context.resolve(), dockerfile, given.output.resolve(), dict(given.build_arg))
+        build(
+            given.context.resolve(),
+            dockerfile,
+            given.output.resolve(),
+            dict(given.build_arg),
+            dict(given.env),
+        )
     except (DockerfileError, OSError, subprocess.CalledProcessError) as e:
         print(f"the stand-in image was not built: {e}", file=sys.stderr)
         return 1

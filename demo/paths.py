@@ -53,6 +53,11 @@ class Home:
         return self.path / "logs"
 
     @property
+    def task_logs(self) -> Path:
+        """Airflow's default folder of task logs, which the functions share."""
+        return self.airflow / "logs"
+
+    @property
     def state(self) -> Path:
         """What `up` writes for `down`."""
         return self.path / "state.json"
