@@ -35,6 +35,7 @@ HELPFUL = (
     "airflow.providers.standard.operators.python",
     "airflow.providers_manager",
     "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.definitions.decorators",
     "airflow.sdk.execution_time.callback_supervisor",
     "airflow.sdk.execution_time.connection_test_supervisor",
     "airflow.sdk.plugins_manager",

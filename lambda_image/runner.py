@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from airflow.configuration import conf
 from airflow.dag_processing.bundles.local import LocalDagBundle
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.executors.base_executor import BaseExecutor, get_execution_api_server_url
@@ -38,6 +39,12 @@ class WorkloadRunner:
     def __init__(self) -> None:
         self._workloads: TypeAdapter[ExecutorWorkload] = TypeAdapter(ExecutorWorkload)
         self._bundles = DagBundlesManager()  # type: ignore[no-untyped-call]
+        configured = conf.getjson("dag_processor", "dag_bundle_config_list")
+        self._local_bundles = {
+            bundle["name"]
+            for bundle in (configured if isinstance(configured, list) else [])
+            if bundle["classpath"] == f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
+        }
 
     def run(self, workload_json: str) -> Verdict:
         """Run a workload to its end, whatever that is; never raises."""
@@ -48,9 +55,9 @@ class WorkloadRunner:
                 f"not a workload that Airflow {airflow_version} in this image can run: {_words(e)}"
             )
         server = get_execution_api_server_url()
-        if obstacle := _server_obstacle(server) or self._dag_obstacle(workload):
-            return rejected(obstacle)
         try:
+            if obstacle := _server_obstacle(server) or self._dag_obstacle(workload):
+                return rejected(obstacle)
             with environment.restored():
                 exit_code = BaseExecutor.run_workload(
                     workload, server=server, subprocess_logs_to_stdout=True
@@ -72,12 +79,9 @@ class WorkloadRunner:
                 f"the function knows no DAG bundle {wanted.name!r}, only {', '.join(known)}: give "
                 "it the same [dag_processor] dag_bundle_config_list as the DAG processor"
             )
-        try:
-            bundle = self._bundles.get_bundle(wanted.name, wanted.version)
-        except Exception as e:  # noqa: BLE001 - a bundle is anybody's class
-            return f"the DAG bundle {wanted.name!r} cannot be set up: {type(e).__name__}: {e}"
-        if not isinstance(bundle, LocalDagBundle):
+        if wanted.name not in self._local_bundles:
             return None  # It fetches its files when the task starts.
+        bundle = self._bundles.get_bundle(wanted.name, wanted.version)
         file = Path(bundle.path, workload.dag_rel_path)
         if file.exists() or any(parent.is_file() for parent in file.parents):  # or in a zip file
             return None
