@@ -21,7 +21,7 @@ DOCKERFILE = ROOT / "lambda_image" / "Dockerfile"
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stand-in with our own DAGs, on the packages of this very environment."""
     monkeypatch.setattr(image_builder, "_environment", lambda _requirements: Path(sys.executable))
-    image_builder.build(ROOT, DOCKERFILE, tmp_path, {"DAGS": "dags"})
+    image_builder.build(ROOT, DOCKERFILE, tmp_path, {"DAGS": "dags"}, {"ONLY_HERE": "1"})
     return tmp_path
 
 
@@ -31,7 +31,7 @@ def test_the_stand_in_has_the_images_variables_and_command(image: Path) -> None:
     description = json.loads((image / "image.json").read_text())
     expected = image_variables() | {"AIRFLOW__CORE__DAGS_FOLDER": str(task_root / "dags")}
     assert expected.items() <= description["environment"].items()
-    assert set(description["environment"]) - set(expected) == {"PATH", "TMPDIR"}
+    assert set(description["environment"]) - set(expected) == {"PATH", "TMPDIR", "ONLY_HERE"}
     assert description["working_directory"] == str(task_root)
     assert description["command"][1:] == ["-m", "awslambdaric", "handler.lambda_handler"]
 
@@ -68,7 +68,7 @@ def test_a_source_that_is_missing_is_an_error(tmp_path: Path) -> None:
     recipe = tmp_path / "Dockerfile"
     recipe.write_text("ARG DAGS=dags\nCOPY ${DAGS}/ /var/task/dags/\n")
     with pytest.raises(DockerfileError, match=r"COPY my/dags/: nothing of that name"):
-        image_builder.build(tmp_path, recipe, tmp_path / "out", {"DAGS": "my/dags"})
+        image_builder.build(tmp_path, recipe, tmp_path / "out", {"DAGS": "my/dags"}, {})
 
 
 def test_a_build_argument_has_its_default() -> None:
