@@ -156,14 +156,6 @@ def main() -> int:
         default=[],
         help="a variable beyond the Dockerfile's; may be given more than once",
     )
-    parser.add_argument(
-        "--env",
-        metavar="NAME=VALUE",
-        type=_assignment,
-        action="append",
-        default=[],
-        help="a variable that only this stand-in has, for what is particular to this machine",
-    )
     given = parser.parse_args()
     dockerfile = given.file if given.file.is_file() else given.context / given.file
     try:

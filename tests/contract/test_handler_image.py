@@ -76,3 +76,11 @@ def test_a_build_argument_has_its_default() -> None:
     text = "ARG DAGS=dags\nCOPY ${DAGS}/ /d/\n"
     assert Recipe.read(text, {}).copies == [("dags/", "/d/")]
     assert Recipe.read(text, {"DAGS": "mine"}).copies == [("mine/", "/d/")]
+
+
+def test_the_command_describes_itself() -> None:
+    """`--help` works and names every argument that the stand-in docker CLI passes."""
+    command = [sys.executable, "-m", "demo.image_builder", "--help"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    for argument in ("--context", "--file", "--output", "--build-arg", "--env"):
+        assert argument in done.stdout
