@@ -1,7 +1,7 @@
 """Where workloads run, and the wiring that a scheduler needs to send them there.
 
-This stack holds no data worth keeping and may be replaced at any time. It must not know the
-executor beyond its option table.
+Everything here may be replaced by any deploy; what must not be is in other stacks. It must not
+know the executor beyond its option table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ _ARCHITECTURES = {
     "x86_64": lambda_.Architecture.X86_64,
     "arm64": lambda_.Architecture.ARM_64,
 }
-
 
 #: CDK's names for the numbers of days.
 _RETENTION = {

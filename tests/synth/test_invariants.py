@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aws_cdk.assertions import Match
 
 from lambda_executor import options
+from stacks.config import LogRetentionDays
+from stacks.execution import _RETENTION
 from tests.synth.assembly import PARTS, Assembly, Resource
 
 #: Everything that holds data, or would outlive its stack if nobody said otherwise.
@@ -151,7 +153,7 @@ def test_alias_points_at_a_published_version(assembly: Assembly) -> None:
 
 
 def test_function_is_what_the_stage_says(assembly: Assembly) -> None:
-    """Memory, time-out, /tmp, architecture and concurrency reach the function."""
+    """Memory, time-out, /tmp, architecture, concurrency and log retention reach the function."""
     config, properties = assembly.config, assembly.only("AWS::Lambda::Function").properties
     assert properties["MemorySize"] == config.function.memory_mb
     assert properties["Timeout"] == config.function.timeout_s
@@ -159,10 +161,17 @@ def test_function_is_what_the_stage_says(assembly: Assembly) -> None:
     assert properties["Architectures"] == [config.image.architecture]
     reserved = properties.get("ReservedConcurrentExecutions")
     assert reserved == config.function.reserved_concurrency
+    log = assembly.only("AWS::Logs::LogGroup", "WorkloadLog").properties
+    assert log["RetentionInDays"] == config.function.log_retention_days
     assert properties["Environment"]["Variables"].keys() == {
         "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
     }
+
+
+def test_every_allowed_log_retention_has_the_cdks_name() -> None:
+    """What the configuration allows can be built."""
+    assert set(get_args(LogRetentionDays)) == set(_RETENTION)
 
 
 def test_function_is_in_the_vpc_only_where_asked(assembly: Assembly) -> None:
