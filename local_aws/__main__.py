@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         serve(settings, announce=lambda url: print(f"embedded AWS ready: {url}", flush=True))
-    except OSError as e:
+    except (OSError, ValueError) as e:
         print(f"the embedded AWS cannot start: {e}", file=sys.stderr)
         return 1
     return 0

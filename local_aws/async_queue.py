@@ -1,4 +1,4 @@
-"""Asynchronous invocations: accepted at once, run in order as concurrency permits, retried, given up.
+"""Asynchronous invocations: accepted at once, run in order as there is room, retried, given up.
 
 Follows https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html, except
 that the delays are short. A throttled event waits (it costs no attempt) until there is room or it
@@ -79,7 +79,6 @@ class AsyncQueue:
     """The event queues of all functions.
 
     Args:
-        pools: Runs events.
         reserved_concurrency: Tells a function's reserved concurrency; None: it has none.
         settle: Takes every event's end; called on one of the queue's threads.
         retry_delay_s: The pause before the first retry; the second waits twice as long.

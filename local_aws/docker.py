@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from local_aws.images import DESCRIPTION, Image, ImageError, ImageStore, image_name
 
@@ -83,7 +84,7 @@ def _push(arguments: argparse.Namespace, store: ImageStore) -> None:
         raise ImageError(f"{arguments.image} cannot be pushed: expected <registry>/<name>:<tag>")
     # <account>.dkr.ecr.<region>.amazonaws.com
     account, region = registry.split(".")[0], registry.split(".")[3]
-    client = botocore.session.Session().create_client("ecr", region_name=region)
+    client: Any = botocore.session.Session().create_client("ecr", region_name=region)
     answer = client.put_image(
         registryId=account,
         repositoryName=repository,

@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from local_aws.environment import Environment
 from local_aws.functions import FunctionKey, FunctionVersion, Invocation, Outcome
@@ -160,13 +161,14 @@ class Pools:
     def _reap(self) -> None:
         while not self._closed.wait(_REAP_EVERY_S):
             oldest_s = time.monotonic() - self._limits.idle_timeout_s
-            self._end_idle(
-                lambda environment, oldest_s=oldest_s: (
-                    environment.idle_since_s < oldest_s
-                    or not environment.alive
-                    or not self._is_current(environment.function)
-                )
-            )
+            self._end_idle(partial(self._is_unwanted, oldest_s))
+
+    def _is_unwanted(self, oldest_s: float, environment: Environment) -> bool:
+        return (
+            environment.idle_since_s < oldest_s
+            or not environment.alive
+            or not self._is_current(environment.function)
+        )
 
     def _end_idle(self, unwanted: Callable[[Environment], bool]) -> None:
         ended: list[Environment] = []

@@ -57,7 +57,7 @@ class RuntimeApi:
         self._init_error: bytes | None = None
         self._closed = False
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:{}".format(self._socket.getsockname()[1])
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._accept, name="runtime-api", daemon=True).start()
 
     @property
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         if self.path != _NEXT:
             self._reply(404, _error("InvalidPath", self.path))
             return
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             },
         )
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+    def do_POST(self) -> None:
         body = self._body()
         if self.path == _INIT_ERROR:
             self.api.accept_init_error(body)
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reply(202, _ACCEPTED)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+    def log_message(self, format: str, *args: object) -> None:
         """Stay quiet: the runtime's requests are no event of the log."""
 
     def _body(self) -> bytes:

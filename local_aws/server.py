@@ -65,10 +65,14 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
     Raises:
         OSError: The address cannot be listened on, or the state directory not written.
+        ValueError: There is no fix of a name in `without_fixes`.
     """
     state_dir = settings.state_dir.resolve()
     images = ImageStore(state_dir / "images")
-    listener = socket.create_server((settings.host, settings.port), backlog=1024)
+    try:
+        listener = socket.create_server((settings.host, settings.port), backlog=1024)
+    except OSError as e:
+        raise OSError(f"cannot listen on {settings.host}:{settings.port}: {e.strerror}") from e
     host, port = listener.getsockname()[:2]
     endpoint_url = f"http://{host}:{port}"
     _configure_process(settings, state_dir, endpoint_url)
@@ -148,7 +152,7 @@ async def _serve(
         await asyncio.to_thread(data_plane.close)
 
     await hypercorn_serve(
-        _with_invocation_ids(app, announce),  # type: ignore[arg-type] # ASGI, untyped in ministack
+        _with_invocation_ids(app, announce),
         config,
         shutdown_trigger=stopping,
     )

@@ -20,6 +20,6 @@ def apply(_images: ImageStore) -> None:
     stock = app.pin_request_origin
 
     def pin_request_origin(source_ip: str, _secure_transport: bool) -> None:
-        stock(source_ip, True)  # noqa: FBT003 - ministack's parameter
+        stock(source_ip, True)
 
     app.pin_request_origin = pin_request_origin

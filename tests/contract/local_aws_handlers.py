@@ -14,6 +14,21 @@ def handle(event: dict[str, Any], context: Any) -> Any:
     """Carry out the steps of the event in the order they are written here."""
     global _invocations  # noqa: PLW0603 - it is what shows that an environment is warm
     _invocations += 1
+    _tell(event, context)
+    _wait(event)
+    _fail(event)
+    if "return_mb" in event:
+        return "x" * (event["return_mb"] * 1024 * 1024)
+    return {
+        "invocations": _invocations,
+        "pid": os.getpid(),
+        "request_id": context.aws_request_id,
+        "arn": context.invoked_function_arn,
+        "environment": dict(os.environ),
+    }
+
+
+def _tell(event: dict[str, Any], context: Any) -> None:
     if "print" in event:
         print(event["print"])  # noqa: T201 - what is logged
     if "record" in event:
@@ -22,6 +37,9 @@ def handle(event: dict[str, Any], context: Any) -> Any:
         # In a session of its own: the runtime's process group does not hold it.
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         Path(event["leave_child"]).write_text(str(child.pid))
+
+
+def _wait(event: dict[str, Any]) -> None:
     if "enter" in event:
         _append(event["enter"], 1)
     if "wait_for" in event:
@@ -31,6 +49,9 @@ def handle(event: dict[str, Any], context: Any) -> Any:
         time.sleep(event["sleep_s"])
     if "enter" in event:
         _append(event["enter"], -1)
+
+
+def _fail(event: dict[str, Any]) -> None:
     if "allocate_mb" in event:
         held = b"x" * (event["allocate_mb"] * 1024 * 1024)
         time.sleep(len(held))
@@ -40,16 +61,6 @@ def handle(event: dict[str, Any], context: Any) -> Any:
         os.kill(os.getpid(), event["kill"])
     if "raise" in event:
         raise ValueError(event["raise"])
-    if "return_mb" in event:
-        return "x" * (event["return_mb"] * 1024 * 1024)
-    return {
-        "invocations": _invocations,
-        "pid": os.getpid(),
-        "request_id": context.aws_request_id,
-        "arn": context.invoked_function_arn,
-        "remaining_ms": context.get_remaining_time_in_millis(),
-        "environment": dict(os.environ),
-    }
 
 
 def _append(path: str, value: Any) -> None:

@@ -1,0 +1,10 @@
+"""Fixtures of the contract tests."""
+
+from tests.contract.local_aws_fixtures import (
+    bare_aws,
+    bare_enforcing_aws,
+    enforcing_aws,
+    local_aws,
+)
+
+__all__ = ["bare_aws", "bare_enforcing_aws", "enforcing_aws", "local_aws"]
