@@ -120,7 +120,10 @@ class WorkloadFunction(Construct):
         )
 
     def grant_dispatch(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a scheduler invoke the function, look whether it is there and read its log."""
+        """Let a scheduler invoke the function, look whether it is there and read its log.
+
+        Our executor's health check asks for the configuration, the reference's for the function.
+        """
         function = [self.function.function_arn, self.alias.function_arn]
         return (
             iam.Grant.add_to_principal(
