@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import signal
 import socket
@@ -49,9 +50,12 @@ class Environment:
         self.home = home
         self.screen = screen
         self.files = files
-        # Two groups: Airflow and its database end before the stacks are destroyed.
         self.cloud = processes.Children(home.logs, outlive_us=outlive_us)
-        self.airflow_side = processes.Children(home.logs, outlive_us=outlive_us)
+        self.database = processes.Children(home.logs, outlive_us=outlive_us)
+        self.control_plane = processes.Children(home.logs, outlive_us=outlive_us)
+        #: One group ends after the other, in this order.
+        self.groups = (self.control_plane, self.database, self.cloud)
+        self._bystanders = frozenset(processes.descendants(os.getpid()))
         self.folders_outside: list[Path] = []
         self.outputs: Mapping[str, str] = {}
         self._cdk = Cdk(self.cloud, home)
@@ -72,22 +76,27 @@ class Environment:
     def take_down(self) -> list[leftovers.Resource]:
         """Stop Airflow, destroy the stacks, and say what is left of them."""
         with self.screen.phase("Stopping Airflow and its database"):
-            self.airflow_side.end_all()
+            self.control_plane.end_all()
+            self.database.end_all()
         with self.screen.phase("cdk destroy --all") as phase:
             self._cdk.destroy(self.aws, phase.detail)
+        return self.deployed()
+
+    def deployed(self) -> list[leftovers.Resource]:
+        """What exists in the account and did not before the first deploy."""
         return leftovers.left(self._before, leftovers.inventory(self.aws))
 
     def end(self) -> None:
         """End every program; what was deployed is forgotten with the embedded AWS."""
-        self.airflow_side.end_all()
-        self.cloud.end_all()
-        processes.end_orphans()
+        for group in self.groups:
+            group.end_all()
+        processes.end_orphans(self._bystanders)
         for folder in self.folders_outside:
             shutil.rmtree(folder, ignore_errors=True)
 
     def dead(self) -> list[processes.Child]:
         """Programs that ought to run and do not."""
-        return self.cloud.dead() + self.airflow_side.dead()
+        return [child for group in self.groups for child in group.dead()]
 
     def _start_cloud(self, port: int) -> None:
         with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
@@ -101,6 +110,8 @@ class Environment:
         return {
             "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
             "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
+            # More at the same time would only wait for each other's cores.
+            "function": {"reserved_concurrency": 2 * (os.cpu_count() or 1)},
         }
 
     def _deploy(self) -> None:
@@ -122,7 +133,7 @@ class Environment:
             installation = database.Installation.make(self.home)
             if not installation.folder.is_relative_to(self.home.path):
                 self.folders_outside.append(installation.folder)
-            database.start(self.airflow_side, installation, address)
+            database.start(self.database, installation, address)
             self.airflow = airflow.Airflow(
                 home=self.home,
                 port=port,
@@ -131,9 +142,9 @@ class Environment:
                     self.outputs["SchedulerRoleArn"], self.home.airflow
                 ),
             )
-            self.airflow.migrate(self.airflow_side)
+            self.airflow.migrate(self.control_plane)
         with self.screen.phase("Starting Airflow"):
-            self.airflow.start(self.airflow_side)
+            self.airflow.start(self.control_plane)
 
     def _database_address(self) -> database.Address:
         secret = self.aws.client("secretsmanager").get_secret_value(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from demo import expectations, invocations, runs
+from demo import expectations, invocations
 from demo.environment import Environment
 from demo.invocations import Row
 from demo.runs import Api, Progress, Run
@@ -36,10 +37,14 @@ def run_all(environment: Environment) -> Ended:
         RunsError: Airflow did not get as far in the time given.
         ProcessError: A program of the environment died.
     """
-    api = Api(environment.airflow.url)
     dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
-    with environment.screen.phase("Waiting for Airflow to read the DAGs"):
-        api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
+    with Api(environment.airflow.url) as api:
+        with environment.screen.phase("Waiting for Airflow to read the DAGs"):
+            api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
+        return _run(environment, api, dag_ids)
+
+
+def _run(environment: Environment, api: Api, dag_ids: Sequence[str]) -> Ended:
     with environment.screen.phase("Running the DAGs") as phase:
         started_s = time.monotonic()
         for dag_id in dag_ids:
@@ -58,7 +63,7 @@ def run_all(environment: Environment) -> Ended:
     return Ended(progress.runs, _rows(environment, api), wall_s)
 
 
-def _rows(environment: Environment, api: runs.Api) -> list[Row]:
+def _rows(environment: Environment, api: Api) -> list[Row]:
     log_group = environment.outputs["LogGroupName"]
     deadline = time.monotonic() + LOG_TIMEOUT_S
     while True:

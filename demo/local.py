@@ -1,8 +1,8 @@
 """`up` and `down`: the environment kept up between two commands.
 
-What `down` needs is in one file: the processes, in the order of their start, and the folders
-outside of the home. Nothing is destroyed through CDK at the end: the embedded AWS keeps what was
-deployed in memory, and forgets it.
+What `down` needs is in one file: the processes, in groups that end one after the other, and the
+folders outside of the home. Nothing is destroyed through CDK at the end: the embedded AWS keeps
+what was deployed in memory, and forgets it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class State:
 
     url: str
     aws_endpoint: str
-    processes: tuple[Identity, ...]
+    groups: tuple[tuple[Identity, ...], ...]
     folders_outside: tuple[Path, ...]
 
     @classmethod
@@ -42,7 +42,7 @@ class State:
         return cls(
             url=content["url"],
             aws_endpoint=content["aws_endpoint"],
-            processes=tuple(Identity(**each) for each in content["processes"]),
+            groups=tuple(tuple(Identity(**each) for each in group) for group in content["groups"]),
             folders_outside=tuple(Path(folder) for folder in content["folders_outside"]),
         )
 
@@ -51,14 +51,14 @@ class State:
         content = {
             "url": self.url,
             "aws_endpoint": self.aws_endpoint,
-            "processes": [each.to_json() for each in self.processes],
+            "groups": [[each.to_json() for each in group] for group in self.groups],
             "folders_outside": [str(folder) for folder in self.folders_outside],
         }
         file.write_text(json.dumps(content, indent=2) + "\n")
 
     def alive(self) -> list[Identity]:
         """The processes that are still those that were started."""
-        return [each for each in self.processes if each.is_alive()]
+        return [each for group in self.groups for each in group if each.is_alive()]
 
 
 def up(screen: Screen, home: paths.Home, files: Sequence[dag_folder.DagFile]) -> int:
@@ -74,7 +74,7 @@ def up(screen: Screen, home: paths.Home, files: Sequence[dag_folder.DagFile]) ->
         State(
             url=environment.airflow.url,
             aws_endpoint=environment.aws.endpoint,
-            processes=tuple(environment.cloud.identities() + environment.airflow_side.identities()),
+            groups=tuple(tuple(group.identities()) for group in environment.groups),
             folders_outside=tuple(environment.folders_outside),
         ).write(home.state)
     except BaseException:
@@ -94,10 +94,9 @@ def down(screen: Screen, home: paths.Home) -> int:
     if state is None:
         screen.say("Nothing is up: `make local` starts it.")
         return 0
-    for process in reversed(state.processes):
-        if process.is_alive():
-            screen.say(f"Ending {process.name} ({process.pid})")
-            process.end()
+    for group in state.groups:
+        screen.say("Ending " + ", ".join(f"{process.name} ({process.pid})" for process in group))
+        processes.end_together(group)
     for folder in state.folders_outside:
         shutil.rmtree(folder, ignore_errors=True)
     home.state.unlink()
@@ -107,11 +106,11 @@ def down(screen: Screen, home: paths.Home) -> int:
 
 def _set_going(environment: Environment) -> None:
     """Unpause all, and run one DAG so that there is something to look at."""
-    api = Api(environment.airflow.url)
     dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
-    with environment.screen.phase("Waiting for Airflow to read the DAGs"):
-        api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
-    for dag_id in dag_ids:
-        api.unpause(dag_id)
-    for dag_id in dag_folder.MAPPED.dag_ids:
-        api.trigger(dag_id)
+    with Api(environment.airflow.url) as api:
+        with environment.screen.phase("Waiting for Airflow to read the DAGs"):
+            api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
+        for dag_id in dag_ids:
+            api.unpause(dag_id)
+        for dag_id in dag_folder.MAPPED.dag_ids:
+            api.trigger(dag_id)

@@ -37,8 +37,8 @@ def take(screen: Screen, home: paths.Home) -> int:
     state = State.read(home.state)
     if state is None or not state.alive():
         raise PictureError("nothing is up: `make local` first")
-    with screen.phase("Waiting for the DAG runs to end") as phase:
-        Api(state.url).wait(RUN_TIMEOUT_S, lambda progress: phase.detail(str(progress)))
+    with screen.phase("Waiting for the DAG runs to end") as phase, Api(state.url) as api:
+        api.wait(RUN_TIMEOUT_S, lambda progress: phase.detail(str(progress)))
     (dag_id,) = dag_folder.MAPPED.dag_ids
     FILE.parent.mkdir(parents=True, exist_ok=True)
     page = f"{state.url}/dags/{dag_id}/runs/{RUN_ID}"

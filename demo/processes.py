@@ -1,7 +1,7 @@
 """Child processes: how they start, how they are known to be ready, how they end.
 
-Each child has a session and a log file of its own. Children end in reverse order, first politely,
-then for good, with everything that they started. It must not know what the programs are.
+Each child has a session and a log file of its own. It is ended politely first, then for good, with
+everything that it started. It must not know what the programs are.
 Linux only: `/proc` and `prctl`.
 """
 
@@ -14,7 +14,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,20 +76,23 @@ class Identity:
             and found.started_at_ticks == self.started_at_ticks
         )
 
-    def end(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Ask it to end, wait, then kill what is left of its group."""
-        if self.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, self.stop_signal)
-            deadline = time.monotonic() + timeout_s
-            while self.is_alive() and time.monotonic() < deadline:
-                time.sleep(POLL_S)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-
     def to_json(self) -> dict[str, Any]:
         """For the state file; `Identity(**...)` is the way back."""
         return asdict(self)
+
+
+def end_together(processes: Iterable[Identity], timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Ask all of them to end, wait for them, then kill what is left of their groups."""
+    asked = [process for process in processes if process.is_alive()]
+    for process in asked:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, process.stop_signal)
+    deadline = time.monotonic() + timeout_s
+    while any(process.is_alive() for process in asked) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    for process in asked:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 class Child:
@@ -156,10 +159,8 @@ class Child:
 
     def end(self) -> None:
         """End it and its group; again is fine."""
-        reaped = self._popen.poll() is not None
-        if not reaped:
-            self.identity.end()
-            self._popen.wait()
+        end_together([self.identity])
+        self._popen.wait()
 
     def failure(self, what: str) -> ProcessError:
         """The error that says what happened, with the last lines of the log."""
@@ -167,7 +168,7 @@ class Child:
 
 
 class Children:
-    """Programs in the order of their start, ended in reverse order.
+    """Programs that are ended together.
 
     Args:
         logs: The folder of their log files.
@@ -241,11 +242,12 @@ class Children:
         return [child for child in self._children if not child.is_alive()]
 
     def identities(self) -> list[Identity]:
-        """The living, in the order of their start."""
+        """The living."""
         return [child.identity for child in self._children if child.is_alive()]
 
     def end_all(self) -> None:
-        """End every child in reverse order."""
+        """End every child."""
+        end_together(self.identities())
         while self._children:
             self._children.pop().end()
 
@@ -262,9 +264,9 @@ def interrupts_held_off() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_orphans() -> None:
-    """Kill whatever ended children left behind."""
-    for pid in descendants(os.getpid()):
+def end_orphans(bystanders: Collection[int]) -> None:
+    """Kill whatever ended children left behind, but for processes that others started."""
+    for pid in set(descendants(os.getpid())) - set(bystanders):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

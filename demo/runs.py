@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -84,13 +84,19 @@ class Progress:
 
 
 class Api:
-    """Airflow's REST API as an administrator."""
+    """Airflow's REST API as an administrator; a context manager."""
 
     def __init__(self, url: str) -> None:
         # The environment may name a proxy; this is loopback.
         self._http = httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
         token = self._call("GET", "/auth/token")["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def wait_for_dags(self, dag_ids: Collection[str], timeout_s: float) -> None:
         """Wait until the DAG processor has read them all.

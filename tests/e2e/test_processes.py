@@ -1,0 +1,130 @@
+"""Child processes end, whatever happens to them or to us. Real processes, no program of ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from demo.processes import Child, Children, Identity, ProcessError, Program, descendants
+
+TIMEOUT_S = 30.0
+ROOT = Path(__file__).parents[2]
+#: Ignores SIGTERM, and has a child of its own in its process group.
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+print(child.pid, flush=True)
+time.sleep(1000)
+"""
+#: Starts a child through `Children` and waits to be killed.
+PARENT = """
+import sys, time
+from pathlib import Path
+from demo.processes import Children, Program
+folder = Path(sys.argv[1])
+program = Program("child", [sys.executable, "-c", "import time; time.sleep(1000)"], {}, folder)
+print(Children(folder, outlive_us=False).start(program).identity.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def children(tmp_path: Path) -> Iterator[Children]:
+    """Children with their logs in a temporary folder."""
+    made = Children(tmp_path, outlive_us=False)
+    yield made
+    made.end_all()
+
+
+def start(children: Children, tmp_path: Path, script: str) -> Child:
+    """Start a Python script as a child."""
+    return children.start(Program("child", [sys.executable, "-c", script], {}, tmp_path))
+
+
+def printed(child: Child) -> str | None:
+    """What the child has printed so far."""
+    return child.log.read_text().strip() or None
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Whether it becomes true in good time."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return is_so()
+
+
+def test_a_child_that_will_not_end_is_killed_with_its_own(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL follows SIGTERM, and reaches the whole process group."""
+    monkeypatch.setattr("demo.processes.end_together.__defaults__", (0.2,))
+    child = start(children, tmp_path, STUBBORN)
+    grandchild = int(child.wait_until(lambda: printed(child), "prints", TIMEOUT_S))
+    children.end_all()
+    assert not child.is_alive()
+    assert eventually(lambda: grandchild not in descendants(os.getpid()))
+
+
+def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
+    """SIGKILL of the parent leaves no child: nobody could clean up then."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert _is_running(pid)
+        parent.send_signal(signal.SIGKILL)
+    assert eventually(lambda: not _is_running(pid))
+
+
+def test_a_failed_program_shows_the_end_of_its_log(children: Children, tmp_path: Path) -> None:
+    """The error names the exit code and holds the program's last words."""
+    child = start(children, tmp_path, "print('the last words'); raise SystemExit(3)")
+    with pytest.raises(ProcessError, match=r"exit code 3(.|\n)*the last words"):
+        children.finish(child, TIMEOUT_S)
+
+
+def test_a_program_that_dies_is_not_waited_for(children: Children, tmp_path: Path) -> None:
+    """A probe that never answers does not hide that the program is gone."""
+    child = start(children, tmp_path, "raise SystemExit(4)")
+    with pytest.raises(ProcessError, match="exit code 4 before it answers"):
+        child.wait_until(lambda: None, "answers", TIMEOUT_S)
+
+
+def test_a_program_that_takes_too_long_is_ended(children: Children, tmp_path: Path) -> None:
+    """A time-out is an error and leaves no process."""
+    child = start(children, tmp_path, "import time; time.sleep(1000)")
+    with pytest.raises(ProcessError, match="did not end within 0 s"):
+        children.finish(child, 0.1)
+    assert not child.is_alive()
+
+
+def test_a_reused_process_id_is_somebody_else(children: Children, tmp_path: Path) -> None:
+    """The same process id with another start time is not ours to end."""
+    child = start(children, tmp_path, "import time; time.sleep(1000)")
+    ours = child.identity
+    other = replace(ours, started_at_ticks=ours.started_at_ticks + 1)
+    assert ours.is_alive()
+    assert not other.is_alive()
+    assert Identity(**ours.to_json()) == ours
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
