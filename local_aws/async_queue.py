@@ -23,6 +23,9 @@ from local_aws.pool import Permit, Pools
 
 logger = logging.getLogger("local_aws.async_queue")
 
+#: How often waiting events are looked at for those that have become too old.
+_EXPIRY_CHECK_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class EventInvokeConfig:
@@ -99,6 +102,8 @@ class AsyncQueue:
         self._threads = ThreadPoolExecutor(max_workers=512, thread_name_prefix="async-invoke")
         self._timers = _Timers()
         self._pools: Pools | None = None
+        self._closed = threading.Event()
+        threading.Thread(target=self._expire, name="expiry", daemon=True).start()
 
     def attach(self, pools: Pools) -> None:
         """Name the pools that run events; `Pools` in turn calls `dispatch` after each release."""
@@ -108,7 +113,6 @@ class AsyncQueue:
         """Accept an event."""
         with self._lock:
             self._waiting[event.function.function_key].append(event)
-        self._timers.at(event.expires_s, self.dispatch)
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -119,11 +123,16 @@ class AsyncQueue:
                     self._dispatch_function(function, waiting)
 
     def close(self) -> None:
-        """Forget what is waiting and let the threads end."""
+        """Forget what is waiting, give nothing up any more and let the threads end."""
+        self._closed.set()
         with self._lock:
             self._waiting.clear()
         self._timers.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _expire(self) -> None:
+        while not self._closed.wait(_EXPIRY_CHECK_S):
+            self.dispatch()
 
     def _dispatch_function(self, function: FunctionKey, waiting: deque[Event]) -> None:
         now_s = time.time()
@@ -150,6 +159,8 @@ class AsyncQueue:
             outcome = Outcome(b"{}", failed=True, reason=f"the environment did not start: {e}")
         finally:
             pools.release(permit)
+        if self._closed.is_set():
+            return  # it failed because its environment was ended
         event = replace(event, attempts=event.attempts + 1, last=outcome)
         if not outcome.failed:
             self._give_up(Settled(event, "Success"))

@@ -9,7 +9,6 @@ data plane that knows ministack.
 
 from __future__ import annotations
 
-import contextvars
 import json
 import secrets
 import time
@@ -24,25 +23,11 @@ from ministack.services import cloudwatch_logs, lambda_svc, sts
 from local_aws.async_queue import AsyncQueue, Event, EventInvokeConfig
 from local_aws.destinations import Destinations
 from local_aws.environment import Environment, RuntimeCommand
+from local_aws.front import exchange
 from local_aws.functions import LATEST, FunctionKey, FunctionVersion, Invocation, Outcome
 from local_aws.images import Image, ImageStore, image_name
 from local_aws.logs import EnvironmentLog, stream_name
 from local_aws.pool import Limits, Pools
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What the HTTP request that is being answered and the data plane tell each other.
-
-    Attributes:
-        request_id: The id of the invocation that the request made; the response carries it.
-    """
-
-    request_id: str = ""
-
-
-#: Set by the server for each request; inherited by the threads that ministack runs it on.
-exchange: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
 
 
 class DataPlane:

@@ -141,8 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--file", "-f")
     build.add_argument("--build-arg", action="append", default=[])
     # Meant for an engine; without one they change nothing.
-    for ignored in ("platform", "target", "network", "cache-from", "cache-to", "output"):
+    for ignored in (
+        *("platform", "target", "network", "cache-from", "cache-to", "output"),
+        *("build-context", "secret", "ssh"),
+    ):
         build.add_argument(f"--{ignored}", action="append")
+    build.add_argument("--no-cache", action="store_true")
     build.add_argument("context")
     build.set_defaults(run=_build)
 

@@ -60,9 +60,7 @@ class EnvironmentLog:
         """Log everything that has been printed by now."""
         with self._lock:
             self._read_all()
-            if self._partial:
-                self._write([self._partial])
-                self._partial = b""
+            self._end_line()
 
     def start(self, request_id: str) -> None:
         """Log the start of an invocation."""
@@ -138,8 +136,14 @@ class EnvironmentLog:
             with self._lock:
                 open_ = self._read_all()
         with self._lock:
+            self._end_line()
             self._output = None
         output.close()
+
+    def _end_line(self) -> None:
+        if self._partial:
+            self._write([self._partial])
+            self._partial = b""
 
     def _read_all(self) -> bool:
         """Log what can be read without waiting; False at the end of the output."""

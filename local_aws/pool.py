@@ -129,7 +129,10 @@ class Pools:
             for idle in self._idle.values():
                 environments += idle
             self._idle.clear()
-        _end_all(environments)
+        for environment in environments:
+            environment.cut()
+        for environment in environments:
+            environment.end()
 
     def _take(self, function: FunctionVersion) -> Environment:
         with self._lock:
@@ -176,15 +179,10 @@ class Pools:
             for idle in self._idle.values():
                 ended += (gone := [e for e in idle if unwanted(e)])
                 idle[:] = [e for e in idle if e not in gone]
-        _end_all(ended)
+        # Nobody waits for them: this is also called where ministack answers requests.
+        for environment in ended:
+            environment.cut()
 
 
 def _key(function: FunctionVersion) -> _PoolKey:
     return (function.function_key, function.version, function.revision)
-
-
-def _end_all(environments: list[Environment]) -> None:
-    for environment in environments:
-        environment.cut()
-    for environment in environments:
-        environment.end()

@@ -13,11 +13,12 @@ import resource
 import signal
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from local_aws.front import App, Front
 from local_aws.images import ImageStore
 from local_aws.pool import Limits
 
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 #: Seconds that requests under way may take to end after the signal to stop.
 _GRACE_S = 0.5
-
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[_App, DataPlane]:
+def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[App, DataPlane]:
     # ministack reads its settings when it is imported, so nothing that imports it stands above.
     from ministack.app import app  # noqa: PLC0415
 
@@ -131,9 +127,9 @@ def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[_
 
 
 async def _serve(
-    app: _App, listener: socket.socket, data_plane: DataPlane, announce: Callable[[], None]
+    app: App, listener: socket.socket, data_plane: DataPlane, announce: Callable[[], None]
 ) -> None:
-    from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415
+    from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415 - as above
     from hypercorn.config import Config  # noqa: PLC0415
 
     config = Config()
@@ -141,6 +137,7 @@ async def _serve(
     config.keep_alive_timeout = 75
     config.graceful_timeout = _GRACE_S
     config.errorlog = logging.getLogger("hypercorn")
+    front = Front(app, announce)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -148,39 +145,8 @@ async def _serve(
 
     async def stopping() -> None:
         await stop.wait()
-        # First: an invocation under way is a request that hypercorn would wait for.
+        # Before the server ends: it would wait for the invocations that are under way.
         await asyncio.to_thread(data_plane.close)
+        front.end_requests()
 
-    await hypercorn_serve(
-        _with_invocation_ids(app, announce),
-        config,
-        shutdown_trigger=stopping,
-    )
-
-
-def _with_invocation_ids(app: _App, started: Callable[[], None]) -> _App:
-    """Wrap ministack: tell when it has started, and answer an invoke with the invocation's id.
-
-    AWS's `x-amzn-RequestId` of an Invoke is the request id that the handler sees; ministack
-    makes a new one for every response.
-    """
-    from local_aws.data_plane import Exchange, exchange  # noqa: PLC0415
-
-    async def wrapped(scope: _Message, receive: _Receive, send: _Send) -> None:
-        current = Exchange()
-        is_invoke = scope.get("path", "").endswith("/invocations")
-
-        async def send_on(message: _Message) -> None:
-            if is_invoke and current.request_id and message["type"] == "http.response.start":
-                message["headers"] = [
-                    (name, current.request_id.encode() if name == b"x-amzn-requestid" else value)
-                    for name, value in message["headers"]
-                ]
-            await send(message)
-            if message["type"] == "lifespan.startup.complete":
-                asyncio.get_running_loop().call_soon(started)
-
-        exchange.set(current if is_invoke else None)
-        await app(scope, receive, send_on)
-
-    return wrapped
+    await hypercorn_serve(front, config, shutdown_trigger=stopping)

@@ -105,8 +105,7 @@ class Server:
             FunctionName=name,
             Role=role["Role"]["Arn"],
             PackageType="Image",
-            Code={"ImageUri": self.image(handler)},
-            **{"Timeout": 10, **settings},
+            **{"Code": {"ImageUri": self.image(handler)}, "Timeout": 10, **settings},
         )
         return Function(self, name)
 

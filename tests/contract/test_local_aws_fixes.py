@@ -169,6 +169,22 @@ def test_a_function_needs_its_image(local_aws: Server, bare_aws: Server) -> None
         assert server.deploy(stack).status == status
 
 
+def test_an_unfit_event_is_refused(local_aws: Server, bare_aws: Server) -> None:
+    """invoke_limits: too many bytes and what is no JSON never reach a function."""
+
+    def answers(server: Server) -> list[str]:
+        function = server.function()
+        request = {"FunctionName": function.name, "InvocationType": "Event"}
+        return [
+            error_code(function.client.invoke, **request, Payload=payload)
+            for payload in (b'"' + b"x" * 1024 * 1024 + b'"', b"{not json", b"{}")
+        ]
+
+    refused = ["RequestTooLargeException", "InvalidRequestContentException"]
+    assert answers(local_aws) == [*refused, ALLOWED]
+    assert answers(bare_aws) == [ALLOWED] * 3
+
+
 def test_a_functions_code_cannot_become_a_missing_image(local_aws: Server) -> None:
     """missing_image: an update is refused too, and leaves the function as it was."""
     function = local_aws.function()

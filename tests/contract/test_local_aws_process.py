@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,21 @@ def test_a_stop_is_clean(server: Server, tmp_path: Path) -> None:
     for pid in processes:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_stop_does_not_wait_for_long_polls(server: Server) -> None:
+    """A receive that could wait for twenty seconds does not hold the stop up."""
+    queue = server.queue()
+    sqs = server.client("sqs")
+    with ThreadPoolExecutor() as threads:
+        poll = threads.submit(sqs.receive_message, QueueUrl=queue.url, WaitTimeSeconds=20)
+        sqs.list_queues()
+        began_s = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began_s < 10
+        assert poll.exception() is not None
+    log = (server.state_dir / "local-aws.log").read_text()
+    assert "Traceback" not in log
 
 
 def test_a_killed_server_leaves_no_process(server: Server, tmp_path: Path) -> None:
