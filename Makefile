@@ -10,7 +10,7 @@ UV := build/uv/bin/uv
 BIN := .venv/bin
 
 export UV_PYTHON_DOWNLOADS := never
-export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 
 .PHONY: help
 help: ## List the verbs
@@ -28,20 +28,16 @@ $(UV):
 	@$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-build/venv/local-aws/.stamp: uv.lock | $(UV)
-	@echo "Installing the embedded AWS into a venv of its own"
-	@UV_PROJECT_ENVIRONMENT=build/venv/local-aws $(UV) sync --quiet --frozen --only-group local-aws --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+# One venv per dependency group that cannot live with the others: build/venv/<group>.
+build/venv/%/.stamp: uv.lock | $(UV)
+	@echo "Installing the dependency group $* into build/venv/$*"
+	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 node_modules/.stamp: package-lock.json
 	@command -v npm > /dev/null || { echo "npm is needed: install Node.js 20 or newer"; exit 1; }
 	@echo "Installing the CDK CLI of package-lock.json"
 	@npm ci --silent --no-audit --no-fund
-	@touch $@
-
-build/venv/image/.stamp: uv.lock | $(UV)
-	@echo "Installing the packages of the handler image into a venv of its own"
-	@UV_PROJECT_ENVIRONMENT=build/venv/image $(UV) sync --quiet --frozen --only-group image --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 .PHONY: setup
@@ -103,7 +99,8 @@ requirements-check: setup
 	@diff -u lambda_image/requirements.txt <($(EXPORT) --only-group image) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
 .PHONY: test
-test: setup ## Every test: unit, contract, synth, end to end
+test: setup build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end
+	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py
 	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e
 
 .PHONY: test-fast

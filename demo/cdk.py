@@ -111,7 +111,7 @@ class Cdk:
             | {
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "CDK_DISABLE_CLI_TELEMETRY": "true",
-                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
                 # The CLI remembers which key belongs to which account.
                 "CDK_HOME": str(self.home.path / "cdk-home"),
             }

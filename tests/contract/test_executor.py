@@ -17,6 +17,7 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.state import TaskInstanceState
 
 from lambda_executor import LambdaExecutor
+from lambda_executor.airflow_compat import AIRFLOW, external_id_of
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.errors import RejectedError
 from lambda_executor.ledger import State
@@ -105,9 +106,13 @@ class Scheduler:
             assert time.monotonic() < deadline_s, "the executor did not get there"
             self.executor.heartbeat()
 
+    def ends(self) -> dict[Any, Any]:
+        """The events of workloads that ended; before 3.2 there are others, with their ids."""
+        return {k: v for k, v in self.executor.event_buffer.items() if v[0] != "running"}
+
     def event(self, key: TaskInstanceKey) -> tuple[Any, Any]:
         """Wait for a task's event and take it, as the scheduler does after a heartbeat."""
-        self.loop_until(lambda: key in self.executor.event_buffer)
+        self.loop_until(lambda: key in self.ends())
         return self.executor.get_event_buffer()[key]
 
 
@@ -124,7 +129,9 @@ def test_a_task_goes_out_under_the_id_that_airflow_keeps(scheduler: Scheduler) -
     """The dispatch id is the external executor id that the scheduler committed."""
     task = workload("a")
     (id,) = scheduler.queue(task)
-    assert id == task.ti.external_executor_id
+    # Before 3.2 the scheduler does not commit an id itself: it is told ours by an event.
+    kept = external_id_of(task.ti) or scheduler.executor.event_buffer[task.ti.key][1]
+    assert id == kept
     (invocation,) = scheduler.function.invocations
     assert json.loads(invocation.workload_json)["token"] == TOKEN
     assert invocation.reply_to == SETTINGS.queue_url
@@ -136,7 +143,7 @@ def test_a_success_frees_the_slot(scheduler: Scheduler) -> None:
     task = workload("a")
     (id,) = scheduler.queue(task)
     scheduler.results.reply(id)
-    assert scheduler.event(task.key) == (TaskInstanceState.SUCCESS, None)
+    assert scheduler.event(task.ti.key) == (TaskInstanceState.SUCCESS, None)
     assert scheduler.executor.slots_available == 4
 
 
@@ -145,7 +152,7 @@ def test_a_result_is_deleted_only_after_the_scheduler_took_the_event(scheduler: 
     task = workload("a")
     (id,) = scheduler.queue(task)
     scheduler.results.reply(id)
-    scheduler.loop_until(lambda: task.key in scheduler.executor.event_buffer)
+    scheduler.loop_until(lambda: task.ti.key in scheduler.ends())
     for _ in range(3):
         scheduler.executor.heartbeat()
     assert len(scheduler.results) == 1
@@ -163,16 +170,16 @@ def test_a_crash_before_the_event_is_taken_loses_no_result(scheduler: Scheduler)
     task = workload("a")
     (id,) = scheduler.queue(task)
     scheduler.results.reply(id)
-    scheduler.loop_until(lambda: task.key in scheduler.executor.event_buffer)
+    scheduler.loop_until(lambda: task.ti.key in scheduler.ends())
     scheduler.die()
     heir = Scheduler(LambdaExecutor(parallelism=4), results=scheduler.results)
     heir.start()
-    ti = SimpleNamespace(key=task.key, external_executor_id=id)
+    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
     assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
     assert heir.executor.slots_available == 3
     now_s[0] = 31
     heir.results.send("wake the long poll")
-    assert heir.event(task.key) == (TaskInstanceState.SUCCESS, None)
+    assert heir.event(task.ti.key) == (TaskInstanceState.SUCCESS, None)
     heir.executor.terminate()
 
 
@@ -183,7 +190,7 @@ def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
     scheduler.results.send(
         Result(id, -9, Outcome.CRASHED, "signal: killed", request_id="r-1", log_stream="s-1")
     )
-    state, info = scheduler.event(task.key)
+    state, info = scheduler.event(task.ti.key)
     assert state == TaskInstanceState.FAILED
     assert info == "signal: killed (request id r-1, log stream s-1)"
     (entry,) = scheduler.executor._task_event_logs
@@ -199,7 +206,7 @@ def test_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Scheduler) -
         invocation.encode().decode(),
         {"RequestID": "r-1", "ErrorMessage": "Task timed out after 900.00 seconds"},
     )
-    state, info = scheduler.event(task.key)
+    state, info = scheduler.event(task.ti.key)
     assert state == TaskInstanceState.FAILED
     assert "Task timed out after 900.00 seconds (request id r-1)" in info
     assert scheduler.executor._ledger.state(id) is State.SETTLED
@@ -211,25 +218,28 @@ def test_a_duplicate_start_does_not_fail_the_running_task(scheduler: Scheduler) 
     (id,) = scheduler.queue(task)
     scheduler.results.send(Result(id, 1, Outcome.DUPLICATE))
     scheduler.loop_until(lambda: len(scheduler.results) == 0)
-    assert scheduler.executor.event_buffer == {}
+    assert scheduler.ends() == {}
     scheduler.results.reply(id)
-    assert scheduler.event(task.key)[0] == TaskInstanceState.SUCCESS
+    assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+@pytest.mark.skipif(
+    AIRFLOW < (3, 1), reason="Airflow 3.0 holds the second half back until the first has ended"
+)
 def test_a_deferred_tasks_first_result_does_not_settle_its_second_half(
     scheduler: Scheduler,
 ) -> None:
     """A late result of an earlier dispatch of the same key frees no slot, makes no event (W2)."""
     first, resumed = workload("a"), workload("a")
-    assert first.key == resumed.key
+    assert first.ti.key == resumed.ti.key
     (old,) = scheduler.queue(first)
     (new,) = scheduler.queue(resumed)
     scheduler.results.reply(old)
     scheduler.loop_until(lambda: len(scheduler.results) == 0)
-    assert scheduler.executor.event_buffer == {}
+    assert scheduler.ends() == {}
     assert scheduler.executor.slots_available == 3
     scheduler.results.reply(new)
-    assert scheduler.event(first.key)[0] == TaskInstanceState.SUCCESS
+    assert scheduler.event(first.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
 def test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler: Scheduler) -> None:
@@ -237,18 +247,18 @@ def test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler: Sc
     scheduler.function.failures.append(RejectedError("Function not found: x"))
     bad, good = workload("bad"), workload("good")
     scheduler.executor.queue_workload(bad, session=None)  # type: ignore[arg-type]
-    assert scheduler.event(bad.key) == (TaskInstanceState.FAILED, "Function not found: x")
-    (id,) = scheduler.queue(good)
-    assert id == good.ti.external_executor_id
+    assert scheduler.event(bad.ti.key) == (TaskInstanceState.FAILED, "Function not found: x")
+    scheduler.queue(good)
+    assert json.loads(scheduler.function.invocations[0].workload_json)["ti"]["task_id"] == "good"
 
 
 def test_an_executor_config_that_cannot_travel_fails_its_own_task(scheduler: Scheduler) -> None:
     """It never reaches the function; its neighbour does."""
     bad, good = workload("bad", executor_config={"x": object()}), workload("good")
     scheduler.executor.queue_workload(bad, session=None)  # type: ignore[arg-type]
-    (id,) = scheduler.queue(good)
-    assert id == good.ti.external_executor_id
-    state, info = scheduler.event(bad.key)
+    scheduler.queue(good)
+    assert json.loads(scheduler.function.invocations[0].workload_json)["ti"]["task_id"] == "good"
+    state, info = scheduler.event(bad.ti.key)
     assert state == TaskInstanceState.FAILED
     assert "executor_config cannot travel" in info
 
@@ -259,7 +269,7 @@ def test_the_queue_selects_the_function(scheduler: Scheduler) -> None:
     assert sorted(map(str, scheduler.function.targets)) == ["function", "function-large:live"]
     lost = workload("c", queue="gpu")
     scheduler.executor.queue_workload(lost, session=None)  # type: ignore[arg-type]
-    state, info = scheduler.event(lost.key)
+    state, info = scheduler.event(lost.ti.key)
     assert state == TaskInstanceState.FAILED
     assert "no function serves the queue 'gpu'; known queues: default, large" in info
 
@@ -269,7 +279,7 @@ def test_a_workload_whose_token_has_run_out_is_not_sent(scheduler: Scheduler) ->
     claims = base64.urlsafe_b64encode(b'{"exp": 1000}').decode().rstrip("=")
     task = workload("a", token=f"x.{claims}.y")
     scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
-    state, info = scheduler.event(task.key)
+    state, info = scheduler.event(task.ti.key)
     assert state == TaskInstanceState.FAILED
     assert "token ran out" in info
     assert scheduler.function.invocations == []
@@ -283,7 +293,7 @@ def test_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Schedule
         for body in ("5", "{", '{"task_key": []}', "\x00"):
             queue.send(body)
     scheduler.results.reply(id)
-    assert scheduler.event(task.key)[0] == TaskInstanceState.SUCCESS
+    assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
     scheduler.executor.heartbeat()
     assert scheduler.results.wait_until_empty()
     assert scheduler.dead_letters.wait_until_empty()
@@ -292,7 +302,7 @@ def test_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Schedule
 def test_what_is_not_ours_is_not_adopted(scheduler: Scheduler) -> None:
     """A task without a usable id is given back to Airflow and takes no slot (W12)."""
     tis = [
-        SimpleNamespace(key=workload(str(n)).key, external_executor_id=id)
+        SimpleNamespace(key=workload(str(n)).ti.key, external_executor_id=id)
         for n, id in enumerate([None, "", "x" * 10_000])
     ]
     assert scheduler.executor.try_adopt_task_instances(tis) == tis  # type: ignore[arg-type]
@@ -303,12 +313,12 @@ def test_a_revoked_task_leaves_nothing_behind(scheduler: Scheduler) -> None:
     """Its slot is free, and its late result makes no event (W3)."""
     task = workload("a")
     (id,) = scheduler.queue(task)
-    ti = SimpleNamespace(key=task.key, external_executor_id=id)
+    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
     scheduler.executor.revoke_task(ti=ti)  # type: ignore[arg-type]
     assert scheduler.executor.slots_available == 4
     scheduler.results.reply(id)
     scheduler.loop_until(lambda: len(scheduler.results) == 0)
-    assert scheduler.executor.event_buffer == {}
+    assert scheduler.ends() == {}
 
 
 def test_a_failing_sync_does_not_reach_the_scheduler(
@@ -321,7 +331,7 @@ def test_a_failing_sync_does_not_reach_the_scheduler(
         patch.setattr(scheduler.executor, "_report_metrics", None)
         scheduler.executor.heartbeat()
     scheduler.results.reply(id)
-    assert scheduler.event(task.key)[0] == TaskInstanceState.SUCCESS
+    assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
 def test_ending_sends_what_was_accepted() -> None:

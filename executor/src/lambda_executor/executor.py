@@ -2,8 +2,8 @@
 
 It joins the pieces: workloads from Airflow enter the ledger and go to the dispatcher; what the
 pollers bring is settled in the ledger and told to Airflow; a delivery is acknowledged once the
-scheduler took the event, which is to say on a later `sync`. With `config.py` it is the only
-module that knows Airflow.
+scheduler took the event, which is to say on a later `sync`. What differs between versions of
+Airflow is in `airflow_compat.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.executors.base_executor import BaseExecutor
-from airflow.executors.workloads import ExecuteCallback, ExecuteTask
-from airflow.sdk.observability import stats
-
+from lambda_executor.airflow_compat import (
+    AirflowExecutor,
+    conf_of,
+    dequeue,
+    external_id_of,
+    key_of,
+    running_state_of,
+    stats,
+    task_of,
+)
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.connection import connect
 from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
@@ -64,7 +70,7 @@ class _Running:
     pollers: tuple[Poller, ...]
 
 
-class LambdaExecutor(BaseExecutor):
+class LambdaExecutor(AirflowExecutor):
     """Runs each workload as one asynchronous AWS Lambda invocation."""
 
     supports_callbacks: bool = True
@@ -88,7 +94,7 @@ class LambdaExecutor(BaseExecutor):
         Raises:
             ConfigError: An option is missing or wrong, or the health check failed.
         """
-        connected = connect(self.conf)
+        connected = connect(conf_of(self))
         settings = connected.config
         if settings.check_health_on_startup:
             for finding in check(connected):
@@ -165,9 +171,9 @@ class LambdaExecutor(BaseExecutor):
         dispatches = []
         now_s = time.time()
         for workload in workload_items:
-            self._dequeue(workload)
+            dequeue(self, workload)
             id = self._enter(workload)
-            task = workload.ti if isinstance(workload, ExecuteTask) else None
+            task = task_of(workload)
             outgoing = Outgoing(
                 id,
                 workload,
@@ -182,24 +188,17 @@ class LambdaExecutor(BaseExecutor):
 
     def _enter(self, workload: ExecutorWorkload) -> InvocationId:
         """Take a workload over under a fresh id, and make sure that Airflow keeps the id."""
-        key = workload.key
-        given = workload.ti.external_executor_id if isinstance(workload, ExecuteTask) else None
+        key, task = key_of(workload), task_of(workload)
+        given = external_id_of(task) if task else None
         if given and not self._ledger.knows(InvocationId(given)):
             id = InvocationId(given)
         else:
             id = InvocationId(str(uuid.uuid4()))
+        if id != given or running_state_of(workload) is not None:
             self.running_state(key, id)
         self.running.add(key)
         self._ledger.add(id, key)
         return id
-
-    def _dequeue(self, workload: ExecutorWorkload) -> None:
-        if isinstance(workload, ExecuteTask):
-            del self.queued_tasks[workload.key]
-        elif isinstance(workload, ExecuteCallback):
-            del self.queued_callbacks[workload.key]
-        else:
-            del self.queued_connection_tests[workload.key]
 
     # ---- from the queues to Airflow ----
 

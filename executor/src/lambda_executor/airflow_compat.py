@@ -1,0 +1,81 @@
+"""Everything that differs between the versions of Airflow that the executor runs in: 3.0 to 3.3.
+
+`executor.py` sees one Airflow, the newest; this module makes an older one look like it. Each
+difference stands here once, with the version that ended it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.configuration import conf
+from airflow.executors.base_executor import BaseExecutor
+from airflow.executors.workloads import ExecuteTask
+from airflow.version import version
+
+AIRFLOW = tuple(int(part) for part in version.split(".")[:2])
+
+if TYPE_CHECKING:
+    from airflow.executors.workloads import ExecutorWorkload
+    from airflow.executors.workloads.task import TaskInstanceDTO
+    from airflow.executors.workloads.types import WorkloadKey
+    from airflow.sdk.observability import stats
+    from sqlalchemy.orm import Session
+
+    from lambda_executor.config import Conf
+elif AIRFLOW >= (3, 3):
+    from airflow.sdk.observability import stats
+else:
+    from airflow.stats import Stats as stats  # noqa: N813 - the name of its successor
+
+__all__ = ["AirflowExecutor", "conf_of", "dequeue", "key_of", "stats", "task_of"]
+
+
+class AirflowExecutor(BaseExecutor):
+    """`BaseExecutor` as of Airflow 3.3."""
+
+    if AIRFLOW < (3, 1):
+
+        def queue_workload(
+            self,
+            workload: ExecutorWorkload,
+            session: Session,  # noqa: ARG002 - Airflow's own
+        ) -> None:
+            """Take a task; 3.0 leaves it to each executor."""
+            if not isinstance(workload, ExecuteTask):
+                raise TypeError(f"Airflow {version} has tasks only, not {type(workload).__name__}")
+            self.queued_tasks[workload.ti.key] = workload
+
+
+def conf_of(executor: BaseExecutor) -> Conf:
+    """The configuration of the executor's team; before 3.1 there is one for all."""
+    own: Conf = getattr(executor, "conf", conf)
+    return own
+
+
+def task_of(workload: ExecutorWorkload) -> TaskInstanceDTO | None:
+    """The task of a workload; None when it is of another kind (3.2: callbacks, 3.3: tests)."""
+    return workload.ti if isinstance(workload, ExecuteTask) else None
+
+
+def key_of(workload: ExecutorWorkload) -> WorkloadKey:
+    """Airflow's key of a workload; before 3.2 only its task has one."""
+    task = task_of(workload)
+    return task.key if task is not None else workload.key
+
+
+def external_id_of(task: TaskInstanceDTO) -> str | None:
+    """The id that the scheduler committed together with QUEUED; 3.2."""
+    return getattr(task, "external_executor_id", None)
+
+
+def running_state_of(workload: ExecutorWorkload) -> Any:  # noqa: ANN401 - a state of its kind
+    """The state that Airflow wants to hear of before the end; None for tasks."""
+    return getattr(workload, "running_state", None)
+
+
+def dequeue(executor: BaseExecutor, workload: ExecutorWorkload) -> None:
+    """Take a workload out of the executor's queue of its kind."""
+    key = key_of(workload)
+    for name in ("queued_tasks", "queued_callbacks", "queued_connection_tests"):
+        getattr(executor, name, {}).pop(key, None)
