@@ -42,6 +42,7 @@ node_modules/.stamp: package-lock.json
 
 .PHONY: setup
 setup: .venv/.stamp build/venv/local-aws/.stamp build/venv/image/.stamp node_modules/.stamp ## Install everything the other verbs need
+	@:
 
 # ---- the product on one machine ----
 

@@ -1,0 +1,22 @@
+"""The only part that knows boto3; everybody else works with `ports.py` and our own errors.
+
+It must not know Airflow: where a session comes from is given.
+"""
+
+from __future__ import annotations
+
+from lambda_executor.aws.clients import Clients, Session, SessionFactory
+from lambda_executor.aws.functions import LambdaFunctions
+from lambda_executor.aws.parameters import read_parameter
+from lambda_executor.aws.queues import SqsQueue
+from lambda_executor.aws.translation import translate
+
+__all__ = [
+    "Clients",
+    "LambdaFunctions",
+    "Session",
+    "SessionFactory",
+    "SqsQueue",
+    "read_parameter",
+    "translate",
+]

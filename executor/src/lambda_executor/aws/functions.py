@@ -1,0 +1,44 @@
+"""Lambda functions: invoking and describing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from lambda_executor.aws.clients import Clients
+from lambda_executor.routing import Target
+
+if TYPE_CHECKING:
+    from typing import NotRequired
+
+
+class LambdaFunctions:
+    """Sends invocations to functions; a `ports.FunctionInvoker`."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Hand one payload to Lambda, asynchronously."""
+        with self._clients.errors():
+            self._clients.function.invoke(**_named(target), InvocationType="Event", Payload=payload)
+
+    def check(self, target: Target) -> str:
+        """Make sure that a function can be invoked; returns its state in AWS's words.
+
+        Raises:
+            AwsError: It cannot be described.
+        """
+        with self._clients.errors():
+            answer = self._clients.function.get_function_configuration(**_named(target))
+        return str(answer.get("State", "Active"))
+
+
+class _Named(TypedDict):
+    FunctionName: str
+    Qualifier: NotRequired[str]
+
+
+def _named(target: Target) -> _Named:
+    if target.qualifier is None:
+        return {"FunctionName": target.function}
+    return {"FunctionName": target.function, "Qualifier": target.qualifier}

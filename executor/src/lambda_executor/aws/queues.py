@@ -1,0 +1,92 @@
+"""SQS queues: receiving, deleting, handing back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lambda_executor.aws.clients import Clients
+from lambda_executor.ports import Message
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+log = logging.getLogger(__name__)
+
+
+class SqsQueue:
+    """One SQS queue; a `ports.Queue`."""
+
+    def __init__(self, clients: Clients, url: str) -> None:
+        self._clients = clients
+        self._url = url
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL."""
+        return self._url.rsplit("/", 1)[-1]
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Up to ten messages; waits up to `wait_s` seconds for the first."""
+        with self._clients.errors():
+            answer = self._clients.sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=wait_s,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageAttributeNames=["All"],
+            )
+        return [_message(message) for message in answer.get("Messages", [])]
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete up to ten deliveries; returns how many AWS refused."""
+        with self._clients.errors():
+            answer = self._clients.sqs.delete_message_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {"Id": str(n), "ReceiptHandle": receipt} for n, receipt in enumerate(receipts)
+                ],
+            )
+        return self._refused("delete", answer.get("Failed", []))
+
+    def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
+        """Make up to ten deliveries visible again for others after `delay_s` seconds."""
+        with self._clients.errors():
+            answer = self._clients.sqs.change_message_visibility_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": delay_s}
+                    for n, receipt in enumerate(receipts)
+                ],
+            )
+        self._refused("hand back", answer.get("Failed", []))
+
+    def check(self) -> int:
+        """Make sure that the queue can be read; returns about how many messages wait in it.
+
+        Raises:
+            AwsError: It cannot be described.
+        """
+        with self._clients.errors():
+            answer = self._clients.sqs.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
+            )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    def _refused(self, verb: str, failed: Sequence[Any]) -> int:
+        for entry in failed:
+            log.warning("%s: could not %s a message: %s", self.name, verb, entry.get("Message"))
+        return len(failed)
+
+
+def _message(message: MessageTypeDef) -> Message:
+    return Message(
+        body=message["Body"],
+        receipt=message["ReceiptHandle"],
+        receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
+        attributes={
+            name: value.get("StringValue", "")
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
+    )

@@ -1,0 +1,85 @@
+"""Botocore's errors put into ours: what each of them means for what waits to be sent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import botocore.exceptions as botocore_errors
+
+from lambda_executor.errors import (
+    AwsError,
+    CredentialsError,
+    RejectedError,
+    ThrottledError,
+    TransientError,
+)
+
+#: Error codes by what they mean; what is in none of them is judged by its HTTP status.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors
+#: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+_THROTTLED: Final = frozenset(
+    {
+        "EC2ThrottledException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_CREDENTIALS: Final = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+#: 4xx by status, but they pass: the function is being updated, or SQS asks for patience.
+_TRANSIENT: Final = frozenset({"ResourceConflictException", "RequestTimeout", "KmsThrottled"})
+
+_CREDENTIALS_EXCEPTIONS: Final = (
+    botocore_errors.CredentialRetrievalError,
+    botocore_errors.NoCredentialsError,
+    botocore_errors.PartialCredentialsError,
+    botocore_errors.SSOError,
+    botocore_errors.TokenRetrievalError,
+)
+_NETWORK_EXCEPTIONS: Final = (
+    botocore_errors.ConnectionError,
+    botocore_errors.HTTPClientError,
+)
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERROR: Final = 500
+
+
+def translate(error: Exception) -> AwsError:
+    """Put an error of botocore into ours; the words stay AWS's own."""
+    kind: type[AwsError] = RejectedError
+    if isinstance(error, botocore_errors.ClientError):
+        kind = _kind_of_answer(
+            error.response.get("Error", {}).get("Code", ""),
+            error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0),
+        )
+    elif isinstance(error, _CREDENTIALS_EXCEPTIONS):
+        kind = CredentialsError
+    elif isinstance(error, _NETWORK_EXCEPTIONS):
+        kind = TransientError
+    return kind(str(error))
+
+
+def _kind_of_answer(code: str, status: int) -> type[AwsError]:
+    if code in _THROTTLED or status == _TOO_MANY_REQUESTS:
+        return ThrottledError
+    if code in _CREDENTIALS:
+        return CredentialsError
+    if code in _TRANSIENT or status >= _SERVER_ERROR:
+        return TransientError
+    return RejectedError
