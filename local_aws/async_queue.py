@@ -82,6 +82,7 @@ class AsyncQueue:
     """The event queues of all functions.
 
     Args:
+        exists: Whether a function is still there; the events of one that is not are dropped.
         reserved_concurrency: Tells a function's reserved concurrency; None: it has none.
         settle: Takes every event's end; called on one of the queue's threads.
         retry_delay_s: The pause before the first retry; the second waits twice as long.
@@ -90,10 +91,12 @@ class AsyncQueue:
     def __init__(
         self,
         *,
+        exists: Callable[[FunctionKey], bool],
         reserved_concurrency: Callable[[FunctionKey], int | None],
         settle: Callable[[Settled], None],
         retry_delay_s: float,
     ) -> None:
+        self._exists = exists
         self._reserved_concurrency = reserved_concurrency
         self._settle = settle
         self._retry_delay_s = retry_delay_s
@@ -135,6 +138,9 @@ class AsyncQueue:
             self.dispatch()
 
     def _dispatch_function(self, function: FunctionKey, waiting: deque[Event]) -> None:
+        if not self._exists(function):
+            waiting.clear()
+            return
         now_s = time.time()
         paused = self._reserved_concurrency(function) == 0
         assert self._pools is not None  # noqa: S101 - attached at start

@@ -47,6 +47,7 @@ class DataPlane:
         self._endpoint_url = endpoint_url
         self._destinations = Destinations(endpoint_url, _role_session)
         self._queue = AsyncQueue(
+            exists=lambda function: _record(function) is not None,
             reserved_concurrency=_reserved_concurrency,
             settle=self._destinations.settle,
             retry_delay_s=retry_delay_s,
@@ -154,7 +155,11 @@ class DataPlane:
 
 @dataclass(slots=True)
 class _CloudWatchStream:
-    """A log stream of ministack's CloudWatch Logs; group and stream are made when first needed."""
+    """A log stream of ministack's CloudWatch Logs; group and stream are made when first needed.
+
+    What an environment says after its function was deleted is dropped: on AWS it would bring a
+    deleted log group back, here nothing must be left of a destroyed stack.
+    """
 
     function: FunctionVersion
     name: str
@@ -165,6 +170,8 @@ class _CloudWatchStream:
         groups = cloudwatch_logs._log_groups
         now_ms = lines[-1][0]
         group = groups.get_scoped(*scope, group_name)
+        if group is None and _record(self.function.function_key) is None:
+            return
         if group is None:
             group = {
                 "arn": f"arn:aws:logs:{scope[1]}:{scope[0]}:log-group:{group_name}:*",

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -52,6 +52,9 @@ class Environment:
         function: What runs in it.
         command: How it is run.
         log: Where its output and the platform's lines go.
+
+    Raises:
+        OSError: The process cannot be started.
     """
 
     def __init__(
@@ -63,18 +66,11 @@ class Environment:
         self._api = RuntimeApi()
         self._init_ms: float | None = None
         self._started_s = time.monotonic()
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(_SANDBOX), str(function.memory_mb)),
-                *command.argv,
-            ],
-            cwd=command.working_directory,
-            env={**command.variables, "AWS_LAMBDA_RUNTIME_API": self._api.address},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            self._process = _start_sandbox(function.memory_mb, command, self._api.address)
+        except OSError:
+            self._api.close()
+            raise
         self._log.read_from(_stream(self._process.stdout))
         self._exited = threading.Event()
         threading.Thread(target=self._watch, name="environment", daemon=True).start()
@@ -100,35 +96,17 @@ class Environment:
         cold = self._init_ms is None
         ready = self.wait_until_ready(init_timeout_s) if cold else self.alive
         began_s = time.monotonic()
-        if ready:
-            answer = self._api.send(invocation, self.function.timeout_s)
-            took_s = time.monotonic() - began_s
-            if answer is None:
-                outcome = self._no_answer(invocation)
-            elif answer.too_large:
-                outcome = _failure(
-                    "Function.ResponseSizeTooLarge",
-                    "Response payload size exceeded maximum allowed payload size "
-                    f"({MAX_RESPONSE_BYTES} bytes).",
-                )
-            elif not self._api.wait_until_ready(_SETTLE_S):
-                outcome = _answered(answer.payload, answer.is_error, usable=False)
-            else:
-                outcome = _answered(answer.payload, answer.is_error, usable=True)
-        else:
-            took_s = time.monotonic() - began_s
-            outcome = self._failed_init(invocation, init_timeout_s)
+        outcome = self._run(invocation) if ready else self._failed_init(invocation, init_timeout_s)
+        took_s = time.monotonic() - began_s
         if not outcome.environment_usable:
             self.end()
         tail = self._log.finish(
             invocation.request_id,
             duration_ms=took_s * 1000,
             init_ms=self._init_ms if cold else None,
-            failure=outcome.reason if not outcome.environment_usable else "",
+            failure="" if outcome.environment_usable else outcome.reason,
         )
-        return Outcome(
-            outcome.payload, outcome.failed, outcome.reason, tail, outcome.environment_usable
-        )
+        return replace(outcome, log_tail=tail)
 
     def cut(self) -> None:
         """Cut the lifeline: every process of the environment is killed, soon. May be repeated."""
@@ -144,6 +122,19 @@ class Environment:
         self._process.wait()
         self._exited.set()
         self._api.close()
+
+    def _run(self, invocation: Invocation) -> Outcome:
+        answer = self._api.send(invocation, self.function.timeout_s)
+        if answer is None:
+            return self._no_answer(invocation)
+        if answer.too_large:
+            return _failure(
+                "Function.ResponseSizeTooLarge",
+                "Response payload size exceeded maximum allowed payload size "
+                f"({MAX_RESPONSE_BYTES} bytes).",
+            )
+        settled = self._api.wait_until_ready(_SETTLE_S)
+        return _answered(answer.payload, answer.is_error, usable=settled)
 
     def _no_answer(self, invocation: Invocation) -> Outcome:
         """The runtime is still busy when its time is up, or gone."""
@@ -178,6 +169,20 @@ class Environment:
             return f"Runtime exited with error: exit status {status}"
         name = "killed" if -status == signal.SIGKILL else signal.strsignal(-status) or str(-status)
         return f"Runtime exited with error: signal: {name.lower()}"
+
+
+def _start_sandbox(
+    memory_mb: int, command: RuntimeCommand, runtime_api: str
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_SANDBOX), str(memory_mb), *command.argv],
+        cwd=command.working_directory,
+        env={**command.variables, "AWS_LAMBDA_RUNTIME_API": runtime_api},
+        stdin=subprocess.PIPE,  # the lifeline
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:

@@ -137,6 +137,19 @@ def test_an_event_that_is_too_old_does_not_start(
     assert not record.exists()
 
 
+def test_events_of_a_deleted_function_are_dropped(local_aws: Server, tmp_path: Path) -> None:
+    """What waits when its function is deleted never runs."""
+    function, other = local_aws.function(), local_aws.function()
+    function.reserve(1)
+    gate, record = tmp_path / "gate", tmp_path / "record"
+    function.invoke_async({"wait_for": str(gate)})
+    function.invoke_async({"record": str(record), "waited": True})
+    function.client.delete_function(FunctionName=function.name)
+    gate.touch()
+    other.invoke_async({"record": str(record)})
+    assert [line["event"] for line in read(record, 1)] == [{"record": str(record)}]
+
+
 def test_an_on_failure_destination_gets_request_and_response(local_aws: Server) -> None:
     """The destination's record wraps the event and the error, with the number of tries."""
     function, destination = local_aws.function(), local_aws.queue()

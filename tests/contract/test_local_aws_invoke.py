@@ -186,6 +186,20 @@ def test_a_deleted_function_leaves_no_process(local_aws: Server) -> None:
     wait_for_exit(pid)
 
 
+def test_a_deleted_log_group_stays_deleted(local_aws: Server, tmp_path: Path) -> None:
+    """What runs on after its function was deleted does not bring the log group back."""
+    function, logs = local_aws.function(), local_aws.client("logs")
+    group, running, gate = f"/aws/lambda/{function.name}", tmp_path / "running", tmp_path / "gate"
+    with ThreadPoolExecutor() as threads:
+        last = threads.submit(function.invoke, {"record": str(running), "wait_for": str(gate)})
+        eventually(lambda: running.exists() or None)
+        function.client.delete_function(FunctionName=function.name)
+        logs.delete_log_group(logGroupName=group)
+        gate.touch()
+        assert last.result()["StatusCode"] == 200
+    assert logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"] == []
+
+
 def test_the_log_stream_reads_like_lambdas(local_aws: Server) -> None:
     """START, what was printed, END and REPORT stand in the environment's own stream, in order."""
     function = local_aws.function()
