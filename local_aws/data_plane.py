@@ -141,6 +141,7 @@ class DataPlane:
             "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
             "AWS_LAMBDA_LOG_STREAM_NAME": stream,
             "AWS_LAMBDA_LOG_FORMAT": function.log_format,
+            **({"AWS_LAMBDA_LOG_LEVEL": function.log_level} if function.log_level else {}),
             "_HANDLER": argv[-1],
             "LAMBDA_TASK_ROOT": image.working_directory,
             "AWS_ENDPOINT_URL": self._endpoint_url,

@@ -13,6 +13,15 @@ LATEST = "$LATEST"
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionKey:
+    """Names a function across accounts and Regions."""
+
+    account: str
+    region: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionVersion:
     """One version of one function, as its execution environments see it.
 
@@ -29,6 +38,7 @@ class FunctionVersion:
         variables: The function's environment variables.
         log_group: Where its log goes.
         log_format: `Text` or `JSON`.
+        log_level: The least level the runtime logs, with `JSON`; empty: its own default.
         command: `ImageConfig.Command`, which replaces the image's own handler.
         dead_letter_arn: The dead-letter queue; empty: none.
     """
@@ -45,6 +55,7 @@ class FunctionVersion:
     variables: Mapping[str, str]
     log_group: str
     log_format: str
+    log_level: str = ""
     command: tuple[str, ...] = ()
     dead_letter_arn: str = ""
 
@@ -68,6 +79,7 @@ class FunctionVersion:
             variables=(configuration.get("Environment") or {}).get("Variables") or {},
             log_group=logging.get("LogGroup") or f"/aws/lambda/{name}",
             log_format=logging.get("LogFormat") or "Text",
+            log_level=logging.get("ApplicationLogLevel") or "",
             command=tuple(image.get("Command") or ()),
             dead_letter_arn=(configuration.get("DeadLetterConfig") or {}).get("TargetArn") or "",
         )
@@ -81,15 +93,6 @@ class FunctionVersion:
     def arn(self) -> str:
         """The unqualified ARN."""
         return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionKey:
-    """Names a function across accounts and Regions."""
-
-    account: str
-    region: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

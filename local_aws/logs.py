@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO, Protocol
 
@@ -88,25 +89,21 @@ class EnvironmentLog:
             The end of the invocation's log.
         """
         self.drain()
-        memory_mb = self._function.memory_mb
-        metrics: dict[str, object] = {
+        metrics = {
             "durationMs": round(duration_ms, 3),
             "billedDurationMs": int(duration_ms + (init_ms or 0)) + 1,
-            "memorySizeMB": memory_mb,
+            "memorySizeMB": self._function.memory_mb,
         }
-        report = (
-            f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\t"
-            f"Billed Duration: {metrics['billedDurationMs']} ms\tMemory Size: {memory_mb} MB"
-        )
         if init_ms is not None:
             metrics["initDurationMs"] = round(init_ms, 3)
-            report += f"\tInit Duration: {init_ms:.2f} ms"
         if failure:
-            self._platform("fault", failure, failure)
-        if self._function.log_format != "JSON":
+            self._write_lines([failure])
+        record: dict[str, object] = {"requestId": request_id, "metrics": metrics}
+        if self._function.log_format == "JSON":
+            record["status"] = "failure" if failure else "success"
+        else:
             self._write_lines([f"END RequestId: {request_id}"])
-        record = {"requestId": request_id, "metrics": metrics}
-        self._platform("report", record, report)
+        self._platform("report", record, _report(request_id, metrics))
         with self._lock:
             return "\n".join(self._tail).encode()[-_TAIL_BYTES:].decode(errors="ignore")
 
@@ -158,3 +155,14 @@ class EnvironmentLog:
                 return False
             *lines, self._partial = (self._partial + data).split(b"\n")
             self._write(lines)
+
+
+def _report(request_id: str, metrics: Mapping[str, float]) -> str:
+    report = (
+        f"REPORT RequestId: {request_id}\tDuration: {metrics['durationMs']:.2f} ms\t"
+        f"Billed Duration: {metrics['billedDurationMs']} ms\t"
+        f"Memory Size: {metrics['memorySizeMB']} MB"
+    )
+    if "initDurationMs" in metrics:
+        report += f"\tInit Duration: {metrics['initDurationMs']:.2f} ms"
+    return report
