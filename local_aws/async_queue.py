@@ -122,7 +122,7 @@ class AsyncQueue:
         """Start every waiting event that may run now, oldest first, and drop what cannot."""
         with self._lock:
             for function, waiting in self._waiting.items():
-                if waiting:
+                if waiting and not self._closed.is_set():
                     self._dispatch_function(function, waiting)
 
     def close(self) -> None:
