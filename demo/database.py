@@ -58,10 +58,10 @@ class Installation:
         """In the demo's home; for root in a folder that the unprivileged account can reach."""
         package = _package()
         if os.geteuid() != 0:
-            folder = home.path / "postgres"
-            folder.mkdir(mode=0o700)
-            return cls(package / "pginstall" / "bin", folder, None)
+            home.database.mkdir(mode=0o700)
+            return cls(package / "pginstall" / "bin", home.database, None)
         folder = Path(tempfile.mkdtemp(prefix="airflow-lambda-postgres-"))
+        home.database.symlink_to(folder)
         if not _open_to_all(package):
             for name in (package.name, f"{package.name}.libs"):
                 shutil.copytree(package.parent / name, folder / name)

@@ -170,7 +170,7 @@ def running(
         EnvironmentInUseError: Another process runs one in the same home.
         ProcessError: It did not start.
     """
-    with _sole_use(home), _termination_as_interrupt():
+    with sole_use(home), termination_as_interrupt():
         environment = Environment(home, files, screen)
         try:
             environment.start()
@@ -181,7 +181,12 @@ def running(
 
 
 @contextlib.contextmanager
-def _sole_use(home: paths.Home) -> Iterator[None]:
+def sole_use(home: paths.Home) -> Iterator[None]:
+    """Nobody else starts an environment in this home meanwhile.
+
+    Raises:
+        EnvironmentInUseError: Somebody does.
+    """
     home.path.parent.mkdir(parents=True, exist_ok=True)
     with home.path.with_suffix(".lock").open("w") as lock:
         try:
@@ -194,13 +199,19 @@ def _sole_use(home: paths.Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing is left behind."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored already (nohup) stays so.
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import dag_folder, paths, processes
-from demo.environment import Environment
+from demo.environment import Environment, sole_use, termination_as_interrupt
 from demo.processes import Identity
 from demo.runs import Api
 from demo.screen import Screen
@@ -68,19 +68,15 @@ def up(screen: Screen, home: paths.Home, files: Sequence[dag_folder.DagFile]) ->
         screen.say(f"Already up: Airflow is at {state.url}. `make local-down` ends it.")
         return 0
     environment = Environment(home, files, screen, outlive_us=True)
-    try:
-        environment.start()
-        _set_going(environment)
-        State(
-            url=environment.airflow.url,
-            aws_endpoint=environment.aws.endpoint,
-            groups=tuple(tuple(group.identities()) for group in environment.groups),
-            folders_outside=tuple(environment.folders_outside),
-        ).write(home.state)
-    except BaseException:
-        with processes.interrupts_held_off():
-            environment.end()
-        raise
+    with sole_use(home), termination_as_interrupt():
+        try:
+            environment.start()
+            _set_going(environment)
+            _state_of(environment).write(home.state)
+        except BaseException:
+            with processes.interrupts_held_off():
+                environment.end()
+            raise
     screen.say(f"Airflow:      {environment.airflow.url} (everybody is its administrator)")
     screen.say(f"Embedded AWS: {environment.aws.endpoint} (key and secret: test)")
     screen.say(f"Logs:         {home.logs}")
@@ -102,6 +98,15 @@ def down(screen: Screen, home: paths.Home) -> int:
     home.state.unlink()
     screen.say("Everything has ended. What was deployed is gone with the embedded AWS.")
     return 0
+
+
+def _state_of(environment: Environment) -> State:
+    return State(
+        url=environment.airflow.url,
+        aws_endpoint=environment.aws.endpoint,
+        groups=tuple(tuple(group.identities()) for group in environment.groups),
+        folders_outside=tuple(environment.folders_outside),
+    )
 
 
 def _set_going(environment: Environment) -> None:

@@ -48,6 +48,11 @@ class Home:
         return self.path / "dags"
 
     @property
+    def database(self) -> Path:
+        """The database cluster; for root a link to where an unprivileged account can reach it."""
+        return self.path / "postgres"
+
+    @property
     def logs(self) -> Path:
         """One file for each program."""
         return self.path / "logs"
@@ -64,6 +69,8 @@ class Home:
 
     def make_empty(self) -> None:
         """Forget what an earlier environment left here, and make the folders."""
+        if self.database.is_symlink():  # Outside, and still there if the run was killed.
+            shutil.rmtree(self.database.resolve(), ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
         for folder in (self.aws, self.airflow, self.dags, self.logs):
             folder.mkdir(parents=True)

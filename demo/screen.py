@@ -41,7 +41,9 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One line with the elapsed seconds."""
-        self.console.print(f"[{self.elapsed_s:6.1f}s] {text}", markup=False, highlight=False)
+        self.console.print(
+            f"[{self.elapsed_s:6.1f}s] {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def show(self, renderable: RenderableType) -> None:
         """A table or a text without the elapsed seconds."""

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from sqlalchemy import make_url
 
 from demo import dag_folder, environment, exercise, leftovers, paths, processes
 from demo.screen import Screen
@@ -18,6 +19,14 @@ pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on 
 
 FILES = (dag_folder.TASKFLOW, dag_folder.RETRY)
 DRAIN_TIMEOUT_S = 30.0
+SECRETS = (
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+)
+#: The head of every JSON Web Token, as task tokens are: `{"` in base64.
+TOKEN_HEAD = "eyJ"
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Story:
     left: list[leftovers.Resource]
     processes_left: set[int]
     folders_left: list[str]
+    secrets: list[str]
 
     def of(self, dag_id: str) -> list[tuple[str, int, str]]:
         """Task, try and state of one DAG, in order."""
@@ -49,6 +59,8 @@ def story() -> Story:
         ended = exercise.run_all(here)
         deployed = here.deployed()
         messages_left = _messages_left(here)
+        password = make_url(here.airflow.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
+        assert password
         left = here.take_down()
     return Story(
         ended=ended,
@@ -58,6 +70,7 @@ def story() -> Story:
         left=left,
         processes_left=set(processes.descendants(os.getpid())) - before,
         folders_left=[str(folder) for folder in here.folders_outside if folder.exists()],
+        secrets=[here.airflow.settings[name] for name in SECRETS] + [password],
     )
 
 
@@ -132,3 +145,15 @@ def test_nothing_is_left_on_the_machine(story: Story) -> None:
     """No process and no folder outside the repository outlives the environment."""
     assert story.processes_left == set()
     assert story.folders_left == []
+
+
+def test_no_secret_is_in_a_log(story: Story) -> None:
+    """No program of the environment writes a password, a key or a task's token to its log."""
+    logs = [*paths.E2E.logs.iterdir(), *paths.E2E.aws.glob("*.log")]
+    assert {"airflow-scheduler.log", "local-aws.log", "cdk-deploy.log"} <= {
+        log.name for log in logs
+    }
+    for log in logs:
+        text = log.read_text(errors="replace")
+        assert TOKEN_HEAD not in text, f"{log.name} holds a token"
+        assert not [True for secret in story.secrets if secret in text], f"{log.name} has a secret"
