@@ -181,6 +181,13 @@ class ExecutionConfig(Section):
         description="How long Lambda keeps an invocation that it cannot start yet, before it "
         "becomes a dead letter.",
     )
+    results_queues: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="How many results queues there are: one for each scheduler that runs at the "
+        "same time, so that none has to hand back what belongs to another.",
+    )
     results_visibility_s: int = Field(
         120,
         ge=10,

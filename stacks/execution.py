@@ -91,6 +91,7 @@ class ExecutionStack(StageStack):
         self._queue = ResultsQueue(
             self,
             "ResultsQueue",
+            count=config.execution.results_queues,
             retention=cdk.Duration.seconds(config.execution.results_retention_s),
             visibility_timeout=cdk.Duration.seconds(config.execution.results_visibility_s),
             removal_policy=self.removal,
@@ -107,7 +108,7 @@ class ExecutionStack(StageStack):
                 ),
                 "FunctionName": self._workload.function.function_name,
                 "FunctionAlias": self._workload.alias.alias_name,
-                "ResultsQueueUrl": self._queue.results.queue_url,
+                "ResultsQueueUrl": self._queue.results[0].queue_url,
                 "DeadLetterQueueUrl": self._queue.dead_letters.queue_url,
                 "LogGroupName": self._workload.log_group.log_group_name,
                 "SchedulerPolicyArn": policy.managed_policy_arn,
@@ -139,7 +140,7 @@ class ExecutionStack(StageStack):
                 event_age=cdk.Duration.seconds(config.execution.event_age_s),
                 dead_letter_queue=self._queue.dead_letters,
                 environment={
-                    options.QUEUE_URL.environment_variable: self._queue.results.queue_url,
+                    options.QUEUE_URL.environment_variable: self._queue.results[0].queue_url,
                     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": config.execution.execution_api_url,
                 },
                 log_retention=_RETENTION[settings.log_retention_days],
@@ -154,7 +155,10 @@ class ExecutionStack(StageStack):
         wired = {
             options.FUNCTION_NAME: self._workload.function.function_name,
             options.FUNCTION_QUALIFIER: self._workload.alias.alias_name,
-            options.QUEUE_URL: self._queue.results.queue_url,
+            options.QUEUE_URL: self._queue.results[0].queue_url,
+            options.QUEUE_URLS: self.to_json_string(
+                [queue.queue_url for queue in self._queue.results]
+            ),
             options.DEAD_LETTER_QUEUE_URL: self._queue.dead_letters.queue_url,
             options.REGION_NAME: self.region,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import time
 import uuid
@@ -28,7 +29,7 @@ from lambda_executor.wire import InvocationId, Outcome, Result
 TOKEN = "the-workload-token"
 SETTINGS = ExecutorConfig(
     routes=Routes(Target("function"), by_queue={"large": Target("function-large", "live")}),
-    queue_url="https://sqs/results",
+    queue_urls=("https://sqs/results",),
     dead_letter_queue_url="https://sqs/dead",
     region_name=None,
     check_health_on_startup=False,
@@ -82,7 +83,15 @@ class Scheduler:
 
     def start(self) -> None:
         """Start the executor on the twins."""
-        self.executor._start_parts(SETTINGS, self.function, self.results, self.dead_letters)
+        self.executor._start_parts(SETTINGS, self.function, [self.results], self.dead_letters)
+
+    def start_sharing(self, queues: list[MemoryQueue], job_id: int) -> None:
+        """Start as one of several schedulers that have a results queue each."""
+        self.executor.job_id = job_id
+        self.results = queues[job_id % len(queues)]
+        urls = tuple(f"https://sqs/{queue.name}" for queue in queues)
+        settings = dataclasses.replace(SETTINGS, queue_urls=urls)
+        self.executor._start_parts(settings, self.function, queues, self.dead_letters)
 
     def die(self) -> None:
         """Stop receiving with nothing acknowledged."""
@@ -134,7 +143,7 @@ def test_a_task_goes_out_under_the_id_that_airflow_keeps(scheduler: Scheduler) -
     assert id == kept
     (invocation,) = scheduler.function.invocations
     assert json.loads(invocation.workload_json)["token"] == TOKEN
-    assert invocation.reply_to == SETTINGS.queue_url
+    assert invocation.reply_to == SETTINGS.queue_urls[0]
     assert scheduler.executor.slots_available == 3
 
 
@@ -343,3 +352,50 @@ def test_ending_sends_what_was_accepted() -> None:
     scheduler.executor.heartbeat()
     scheduler.executor.end()
     assert len(scheduler.function.invocations) == 300
+
+
+@pytest.fixture
+def trio() -> Iterator[list[Scheduler]]:
+    """Three schedulers that share a deployment with a results queue for each."""
+    queues = [MemoryQueue(f"results-{n}") for n in range(3)]
+    dead_letters = MemoryQueue("dead-letters")
+    schedulers = [
+        Scheduler(LambdaExecutor(parallelism=4), dead_letters=dead_letters) for _ in queues
+    ]
+    for n, one in enumerate(schedulers):
+        one.start_sharing(queues, job_id=30 + n)
+    yield schedulers
+    for one in schedulers:
+        one.executor.terminate()
+
+
+def test_several_schedulers_have_a_results_queue_each(trio: list[Scheduler]) -> None:
+    """Each asks for replies to its own, and none sees another's results."""
+    tasks = [workload(f"task-{n}") for n in range(3)]
+    for one, task in zip(trio, tasks, strict=True):
+        (id,) = one.queue(task)
+        assert one.function.invocations[0].reply_to == f"https://sqs/{one.results.name}"
+        one.results.reply(id)
+    for one, task in zip(trio, tasks, strict=True):
+        assert one.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+        assert one.executor._parts
+        counts = [poller.counts()["handed_back"] for poller in one.executor._parts.pollers]
+        assert counts == [0, 0]
+
+
+def test_results_for_a_dead_scheduler_reach_the_one_that_adopted_its_tasks(
+    trio: list[Scheduler],
+) -> None:
+    """The heir polls every results queue as long as something adopted is in flight."""
+    dead, heir, _ = trio
+    task = workload("a")
+    (id,) = dead.queue(task)
+    dead.executor.terminate()
+    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
+    assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    dead.results.reply(id)
+    assert heir.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+    heir.loop_until(lambda: len(dead.results) == 0)
+    assert heir.executor._parts
+    parts = heir.executor._parts
+    heir.loop_until(lambda: not parts.heirs)

@@ -49,7 +49,7 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
     parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm"}
     loaded = config.load(conf, {"/p": parameter}.__getitem__)
     assert loaded.routes.default == Target("ours")
-    assert loaded.queue_url == "ssm"
+    assert loaded.queue_urls == ("ssm",)
     assert loaded.max_invoke_attempts == 7
     assert loaded.dispatch_threads == 16
 
@@ -88,6 +88,8 @@ def test_a_missing_option_is_named_with_the_fix(missing: str) -> None:
         ("check_health_on_startup", "maybe", "True or False"),
         ("functions", "large", "JSON object from queue to function"),
         ("functions", "[]", "JSON object from queue to function"),
+        ("queue_urls", "[]", "one or more URLs"),
+        ("queue_urls", "https://sqs/a", "one or more URLs"),
         ("function_name", "no name", "neither the name nor the ARN"),
     ],
 )
@@ -106,6 +108,17 @@ def test_an_option_that_only_newer_stacks_know_is_ignored_and_said(
     with caplog.at_level(logging.WARNING):
         config.load(conf, lambda _: {**COMPLETE, "new_option": "x"})
     assert "new_option" in caplog.text
+
+
+def test_each_scheduler_has_a_results_queue_of_its_own() -> None:
+    """Its job id chooses; without a job or a list there is the one queue."""
+    urls = '["https://sqs/a", "https://sqs/b", "https://sqs/a"]'
+    shared = config.load(Conf(lambda_executor={**COMPLETE, "queue_urls": urls}), no_parameter)
+    assert shared.queue_urls == ("https://sqs/a", "https://sqs/b")
+    assert [shared.own_queue(job_id) for job_id in (4, 5, "7", None)] == [0, 1, 1, 0]
+    alone = config.load(Conf(lambda_executor=COMPLETE), no_parameter)
+    assert alone.queue_urls == ("https://sqs/results",)
+    assert alone.own_queue(7) == 0
 
 
 def test_without_a_connection_the_session_is_boto3s_own() -> None:

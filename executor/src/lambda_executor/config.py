@@ -50,7 +50,7 @@ class ExecutorConfig:
     """Every option of one executor; the option table says what each means."""
 
     routes: Routes
-    queue_url: str
+    queue_urls: tuple[str, ...]
     dead_letter_queue_url: str
     region_name: str | None
     check_health_on_startup: bool
@@ -58,6 +58,11 @@ class ExecutorConfig:
     end_wait_timeout_s: int
     dispatch_threads: int
     poll_threads: int
+
+    def own_queue(self, job_id: int | str | None) -> int:
+        """Which of `queue_urls` is one scheduler's own, by the id of its job."""
+        number = int(str(job_id)) if str(job_id).isdecimal() else 0
+        return number % len(self.queue_urls)
 
 
 class OptionValues:
@@ -156,7 +161,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
     values = OptionValues(conf, parameter)
     return ExecutorConfig(
         routes=_routes(values, conf.get("operators", "default_queue", fallback=None)),
-        queue_url=values.required(options.QUEUE_URL),
+        queue_urls=_queue_urls(values),
         dead_letter_queue_url=values.required(options.DEAD_LETTER_QUEUE_URL),
         region_name=values.text(options.REGION_NAME),
         check_health_on_startup=values.boolean(options.CHECK_HEALTH_ON_STARTUP),
@@ -188,6 +193,22 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
         for queue, function in functions.items()
     }
     return Routes(default, default_queue or "default", by_queue)
+
+
+def _queue_urls(values: OptionValues) -> tuple[str, ...]:
+    text = values.text(options.QUEUE_URLS)
+    if text is None:
+        return (values.required(options.QUEUE_URL),)
+    try:
+        urls = json.loads(text)
+    except ValueError:
+        urls = None
+    if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
+        raise ConfigError(
+            f"[{SECTION}] queue_urls is {text!r}: it must be a JSON list of one or more URLs of "
+            f"queues, for example {options.QUEUE_URLS.example}"
+        )
+    return tuple(dict.fromkeys(urls))
 
 
 def session_factory(how: AwsConfig) -> aws.SessionFactory:

@@ -17,7 +17,7 @@ class Connected:
 
     config: config.ExecutorConfig
     functions: aws.LambdaFunctions
-    results: aws.SqsQueue
+    results: tuple[aws.SqsQueue, ...]
     dead_letters: aws.SqsQueue
 
 
@@ -39,6 +39,6 @@ def connect(conf: config.Conf) -> Connected:
     return Connected(
         settings,
         aws.LambdaFunctions(clients),
-        aws.SqsQueue(clients, settings.queue_url),
+        tuple(aws.SqsQueue(clients, url) for url in settings.queue_urls),
         aws.SqsQueue(clients, settings.dead_letter_queue_url),
     )

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lambda_executor.airflow_compat import (
@@ -63,11 +63,24 @@ class _Handled:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What exists between `start` and `end`."""
+    """What exists between `start` and `end`.
+
+    Attributes:
+        reply_to: URL of this scheduler's own results queue.
+        pollers: Of the own results queue and of the dead-letter queue.
+        others: The results queues of the other schedulers.
+        heirs: Pollers of these, while something adopted is in flight: it may answer to any.
+    """
 
     config: ExecutorConfig
     dispatcher: Dispatcher
+    reply_to: str
     pollers: tuple[Poller, ...]
+    others: tuple[Queue, ...]
+    heirs: list[Poller] = field(default_factory=list)
+
+    def all_pollers(self) -> tuple[Poller, ...]:
+        return (*self.pollers, *self.heirs)
 
 
 class LambdaExecutor(AirflowExecutor):
@@ -84,6 +97,7 @@ class LambdaExecutor(AirflowExecutor):
         super().__init__(*args, **kwargs)
         self._ledger: Ledger[WorkloadKey] = Ledger()
         self._handled: list[_Handled] = []
+        self._adopted: set[InvocationId] = set()
         self._parts: _Running | None = None
 
     # ---- life ----
@@ -105,14 +119,16 @@ class LambdaExecutor(AirflowExecutor):
                     )
         self._start_parts(settings, connected.functions, connected.results, connected.dead_letters)
         self.log.info(
-            "Workloads run on %s, results come from %s", settings.routes.default, settings.queue_url
+            "Workloads run on %s, results come from %s",
+            settings.routes.default,
+            self._require_parts().reply_to,
         )
 
     def _start_parts(
         self,
         settings: ExecutorConfig,
         functions: FunctionInvoker,
-        results: Queue,
+        results: Sequence[Queue],
         dead_letters: Queue,
     ) -> None:
         dispatcher = Dispatcher(
@@ -120,18 +136,18 @@ class LambdaExecutor(AirflowExecutor):
             threads=settings.dispatch_threads,
             max_attempts=settings.max_invoke_attempts,
         )
+        own = settings.own_queue(self.job_id)
         pollers = (
-            Poller(
-                results,
-                decode=_decode_result,
-                knows=self._ledger.knows,
-                threads=settings.poll_threads,
-            ),
+            self._results_poller(results[own], settings.poll_threads),
             Poller(dead_letters, decode=_decode_dead_letter, knows=self._ledger.knows),
         )
-        self._parts = _Running(settings, dispatcher, pollers)
+        others = tuple(queue for n, queue in enumerate(results) if n != own)
+        self._parts = _Running(settings, dispatcher, settings.queue_urls[own], pollers, others)
         for part in (dispatcher, *pollers):
             part.start()
+
+    def _results_poller(self, queue: Queue, threads: int = 1) -> Poller:
+        return Poller(queue, decode=_decode_result, knows=self._ledger.knows, threads=threads)
 
     def end(self) -> None:
         """Send what was accepted, wait for results as long as `end_wait_timeout` allows, stop.
@@ -160,7 +176,7 @@ class LambdaExecutor(AirflowExecutor):
         if len(self._ledger):
             self.log.info("%d invocations are left in flight", len(self._ledger))
         self._parts.dispatcher.close(CLOSE_TIMEOUT_S)
-        for poller in self._parts.pollers:
+        for poller in self._parts.all_pollers():
             poller.close(CLOSE_TIMEOUT_S)
         self._parts = None
 
@@ -180,7 +196,7 @@ class LambdaExecutor(AirflowExecutor):
                 queue=task.queue if task else None,
                 executor_config=task.executor_config if task else None,
                 routes=parts.config.routes,
-                reply_to=parts.config.queue_url,
+                reply_to=parts.reply_to,
                 queued_at_s=now_s,
             )
             dispatches.append(Dispatch(id, outgoing))
@@ -209,9 +225,10 @@ class LambdaExecutor(AirflowExecutor):
         try:
             self._acknowledge_taken()
             self._take_outcomes(self._parts.dispatcher)
-            for poller in self._parts.pollers:
+            for poller in self._parts.all_pollers():
                 for arrival in poller.arrivals():
                     self._take_arrival(poller, arrival)
+            self._leave_other_queues(self._parts)
             self._report_metrics(self._parts)
         except Exception:
             self.log.exception("sync failed; the next one goes on")
@@ -266,7 +283,7 @@ class LambdaExecutor(AirflowExecutor):
     def _report_metrics(self, parts: _Running) -> None:
         stats.gauge("lambda_executor.pending", self._ledger.count(State.PENDING))
         stats.gauge("lambda_executor.in_flight", self._ledger.count(State.IN_FLIGHT))
-        counts: Counter[str] = sum((poller.counts() for poller in parts.pollers), Counter())
+        counts: Counter[str] = sum((poller.counts() for poller in parts.all_pollers()), Counter())
         for name, count in counts.items():
             stats.incr(f"lambda_executor.messages_{name}", count)
 
@@ -286,9 +303,28 @@ class LambdaExecutor(AirflowExecutor):
                 refused.append(ti)
             else:
                 self.running.add(ti.key)
+                self._adopted.add(InvocationId(id))
         if adopted := len(tis) - len(refused):
             self.log.info("Adopted %d invocations of a scheduler that is gone", adopted)
+            self._watch_other_queues(self._require_parts())
         return refused
+
+    def _watch_other_queues(self, parts: _Running) -> None:
+        """Poll every results queue: what is adopted answers to the one of who sent it."""
+        if not parts.heirs:
+            parts.heirs.extend(self._results_poller(queue) for queue in parts.others)
+            for poller in parts.heirs:
+                poller.start()
+
+    def _leave_other_queues(self, parts: _Running) -> None:
+        """Stop that once nothing adopted is in flight and everything taken is acknowledged."""
+        if not parts.heirs:
+            return
+        self._adopted = {id for id in self._adopted if self._ledger.state(id) is State.IN_FLIGHT}
+        if not self._adopted and not any(h.poller in parts.heirs for h in self._handled):
+            for poller in parts.heirs:
+                poller.close(0)
+            parts.heirs.clear()
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forget a task: what was not sent is not sent, what comes for it settles nothing."""

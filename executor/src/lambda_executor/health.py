@@ -45,7 +45,8 @@ def check(connected: Connected) -> Iterator[Finding]:
     yield _function(FUNCTION_NAME, connected.functions, routes.default)
     for target in sorted(set(routes.by_queue.values()), key=str):
         yield _function(FUNCTIONS, connected.functions, target)
-    yield _queue(QUEUE_URL, connected.results)
+    for results in connected.results:
+        yield _queue(QUEUE_URL, results)
     yield _queue(DEAD_LETTER_QUEUE_URL, connected.dead_letters)
 
 

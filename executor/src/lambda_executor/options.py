@@ -97,6 +97,19 @@ QUEUE_URL = Option(
     required=True,
 )
 
+QUEUE_URLS = Option(
+    name="queue_urls",
+    type="string",
+    default=None,
+    help=(
+        "JSON list of results queues that several schedulers share, so that each has one of its "
+        "own: a scheduler takes the one at its job id modulo their number. Unset: all share "
+        "`queue_url`."
+    ),
+    example='["https://sqs.eu-west-1.amazonaws.com/123456789012/results", "https://..."]',
+    in_reference=False,
+)
+
 DEAD_LETTER_QUEUE_URL = Option(
     name="dead_letter_queue_url",
     type="string",
@@ -184,6 +197,7 @@ OPTIONS: tuple[Option, ...] = (
     FUNCTION_QUALIFIER,
     FUNCTIONS,
     QUEUE_URL,
+    QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,
     CONN_ID,
     REGION_NAME,
@@ -199,6 +213,7 @@ WIRED_OPTIONS: tuple[Option, ...] = (
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
     QUEUE_URL,
+    QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,
     REGION_NAME,
 )
