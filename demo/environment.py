@@ -17,7 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from demo import airflow, dag_folder, database, embedded_aws, leftovers, paths, processes
+from demo import (
+    airflow,
+    dag_folder,
+    database,
+    embedded_aws,
+    leftovers,
+    paths,
+    process_table,
+    processes,
+)
 from demo.cdk import SYNTH_TIMEOUT_S, Cdk
 from demo.embedded_aws import EmbeddedAws
 from demo.screen import Screen
@@ -55,7 +64,7 @@ class Environment:
         self.control_plane = processes.Children(home.logs, outlive_us=outlive_us)
         #: One group ends after the other, in this order.
         self.groups = (self.control_plane, self.database, self.cloud)
-        self._bystanders = frozenset(processes.descendants(os.getpid()))
+        self._bystanders = frozenset(process_table.descendants(os.getpid()))
         self.folders_outside: list[Path] = []
         self.outputs: Mapping[str, str] = {}
         self._cdk = Cdk(self.cloud, home)
@@ -90,7 +99,7 @@ class Environment:
         """End every program; what was deployed is forgotten with the embedded AWS."""
         for group in self.groups:
             group.end_all()
-        processes.end_orphans(self._bystanders)
+        process_table.end_orphans(self._bystanders)
         for folder in self.folders_outside:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo import dag_folder, paths, processes
+from demo import dag_folder, paths, process_table, processes
 from demo.environment import Environment, sole_use, termination_as_interrupt
-from demo.processes import Identity
+from demo.process_table import Identity
 from demo.runs import Api
 from demo.screen import Screen
 
@@ -92,7 +92,7 @@ def down(screen: Screen, home: paths.Home) -> int:
         return 0
     for group in state.groups:
         screen.say("Ending " + ", ".join(f"{process.name} ({process.pid})" for process in group))
-        processes.end_together(group)
+        process_table.end_together(group)
     for folder in state.folders_outside:
         shutil.rmtree(folder, ignore_errors=True)
     home.state.unlink()

@@ -2,7 +2,7 @@
 
 Each child has a session and a log file of its own. It is ended politely first, then for good, with
 everything that it started. It must not know what the programs are.
-Linux only: `/proc` and `prctl`.
+Linux only: `prctl`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-#: Seconds that a child has to end before it and its group are killed. Airflow's scheduler takes
-#: a few to end its own children; a busy machine multiplies that.
-STOP_TIMEOUT_S = 20.0
+from demo.process_table import Identity, end_together
+
 POLL_S = 0.1
 LOG_LINES_SHOWN = 25
 
@@ -58,43 +57,6 @@ class Program:
     user: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A process as it can be found again: a process id alone may have been reused."""
-
-    name: str
-    pid: int
-    started_at_ticks: int
-    stop_signal: int
-
-    def is_alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
-        found = _stat(self.pid)
-        return (
-            found is not None
-            and found.state != "Z"
-            and found.started_at_ticks == self.started_at_ticks
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """For the state file; `Identity(**...)` is the way back."""
-        return asdict(self)
-
-
-def end_together(processes: Iterable[Identity], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Ask all of them to end, wait for them, then kill what is left of their groups."""
-    asked = [process for process in processes if process.is_alive()]
-    for process in asked:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, process.stop_signal)
-    deadline = time.monotonic() + timeout_s
-    while any(process.is_alive() for process in asked) and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-    for process in asked:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 class Child:
     """One started program."""
 
@@ -102,13 +64,7 @@ class Child:
         self.program = program
         self.log = log
         self._popen = popen
-        found = _stat(popen.pid)
-        self.identity = Identity(
-            name=program.name,
-            pid=popen.pid,
-            started_at_ticks=found.started_at_ticks if found else 0,
-            stop_signal=program.stop_signal,
-        )
+        self.identity = Identity.of(program.name, popen.pid, program.stop_signal)
 
     def wait_until(self, probe: Callable[[], T | None], what: str, timeout_s: float) -> T:
         """Wait for the probe's answer.
@@ -180,7 +136,7 @@ class Children:
         self._outlive_us = outlive_us
         self._children: list[Child] = []
         if not outlive_us:
-            # What a killed child leaves behind becomes our child, for `end_orphans` to find.
+            # What a killed child leaves behind becomes ours: `end_orphans` finds it.
             _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, program: Program) -> Child:
@@ -264,27 +220,6 @@ def interrupts_held_off() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_orphans(bystanders: Collection[int]) -> None:
-    """Kill whatever ended children left behind, but for processes that others started."""
-    for pid in set(descendants(os.getpid())) - set(bystanders):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def descendants(pid: int) -> list[int]:
-    """Every living process below this one."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (found := _stat(int(entry.name))) and found.state != "Z":
-            children.setdefault(found.parent, []).append(int(entry.name))
-    below, queue = [], [pid]
-    while queue:
-        for child in children.get(queue.pop(), []):
-            below.append(child)
-            queue.append(child)
-    return below
-
-
 def log_tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
     """The last lines of a log, headed by where it is."""
     try:
@@ -293,25 +228,6 @@ def log_tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
         return f"No log: {e}"
     shown = "\n".join(f"  | {line}" for line in text[-lines:])
     return f"The last lines of {log}:\n{shown}" if shown else f"{log} is empty."
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    state: str
-    parent: int
-    started_at_ticks: int
-
-
-def _stat(pid: int) -> _Stat | None:
-    """https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    after_name = text.rpartition(")")[2].split()
-    return _Stat(
-        state=after_name[0], parent=int(after_name[1]), started_at_ticks=int(after_name[19])
-    )
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:

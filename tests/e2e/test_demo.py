@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import make_url
 
-from demo import dag_folder, environment, exercise, leftovers, paths, processes
+from demo import dag_folder, environment, exercise, leftovers, paths, process_table
 from demo.screen import Screen
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
@@ -54,7 +54,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story() -> Story:
     """One environment, from nothing to nothing."""
-    before = set(processes.descendants(os.getpid()))
+    before = set(process_table.descendants(os.getpid()))
     with environment.running(paths.E2E, FILES, Screen()) as here:
         ended = exercise.run_all(here)
         deployed = here.deployed()
@@ -68,7 +68,7 @@ def story() -> Story:
         deployed=deployed,
         messages_left=messages_left,
         left=left,
-        processes_left=set(processes.descendants(os.getpid())) - before,
+        processes_left=set(process_table.descendants(os.getpid())) - before,
         folders_left=[str(folder) for folder in here.folders_outside if folder.exists()],
         secrets=[here.airflow.settings[name] for name in SECRETS] + [password],
     )

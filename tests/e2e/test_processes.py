@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.processes import Child, Children, Identity, ProcessError, Program, descendants
+from demo.process_table import Identity, descendants
+from demo.processes import Child, Children, ProcessError, Program
 
 TIMEOUT_S = 30.0
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def test_a_child_that_will_not_end_is_killed_with_its_own(
     children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL follows SIGTERM, and reaches the whole process group."""
-    monkeypatch.setattr("demo.processes.end_together.__defaults__", (0.2,))
+    monkeypatch.setattr("demo.process_table.end_together.__defaults__", (0.2,))
     child = start(children, tmp_path, STUBBORN)
     grandchild = int(child.wait_until(lambda: printed(child), "prints", TIMEOUT_S))
     children.end_all()

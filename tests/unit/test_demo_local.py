@@ -10,7 +10,7 @@ from rich.console import Console
 from demo import local
 from demo.local import State
 from demo.paths import Home
-from demo.processes import Identity
+from demo.process_table import Identity
 from demo.screen import Screen
 
 #: Linux's process ids end at 2^22: never a running process.
