@@ -64,15 +64,17 @@ class Airflow:
         Raises:
             ProcessError: One did not start.
         """
-        api_server = children.start(self._program("api-server", "api-server"))
-        others = [
-            children.start(self._program("scheduler", "scheduler", extra=self.scheduler_settings)),
-            children.start(self._program("dag-processor", "dag-processor")),
-            children.start(self._program("triggerer", "triggerer")),
-        ]
+        api_server = children.start(self.program("api-server"))
+        names = ("scheduler", "dag-processor", "triggerer")
+        others = [children.start(self.program(name)) for name in names]
         api_server.wait_until(lambda: self._health() or None, "answers", START_TIMEOUT_S)
         for child in others:
             child.wait_until(self._healthy(child), "is healthy", START_TIMEOUT_S)
+
+    def program(self, name: str) -> Program:
+        """One of its four programs: api-server, scheduler, dag-processor, triggerer."""
+        extra = self.scheduler_settings if name == "scheduler" else None
+        return self._program(name, name, extra=extra)
 
     def _healthy(self, child: Child) -> Callable[[], bool | None]:
         component = HEALTH_OF[child.program.name]
