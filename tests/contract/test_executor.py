@@ -19,6 +19,7 @@ from airflow.utils.state import TaskInstanceState
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.airflow_compat import AIRFLOW, external_id_of
+from lambda_executor.airflow_state import DatabaseState
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.errors import RejectedError
 from lambda_executor.ledger import State
@@ -327,6 +328,23 @@ def test_a_revoked_task_leaves_nothing_behind(scheduler: Scheduler) -> None:
     assert scheduler.executor.slots_available == 4
     scheduler.results.reply(id)
     scheduler.loop_until(lambda: len(scheduler.results) == 0)
+    assert scheduler.ends() == {}
+
+
+def test_a_lost_result_does_not_hold_its_slot_for_ever(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once Airflow has not waited for it in two looks, the slot is free and no event is made."""
+    task = workload("a")
+    scheduler.queue(task)
+    scheduler.loop_until(lambda: scheduler.executor._ledger.count(State.IN_FLIGHT))
+    assert scheduler.executor._parts
+    reconciler = scheduler.executor._parts.reconciler
+    monkeypatch.setattr(DatabaseState, "waits_for", lambda *_: set())
+    for looks in (1, 2):
+        reconciler.look()
+        scheduler.executor.heartbeat()
+        assert scheduler.executor.slots_available == (3 if looks == 1 else 4)
     assert scheduler.ends() == {}
 
 

@@ -25,6 +25,7 @@ from lambda_executor.airflow_compat import (
     stats,
     task_of,
 )
+from lambda_executor.airflow_state import DatabaseState
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.connection import connect
 from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
@@ -35,6 +36,7 @@ from lambda_executor.options import SECTION
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
 from lambda_executor.ports import FunctionInvoker, Message, Queue
+from lambda_executor.reconciliation import Reconciler
 from lambda_executor.wire import (
     MAX_ID_CHARS,
     DeadLetter,
@@ -69,6 +71,7 @@ class _Running:
         reply_to: URL of this scheduler's own results queue.
         pollers: Of the own results queue and of the dead-letter queue.
         others: The results queues of the other schedulers.
+        reconciler: Finds what nobody will ever settle.
         heirs: Pollers of these, while something adopted is in flight: it may answer to any.
     """
 
@@ -77,6 +80,7 @@ class _Running:
     reply_to: str
     pollers: tuple[Poller, ...]
     others: tuple[Queue, ...]
+    reconciler: Reconciler[WorkloadKey]
     heirs: list[Poller] = field(default_factory=list)
 
     def all_pollers(self) -> tuple[Poller, ...]:
@@ -142,8 +146,11 @@ class LambdaExecutor(AirflowExecutor):
             Poller(dead_letters, decode=_decode_dead_letter, knows=self._ledger.knows),
         )
         others = tuple(queue for n, queue in enumerate(results) if n != own)
-        self._parts = _Running(settings, dispatcher, settings.queue_urls[own], pollers, others)
-        for part in (dispatcher, *pollers):
+        reconciler = Reconciler(self._ledger.in_flight, DatabaseState())
+        self._parts = _Running(
+            settings, dispatcher, settings.queue_urls[own], pollers, others, reconciler
+        )
+        for part in (dispatcher, *pollers, reconciler):
             part.start()
 
     def _results_poller(self, queue: Queue, threads: int = 1) -> Poller:
@@ -175,6 +182,7 @@ class LambdaExecutor(AirflowExecutor):
         self._acknowledge_taken()
         if len(self._ledger):
             self.log.info("%d invocations are left in flight", len(self._ledger))
+        self._parts.reconciler.close(0)
         self._parts.dispatcher.close(CLOSE_TIMEOUT_S)
         for poller in self._parts.all_pollers():
             poller.close(CLOSE_TIMEOUT_S)
@@ -228,6 +236,7 @@ class LambdaExecutor(AirflowExecutor):
             for poller in self._parts.all_pollers():
                 for arrival in poller.arrivals():
                     self._take_arrival(poller, arrival)
+            self._release_obsolete(self._parts.reconciler)
             self._leave_other_queues(self._parts)
             self._report_metrics(self._parts)
         except Exception:
@@ -269,6 +278,19 @@ class LambdaExecutor(AirflowExecutor):
         self._handled.append(
             _Handled(poller, arrival.receipt, settlement.key if settlement else None)
         )
+
+    def _release_obsolete(self, reconciler: Reconciler[WorkloadKey]) -> None:
+        """Free the slots of invocations that Airflow does not wait for any more."""
+        for id in reconciler.obsolete():
+            settlement = self._ledger.settle(id, succeeded=True)
+            if settlement is not None:
+                self.running.discard(settlement.key)
+                stats.incr("lambda_executor.reconciled")
+                self.log.warning(
+                    "No result of %s (%s) came, and Airflow does not wait for one: slot freed",
+                    settlement.key,
+                    id,
+                )
 
     def _tell(self, settlement: Settlement[WorkloadKey] | None) -> None:
         if settlement is None:

@@ -2,7 +2,7 @@
 
 Everything that affects a transition is in this file; nothing here knows AWS, Airflow, threads or
 time. The scheduler's thread owns the ledger and makes every transition. Other threads may ask
-`knows` only, which reads one dictionary entry.
+`knows` and `in_flight` only.
 
 ======== ======== =========== ============ ========= ===========
 state    add      sent        settle       revoke    (superseded)
@@ -135,6 +135,12 @@ class Ledger(Generic[Key]):
     def knows(self, id: InvocationId) -> bool:
         """Whether an id is ours, live or settled. Safe on any thread."""
         return id in self._live or id in self._settled
+
+    def in_flight(self) -> dict[InvocationId, Key]:
+        """A snapshot of what is in flight. Safe on any thread."""
+        # list() of a dictionary's items is one step of the interpreter.
+        live = list(self._live.items())
+        return {id: known.key for id, known in live if known.state is State.IN_FLIGHT}
 
     def live(self, key: Key) -> InvocationId | None:
         """The live invocation of a workload."""

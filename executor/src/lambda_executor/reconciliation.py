@@ -1,0 +1,107 @@
+"""Finds slots that nobody will ever free: what is in flight is compared with Airflow's own state.
+
+A result can be lost for good: its message expired while no scheduler ran, somebody purged a
+queue, a task was cleared while it ran. It owns the comparison and the thread that makes it; it
+must not know AWS, and Airflow only as `AirflowState`.
+
+A single look proves nothing, because a result may be on its way while Airflow already has the
+task's final state. So an invocation is obsolete only when Airflow did not wait for it in two
+looks in a row, `PERIOD_S` apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+from lambda_executor.wire import InvocationId
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+Key_contra = TypeVar("Key_contra", bound=Hashable, contravariant=True)
+
+#: Seconds between two looks: long against the way of a result, short against a lost slot.
+PERIOD_S = 60.0
+
+
+class AirflowState(Protocol[Key_contra]):
+    """What Airflow's database says."""
+
+    def waits_for(self, in_flight: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
+        """Those of the invocations whose workload Airflow still takes to be queued or running.
+
+        Runs on the reconciler's thread, and may take as long as it needs.
+        """
+
+
+class Comparison:
+    """Two looks in a row, as a pure rule."""
+
+    def __init__(self) -> None:
+        self._idle_before: set[InvocationId] = set()
+
+    def look(
+        self, in_flight: Iterable[InvocationId], waited_for: set[InvocationId]
+    ) -> set[InvocationId]:
+        """The invocations that are obsolete after this look."""
+        idle = set(in_flight) - waited_for
+        obsolete = idle & self._idle_before
+        self._idle_before = idle - obsolete
+        return obsolete
+
+
+class Reconciler(Generic[Key]):
+    """A thread that looks again and again.
+
+    Args:
+        in_flight: A snapshot of what is in flight; called on the reconciler's thread.
+        airflow: Airflow's own state.
+        period_s: Seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        in_flight: Callable[[], Mapping[InvocationId, Key]],
+        airflow: AirflowState[Key],
+        *,
+        period_s: float = PERIOD_S,
+    ) -> None:
+        self._in_flight = in_flight
+        self._airflow = airflow
+        self._period_s = period_s
+        self._comparison = Comparison()
+        self._obsolete: deque[InvocationId] = deque()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lambda-reconcile", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def obsolete(self) -> list[InvocationId]:
+        """What was found obsolete since the last call."""
+        return [self._obsolete.popleft() for _ in range(len(self._obsolete))]
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread; a look that is under way is not waited for longer than that."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def look(self) -> None:
+        """Compare once."""
+        in_flight = self._in_flight()
+        waited_for = self._airflow.waits_for(in_flight) if in_flight else set()
+        self._obsolete.extend(sorted(self._comparison.look(in_flight, waited_for)))
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._period_s):
+            try:
+                self.look()
+            except Exception:
+                # The database may be away for a while: nothing is obsolete because of that.
+                log.exception("Could not compare what is in flight with Airflow's state")
