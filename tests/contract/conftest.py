@@ -6,5 +6,6 @@ from tests.contract.local_aws_fixtures import (
     enforcing_aws,
     local_aws,
 )
+from tests.contract.scheduling import scheduler
 
-__all__ = ["bare_aws", "bare_enforcing_aws", "enforcing_aws", "local_aws"]
+__all__ = ["bare_aws", "bare_enforcing_aws", "enforcing_aws", "local_aws", "scheduler"]
