@@ -19,12 +19,14 @@ from lambda_image.reporter import Reporter  # noqa: E402
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image.runner import WorkloadRunner  # noqa: E402 - imports Airflow, warm by now
+from lambda_image import probe  # noqa: E402 - imports Airflow, warm by now
+from lambda_image.runner import WorkloadRunner  # noqa: E402 - likewise
 
 _handler = InvocationHandler(
     runner=WorkloadRunner(),
     reporter=_reporter,
     write_log=invocation_log.write,
+    answer_probe=probe.answer,
     init_ms=environment.process_age_ms(),
 )
 preload.freeze()

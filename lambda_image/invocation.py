@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.errors import DecodeError
+from lambda_executor.probe import ProbeAnswer, is_probe
 from lambda_executor.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
-from lambda_image.invocation_log import SETTLED, WorkloadFacts, WriteLog
+from lambda_image.invocation_log import SETTLED, STARTED, WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
 
 
@@ -63,6 +64,7 @@ class InvocationHandler:
         runner: Runs the workload.
         reporter: Sends the result.
         write_log: Writes one line of the invocation's own log.
+        answer_probe: Says what this image is.
         init_ms: What the init phase took; told with the first invocation.
         now_s: Seconds since the epoch.
     """
@@ -70,6 +72,7 @@ class InvocationHandler:
     runner: Runner
     reporter: ResultSender
     write_log: WriteLog
+    answer_probe: Callable[[], ProbeAnswer]
     init_ms: float
     now_s: Callable[[], float] = time.time
     _cold: bool = field(default=True, init=False)
@@ -78,7 +81,8 @@ class InvocationHandler:
         """Handle one event.
 
         Returns:
-            The result as it was sent, for someone who invokes the function by hand.
+            The result as it was sent, for someone who invokes the function by hand; of a probe,
+            its answer.
 
         Raises:
             DecodeError: The event is not an invocation, and has nobody to report to.
@@ -86,6 +90,8 @@ class InvocationHandler:
             ReportError: The result could not be sent.
         """
         start = self._enter(context)
+        if is_probe(event):
+            return self.answer_probe().encode()
         try:
             invocation = Invocation.decode(event)
             workload_json = invocation.workload_json
@@ -93,6 +99,7 @@ class InvocationHandler:
             return self._reject(event, e, start)
         queue_url = self.reporter.queue_url(invocation.reply_to)
         facts = WorkloadFacts.read(workload_json)
+        self._note_start(invocation.id, start, facts)
         verdict = self.runner.run(workload_json).without(facts.token)
         result = self._result(invocation.id, verdict, start)
         # The reference's executor knows no `duplicate` and would end the running task by it.
@@ -108,6 +115,16 @@ class InvocationHandler:
             init_ms=self.init_ms if cold else None,
             request_id=context.aws_request_id,
             log_stream=context.log_stream_name,
+        )
+
+    def _note_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
+        self.write_log(
+            "info",
+            STARTED,
+            **facts.fields(),
+            invocation_id=id_,
+            request_id=start.request_id,
+            cold=start.cold,
         )
 
     def _reject(self, event: object, error: DecodeError, start: _Start) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 #: Writes one line: level, event, fields.
 WriteLog = Callable[..., None]
 
-#: The event of the one line that every invocation ends with; readers of the log rely on it.
+#: The events of the lines between which everything is one invocation's; readers rely on them.
+STARTED = "invocation started"
 SETTLED = "invocation settled"
 
 

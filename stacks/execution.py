@@ -160,6 +160,7 @@ class ExecutionStack(StageStack):
                 [queue.queue_url for queue in self._queue.results]
             ),
             options.DEAD_LETTER_QUEUE_URL: self._queue.dead_letters.queue_url,
+            options.LOG_GROUP: self._workload.log_group.log_group_name,
             options.REGION_NAME: self.region,
         }
         return ssm.StringParameter(

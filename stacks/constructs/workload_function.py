@@ -122,7 +122,8 @@ class WorkloadFunction(Construct):
     def grant_dispatch(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a scheduler invoke the function, look whether it is there and read its log.
 
-        Our executor's health check asks for the configuration, the reference's for the function.
+        Our executor's health check asks for the configuration, the reference's for the function;
+        the doctor asks for the asynchronous invocation's settings too.
         """
         function = [self.function.function_arn, self.alias.function_arn]
         return (
@@ -136,6 +137,7 @@ class WorkloadFunction(Construct):
                         "lambda:GetAlias",
                         "lambda:GetFunction",
                         "lambda:GetFunctionConfiguration",
+                        "lambda:GetFunctionEventInvokeConfig",
                     ],
                     resource_arns=function,
                 )

@@ -67,11 +67,13 @@ class Server:
     Attributes:
         start_answer: Status and detail with which the next starts are refused; None: they may run.
             Status 0 closes the connection without an answer.
+        is_gone: Whether every call to the Execution API ends without an answer.
         calls: What the Execution API was told: method, path, body.
         results: The messages in the queue.
     """
 
     start_answer: tuple[int, Any] | None = None
+    is_gone: bool = False
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
 
@@ -109,6 +111,9 @@ class Server:
             self._respond(request, 200, {"MessageId": "m", "MD5OfMessageBody": digest})
             return
         self.calls.append((request.command, request.path, body))
+        if self.is_gone:
+            request.close_connection = True
+            return
         if request.path.endswith("/run"):
             status, detail = self.start_answer or (200, None)
             if not status:

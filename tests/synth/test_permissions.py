@@ -53,6 +53,7 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
         "lambda:GetAlias",
         "lambda:GetFunction",
         "lambda:GetFunctionConfiguration",
+        "lambda:GetFunctionEventInvokeConfig",
         "lambda:InvokeFunction",
     )
     assert allowed(dev.only("AWS::IAM::ManagedPolicy")) == {

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_executor.errors import ConfigError, DecodeError
+from lambda_executor.probe import EVENT, ProbeAnswer
 from lambda_executor.wire import Invocation, InvocationId, Outcome, Result
 from lambda_image import verdict
 from lambda_image.invocation import InvocationHandler
@@ -25,6 +26,8 @@ WORKLOAD = json.dumps(
         "ti": {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": 3, "try_number": 2},
     }
 )
+
+ANSWER = ProbeAnswer("3.3.2", "3.12.4", 1, "https://airflow/execution/", "", 3.5)
 
 
 @dataclass
@@ -54,6 +57,7 @@ class World:
             write_log=lambda level, event, **fields: self.lines.append(
                 {"level": level, "event": event, **fields}
             ),
+            answer_probe=lambda: ANSWER,
             init_ms=1234.5,
             now_s=lambda: self.clock_s,
         )
@@ -131,7 +135,7 @@ def test_every_invocation_ends_with_one_settled_line() -> None:
     """The line that readers of the log rely on is there once, with every key."""
     world = World(end=verdict.ended(-9))
     world.handle(event())
-    (line,) = world.lines
+    _, line = world.lines
     assert line.pop("reason").startswith("the workload's process was killed by SIGKILL")
     assert line == {
         "level": "info",
@@ -154,6 +158,32 @@ def test_every_invocation_ends_with_one_settled_line() -> None:
     }
 
 
+def test_a_line_tells_of_the_start_before_the_workload_runs() -> None:
+    """A reader of the log finds a running task by its identity or its dispatch id."""
+    world = World()
+    world.handle(event())
+    assert world.lines[0] == {
+        "level": "info",
+        "event": "invocation started",
+        "dag_id": "d",
+        "task_id": "t",
+        "run_id": "r",
+        "map_index": 3,
+        "try_number": 2,
+        "invocation_id": "id-1",
+        "request_id": "request-1",
+        "cold": True,
+    }
+
+
+def test_a_probe_is_answered_and_runs_nothing() -> None:
+    """Who asks what the image is gets the answer; no task, no result, no queue needed."""
+    world = World(default_queue=None)
+    answer = world.handle(json.loads(EVENT))
+    assert ProbeAnswer.decode(json.dumps(answer).encode()) == ANSWER
+    assert (world.started, world.sent) == ([], [])
+
+
 def test_without_a_queue_nothing_starts() -> None:
     """That there is nobody to report to is found out before the task, not after it."""
     world = World(default_queue=None)
@@ -167,7 +197,7 @@ def test_a_result_that_cannot_be_sent_raises() -> None:
     world = World(queue_takes=False)
     with pytest.raises(ReportError):
         world.handle(event())
-    (line,) = world.lines
+    _, line = world.lines
     assert (line["level"], line["event"], line["reported"]) == (
         "error",
         "invocation settled",
@@ -218,7 +248,7 @@ def test_a_duplicate_start_is_kept_from_the_reference_executor() -> None:
     world = World(end=verdict.duplicate("already running"))
     world.handle(reference_event("{}"))
     assert world.sent == []
-    assert world.lines[0]["outcome"] == "duplicate"
+    assert world.lines[-1]["outcome"] == "duplicate"
 
 
 def test_the_reference_executor_gets_its_key_back() -> None:
@@ -230,7 +260,7 @@ def test_the_reference_executor_gets_its_key_back() -> None:
     world.handle(reference_event(key))
     ((queue, result),) = world.sent
     assert (queue, result.id, result.return_code) == ("https://default", key, 0)
-    assert world.lines[0]["queue_to_start_ms"] is None
+    assert world.lines[-1]["queue_to_start_ms"] is None
 
 
 texts = st.text(max_size=30)

@@ -58,6 +58,13 @@ class ExecutorConfig:
     end_wait_timeout_s: int
     dispatch_threads: int
     poll_threads: int
+    log_group: str | None = None
+
+    def log_group_of(self, target: Target) -> str:
+        """The CloudWatch log group of a function."""
+        if self.log_group and target == self.routes.default:
+            return self.log_group
+        return f"/aws/lambda/{target.function.rpartition(':')[2]}"
 
     def own_queue(self, job_id: int | str | None) -> int:
         """Which of `queue_urls` is one scheduler's own, by the id of its job."""
@@ -169,6 +176,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
         end_wait_timeout_s=values.integer(options.END_WAIT_TIMEOUT),
         dispatch_threads=values.integer(options.DISPATCH_THREADS),
         poll_threads=values.integer(options.POLL_THREADS),
+        log_group=values.text(options.LOG_GROUP),
     )
 
 

@@ -15,6 +15,9 @@ SECTION = "lambda_executor"
 #: in ours is looked up there, so that changing `[core] executor` alone migrates an environment.
 REFERENCE_SECTION = "aws_lambda_executor"
 
+#: What the keys of all objects in the payload bucket begin with; permissions end there.
+PAYLOAD_PREFIX = "invocations/"
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -119,6 +122,32 @@ DEAD_LETTER_QUEUE_URL = Option(
     required=True,
 )
 
+LOG_GROUP = Option(
+    name="log_group",
+    type="string",
+    default=None,
+    help=(
+        "CloudWatch log group of the function; the UI shows the log of a running task from it. "
+        "Unset, and for the functions of `functions`: `/aws/lambda/<function>`, Lambda's own "
+        "default."
+    ),
+    example="/aws/lambda/airflow-lambda-dev",
+    in_reference=False,
+)
+
+PAYLOAD_BUCKET = Option(
+    name="payload_bucket",
+    type="string",
+    default=None,
+    help=(
+        "S3 bucket through which an invocation of more than 1 MiB travels, up to 6 MiB; the "
+        "function reads only the one that the same variable names in its own environment. Unset: "
+        "such a workload fails."
+    ),
+    example="airflow-lambda-dev-payloads",
+    in_reference=False,
+)
+
 CONN_ID = Option(
     name="conn_id",
     type="string",
@@ -199,6 +228,8 @@ OPTIONS: tuple[Option, ...] = (
     QUEUE_URL,
     QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,
+    LOG_GROUP,
+    PAYLOAD_BUCKET,
     CONN_ID,
     REGION_NAME,
     CHECK_HEALTH_ON_STARTUP,
@@ -215,6 +246,8 @@ WIRED_OPTIONS: tuple[Option, ...] = (
     QUEUE_URL,
     QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,
+    LOG_GROUP,
+    PAYLOAD_BUCKET,
     REGION_NAME,
 )
 
