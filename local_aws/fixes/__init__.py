@@ -23,6 +23,7 @@ from local_aws.fixes import (
     secret_ref,
     secure_transport,
     security_group_rules,
+    sqs_batch_permission,
 )
 from local_aws.images import ImageStore
 
@@ -40,6 +41,7 @@ _FIXES: tuple[ModuleType, ...] = (
     secret_ref,
     secure_transport,
     security_group_rules,
+    sqs_batch_permission,
 )
 
 #: By name, as `--without-fix` takes them.

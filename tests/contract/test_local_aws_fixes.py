@@ -309,6 +309,25 @@ def test_policies_see_secure_transport(enforcing_aws: Server, bare_enforcing_aws
     assert list_bucket(bare_enforcing_aws) == "AccessDenied"
 
 
+def test_a_batch_needs_the_permission_of_the_single_call(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """sqs_batch_permission: sqs:DeleteMessage permits DeleteMessageBatch, and only that."""
+
+    def delete_batch(server: Server, action: str) -> str:
+        name = f"q-{uuid.uuid4().hex}"
+        url = server.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        role = assume_role(server, {"Effect": "Allow", "Action": action, "Resource": arn})
+        entries = [{"Id": "1", "ReceiptHandle": "gone"}]
+        sqs = client("sqs", server.url, *role)
+        return error_code(sqs.delete_message_batch, QueueUrl=url, Entries=entries)
+
+    assert delete_batch(enforcing_aws, "sqs:DeleteMessage") == ALLOWED
+    assert "AccessDenied" in delete_batch(enforcing_aws, "sqs:ReceiveMessage")
+    assert "AccessDenied" in delete_batch(bare_enforcing_aws, "sqs:DeleteMessage")
+
+
 def test_every_fix_has_its_test() -> None:
     """The name of each fix opens the docstring of a test here, and stands in the reference."""
     files = (ROOT / "local_aws" / "fixes").glob("[!_]*.py")
