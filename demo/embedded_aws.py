@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,23 @@ class EmbeddedAws:
         del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
         return environment
 
-    def client(self, service: str) -> Any:  # noqa: ANN401  # boto3 makes its classes at run time
-        """A boto3 client of one service."""
+    def client(  # boto3 makes its classes at run time
+        self, service: str, credentials: Mapping[str, str] | None = None
+    ) -> Any:  # noqa: ANN401
+        """A boto3 client of one service.
+
+        Args:
+            service: Its name.
+            credentials: The `Credentials` of an assumed role; None: the account's root.
+        """
+        given = credentials or {"AccessKeyId": ACCESS_KEY, "SecretAccessKey": ACCESS_KEY}
         return boto3.client(  # type: ignore[call-overload]  # any service, by name
             service,
             endpoint_url=self.endpoint,
             region_name=self.region,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=ACCESS_KEY,
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given.get("SessionToken"),
         )
 
 
@@ -106,6 +116,7 @@ def start(children: Children, home: paths.Home) -> Child:
             argv=[
                 *(paths.LOCAL_AWS_PYTHON, "-m", "local_aws"),
                 *("--port", "0", "--state-dir", home.aws),
+                "--auth",  # The roles of the stacks get what their policies grant, and no more.
             ],
             environment=bare_environment(),
             cwd=paths.ROOT,

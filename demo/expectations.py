@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from demo.dag_folder import DagFile
 from demo.invocations import Row
 from demo.runs import Run
 
 
-def unexpected(files: Iterable[DagFile], runs: Collection[Run], rows: Collection[Row]) -> list[str]:
+def unexpected(
+    files: Iterable[DagFile],
+    runs: Collection[Run],
+    rows: Collection[Row],
+    messages_left: Mapping[str, int],
+) -> list[str]:
     """What is not as expected, one sentence each; empty: all is well."""
     found = []
     for file in files:
         for dag_id in file.dag_ids:
             found += _of_runs(file, dag_id, runs)
         found += _of_tries(file, rows)
-    return found + _of_invocations(rows)
+    found += _of_invocations(rows)
+    return found + [
+        f"the executor left {number} messages in {queue}"
+        for queue, number in messages_left.items()
+        if number
+    ]
 
 
 def lacks_invocation(row: Row) -> bool:

@@ -5,11 +5,14 @@ The same modules as `make demo`; what is told here is told of that command too.
 
 from __future__ import annotations
 
+import json
 import os
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from sqlalchemy import make_url
 
 from demo import dag_folder, environment, exercise, leftovers, paths, process_table
@@ -18,7 +21,6 @@ from demo.screen import Screen
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
 
 FILES = (dag_folder.TASKFLOW, dag_folder.RETRY)
-DRAIN_TIMEOUT_S = 30.0
 SECRETS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
     "AIRFLOW__API__SECRET_KEY",
@@ -36,11 +38,11 @@ class Story:
     ended: exercise.Ended
     unexpected: list[str]
     deployed: list[leftovers.Resource]
-    messages_left: dict[str, int]
     left: list[leftovers.Resource]
     processes_left: set[int]
     folders_left: list[str]
     secrets: list[str]
+    denied: dict[str, str]
 
     def of(self, dag_id: str) -> list[tuple[str, int, str]]:
         """Task, try and state of one DAG, in order."""
@@ -58,7 +60,7 @@ def story() -> Story:
     with environment.running(paths.E2E, FILES, Screen()) as here:
         ended = exercise.run_all(here)
         deployed = here.deployed()
-        messages_left = _messages_left(here)
+        denied = _denied_to_the_scheduler(here)
         password = make_url(here.airflow.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
         assert password
         left = here.take_down()
@@ -66,27 +68,36 @@ def story() -> Story:
         ended=ended,
         unexpected=ended.unexpected(here),
         deployed=deployed,
-        messages_left=messages_left,
         left=left,
         processes_left=set(process_table.descendants(os.getpid())) - before,
         folders_left=[str(folder) for folder in here.folders_outside if folder.exists()],
         secrets=[here.airflow.settings[name] for name in SECRETS] + [password],
+        denied=denied,
     )
 
 
-def _messages_left(here: environment.Environment) -> dict[str, int]:
-    """Messages in both queues once the executor has had time to take and delete its own."""
-    sqs = here.aws.client("sqs")
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    while True:
-        left = {}
-        for output in ("ResultsQueueUrl", "DeadLetterQueueUrl"):
-            answer = sqs.get_queue_attributes(QueueUrl=here.outputs[output], AttributeNames=names)
-            left[output] = sum(int(answer["Attributes"][name]) for name in names)
-        if not any(left.values()) or time.monotonic() > deadline:
-            return left
-        time.sleep(0.5)
+def _denied_to_the_scheduler(here: environment.Environment) -> dict[str, str]:
+    """What the role that the scheduler assumed is answered when it asks for more than its own."""
+    credentials = here.aws.client("sts").assume_role(
+        RoleArn=here.outputs["SchedulerRoleArn"], RoleSessionName="curious"
+    )["Credentials"]
+    sqs, secrets = (here.aws.client(name, credentials) for name in ("sqs", "secretsmanager"))
+    asked: dict[str, Callable[[], Any]] = {
+        "send a result": lambda: sqs.send_message(
+            QueueUrl=here.outputs["ResultsQueueUrl"], MessageBody="{}"
+        ),
+        "read the database's secret": lambda: secrets.get_secret_value(
+            SecretId=here.outputs["DatabaseSecretArn"]
+        ),
+    }
+    answers = {}
+    for what, ask in asked.items():
+        try:
+            ask()
+            answers[what] = "allowed"
+        except ClientError as e:
+            answers[what] = e.response["Error"]["Code"]
+    return answers
 
 
 def test_everything_ends_as_expected(story: Story) -> None:
@@ -125,15 +136,24 @@ def test_every_try_was_one_invocation(story: Story) -> None:
 
 def test_every_result_was_taken_from_the_queue(story: Story) -> None:
     """The handler reported each end over SQS; the executor took and deleted all of it."""
-    assert story.messages_left == {"ResultsQueueUrl": 0, "DeadLetterQueueUrl": 0}
+    assert story.ended.messages_left == {"ResultsQueueUrl": 0, "DeadLetterQueueUrl": 0}
+
+
+def test_the_scheduler_has_only_what_its_policy_grants(story: Story) -> None:
+    """Permissions are enforced: the scheduler's role runs all of this and can do nothing else."""
+    assert set(story.denied) == {"send a result", "read the database's secret"}
+    assert all("AccessDenied" in answer for answer in story.denied.values()), story.denied
 
 
 def test_the_look_for_leftovers_sees_what_is_deployed(story: Story) -> None:
     """While the stacks are up, the look that later finds nothing finds every service of theirs."""
-    assert {resource.service for resource in story.deployed} == {
-        *("cloudformation", "ec2", "ecr", "iam", "lambda", "logs", "rds", "secretsmanager"),
-        *("sqs", "ssm"),
-    }
+    templates = [
+        json.loads(file.read_text()) for file in paths.E2E.assembly.glob("*.template.json")
+    ]
+    types = {found["Type"] for template in templates for found in template["Resources"].values()}
+    services = {type_.split("::")[1].lower() for type_ in types if type_.startswith("AWS::")}
+    assert {"lambda", "sqs", "rds"} < services
+    assert services - {resource.service for resource in story.deployed} == set()
 
 
 def test_nothing_is_left_in_the_account(story: Story) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from demo import report
+from demo import expectations, report
 from demo.dag_folder import ALL, DagFile, stage
-from demo.expectations import unexpected
 from demo.invocations import Invocation, Row, join, parse
 from demo.leftovers import Resource, left, sentence
 from demo.runs import Run, Try, TryKey
@@ -60,6 +59,11 @@ def invocation(key: TryKey = KEY, **changes: Any) -> Invocation:
 def ran(key: TryKey = KEY, state: str = "success") -> Try:
     """A try that Airflow says ran on some host."""
     return Try(key, state, hostname="function")
+
+
+def unexpected(files: list[DagFile], runs: list[Run], rows: list[Row]) -> list[str]:
+    """The judgement, with empty queues."""
+    return expectations.unexpected(files, runs, rows, {"ResultsQueueUrl": 0})
 
 
 def states(rows: list[Row]) -> list[str]:
@@ -192,6 +196,15 @@ def test_an_invocation_that_did_not_complete_is_unexpected() -> None:
     rows = join([ran()], [invocation(outcome="crashed")])
     (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], rows)
     assert problem.endswith("ended as crashed")
+
+
+def test_a_result_that_nobody_took_is_unexpected() -> None:
+    """Airflow knows a task's end without the queues: that they work must be looked at."""
+    rows = join([ran()], [invocation()])
+    runs = [Run("dag", "demo", "success")]
+    assert expectations.unexpected([FILE], runs, rows, {"ResultsQueueUrl": 2}) == [
+        "the executor left 2 messages in ResultsQueueUrl"
+    ]
 
 
 # --- leftovers ---
