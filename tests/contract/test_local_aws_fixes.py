@@ -328,6 +328,26 @@ def test_a_batch_needs_the_permission_of_the_single_call(
     assert "AccessDenied" in delete_batch(bare_enforcing_aws, "sqs:DeleteMessage")
 
 
+def test_a_log_group_is_granted_by_its_arn_with_the_ending(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """log_group_permission: the ARN with `:*` permits reading a log group, the bare one not."""
+
+    def read(server: Server, ending: str) -> str:
+        name = f"/aws/lambda/{uuid.uuid4().hex}"
+        server.client("logs").create_log_group(logGroupName=name)
+        arn = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}{ending}"
+        role = assume_role(
+            server, {"Effect": "Allow", "Action": "logs:FilterLogEvents", "Resource": arn}
+        )
+        logs = client("logs", server.url, *role)
+        return error_code(logs.filter_log_events, logGroupName=name)
+
+    assert read(enforcing_aws, ":*") == ALLOWED
+    assert "AccessDenied" in read(enforcing_aws, "")
+    assert "AccessDenied" in read(bare_enforcing_aws, ":*")
+
+
 def test_every_fix_has_its_test() -> None:
     """The name of each fix opens the docstring of a test here, and stands in the reference."""
     files = (ROOT / "local_aws" / "fixes").glob("[!_]*.py")
