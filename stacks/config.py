@@ -215,7 +215,7 @@ class StageConfig(Section):
     )
     removal: Literal["destroy", "retain"] = Field(
         description="What happens to everything that holds data (database, secret, repository, "
-        "queues, log groups) when its stack is deleted."
+        "queues, bucket, log groups) when its stack is deleted."
     )
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)

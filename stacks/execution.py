@@ -20,6 +20,7 @@ from constructs import Construct
 
 from lambda_executor import options
 from stacks.config import PLACEHOLDER_HOST, StageConfig
+from stacks.constructs.payload_bucket import PayloadBucket
 from stacks.constructs.results_queue import ResultsQueue
 from stacks.constructs.workload_function import WorkloadFunction, WorkloadFunctionProps
 from stacks.stage import StageStack
@@ -96,8 +97,12 @@ class ExecutionStack(StageStack):
             visibility_timeout=cdk.Duration.seconds(config.execution.results_visibility_s),
             removal_policy=self.removal,
         )
+        self._payloads = PayloadBucket(
+            self, "PayloadBucket", prefix=options.PAYLOAD_PREFIX, removal_policy=self.removal
+        )
         self._workload = self._function(config, code, placement)
         self._queue.grant_send(self._workload.function)
+        self._payloads.grant_take(self._workload.function)
         parameter = self._parameter(f"/airflow-lambda/{stage}/executor")
         policy, role = self._scheduler_access(parameter)
         self._outputs(
@@ -110,6 +115,7 @@ class ExecutionStack(StageStack):
                 "FunctionAlias": self._workload.alias.alias_name,
                 "ResultsQueueUrl": self._queue.results[0].queue_url,
                 "DeadLetterQueueUrl": self._queue.dead_letters.queue_url,
+                "PayloadBucketName": self._payloads.bucket.bucket_name,
                 "LogGroupName": self._workload.log_group.log_group_name,
                 "SchedulerPolicyArn": policy.managed_policy_arn,
                 "SchedulerRoleArn": role.role_arn,
@@ -141,6 +147,7 @@ class ExecutionStack(StageStack):
                 dead_letter_queue=self._queue.dead_letters,
                 environment={
                     options.QUEUE_URL.environment_variable: self._queue.results[0].queue_url,
+                    options.PAYLOAD_BUCKET.environment_variable: self._payloads.bucket.bucket_name,
                     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": config.execution.execution_api_url,
                 },
                 log_retention=_RETENTION[settings.log_retention_days],
@@ -161,6 +168,7 @@ class ExecutionStack(StageStack):
             ),
             options.DEAD_LETTER_QUEUE_URL: self._queue.dead_letters.queue_url,
             options.LOG_GROUP: self._workload.log_group.log_group_name,
+            options.PAYLOAD_BUCKET: self._payloads.bucket.bucket_name,
             options.REGION_NAME: self.region,
         }
         return ssm.StringParameter(
@@ -184,6 +192,7 @@ class ExecutionStack(StageStack):
         )
         self._workload.grant_dispatch(policy)
         self._queue.grant_drain(policy)
+        self._payloads.grant_put(policy)
         iam.Grant.add_to_principal(
             grantee=policy, actions=["ssm:GetParameter"], resource_arns=[parameter.parameter_arn]
         )

@@ -19,6 +19,7 @@ STATEFUL = (
     "AWS::Logs::LogGroup",
     "AWS::RDS::DBInstance",
     "AWS::RDS::DBParameterGroup",
+    "AWS::S3::Bucket",
     "AWS::SQS::Queue",
     "AWS::SecretsManager::Secret",
 )
@@ -74,10 +75,13 @@ def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
 
 
 def test_data_is_encrypted_at_rest(assembly: Assembly) -> None:
-    """Database and queues are encrypted; repositories and log groups always are."""
+    """Database, queues and bucket are encrypted; repositories and log groups always are."""
     assert assembly.only("AWS::RDS::DBInstance").properties["StorageEncrypted"] is True
     for queue in assembly.resources("AWS::SQS::Queue"):
         assert queue.properties["SqsManagedSseEnabled"] is True, str(queue)
+    bucket = assembly.only("AWS::S3::Bucket").properties
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
 
 
 def test_queues_refuse_plain_http(assembly: Assembly) -> None:
@@ -90,6 +94,32 @@ def test_queues_refuse_plain_http(assembly: Assembly) -> None:
             assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         denied |= {queue["Ref"] for queue in policy.properties["Queues"]}
     assert denied == queues
+
+
+def test_payloads_are_private_and_pass(assembly: Assembly) -> None:
+    """The bucket is closed to the public and to plain HTTP, and nothing stays for long in it."""
+    bucket = assembly.only("AWS::S3::Bucket")
+    assert set(bucket.properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "VersioningConfiguration" not in bucket.properties
+    (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 1)
+    assert not rule.keys() & {"Prefix", "TagFilters"}
+    policy = assembly.only("AWS::S3::BucketPolicy")
+    assert policy.properties["Bucket"] == {"Ref": bucket.logical_id}
+    (statement,) = statements(policy)
+    assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert len(statement["Resource"]) == 2  # the bucket and the objects
+
+
+def test_function_reads_the_bucket_that_the_executor_writes_to(assembly: Assembly) -> None:
+    """The function's variable and the executor's option name the same bucket, and no other."""
+    bucket = {"Ref": assembly.only("AWS::S3::Bucket").logical_id}
+    variables = assembly.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
+    assert variables[options.PAYLOAD_BUCKET.environment_variable] == bucket
+    _, parts = assembly.only("AWS::SSM::Parameter").properties["Value"]["Fn::Join"]
+    before = parts[parts.index(bucket) - 1]
+    assert before.endswith('"payload_bucket":"')
 
 
 def test_database_is_private_and_takes_tls_only(assembly: Assembly) -> None:
@@ -164,6 +194,7 @@ def test_function_is_what_the_stage_says(assembly: Assembly) -> None:
     log = assembly.only("AWS::Logs::LogGroup", "WorkloadLog").properties
     assert log["RetentionInDays"] == config.function.log_retention_days
     assert properties["Environment"]["Variables"].keys() == {
+        "AIRFLOW__LAMBDA_EXECUTOR__PAYLOAD_BUCKET",
         "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
     }
@@ -216,6 +247,7 @@ def test_outputs_are_the_agreed_ones(assembly: Assembly) -> None:
             "FunctionAlias",
             "FunctionName",
             "LogGroupName",
+            "PayloadBucketName",
             "ResultsQueueUrl",
             "SchedulerPolicyArn",
             "SchedulerRoleArn",

@@ -30,10 +30,12 @@ def name_of(resource: object) -> str:
 
 
 def test_function_may_send_and_log_and_nothing_else(dev: Assembly) -> None:
-    """The function's role sends results and dead letters and writes its own log."""
+    """The function's role sends results and dead letters, takes payloads, writes its own log."""
     assert allowed(dev.only("AWS::IAM::Policy", "WorkloadRole")) == {
         ("sqs:SendMessage", "ResultsQueueResults"),
         ("sqs:SendMessage", "ResultsQueueDeadLetters"),
+        ("s3:DeleteObject", "PayloadBucketPayloads"),
+        ("s3:GetObject", "PayloadBucketPayloads"),
         ("logs:CreateLogStream", "WorkloadLog"),
         ("logs:PutLogEvents", "WorkloadLog"),
     }
@@ -42,7 +44,7 @@ def test_function_may_send_and_log_and_nothing_else(dev: Assembly) -> None:
 
 
 def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> None:
-    """The scheduler's policy covers dispatch, draining, the parameter and reading the log."""
+    """The scheduler's policy covers dispatch, payloads, draining, the parameter and the log."""
     drain = (
         "sqs:ChangeMessageVisibility",
         "sqs:DeleteMessage",
@@ -67,10 +69,26 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
             for action in dispatch
             for target in ("WorkloadFunction", "WorkloadLive")
         ),
+        ("s3:PutObject", "PayloadBucketPayloads"),
         ("ssm:GetParameter", "Executor"),
         ("logs:FilterLogEvents", "WorkloadLog"),
         ("logs:GetLogEvents", "WorkloadLog"),
     }
+
+
+def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assembly) -> None:
+    """Objects below one prefix are all that is granted: who finds a key was told the invocation."""
+    of_s3 = [
+        statement
+        for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        for policy in assembly.resources(type_)
+        for statement in policy.properties["PolicyDocument"]["Statement"]
+        if "s3:" in json.dumps(statement["Action"])
+    ]
+    assert len(of_s3) == 2
+    for statement in of_s3:
+        assert "s3:ListBucket" not in statement["Action"]
+        assert statement["Resource"]["Fn::Join"][1][1] == "/invocations/*"
 
 
 def test_scheduler_role_has_the_policy_and_only_that(dev: Assembly) -> None:

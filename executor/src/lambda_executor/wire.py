@@ -11,19 +11,25 @@ both sides ignore keys they do not know. Golden files: `tests/contract/golden`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, NewType, cast
 
 from lambda_executor.errors import DecodeError, EncodeError
+from lambda_executor.options import PAYLOAD_PREFIX
 
 WIRE_VERSION = 1
 
 #: Bytes of one asynchronous invocation's payload, at most.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_INVOCATION_BYTES = 1024 * 1024
+
+#: Bytes of an invocation that travels through S3, at most: what Lambda takes when it is asked
+#: synchronously. Encoding it holds the interpreter, and with it the scheduler's thread.
+MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 
 #: Characters of a reason; what is longer is cut, so that a result always fits a queue message.
 MAX_REASON_CHARS = 4096
@@ -35,6 +41,18 @@ WORKLOAD_COMMAND = (
     "-m",
     "airflow.sdk.execution_time.execute_workload",
     "--json-string",
+)
+
+#: The command of an invocation whose payload is in S3. Our handler never runs it; the reference's
+#: does, which then reports the failure instead of waiting for anything, and logs why.
+POINTER_COMMAND = (
+    "python",
+    "-c",
+    (
+        "raise SystemExit('the invocation is too large for one event and lies in S3, which only "
+        "the handler of airflow-lambda-executor reads: use its image, or a smaller "
+        "executor_config')"
+    ),
 )
 
 #: Names one dispatch of one workload: fresh every time and unguessable. Knowing it entitles a
@@ -60,6 +78,31 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadPointer:
+    """Where the payload of an invocation is that is too large for one event.
+
+    Attributes:
+        bucket: The S3 bucket.
+        key: The object's key; only `payload_key` of the invocation's own id is valid.
+        size_bytes: How long the object is.
+    """
+
+    bucket: str
+    key: str
+    size_bytes: int
+
+
+def payload_key(id: InvocationId) -> str:
+    """The key of an invocation's payload: one object per dispatch, as hard to guess as its id.
+
+    It does not tell the id, which entitles to settle the invocation: keys are in access logs.
+    """
+    # The id came as JSON, which can hold half of a surrogate pair.
+    digest = hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
+    return f"{PAYLOAD_PREFIX}{digest}.json"
+
+
+@dataclass(frozen=True, slots=True)
 class Invocation:
     """One asynchronous Lambda call for one try of one workload.
 
@@ -72,6 +115,7 @@ class Invocation:
         queued_at_s: When the executor took the workload, in seconds since the epoch.
         not_after_s: When it must not start any more, in seconds since the epoch: its token has
             run out by then.
+        payload: Where the whole of it is, when this is only what points there.
     """
 
     id: InvocationId
@@ -80,6 +124,7 @@ class Invocation:
     reply_to: str | None = None
     queued_at_s: float | None = None
     not_after_s: float | None = None
+    payload: PayloadPointer | None = None
     wire_version: int = WIRE_VERSION
 
     @classmethod
@@ -119,8 +164,15 @@ class Invocation:
             )
         return last
 
-    def encode(self) -> bytes:
+    def pointing_to(self, payload: PayloadPointer) -> Invocation:
+        """What is sent in the place of this invocation when its payload is in S3."""
+        return replace(self, command=POINTER_COMMAND, executor_config={}, payload=payload)
+
+    def encode(self, limit_bytes: int = MAX_INVOCATION_BYTES) -> bytes:
         """The payload for Lambda's `Invoke`.
+
+        Args:
+            limit_bytes: `MAX_PAYLOAD_BYTES` for a payload that may go to S3 instead.
 
         Raises:
             EncodeError: `executor_config` is not JSON-serialisable, or the payload is too large.
@@ -137,6 +189,8 @@ class Invocation:
             payload["queued_at_s"] = self.queued_at_s
         if self.not_after_s is not None:
             payload["not_after_s"] = self.not_after_s
+        if self.payload is not None:
+            payload["payload"] = asdict(self.payload)
         try:
             encoded = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError) as e:
@@ -144,10 +198,10 @@ class Invocation:
                 f"executor_config cannot travel as JSON ({e}): use only strings, finite numbers, "
                 "booleans, None, lists and dictionaries with string keys"
             ) from e
-        if len(encoded) > MAX_INVOCATION_BYTES:
+        if len(encoded) > limit_bytes:
             raise EncodeError(
-                f"the invocation is {len(encoded)} bytes, Lambda takes at most "
-                f"{MAX_INVOCATION_BYTES}: make executor_config smaller"
+                f"the invocation is {len(encoded)} bytes, allowed are at most {limit_bytes}: make "
+                "executor_config smaller, or pass a reference to what is in it"
             )
         return encoded
 
@@ -185,13 +239,15 @@ class Invocation:
         reply_to = body.get("reply_to")
         if reply_to is not None and not isinstance(reply_to, str):
             raise DecodeError("reply_to must be the URL of a queue", event)
+        id = _id(body, event)
         return cls(
-            id=_id(body, event),
+            id=id,
             command=tuple(command),
             executor_config=executor_config,
             reply_to=reply_to,
             queued_at_s=_number(body, "queued_at_s"),
             not_after_s=_number(body, "not_after_s"),
+            payload=_pointer(body.get("payload"), id, event),
             wire_version=wire_version,
         )
 
@@ -347,6 +403,24 @@ def _id(message: Mapping[str, Any], raw: object) -> InvocationId:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
         raise DecodeError(f"task_key must be a string of 1 to {MAX_KEY_CHARS} characters", raw)
     return InvocationId(value)
+
+
+def _pointer(value: object, id: InvocationId, raw: object) -> PayloadPointer | None:
+    if value is None:
+        return None
+    pointer = _mapping(value, "payload")
+    bucket, size_bytes = pointer.get("bucket"), pointer.get("size_bytes")
+    if not isinstance(bucket, str) or not bucket:
+        raise DecodeError("payload.bucket must be the name of a bucket", raw)
+    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool):
+        raise DecodeError("payload.size_bytes must be a whole number", raw)
+    if not 0 <= size_bytes <= MAX_PAYLOAD_BYTES:
+        raise DecodeError(
+            f"payload.size_bytes is {_short(size_bytes)}, allowed are 0 to {MAX_PAYLOAD_BYTES}", raw
+        )
+    if pointer.get("key") != payload_key(id):
+        raise DecodeError("payload.key is not the key of this invocation's own payload", raw)
+    return PayloadPointer(bucket, payload_key(id), size_bytes)
 
 
 def _outcome(value: object) -> Outcome:
