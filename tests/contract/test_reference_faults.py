@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -83,13 +84,39 @@ def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Schedule
     assert scheduler.executor._ledger.state(id) is State.SETTLED
 
 
-def test_w12_what_is_not_ours_is_not_adopted(scheduler: Scheduler) -> None:
-    """A task without a usable id is given back to Airflow and takes no slot."""
-    tis = [
-        SimpleNamespace(key=workload(str(n)).ti.key, external_executor_id=id)
-        for n, id in enumerate([None, "", "x" * 10_000])
-    ]
-    assert scheduler.executor.try_adopt_task_instances(tis) == tis  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "id",
+    [
+        *(None, "", "x", "x" * 10_000, "5", "[]", "[" * 10_000),
+        '{"dag_id": "dag", "task_id": "other", "run_id": "run", "try_number": 1, "map_index": -1}',
+    ],
+    ids=["none", "empty", "word", "long word", "number", "list", "nested", "other task"],
+)
+def test_w12_what_names_no_invocation_is_not_adopted(
+    scheduler: Scheduler,
+    id: str | None,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is given back to Airflow with a short log line and takes no slot."""
+    ti = SimpleNamespace(key=workload("a").ti.key, external_executor_id=id)
+    assert scheduler.executor.try_adopt_task_instances([ti]) == [ti]  # type: ignore[list-item]
+    assert scheduler.executor.slots_available == 4
+    # Airflow logs through logging, through structlog, or through both, by version.
+    said = caplog.text + capsys.readouterr().out
+    assert "Not adopted" in said
+    assert len(said) < 2000
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_w12_what_the_reference_left_in_flight_is_adopted(scheduler: Scheduler, long: bool) -> None:
+    """Its handler answers with the task's key: that settles the task and frees its slot."""
+    key = workload("ü" * 250 if long else "a").ti.key
+    ti = SimpleNamespace(key=key, external_executor_id=json.dumps(key._asdict()))
+    assert scheduler.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    assert scheduler.executor.slots_available == 3
+    scheduler.results.send(json.dumps({"task_key": ti.external_executor_id, "return_code": 0}))
+    assert scheduler.event(key) == (TaskInstanceState.SUCCESS, None)
     assert scheduler.executor.slots_available == 4
 
 

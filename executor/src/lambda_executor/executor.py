@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lambda_executor.adoption import invocation_of
 from lambda_executor.airflow_compat import (
     AirflowExecutor,
     conf_of,
@@ -38,7 +39,6 @@ from lambda_executor.poller import Arrival, Poller
 from lambda_executor.ports import FunctionInvoker, Message, Queue
 from lambda_executor.reconciliation import Reconciler
 from lambda_executor.wire import (
-    MAX_ID_CHARS,
     DeadLetter,
     InvocationId,
     Outcome,
@@ -315,17 +315,15 @@ class LambdaExecutor(AirflowExecutor):
         """Adopt what a dead scheduler left in flight; returns what is not adopted."""
         refused = []
         for ti in tis:
-            id = ti.external_executor_id
             try:
-                if not id or len(id) > MAX_ID_CHARS:
-                    raise ValueError(f"external_executor_id {id!r} is not a dispatch id")  # noqa: TRY301
-                self._ledger.adopt(InvocationId(id), ti.key)
+                id = invocation_of(ti.external_executor_id, ti.key._asdict())
+                self._ledger.adopt(id, ti.key)
             except ValueError as error:
                 self.log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error)
                 refused.append(ti)
             else:
                 self.running.add(ti.key)
-                self._adopted.add(InvocationId(id))
+                self._adopted.add(id)
         if adopted := len(tis) - len(refused):
             self.log.info("Adopted %d invocations of a scheduler that is gone", adopted)
             self._watch_other_queues(self._require_parts())
