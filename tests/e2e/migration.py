@@ -1,0 +1,295 @@
+"""An environment made for `AwsLambdaExecutor`: not by our stacks, and it knows nothing of us.
+
+A function, two queues, and an Airflow with options in `[aws_lambda_executor]` alone. The image is
+the reference's own, as its documentation says: its `app.py` beside an installed Airflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+from demo import airflow, database, embedded_aws, image_builder, paths
+from demo.embedded_aws import ACCOUNT, EmbeddedAws
+from demo.environment import REGION, sole_use, termination_as_interrupt
+from demo.processes import Child, Children, interrupts_held_off
+from demo.runs import FINAL, Api
+from local_aws.images import DESCRIPTION, ImageStore
+
+T = TypeVar("T")
+
+HOME = paths.Home(paths.ROOT / "build" / "migration")
+DAGS = Path(__file__).parent / "dags" / "migration.py"
+OURS = airflow.EXECUTOR
+REFERENCE = "airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor"
+REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
+#: An interpreter with what an image has: Airflow, boto3 and `awslambdaric`.
+IMAGE_PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
+#: What the reference's executor logs for each result, and each handler for each that was sent.
+TAKEN_BY_REFERENCE = "Successful Lambda invocation for workload"
+_SENT = re.compile(r'Sent result to SQS|"reported": ?true')
+GATE = HOME.path / "gate"
+#: Seconds without a heartbeat after which a scheduler counts as dead.
+DEAD_AFTER_S = 10
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """The running environment. Its scheduler comes and goes.
+
+    Attributes:
+        queues: URL by name: `results` and `dead`.
+        function: The one that the environment was made with; it runs the reference's handler.
+        variables: What a function needs to know of the environment.
+    """
+
+    aws: EmbeddedAws
+    airflow: airflow.Airflow
+    schedulers: Children
+    queues: Mapping[str, str]
+    function: str
+    variables: Mapping[str, str]
+
+    def start_scheduler(self, name: str, executor: str, function: str | None = None) -> Child:
+        """Start a scheduler with nothing changed but its executor, or its function too."""
+        program = self.airflow.program("scheduler")
+        changed = {"AIRFLOW__CORE__EXECUTOR": executor}
+        if function:
+            changed["AIRFLOW__AWS_LAMBDA_EXECUTOR__FUNCTION_NAME"] = function
+        environment = {**program.environment, **changed}
+        return self.schedulers.start(
+            replace(program, name=f"airflow-scheduler-{name}", environment=environment)
+        )
+
+    def messages_left(self) -> dict[str, int]:
+        """Messages in each queue, visible or not."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        sqs = self.aws.client("sqs")
+        return {
+            name: sum(
+                int(count)
+                for count in sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)[
+                    "Attributes"
+                ].values()
+            )
+            for name, url in self.queues.items()
+        }
+
+    def function_log(self, function: str) -> str:
+        """Everything that a function has printed; kept beside the other logs."""
+        pages = self.aws.client("logs").get_paginator("filter_log_events")
+        text = "\n".join(
+            event["message"]
+            for page in pages.paginate(logGroupName=f"/aws/lambda/{function}")
+            for event in page["events"]
+        )
+        (HOME.logs / f"function-{function}.log").write_text(text)
+        return text
+
+    def wait_until_taken(self, function: str, results: int) -> None:
+        """Wait until a function has sent so many results and an executor has deleted them all.
+
+        A task's state is final a moment before its handler reports.
+        """
+
+        def taken() -> bool | None:
+            sent = len(_SENT.findall(self.function_log(function)))
+            return (sent == results and not any(self.messages_left().values())) or None
+
+        until(taken, f"{results} results of {function} are taken")
+
+    def make_function_of_ours(self) -> str:
+        """A function of our image, built from its Dockerfile, that answers to the same queue."""
+        store = ImageStore(HOME.aws / "images")
+        directory = store.new_directory()
+        image_builder.build(
+            paths.ROOT,
+            paths.ROOT / "lambda_image" / "Dockerfile",
+            directory,
+            {"DAGS": str(HOME.dags.relative_to(paths.ROOT))},
+        )
+        # Where its DAGs are is the image's to know.
+        variables = {k: v for k, v in self.variables.items() if not k.endswith("DAGS_FOLDER")}
+        return _make_function(self.aws, "our-image", _push(self.aws, store, directory), variables)
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """The environment, up to a healthy Airflow without a scheduler; ends with the block."""
+    with sole_use(HOME), termination_as_interrupt():
+        groups = [Children(HOME.logs, outlive_us=False) for _ in range(4)]
+        cloud, postgres, control_plane, schedulers = groups
+        HOME.make_empty()
+        shutil.copy(DAGS, HOME.dags)
+        installation = database.Installation.make(HOME)
+        try:
+            server = embedded_aws.start(cloud, HOME)
+            address = database.Address(
+                "127.0.0.1", _free_port(), "airflow", "airflow", secrets.token_hex(16)
+            )
+            database.start(postgres, installation, address)
+            aws = EmbeddedAws(embedded_aws.wait_until_ready(server), REGION)
+            yield _furnish(aws, address, control_plane, schedulers)
+        finally:
+            with interrupts_held_off():
+                for group in reversed(groups):
+                    group.end_all()
+                shutil.rmtree(installation.folder, ignore_errors=True)
+
+
+def api(site: Site) -> Api:
+    """Its REST API, as soon as it answers."""
+
+    def answer() -> Api | None:
+        try:
+            return Api(site.airflow.url)
+        except httpx.TransportError:
+            return None
+
+    return until(answer, "the API server answers")
+
+
+def crash(scheduler: Child) -> None:
+    """Kill a scheduler and its children, as a lost machine would."""
+    os.killpg(scheduler.identity.pid, signal.SIGKILL)
+    scheduler.end()
+
+
+def run(api: Api, dag_id: str) -> str:
+    """Run a DAG to its end; its state."""
+    start(api, dag_id)
+    return end_of(api, dag_id)
+
+
+def start(api: Api, dag_id: str) -> None:
+    """Start a run of a DAG."""
+    api.unpause(dag_id)
+    api.trigger(dag_id)
+
+
+def end_of(api: Api, dag_id: str) -> str:
+    """Wait for the end of a DAG's run; its state."""
+
+    def state() -> str | None:
+        (run,) = (run for run in api.progress().runs if run.dag_id == dag_id)
+        return run.state if run.state in FINAL else None
+
+    return until(state, f"the run of {dag_id} ends")
+
+
+def until(probe: Callable[[], T | None], what: str) -> T:
+    """Ask a few times each second until there is an answer."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while (answer := probe()) is None:
+        assert time.monotonic() < deadline_s, f"not within {TIMEOUT_S:.0f} s: {what}"
+        time.sleep(0.2)
+    return answer
+
+
+def _furnish(
+    aws: EmbeddedAws, address: database.Address, control_plane: Children, schedulers: Children
+) -> Site:
+    """What the reference's documentation tells its users to make and to set."""
+    port = _free_port()
+    sqs = aws.client("sqs")
+    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("results", "dead")}
+    variables = {
+        "QUEUE_URL": queues["results"],
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(HOME.dags),
+        "MIGRATION_GATE": str(GATE),
+    }
+    function = _make_function(aws, "reference-image", _reference_image(aws), variables)
+    options = {
+        "FUNCTION_NAME": function,
+        "QUEUE_URL": queues["results"],
+        "DEAD_LETTER_QUEUE_URL": queues["dead"],
+        "REGION_NAME": aws.region,
+    }
+    prefix = "AIRFLOW__AWS_LAMBDA_EXECUTOR__"
+    first, *others = (f"{prefix}{name}={value}" for name, value in options.items())
+    settings = {
+        **airflow.settings(HOME, port, address.url, first),
+        **dict(other.split("=", 1) for other in others),
+        "AIRFLOW__CORE__EXECUTOR": REFERENCE,
+        "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(DEAD_AFTER_S),
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
+    }
+    # The key that is root: the permissions of a scheduler are the other end-to-end test's.
+    installed = airflow.Airflow(HOME, port, settings, aws.environment())
+    installed.migrate(control_plane)
+    for name in ("api-server", "dag-processor"):
+        control_plane.start(installed.program(name))
+    return Site(aws, installed, schedulers, queues, function, variables)
+
+
+def _reference_image(aws: EmbeddedAws) -> str:
+    """What the reference's Dockerfile makes: Airflow and its `app.py`; the image's URI."""
+    store = ImageStore(HOME.aws / "images")
+    directory = store.new_directory()
+    handler = importlib.util.find_spec(REFERENCE_HANDLER)
+    assert handler
+    assert handler.origin
+    shutil.copy(handler.origin, directory / "app.py")
+    described = {
+        "command": [str(IMAGE_PYTHON), "-m", "awslambdaric", "app.lambda_handler"],
+        "working_directory": str(directory),
+        "environment": {
+            # It starts `python` for each task.
+            "PATH": f"{IMAGE_PYTHON.parent}:{os.defpath}",
+            "AIRFLOW_HOME": str(directory / "airflow"),
+            "HOME": str(directory / "home"),
+        },
+    }
+    (directory / DESCRIPTION).write_text(json.dumps(described))
+    return _push(aws, store, directory)
+
+
+def _push(aws: EmbeddedAws, store: ImageStore, directory: Path) -> str:
+    repository, tag = directory.name, "latest"
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName=repository)
+    ecr.put_image(repositoryName=repository, imageTag=tag, imageManifest=json.dumps({"of": tag}))
+    store.name(f"{repository}:{tag}", directory)
+    return f"{ACCOUNT}.dkr.ecr.{aws.region}.amazonaws.com/{repository}:{tag}"
+
+
+def _make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[str, str]) -> str:
+    iam = aws.client("iam")
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=name, PolicyName="results", PolicyDocument=policy)
+    aws.client("lambda").create_function(
+        FunctionName=name,
+        Role=role["Role"]["Arn"],
+        PackageType="Image",
+        Code={"ImageUri": image},
+        Environment={"Variables": dict(variables)},
+        Timeout=300,
+        MemorySize=2048,
+    )
+    return name
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
