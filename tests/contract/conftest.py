@@ -1,5 +1,6 @@
 """Fixtures of the contract tests."""
 
+from tests.contract.account import account
 from tests.contract.local_aws_fixtures import (
     bare_aws,
     bare_enforcing_aws,
@@ -8,4 +9,4 @@ from tests.contract.local_aws_fixtures import (
 )
 from tests.contract.scheduling import scheduler
 
-__all__ = ["bare_aws", "bare_enforcing_aws", "enforcing_aws", "local_aws", "scheduler"]
+__all__ = ["account", "bare_aws", "bare_enforcing_aws", "enforcing_aws", "local_aws", "scheduler"]
