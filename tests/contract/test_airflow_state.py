@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from airflow.models import import_all_models
 from airflow.models.base import Base
-from airflow.models.callback import CallbackKey
+from airflow.models.callback import Callback, CallbackKey
+from airflow.models.connection_test import ConnectionTestKey
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from sqlalchemy import create_engine, insert
@@ -30,7 +32,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sessio
     """A database with Airflow's own table of task instances."""
     import_all_models()  # type: ignore[no-untyped-call]
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
-    Base.metadata.create_all(engine, tables=[TaskInstance.__table__])
+    Base.metadata.create_all(engine, tables=[TaskInstance.__table__, Callback.__table__])
     sessions = sessionmaker(engine)
     monkeypatch.setattr(airflow_state, "create_session", sessions)
     yield sessions
@@ -78,11 +80,49 @@ def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
     assert DatabaseState().waits_for(in_flight) == {"id-0", "id-1", "id-2"}
 
 
-def test_what_is_no_task_is_always_waited_for(database: sessionmaker[Session]) -> None:
-    """A callback is not looked up among the tasks."""
+def callback(database: sessionmaker[Session], state: str, *, age_s: float = 0) -> CallbackKey:
+    """Store a callback of a deadline, as the scheduler does."""
+    id = uuid.uuid4()
+    with database.begin() as session:
+        session.execute(
+            insert(Callback).values(
+                id=id,
+                type="executor",
+                fetch_method="import_path",
+                data={},
+                priority_weight=1,
+                state=state,
+                created_at=datetime.now(tz=UTC) - timedelta(seconds=age_s),
+            )
+        )
+    return CallbackKey(str(id))
+
+
+def test_airflow_waits_for_callbacks_that_are_queued_or_running(
+    database: sessionmaker[Session],
+) -> None:
+    """And for none that has ended or is gone."""
+    keys = {state: callback(database, state) for state in ("queued", "running", "success")}
+    keys["gone"] = CallbackKey(str(uuid.uuid4()))
+    in_flight = {InvocationId(state): key for state, key in keys.items()}
+    assert DatabaseState().waits_for(in_flight) == {"queued", "running"}
+
+
+def test_a_connection_test_is_always_waited_for(database: sessionmaker[Session]) -> None:
+    """Airflow ends those by itself, through the executor."""
     store(database)
-    in_flight = {InvocationId("id"): CallbackKey("callback")}
+    in_flight = {InvocationId("id"): ConnectionTestKey("test")}
     assert DatabaseState().waits_for(in_flight) == {"id"}
+
+
+def test_a_callback_that_waits_for_too_long_was_left_behind(
+    database: sessionmaker[Session],
+) -> None:
+    """Its id is its dispatch id; a younger one and one that has ended are somebody's or done."""
+    old = callback(database, "running", age_s=1000)
+    callback(database, "running", age_s=10)
+    callback(database, "failed", age_s=1000)
+    assert DatabaseState(left_behind_after_s=900).left_behind() == {InvocationId(old.id): old}
 
 
 def test_many_are_asked_for_in_parts(database: sessionmaker[Session]) -> None:

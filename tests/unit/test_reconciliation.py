@@ -19,10 +19,15 @@ class Airflow:
 
     def __init__(self, *waiting: InvocationId) -> None:
         self.waiting = set(waiting)
+        self.forgotten: dict[InvocationId, str] = {}
 
     def waits_for(self, in_flight: Mapping[InvocationId, str]) -> set[InvocationId]:
         """The intersection."""
         return self.waiting & set(in_flight)
+
+    def left_behind(self) -> Mapping[InvocationId, str]:
+        """What it is told to."""
+        return self.forgotten
 
 
 def test_what_airflow_waits_for_is_never_obsolete() -> None:

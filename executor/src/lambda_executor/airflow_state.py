@@ -7,22 +7,37 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, cast
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar, cast
+from uuid import UUID
 
+from airflow.configuration import conf
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
+from lambda_executor.airflow_compat import AIRFLOW
 from lambda_executor.wire import InvocationId
 
 if TYPE_CHECKING:
     from airflow.executors.workloads.types import WorkloadKey
     from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+if AIRFLOW >= (3, 3):
+    from airflow.models.callback import CallbackKey, ExecutorCallback
+    from airflow.utils.state import CallbackState
+
+Item = TypeVar("Item")
 
 #: Keys of one query: each is a term of its WHERE clause.
 CHUNK = 200
+
+#: Seconds that Lambda runs a function, at most, and some for the way back.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LONGEST_RUN_S = 900 + 60
 
 _WAITING = frozenset(
     {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
@@ -30,37 +45,91 @@ _WAITING = frozenset(
 
 
 class DatabaseState:
-    """Task instances as they are in the database."""
+    """Task instances and callbacks as they are in the database.
+
+    Args:
+        left_behind_after_s: Seconds after which a callback that was never settled is in no
+            function any more: its token starts nothing after `[scheduler] task_queued_timeout`.
+    """
+
+    def __init__(self, left_behind_after_s: float | None = None) -> None:
+        self._left_behind_after_s = (
+            conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
+            if left_behind_after_s is None
+            else left_behind_after_s
+        )
 
     def waits_for(self, in_flight: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """The invocations of tasks that are queued or running in the same try.
+        """The invocations of tasks that are queued or running in the same try, and of callbacks.
 
         A task that somebody else has dispatched since, under another id, does not wait for ours.
-        What is not a task is always waited for: Airflow has no end of it that we could see.
+        Of other workloads Airflow has no end that we could see: they are always waited for.
         """
         tasks = {key: id for id, key in in_flight.items() if isinstance(key, TaskInstanceKey)}
-        waiting = set(in_flight) - set(tasks.values())
+        callbacks = {str(key): id for id, key in in_flight.items() if is_callback(key)}
+        waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
         with create_session() as session:
             for chunk in _chunks(tasks):
-                rows = session.execute(
-                    select(
-                        TaskInstance.dag_id,
-                        TaskInstance.task_id,
-                        TaskInstance.run_id,
-                        TaskInstance.try_number,
-                        TaskInstance.map_index,
-                        TaskInstance.state,
-                        TaskInstance.external_executor_id,
-                    ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(chunk)))
-                )
-                for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
-                    id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
-                    if id is not None and state in _WAITING and external_id in (None, id):
-                        waiting.add(id)
+                waiting |= _waiting_tasks(session, {key: tasks[key] for key in chunk})
+            for names in _chunks(callbacks):
+                waiting |= {callbacks[name] for name in _waiting_callbacks(session, names)}
         return waiting
 
+    def left_behind(self) -> dict[InvocationId, WorkloadKey]:
+        """Callbacks that have waited longer than any invocation lasts; their ids are dispatch ids.
 
-def _chunks(keys: Iterable[TaskInstanceKey]) -> Iterable[list[TaskInstanceKey]]:
+        Airflow has no owner of a callback and never offers those of a dead scheduler for adoption.
+        """
+        if AIRFLOW < (3, 3):
+            return {}
+        before = datetime.now(tz=UTC) - timedelta(seconds=self._left_behind_after_s)
+        with create_session() as session:
+            ids = session.scalars(
+                select(ExecutorCallback.id)
+                .where(ExecutorCallback.state.in_([CallbackState.QUEUED, CallbackState.RUNNING]))
+                .where(ExecutorCallback.created_at < before)
+                .limit(CHUNK)
+            )
+            return {InvocationId(str(id)): CallbackKey(id=str(id)) for id in ids}
+
+
+def is_callback(key: WorkloadKey) -> bool:
+    """Whether a workload's key is a callback's; its kind has a type of its own since 3.3."""
+    return AIRFLOW >= (3, 3) and isinstance(key, CallbackKey)
+
+
+def _waiting_tasks(
+    session: Session, tasks: Mapping[TaskInstanceKey, InvocationId]
+) -> set[InvocationId]:
+    rows = session.execute(
+        select(
+            TaskInstance.dag_id,
+            TaskInstance.task_id,
+            TaskInstance.run_id,
+            TaskInstance.try_number,
+            TaskInstance.map_index,
+            TaskInstance.state,
+            TaskInstance.external_executor_id,
+        ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(tasks)))
+    )
+    waiting = set()
+    for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
+        id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
+        if id is not None and state in _WAITING and external_id in (None, id):
+            waiting.add(id)
+    return waiting
+
+
+def _waiting_callbacks(session: Session, names: Iterable[str]) -> set[str]:
+    ids = session.scalars(
+        select(ExecutorCallback.id)
+        .where(ExecutorCallback.id.in_([UUID(name) for name in names]))
+        .where(ExecutorCallback.state.in_([CallbackState.QUEUED, CallbackState.RUNNING]))
+    )
+    return {str(id) for id in ids}
+
+
+def _chunks(keys: Iterable[Item]) -> Iterable[list[Item]]:
     rest = iter(keys)
     while chunk := list(itertools.islice(rest, CHUNK)):
         yield chunk

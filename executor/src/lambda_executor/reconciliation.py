@@ -7,6 +7,10 @@ must not know AWS, and Airflow only as `AirflowState`.
 A single look proves nothing, because a result may be on its way while Airflow already has the
 task's final state. So an invocation is obsolete only when Airflow did not wait for it in two
 looks in a row, `PERIOD_S` apart.
+
+The other way round, Airflow may wait for something that no scheduler holds: it offers the tasks of
+a dead scheduler for adoption, but not its callbacks. These are adopted here, and given up when no
+result of theirs lies in any queue either.
 """
 
 from __future__ import annotations
@@ -22,20 +26,26 @@ from lambda_executor.wire import InvocationId
 log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
-Key_contra = TypeVar("Key_contra", bound=Hashable, contravariant=True)
 
 #: Seconds between two looks: long against the way of a result, short against a lost slot.
 PERIOD_S = 60.0
 
+#: Looks after which a workload that was left behind has no result in any queue: results that are
+#: hidden from an heir come back well within this.
+LOOKS_FOR_A_RESULT = 10
 
-class AirflowState(Protocol[Key_contra]):
+
+class AirflowState(Protocol[Key]):
     """What Airflow's database says."""
 
-    def waits_for(self, in_flight: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
+    def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
         """Those of the invocations whose workload Airflow still takes to be queued or running.
 
         Runs on the reconciler's thread, and may take as long as it needs.
         """
+
+    def left_behind(self) -> Mapping[InvocationId, Key]:
+        """What Airflow has waited for longer than any invocation lasts, and never offers."""
 
 
 class Comparison:
@@ -75,6 +85,9 @@ class Reconciler(Generic[Key]):
         self._period_s = period_s
         self._comparison = Comparison()
         self._obsolete: deque[InvocationId] = deque()
+        self._left_behind: deque[tuple[InvocationId, Key]] = deque()
+        self._lost: deque[InvocationId] = deque()
+        self._looks_left: dict[InvocationId, int] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lambda-reconcile", daemon=True)
 
@@ -85,6 +98,14 @@ class Reconciler(Generic[Key]):
     def obsolete(self) -> list[InvocationId]:
         """What was found obsolete since the last call."""
         return [self._obsolete.popleft() for _ in range(len(self._obsolete))]
+
+    def left_behind(self) -> list[tuple[InvocationId, Key]]:
+        """What is to be adopted, found since the last call."""
+        return [self._left_behind.popleft() for _ in range(len(self._left_behind))]
+
+    def lost(self) -> list[InvocationId]:
+        """What was adopted here and has no result in any queue, found since the last call."""
+        return [self._lost.popleft() for _ in range(len(self._lost))]
 
     def close(self, timeout_s: float) -> None:
         """End the thread; a look that is under way is not waited for longer than that."""
@@ -97,6 +118,17 @@ class Reconciler(Generic[Key]):
         in_flight = self._in_flight()
         waited_for = self._airflow.waits_for(in_flight) if in_flight else set()
         self._obsolete.extend(sorted(self._comparison.look(in_flight, waited_for)))
+        self._look_after_the_left_behind(in_flight)
+
+    def _look_after_the_left_behind(self, in_flight: Mapping[InvocationId, Key]) -> None:
+        self._looks_left = {
+            id: looks - 1 for id, looks in self._looks_left.items() if id in in_flight and looks
+        }
+        self._lost.extend(id for id, looks in self._looks_left.items() if not looks)
+        for id, key in self._airflow.left_behind().items():
+            if id not in in_flight:
+                self._left_behind.append((id, key))
+                self._looks_left[id] = LOOKS_FOR_A_RESULT
 
     def _run(self) -> None:
         while not self._closed.wait(self._period_s):
