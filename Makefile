@@ -41,7 +41,7 @@ node_modules/.stamp: package-lock.json
 	@touch $@
 
 .PHONY: setup
-setup: .venv/.stamp build/venv/local-aws/.stamp build/venv/image/.stamp node_modules/.stamp ## Install everything the other verbs need
+setup: .venv/.stamp build/venv/local-aws/.stamp node_modules/.stamp ## Install everything the other verbs need
 	@:
 
 # ---- the product on one machine ----
@@ -100,7 +100,7 @@ requirements-check: setup
 	@diff -u lambda_image/requirements.txt <($(EXPORT) --only-group image) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
 .PHONY: test
-test: setup build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end
+test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end
 	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_reference_faults.py
 	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e
 
