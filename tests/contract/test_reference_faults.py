@@ -1,17 +1,98 @@
-"""Each fault of `AwsLambdaExecutor` that we know of, as a property of ours: W1 to W18."""
+"""Each fault of `AwsLambdaExecutor` that we know of, as a property of ours: W1 to W18.
+
+`test_reference_itself.py` shows the same faults in the reference.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
+import boto3
 import pytest
 from airflow.utils.state import TaskInstanceState
+from botocore.exceptions import NoCredentialsError
 
+from lambda_executor import LambdaExecutor
 from lambda_executor.airflow_compat import AIRFLOW
+from lambda_executor.aws.translation import translate
+from lambda_executor.backoff import Backoff
+from lambda_executor.errors import AwsError, RejectedError, ThrottledError
+from lambda_executor.executor import CLOSE_TIMEOUT_S
 from lambda_executor.ledger import State
-from lambda_executor.wire import Outcome, Result
-from tests.contract.scheduling import Scheduler, workload
+from lambda_executor.ports import Message
+from lambda_executor.routing import Target
+from lambda_executor.testing import MemoryFunction, MemoryQueue
+from lambda_executor.wire import InvocationId, Outcome, Result
+from tests.contract import test_executor as executor
+from tests.contract.account import Account
+from tests.contract.scheduling import SETTINGS, Scheduler, workload
+from tests.unit import test_handler_invocation as handler
+
+
+@contextlib.contextmanager
+def started(scheduler: Scheduler) -> Iterator[Scheduler]:
+    """Start its executor; it ends with the block."""
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.executor.terminate()
+
+
+def access_denied() -> RejectedError:
+    """What AWS says to a role that lacks a permission."""
+    return RejectedError("AccessDenied: not authorized to perform: sqs:ReceiveMessage")
+
+
+class CountedQueue(MemoryQueue):
+    """A queue that counts calls, and fails those that it is told to fail."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: Counter[str] = Counter()
+        self.open = threading.Event()
+        self.open.set()
+        self.failures: dict[str, deque[AwsError]] = {"receive": deque(), "delete": deque()}
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Receive, once the queue is open, or fail; what was empty is not counted."""
+        if not self.open.wait(wait_s):
+            return []
+        self._fail("receive")
+        messages = super().receive(wait_s)
+        self.calls["receive"] += bool(messages)
+        return messages
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete, or fail."""
+        self._fail("delete")
+        self.calls["delete"] += 1
+        return super().delete(receipts)
+
+    def _fail(self, call: str) -> None:
+        if self.failures[call]:
+            raise self.failures[call].popleft()
+
+
+class HeldFunction(MemoryFunction):
+    """A function whose answers come only when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Semaphore(0)
+        self.answer = threading.Event()
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Accept one payload, later."""
+        self.asked.release()
+        assert self.answer.wait(10)
+        super().invoke(target, payload)
 
 
 def test_w01_a_duplicate_start_does_not_fail_the_running_task(scheduler: Scheduler) -> None:
@@ -69,6 +150,46 @@ def test_w04_a_failing_sync_does_not_reach_the_scheduler(
     assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While boto3 finds none every heartbeat returns, loudly; once it does the task is sent."""
+    monkeypatch.setattr("lambda_executor.dispatcher.CREDENTIALS", Backoff(0.01, 0.01))
+    scheduler.function.failures += [translate(NoCredentialsError())] * 3
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    assert caplog.text.count("credentials do not work") == 3
+    scheduler.results.reply(id)
+    assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+
+
+def test_w05_a_queue_that_may_not_be_read_stops_no_dispatch_and_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A denied receive is an error in the log; tasks go out, and results come once it may."""
+    monkeypatch.setattr("lambda_executor.poller.RETRY", Backoff(0.01, 0.01))
+    results = CountedQueue("results")
+    results.failures["receive"] += [access_denied() for _ in range(3)]
+    with started(Scheduler(LambdaExecutor(parallelism=4), results=results)) as scheduler:
+        tasks = workload("a"), workload("b")
+        for task in tasks:
+            (id,) = scheduler.queue(task)
+            results.reply(id)
+            assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+    assert "Cannot read results" in caplog.text
+    assert "AccessDenied" in caplog.text
+
+
+def test_w06_results_of_others_do_not_starve_ours(scheduler: Scheduler) -> None:
+    """Ten stale messages fill every receive, and ours behind them arrives all the same."""
+    for n in range(10):
+        scheduler.results.reply(InvocationId(f"stale-{n}"))
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.results.reply(id)
+    assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+
+
 def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Scheduler) -> None:
     """What Lambda gave up on comes back over the dead-letter queue with its reason."""
     task = workload("a")
@@ -82,6 +203,62 @@ def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Schedule
     assert state == TaskInstanceState.FAILED
     assert "Task timed out after 900.00 seconds (request id r-1)" in info
     assert scheduler.executor._ledger.state(id) is State.SETTLED
+
+
+def test_w07_a_destination_record_fails_the_task_with_lambdas_words(scheduler: Scheduler) -> None:
+    """Lambda's other format of a dead letter is read as well."""
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    record = {
+        "requestContext": {"requestId": "r-1", "condition": "RetriesExhausted"},
+        "requestPayload": {"task_key": id, "command": ["x"]},
+        "responsePayload": {"errorMessage": "RequestId: r-1 Error: signal: killed"},
+    }
+    scheduler.dead_letters.send(json.dumps(record))
+    state, info = scheduler.event(task.ti.key)
+    assert state == TaskInstanceState.FAILED
+    assert "signal: killed" in info
+
+
+def test_w08_a_result_that_cannot_be_sent_raises() -> None:
+    """The invocation fails, so that the dead-letter queue tells: the handler's own test."""
+    handler.test_a_result_that_cannot_be_sent_raises()
+
+
+def test_w09_without_a_results_queue_nothing_starts() -> None:
+    """A missing queue is found before the task runs: the handler's own test."""
+    handler.test_without_a_queue_nothing_starts()
+
+
+def test_w10_a_backlog_takes_a_tenth_of_the_calls() -> None:
+    """200 waiting results take at most 26 receives and 26 deletes, however often Airflow loops."""
+    results = CountedQueue("results")
+    results.open.clear()
+    with started(Scheduler(LambdaExecutor(parallelism=1000), results=results)) as scheduler:
+        tasks = [workload(str(n)) for n in range(200)]
+        for id in scheduler.queue(*tasks):
+            results.reply(id)
+        results.open.set()
+        scheduler.loop_until(lambda: len(scheduler.ends()) == len(tasks))
+        scheduler.executor.get_event_buffer()
+        scheduler.executor.heartbeat()
+        assert results.wait_until_empty()
+    assert results.calls["receive"] <= 26
+    assert results.calls["delete"] <= 26
+
+
+def test_w11_the_scheduler_does_not_wait_for_an_invoke() -> None:
+    """A heartbeat returns before any invoke has an answer, and several are under way at once."""
+    function = HeldFunction()
+    with started(Scheduler(LambdaExecutor(parallelism=100), function=function)) as scheduler:
+        for n in range(50):
+            scheduler.executor.queue_workload(workload(str(n)), session=None)  # type: ignore[arg-type]
+        scheduler.executor.heartbeat()
+        for _ in range(SETTINGS.dispatch_threads):
+            assert function.asked.acquire(timeout=10)
+        assert function.invocations == []
+        function.answer.set()
+        assert function.wait_for(50)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +309,73 @@ def test_w13_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Sche
     scheduler.executor.heartbeat()
     assert scheduler.results.wait_until_empty()
     assert scheduler.dead_letters.wait_until_empty()
+
+
+def test_w14_a_refused_delete_holds_nothing_back() -> None:
+    """A delete that AWS throttles is logged; the results of that batch and all later ones count."""
+    results = CountedQueue("results")
+    results.failures["delete"] += [ThrottledError("slow down") for _ in range(2)]
+    with started(Scheduler(LambdaExecutor(parallelism=4), results=results)) as scheduler:
+        for name in ("a", "b", "c"):
+            task = workload(name)
+            (id,) = scheduler.queue(task)
+            results.reply(id)
+            assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+            scheduler.executor.heartbeat()
+
+
+def test_w15_throttling_burns_no_task(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often Lambda says 429 the task waits and is sent; `max_invoke_attempts` is 1 here."""
+    monkeypatch.setattr("lambda_executor.dispatcher.THROTTLE", Backoff(0.001, 0.001))
+    scheduler.function.failures += [ThrottledError("429")] * 20
+    task = workload("a")
+    scheduler.queue(task)
+    assert scheduler.ends() == {}
+
+
+def test_w15_a_permanent_refusal_is_not_tried_again(scheduler: Scheduler) -> None:
+    """The task fails at its first try with AWS's words, and the next is sent."""
+    executor.test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler)
+
+
+@pytest.mark.parametrize("qualifier", ["", ":$LATEST"])
+def test_w16_a_function_is_named_by_its_arn(account: Account, qualifier: str) -> None:
+    """The start accepts a full ARN, with and without a version."""
+    arn = boto3.client("lambda").get_function_configuration(FunctionName="function")["FunctionArn"]
+    account.options["function_name"] = arn + qualifier
+    account.write_parameter()
+    started_by_arn = LambdaExecutor(parallelism=1)
+    started_by_arn.start()
+    started_by_arn.terminate()
+
+
+def test_w17_ending_does_not_wait_for_what_runs() -> None:
+    """With `end_wait_timeout` 0 an ending scheduler leaves it to the next one."""
+    with started(Scheduler(LambdaExecutor(parallelism=4))) as scheduler:
+        scheduler.queue(workload("a"))
+        before_s = time.monotonic()
+        scheduler.executor.end()
+        assert time.monotonic() - before_s < CLOSE_TIMEOUT_S
+
+
+def test_w17_ending_sends_what_waits_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that Lambda throttled a moment ago is sent before the end."""
+    monkeypatch.setattr("lambda_executor.dispatcher.THROTTLE", Backoff(0.05, 0.05, floor=1))
+    with started(Scheduler(LambdaExecutor(parallelism=4))) as scheduler:
+        scheduler.function.failures += [ThrottledError("429")] * 3
+        scheduler.executor.queue_workload(workload("a"), session=None)  # type: ignore[arg-type]
+        scheduler.executor.heartbeat()
+        scheduler.executor.end()
+        assert len(scheduler.function.invocations) == 1
+
+
+def test_w17_ending_sends_what_was_accepted() -> None:
+    """What came with the last heartbeat is not lost."""
+    executor.test_ending_sends_what_was_accepted()
+
+
+def test_w18_the_queue_selects_the_function(scheduler: Scheduler) -> None:
+    """Each queue may have a function of its own, and an unknown one is an error."""
+    executor.test_the_queue_selects_the_function(scheduler)
