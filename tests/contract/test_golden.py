@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from lambda_executor.wire import DeadLetter, Invocation, InvocationId, Outcome, Result
+from lambda_executor.wire import (
+    DeadLetter,
+    Invocation,
+    InvocationId,
+    Outcome,
+    PayloadPointer,
+    Result,
+    payload_key,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 ID = InvocationId("0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49")
@@ -22,6 +30,9 @@ INVOCATION = Invocation.for_workload(
     reply_to="https://sqs.eu-west-1.amazonaws.com/123456789012/results",
     queued_at_s=1764000000.25,
     not_after_s=1764000600.0,
+)
+POINTER = INVOCATION.pointing_to(
+    PayloadPointer("airflow-lambda-dev-payloads", payload_key(ID), 2097152)
 )
 RESULT = Result(
     id=ID,
@@ -47,6 +58,11 @@ def test_an_invocation_is_written_as_ever() -> None:
     assert INVOCATION.encode().decode() == golden("invocation-1.json")
 
 
+def test_a_pointer_is_written_as_ever() -> None:
+    """Byte for byte what version 1 is; `command` is for a handler that knows no pointers."""
+    assert POINTER.encode().decode() == golden("invocation-pointer-1.json")
+
+
 def test_a_result_is_written_as_ever() -> None:
     """Byte for byte what version 1 is."""
     assert RESULT.encode() == golden("result-1.json")
@@ -55,6 +71,11 @@ def test_a_result_is_written_as_ever() -> None:
 def test_an_invocation_of_version_1_is_read() -> None:
     """The handler of today takes the executor of then."""
     assert Invocation.decode(json.loads(golden("invocation-1.json"))) == INVOCATION
+
+
+def test_a_pointer_of_version_1_is_read() -> None:
+    """The handler of today takes the executor of then."""
+    assert Invocation.decode(json.loads(golden("invocation-pointer-1.json"))) == POINTER
 
 
 def test_a_result_of_version_1_is_read() -> None:

@@ -36,6 +36,14 @@ def no_parameter(name: str) -> Mapping[str, str]:
     raise AssertionError(f"read {name}")
 
 
+@pytest.mark.parametrize("name", ["s3://bucket", "bucket/prefix", "Bucket", "b", "x" * 64])
+def test_a_payload_bucket_that_is_no_name_is_refused(name: str) -> None:
+    """The error shows what was given and what a name looks like."""
+    conf = Conf(lambda_executor={**COMPLETE, "payload_bucket": name})
+    with pytest.raises(ConfigError, match=rf"payload_bucket is '{re.escape(name)}'.*without s3://"):
+        config.load(conf, no_parameter)
+
+
 def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> None:
     """The order is: our section, SSM parameter, the reference's section, default."""
     conf = Conf(

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from lambda_executor.errors import DecodeError, EncodeError
 from lambda_executor.wire import (
     MAX_INVOCATION_BYTES,
+    MAX_PAYLOAD_BYTES,
     MAX_REASON_CHARS,
     DeadLetter,
     Invocation,
     InvocationId,
     Outcome,
+    PayloadPointer,
     Result,
+    payload_key,
 )
 
 ids = st.text(min_size=1, max_size=100).map(InvocationId)
@@ -62,6 +65,39 @@ def test_an_invocation_survives_the_crossing(invocation: Invocation) -> None:
     assert Invocation.decode(json.loads(invocation.encode())) == invocation
 
 
+@given(invocations, st.text(min_size=1), st.integers(0, MAX_PAYLOAD_BYTES))
+def test_a_pointer_survives_the_crossing(
+    invocation: Invocation, bucket: str, size_bytes: int
+) -> None:
+    """What points to an invocation keeps all of it but what is in S3."""
+    pointer = PayloadPointer(bucket, payload_key(invocation.id), size_bytes)
+    event = Invocation.decode(json.loads(invocation.pointing_to(pointer).encode()))
+    assert event.payload == pointer
+    assert (event.id, event.reply_to) == (invocation.id, invocation.reply_to)
+    with pytest.raises(DecodeError, match="does not carry a workload"):
+        _ = event.workload_json
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "s3://bucket/key",
+        {"key": payload_key(InvocationId("a")), "size_bytes": 1},
+        {"bucket": "", "key": payload_key(InvocationId("a")), "size_bytes": 1},
+        {"bucket": "b", "key": payload_key(InvocationId("another")), "size_bytes": 1},
+        {"bucket": "b", "key": "invocations/../x", "size_bytes": 1},
+        {"bucket": "b", "key": payload_key(InvocationId("a")), "size_bytes": "1"},
+        {"bucket": "b", "key": payload_key(InvocationId("a")), "size_bytes": True},
+        {"bucket": "b", "key": payload_key(InvocationId("a")), "size_bytes": -1},
+        {"bucket": "b", "key": payload_key(InvocationId("a")), "size_bytes": 6291457},
+    ],
+)
+def test_a_pointer_leads_to_nothing_but_its_own_invocation(wrong: object) -> None:
+    """Another's key, a size over the limit or any other shape is refused."""
+    with pytest.raises(DecodeError, match="payload"):
+        Invocation.decode({"task_key": "a", "command": ["x"], "payload": wrong})
+
+
 @given(results)
 def test_a_result_survives_the_crossing(result: Result) -> None:
     """What the handler encodes is what the executor decodes."""
@@ -75,8 +111,9 @@ def test_every_shape_is_decoded_or_refused(value: Any) -> None:
         for decode in (Result.decode, DeadLetter.decode):
             with contextlib.suppress(DecodeError):
                 decode(body)
-    with contextlib.suppress(DecodeError):
-        Invocation.decode(value)
+    for event in (value, {"task_key": "a\ud800", "command": ["x"], "payload": value}):
+        with contextlib.suppress(DecodeError):
+            Invocation.decode(event)
 
 
 @given(st.dictionaries(st.sampled_from(["task_key", "return_code", "outcome", "x"]), json_values))
@@ -120,7 +157,7 @@ def test_an_unknown_wire_version_is_refused_by_name(version: object) -> None:
 def test_a_payload_over_lambdas_limit_is_refused_before_it_is_sent() -> None:
     """The error says how large it is, what is allowed and what to do."""
     invocation = Invocation.for_workload(InvocationId("a"), "x" * MAX_INVOCATION_BYTES)
-    with pytest.raises(EncodeError, match=f"at most {MAX_INVOCATION_BYTES}: make executor_config"):
+    with pytest.raises(EncodeError, match=f"most {MAX_INVOCATION_BYTES}: make executor_config"):
         invocation.encode()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 #: Reads the SSM parameter of that name into option names and values.
 ReadParameter = Callable[[str], Mapping[str, str]]
+
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 _TRUE = frozenset({"t", "true", "1", "yes", "on"})
 _FALSE = frozenset({"f", "false", "0", "no", "off"})
@@ -59,6 +63,7 @@ class ExecutorConfig:
     dispatch_threads: int
     poll_threads: int
     log_group: str | None = None
+    payload_bucket: str | None = None
 
     def log_group_of(self, target: Target) -> str:
         """The CloudWatch log group of a function."""
@@ -177,6 +182,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
         dispatch_threads=values.integer(options.DISPATCH_THREADS),
         poll_threads=values.integer(options.POLL_THREADS),
         log_group=values.text(options.LOG_GROUP),
+        payload_bucket=_payload_bucket(values),
     )
 
 
@@ -217,6 +223,16 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
             f"queues, for example {options.QUEUE_URLS.example}"
         )
     return tuple(dict.fromkeys(urls))
+
+
+def _payload_bucket(values: OptionValues) -> str | None:
+    name = values.text(options.PAYLOAD_BUCKET)
+    if name and not _BUCKET_NAME.fullmatch(name):
+        raise ConfigError(
+            f"[{SECTION}] payload_bucket is {name!r}: it must be the name of a bucket, without "
+            f"s3:// and without a path, for example {options.PAYLOAD_BUCKET.example}"
+        )
+    return name
 
 
 def session_factory(how: AwsConfig) -> aws.SessionFactory:

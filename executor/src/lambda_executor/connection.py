@@ -19,6 +19,7 @@ class Connected:
     functions: aws.LambdaFunctions
     results: tuple[aws.SqsQueue, ...]
     dead_letters: aws.SqsQueue
+    payloads: aws.S3Payloads | None = None
 
 
 def connect(conf: config.Conf) -> Connected:
@@ -41,4 +42,5 @@ def connect(conf: config.Conf) -> Connected:
         aws.LambdaFunctions(clients),
         tuple(aws.SqsQueue(clients, url) for url in settings.queue_urls),
         aws.SqsQueue(clients, settings.dead_letter_queue_url),
+        aws.S3Payloads(clients, settings.payload_bucket) if settings.payload_bucket else None,
     )

@@ -54,7 +54,8 @@ class Dispatch:
     Attributes:
         id: Its dispatch id.
         prepare: Makes what is sent, just before each try and on the sending thread, not on the
-            scheduler's; raises `EncodeError` or `RouteError`.
+            scheduler's; raises `EncodeError`, `RouteError`, or an `AwsError`, which counts like
+            one of the send itself.
     """
 
     id: InvocationId

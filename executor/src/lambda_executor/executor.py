@@ -36,7 +36,7 @@ from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.options import SECTION
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
-from lambda_executor.ports import FunctionInvoker, Message, Queue
+from lambda_executor.ports import FunctionInvoker, Message, PayloadStore, Queue
 from lambda_executor.reconciliation import Reconciler
 from lambda_executor.wire import (
     DeadLetter,
@@ -72,6 +72,7 @@ class _Running:
         pollers: Of the own results queue and of the dead-letter queue.
         others: The results queues of the other schedulers.
         reconciler: Finds what nobody will ever settle.
+        payloads: Takes what is too large for one event.
         heirs: Pollers of these, while something adopted is in flight: it may answer to any.
     """
 
@@ -81,6 +82,7 @@ class _Running:
     pollers: tuple[Poller, ...]
     others: tuple[Queue, ...]
     reconciler: Reconciler[WorkloadKey]
+    payloads: PayloadStore | None
     heirs: list[Poller] = field(default_factory=list)
 
     def all_pollers(self) -> tuple[Poller, ...]:
@@ -121,7 +123,13 @@ class LambdaExecutor(AirflowExecutor):
                         f"[{SECTION}] {finding.option} cannot be used: {finding.said}. To fix it, "
                         f"{finding.fix}; check_health_on_startup=False starts all the same"
                     )
-        self._start_parts(settings, connected.functions, connected.results, connected.dead_letters)
+        self._start_parts(
+            settings,
+            connected.functions,
+            connected.results,
+            connected.dead_letters,
+            connected.payloads,
+        )
         self.log.info(
             "Workloads run on %s, results come from %s",
             settings.routes.default,
@@ -134,6 +142,7 @@ class LambdaExecutor(AirflowExecutor):
         functions: FunctionInvoker,
         results: Sequence[Queue],
         dead_letters: Queue,
+        payloads: PayloadStore | None = None,
     ) -> None:
         dispatcher = Dispatcher(
             functions,
@@ -148,7 +157,7 @@ class LambdaExecutor(AirflowExecutor):
         others = tuple(queue for n, queue in enumerate(results) if n != own)
         reconciler = Reconciler(self._ledger.in_flight, DatabaseState())
         self._parts = _Running(
-            settings, dispatcher, settings.queue_urls[own], pollers, others, reconciler
+            settings, dispatcher, settings.queue_urls[own], pollers, others, reconciler, payloads
         )
         for part in (dispatcher, *pollers, reconciler):
             part.start()
@@ -206,6 +215,7 @@ class LambdaExecutor(AirflowExecutor):
                 routes=parts.config.routes,
                 reply_to=parts.reply_to,
                 queued_at_s=now_s,
+                payloads=parts.payloads,
             )
             dispatches.append(Dispatch(id, outgoing))
         parts.dispatcher.submit(dispatches)

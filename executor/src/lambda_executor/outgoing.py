@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.dispatcher import Envelope
-from lambda_executor.errors import ExpiredError
+from lambda_executor.errors import EncodeError, ExpiredError
+from lambda_executor.ports import PayloadStore
 from lambda_executor.routing import Routes
-from lambda_executor.wire import Invocation, InvocationId
+from lambda_executor.wire import (
+    MAX_INVOCATION_BYTES,
+    MAX_PAYLOAD_BYTES,
+    Invocation,
+    InvocationId,
+    PayloadPointer,
+    payload_key,
+)
 
 
 class Workload(Protocol):
@@ -39,6 +47,7 @@ class Outgoing:
         routes: Which function serves which queue.
         reply_to: URL of the results queue.
         queued_at_s: When the executor took it, in seconds since the epoch.
+        payloads: Takes what is too large for one event; None: it cannot be sent.
     """
 
     id: InvocationId
@@ -48,13 +57,15 @@ class Outgoing:
     routes: Routes
     reply_to: str
     queued_at_s: float
+    payloads: PayloadStore | None = None
 
     def __call__(self) -> Envelope:
-        """Route and encode it.
+        """Route and encode it; what is too large for one event goes ahead through the store.
 
         Raises:
             RouteError: No function serves it.
             EncodeError: It cannot travel, or its token has run out while it waited.
+            AwsError: The store did not take it; it counts like a send that failed.
         """
         not_after_s = token_expiry_s(self.workload.token)
         if not_after_s is not None and time.time() >= not_after_s:
@@ -71,7 +82,27 @@ class Outgoing:
             queued_at_s=self.queued_at_s,
             not_after_s=not_after_s,
         )
-        return Envelope(self.routes.target(self.queue, self.executor_config), invocation.encode())
+        target = self.routes.target(self.queue, self.executor_config)
+        payload = invocation.encode(MAX_PAYLOAD_BYTES)
+        if len(payload) > MAX_INVOCATION_BYTES:
+            payload = self._put(invocation, payload)
+        return Envelope(target, payload)
+
+    def _put(self, invocation: Invocation, payload: bytes) -> bytes:
+        """Put the payload where the handler finds it, and make the event that points there.
+
+        Every try puts it again: what an earlier try sent may have been taken and deleted.
+        """
+        if self.payloads is None:
+            raise EncodeError(
+                f"the invocation is {len(payload)} bytes, Lambda takes at most "
+                f"{MAX_INVOCATION_BYTES}, and no [lambda_executor] payload_bucket is set for "
+                "larger ones: set it (the execution stack makes a bucket and wires it), or make "
+                "executor_config smaller"
+            )
+        pointer = PayloadPointer(self.payloads.bucket, payload_key(self.id), len(payload))
+        self.payloads.put(pointer.key, payload)
+        return invocation.pointing_to(pointer).encode()
 
 
 def token_expiry_s(token: str) -> float | None:

@@ -41,6 +41,21 @@ class FunctionInvoker(Protocol):
         """
 
 
+class PayloadStore(Protocol):
+    """Keeps what is too large for one event. Called from many threads at once."""
+
+    @property
+    def bucket(self) -> str:
+        """Where the other side finds it."""
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Keep one payload under a key, in the place of an earlier one.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+
 class Queue(Protocol):
     """One SQS queue. Called from several threads at once."""
 

@@ -1,4 +1,4 @@
-"""In-memory twins of Lambda and SQS, for tests of this package and of those who use it.
+"""In-memory twins of Lambda, SQS and S3, for tests of this package and of those who use it.
 
 They keep the promises of `ports.py` and none of AWS's delays: asynchronous invocations are
 recorded and answered by the test; a queue delivers, hides, hands back and deletes. Time is given,
@@ -20,7 +20,7 @@ from lambda_executor.ports import Message
 from lambda_executor.routing import Target
 from lambda_executor.wire import Invocation, InvocationId, Result
 
-__all__ = ["MemoryFunction", "MemoryQueue"]
+__all__ = ["MemoryFunction", "MemoryPayloads", "MemoryQueue"]
 
 
 class MemoryFunction:
@@ -51,6 +51,31 @@ class MemoryFunction:
         """Wait until so many invocations were accepted; False when they were not in time."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.invocations) >= count, timeout_s)
+
+
+class MemoryPayloads:
+    """A bucket that keeps what it is given; a `ports.PayloadStore`.
+
+    Attributes:
+        objects: Payload by key.
+        failures: Errors for the next calls, first in first out; an empty deque: all succeed.
+    """
+
+    def __init__(self, bucket: str = "memory") -> None:
+        self._bucket = bucket
+        self.objects: dict[str, bytes] = {}
+        self.failures: deque[AwsError] = deque()
+
+    @property
+    def bucket(self) -> str:
+        """Its name."""
+        return self._bucket
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Keep one payload, or raise the next failure."""
+        if self.failures:
+            raise self.failures.popleft()
+        self.objects[key] = payload
 
 
 @dataclass(slots=True)

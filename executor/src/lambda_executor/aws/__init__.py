@@ -8,12 +8,14 @@ from __future__ import annotations
 from lambda_executor.aws.clients import Clients, Session, SessionFactory
 from lambda_executor.aws.functions import LambdaFunctions
 from lambda_executor.aws.parameters import read_parameter
+from lambda_executor.aws.payloads import S3Payloads
 from lambda_executor.aws.queues import SqsQueue
 from lambda_executor.aws.translation import translate
 
 __all__ = [
     "Clients",
     "LambdaFunctions",
+    "S3Payloads",
     "Session",
     "SessionFactory",
     "SqsQueue",

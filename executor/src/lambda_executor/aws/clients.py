@@ -17,6 +17,7 @@ from lambda_executor.poller import LONG_POLL_S
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -60,6 +61,12 @@ class Clients:
     def function(self) -> LambdaClient:
         """The client that invokes."""
         client: LambdaClient = self._client("lambda", self._invoke_config)
+        return client
+
+    @property
+    def s3(self) -> S3Client:
+        """The client that puts payloads; the dispatcher retries for it too."""
+        client: S3Client = self._client("s3", self._invoke_config)
         return client
 
     @property
