@@ -14,6 +14,7 @@ environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is import
 
 from lambda_image import invocation_log, preload  # noqa: E402
 from lambda_image.invocation import InvocationHandler  # noqa: E402
+from lambda_image.payloads import Payloads  # noqa: E402
 from lambda_image.reporter import Reporter  # noqa: E402
 
 _reporter = Reporter.from_environment()
@@ -25,6 +26,7 @@ from lambda_image.runner import WorkloadRunner  # noqa: E402 - likewise
 _handler = InvocationHandler(
     runner=WorkloadRunner(),
     reporter=_reporter,
+    payloads=Payloads.from_environment(),
     write_log=invocation_log.write,
     answer_probe=probe.answer,
     init_ms=environment.process_age_ms(),

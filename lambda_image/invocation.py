@@ -35,6 +35,13 @@ class Runner(Protocol):
         """Run one to its end, whatever that is; never raises."""
 
 
+class PayloadSource(Protocol):
+    """Has what is too large for one event; `payloads.Payloads`."""
+
+    def whole(self, invocation: Invocation) -> Invocation | Verdict:
+        """The invocation itself, or the one that it points to; a verdict if there is none."""
+
+
 class ResultSender(Protocol):
     """Sends results; `reporter.Reporter`."""
 
@@ -63,6 +70,7 @@ class InvocationHandler:
     Attributes:
         runner: Runs the workload.
         reporter: Sends the result.
+        payloads: Has the invocations that are too large for one event.
         write_log: Writes one line of the invocation's own log.
         answer_probe: Says what this image is.
         init_ms: What the init phase took; told with the first invocation.
@@ -71,6 +79,7 @@ class InvocationHandler:
 
     runner: Runner
     reporter: ResultSender
+    payloads: PayloadSource
     write_log: WriteLog
     answer_probe: Callable[[], ProbeAnswer]
     init_ms: float
@@ -94,18 +103,30 @@ class InvocationHandler:
             return self.answer_probe().encode()
         try:
             invocation = Invocation.decode(event)
-            workload_json = invocation.workload_json
         except DecodeError as e:
             return self._reject(event, e, start)
         queue_url = self.reporter.queue_url(invocation.reply_to)
-        facts = WorkloadFacts.read(workload_json)
-        self._note_start(invocation.id, start, facts)
-        verdict = self.runner.run(workload_json).without(facts.token)
+        verdict, facts = self._run(invocation, start)
         result = self._result(invocation.id, verdict, start)
         # The reference's executor knows no `duplicate` and would end the running task by it.
         silent = verdict.outcome is Outcome.DUPLICATE and not _speaks_our_wire(event)
         queued_at_s = invocation.queued_at_s
         return self._settle(result, None if silent else queue_url, start, facts, queued_at_s)
+
+    def _run(self, invocation: Invocation, start: _Start) -> tuple[Verdict, WorkloadFacts]:
+        """Start the workload unless something speaks against it; returns how it ended."""
+        whole = self.payloads.whole(invocation)
+        if isinstance(whole, Verdict):
+            return whole, WorkloadFacts()
+        try:
+            workload_json = whole.workload_json
+        except DecodeError as e:
+            return rejected(str(e)), WorkloadFacts()
+        facts = WorkloadFacts.read(workload_json)
+        if expired := _expired(whole, self.now_s()):
+            return rejected(expired), facts
+        self._note_start(whole.id, start, facts)
+        return self.runner.run(workload_json).without(facts.token), facts
 
     def _enter(self, context: LambdaContext) -> _Start:
         cold, self._cold = self._cold, False
@@ -187,6 +208,22 @@ class InvocationHandler:
             )
         sent: dict[str, Any] = json.loads(result.encode())
         return sent
+
+
+def _expired(invocation: Invocation, now_s: float) -> str | None:
+    """Why an invocation may not start any more; None if it may."""
+    if invocation.not_after_s is None or now_s < invocation.not_after_s:
+        return None
+    waited = (
+        f"after it had waited for {now_s - invocation.queued_at_s:.0f} s"
+        if invocation.queued_at_s is not None
+        else "while it waited"
+    )
+    return (
+        f"not started: the workload's token ran out {now_s - invocation.not_after_s:.0f} s ago, "
+        f"{waited} to be started. Give the function more concurrency, or raise [scheduler] "
+        "task_queued_timeout"
+    )
 
 
 def _speaks_our_wire(event: object) -> bool:

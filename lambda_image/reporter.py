@@ -1,6 +1,6 @@
 """Sends results to the results queue, or says clearly that it could not.
 
-The only module of the image that talks to AWS. It knows nothing of workloads.
+With `payloads.py` the only module of the image that talks to AWS. It knows nothing of workloads.
 """
 
 from __future__ import annotations

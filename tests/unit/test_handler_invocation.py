@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from lambda_executor.errors import ConfigError, DecodeError
 from lambda_executor.probe import EVENT, ProbeAnswer
-from lambda_executor.wire import Invocation, InvocationId, Outcome, Result
+from lambda_executor.wire import (
+    Invocation,
+    InvocationId,
+    Outcome,
+    PayloadPointer,
+    Result,
+    payload_key,
+)
 from lambda_image import verdict
 from lambda_image.invocation import InvocationHandler
 from lambda_image.reporter import ReportError
@@ -48,12 +55,14 @@ class World:
     started: list[str] = field(default_factory=list)
     sent: list[tuple[str, Result]] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    fetched: Invocation | Verdict | None = None
     clock_s: float = 1000.0
 
     def __post_init__(self) -> None:
         self.handler = InvocationHandler(
             runner=self,
             reporter=self,
+            payloads=self,
             write_log=lambda level, event, **fields: self.lines.append(
                 {"level": level, "event": event, **fields}
             ),
@@ -67,6 +76,13 @@ class World:
         self.started.append(workload_json)
         self.clock_s += 0.25
         return self.end
+
+    def whole(self, invocation: Invocation) -> Invocation | Verdict:
+        """Fetch what was prepared in place of an invocation that only points to it."""
+        if invocation.payload is None:
+            return invocation
+        assert self.fetched is not None
+        return self.fetched
 
     def queue_url(self, reply_to: str | None) -> str:
         """Find the queue as the real one does."""
@@ -90,6 +106,13 @@ def event(**changes: Any) -> dict[str, Any]:
     """An invocation of ours as Lambda hands it over."""
     invocation = Invocation.for_workload(InvocationId("id-1"), WORKLOAD, queued_at_s=998.5)
     return {**json.loads(invocation.encode()), **changes}
+
+
+def pointer_event() -> dict[str, Any]:
+    """An invocation that is too large for one event."""
+    pointer = PayloadPointer("bucket", payload_key(InvocationId("id-1")), 5_000_000)
+    pointing = Invocation.decode(event()).pointing_to(pointer)
+    return cast("dict[str, Any]", json.loads(pointing.encode()))
 
 
 def reference_event(key: str) -> dict[str, Any]:
@@ -222,6 +245,66 @@ def test_an_unfit_event_that_names_itself_is_rejected(changes: dict[str, Any], s
     assert queue == "https://default"
     assert (result.id, result.outcome, result.return_code) == ("id-1", Outcome.REJECTED, 1)
     assert says in result.reason
+    assert world.started == []
+
+
+def test_what_an_event_points_to_is_run() -> None:
+    """The workload is the payload's; times and queue are those of any other invocation."""
+    world = World(fetched=Invocation.decode(event()))
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert (world.started, result.outcome) == ([WORKLOAD], Outcome.COMPLETED)
+    assert world.lines[-1]["dag_id"] == "d"
+    assert world.lines[-1]["queue_to_start_ms"] == 1500.0
+
+
+@pytest.mark.parametrize("end", [verdict.rejected("no bucket"), verdict.duplicate("taken")])
+def test_without_its_payload_nothing_is_started(end: Verdict) -> None:
+    """Why there is none is reported, and that it was taken before settles nothing."""
+    world = World(fetched=end)
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert (result.outcome, result.reason) == (end.outcome, end.reason)
+    assert world.started == []
+
+
+def test_what_points_to_no_workload_is_rejected() -> None:
+    """A payload is held to what an event is held to."""
+    world = World(fetched=Invocation(InvocationId("id-1"), ("python", "-c", "print()")))
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert result.outcome is Outcome.REJECTED
+    assert "does not carry a workload" in result.reason
+    assert world.started == []
+
+
+def test_what_has_expired_is_not_started() -> None:
+    """Its token has run out: the reason says since when, after what wait and what to do."""
+    world = World()
+    world.handle(event(not_after_s=990.0, queued_at_s=390.0))
+    ((_, result),) = world.sent
+    assert (result.outcome, result.return_code) == (Outcome.REJECTED, 1)
+    assert "ran out 10 s ago, after it had waited for 610 s" in result.reason
+    assert "[scheduler] task_queued_timeout" in result.reason
+    assert world.started == []
+    (line,) = world.lines
+    assert (line["event"], line["dag_id"]) == ("invocation settled", "d")
+
+
+@pytest.mark.parametrize("changes", [{"not_after_s": 1000.5}, {"not_after_s": None}, {}])
+def test_what_has_not_expired_is_started(changes: dict[str, Any]) -> None:
+    """Neither a moment before its time, nor when it names none."""
+    world = World()
+    world.handle(event(**changes))
+    assert world.started == [WORKLOAD]
+
+
+def test_what_expires_while_its_payload_is_fetched_is_not_started() -> None:
+    """The payload's own time counts, at the moment of the start."""
+    world = World(fetched=Invocation.decode(event(not_after_s=1000.0)))
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert result.outcome is Outcome.REJECTED
     assert world.started == []
 
 

@@ -1,0 +1,164 @@
+"""The whole of an invocation whose event only points to it: fetched from S3 once, then deleted.
+
+It knows the wire and nothing of workloads. What it reads holds the workload's token, so none of it
+is put into a reason. Only the bucket of the function's own settings is read, and in it only the
+object of the invocation's own id (the wire sees to that).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+
+from lambda_executor.errors import DecodeError
+from lambda_executor.options import PAYLOAD_BUCKET
+from lambda_executor.wire import Invocation, PayloadPointer
+from lambda_image.verdict import Verdict, duplicate, rejected
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+#: Seconds that a fetch may take, whatever S3 does: the workload has still to run.
+FETCH_TIMEOUT_S = 30.0
+
+#: How often a fetch is begun. botocore repeats a request, but not the reading of its answer.
+_ATTEMPTS = 3
+
+_CHUNK_BYTES = 256 * 1024
+
+_CLIENT_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=10
+)
+
+
+class _FetchError(Exception):
+    """The object is not what the event says, or did not come in time."""
+
+
+class Payloads:
+    """Takes payloads out of one bucket.
+
+    Args:
+        bucket: The only bucket that is read; None: none is.
+        make_client: Called when the first pointer comes; most environments never see one.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        bucket: str | None,
+        make_client: Callable[[], S3Client],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bucket = bucket
+        self._make_client = make_client
+        self._clock = clock
+        self._client: S3Client | None = None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Payloads:
+        """Look up the bucket."""
+        return cls(
+            environ.get(PAYLOAD_BUCKET.environment_variable) or None,
+            lambda: boto3.session.Session().client("s3", config=_CLIENT_CONFIG),
+        )
+
+    def whole(self, invocation: Invocation) -> Invocation | Verdict:
+        """The invocation itself, or the one that it points to; a verdict if there is none."""
+        pointer = invocation.payload
+        if pointer is None:
+            return invocation
+        if pointer.bucket != self._bucket:
+            return rejected(self._foreign(pointer.bucket))
+        if self._client is None:
+            self._client = self._make_client()
+        try:
+            body = self._fetch(self._client, pointer)
+        except ClientError as e:
+            if _is_missing(e, self._client, pointer):
+                return duplicate("another start of this invocation has already taken its payload")
+            return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {e}")
+        except (BotoCoreError, _FetchError) as e:
+            return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {e}")
+        _delete(self._client, pointer)
+        return _decoded(body, invocation)
+
+    def _foreign(self, bucket: str) -> str:
+        own = f"only from {self._bucket}" if self._bucket else "from no bucket at all"
+        return (
+            f"the payload is in the bucket {bucket!r}, and this function reads payloads {own}: set "
+            f"{PAYLOAD_BUCKET.environment_variable} in its environment to the executor's "
+            "payload_bucket, and let its role read and delete the objects (the execution stack "
+            "does both)"
+        )
+
+    def _fetch(self, client: S3Client, pointer: PayloadPointer) -> bytes:
+        deadline_s = self._clock() + FETCH_TIMEOUT_S
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                return self._read(client, pointer, deadline_s)
+            except (HTTPClientError, IncompleteReadError):
+                if not attempts_left or self._clock() > deadline_s:
+                    raise
+        raise AssertionError  # The last attempt returns or raises.
+
+    def _read(self, client: S3Client, pointer: PayloadPointer, deadline_s: float) -> bytes:
+        answer = client.get_object(Bucket=pointer.bucket, Key=pointer.key)
+        with closing(answer["Body"]) as body:
+            if answer["ContentLength"] != pointer.size_bytes:
+                raise _FetchError(
+                    f"it is {answer['ContentLength']} bytes, the event says {pointer.size_bytes}"
+                )
+            read = bytearray()
+            for chunk in body.iter_chunks(_CHUNK_BYTES):
+                read += chunk
+                if self._clock() > deadline_s:
+                    raise _FetchError(
+                        f"{len(read)} of {pointer.size_bytes} bytes came in {FETCH_TIMEOUT_S:g} s"
+                    )
+        return bytes(read)
+
+
+def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -> bool:
+    """Whether an error means that there is no such object.
+
+    To whoever may not list the bucket S3 says "denied" for an object that is not there. Deleting
+    one that is not there succeeds, and the function is granted both or neither.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    code = error.response.get("Error", {}).get("Code")
+    return code == "NoSuchKey" or (code == "AccessDenied" and _delete(client, pointer))
+
+
+def _delete(client: S3Client, pointer: PayloadPointer) -> bool:
+    """Delete the object; returns whether S3 did. If it does not, the object expires by itself."""
+    try:
+        client.delete_object(Bucket=pointer.bucket, Key=pointer.key)
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+def _decoded(body: bytes, pointing: Invocation) -> Invocation | Verdict:
+    try:
+        whole = Invocation.decode(json.loads(body))
+    except (ValueError, RecursionError):
+        return rejected("the payload is not JSON")
+    except DecodeError as e:
+        return rejected(f"the payload is not an invocation: {e}")
+    if whole.id != pointing.id or whole.payload is not None:
+        return rejected("the payload is not the one of this invocation")
+    return whole
