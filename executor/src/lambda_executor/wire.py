@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
@@ -31,7 +32,8 @@ MAX_INVOCATION_BYTES = 1024 * 1024
 #: synchronously. Encoding it holds the interpreter, and with it the scheduler's thread.
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 
-#: Characters of a reason; what is longer is cut, so that a result always fits a queue message.
+#: Characters of a reason, or another text for people; what is longer is cut, so that a result
+#: always fits a queue message.
 MAX_REASON_CHARS = 4096
 
 #: What the handler image is asked to run; the workload's JSON follows as the last item.
@@ -322,7 +324,7 @@ class Result:
             id=_id(message, body),
             return_code=return_code,
             outcome=_outcome(message.get("outcome")),
-            reason=(_text(message, "reason") or "")[:MAX_REASON_CHARS],
+            reason=_text(message, "reason") or "",
             request_id=_text(message, "request_id"),
             log_stream=_text(message, "log_stream"),
             cold=cold if isinstance(cold, bool) else None,
@@ -374,13 +376,11 @@ class DeadLetter:
         else:
             event = message
             given = attributes or {}
-            reason = given.get("ErrorMessage")
-            request_id = given.get("RequestID")
+            reason = _text(given, "ErrorMessage")
+            request_id = _text(given, "RequestID")
         return cls(
             id=_id(event, body),
-            reason=(reason or "Lambda gave up on the invocation without a reason")[
-                :MAX_REASON_CHARS
-            ],
+            reason=reason or "Lambda gave up on the invocation without a reason",
             request_id=request_id,
         )
 
@@ -431,13 +431,23 @@ def _outcome(value: object) -> Outcome:
 
 
 def _text(message: Mapping[str, Any], key: str) -> str | None:
+    """A text that every log and database takes: JSON can write what they cannot."""
     value = message.get(key)
-    return value if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    # Postgres has no NUL in a text, and UTF-8 no half of a surrogate pair.
+    return value[:MAX_REASON_CHARS].replace("\0", "?").encode(errors="replace").decode()
 
 
 def _number(message: Mapping[str, Any], key: str) -> float | None:
+    """A finite number: JSON as Python reads it has NaN, and integers beyond every float."""
     value = message.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _short(value: object) -> str:
