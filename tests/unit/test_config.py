@@ -59,7 +59,7 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
     assert loaded.routes.default == Target("ours")
     assert loaded.queue_urls == ("ssm",)
     assert loaded.max_invoke_attempts == 7
-    assert loaded.dispatch_threads == 16
+    assert loaded.dispatch_threads == 256
 
 
 def test_an_environment_of_the_reference_works_unchanged() -> None:
@@ -72,7 +72,7 @@ def test_an_environment_of_the_reference_works_unchanged() -> None:
 def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
     """The fallback knows the reference's options only."""
     conf = Conf(lambda_executor=COMPLETE, aws_lambda_executor={"dispatch_threads": "3"})
-    assert config.load(conf, no_parameter).dispatch_threads == 16
+    assert config.load(conf, no_parameter).dispatch_threads == 256
 
 
 @pytest.mark.parametrize("missing", sorted(COMPLETE))

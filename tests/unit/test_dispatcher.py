@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import threading
 
 import pytest
 
@@ -40,16 +40,19 @@ def upper(_low: float, high: float) -> float:
 @pytest.fixture
 def queue() -> DispatchQueue:
     """Three invocations, submitted at second 0."""
-    queue = DispatchQueue(max_attempts=2, uniform=upper)
+    queue = DispatchQueue(max_attempts=2, most_under_way=16, uniform=upper)
     for name in "abc":
         queue.push(dispatch(name), 0)
     return queue
 
 
 def order(queue: DispatchQueue, now_s: float) -> str:
-    """What may leave now, in order."""
-    popped = itertools.takewhile(bool, iter(lambda: queue.pop(now_s), None))
-    return "".join(w.dispatch.id for w in popped)
+    """What may leave now, in order, each after the one before it was taken."""
+    left = ""
+    while waiting := queue.pop(now_s):
+        queue.succeeded(waiting, now_s)
+        left += waiting.dispatch.id
+    return left
 
 
 def test_submission_order_is_kept(queue: DispatchQueue) -> None:
@@ -140,6 +143,34 @@ def test_what_is_withdrawn_is_not_sent(queue: DispatchQueue) -> None:
     assert order(queue, 1e6) == "c"
 
 
+def test_no_more_leave_than_may_be_under_way() -> None:
+    """The next leaves when one before it was answered, well or badly."""
+    queue = DispatchQueue(max_attempts=1, most_under_way=2, uniform=upper)
+    for name in "abcd":
+        queue.push(dispatch(name), 0)
+    first, second = queue.pop(0), queue.pop(0)
+    assert first is not None
+    assert second is not None
+    assert queue.pop(0) is None
+    assert queue.wait_s(0) is None
+    queue.failed(first, RejectedError("404"), 0)
+    assert queue.pop(0) is not None
+    queue.succeeded(second, 1)
+    assert queue.pop(1) is not None
+
+
+def test_throttling_lowers_how_many_are_under_way() -> None:
+    """After the pause fewer go at once, until answers show that more may."""
+    queue = DispatchQueue(max_attempts=1, most_under_way=100, uniform=upper)
+    for number in range(200):
+        queue.push(dispatch(str(number)), 0)
+    burst = [w for w in (queue.pop(0) for _ in range(100)) if w]
+    for waiting in burst:
+        queue.failed(waiting, ThrottledError("429"), 0)
+    again = [w for w in (queue.pop(1) for _ in range(100)) if w]
+    assert 0 < len(again) <= len(burst) / 2 + 1
+
+
 def test_the_threads_send_everything_once() -> None:
     """Every submission reaches the function exactly once and has one outcome."""
     function = MemoryFunction()
@@ -151,6 +182,25 @@ def test_the_threads_send_everything_once() -> None:
     dispatcher.close(10)
     assert sorted(i.id for i in function.invocations) == sorted(ids)
     assert sorted(o.id for o in dispatcher.outcomes()) == sorted(ids)
+
+
+def test_threads_are_added_while_invokes_take_long() -> None:
+    """Invokes that take long go side by side, up to the bound and not beyond."""
+    together = threading.Barrier(4, timeout=10)
+
+    class Slow(MemoryFunction):
+        def invoke(self, target: Target, payload: bytes) -> None:
+            together.wait()
+            super().invoke(target, payload)
+
+    function = Slow()
+    dispatcher = Dispatcher(function, threads=4, max_attempts=1)
+    dispatcher.start()
+    dispatcher.submit(map(dispatch, "abcd"))
+    assert dispatcher.drain(10) == 0
+    dispatcher.close(10)
+    assert sorted(i.id for i in function.invocations) == list("abcd")
+    assert sum(t.name.startswith("lambda-dispatch") for t in threading.enumerate()) == 0
 
 
 def test_one_thread_sends_in_order() -> None:

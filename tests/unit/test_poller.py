@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import pytest
 
 from lambda_executor.errors import TransientError
@@ -136,3 +139,69 @@ def test_a_queue_that_cannot_be_read_is_read_again(caplog: pytest.LogCaptureFixt
     assert queue.wait_until_empty()
     poller.close(10)
     assert "Cannot read results" in caplog.text
+
+
+class Counting(MemoryQueue):
+    """A queue that remembers the size of each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[int] = []
+        self.deleted: list[int] = []
+
+    def receive(self, wait_s: int) -> list[Message]:
+        """Receive, and remember how many."""
+        messages = list(super().receive(wait_s))
+        self.received.append(len(messages))
+        return messages
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete, and remember how many."""
+        self.deleted.append(len(receipts))
+        return super().delete(receipts)
+
+
+def test_calls_are_made_for_full_batches() -> None:
+    """A backlog takes hardly more receives and deletes than tens of its messages (W10)."""
+    queue = Counting()
+    for n in range(1000):
+        queue.reply(InvocationId(f"id-{n}"))
+    poller = Poller(queue, decode=decode, knows=lambda _: True, threads=8)
+    poller.start()
+    seen = 0
+    while seen < 1000:
+        arrivals = poller.arrivals()
+        seen += len(arrivals)
+        for arrival in arrivals:
+            poller.acknowledge([arrival.receipt])
+    assert queue.wait_until_empty()
+    poller.close(10)
+    assert sum(size > 0 for size in queue.received) == 100
+    assert len(queue.deleted) <= 130
+
+
+def test_a_backlog_is_received_side_by_side() -> None:
+    """While receives are full more of them are under way, up to the bound."""
+
+    class Meeting(Counting):
+        """Answers the receives of a backlog only once four of them are under way."""
+
+        meeting = threading.Barrier(4, timeout=10)
+
+        def receive(self, wait_s: int) -> list[Message]:
+            messages = super().receive(wait_s)
+            if len(self.received) > 7:
+                self.meeting.wait()
+            return messages
+
+    queue = Meeting()
+    for n in range(110):
+        queue.reply(InvocationId(f"id-{n}"))
+    poller = Poller(queue, decode=decode, knows=lambda _: True, threads=4)
+    poller.start()
+    seen = 0
+    while seen < 110:
+        seen += len(poller.arrivals())
+    queue.meeting.abort()
+    poller.close(0)
+    assert queue.received[:11] == [10] * 11

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lambda_executor.backoff import Backoff, Uniform
+from lambda_executor.concurrency import Concurrency
 from lambda_executor.errors import (
     AwsError,
     CredentialsError,
@@ -87,22 +88,32 @@ class _Waiting:
     dispatch: Dispatch = field(compare=False)
     since_s: float = field(compare=False)
     failures: int = field(default=0, compare=False)
+    popped_s: float = field(default=0.0, compare=False)
 
 
 class DispatchQueue:
     """What waits to be sent, and when the next of it may go: pure, without threads.
 
-    Ready invocations leave in submission order. One that failed for a reason of its own waits by
-    itself; throttling and missing credentials close the gate for all and cost no attempt.
+    Ready invocations leave in submission order, as many at a time as `Concurrency` says. One that
+    failed for a reason of its own waits by itself; throttling and missing credentials close the
+    gate for all and cost no attempt.
 
     Args:
         max_attempts: Sends of one invocation that end in a server or network error.
+        most_under_way: Sends at the same time, at most.
         uniform: Where jitter comes from.
+
+    Attributes:
+        under_way: How many have left and have neither succeeded nor failed yet.
     """
 
-    def __init__(self, max_attempts: int, uniform: Uniform = random.uniform) -> None:
+    def __init__(
+        self, max_attempts: int, *, most_under_way: int, uniform: Uniform = random.uniform
+    ) -> None:
         self._max_attempts = max_attempts
+        self._concurrency = Concurrency(most_under_way)
         self._uniform = uniform
+        self.under_way = 0
         self._order = itertools.count()
         self._ready: list[_Waiting] = []
         self._delayed: list[tuple[float, _Waiting]] = []
@@ -118,30 +129,37 @@ class DispatchQueue:
 
     def pop(self, now_s: float) -> _Waiting | None:
         """The next invocation that may be sent now."""
-        if now_s < self._gate_opens_s:
+        if self.wait_s(now_s) != 0:
             return None
         while self._delayed and self._delayed[0][0] <= now_s:
             heapq.heappush(self._ready, heapq.heappop(self._delayed)[1])
-        return heapq.heappop(self._ready) if self._ready else None
+        waiting = heapq.heappop(self._ready)
+        waiting.popped_s = now_s
+        self.under_way += 1
+        return waiting
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until `pop` can give something; None: not before the next `push`."""
-        if not len(self):
+        """Seconds until `pop` can give something; None: not before a push or an answer."""
+        if not len(self) or self.under_way >= self._concurrency.limit:
             return None
         due_s = 0.0 if self._ready else self._delayed[0][0]
         return max(0.0, due_s - now_s, self._gate_opens_s - now_s)
 
     def succeeded(self, waiting: _Waiting, now_s: float) -> Sent:
         """Lambda took it: the gate is known to be open."""
+        self.under_way -= 1
         self._pauses_in_a_row = 0
+        self._concurrency.answered(now_s - waiting.popped_s)
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
     def failed(self, waiting: _Waiting, error: AwsError, now_s: float) -> Refused | None:
         """Decide on a failed send: refused for good, or kept for later (None)."""
+        self.under_way -= 1
         if isinstance(error, RejectedError):
             return Refused(waiting.dispatch.id, str(error))
         if isinstance(error, ThrottledError):
             if delay_s := self._pause(waiting, THROTTLE, now_s):
+                self._concurrency.throttled()
                 log.warning("Lambda throttles: sending pauses for %.1f s (%s)", delay_s, error)
             return None
         if isinstance(error, CredentialsError):
@@ -191,11 +209,11 @@ class DispatchQueue:
 
 
 class Dispatcher:
-    """Threads that empty a `DispatchQueue` into Lambda.
+    """Threads that empty a `DispatchQueue` into Lambda, as many as there is use for.
 
     Args:
         invoker: Sends one payload; shared by all threads.
-        threads: How many invokes may be under way at once.
+        threads: How many invokes may be under way at once, at most.
         max_attempts: See `DispatchQueue`.
         clock: Seconds that only grow.
     """
@@ -210,32 +228,31 @@ class Dispatcher:
     ) -> None:
         self._invoker = invoker
         self._clock = clock
-        self._queue = DispatchQueue(max_attempts)
-        self._changed = threading.Condition()
+        self._queue = DispatchQueue(max_attempts, most_under_way=threads)
         self._outcomes: deque[Outcome] = deque()
+        lock = threading.Lock()
+        self._sendable = threading.Condition(lock)
+        self._settled = threading.Condition(lock)
+        self._threads = [self._thread(0)]
+        self._most_threads = threads
+        self._idle = 0
         self._closed = False
-        self._under_way = 0
-        self._threads = [
-            threading.Thread(target=self._run, name=f"lambda-dispatch-{n}", daemon=True)
-            for n in range(threads)
-        ]
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start the first thread; it calls in others."""
+        self._threads[0].start()
 
     def submit(self, dispatches: Iterable[Dispatch]) -> None:
         """Queue invocations behind all earlier ones."""
-        with self._changed:
+        with self._sendable:
             now_s = self._clock()
             for dispatch in dispatches:
                 self._queue.push(dispatch, now_s)
-            self._changed.notify_all()
+            self._sendable.notify()
 
     def withdraw(self, id: InvocationId) -> bool:
         """Drop an invocation that was not sent yet; False when it is too late for that."""
-        with self._changed:
+        with self._sendable:
             return self._queue.withdraw(id)
 
     def outcomes(self) -> list[Outcome]:
@@ -244,27 +261,27 @@ class Dispatcher:
 
     def __len__(self) -> int:
         """How many invocations wait to be sent."""
-        with self._changed:
+        with self._sendable:
             return len(self._queue)
 
     def drain(self, timeout_s: float) -> int:
         """Wait until everything submitted has an outcome; returns how much has none in time."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._unsettled(), timeout_s)
+        with self._settled:
+            self._settled.wait_for(lambda: not self._unsettled(), timeout_s)
             return self._unsettled()
 
     def close(self, timeout_s: float) -> None:
         """End the threads, letting the invokes under way finish."""
         deadline_s = self._clock() + timeout_s
-        with self._changed:
+        with self._sendable:
             self._closed = True
-            self._changed.notify_all()
+            self._sendable.notify_all()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline_s - self._clock()))
 
     def _unsettled(self) -> int:
-        return len(self._queue) + self._under_way
+        return len(self._queue) + self._queue.under_way
 
     def _run(self) -> None:
         while (waiting := self._next()) is not None:
@@ -283,7 +300,7 @@ class Dispatcher:
             self._note(waiting, error)
 
     def _note(self, waiting: _Waiting, error: AwsError | None) -> None:
-        with self._changed:
+        with self._sendable:
             now_s = self._clock()
             outcome: Outcome | None = (
                 self._queue.succeeded(waiting, now_s)
@@ -292,16 +309,35 @@ class Dispatcher:
             )
             if outcome is not None:
                 self._outcomes.append(outcome)
-            self._under_way -= 1
-            if outcome is None or not self._unsettled():
-                self._changed.notify_all()
+            if not self._unsettled():
+                self._settled.notify_all()
 
     def _next(self) -> _Waiting | None:
-        with self._changed:
+        with self._sendable:
             while not self._closed:
                 now_s = self._clock()
                 if waiting := self._queue.pop(now_s):
-                    self._under_way += 1
-                    return waiting
-                self._changed.wait(self._queue.wait_s(now_s))
+                    another = self._call_another(now_s)
+                    break
+                self._idle += 1
+                self._sendable.wait(self._queue.wait_s(now_s))
+                self._idle -= 1
+            else:
+                return None
+        if another:
+            another.start()
+        return waiting
+
+    def _call_another(self, now_s: float) -> threading.Thread | None:
+        """Wake one more thread, or make one to start, if there is something to send for it."""
+        if self._queue.wait_s(now_s) != 0:
             return None
+        if self._idle:
+            self._sendable.notify()
+        elif len(self._threads) < self._most_threads:
+            self._threads.append(self._thread(len(self._threads)))
+            return self._threads[-1]
+        return None
+
+    def _thread(self, number: int) -> threading.Thread:
+        return threading.Thread(target=self._run, name=f"lambda-dispatch-{number}", daemon=True)

@@ -203,9 +203,12 @@ END_WAIT_TIMEOUT = Option(
 DISPATCH_THREADS = Option(
     name="dispatch_threads",
     type="integer",
-    default="16",
-    help="How many invokes may be under way at the same time.",
-    example="16",
+    default="256",
+    help=(
+        "How many invokes may be under way at the same time, at most. How many are follows the "
+        "latency of Lambda's API, and falls when it throttles."
+    ),
+    example="256",
     minimum=1,
     in_reference=False,
 )
@@ -213,9 +216,12 @@ DISPATCH_THREADS = Option(
 POLL_THREADS = Option(
     name="poll_threads",
     type="integer",
-    default="2",
-    help="How many long polls may be under way at the same time on the results queue.",
-    example="2",
+    default="32",
+    help=(
+        "How many receives, and how many deletes, may be under way at the same time on the "
+        "results queue, at most. One is while there is no backlog."
+    ),
+    example="32",
     minimum=1,
     in_reference=False,
 )

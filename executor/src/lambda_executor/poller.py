@@ -13,6 +13,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from lambda_executor.backoff import Backoff
 from lambda_executor.errors import AwsError, DecodeError
@@ -23,10 +24,14 @@ log = logging.getLogger(__name__)
 
 #: The longest that SQS holds a receive open: fewest calls when nothing comes.
 LONG_POLL_S = 20
-#: What a further poller waits when there is a backlog: long enough to ask all of SQS's servers.
+#: The same for each further receive of a wave: long enough to ask all of SQS's servers.
 BACKLOG_POLL_S = 1
 #: Messages of one receive or one batch call, at most; a full receive means that more is waiting.
 BATCH = 10
+#: Seconds from a wave that emptied the queue to the next, so that the next is fuller.
+GATHER_S = 0.04
+#: Seconds that a delete waits for its batch to fill. Nothing hangs on it, and each call costs.
+FILL_S = 0.25
 #: A queue that cannot be read is asked again, ever more slowly.
 RETRY = Backoff(base_s=1, cap_s=60, floor=0.5)
 #: Seconds for which another scheduler's message is hidden, at most.
@@ -54,14 +59,17 @@ def hand_back_delay_s(receive_count: int) -> int:
 class Poller:
     """Threads that empty one queue.
 
-    One thread always has a long poll open. The others join in while full receives show that
-    there is a backlog.
+    Receives are made in waves. While nothing comes a wave is one long poll; a wave of full receives
+    only means that there is a backlog, and the next one is wider; one that met the end of the
+    queue is followed by a narrower one, after a moment in which messages gather. So there are as
+    many receives as results need, at any rate and any latency, and hardly any that bring a few.
+    Deletes wait for full batches, and run side by side when there is more than one of them.
 
     Args:
         queue: Where to receive from.
         decode: Reads one message; raises `DecodeError`.
         knows: Whether an invocation is ours; called on the poller's threads.
-        threads: How many receives may be under way at once.
+        threads: How many receives, and how many deletes, may be under way at once.
     """
 
     def __init__(
@@ -79,24 +87,17 @@ class Poller:
         self._counts: Counter[str] = Counter()
         self._counts_lock = threading.Lock()
         self._closed = threading.Event()
-        self._backlog = threading.Event()
+        self._most = threads
+        self._deleters = threading.Semaphore(threads)
         self._deletable: list[str] = []
         self._deletable_changed = threading.Condition()
-        name = queue.name
-        self._deleter = threading.Thread(
-            target=self._delete, name=f"lambda-delete-{name}", daemon=True
-        )
-        self._pollers = [
-            threading.Thread(
-                target=self._poll, args=(n > 0,), name=f"lambda-poll-{name}-{n}", daemon=True
-            )
-            for n in range(threads)
-        ]
+        self._deletes_under_way = 0
+        self._failures = 0
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in (self._deleter, *self._pollers):
-            thread.start()
+        """Start to listen, and to delete."""
+        self._start_thread("poll", self._listen)
+        self._start_thread("delete", self._delete)
 
     def arrivals(self) -> list[Arrival]:
         """What arrived for us since the last call."""
@@ -105,8 +106,10 @@ class Poller:
     def acknowledge(self, receipts: Iterable[str]) -> None:
         """Have deliveries deleted; returns at once."""
         with self._deletable_changed:
+            was_empty = not self._deletable
             self._deletable.extend(receipts)
-            self._deletable_changed.notify()
+            if was_empty or len(self._deletable) >= BATCH:
+                self._deletable_changed.notify_all()
 
     def counts(self) -> Counter[str]:
         """How many messages were received, malformed, handed back, deleted since the last call."""
@@ -121,9 +124,10 @@ class Poller:
         """
         self._closed.set()
         with self._deletable_changed:
-            self._deletable_changed.notify()
-        if self._deleter.is_alive():
-            self._deleter.join(timeout_s)
+            self._deletable_changed.notify_all()
+            self._deletable_changed.wait_for(
+                lambda: not (self._deletable or self._deletes_under_way), timeout_s
+            )
 
     def take(self, messages: Sequence[Message]) -> None:
         """Sort one receive: arrivals, malformed ones, other schedulers' ones."""
@@ -150,49 +154,94 @@ class Poller:
         for delay_s, receipts in foreign.items():
             self._queue.hand_back(receipts, delay_s)
 
-    def _poll(self, helping: bool) -> None:
-        failures = 0
+    # ---- receiving ----
+
+    def _listen(self) -> None:
+        """Receive until closed, wave after wave."""
+        width, full_waves = 1, 0
         while not self._closed.is_set():
-            if helping and not self._backlog.wait(LONG_POLL_S):
-                continue
-            try:
-                messages = self._queue.receive(BACKLOG_POLL_S if helping else LONG_POLL_S)
-                if self._closed.is_set():
-                    # Nobody asks for arrivals any more: leave them to the next scheduler.
-                    if messages:
-                        self._queue.hand_back([m.receipt for m in messages], 0)
-                    return
-                (self._backlog.set if len(messages) >= BATCH else self._backlog.clear)()
+            full = self._wave(width)
+            if full == width:
+                full_waves += 1
+                width = min(self._most, width + full_waves)
+            else:
+                width, full_waves = max(1, full), 0
+                self._closed.wait(GATHER_S)
+
+    def _wave(self, width: int) -> int:
+        """Make so many receives side by side; returns how many of them were full."""
+        sizes: deque[int] = deque()
+        helpers = [
+            self._start_thread("poll", lambda: sizes.append(self._receive(BACKLOG_POLL_S)))
+            for _ in range(width - 1)
+        ]
+        sizes.append(self._receive(LONG_POLL_S))
+        for helper in helpers:
+            helper.join()
+        return sum(size >= BATCH for size in sizes)
+
+    def _receive(self, wait_s: int) -> int:
+        """One receive; returns how many messages it brought."""
+        try:
+            messages = self._queue.receive(wait_s)
+            self._failures = 0
+            if not self._closed.is_set():
                 self.take(messages)
-                failures = 0
-            except AwsError as error:
-                failures += 1
-                delay_s = RETRY.delay_s(failures)
-                log.error(
-                    "Cannot read %s, next try in %.0f s: %s", self._queue.name, delay_s, error
-                )
-                self._closed.wait(delay_s)
-            except Exception:
-                # Whatever one receive held must not end the thread: results would stop for ever.
-                log.exception("A receive from %s could not be handled", self._queue.name)
-                self._closed.wait(RETRY.base_s)
+            elif messages:
+                # Nobody asks for arrivals any more: leave them to the next scheduler.
+                self._queue.hand_back([m.receipt for m in messages], 0)
+        except AwsError as error:
+            self._failures += 1
+            delay_s = RETRY.delay_s(self._failures)
+            log.error("Cannot read %s, next try in %.0f s: %s", self._queue.name, delay_s, error)
+            self._closed.wait(delay_s)
+            return 0
+        except Exception:
+            # Whatever one receive held must not end the thread: results would stop for ever.
+            log.exception("A receive from %s could not be handled", self._queue.name)
+            self._closed.wait(RETRY.base_s)
+            return 0
+        return len(messages)
+
+    # ---- deleting ----
 
     def _delete(self) -> None:
-        while True:
-            with self._deletable_changed:
-                self._deletable_changed.wait_for(lambda: self._deletable or self._closed.is_set())
-                batch, self._deletable = self._deletable[:BATCH], self._deletable[BATCH:]
-            if not batch:
-                return
-            try:
-                refused = self._queue.delete(batch)
-            except AwsError as error:
-                # It will be delivered again, found settled, and acknowledged again.
-                log.warning("Could not delete from %s: %s", self._queue.name, error)
-            except Exception:
-                log.exception("Could not delete from %s", self._queue.name)
-            else:
-                self._count(deleted=len(batch) - refused)
+        """Delete until closed and nothing is left."""
+        while batch := self._next_batch():
+            self._deleters.acquire()
+            self._start_thread("delete", partial(self._delete_batch, batch))
+
+    def _next_batch(self) -> list[str]:
+        """What to delete with one call; empty when closed and nothing is left."""
+        with self._deletable_changed:
+            self._deletable_changed.wait_for(lambda: self._deletable or self._closed.is_set())
+            self._deletable_changed.wait_for(
+                lambda: len(self._deletable) >= BATCH or self._closed.is_set(), FILL_S
+            )
+            batch, self._deletable = self._deletable[:BATCH], self._deletable[BATCH:]
+            self._deletes_under_way += bool(batch)
+            return batch
+
+    def _delete_batch(self, batch: Sequence[str]) -> None:
+        try:
+            refused = self._queue.delete(batch)
+        except AwsError as error:
+            # It will be delivered again, found settled, and acknowledged again.
+            log.warning("Could not delete from %s: %s", self._queue.name, error)
+        except Exception:
+            log.exception("Could not delete from %s", self._queue.name)
+        else:
+            self._count(deleted=len(batch) - refused)
+        self._deleters.release()
+        with self._deletable_changed:
+            self._deletes_under_way -= 1
+            self._deletable_changed.notify_all()
+
+    def _start_thread(self, verb: str, target: Callable[[], object]) -> threading.Thread:
+        name = f"lambda-{verb}-{self._queue.name}"
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _count(self, **counts: int) -> None:
         with self._counts_lock:

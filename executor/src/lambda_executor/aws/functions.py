@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from lambda_executor.aws.clients import Clients
+from lambda_executor.aws.invoking import invoke_event
 from lambda_executor.routing import Target
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class LambdaFunctions:
     def invoke(self, target: Target, payload: bytes) -> None:
         """Hand one payload to Lambda, asynchronously."""
         with self._clients.errors():
-            self._clients.function.invoke(**_named(target), InvocationType="Event", Payload=payload)
+            invoke_event(self._clients.function, target, payload)
 
     def check(self, target: Target) -> str:
         """Make sure that a function can be invoked; returns its state in AWS's words.
@@ -29,7 +30,7 @@ class LambdaFunctions:
             AwsError: It cannot be described.
         """
         with self._clients.errors():
-            answer = self._clients.function.get_function_configuration(**_named(target))
+            answer = self._clients.function.get_function_configuration(**named(target))
         return str(answer.get("State", "Active"))
 
 
@@ -38,7 +39,8 @@ class _Named(TypedDict):
     Qualifier: NotRequired[str]
 
 
-def _named(target: Target) -> _Named:
+def named(target: Target) -> _Named:
+    """How every call names a function."""
     if target.qualifier is None:
         return {"FunctionName": target.function}
     return {"FunctionName": target.function, "Qualifier": target.qualifier}
