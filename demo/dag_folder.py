@@ -51,6 +51,7 @@ class DagFile:
 
 
 MAPPED = DagFile("mapped_squares", ("mapped_squares",))
+LARGE = DagFile("large_config", ("large_config",))
 RETRY = DagFile("retry_once", ("retry_once",), tries={"fail_on_first_try": 2})
 TASKFLOW = DagFile("tutorial_taskflow_api", ("tutorial_taskflow_api",), _CORE)
 
@@ -77,6 +78,7 @@ ALL: tuple[DagFile, ...] = (
     ),
     MAPPED,
     RETRY,
+    LARGE,
     DagFile("fails_for_good", ("fails_for_good",), ends="failed"),
 )
 

@@ -1,4 +1,4 @@
-"""The demo's path with two DAGs: deploy, run, report, destroy.
+"""The demo's path with three DAGs: deploy, run, report, destroy.
 
 The same modules as `make demo`; what is told here is told of that command too.
 """
@@ -20,7 +20,7 @@ from demo.screen import Screen
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
 
-FILES = (dag_folder.TASKFLOW, dag_folder.RETRY)
+FILES = (dag_folder.TASKFLOW, dag_folder.RETRY, dag_folder.LARGE)
 SECRETS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
     "AIRFLOW__API__SECRET_KEY",
@@ -43,6 +43,7 @@ class Story:
     folders_left: list[str]
     secrets: list[str]
     denied: dict[str, str]
+    objects_left: int
 
     def of(self, dag_id: str) -> list[tuple[str, int, str]]:
         """Task, try and state of one DAG, in order."""
@@ -61,6 +62,9 @@ def story() -> Story:
         ended = exercise.run_all(here)
         deployed = here.deployed()
         denied = _denied_to_the_scheduler(here)
+        objects_left = here.aws.client("s3").list_objects_v2(
+            Bucket=here.outputs["PayloadBucketName"]
+        )["KeyCount"]
         password = make_url(here.airflow.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
         assert password
         left = here.take_down()
@@ -73,6 +77,7 @@ def story() -> Story:
         folders_left=[str(folder) for folder in here.folders_outside if folder.exists()],
         secrets=[here.airflow.settings[name] for name in SECRETS] + [password],
         denied=denied,
+        objects_left=objects_left,
     )
 
 
@@ -122,10 +127,16 @@ def test_a_failed_try_is_retried_by_airflow(story: Story) -> None:
     ]
 
 
+def test_what_is_too_large_for_one_event_arrives(story: Story) -> None:
+    """The task ran, and the handler deleted the payload that it had fetched from the bucket."""
+    assert story.of("large_config") == [("arrive", 1, "success")]
+    assert story.objects_left == 0
+
+
 def test_every_try_was_one_invocation(story: Story) -> None:
     """Each try has exactly one settled invocation in the function's log, measured."""
     invocations = [row.invocation for row in story.ended.rows]
-    assert len(invocations) == 5
+    assert len(invocations) == 6
     for one in invocations:
         assert one is not None
         assert one.outcome == "completed"
