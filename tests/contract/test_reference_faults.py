@@ -311,6 +311,27 @@ def test_w13_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Sche
     assert scheduler.dead_letters.wait_until_empty()
 
 
+def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected error with one of them is logged; those that came with it are taken."""
+
+    def refuse(**_: object) -> None:
+        raise RuntimeError("the event log is broken")
+
+    monkeypatch.setattr(scheduler.executor, "log_task_event", refuse)
+    tasks = bad, good = workload("bad"), workload("good")
+    ids = [id for task in tasks for id in scheduler.queue(task)]
+    scheduler.results.reply(ids[0], return_code=1)
+    scheduler.results.reply(ids[1])
+    assert scheduler.executor._parts
+    arrivals = scheduler.executor._parts.pollers[0]._arrivals
+    while len(arrivals) < len(tasks):
+        time.sleep(0.001)
+    scheduler.executor.heartbeat()
+    assert set(scheduler.ends()) == {bad.ti.key, good.ti.key}
+
+
 def test_w14_a_refused_delete_holds_nothing_back() -> None:
     """A delete that AWS throttles is logged; the results of that batch and all later ones count."""
     results = CountedQueue("results")

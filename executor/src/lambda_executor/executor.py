@@ -245,7 +245,7 @@ class LambdaExecutor(AirflowExecutor):
             self._take_outcomes(self._parts.dispatcher)
             for poller in self._parts.all_pollers():
                 for arrival in poller.arrivals():
-                    self._take_arrival(poller, arrival)
+                    self._take_one(poller, arrival)
             self._release_obsolete(self._parts.reconciler)
             self._leave_other_queues(self._parts)
             self._report_metrics(self._parts)
@@ -269,6 +269,13 @@ class LambdaExecutor(AirflowExecutor):
             else:
                 self._ledger.sent(outcome.id)
                 stats.timing("lambda_executor.dispatch_ms", outcome.waited_s * 1000)
+
+    def _take_one(self, poller: Poller, arrival: Arrival) -> None:
+        try:
+            self._take_arrival(poller, arrival)
+        except Exception:
+            # Not acknowledged, so it comes again; what is behind it does not wait for that.
+            self.log.exception("What came about %s could not be taken", arrival.report.id)
 
     def _take_arrival(self, poller: Poller, arrival: Arrival) -> None:
         report = arrival.report
@@ -309,8 +316,8 @@ class LambdaExecutor(AirflowExecutor):
             self.success(settlement.key)
             return
         self.log.error("%s failed: %s", settlement.key, settlement.reason)
-        self.log_task_event(event="lambda executor", extra=settlement.reason, ti_key=settlement.key)
         self.fail(settlement.key, info=settlement.reason)
+        self.log_task_event(event="lambda executor", extra=settlement.reason, ti_key=settlement.key)
 
     def _report_metrics(self, parts: _Running) -> None:
         stats.gauge("lambda_executor.pending", self._ledger.count(State.PENDING))
