@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -125,15 +126,15 @@ class OptionValues:
     def integer(self, option: Option) -> int:
         """The value as a whole number within the option's bounds."""
         value = self.required(option)
-        minimum = 0 if option.minimum is None else option.minimum
+        least, most = option.bounds or (0, sys.maxsize)
         try:
             number = int(value)
         except ValueError:
-            number = minimum - 1
-        if number < minimum:
+            number = least - 1
+        if not least <= number <= most:
             raise ConfigError(
                 f"[{SECTION}] {option.name} is {value!r}: it must be a whole number of at least "
-                f"{minimum}, for example {option.example}"
+                f"{least} and at most {most}, for example {option.example}"
             )
         return number
 

@@ -29,7 +29,7 @@ class Option:
         default: What holds when nothing sets it, as text; None: nothing.
         help: What it does, for a person.
         example: A plausible value.
-        minimum: The smallest whole number allowed.
+        bounds: The smallest and the largest whole number allowed.
         required: Whether dispatch is impossible without it.
         in_reference: Whether the reference has it too, under the same name.
     """
@@ -39,7 +39,7 @@ class Option:
     default: str | None
     help: str
     example: str
-    minimum: int | None = None
+    bounds: tuple[int, int] | None = None
     required: bool = False
     in_reference: bool = True
 
@@ -185,7 +185,7 @@ MAX_INVOKE_ATTEMPTS = Option(
         "fails at once."
     ),
     example="3",
-    minimum=1,
+    bounds=(1, 100),
 )
 
 END_WAIT_TIMEOUT = Option(
@@ -197,7 +197,7 @@ END_WAIT_TIMEOUT = Option(
         "0: it does not wait; another scheduler, or the next start, adopts what is in flight."
     ),
     example="60",
-    minimum=0,
+    bounds=(0, 86_400),
 )
 
 DISPATCH_THREADS = Option(
@@ -209,7 +209,7 @@ DISPATCH_THREADS = Option(
         "latency of Lambda's API, and falls when it throttles."
     ),
     example="256",
-    minimum=1,
+    bounds=(1, 1000),
     in_reference=False,
 )
 
@@ -222,7 +222,7 @@ POLL_THREADS = Option(
         "results queue, at most. One is while there is no backlog."
     ),
     example="32",
-    minimum=1,
+    bounds=(1, 250),
     in_reference=False,
 )
 
@@ -261,7 +261,7 @@ WIRED_OPTIONS: tuple[Option, ...] = (
 def as_markdown() -> str:
     """The reference page `docs/reference/options.md`."""
     rows = "\n".join(
-        f"| `{o.name}` | `{o.environment_variable}` | {o.type} | {_default(o)} | {o.help} |"
+        f"| `{o.name}` | `{o.environment_variable}` | {_type(o)} | {_default(o)} | {o.help} |"
         for o in OPTIONS
     )
     return f"""# Options of the executor
@@ -276,6 +276,13 @@ parameter that `config_parameter` names, the same option in `[{REFERENCE_SECTION
 |---|---|---|---|---|
 {rows}
 """
+
+
+def _type(option: Option) -> str:
+    if option.bounds is None:
+        return option.type
+    least, most = option.bounds
+    return f"{option.type}, {least} to {most}"
 
 
 def _default(option: Option) -> str:
