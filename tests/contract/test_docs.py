@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+
+import pytest
 
 from lambda_executor import options
 
 DOCS = Path(__file__).parents[2] / "docs"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def test_the_page_of_the_options_is_fresh() -> None:
     """`make docs` would change nothing."""
     assert (DOCS / "reference" / "options.md").read_text() == options.as_markdown()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*-1.json")))
+def test_the_page_of_the_wire_shows_what_is_sent(name: str) -> None:
+    """Its examples are the golden files of our own messages."""
+    page = (DOCS / "reference" / "wire.md").read_text()
+    examples = [json.loads(found) for found in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert json.loads((GOLDEN / name).read_text()) in examples
