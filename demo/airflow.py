@@ -37,7 +37,8 @@ class Airflow:
         home: Where its files go.
         port: Of its API server; the functions call it too.
         settings: Its own configuration, as environment variables; holds secrets.
-        scheduler_settings: What only the scheduler gets: the credentials of its AWS role.
+        scheduler_settings: The credentials of the scheduler's AWS role; the API server gets them
+            too, and reads the logs of running tasks with them.
     """
 
     home: paths.Home
@@ -73,7 +74,7 @@ class Airflow:
 
     def program(self, name: str) -> Program:
         """One of its four programs: api-server, scheduler, dag-processor, triggerer."""
-        extra = self.scheduler_settings if name == "scheduler" else None
+        extra = self.scheduler_settings if name in ("scheduler", "api-server") else None
         return self._program(name, name, extra=extra)
 
     def _healthy(self, child: Child) -> Callable[[], bool | None]:

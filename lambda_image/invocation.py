@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.errors import DecodeError
+from lambda_executor.log_lines import SETTLED, STARTED
 from lambda_executor.probe import ProbeAnswer, is_probe
 from lambda_executor.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
-from lambda_image.invocation_log import SETTLED, STARTED, WorkloadFacts, WriteLog
+from lambda_image.invocation_log import WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
 
 

@@ -16,10 +16,6 @@ from typing import Any
 #: Writes one line: level, event, fields.
 WriteLog = Callable[..., None]
 
-#: The events of the lines between which everything is one invocation's; readers rely on them.
-STARTED = "invocation started"
-SETTLED = "invocation settled"
-
 
 def write(level: str, event: str, /, **fields: Any) -> None:  # noqa: ANN401 - JSON values
     """Write one line to stdout.

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import boto3
 import pytest
-from airflow.cli.cli_config import ActionCommand, GroupCommand
 
 from lambda_executor import LambdaExecutor, aws
-from lambda_executor.cli import get_cli_commands
 from lambda_executor.errors import ConfigError
 from lambda_executor.poller import hand_back_delay_s
 from tests.contract.account import PARAMETER, Account
@@ -78,35 +73,3 @@ def test_the_queue_keeps_the_ports_promises(account: Account) -> None:
     assert queue.receive(0) == []
     assert queue.delete([second.receipt]) == 0
     assert queue.check() == 0
-
-
-def test_the_check_command_reports_what_the_scheduler_would_find(
-    account: Account, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each option has a line, a problem has a fix, and the exit code tells."""
-    account.write_parameter()
-    assert run_check(capsys) == (0, [True, True, True])
-    account.options["function_name"] = "missing"
-    account.write_parameter()
-    assert run_check(capsys) == (1, [False, True, True])
-
-
-@pytest.mark.usefixtures("account")
-def test_the_check_command_reports_a_configuration_that_cannot_be_read(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A missing parameter is a finding and not a traceback."""
-    assert run_check(capsys) == (1, [False])
-
-
-def run_check(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[bool]]:
-    """Run `airflow lambda-executor check --json`; exit code and verdicts."""
-    (group,) = get_cli_commands()
-    assert isinstance(group, GroupCommand)
-    (command,) = [c for c in group.subcommands if c.name == "check"]
-    assert isinstance(command, ActionCommand)
-    with pytest.raises(SystemExit) as exited:
-        command.func(argparse.Namespace(json=True))
-    findings = json.loads(capsys.readouterr().out)
-    assert all(finding["ok"] or finding["said"] for finding in findings)
-    return int(exited.value.code or 0), [finding["ok"] for finding in findings]

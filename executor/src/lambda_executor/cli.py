@@ -1,19 +1,112 @@
-"""The commands `airflow lambda-executor ...`.
+"""The commands `airflow lambda-executor ...`, as Airflow's command line sees them.
 
-It belongs to the edge that knows Airflow, with `executor.py` and `config.py`. Airflow imports it
-for every command, so it imports nothing heavy before one of its own runs.
+Airflow imports it for every command, so it imports nothing heavy: what a command does is in
+`commands.py` and `dead_letter_commands.py`, which are imported when one of ours runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
 
-_JSON = Arg(("--json",), help="Print JSON", action="store_true")  # type: ignore[no-untyped-call]
+
+def _a_positive_number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _arg(*flags: str, **options: Any) -> Arg:  # noqa: ANN401 - argparse's own
+    return Arg(flags, **options)  # type: ignore[no-untyped-call]
+
+
+def _command(module: str, name: str) -> Callable[[argparse.Namespace], None]:
+    def run(args: argparse.Namespace) -> None:
+        getattr(import_module(f"lambda_executor.{module}"), name)(args)
+
+    return run
+
+
+_JSON = _arg("--json", help="Print JSON", action="store_true")
+_LIMIT = _arg(
+    "--limit",
+    help="How many messages are looked at, at most (default: %(default)s)",
+    type=_a_positive_number,
+    default=100,
+)
+
+_CHECK = ActionCommand(
+    name="check",
+    help="Find out what is wrong with the deployed environment, and how to fix it",
+    description=(
+        "Reads the configuration as the scheduler does, asks AWS about the credentials, every "
+        "function, the queues and the log, and each function about its versions and its way to "
+        "the Execution API. That question is an invocation that runs no task. Exit code 1 when "
+        "there is something to fix."
+    ),
+    func=_command("commands", "check"),
+    args=[_JSON],
+)
+
+_STATUS = ActionCommand(
+    name="status",
+    help="Tell what is in flight, what waits in the queues and what failed last",
+    description=(
+        "What is in flight and the last reasons for a failure come from Airflow's database, the "
+        "depths of the queues from AWS. Exit code 1 when a queue cannot be read."
+    ),
+    func=_command("commands", "status"),
+    args=[_JSON],
+)
+
+_LIST = ActionCommand(
+    name="list",
+    help="Show what waits in the dead-letter queue, and leave it there",
+    description=(
+        "Every dead letter with its dispatch id, task, Lambda's reason and request id, age, and "
+        "whether it can be sent again. The messages are visible to the schedulers again at once."
+    ),
+    func=_command("dead_letter_commands", "list_"),
+    args=[_LIMIT, _JSON],
+)
+
+_RETRY = ActionCommand(
+    name="retry",
+    help="Send invocations again whose task still waits for its start",
+    description=(
+        "Invokes the function again with the same event and the same dispatch id, then deletes "
+        "the dead letter. The task runs as if its first invocation had only been late: the same "
+        "try, and its result settles it as usual. That is done only while Airflow holds the task "
+        "queued under this very dispatch id and its token is good; then it cannot start twice, "
+        "because the API server lets one start of a try win. Everything else is left as it is, "
+        "with the reason: a task that has started, ended or been dispatched again is retried by "
+        "Airflow, or by clearing it. A scheduler that runs takes its dead letters within seconds "
+        "and fails their tasks; this is for when it does not run. Exit code 1 when something was "
+        "left as it is."
+    ),
+    func=_command("dead_letter_commands", "retry"),
+    args=[
+        _arg("ids", help="Dispatch ids, as `list` shows them", nargs="*"),
+        _arg("--all", help="All that can be sent again", action="store_true"),
+        _LIMIT,
+    ],
+)
+
+_PURGE = ActionCommand(
+    name="purge",
+    help="Delete dead letters that no task waits for",
+    description=(
+        "Deletes what is visible in the dead-letter queue, but not the dead letter of a task in "
+        "flight: that one is the scheduler's to take. Without --yes it only says how many."
+    ),
+    func=_command("dead_letter_commands", "purge"),
+    args=[_arg("--yes", help="Delete them", action="store_true"), _LIMIT],
+)
 
 
 def get_cli_commands() -> list[CLICommand]:
@@ -23,37 +116,13 @@ def get_cli_commands() -> list[CLICommand]:
             name="lambda-executor",
             help="Look after the Lambda executor",
             subcommands=[
-                ActionCommand(
-                    name="check",
-                    help="Check that the configured function and queues can be used",
-                    description=(
-                        "Reads the configuration as the scheduler does and asks AWS about the "
-                        "function and both queues. Exit code 1 when something cannot be used."
-                    ),
-                    func=_check,
-                    args=[_JSON],
-                )
+                _CHECK,
+                _STATUS,
+                GroupCommand(
+                    name="dead-letters",
+                    help="Look after what Lambda gave up on and nobody took",
+                    subcommands=[_LIST, _RETRY, _PURGE],
+                ),
             ],
         )
     ]
-
-
-def _check(args: argparse.Namespace) -> None:
-    from airflow.configuration import conf  # noqa: PLC0415 - only when the command runs
-
-    from lambda_executor.connection import connect  # noqa: PLC0415
-    from lambda_executor.errors import ConfigError  # noqa: PLC0415
-    from lambda_executor.health import Finding, check  # noqa: PLC0415
-
-    try:
-        findings = list(check(connect(conf)))
-    except ConfigError as e:
-        findings = [Finding("configuration", False, str(e))]
-    if args.json:
-        print(json.dumps([dataclasses.asdict(f) for f in findings], indent=2))  # noqa: T201
-    else:
-        for finding in findings:
-            print(f"{'OK' if finding.ok else 'PROBLEM':8} {finding.option:22} {finding.said}")  # noqa: T201
-            if finding.fix:
-                print(f"{'':8} fix: {finding.fix}")  # noqa: T201
-    sys.exit(0 if all(f.ok for f in findings) else 1)

@@ -22,21 +22,62 @@ class Connected:
     payloads: aws.S3Payloads | None = None
 
 
+class Reach:
+    """The ways to AWS: before the options are read, and after.
+
+    Args:
+        conf: Airflow's configuration.
+        patience: With every call; None: what suits the scheduler.
+
+    Attributes:
+        first: Clients that need no option but how AWS is reached.
+
+    Raises:
+        ConfigError: How AWS is reached cannot be used.
+    """
+
+    def __init__(self, conf: config.Conf, patience: aws.Patience | None = None) -> None:
+        how = config.load_aws_config(conf)
+        self._conf = conf
+        self._patience = patience
+        self._session_factory = config.session_factory(how)
+        self.first = self._clients(how.region_name, connections=1)
+
+    def settings(self) -> config.ExecutorConfig:
+        """Read every option, the SSM parameter included.
+
+        Raises:
+            ConfigError: An option is missing or has a value that cannot work.
+        """
+        return config.load(self._conf, lambda name: aws.read_parameter(self.first, name))
+
+    def clients(self, settings: config.ExecutorConfig, connections: int = 1) -> aws.Clients:
+        """Clients for what the options name.
+
+        Args:
+            settings: The options.
+            connections: How many calls to one service may be under way at once.
+        """
+        return self._clients(settings.region_name, connections)
+
+    def _clients(self, region_name: str | None, connections: int) -> aws.Clients:
+        return aws.Clients(
+            self._session_factory,
+            region_name=region_name,
+            connections=connections,
+            patience=self._patience,
+        )
+
+
 def connect(conf: config.Conf) -> Connected:
     """Read every option, the SSM parameter included, and make the clients.
 
     Raises:
         ConfigError: An option is missing or has a value that cannot work.
     """
-    aws_config = config.load_aws_config(conf)
-    session_factory = config.session_factory(aws_config)
-    first = aws.Clients(session_factory, region_name=aws_config.region_name, connections=1)
-    settings = config.load(conf, lambda name: aws.read_parameter(first, name))
-    clients = aws.Clients(
-        session_factory,
-        region_name=settings.region_name,
-        connections=settings.dispatch_threads + settings.poll_threads + 4,
-    )
+    reach = Reach(conf)
+    settings = reach.settings()
+    clients = reach.clients(settings, settings.dispatch_threads + settings.poll_threads + 4)
     return Connected(
         settings,
         aws.LambdaFunctions(clients),

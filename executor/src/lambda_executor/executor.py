@@ -26,13 +26,15 @@ from lambda_executor.airflow_compat import (
     stats,
     task_of,
 )
-from lambda_executor.airflow_state import DatabaseState
+from lambda_executor.airflow_state import DatabaseState, is_callback
 from lambda_executor.config import ExecutorConfig
-from lambda_executor.connection import connect
+from lambda_executor.connection import Reach, connect
 from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
 from lambda_executor.errors import ConfigError
 from lambda_executor.health import check
 from lambda_executor.ledger import Ledger, Settlement, State
+from lambda_executor.live_log import PATIENCE as LIVE_LOG_PATIENCE
+from lambda_executor.live_log import LiveLog, RunningTask
 from lambda_executor.options import SECTION
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
@@ -105,6 +107,7 @@ class LambdaExecutor(AirflowExecutor):
         self._handled: list[_Handled] = []
         self._adopted: set[InvocationId] = set()
         self._parts: _Running | None = None
+        self._live_log = LiveLog(lambda: Reach(conf_of(self), LIVE_LOG_PATIENCE))
 
     # ---- life ----
 
@@ -118,9 +121,9 @@ class LambdaExecutor(AirflowExecutor):
         settings = connected.config
         if settings.check_health_on_startup:
             for finding in check(connected):
-                if not finding.ok:
+                if finding.is_problem:
                     raise ConfigError(
-                        f"[{SECTION}] {finding.option} cannot be used: {finding.said}. To fix it, "
+                        f"[{SECTION}] {finding.subject} cannot be used: {finding.said}. To fix it, "
                         f"{finding.fix}; check_health_on_startup=False starts all the same"
                     )
         self._start_parts(
@@ -223,7 +226,8 @@ class LambdaExecutor(AirflowExecutor):
     def _enter(self, workload: ExecutorWorkload) -> InvocationId:
         """Take a workload over under a fresh id, and make sure that Airflow keeps the id."""
         key, task = key_of(workload), task_of(workload)
-        given = external_id_of(task) if task else None
+        # A callback's own id is random, and it is sent once: any scheduler can know it again.
+        given = external_id_of(task) if task else str(key) if is_callback(key) else None
         if given and not self._ledger.knows(InvocationId(given)):
             id = InvocationId(given)
         else:
@@ -246,7 +250,7 @@ class LambdaExecutor(AirflowExecutor):
             for poller in self._parts.all_pollers():
                 for arrival in poller.arrivals():
                     self._take_one(poller, arrival)
-            self._release_obsolete(self._parts.reconciler)
+            self._reconcile(self._parts)
             self._leave_other_queues(self._parts)
             self._report_metrics(self._parts)
         except Exception:
@@ -296,9 +300,9 @@ class LambdaExecutor(AirflowExecutor):
             _Handled(poller, arrival.receipt, settlement.key if settlement else None)
         )
 
-    def _release_obsolete(self, reconciler: Reconciler[WorkloadKey]) -> None:
-        """Free the slots of invocations that Airflow does not wait for any more."""
-        for id in reconciler.obsolete():
+    def _reconcile(self, parts: _Running) -> None:
+        """Free the slots of what Airflow does not wait for, adopt what nobody looks after."""
+        for id in parts.reconciler.obsolete():
             settlement = self._ledger.settle(id, succeeded=True)
             if settlement is not None:
                 self.running.discard(settlement.key)
@@ -308,6 +312,19 @@ class LambdaExecutor(AirflowExecutor):
                     settlement.key,
                     id,
                 )
+        for id, key in parts.reconciler.left_behind():
+            if not self._ledger.knows(id):
+                self._adopt(id, key)
+                self._watch_other_queues(parts)
+                self.log.warning("Adopted %s: no scheduler looks after it", key)
+        for id in parts.reconciler.lost():
+            reason = "no result came, of whoever sent it, and none lies in a results queue"
+            self._tell(self._ledger.settle(id, succeeded=False, reason=reason))
+
+    def _adopt(self, id: InvocationId, key: WorkloadKey) -> None:
+        self._ledger.adopt(id, key)
+        self.running.add(key)
+        self._adopted.add(id)
 
     def _tell(self, settlement: Settlement[WorkloadKey] | None) -> None:
         if settlement is None:
@@ -334,13 +351,10 @@ class LambdaExecutor(AirflowExecutor):
         for ti in tis:
             try:
                 id = invocation_of(ti.external_executor_id, ti.key._asdict())
-                self._ledger.adopt(id, ti.key)
+                self._adopt(id, ti.key)
             except ValueError as error:
                 self.log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error)
                 refused.append(ti)
-            else:
-                self.running.add(ti.key)
-                self._adopted.add(id)
         if adopted := len(tis) - len(refused):
             self.log.info("Adopted %d invocations of a scheduler that is gone", adopted)
             self._watch_other_queues(self._require_parts())
@@ -372,6 +386,17 @@ class LambdaExecutor(AirflowExecutor):
         if id is not None and self._parts is not None:
             withdrawn = self._parts.dispatcher.withdraw(id)
             self.log.warning("Revoked %s (%s)", key, "not sent" if withdrawn else "in flight")
+
+    def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
+        """What the function has logged of a running task so far.
+
+        The API server asks, with an executor that it never starts.
+        """
+        if not ti.external_executor_id or ti.try_number != try_number:
+            return [], []
+        return self._live_log.read(
+            RunningTask(ti.external_executor_id, ti.queue, ti.executor_config, ti.queued_dttm)
+        )
 
     def debug_dump(self) -> None:
         """Log what the executor holds, when the scheduler gets SIGUSR2."""

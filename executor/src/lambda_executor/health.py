@@ -1,16 +1,16 @@
-"""Whether what the options name can be used: the checks of the scheduler's start and of the CLI.
+"""Whether what the options name can be used at all: the check of the scheduler's start.
 
-It asks AWS through what `connection.py` made.
+One call for each name, so that a start is quick; `doctor.py` looks closer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from lambda_executor.aws import LambdaFunctions, SqsQueue
 from lambda_executor.connection import Connected
 from lambda_executor.errors import AwsError
+from lambda_executor.findings import Finding, ok, problem
 from lambda_executor.options import (
     DEAD_LETTER_QUEUE_URL,
     FUNCTION_NAME,
@@ -22,28 +22,11 @@ from lambda_executor.options import (
 from lambda_executor.routing import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        option: The option whose value was checked.
-        ok: Whether it can be used.
-        said: What was found, in AWS's words where it gives any.
-        fix: What to do; empty when there is nothing to do.
-    """
-
-    option: str
-    ok: bool
-    said: str
-    fix: str = ""
-
-
 def check(connected: Connected) -> Iterator[Finding]:
     """Ask AWS about every function and both queues, one finding each."""
     routes = connected.config.routes
     yield _function(FUNCTION_NAME, connected.functions, routes.default)
-    for target in sorted(set(routes.by_queue.values()), key=str):
+    for target in routes.targets()[1:]:
         yield _function(FUNCTIONS, connected.functions, target)
     for results in connected.results:
         yield _queue(QUEUE_URL, results)
@@ -60,10 +43,10 @@ def _queue(option: Option, queue: SqsQueue) -> Finding:
 
 def _finding(option: Option, ask: Callable[[], str]) -> Finding:
     try:
-        return Finding(option.name, True, ask())
+        return ok(option.name, ask())
     except AwsError as e:
         fix = (
             f"correct [{SECTION}] {option.name} (or the SSM parameter), the Region or the "
             "permissions of the scheduler's role"
         )
-        return Finding(option.name, False, str(e), fix)
+        return problem(option.name, str(e), fix)

@@ -22,12 +22,14 @@ class Message:
         receipt: What deletes or hands back this delivery.
         receive_count: How often it was delivered, this time included.
         attributes: Message attributes, name to string value.
+        sent_at_s: When it was sent, in seconds since the epoch; None: the queue does not say.
     """
 
     body: str = field(repr=False)
     receipt: str = field(repr=False)
     receive_count: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sent_at_s: float | None = None
 
 
 class FunctionInvoker(Protocol):

@@ -111,6 +111,11 @@ class Routes:
             "task's queue to one of them, or add it to [lambda_executor] functions"
         )
 
+    def targets(self) -> tuple[Target, ...]:
+        """Every function that is known, the default one first."""
+        others = set(self.by_queue.values()) - {self.default}
+        return (self.default, *sorted(others, key=str))
+
     def _asked(self, asked: object) -> Target:
         name = asked.get("function") if isinstance(asked, Mapping) else None
         if not isinstance(name, str):

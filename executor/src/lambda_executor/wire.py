@@ -365,8 +365,8 @@ class DeadLetter:
             DecodeError: Neither format, or without a usable `task_key`.
         """
         message = _mapping(_json(body), "a dead letter")
-        if "requestPayload" in message:
-            event = _mapping(message["requestPayload"], "requestPayload")
+        event = _dead_event(message)
+        if event is not message:
             context = message.get("requestContext")
             context = context if isinstance(context, Mapping) else {}
             response = message.get("responsePayload")
@@ -374,7 +374,6 @@ class DeadLetter:
             reason = _text(response, "errorMessage") or _text(context, "condition")
             request_id = _text(context, "requestId")
         else:
-            event = message
             given = attributes or {}
             reason = _text(given, "ErrorMessage")
             request_id = _text(given, "RequestID")
@@ -383,6 +382,21 @@ class DeadLetter:
             reason=reason or "Lambda gave up on the invocation without a reason",
             request_id=request_id,
         )
+
+
+def dead_event(body: str) -> Mapping[str, Any]:
+    """The event that a dead letter is about, as Lambda was given it. Holds the workload's token.
+
+    Raises:
+        DecodeError: The body is of neither of Lambda's two formats.
+    """
+    return _dead_event(_mapping(_json(body), "a dead letter"))
+
+
+def _dead_event(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "requestPayload" in message:
+        return _mapping(message["requestPayload"], "requestPayload")
+    return message
 
 
 def _json(body: str) -> object:

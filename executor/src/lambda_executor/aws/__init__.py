@@ -5,8 +5,10 @@ It must not know Airflow: where a session comes from is given.
 
 from __future__ import annotations
 
-from lambda_executor.aws.clients import Clients, Session, SessionFactory
+from lambda_executor.aws.clients import Clients, Patience, Session, SessionFactory
 from lambda_executor.aws.functions import LambdaFunctions
+from lambda_executor.aws.inspection import FunctionFacts, Inspection, ProbeReply, QueueFacts
+from lambda_executor.aws.logs import LogGroup, LogLine
 from lambda_executor.aws.parameters import read_parameter
 from lambda_executor.aws.payloads import S3Payloads
 from lambda_executor.aws.queues import SqsQueue
@@ -14,7 +16,14 @@ from lambda_executor.aws.translation import translate
 
 __all__ = [
     "Clients",
+    "FunctionFacts",
+    "Inspection",
     "LambdaFunctions",
+    "LogGroup",
+    "LogLine",
+    "Patience",
+    "ProbeReply",
+    "QueueFacts",
     "S3Payloads",
     "Session",
     "SessionFactory",

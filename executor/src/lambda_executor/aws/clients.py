@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -17,12 +18,34 @@ from lambda_executor.poller import LONG_POLL_S
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
 
 Session = boto3.Session
 SessionFactory = Callable[[], Session]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one call may take.
+
+    Attributes:
+        connect_s: Until there is a connection.
+        read_s: Until there is an answer.
+        attempts: How often it is made.
+    """
+
+    connect_s: float
+    read_s: float
+    attempts: int
+
+
+#: Sending is retried by the dispatcher, which knows what waits behind it.
+INVOKE = Patience(connect_s=5, read_s=20, attempts=1)
+POLL = Patience(connect_s=5, read_s=LONG_POLL_S + 10, attempts=3)
 
 
 class Clients:
@@ -32,30 +55,23 @@ class Clients:
         session_factory: Makes a session with freshly resolved credentials.
         region_name: AWS Region; None leaves it to the session.
         connections: How many calls to one service may be under way at once.
+        patience: With every call; None: what suits the scheduler.
     """
 
     def __init__(
-        self, session_factory: SessionFactory, *, region_name: str | None, connections: int
+        self,
+        session_factory: SessionFactory,
+        *,
+        region_name: str | None,
+        connections: int,
+        patience: Patience | None = None,
     ) -> None:
         self._session_factory = session_factory
         self._region_name = region_name
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
-        # Sending is retried by the dispatcher, which knows what waits behind it.
-        self._invoke_config = Config(
-            connect_timeout=5,
-            read_timeout=20,
-            max_pool_connections=connections,
-            retries={"total_max_attempts": 1},
-            tcp_keepalive=True,
-        )
-        self._config = Config(
-            connect_timeout=5,
-            read_timeout=LONG_POLL_S + 10,
-            max_pool_connections=connections,
-            retries={"total_max_attempts": 3, "mode": "standard"},
-            tcp_keepalive=True,
-        )
+        self._invoke_config = _config(patience or INVOKE, connections)
+        self._config = _config(patience or POLL, connections)
 
     @property
     def function(self) -> LambdaClient:
@@ -79,6 +95,18 @@ class Clients:
     def ssm(self) -> SSMClient:
         """The client that reads the config parameter."""
         client: SSMClient = self._client("ssm", self._config)
+        return client
+
+    @property
+    def sts(self) -> STSClient:
+        """The client that tells whose the credentials are."""
+        client: STSClient = self._client("sts", self._config)
+        return client
+
+    @property
+    def logs(self) -> CloudWatchLogsClient:
+        """The client that reads the function's log."""
+        client: CloudWatchLogsClient = self._client("logs", self._config)
         return client
 
     @contextmanager
@@ -112,3 +140,13 @@ class Clients:
         except Exception as e:
             # Reading an Airflow connection can fail in any way, and nothing can be sent then.
             raise CredentialsError(f"no AWS session: {e!r}") from e
+
+
+def _config(patience: Patience, connections: int) -> Config:
+    return Config(
+        connect_timeout=patience.connect_s,
+        read_timeout=patience.read_s,
+        max_pool_connections=connections,
+        retries={"total_max_attempts": patience.attempts, "mode": "standard"},
+        tcp_keepalive=True,
+    )

@@ -10,7 +10,7 @@ from lambda_executor.aws.clients import Clients
 from lambda_executor.ports import Message
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_sqs.type_defs import MessageTypeDef, ReceiveMessageRequestTypeDef
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +27,24 @@ class SqsQueue:
         """The last part of the URL."""
         return self._url.rsplit("/", 1)[-1]
 
-    def receive(self, wait_s: int) -> Sequence[Message]:
-        """Up to ten messages; waits up to `wait_s` seconds for the first."""
+    def receive(self, wait_s: int, hidden_s: int | None = None) -> Sequence[Message]:
+        """Up to ten messages; waits up to `wait_s` seconds for the first.
+
+        Args:
+            wait_s: Seconds.
+            hidden_s: For how long they are hidden from others; None: as the queue says.
+        """
+        request: ReceiveMessageRequestTypeDef = {
+            "QueueUrl": self._url,
+            "MaxNumberOfMessages": 10,
+            "WaitTimeSeconds": wait_s,
+            "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
+            "MessageAttributeNames": ["All"],
+        }
+        if hidden_s is not None:
+            request["VisibilityTimeout"] = hidden_s
         with self._clients.errors():
-            answer = self._clients.sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=10,
-                WaitTimeSeconds=wait_s,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
-                MessageAttributeNames=["All"],
-            )
+            answer = self._clients.sqs.receive_message(**request)
         return [_message(message) for message in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> int:
@@ -81,12 +89,15 @@ class SqsQueue:
 
 
 def _message(message: MessageTypeDef) -> Message:
+    system = message.get("Attributes", {})
+    sent_at_ms = system.get("SentTimestamp")
     return Message(
         body=message["Body"],
         receipt=message["ReceiptHandle"],
-        receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
+        receive_count=int(system.get("ApproximateReceiveCount", "1")),
         attributes={
             name: value.get("StringValue", "")
             for name, value in message.get("MessageAttributes", {}).items()
         },
+        sent_at_s=int(sent_at_ms) / 1000 if sent_at_ms else None,
     )

@@ -1,0 +1,158 @@
+"""What AWS says about what the options name; reads only, and runs nothing but a probe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lambda_executor import probe
+from lambda_executor.aws.clients import Clients
+from lambda_executor.aws.functions import named
+from lambda_executor.routing import Target
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+#: What Lambda does where nothing is set.
+#: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+DEFAULT_RETRIES = 2
+DEFAULT_EVENT_AGE_S = 21_600
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFacts:
+    """One function, or one version of it.
+
+    Attributes:
+        state: `Active`, `Pending`, `Inactive` or `Failed`.
+        state_reason: Why, when it is not active.
+        last_update: `Successful`, `InProgress` or `Failed`.
+        last_update_reason: Why, when it failed.
+        timeout_s: The longest that one invocation may take.
+        retries: How often Lambda repeats an asynchronous invocation that failed.
+        event_age_s: How long Lambda keeps an asynchronous invocation that it cannot start.
+        dead_letter_arns: Where Lambda puts what it gave up on: queue and destination.
+    """
+
+    state: str
+    state_reason: str
+    last_update: str
+    last_update_reason: str
+    timeout_s: int
+    retries: int
+    event_age_s: int
+    dead_letter_arns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """One queue.
+
+    Attributes:
+        arn: Its ARN.
+        visible: About how many messages wait to be received.
+        hidden: About how many were received, and neither deleted nor handed back yet.
+        retention_s: How long it keeps a message.
+        visibility_timeout_s: How long a received message is hidden.
+    """
+
+    arn: str
+    visible: int
+    hidden: int
+    retention_s: int
+    visibility_timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReply:
+    """What came back from a probe.
+
+    Attributes:
+        payload: What the function returned; of a failure, Lambda's description of it.
+        failure: The kind of the error that the function ended with; empty: it ended well.
+        message: What the error says.
+    """
+
+    payload: bytes
+    failure: str = ""
+    message: str = ""
+
+
+class Inspection:
+    """Asks AWS. Every method raises `AwsError` when it gets no answer."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def caller(self) -> str:
+        """The ARN of whom the credentials belong to."""
+        with self._clients.errors():
+            return self._clients.sts.get_caller_identity()["Arn"]
+
+    def function(self, target: Target) -> FunctionFacts:
+        """One function, or one version of it."""
+        with self._clients.errors():
+            client = self._clients.function
+            found = client.get_function_configuration(**named(target))
+            asynchronous = _asynchronous(client, target)
+        destination = asynchronous.get("DestinationConfig", {}).get("OnFailure", {})
+        dead_letters = found.get("DeadLetterConfig", {}).get("TargetArn")
+        return FunctionFacts(
+            # Both are left out by whoever has no such states.
+            state=found.get("State", "Active"),
+            state_reason=found.get("StateReason", ""),
+            last_update=found.get("LastUpdateStatus", "Successful"),
+            last_update_reason=found.get("LastUpdateStatusReason", ""),
+            timeout_s=found["Timeout"],
+            retries=asynchronous.get("MaximumRetryAttempts", DEFAULT_RETRIES),
+            event_age_s=asynchronous.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_S),
+            dead_letter_arns=tuple(filter(None, (dead_letters, destination.get("Destination")))),
+        )
+
+    def queue(self, url: str) -> QueueFacts:
+        """One queue."""
+        with self._clients.errors():
+            answer = self._clients.sqs.get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                    "MessageRetentionPeriod",
+                    "QueueArn",
+                    "VisibilityTimeout",
+                ],
+            )
+        attributes = answer["Attributes"]
+        return QueueFacts(
+            arn=attributes["QueueArn"],
+            visible=int(attributes["ApproximateNumberOfMessages"]),
+            hidden=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+            retention_s=int(attributes["MessageRetentionPeriod"]),
+            visibility_timeout_s=int(attributes["VisibilityTimeout"]),
+        )
+
+    def probe(self, target: Target) -> ProbeReply:
+        """Ask a function what it is, and wait for the answer."""
+        with self._clients.errors():
+            answer = self._clients.function.invoke(
+                **named(target), InvocationType="RequestResponse", Payload=probe.EVENT
+            )
+            payload = answer["Payload"].read()
+        if not answer.get("FunctionError"):
+            return ProbeReply(payload)
+        try:
+            told = json.loads(payload)
+        except ValueError:
+            told = None
+        told = told if isinstance(told, dict) else {}
+        kind = str(told.get("errorType") or answer["FunctionError"])
+        return ProbeReply(payload, kind, str(told.get("errorMessage") or ""))
+
+
+def _asynchronous(client: LambdaClient, target: Target) -> Any:  # noqa: ANN401 - may be empty
+    """The settings of asynchronous invocations; empty where Lambda's defaults hold."""
+    try:
+        return client.get_function_event_invoke_config(**named(target))
+    except client.exceptions.ResourceNotFoundException:
+        return {}

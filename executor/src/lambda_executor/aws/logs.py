@@ -1,0 +1,94 @@
+"""CloudWatch Logs: finding one line, and reading a stream from there on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lambda_executor.aws.clients import Clients
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs.type_defs import (
+        FilterLogEventsRequestTypeDef,
+        GetLogEventsRequestTypeDef,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a log group.
+
+    Attributes:
+        stream: The log stream that it is in.
+        at_ms: Its time, in milliseconds since the epoch.
+        text: What it says.
+    """
+
+    stream: str
+    at_ms: int
+    text: str
+
+
+class LogGroup:
+    """One log group. Every method raises `AwsError` when it gets no answer."""
+
+    def __init__(self, clients: Clients, name: str) -> None:
+        self._clients = clients
+        self.name = name
+
+    def first(
+        self,
+        *phrases: str,
+        since_ms: int,
+        pages: int = 5,
+    ) -> LogLine | None:
+        """The first line with all of these phrases; None: not within so many pages of the log.
+
+        Args:
+            phrases: Each must be in the line.
+            since_ms: Earlier lines are not looked at.
+            pages: CloudWatch may answer a page without a line although more follow.
+        """
+        request: FilterLogEventsRequestTypeDef = {
+            "logGroupName": self.name,
+            "filterPattern": " ".join('"' + each.replace('"', '\\"') + '"' for each in phrases),
+            "startTime": since_ms,
+            "limit": 1,
+        }
+        for _ in range(pages):
+            with self._clients.errors():
+                page = self._clients.logs.filter_log_events(**request)
+            for event in page["events"]:
+                return LogLine(event["logStreamName"], event["timestamp"], event["message"])
+            if "nextToken" not in page:
+                break
+            request["nextToken"] = page["nextToken"]
+        return None
+
+    def read(self, stream: str, *, since_ms: int, until_s: float) -> Iterator[LogLine]:
+        """The lines of a stream, oldest first, as far as there are any.
+
+        Args:
+            stream: The log stream.
+            since_ms: Earlier lines are left out.
+            until_s: No further page is asked for after this, on the monotonic clock.
+        """
+        request: GetLogEventsRequestTypeDef = {
+            "logGroupName": self.name,
+            "logStreamName": stream,
+            "startTime": since_ms,
+            "startFromHead": True,
+        }
+        while True:
+            with self._clients.errors():
+                page = self._clients.logs.get_log_events(**request)
+            for event in page["events"]:
+                yield LogLine(stream, event["timestamp"], event["message"].rstrip("\n"))
+            following = page["nextForwardToken"]
+            # The end of the stream is where the token stays the same.
+            # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
+            if request.get("nextToken") == following or time.monotonic() >= until_s:
+                return
+            request["nextToken"] = following

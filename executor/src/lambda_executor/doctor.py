@@ -1,0 +1,158 @@
+"""Asks everything that can go wrong in a deployed environment, and says what to do about it.
+
+It owns the order of the questions and what follows from no answer; what an answer means is in
+`diagnosis.py`. It changes nothing, and runs nothing but a probe.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
+
+from lambda_executor import diagnosis
+from lambda_executor.aws import FunctionFacts, Inspection, LogGroup, Patience, QueueFacts
+from lambda_executor.config import Conf, ExecutorConfig
+from lambda_executor.connection import Reach
+from lambda_executor.diagnosis import Versions
+from lambda_executor.errors import AwsError, ConfigError, ThrottledError
+from lambda_executor.findings import Finding, ok, problem, unknown
+from lambda_executor.log_lines import STARTED
+from lambda_executor.options import CONFIG_PARAMETER, SECTION
+from lambda_executor.routing import Target
+
+T = TypeVar("T")
+
+#: A person waits. A probe may have to wait for a cold start, and the function for the API.
+PATIENCE = Patience(connect_s=5, read_s=60, attempts=2)
+
+_PERMISSION = (
+    "correct its name in [lambda_executor] or in the SSM parameter, the Region, or the "
+    "permissions: the stacks' managed policy (output SchedulerPolicyArn) has all of them"
+)
+
+
+def examine(conf: Conf, here: Versions) -> Iterator[Finding]:
+    """Look at everything, one finding each; what depends on a thing that is missing is left out.
+
+    Args:
+        conf: Airflow's configuration.
+        here: What this scheduler runs on.
+    """
+    try:
+        reach = Reach(conf, PATIENCE)
+    except ConfigError as e:
+        yield problem("configuration", str(e), "correct the option that it names")
+        return
+    try:
+        yield ok("credentials", Inspection(reach.first).caller())
+    except AwsError as e:
+        fix = "give this process AWS credentials: boto3's own chain, or conn_id"
+        yield problem("credentials", str(e), fix)
+        return
+    try:
+        settings = reach.settings()
+    except ConfigError as e:
+        yield problem("configuration", str(e), "correct the option that it names")
+        return
+    name = conf.get(SECTION, CONFIG_PARAMETER.name, fallback=None)
+    yield ok("configuration", f"from SSM parameter {name}" if name else "from Airflow's own")
+    limit_s = float(conf.get("scheduler", "task_queued_timeout", fallback="600") or 600)
+    yield from _Examination(settings, reach, here, limit_s).findings()
+
+
+class _Examination:
+    """One environment whose configuration could be read."""
+
+    def __init__(
+        self, settings: ExecutorConfig, reach: Reach, here: Versions, limit_s: float
+    ) -> None:
+        self._settings = settings
+        self._clients = reach.clients(settings)
+        self._aws = Inspection(self._clients)
+        self._here = here
+        self._limit_s = limit_s
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each question."""
+        functions: dict[Target, FunctionFacts] = {}
+        for target in self._settings.routes.targets():
+            facts = _ask("function", str(target), partial(self._aws.function, target))
+            if isinstance(facts, Finding):
+                yield self._with_reason(facts, target)
+            else:
+                functions[target] = facts
+                yield diagnosis.function(str(target), facts)
+        yield from self._queues(functions)
+        for target, facts in functions.items():
+            yield diagnosis.retries(str(target), facts)
+            yield diagnosis.event_age(str(target), facts, self._limit_s)
+            yield self._log(target)
+            yield from self._probe(target)
+
+    def _with_reason(self, finding: Finding, target: Target) -> Finding:
+        """Tell a missing alias from a missing function."""
+        if target.qualifier is None:
+            return finding
+        bare = Target(target.function)
+        if isinstance(_ask("", "", partial(self._aws.function, bare)), Finding):
+            return finding
+        return problem(
+            finding.subject,
+            f"the function is there, its version or alias {target.qualifier!r} is not",
+            f"set [{SECTION}] function_qualifier to one that it has, or deploy the stacks again",
+            finding.of,
+        )
+
+    def _queues(self, functions: Mapping[Target, FunctionFacts]) -> Iterator[Finding]:
+        longest_s = max((facts.timeout_s for facts in functions.values()), default=0)
+        for url in self._settings.queue_urls:
+            yield self._queue("results queue", url, longest_s)[0]
+        finding, facts = self._queue(
+            "dead-letter queue", self._settings.dead_letter_queue_url, longest_s
+        )
+        yield finding
+        if facts is not None:
+            for target, function in functions.items():
+                yield diagnosis.dead_letters(str(target), function, facts)
+
+    def _queue(self, subject: str, url: str, longest_s: int) -> tuple[Finding, QueueFacts | None]:
+        name = url.rpartition("/")[2]
+        facts = _ask(subject, name, partial(self._aws.queue, url))
+        if isinstance(facts, Finding):
+            return facts, None
+        return diagnosis.queue(subject, name, facts, longest_s), facts
+
+    def _log(self, target: Target) -> Finding:
+        group = LogGroup(self._clients, self._settings.log_group_of(target))
+        try:
+            # As get_task_log reads it; that there is no line of this very moment does not matter.
+            group.first(STARTED, since_ms=int(time.time() * 1000), pages=1)
+        except AwsError as e:
+            return unknown(
+                "log",
+                f"the UI cannot show the log of a running task: {e}",
+                f"correct [{SECTION}] log_group or the permissions; the API server reads it too",
+                str(target),
+            )
+        return ok("log", f"{group.name} can be read", str(target))
+
+    def _probe(self, target: Target) -> Iterator[Finding]:
+        try:
+            reply = self._aws.probe(target)
+        except ThrottledError as e:
+            fix = "try again; a reserved concurrency of 0 is a pause"
+            yield unknown("probe", f"no free concurrency: {e}", fix, str(target))
+        except AwsError as e:
+            yield problem("probe", f"it cannot be invoked: {e}", _PERMISSION, str(target))
+        else:
+            yield from diagnosis.probed(str(target), reply, self._here)
+
+
+def _ask(subject: str, of: str, ask: Callable[[], T]) -> T | Finding:
+    """The answer, or what it means that there is none."""
+    try:
+        return ask()
+    except AwsError as e:
+        return problem(subject, str(e), _PERMISSION, of)

@@ -1,0 +1,15 @@
+"""The lines of a function's log that readers of it rely on. Plain Python.
+
+The handler writes them as JSON, with this as `event`; everything between the two is of one
+invocation, because an execution environment has one at a time. `docs/reference/handler.md` has
+their fields.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Before the workload runs.
+STARTED: Final = "invocation started"
+#: After its end; there is exactly one for each invocation.
+SETTLED: Final = "invocation settled"
