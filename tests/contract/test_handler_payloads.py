@@ -155,11 +155,13 @@ class UnwellS3:
     Attributes:
         denied: The methods that are refused.
         broken: How many answers to GET break off half-way.
+        down: How many requests are answered with "try again".
         requests: The methods of all requests, in order.
     """
 
     denied: frozenset[str] = frozenset()
     broken: int = 0
+    down: int = 0
     requests: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -171,7 +173,9 @@ class UnwellS3:
 
             def do_GET(self) -> None:
                 world.requests.append(self.command)
-                if self.command in world.denied:
+                if len(world.requests) <= world.down:
+                    self._answer(503, b"<Error><Code>SlowDown</Code></Error>")
+                elif self.command in world.denied:
                     self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
                 elif self.command == "DELETE":
                     self._answer(204, b"")
@@ -202,8 +206,25 @@ def unwell(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnwellS3]:
     """An S3 that does as told."""
     s3 = UnwellS3()
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # between botocore's attempts
     yield s3
     s3.close()
+
+
+def test_an_s3_that_recovers_costs_no_workload(unwell: UnwellS3) -> None:
+    """Two refusals for the moment are ridden out."""
+    unwell.down = 2
+    assert payloads().whole(EVENT) == WHOLE
+    assert unwell.requests == ["GET", "GET", "GET", "DELETE"]
+
+
+def test_an_s3_that_stays_down_is_an_error(unwell: UnwellS3) -> None:
+    """Nothing is started, the reason has S3's words, and the object is still there."""
+    unwell.down = 1000
+    verdict = verdict_of(EVENT)
+    assert verdict.outcome is Outcome.REJECTED
+    assert "SlowDown" in verdict.reason
+    assert unwell.requests == ["GET", "GET", "GET"]
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(unwell: UnwellS3) -> None:

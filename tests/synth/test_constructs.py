@@ -16,6 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Match, Template
 
 from stacks.constructs.airflow_database import AirflowDatabase, AirflowDatabaseProps
+from stacks.constructs.payload_bucket import PayloadBucket
 from stacks.constructs.results_queue import ResultsQueue
 from stacks.constructs.workload_function import WorkloadFunction, WorkloadFunctionProps
 
@@ -77,6 +78,23 @@ def test_queue_can_be_drained_by_a_role_made_elsewhere(stack: cdk.Stack) -> None
     arn = "arn:aws:iam::123456789012:role/scheduler"
     queue.grant_drain(iam.Role.from_role_arn(stack, "Scheduler", arn))
     Template.from_stack(stack).has_resource_properties("AWS::IAM::Policy", {"Roles": ["scheduler"]})
+
+
+def test_payloads_can_be_put_by_a_role_made_elsewhere(stack: cdk.Stack) -> None:
+    """A scheduler's existing role can be granted to write below the prefix, and nothing else."""
+    payloads = PayloadBucket(stack, "PayloadBucket", prefix="theirs/", removal_policy=RETAIN)
+    arn = "arn:aws:iam::123456789012:role/scheduler"
+    payloads.grant_put(iam.Role.from_role_arn(stack, "Scheduler", arn))
+    objects = {"Fn::Join": ["", [{"Fn::GetAtt": [Match.any_value(), "Arn"]}, "/theirs/*"]]}
+    Template.from_stack(stack).has_resource_properties(
+        "AWS::IAM::Policy",
+        {
+            "PolicyDocument": {
+                "Statement": [{"Action": "s3:PutObject", "Effect": "Allow", "Resource": objects}]
+            },
+            "Roles": ["scheduler"],
+        },
+    )
 
 
 def test_database_goes_into_a_vpc_made_elsewhere(stack: cdk.Stack) -> None:

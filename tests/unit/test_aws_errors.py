@@ -41,6 +41,8 @@ def answer(code: str, status: int) -> Exception:
         (answer("ServiceException", 500), TransientError),
         (answer("SlowDown", 503), TransientError),
         (answer("AccessDenied", 403), RejectedError),
+        (answer("InvalidToken", 400), CredentialsError),
+        (answer("RequestTimeTooSkewed", 403), CredentialsError),
         (answer("NoSuchBucket", 404), RejectedError),
         (answer("EC2UnexpectedException", 502), TransientError),
         (botocore_errors.NoCredentialsError(), CredentialsError),
