@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.invoking import invoke_event
+from lambda_executor.errors import AwsError, RejectedError
 from lambda_executor.routing import Target
 
 if TYPE_CHECKING:
@@ -29,9 +32,15 @@ class LambdaFunctions:
         Raises:
             AwsError: It cannot be described.
         """
-        with self._clients.errors():
-            answer = self._clients.function.get_function_configuration(**named(target))
-        return str(answer.get("State", "Active"))
+        client = self._clients.function
+        try:
+            with self._clients.errors():
+                return _state(client.get_function_configuration(**named(target)))
+        except RejectedError:
+            # A role that was made for AwsLambdaExecutor may ask as that does, and no other way.
+            with suppress(AwsError), self._clients.errors():
+                return _state(client.get_function(**named(target))["Configuration"])
+            raise
 
 
 class _Named(TypedDict):
@@ -44,3 +53,7 @@ def named(target: Target) -> _Named:
     if target.qualifier is None:
         return {"FunctionName": target.function}
     return {"FunctionName": target.function, "Qualifier": target.qualifier}
+
+
+def _state(configuration: Mapping[str, Any]) -> str:
+    return str(configuration.get("State", "Active"))

@@ -1,0 +1,48 @@
+"""What an environment that was made for `AwsLambdaExecutor` lacks does not matter to ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+
+from lambda_executor import LambdaExecutor
+from lambda_executor.aws import Clients, LambdaFunctions
+from lambda_executor.errors import RejectedError
+from lambda_executor.routing import Target
+from tests.contract.account import Account
+from tests.contract.reference import error
+
+
+@pytest.fixture
+def configured_for_the_reference(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of the reference, and a role that may do what it does."""
+    monkeypatch.delenv("AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER")
+    for option, value in account.options.items():
+        monkeypatch.setenv(f"AIRFLOW__AWS_LAMBDA_EXECUTOR__{option.upper()}", value)
+    real = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def call(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation == "GetFunctionConfiguration":
+            raise error("AccessDeniedException", 403)
+        return real(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+
+
+@pytest.mark.usefixtures("configured_for_the_reference")
+def test_the_options_and_the_role_of_the_reference_are_enough_to_start() -> None:
+    """The role may ask for the function as the reference does, and not as we would."""
+    executor = LambdaExecutor(parallelism=1)
+    executor.start()
+    executor.terminate()
+
+
+@pytest.mark.usefixtures("configured_for_the_reference")
+def test_a_role_that_may_not_describe_is_told_of_the_call_that_we_prefer() -> None:
+    """When neither call is answered, the error is that of the first."""
+    functions = LambdaFunctions(Clients(boto3.Session, region_name=None, connections=1))
+    with pytest.raises(RejectedError, match="AccessDeniedException"):
+        functions.check(Target("missing"))
