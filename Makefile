@@ -87,6 +87,7 @@ EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --
 .PHONY: docs
 docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m lambda_executor.options > docs/reference/options.md
+	@$(BIN)/python -m lambda_executor.metrics > docs/reference/metrics.md
 	@$(BIN)/python -m stacks.config_reference > docs/reference/stage-config.md
 
 .PHONY: requirements

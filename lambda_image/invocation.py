@@ -108,11 +108,10 @@ class InvocationHandler:
             return self._reject(event, e, start)
         queue_url = self.reporter.queue_url(invocation.reply_to)
         verdict, facts = self._run(invocation, start)
-        result = self._result(invocation.id, verdict, start)
+        result = self._result(invocation.id, verdict, start, invocation.queued_at_s)
         # The reference's executor knows no `duplicate` and would end the running task by it.
         silent = verdict.outcome is Outcome.DUPLICATE and not _speaks_our_wire(event)
-        queued_at_s = invocation.queued_at_s
-        return self._settle(result, None if silent else queue_url, start, facts, queued_at_s)
+        return self._settle(result, None if silent else queue_url, facts)
 
     def _run(self, invocation: Invocation, start: _Start) -> tuple[Verdict, WorkloadFacts]:
         """Start the workload unless something speaks against it; returns how it ended."""
@@ -160,9 +159,16 @@ class InvocationHandler:
             ) from None
         queue_url = self.reporter.queue_url(reply_to if isinstance(reply_to, str) else None)
         result = self._result(InvocationId(key), rejected(str(error)), start)
-        return self._settle(result, queue_url, start, WorkloadFacts(), None)
+        return self._settle(result, queue_url, WorkloadFacts())
 
-    def _result(self, id_: InvocationId, verdict: Verdict, start: _Start) -> Result:
+    def _result(
+        self,
+        id_: InvocationId,
+        verdict: Verdict,
+        start: _Start,
+        queued_at_s: float | None = None,
+    ) -> Result:
+        waited_s = None if queued_at_s is None else start.started_at_s - queued_at_s
         return Result(
             id=id_,
             return_code=verdict.return_code,
@@ -174,15 +180,11 @@ class InvocationHandler:
             init_ms=start.init_ms,
             run_ms=round((self.now_s() - start.started_at_s) * 1000, 1),
             started_at_s=start.started_at_s,
+            queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),
         )
 
     def _settle(
-        self,
-        result: Result,
-        queue_url: str | None,
-        start: _Start,
-        facts: WorkloadFacts,
-        queued_at_s: float | None,
+        self, result: Result, queue_url: str | None, facts: WorkloadFacts
     ) -> dict[str, Any]:
         reported = False
         try:
@@ -190,7 +192,6 @@ class InvocationHandler:
                 self.reporter.send(queue_url, result)
                 reported = True
         finally:
-            waited_ms = None if queued_at_s is None else (start.started_at_s - queued_at_s) * 1000
             self.write_log(
                 "info" if reported or queue_url is None else "error",
                 SETTLED,
@@ -203,7 +204,7 @@ class InvocationHandler:
                 cold=result.cold,
                 init_ms=result.init_ms,
                 run_ms=result.run_ms,
-                queue_to_start_ms=None if waited_ms is None else round(waited_ms, 1),
+                queue_to_start_ms=result.queue_to_start_ms,
                 started_at_s=result.started_at_s,
                 reported=reported,
             )

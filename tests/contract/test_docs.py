@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_executor import options
+from lambda_executor import metrics, options
 
 DOCS = Path(__file__).parents[2] / "docs"
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,3 +25,8 @@ def test_the_page_of_the_wire_shows_what_is_sent(name: str) -> None:
     page = (DOCS / "reference" / "wire.md").read_text()
     examples = [json.loads(found) for found in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     assert json.loads((GOLDEN / name).read_text()) in examples
+
+
+def test_the_page_of_the_metrics_is_fresh() -> None:
+    """`make docs` would change nothing."""
+    assert (DOCS / "reference" / "metrics.md").read_text() == metrics.as_markdown()

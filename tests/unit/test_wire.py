@@ -58,6 +58,7 @@ results = st.builds(
     init_ms=st.none() | st.floats(0, 1e6),
     run_ms=st.none() | st.floats(0, 1e6),
     started_at_s=st.none() | st.floats(0, 1e11),
+    queue_to_start_ms=st.none() | st.floats(0, 1e9),
 )
 
 

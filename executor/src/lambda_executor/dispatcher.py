@@ -105,6 +105,7 @@ class DispatchQueue:
 
     Attributes:
         under_way: How many have left and have neither succeeded nor failed yet.
+        throttles: How many sends were throttled.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class DispatchQueue:
         self._concurrency = Concurrency(most_under_way)
         self._uniform = uniform
         self.under_way = 0
+        self.throttles = 0
         self._order = itertools.count()
         self._ready: list[_Waiting] = []
         self._delayed: list[tuple[float, _Waiting]] = []
@@ -158,6 +160,7 @@ class DispatchQueue:
         if isinstance(error, RejectedError):
             return Refused(waiting.dispatch.id, str(error))
         if isinstance(error, ThrottledError):
+            self.throttles += 1
             if delay_s := self._pause(waiting, THROTTLE, now_s):
                 self._concurrency.throttled()
                 log.warning("Lambda throttles: sending pauses for %.1f s (%s)", delay_s, error)
@@ -258,6 +261,12 @@ class Dispatcher:
     def outcomes(self) -> list[Outcome]:
         """What became of earlier submissions since the last call."""
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+
+    def throttles(self) -> int:
+        """How many sends were throttled since the last call."""
+        with self._sendable:
+            throttles, self._queue.throttles = self._queue.throttles, 0
+            return throttles
 
     def __len__(self) -> int:
         """How many invocations wait to be sent."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lambda_executor.adoption import invocation_of
@@ -35,16 +34,17 @@ from lambda_executor.health import check
 from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.live_log import PATIENCE as LIVE_LOG_PATIENCE
 from lambda_executor.live_log import LiveLog, RunningTask
+from lambda_executor.metrics import metric
 from lambda_executor.options import SECTION
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
-from lambda_executor.ports import FunctionInvoker, Message, PayloadStore, Queue
-from lambda_executor.reconciliation import Reconciler
+from lambda_executor.ports import FunctionInvoker, PayloadStore, Queue
+from lambda_executor.settling import kind, settle
+from lambda_executor.traffic import Traffic
 from lambda_executor.wire import (
     DeadLetter,
     InvocationId,
     Outcome,
-    Result,
 )
 
 if TYPE_CHECKING:
@@ -63,32 +63,7 @@ class _Handled:
     poller: Poller
     receipt: str
     key: WorkloadKey | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """What exists between `start` and `end`.
-
-    Attributes:
-        reply_to: URL of this scheduler's own results queue.
-        pollers: Of the own results queue and of the dead-letter queue.
-        others: The results queues of the other schedulers.
-        reconciler: Finds what nobody will ever settle.
-        payloads: Takes what is too large for one event.
-        heirs: Pollers of these, while something adopted is in flight: it may answer to any.
-    """
-
-    config: ExecutorConfig
-    dispatcher: Dispatcher
-    reply_to: str
-    pollers: tuple[Poller, ...]
-    others: tuple[Queue, ...]
-    reconciler: Reconciler[WorkloadKey]
-    payloads: PayloadStore | None
-    heirs: list[Poller] = field(default_factory=list)
-
-    def all_pollers(self) -> tuple[Poller, ...]:
-        return (*self.pollers, *self.heirs)
+    taken_at_s: float
 
 
 class LambdaExecutor(AirflowExecutor):
@@ -106,7 +81,7 @@ class LambdaExecutor(AirflowExecutor):
         self._ledger: Ledger[WorkloadKey] = Ledger()
         self._handled: list[_Handled] = []
         self._adopted: set[InvocationId] = set()
-        self._parts: _Running | None = None
+        self._parts: Traffic[WorkloadKey] | None = None
         self._live_log = LiveLog(lambda: Reach(conf_of(self), LIVE_LOG_PATIENCE))
 
     # ---- life ----
@@ -147,26 +122,17 @@ class LambdaExecutor(AirflowExecutor):
         dead_letters: Queue,
         payloads: PayloadStore | None = None,
     ) -> None:
-        dispatcher = Dispatcher(
-            functions,
-            threads=settings.dispatch_threads,
-            max_attempts=settings.max_invoke_attempts,
+        self._parts = Traffic(
+            settings,
+            settings.own_queue(self.job_id),
+            ledger=self._ledger,
+            airflow=DatabaseState(),
+            functions=functions,
+            results=results,
+            dead_letters=dead_letters,
+            payloads=payloads,
         )
-        own = settings.own_queue(self.job_id)
-        pollers = (
-            self._results_poller(results[own], settings.poll_threads),
-            Poller(dead_letters, decode=_decode_dead_letter, knows=self._ledger.knows),
-        )
-        others = tuple(queue for n, queue in enumerate(results) if n != own)
-        reconciler = Reconciler(self._ledger.in_flight, DatabaseState())
-        self._parts = _Running(
-            settings, dispatcher, settings.queue_urls[own], pollers, others, reconciler, payloads
-        )
-        for part in (dispatcher, *pollers, reconciler):
-            part.start()
-
-    def _results_poller(self, queue: Queue, threads: int = 1) -> Poller:
-        return Poller(queue, decode=_decode_result, knows=self._ledger.knows, threads=threads)
+        self._parts.start()
 
     def end(self) -> None:
         """Send what was accepted, wait for results as long as `end_wait_timeout` allows, stop.
@@ -194,10 +160,7 @@ class LambdaExecutor(AirflowExecutor):
         self._acknowledge_taken()
         if len(self._ledger):
             self.log.info("%d invocations are left in flight", len(self._ledger))
-        self._parts.reconciler.close(0)
-        self._parts.dispatcher.close(CLOSE_TIMEOUT_S)
-        for poller in self._parts.all_pollers():
-            poller.close(CLOSE_TIMEOUT_S)
+        self._parts.close(CLOSE_TIMEOUT_S)
         self._parts = None
 
     # ---- from Airflow to Lambda ----
@@ -272,7 +235,7 @@ class LambdaExecutor(AirflowExecutor):
                 self._tell(self._ledger.settle(outcome.id, succeeded=False, reason=outcome.reason))
             else:
                 self._ledger.sent(outcome.id)
-                stats.timing("lambda_executor.dispatch_ms", outcome.waited_s * 1000)
+                stats.timing(metric("dispatch_ms"), outcome.waited_s * 1000)
 
     def _take_one(self, poller: Poller, arrival: Arrival) -> None:
         try:
@@ -283,30 +246,28 @@ class LambdaExecutor(AirflowExecutor):
 
     def _take_arrival(self, poller: Poller, arrival: Arrival) -> None:
         report = arrival.report
-        settlement = None
+        settlement = settle(self._ledger, report)
         if isinstance(report, DeadLetter):
-            reason = _with_source(f"Lambda gave up: {report.reason}", report.request_id, None)
-            settlement = self._ledger.settle(report.id, succeeded=False, reason=reason)
-            stats.incr("lambda_executor.dead_letters")
+            stats.incr(metric("dead_letters"), tags={"reason": kind(report)})
         elif report.outcome is Outcome.DUPLICATE:
             self.log.info("Lambda started %s twice; the second start did nothing", report.id)
-            stats.incr("lambda_executor.duplicates")
-        else:
-            settlement = self._ledger.settle(
-                report.id, succeeded=report.return_code == 0, reason=_reason(report)
-            )
+            stats.incr(metric("duplicates"))
+        elif report.queue_to_start_ms is not None:
+            stats.timing(metric("queue_to_start_ms"), report.queue_to_start_ms)
+        now_s = time.time()
+        if arrival.sent_at_s is not None:
+            stats.timing(metric("result_ms"), max(0.0, now_s - arrival.sent_at_s) * 1000)
         self._tell(settlement)
-        self._handled.append(
-            _Handled(poller, arrival.receipt, settlement.key if settlement else None)
-        )
+        key = settlement.key if settlement else None
+        self._handled.append(_Handled(poller, arrival.receipt, key, now_s))
 
-    def _reconcile(self, parts: _Running) -> None:
+    def _reconcile(self, parts: Traffic[WorkloadKey]) -> None:
         """Free the slots of what Airflow does not wait for, adopt what nobody looks after."""
         for id in parts.reconciler.obsolete():
             settlement = self._ledger.settle(id, succeeded=True)
             if settlement is not None:
                 self.running.discard(settlement.key)
-                stats.incr("lambda_executor.reconciled")
+                stats.incr(metric("reconciled"))
                 self.log.warning(
                     "No result of %s (%s) came, and Airflow does not wait for one: slot freed",
                     settlement.key,
@@ -315,7 +276,7 @@ class LambdaExecutor(AirflowExecutor):
         for id, key in parts.reconciler.left_behind():
             if not self._ledger.knows(id):
                 self._adopt(id, key)
-                self._watch_other_queues(parts)
+                parts.watch_other_queues()
                 self.log.warning("Adopted %s: no scheduler looks after it", key)
         for id in parts.reconciler.lost():
             reason = "no result came, of whoever sent it, and none lies in a results queue"
@@ -336,12 +297,19 @@ class LambdaExecutor(AirflowExecutor):
         self.fail(settlement.key, info=settlement.reason)
         self.log_task_event(event="lambda executor", extra=settlement.reason, ti_key=settlement.key)
 
-    def _report_metrics(self, parts: _Running) -> None:
-        stats.gauge("lambda_executor.pending", self._ledger.count(State.PENDING))
-        stats.gauge("lambda_executor.in_flight", self._ledger.count(State.IN_FLIGHT))
-        counts: Counter[str] = sum((poller.counts() for poller in parts.all_pollers()), Counter())
-        for name, count in counts.items():
-            stats.incr(f"lambda_executor.messages_{name}", count)
+    def _report_metrics(self, parts: Traffic[WorkloadKey]) -> None:
+        oldest_s = min((handled.taken_at_s for handled in self._handled), default=time.time())
+        gauges = {
+            "pending": self._ledger.count(State.PENDING),
+            "in_flight": self._ledger.count(State.IN_FLIGHT),
+            "oldest_unacknowledged_s": time.time() - oldest_s,
+        }
+        for name, value in gauges.items():
+            stats.gauge(metric(name), value)
+        counts = {f"messages_{name}": count for name, count in parts.message_counts().items()}
+        for name, count in {**counts, "throttles": parts.dispatcher.throttles()}.items():
+            if count:
+                stats.incr(metric(name), count)
 
     # ---- taking over, taking back ----
 
@@ -357,25 +325,16 @@ class LambdaExecutor(AirflowExecutor):
                 refused.append(ti)
         if adopted := len(tis) - len(refused):
             self.log.info("Adopted %d invocations of a scheduler that is gone", adopted)
-            self._watch_other_queues(self._require_parts())
+            self._require_parts().watch_other_queues()
         return refused
 
-    def _watch_other_queues(self, parts: _Running) -> None:
-        """Poll every results queue: what is adopted answers to the one of who sent it."""
-        if not parts.heirs:
-            parts.heirs.extend(self._results_poller(queue) for queue in parts.others)
-            for poller in parts.heirs:
-                poller.start()
-
-    def _leave_other_queues(self, parts: _Running) -> None:
-        """Stop that once nothing adopted is in flight and everything taken is acknowledged."""
+    def _leave_other_queues(self, parts: Traffic[WorkloadKey]) -> None:
+        """Leave them once nothing adopted is in flight and everything taken is acknowledged."""
         if not parts.heirs:
             return
         self._adopted = {id for id in self._adopted if self._ledger.state(id) is State.IN_FLIGHT}
         if not self._adopted and not any(h.poller in parts.heirs for h in self._handled):
-            for poller in parts.heirs:
-                poller.close(0)
-            parts.heirs.clear()
+            parts.leave_other_queues()
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forget a task: what was not sent is not sent, what comes for it settles nothing."""
@@ -408,28 +367,7 @@ class LambdaExecutor(AirflowExecutor):
             len(self._handled),
         )
 
-    def _require_parts(self) -> _Running:
+    def _require_parts(self) -> Traffic[WorkloadKey]:
         if self._parts is None:
             raise ConfigError("the executor was not started")
         return self._parts
-
-
-def _decode_result(message: Message) -> Result:
-    return Result.decode(message.body)
-
-
-def _decode_dead_letter(message: Message) -> DeadLetter:
-    return DeadLetter.decode(message.body, message.attributes)
-
-
-def _reason(result: Result) -> str:
-    if result.return_code == 0:
-        return ""
-    said = result.reason or f"the handler ended with return code {result.return_code}"
-    return _with_source(said, result.request_id, result.log_stream)
-
-
-def _with_source(reason: str, request_id: str | None, log_stream: str | None) -> str:
-    source = {"request id": request_id, "log stream": log_stream}
-    known = ", ".join(f"{name} {value}" for name, value in source.items() if value)
-    return f"{reason} ({known})" if known else reason

@@ -46,6 +46,7 @@ class Arrival:
 
     report: Report
     receipt: str = field(repr=False)
+    sent_at_s: float | None = None
 
 
 def hand_back_delay_s(receive_count: int) -> int:
@@ -141,7 +142,7 @@ class Poller:
                 malformed.append(message.receipt)
                 continue
             if self._knows(report.id):
-                self._arrivals.append(Arrival(report, message.receipt))
+                self._arrivals.append(Arrival(report, message.receipt, message.sent_at_s))
             else:
                 delay_s = hand_back_delay_s(message.receive_count)
                 foreign.setdefault(delay_s, []).append(message.receipt)

@@ -83,6 +83,7 @@ class _Stored:
     number: int
     body: str
     attributes: Mapping[str, str]
+    sent_at_s: float = field(default_factory=time.time)
     visible_at_s: float = 0.0
     receive_count: int = 0
     receipts: list[str] = field(default_factory=list)
@@ -174,7 +175,9 @@ class MemoryQueue:
         stored.visible_at_s = self._clock() + self._visibility_timeout_s
         receipt = f"{stored.number}-{stored.receive_count}"
         stored.receipts.append(receipt)
-        return Message(stored.body, receipt, stored.receive_count, stored.attributes)
+        return Message(
+            stored.body, receipt, stored.receive_count, stored.attributes, stored.sent_at_s
+        )
 
     def _find(self, receipt: str) -> _Stored | None:
         return next((m for m in self._messages.values() if receipt in m.receipts), None)

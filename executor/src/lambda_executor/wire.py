@@ -270,6 +270,7 @@ class Result:
         init_ms: Milliseconds of the handler's init phase; only of a cold start.
         run_ms: Milliseconds from the handler's entry to this result.
         started_at_s: When the handler was entered, in seconds since the epoch.
+        queue_to_start_ms: Milliseconds from `Invocation.queued_at_s` to the handler's entry.
     """
 
     id: InvocationId
@@ -282,6 +283,7 @@ class Result:
     init_ms: float | None = None
     run_ms: float | None = None
     started_at_s: float | None = None
+    queue_to_start_ms: float | None = None
     wire_version: int = WIRE_VERSION
 
     def encode(self) -> str:
@@ -300,6 +302,7 @@ class Result:
             "init_ms": self.init_ms,
             "run_ms": self.run_ms,
             "started_at_s": self.started_at_s,
+            "queue_to_start_ms": self.queue_to_start_ms,
         }
         body.update({key: value for key, value in optional.items() if value is not None})
         return json.dumps(body, separators=(",", ":"))
@@ -331,6 +334,7 @@ class Result:
             init_ms=_number(message, "init_ms"),
             run_ms=_number(message, "run_ms"),
             started_at_s=_number(message, "started_at_s"),
+            queue_to_start_ms=_number(message, "queue_to_start_ms"),
         )
 
 
