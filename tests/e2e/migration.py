@@ -39,6 +39,11 @@ REFERENCE = "airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor
 REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
 #: An interpreter with what an image has: Airflow, boto3 and `awslambdaric`.
 IMAGE_PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
+#: What the reference's executor asks of AWS; the scheduler's role allows nothing else.
+CALLS_OF_REFERENCE = (
+    *("lambda:GetFunction", "lambda:InvokeFunction", "sqs:GetQueueAttributes"),
+    *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
+)
 #: What the reference's executor logs for each result, and each handler for each that was sent.
 TAKEN_BY_REFERENCE = "Successful Lambda invocation for workload"
 _SENT = re.compile(r'Sent result to SQS|"reported": ?true')
@@ -231,8 +236,9 @@ def _furnish(
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(DEAD_AFTER_S),
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
     }
-    # The key that is root: the permissions of a scheduler are the other end-to-end test's.
-    installed = airflow.Airflow(HOME, port, settings, aws.environment())
+    role_arn = _make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
+    as_scheduler = aws.environment_as(role_arn, HOME.airflow)
+    installed = airflow.Airflow(HOME, port, settings, as_scheduler)
     installed.migrate(control_plane)
     for name in ("api-server", "dag-processor"):
         control_plane.start(installed.program(name))
@@ -270,15 +276,26 @@ def _push(aws: EmbeddedAws, store: ImageStore, directory: Path) -> str:
     return f"{ACCOUNT}.dkr.ecr.{aws.region}.amazonaws.com/{repository}:{tag}"
 
 
-def _make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[str, str]) -> str:
+def _make_role(aws: EmbeddedAws, name: str, *actions: str) -> str:
+    """A role that may do no more than that; its ARN."""
     iam = aws.client("iam")
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
-    statement = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_role_policy(RoleName=name, PolicyName="results", PolicyDocument=policy)
+    anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    allowed = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    trust, policy = (
+        json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        for statement in (anybody, allowed)
+    )
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy)
+    arn: str = role["Role"]["Arn"]
+    return arn
+
+
+def _make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[str, str]) -> str:
+    role_arn = _make_role(aws, name, "sqs:SendMessage")
     aws.client("lambda").create_function(
         FunctionName=name,
-        Role=role["Role"]["Arn"],
+        Role=role_arn,
         PackageType="Image",
         Code={"ImageUri": image},
         Environment={"Variables": dict(variables)},
