@@ -102,7 +102,7 @@ requirements-check: setup
 
 .PHONY: test
 test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end
-	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_reference_faults.py
+	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_executor_events.py tests/contract/test_reference_faults.py
 	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e
 
 .PHONY: test-fast

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow.executors.workloads import ExecutorWorkload
     from airflow.executors.workloads.task import TaskInstanceDTO
     from airflow.executors.workloads.types import WorkloadKey
+    from airflow.models.log import Log
     from airflow.sdk.observability import stats
     from sqlalchemy.orm import Session
 
@@ -33,6 +34,23 @@ __all__ = ["AirflowExecutor", "conf_of", "dequeue", "key_of", "stats", "task_of"
 
 class AirflowExecutor(BaseExecutor):
     """`BaseExecutor` as of Airflow 3.3."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+        super().__init__(*args, **kwargs)
+        self._unsaved_events: list[Log] = []
+
+    def log_task_event(self, *, event: str, extra: str, ti_key: WorkloadKey) -> None:
+        """Add an event to Airflow's log, and keep it until it is saved.
+
+        The scheduler saves these from a generator that drops each as it goes, and SQLAlchemy holds
+        what it saves weakly: in 3.0 to 3.3 nothing but empty rows arrives, or an error.
+        """
+        super().log_task_event(event=event, extra=extra, ti_key=ti_key)
+        waiting = self._task_event_logs
+        if len(waiting) == 1:  # The earlier ones have been saved.
+            self._unsaved_events.clear()
+        if waiting:
+            self._unsaved_events.append(waiting[-1])
 
     if AIRFLOW < (3, 1):
 
