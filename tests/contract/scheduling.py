@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,8 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.config import ExecutorConfig
+from lambda_executor.errors import AwsError
+from lambda_executor.ports import Message
 from lambda_executor.routing import Routes, Target
 from lambda_executor.testing import MemoryFunction, MemoryQueue
 from lambda_executor.wire import InvocationId
@@ -116,6 +121,61 @@ class Scheduler:
         """Wait for a task's event and take it, as the scheduler does after a heartbeat."""
         self.loop_until(lambda: key in self.ends())
         return self.executor.get_event_buffer()[key]
+
+
+class CountedQueue(MemoryQueue):
+    """A queue that counts calls, and fails those that it is told to fail."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: Counter[str] = Counter()
+        self.open = threading.Event()
+        self.open.set()
+        self.failures: dict[str, deque[AwsError]] = {"receive": deque(), "delete": deque()}
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Receive, once the queue is open, or fail; what was empty is not counted."""
+        if not self.open.wait(wait_s):
+            return []
+        self._fail("receive")
+        messages = super().receive(wait_s)
+        self.calls["receive"] += bool(messages)
+        return messages
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete, or fail."""
+        self._fail("delete")
+        self.calls["delete"] += 1
+        return super().delete(receipts)
+
+    def _fail(self, call: str) -> None:
+        if self.failures[call]:
+            raise self.failures[call].popleft()
+
+
+class HeldFunction(MemoryFunction):
+    """A function whose answers come only when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Semaphore(0)
+        self.answer = threading.Event()
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Accept one payload, later."""
+        self.asked.release()
+        assert self.answer.wait(10)
+        super().invoke(target, payload)
+
+
+@contextlib.contextmanager
+def started(scheduler: Scheduler) -> Iterator[Scheduler]:
+    """Start its executor; it ends with the block."""
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.executor.terminate()
 
 
 @pytest.fixture

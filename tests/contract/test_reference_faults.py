@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import boto3
@@ -22,77 +18,26 @@ from lambda_executor import LambdaExecutor
 from lambda_executor.airflow_compat import AIRFLOW
 from lambda_executor.aws.translation import translate
 from lambda_executor.backoff import Backoff
-from lambda_executor.errors import AwsError, RejectedError, ThrottledError
+from lambda_executor.errors import RejectedError, ThrottledError
 from lambda_executor.executor import CLOSE_TIMEOUT_S
 from lambda_executor.ledger import State
-from lambda_executor.ports import Message
-from lambda_executor.routing import Target
-from lambda_executor.testing import MemoryFunction, MemoryQueue
 from lambda_executor.wire import InvocationId, Outcome, Result
 from tests.contract import test_executor as executor
 from tests.contract.account import Account
-from tests.contract.scheduling import SETTINGS, Scheduler, workload
+from tests.contract.scheduling import (
+    SETTINGS,
+    CountedQueue,
+    HeldFunction,
+    Scheduler,
+    started,
+    workload,
+)
 from tests.unit import test_handler_invocation as handler
-
-
-@contextlib.contextmanager
-def started(scheduler: Scheduler) -> Iterator[Scheduler]:
-    """Start its executor; it ends with the block."""
-    scheduler.start()
-    try:
-        yield scheduler
-    finally:
-        scheduler.executor.terminate()
 
 
 def access_denied() -> RejectedError:
     """What AWS says to a role that lacks a permission."""
     return RejectedError("AccessDenied: not authorized to perform: sqs:ReceiveMessage")
-
-
-class CountedQueue(MemoryQueue):
-    """A queue that counts calls, and fails those that it is told to fail."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.calls: Counter[str] = Counter()
-        self.open = threading.Event()
-        self.open.set()
-        self.failures: dict[str, deque[AwsError]] = {"receive": deque(), "delete": deque()}
-
-    def receive(self, wait_s: int) -> Sequence[Message]:
-        """Receive, once the queue is open, or fail; what was empty is not counted."""
-        if not self.open.wait(wait_s):
-            return []
-        self._fail("receive")
-        messages = super().receive(wait_s)
-        self.calls["receive"] += bool(messages)
-        return messages
-
-    def delete(self, receipts: Sequence[str]) -> int:
-        """Delete, or fail."""
-        self._fail("delete")
-        self.calls["delete"] += 1
-        return super().delete(receipts)
-
-    def _fail(self, call: str) -> None:
-        if self.failures[call]:
-            raise self.failures[call].popleft()
-
-
-class HeldFunction(MemoryFunction):
-    """A function whose answers come only when the test lets them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = threading.Semaphore(0)
-        self.answer = threading.Event()
-
-    def invoke(self, target: Target, payload: bytes) -> None:
-        """Accept one payload, later."""
-        self.asked.release()
-        assert self.answer.wait(10)
-        super().invoke(target, payload)
 
 
 def test_w01_a_duplicate_start_does_not_fail_the_running_task(scheduler: Scheduler) -> None:

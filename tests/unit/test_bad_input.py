@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_executor import config
-from lambda_executor.errors import ConfigError, DecodeError
+from lambda_executor.errors import ConfigError, DecodeError, RouteError
 from lambda_executor.options import OPTIONS, Option
 from lambda_executor.poller import Poller, Report
 from lambda_executor.ports import Message
+from lambda_executor.routing import EXECUTOR_CONFIG_KEY, Routes, Target
 from lambda_executor.testing import MemoryQueue
 from lambda_executor.wire import MAX_REASON_CHARS, DeadLetter, InvocationId, Outcome, Result
 
@@ -223,3 +224,21 @@ def test_any_parameter_of_the_stacks_is_used_or_refused(parameter: dict[str, str
     """The values of the SSM parameter are checked like those of a person."""
     with contextlib.suppress(ConfigError):
         config.load(Conf({"config_parameter": "/p"}), lambda _: parameter)
+
+
+@given(
+    st.none() | texts,
+    json_values | st.sampled_from([SECRET * 1000, {"function": "f" * MEBIBYTE}, [0] * 10_000]),
+)
+def test_any_wish_for_a_function_is_granted_or_refused_in_a_line(
+    queue: str | None, asked: Any
+) -> None:
+    """The reason goes into the event log of the task that asks."""
+    routes = Routes(Target("function"), by_queue={"large": Target("function-large")})
+    try:
+        routes.target(queue, {EXECUTOR_CONFIG_KEY: asked})
+    except RouteError as e:
+        said = str(e)
+    else:
+        said = ""
+    assert len(said) < 600

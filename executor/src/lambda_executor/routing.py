@@ -56,7 +56,7 @@ class Target:
         match = _FUNCTION.fullmatch(text.strip())
         if match is None:
             raise ConfigError(
-                f"{where} is {text!r}, which is neither the name nor the ARN of a function; "
+                f"{where} is {text!r:.200}, which is neither the name nor the ARN of a function; "
                 "write name, name:alias or arn:aws:lambda:<region>:<account>:function:<name>"
                 "[:alias]"
             )
@@ -120,7 +120,7 @@ class Routes:
         name = asked.get("function") if isinstance(asked, Mapping) else None
         if not isinstance(name, str):
             raise RouteError(
-                f"executor_config[{EXECUTOR_CONFIG_KEY!r}] is {asked!r}; write "
+                f"executor_config[{EXECUTOR_CONFIG_KEY!r}] is {asked!r:.100}; write "
                 '{"function": "<a queue or a function>"}'
             )
         if name in self.by_queue:
