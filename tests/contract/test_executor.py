@@ -11,6 +11,7 @@ import pytest
 from airflow.utils.state import TaskInstanceState
 
 from lambda_executor import LambdaExecutor
+from lambda_executor import executor as executor_module
 from lambda_executor.airflow_compat import external_id_of
 from lambda_executor.airflow_state import DatabaseState
 from lambda_executor.errors import RejectedError
@@ -133,6 +134,21 @@ def test_a_workload_whose_token_has_run_out_is_not_sent(scheduler: Scheduler) ->
     assert state == TaskInstanceState.FAILED
     assert "token ran out" in info
     assert scheduler.function.invocations == []
+
+
+def test_a_heartbeat_takes_over_no_more_than_there_is_time_for(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left keeps its place in Airflow's queue, and the next heartbeats take it."""
+    monkeypatch.setattr(executor_module, "TAKE_OVER_S", 0)
+    tasks = [workload(name) for name in "abc"]
+    for task in tasks:
+        scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
+    for taken in (1, 2, 3):
+        scheduler.executor.heartbeat()
+        assert scheduler.executor.running == {task.ti.key for task in tasks[:taken]}
+        assert set(scheduler.executor.queued_tasks) == {task.ti.key for task in tasks[taken:]}
+    assert scheduler.function.wait_for(3)
 
 
 def test_a_lost_result_does_not_hold_its_slot_for_ever(

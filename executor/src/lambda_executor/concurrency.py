@@ -21,7 +21,7 @@ PER_ANSWER_PER_S = 0.1
 #: Answers whose fastest is the latency. The others also waited, for a connection or a processor.
 WINDOW = 64
 #: The latency before the first answer.
-FIRST_S = 0.01
+FIRST_S = 0.03
 
 
 class Concurrency:

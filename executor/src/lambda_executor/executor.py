@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 #: Seconds that an ending scheduler gives invokes and deletes that are under way.
 CLOSE_TIMEOUT_S = 10
+#: Seconds of one heartbeat that taking workloads over may cost the scheduler. What is left stays
+#: in Airflow's queue, in its order, until the next heartbeat.
+TAKE_OVER_S = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +170,12 @@ class LambdaExecutor(AirflowExecutor):
 
     def _process_workloads(self, workload_items: Sequence[ExecutorWorkload]) -> None:
         parts = self._require_parts()
-        dispatches = []
+        dispatches: list[Dispatch] = []
         now_s = time.time()
+        ends_s = time.monotonic() + TAKE_OVER_S
         for workload in workload_items:
+            if dispatches and time.monotonic() >= ends_s:
+                break
             dequeue(self, workload)
             id = self._enter(workload)
             task = task_of(workload)

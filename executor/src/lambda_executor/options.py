@@ -216,12 +216,12 @@ DISPATCH_THREADS = Option(
 POLL_THREADS = Option(
     name="poll_threads",
     type="integer",
-    default="32",
+    default="64",
     help=(
         "How many receives, and how many deletes, may be under way at the same time on the "
         "results queue, at most. One is while there is no backlog."
     ),
-    example="32",
+    example="64",
     bounds=(1, 250),
     in_reference=False,
 )

@@ -164,7 +164,7 @@ class Poller:
             full = self._wave(width)
             if full == width:
                 full_waves += 1
-                width = min(self._most, width + full_waves)
+                width = min(self._most, width + 2 ** min(full_waves - 1, 16))
             else:
                 width, full_waves = max(1, full), 0
                 self._closed.wait(GATHER_S)
