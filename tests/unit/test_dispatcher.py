@@ -203,6 +203,22 @@ def test_threads_are_added_while_invokes_take_long() -> None:
     assert sum(t.name.startswith("lambda-dispatch") for t in threading.enumerate()) == 0
 
 
+def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads that could be started send everything."""
+    function = MemoryFunction()
+    dispatcher = Dispatcher(function, threads=4, max_attempts=1)
+    dispatcher.start()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    dispatcher.submit(map(dispatch, "abcdefgh"))
+    assert dispatcher.drain(10) == 0
+    dispatcher.close(10)
+    assert [i.id for i in function.invocations] == list("abcdefgh")
+
+
 def test_one_thread_sends_in_order() -> None:
     """With one thread the function sees the submission order."""
     function = MemoryFunction()

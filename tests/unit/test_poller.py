@@ -205,3 +205,27 @@ def test_a_backlog_is_received_side_by_side() -> None:
     queue.meeting.abort()
     poller.close(0)
     assert queue.received[:11] == [10] * 11
+
+
+def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread receives and one deletes, however large the backlog."""
+    queue = MemoryQueue()
+    for n in range(200):
+        queue.reply(InvocationId(f"id-{n}"))
+    poller = Poller(queue, decode=decode, knows=lambda _: True, threads=8)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    poller.start()
+    seen = 0
+    while seen < 200:
+        arrivals = poller.arrivals()
+        seen += len(arrivals)
+        poller.acknowledge(a.receipt for a in arrivals)
+    assert queue.wait_until_empty()
+    poller.close(10)

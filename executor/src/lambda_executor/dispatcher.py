@@ -61,6 +61,7 @@ class Dispatch:
 
     id: InvocationId
     prepare: Callable[[], Envelope] = field(repr=False)
+    wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,13 @@ class DispatchQueue:
             return None
         while self._delayed and self._delayed[0][0] <= now_s:
             heapq.heappush(self._ready, heapq.heappop(self._delayed)[1])
-        waiting = heapq.heappop(self._ready)
-        waiting.popped_s = now_s
-        self.under_way += 1
-        return waiting
+        while self._ready:
+            waiting = heapq.heappop(self._ready)
+            if waiting.dispatch.wanted():
+                waiting.popped_s = now_s
+                self.under_way += 1
+                return waiting
+        return None
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until `pop` can give something; None: not before a push or an answer."""
@@ -187,15 +191,6 @@ class DispatchQueue:
             "Invoke of %s failed, next try in %.1f s: %s", waiting.dispatch.id, delay_s, error
         )
         return None
-
-    def withdraw(self, id: InvocationId) -> bool:
-        """Drop one that was not sent yet; False when it is not here."""
-        before = len(self)
-        self._ready = [w for w in self._ready if w.dispatch.id != id]
-        self._delayed = [(at, w) for at, w in self._delayed if w.dispatch.id != id]
-        heapq.heapify(self._ready)
-        heapq.heapify(self._delayed)
-        return len(self) < before
 
     def _pause(self, waiting: _Waiting, backoff: Backoff, now_s: float) -> float | None:
         """Put one back in its place and close the gate; None when it was closed already.
@@ -252,11 +247,6 @@ class Dispatcher:
             for dispatch in dispatches:
                 self._queue.push(dispatch, now_s)
             self._sendable.notify()
-
-    def withdraw(self, id: InvocationId) -> bool:
-        """Drop an invocation that was not sent yet; False when it is too late for that."""
-        with self._sendable:
-            return self._queue.withdraw(id)
 
     def outcomes(self) -> list[Outcome]:
         """What became of earlier submissions since the last call."""
@@ -328,14 +318,25 @@ class Dispatcher:
                 if waiting := self._queue.pop(now_s):
                     another = self._call_another(now_s)
                     break
+                if not self._unsettled():  # What was left is not wanted any more.
+                    self._settled.notify_all()
                 self._idle += 1
                 self._sendable.wait(self._queue.wait_s(now_s))
                 self._idle -= 1
             else:
                 return None
         if another:
-            another.start()
+            self._start_thread(another)
         return waiting
+
+    def _start_thread(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The machine gives no more threads: those that are there send everything.
+            log.warning("%s: %s", thread.name, error)
+            with self._sendable:
+                self._threads.remove(thread)
 
     def _call_another(self, now_s: float) -> threading.Thread | None:
         """Wake one more thread, or make one to start, if there is something to send for it."""

@@ -178,7 +178,8 @@ class Poller:
         ]
         sizes.append(self._receive(LONG_POLL_S))
         for helper in helpers:
-            helper.join()
+            if helper is not None:
+                helper.join()
         return sum(size >= BATCH for size in sizes)
 
     def _receive(self, wait_s: int) -> int:
@@ -210,7 +211,8 @@ class Poller:
         """Delete until closed and nothing is left."""
         while batch := self._next_batch():
             self._deleters.acquire()
-            self._start_thread("delete", partial(self._delete_batch, batch))
+            if self._start_thread("delete", partial(self._delete_batch, batch)) is None:
+                self._delete_batch(batch)
 
     def _next_batch(self) -> list[str]:
         """What to delete with one call; empty when closed and nothing is left."""
@@ -238,10 +240,15 @@ class Poller:
             self._deletes_under_way -= 1
             self._deletable_changed.notify_all()
 
-    def _start_thread(self, verb: str, target: Callable[[], object]) -> threading.Thread:
+    def _start_thread(self, verb: str, target: Callable[[], object]) -> threading.Thread | None:
         name = f"lambda-{verb}-{self._queue.name}"
         thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The machine gives no more threads: what is there does the work, more slowly.
+            log.warning("%s: %s", name, error)
+            return None
         return thread
 
     def _count(self, **counts: int) -> None:
