@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,11 +14,14 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 
+from lambda_executor.errors import DatabaseError
 from lambda_executor.wire import InvocationId
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
 
 #: The event under which the executor tells the reason of a failure.
 EVENT = "lambda executor"
@@ -93,7 +97,7 @@ def active() -> list[Active]:
         .group_by(TaskInstance.state)
         .order_by(TaskInstance.state)
     )
-    with create_session() as session:
+    with _session() as session:
         return [
             Active(str(state), count, oldest) for state, count, oldest in session.execute(query)
         ]
@@ -102,7 +106,7 @@ def active() -> list[Active]:
 def failures(limit: int) -> list[Failure]:
     """The newest reasons that the executor gave, newest first."""
     query = select(Log).where(Log.event == EVENT).order_by(Log.dttm.desc()).limit(limit)
-    with create_session() as session:
+    with _session() as session:
         return [Failure(row.dttm, _task_of(row), row.extra or "") for row in session.scalars(query)]
 
 
@@ -110,7 +114,7 @@ def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
     """Those of the dispatch ids that Airflow holds to be in flight, and the task of each."""
     found = {}
     rest = list(ids)
-    with create_session() as session:
+    with _session() as session:
         for first in range(0, len(rest), _CHUNK):
             query = select(
                 TaskInstance.external_executor_id,
@@ -130,6 +134,19 @@ def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
                 id = InvocationId(row.external_executor_id)
                 found[id] = Awaited(name, str(row.state), row.queue)
     return found
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    try:
+        with create_session() as session:
+            yield session
+    except SQLAlchemyError as e:
+        first = str(e).partition("\n")[0]
+        raise DatabaseError(
+            f"Airflow's database cannot be read ({first}): run this where the scheduler runs, with "
+            "the same [database] sql_alchemy_conn"
+        ) from e
 
 
 def _is_ours() -> ColumnElement[bool]:

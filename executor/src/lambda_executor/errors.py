@@ -21,6 +21,10 @@ class RouteError(LambdaExecutorError):
     """A workload asks for a function that this environment does not have."""
 
 
+class DatabaseError(LambdaExecutorError):
+    """Airflow's own database cannot be read."""
+
+
 class WireError(LambdaExecutorError):
     """Something that crosses between executor and handler does not have the agreed shape."""
 

@@ -126,7 +126,7 @@ class LiveLog:
     def _find(self, group: LogGroup, task: RunningTask) -> LogLine | None:
         queued_at = task.queued_at or datetime.now(UTC)
         since_ms = int(queued_at.timestamp() * 1000) - CLOCKS_MS
-        start = group.first(STARTED, task.id, since_ms=since_ms)
+        start = group.first(task.id, since_ms=since_ms)  # Its start is the first to name it.
         if start is not None:
             if len(self._starts) >= MAX_STARTS:
                 self._starts.clear()

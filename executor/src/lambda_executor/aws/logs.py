@@ -40,20 +40,21 @@ class LogGroup:
 
     def first(
         self,
-        *phrases: str,
+        phrase: str,
+        *,
         since_ms: int,
         pages: int = 5,
     ) -> LogLine | None:
-        """The first line with all of these phrases; None: not within so many pages of the log.
+        """The first line with this phrase; None: not within so many pages of the log.
 
         Args:
-            phrases: Each must be in the line.
+            phrase: What must be in the line.
             since_ms: Earlier lines are not looked at.
             pages: CloudWatch may answer a page without a line although more follow.
         """
         request: FilterLogEventsRequestTypeDef = {
             "logGroupName": self.name,
-            "filterPattern": " ".join('"' + each.replace('"', '\\"') + '"' for each in phrases),
+            "filterPattern": '"' + phrase.replace('"', '\\"') + '"',
             "startTime": since_ms,
             "limit": 1,
         }
