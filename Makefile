@@ -109,6 +109,10 @@ test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every te
 test-fast: setup ## Unit tests alone: pure, no sockets
 	@$(BIN)/pytest tests/unit
 
+.PHONY: bench
+bench: setup ## Our executor beside the reference: a table, and build/bench/executor.json
+	@$(BIN)/python -m tests.bench.executor
+
 .PHONY: clean
 clean: ## Remove everything that the other verbs made
 	rm -rf .venv build cdk.out node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,249 @@
+"""An AWS of two services and a given latency, cheap enough to time an executor against.
+
+It speaks the JSON protocols of Lambda's `Invoke` and of SQS over HTTP/1.1. A call takes the
+latency, half of it on the way there and half on the way back; an accepted invocation becomes a
+result after a duration drawn from the seed. Calls are counted, and for every result it is noted
+when it became visible. It is no emulator: nothing is checked, nothing outlives it.
+
+`python -m tests.bench.fake_aws '{"latency_s": 0.02}'` prints its port and serves until its
+standard input closes. `GET /state` tells what happened so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Where results go of an invocation that does not say.
+DEFAULT_QUEUE = "results-0"
+#: What a call is answered with: HTTP status and JSON, None for no content.
+Answer = tuple[int, dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one run is made of.
+
+    Attributes:
+        latency_s: What every call takes.
+        shortest_s: The shortest run of a workload.
+        longest_s: The longest; 0: the result is there as soon as the invocation is.
+        invokes_per_s: More than these are throttled, after a burst of as many as a tenth; 0: none.
+        seed: Of the runs' durations.
+    """
+
+    latency_s: float = 0.0
+    shortest_s: float = 0.0
+    longest_s: float = 0.0
+    invokes_per_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, and how often it was delivered."""
+
+    number: int
+    body: str
+    deliveries: int = 0
+
+
+@dataclass(slots=True)
+class Queue:
+    """Messages that are visible, and those that are with a receiver."""
+
+    visible: deque[Message] = field(default_factory=deque)
+    delivered: dict[str, Message] = field(default_factory=dict)
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, message: Message) -> None:
+        """Make a message visible."""
+        self.visible.append(message)
+        self.arrival.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for a message, so long at most."""
+        deadline_s = time.monotonic() + seconds
+        while not self.visible and (left_s := deadline_s - time.monotonic()) > 0:
+            self.arrival.clear()
+            try:
+                await asyncio.wait_for(self.arrival.wait(), left_s)
+            except TimeoutError:
+                return
+
+    def deliver(self, most: int) -> list[dict[str, Any]]:
+        """Hand out so many messages at most, in SQS's words."""
+        handed: list[dict[str, Any]] = []
+        while self.visible and len(handed) < most:
+            old = self.visible.popleft()
+            message = Message(old.number, old.body, old.deliveries + 1)
+            receipt = f"{message.number}:{message.deliveries}"
+            self.delivered[receipt] = message
+            handed.append(
+                {
+                    "MessageId": str(message.number),
+                    "ReceiptHandle": receipt,
+                    "Body": message.body,
+                    "Attributes": {"ApproximateReceiveCount": str(message.deliveries)},
+                }
+            )
+        return handed
+
+    def hand_back(self, receipt: str, delay_s: float) -> None:
+        """Make a delivered message visible again after the delay."""
+        if message := self.delivered.pop(receipt, None):
+            asyncio.get_running_loop().call_later(delay_s, self.put, message)
+
+
+class FakeAws:
+    """One server with its queues and counters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._random = random.Random(settings.seed)
+        self._queues: dict[str, Queue] = {}
+        self._calls: Counter[str] = Counter()
+        self._visible_at_s: dict[str, float] = {}
+        self._numbers = itertools.count()
+        self._allowance = settings.invokes_per_s / 10
+        self._allowance_at_s = time.monotonic()
+        self._sqs: dict[str, Callable[[Queue, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "ReceiveMessage": self._receive,
+            "DeleteMessage": self._delete,
+            "DeleteMessageBatch": self._delete_batch,
+            "ChangeMessageVisibility": self._change_visibility,
+            "ChangeMessageVisibilityBatch": self._change_visibility_batch,
+            "GetQueueAttributes": self._attributes,
+        }
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the calls of one connection."""
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                request, *lines = head.rstrip().split("\r\n")
+                headers = {
+                    name.lower(): value
+                    for name, _, value in (line.partition(": ") for line in lines)
+                }
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                path = request.split(" ")[1]
+                await asyncio.sleep(self._settings.latency_s / 2)
+                status, answer = await self._answer(path, headers, body)
+                await asyncio.sleep(self._settings.latency_s / 2)
+                payload = b"" if answer is None else json.dumps(answer).encode()
+                writer.write(
+                    f"HTTP/1.1 {status} -\r\ncontent-type: application/x-amz-json-1.0\r\n"
+                    f"content-length: {len(payload)}\r\n\r\n".encode()
+                    + payload
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if path == "/state":
+            return 200, {"calls": dict(self._calls), "visible_at_s": self._visible_at_s}
+        if "/invocations" in path:
+            return self._invoke(json.loads(body))
+        if "/functions/" in path:
+            name = path.partition("/functions/")[2].partition("/")[0].partition("?")[0]
+            function = {"FunctionName": name, "State": "Active"}
+            return 200, {**function, "Configuration": function}
+        action = headers["x-amz-target"].rsplit(".", 1)[-1]
+        request = json.loads(body)
+        name = request["QueueUrl"].rsplit("/", 1)[-1]
+        self._calls[action] += 1
+        self._calls[f"{action} {name}"] += 1
+        return 200, await self._sqs[action](self._queue(name), request)
+
+    def _queue(self, name: str) -> Queue:
+        return self._queues.setdefault(name, Queue())
+
+    # ---- Lambda ----
+
+    def _invoke(self, event: dict[str, Any]) -> Answer:
+        if not self._allowed():
+            self._calls["Invoke throttled"] += 1
+            return 429, {"Message": "Rate exceeded", "__type": "TooManyRequestsException"}
+        self._calls["Invoke"] += 1
+        settings = self._settings
+        runs_s = self._random.uniform(settings.shortest_s, settings.longest_s)
+        name = event.get("reply_to", DEFAULT_QUEUE).rsplit("/", 1)[-1]
+        asyncio.get_running_loop().call_later(runs_s, self._finish, name, event["task_key"])
+        return 202, None
+
+    def _allowed(self) -> bool:
+        rate = self._settings.invokes_per_s
+        if not rate:
+            return True
+        now_s = time.monotonic()
+        self._allowance += (now_s - self._allowance_at_s) * rate
+        self._allowance = min(self._allowance, rate / 10)
+        self._allowance_at_s = now_s
+        if self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True
+
+    def _finish(self, queue: str, task_key: str) -> None:
+        body = json.dumps({"task_key": task_key, "return_code": 0})
+        self._visible_at_s[task_key] = time.time()
+        self._queue(queue).put(Message(next(self._numbers), body))
+
+    # ---- SQS ----
+
+    async def _receive(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        await queue.wait(float(request.get("WaitTimeSeconds", 0)))
+        return {"Messages": queue.deliver(int(request.get("MaxNumberOfMessages", 1)))}
+
+    async def _delete(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        queue.delivered.pop(request["ReceiptHandle"], None)
+        return {}
+
+    async def _delete_batch(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        for entry in request["Entries"]:
+            queue.delivered.pop(entry["ReceiptHandle"], None)
+        return _batch_answer(request)
+
+    async def _change_visibility(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        queue.hand_back(request["ReceiptHandle"], request["VisibilityTimeout"])
+        return {}
+
+    async def _change_visibility_batch(
+        self, queue: Queue, request: dict[str, Any]
+    ) -> dict[str, Any]:
+        for entry in request["Entries"]:
+            queue.hand_back(entry["ReceiptHandle"], entry["VisibilityTimeout"])
+        return _batch_answer(request)
+
+    async def _attributes(self, queue: Queue, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"Attributes": {"ApproximateNumberOfMessages": str(len(queue.visible))}}
+
+
+def _batch_answer(request: dict[str, Any]) -> dict[str, Any]:
+    return {"Successful": [{"Id": entry["Id"]} for entry in request["Entries"]], "Failed": []}
+
+
+async def main() -> None:
+    """Serve until standard input closes."""
+    aws = FakeAws(Settings(**json.loads(sys.argv[1])))
+    server = await asyncio.start_server(aws.serve, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - what the caller waits for
+    closed = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await closed
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
