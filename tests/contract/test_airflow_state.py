@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.models import import_all_models
@@ -20,6 +21,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from lambda_executor import airflow_state
 from lambda_executor.airflow_state import CHUNK, DatabaseState
 from lambda_executor.wire import InvocationId
+
+if TYPE_CHECKING:
+    from airflow.executors.workloads.types import WorkloadKey
 
 
 def key(number: int, *, try_number: int = 1) -> TaskInstanceKey:
@@ -80,7 +84,7 @@ def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
     assert DatabaseState().waits_for(in_flight) == {"id-0", "id-1", "id-2"}
 
 
-def callback(database: sessionmaker[Session], state: str, *, age_s: float = 0) -> CallbackKey:
+def callback(database: sessionmaker[Session], state: str) -> CallbackKey:
     """Store a callback of a deadline, as the scheduler does."""
     id = uuid.uuid4()
     with database.begin() as session:
@@ -92,7 +96,7 @@ def callback(database: sessionmaker[Session], state: str, *, age_s: float = 0) -
                 data={},
                 priority_weight=1,
                 state=state,
-                created_at=datetime.now(tz=UTC) - timedelta(seconds=age_s),
+                created_at=datetime.now(tz=UTC),
             )
         )
     return CallbackKey(str(id))
@@ -115,14 +119,25 @@ def test_a_connection_test_is_always_waited_for(database: sessionmaker[Session])
     assert DatabaseState().waits_for(in_flight) == {"id"}
 
 
-def test_a_callback_that_waits_for_too_long_was_left_behind(
-    database: sessionmaker[Session],
-) -> None:
-    """Its id is its dispatch id; a younger one and one that has ended are somebody's or done."""
-    old = callback(database, "running", age_s=1000)
-    callback(database, "running", age_s=10)
-    callback(database, "failed", age_s=1000)
-    assert DatabaseState(left_behind_after_s=900).left_behind() == {InvocationId(old.id): old}
+def test_callbacks_that_wait_have_no_owner(database: sessionmaker[Session]) -> None:
+    """Those that are queued or running, under their dispatch ids; none that has ended."""
+    waiting = [callback(database, state) for state in ("queued", "running")]
+    callback(database, "failed")
+    assert DatabaseState().unowned() == {InvocationId(key.id): key for key in waiting}
+
+
+def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
+    """One that is queued, has ended, or runs under another id was not, as far as this id goes."""
+    store(
+        database,
+        running=(0, "running", "id-0"),
+        queued=(1, "queued", "id-1"),
+        ended=(2, "success", "id-2"),
+        elsewhere=(3, "running", "another"),
+    )
+    tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(4)}
+    tasks[InvocationId("callback")] = CallbackKey("callback")
+    assert DatabaseState().started(tasks) == {"id-0"}
 
 
 def test_many_are_asked_for_in_parts(database: sessionmaker[Session]) -> None:

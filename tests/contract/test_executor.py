@@ -161,7 +161,7 @@ def test_a_lost_result_does_not_hold_its_slot_for_ever(
     assert scheduler.executor._parts
     reconciler = scheduler.executor._parts.reconciler
     monkeypatch.setattr(DatabaseState, "waits_for", lambda *_: set())
-    monkeypatch.setattr(DatabaseState, "left_behind", lambda _: {})
+    monkeypatch.setattr(DatabaseState, "unowned", lambda _: {})
     for looks in (1, 2):
         reconciler.look()
         scheduler.executor.heartbeat()

@@ -53,7 +53,8 @@ def test_a_callback_that_nobody_looks_after_is_adopted(
     found, lost = CallbackKey("found"), CallbackKey("lost")
     forgotten = {InvocationId(key.id): key for key in (found, lost)}
     monkeypatch.setattr(DatabaseState, "waits_for", lambda _, in_flight: set(in_flight))
-    monkeypatch.setattr(DatabaseState, "left_behind", lambda _: forgotten)
+    monkeypatch.setattr(DatabaseState, "unowned", lambda _: forgotten)
+    monkeypatch.setattr(DatabaseState, "longest_wait_s", lambda _: 0.0)
     executor = scheduler.executor
     assert executor._parts
     reconciler = executor._parts.reconciler

@@ -131,6 +131,40 @@ def test_each_scheduler_has_a_results_queue_of_its_own() -> None:
     assert alone.own_queue(7) == 0
 
 
+def test_who_sets_the_function_sets_its_qualifier() -> None:
+    """A function of our section is not joined with the alias of the stacks' parameter."""
+    parameter = {**COMPLETE, "function_qualifier": "live"}
+
+    def routes(**explicit: str) -> Routes:
+        conf = Conf(lambda_executor={"config_parameter": "/p", **explicit})
+        return config.load(conf, lambda _: parameter).routes
+
+    assert routes() == Routes(Target("fn", "live"))
+    assert routes(function_name="mine") == Routes(Target("mine"))
+    assert routes(function_name="mine:prod") == Routes(Target("mine", "prod"))
+    assert routes(function_qualifier="7") == Routes(Target("fn", "7"))
+
+
+def test_who_sets_the_queue_sets_how_many_there_are() -> None:
+    """A queue of our section is not lost to the list of the stacks' parameter."""
+    parameter = {**COMPLETE, "queue_urls": '["https://sqs/a", "https://sqs/b"]'}
+
+    def queue_urls(**explicit: str) -> tuple[str, ...]:
+        conf = Conf(lambda_executor={"config_parameter": "/p", **explicit})
+        return config.load(conf, lambda _: parameter).queue_urls
+
+    assert queue_urls() == ("https://sqs/a", "https://sqs/b")
+    assert queue_urls(queue_url="https://sqs/mine") == ("https://sqs/mine",)
+
+
+def test_defaults_of_the_reference_count_only_where_it_was_configured() -> None:
+    """The Amazon provider's default connection is not used because the provider is installed."""
+    defaults = {"conn_id": "aws_default", "region_name": ""}
+    assert config.load_aws_config(Conf(aws_lambda_executor=defaults)).conn_id is None
+    configured = Conf(aws_lambda_executor={**defaults, **COMPLETE})
+    assert config.load_aws_config(configured).conn_id == "aws_default"
+
+
 def test_without_a_connection_the_session_is_boto3s_own() -> None:
     """No Airflow connection is asked for when conn_id is unset."""
     session = config.session_factory(AwsConfig(conn_id=None, region_name=None))()

@@ -132,15 +132,16 @@ def test_missing_credentials_pause_all_and_say_so(
     assert order(queue, 60) == "abc"
 
 
-def test_what_is_withdrawn_is_not_sent(queue: DispatchQueue) -> None:
-    """Ready or delayed, it leaves the queue; what is not there cannot be withdrawn."""
-    first = queue.pop(0)
-    assert first is not None
-    queue.failed(first, TransientError("503"), 0)
-    assert queue.withdraw(InvocationId("a"))
-    assert queue.withdraw(InvocationId("b"))
-    assert not queue.withdraw(InvocationId("b"))
-    assert order(queue, 1e6) == "c"
+def test_what_is_not_wanted_any_more_is_not_sent(queue: DispatchQueue) -> None:
+    """Revoked before its turn or while it waits for another try: it leaves without an outcome."""
+    wanted = {"d"}
+    queue.push(Dispatch(InvocationId("d"), dispatch("d").prepare, wanted=lambda: "d" in wanted), 0)
+    *_, last = [queue.pop(0) for _ in range(4)]
+    assert last is not None
+    assert queue.failed(last, TransientError("503"), 0) is None
+    wanted.clear()
+    assert queue.pop(1e6) is None
+    assert len(queue) == 0
 
 
 def test_no_more_leave_than_may_be_under_way() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk.observability import stats
     from sqlalchemy.orm import Session
 
-    from lambda_executor.config import Conf
+    from lambda_executor.option_values import Conf
 elif AIRFLOW >= (3, 3):
     from airflow.sdk.observability import stats
 else:

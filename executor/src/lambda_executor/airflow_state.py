@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
 
@@ -30,6 +29,8 @@ if AIRFLOW >= (3, 3):
     from airflow.models.callback import CallbackKey, ExecutorCallback
     from airflow.utils.state import CallbackState
 
+    _WAITING_CALLBACKS = (CallbackState.QUEUED, CallbackState.RUNNING)
+
 Item = TypeVar("Item")
 
 #: Keys of one query: each is a term of its WHERE clause.
@@ -42,22 +43,11 @@ LONGEST_RUN_S = 900 + 60
 _WAITING = frozenset(
     {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
 )
+_RUNNING = frozenset({TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING})
 
 
 class DatabaseState:
-    """Task instances and callbacks as they are in the database.
-
-    Args:
-        left_behind_after_s: Seconds after which a callback that was never settled is in no
-            function any more: its token starts nothing after `[scheduler] task_queued_timeout`.
-    """
-
-    def __init__(self, left_behind_after_s: float | None = None) -> None:
-        self._left_behind_after_s = (
-            conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
-            if left_behind_after_s is None
-            else left_behind_after_s
-        )
+    """Task instances and callbacks as they are in the database."""
 
     def waits_for(self, in_flight: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
         """The invocations of tasks that are queued or running in the same try, and of callbacks.
@@ -70,27 +60,40 @@ class DatabaseState:
         waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
         with create_session() as session:
             for chunk in _chunks(tasks):
-                waiting |= _waiting_tasks(session, {key: tasks[key] for key in chunk})
+                waiting |= _tasks_in(session, {key: tasks[key] for key in chunk}, _WAITING)
             for names in _chunks(callbacks):
                 waiting |= {callbacks[name] for name in _waiting_callbacks(session, names)}
         return waiting
 
-    def left_behind(self) -> dict[InvocationId, WorkloadKey]:
-        """Callbacks that have waited longer than any invocation lasts; their ids are dispatch ids.
+    def unowned(self) -> dict[InvocationId, WorkloadKey]:
+        """Callbacks that are queued or running; their ids are their dispatch ids.
 
         Airflow has no owner of a callback and never offers those of a dead scheduler for adoption.
         """
         if AIRFLOW < (3, 3):
             return {}
-        before = datetime.now(tz=UTC) - timedelta(seconds=self._left_behind_after_s)
         with create_session() as session:
             ids = session.scalars(
-                select(ExecutorCallback.id)
-                .where(ExecutorCallback.state.in_([CallbackState.QUEUED, CallbackState.RUNNING]))
-                .where(ExecutorCallback.created_at < before)
-                .limit(CHUNK)
+                select(ExecutorCallback.id).where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
             )
             return {InvocationId(str(id)): CallbackKey(id=str(id)) for id in ids}
+
+    def longest_wait_s(self) -> float:
+        """A token starts nothing after `[scheduler] task_queued_timeout`, and what runs ends."""
+        return conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
+
+    def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
+        """Those of the invocations whose task is running, so that some start of it counted."""
+        by_key = {key: id for id, key in tasks.items() if isinstance(key, TaskInstanceKey)}
+        if not by_key:
+            return set()
+        with create_session() as session:
+            return set().union(
+                *(
+                    _tasks_in(session, {key: by_key[key] for key in chunk}, _RUNNING)
+                    for chunk in _chunks(by_key)
+                )
+            )
 
 
 def is_callback(key: WorkloadKey) -> bool:
@@ -98,8 +101,10 @@ def is_callback(key: WorkloadKey) -> bool:
     return AIRFLOW >= (3, 3) and isinstance(key, CallbackKey)
 
 
-def _waiting_tasks(
-    session: Session, tasks: Mapping[TaskInstanceKey, InvocationId]
+def _tasks_in(
+    session: Session,
+    tasks: Mapping[TaskInstanceKey, InvocationId],
+    states: frozenset[TaskInstanceState],
 ) -> set[InvocationId]:
     rows = session.execute(
         select(
@@ -112,19 +117,19 @@ def _waiting_tasks(
             TaskInstance.external_executor_id,
         ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(tasks)))
     )
-    waiting = set()
+    found = set()
     for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
         id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
-        if id is not None and state in _WAITING and external_id in (None, id):
-            waiting.add(id)
-    return waiting
+        if id is not None and state in states and external_id in (None, id):
+            found.add(id)
+    return found
 
 
 def _waiting_callbacks(session: Session, names: Iterable[str]) -> set[str]:
     ids = session.scalars(
         select(ExecutorCallback.id)
         .where(ExecutorCallback.id.in_([UUID(name) for name in names]))
-        .where(ExecutorCallback.state.in_([CallbackState.QUEUED, CallbackState.RUNNING]))
+        .where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
     )
     return {str(id) for id in ids}
 

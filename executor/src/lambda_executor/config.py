@@ -3,9 +3,10 @@
 It owns where an option's value comes from; with `executor.py` it is the only module that knows
 Airflow.
 
-An option's value is the first of: our section `[lambda_executor]` (environment variable, file,
-command or secret, as Airflow has it), the SSM parameter that `config_parameter` names, the same
-option in `[aws_lambda_executor]`, the default of the option table.
+An option's value (`option_values.py`) is the first of: our section `[lambda_executor]`
+(environment variable, file, command or secret, as Airflow has it), the SSM parameter that
+`config_parameter` names, the same option in `[aws_lambda_executor]`, the default of the option
+table.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from lambda_executor import aws, options
 from lambda_executor.errors import ConfigError
-from lambda_executor.options import OPTIONS, REFERENCE_SECTION, SECTION, Option
+from lambda_executor.option_values import Conf, OptionValues
+from lambda_executor.options import OPTIONS, SECTION
 from lambda_executor.routing import Routes, Target
 
 log = logging.getLogger(__name__)
@@ -30,16 +31,6 @@ ReadParameter = Callable[[str], Mapping[str, str]]
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-
-_TRUE = frozenset({"t", "true", "1", "yes", "on"})
-_FALSE = frozenset({"f", "false", "0", "no", "off"})
-
-
-class Conf(Protocol):
-    """The part of Airflow's configuration that is used: the global one, or one team's."""
-
-    def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
-        """The value of an option, or the fallback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,74 +67,6 @@ class ExecutorConfig:
         """Which of `queue_urls` is one scheduler's own, by the id of its job."""
         number = int(str(job_id)) if str(job_id).isdecimal() else 0
         return number % len(self.queue_urls)
-
-
-class OptionValues:
-    """The values of the options, wherever they come from.
-
-    Args:
-        conf: Airflow's configuration.
-        parameter: What the SSM parameter holds; empty before it is read.
-    """
-
-    def __init__(self, conf: Conf, parameter: Mapping[str, str] | None = None) -> None:
-        self._conf = conf
-        self._parameter = parameter or {}
-
-    def text(self, option: Option) -> str | None:
-        """The value as text; None when nothing sets it.
-
-        Raises:
-            ConfigError: The option is required and nothing sets it.
-        """
-        value = (
-            self._conf.get(SECTION, option.name, fallback=None)
-            or self._parameter.get(option.name)
-            or self._reference(option)
-            or option.default
-        )
-        if value is None and option.required:
-            raise ConfigError(
-                f"[{SECTION}] {option.name} is not set. {option.help} Set "
-                f"{options.CONFIG_PARAMETER.environment_variable} to the SSM parameter of a "
-                f"deployed environment (for example {options.CONFIG_PARAMETER.example}), or "
-                f"{option.environment_variable} itself"
-            )
-        return value
-
-    def _reference(self, option: Option) -> str | None:
-        if not option.in_reference:
-            return None
-        return self._conf.get(REFERENCE_SECTION, option.name, fallback=None)
-
-    def required(self, option: Option) -> str:
-        """The value of an option that something must set."""
-        value = self.text(option)
-        if value is None:
-            raise ConfigError(f"[{SECTION}] {option.name} is not set")
-        return value
-
-    def integer(self, option: Option) -> int:
-        """The value as a whole number within the option's bounds."""
-        value = self.required(option)
-        least, most = option.bounds or (0, sys.maxsize)
-        try:
-            number = int(value)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            raise ConfigError(
-                f"[{SECTION}] {option.name} is {value!r}: it must be a whole number of at least "
-                f"{least} and at most {most}, for example {option.example}"
-            )
-        return number
-
-    def boolean(self, option: Option) -> bool:
-        """The value as a truth value, with Airflow's words for it."""
-        value = self.required(option).strip().lower()
-        if value in _TRUE or value in _FALSE:
-            return value in _TRUE
-        raise ConfigError(f"[{SECTION}] {option.name} is {value!r}: it must be True or False")
 
 
 def load_aws_config(conf: Conf) -> AwsConfig:
@@ -190,7 +113,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
 def _routes(values: OptionValues, default_queue: str | None) -> Routes:
     default = Target.parse(
         values.required(options.FUNCTION_NAME),
-        qualifier=values.text(options.FUNCTION_QUALIFIER),
+        qualifier=values.companion(options.FUNCTION_QUALIFIER, options.FUNCTION_NAME),
         where=f"[{SECTION}] function_name",
     )
     text = values.text(options.FUNCTIONS)
@@ -211,7 +134,7 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
 
 
 def _queue_urls(values: OptionValues) -> tuple[str, ...]:
-    text = values.text(options.QUEUE_URLS)
+    text = values.companion(options.QUEUE_URLS, options.QUEUE_URL)
     if text is None:
         return (values.required(options.QUEUE_URL),)
     try:

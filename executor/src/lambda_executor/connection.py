@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lambda_executor import aws, config
+from lambda_executor.option_values import Conf
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Reach:
         ConfigError: How AWS is reached cannot be used.
     """
 
-    def __init__(self, conf: config.Conf, patience: aws.Patience | None = None) -> None:
+    def __init__(self, conf: Conf, patience: aws.Patience | None = None) -> None:
         how = config.load_aws_config(conf)
         self._conf = conf
         self._patience = patience
@@ -69,7 +70,7 @@ class Reach:
         )
 
 
-def connect(conf: config.Conf) -> Connected:
+def connect(conf: Conf) -> Connected:
     """Read every option, the SSM parameter included, and make the clients.
 
     Raises:

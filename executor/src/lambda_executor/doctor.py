@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from lambda_executor import diagnosis
 from lambda_executor.aws import FunctionFacts, Inspection, LogGroup, Patience, QueueFacts
-from lambda_executor.config import Conf, ExecutorConfig
+from lambda_executor.config import ExecutorConfig
 from lambda_executor.connection import Reach
 from lambda_executor.diagnosis import Versions
 from lambda_executor.errors import AwsError, ConfigError, ThrottledError
 from lambda_executor.findings import Finding, ok, problem, unknown
 from lambda_executor.log_lines import STARTED
+from lambda_executor.option_values import Conf
 from lambda_executor.options import CONFIG_PARAMETER, SECTION
 from lambda_executor.routing import Target
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lambda_executor.adoption import invocation_of
@@ -28,8 +27,9 @@ from lambda_executor.airflow_compat import (
 from lambda_executor.airflow_state import DatabaseState, is_callback
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.connection import Reach, connect
-from lambda_executor.dispatcher import Dispatch, Dispatcher, Refused
+from lambda_executor.dispatcher import Dispatch, Refused, Sent
 from lambda_executor.errors import ConfigError
+from lambda_executor.handover import Delivery, Handover
 from lambda_executor.health import check
 from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.live_log import PATIENCE as LIVE_LOG_PATIENCE
@@ -39,13 +39,9 @@ from lambda_executor.options import SECTION
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
 from lambda_executor.ports import FunctionInvoker, PayloadStore, Queue
-from lambda_executor.settling import kind, settle
+from lambda_executor.settling import is_about_a_start, is_duplicate, kind, settle
 from lambda_executor.traffic import Traffic
-from lambda_executor.wire import (
-    DeadLetter,
-    InvocationId,
-    Outcome,
-)
+from lambda_executor.wire import DeadLetter, InvocationId, Result
 
 if TYPE_CHECKING:
     from airflow.executors.workloads import ExecutorWorkload
@@ -57,16 +53,6 @@ CLOSE_TIMEOUT_S = 10
 #: Seconds of one heartbeat that taking workloads over may cost the scheduler. What is left stays
 #: in Airflow's queue, in its order, until the next heartbeat.
 TAKE_OVER_S = 0.025
-
-
-@dataclass(frozen=True, slots=True)
-class _Handled:
-    """A delivery whose event was given to Airflow and not yet known to be taken."""
-
-    poller: Poller
-    receipt: str
-    key: WorkloadKey | None
-    taken_at_s: float
 
 
 class LambdaExecutor(AirflowExecutor):
@@ -82,7 +68,8 @@ class LambdaExecutor(AirflowExecutor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
         super().__init__(*args, **kwargs)
         self._ledger: Ledger[WorkloadKey] = Ledger()
-        self._handled: list[_Handled] = []
+        self._handover: Handover[WorkloadKey] = Handover()
+        self._airflow = DatabaseState()
         self._adopted: set[InvocationId] = set()
         self._parts: Traffic[WorkloadKey] | None = None
         self._live_log = LiveLog(lambda: Reach(conf_of(self), LIVE_LOG_PATIENCE))
@@ -129,7 +116,7 @@ class LambdaExecutor(AirflowExecutor):
             settings,
             settings.own_queue(self.job_id),
             ledger=self._ledger,
-            airflow=DatabaseState(),
+            airflow=self._airflow,
             functions=functions,
             results=results,
             dead_letters=dead_letters,
@@ -149,7 +136,7 @@ class LambdaExecutor(AirflowExecutor):
             self.log.warning("%d accepted workloads could not be sent before the end", unsent)
         deadline_s = time.monotonic() + settings.end_wait_timeout_s
         while len(self._ledger) and time.monotonic() < deadline_s:
-            self.sync()
+            self._take(self._parts)
             time.sleep(min(1.0, max(0.0, deadline_s - time.monotonic())))
         self._close()
 
@@ -160,7 +147,9 @@ class LambdaExecutor(AirflowExecutor):
     def _close(self) -> None:
         if self._parts is None:
             return
-        self._acknowledge_taken()
+        # What the scheduler has taken is acknowledged in its next loop, and there is none: whether
+        # the last one was committed is not known here.
+        self._handover.give_back()
         if len(self._ledger):
             self.log.info("%d invocations are left in flight", len(self._ledger))
         self._parts.close(CLOSE_TIMEOUT_S)
@@ -171,26 +160,33 @@ class LambdaExecutor(AirflowExecutor):
     def _process_workloads(self, workload_items: Sequence[ExecutorWorkload]) -> None:
         parts = self._require_parts()
         dispatches: list[Dispatch] = []
-        now_s = time.time()
         ends_s = time.monotonic() + TAKE_OVER_S
-        for workload in workload_items:
-            if dispatches and time.monotonic() >= ends_s:
-                break
-            dequeue(self, workload)
-            id = self._enter(workload)
-            task = task_of(workload)
-            outgoing = Outgoing(
-                id,
-                workload,
-                queue=task.queue if task else None,
-                executor_config=task.executor_config if task else None,
-                routes=parts.config.routes,
-                reply_to=parts.reply_to,
-                queued_at_s=now_s,
-                payloads=parts.payloads,
-            )
-            dispatches.append(Dispatch(id, outgoing))
-        parts.dispatcher.submit(dispatches)
+        try:
+            for workload in workload_items:
+                if dispatches and time.monotonic() >= ends_s:
+                    break
+                dequeue(self, workload)
+                dispatches.append(self._dispatch(self._enter(workload), workload, parts))
+        finally:
+            # Also when one of them fails: those before it were accepted.
+            parts.dispatcher.submit(dispatches)
+
+    def _dispatch(
+        self, id: InvocationId, workload: ExecutorWorkload, parts: Traffic[WorkloadKey]
+    ) -> Dispatch:
+        task = task_of(workload)
+        outgoing = Outgoing(
+            id,
+            workload,
+            queue=task.queue if task else None,
+            executor_config=task.executor_config if task else None,
+            routes=parts.config.routes,
+            reply_to=parts.reply_to,
+            queued_at_s=time.time(),
+            payloads=parts.payloads,
+        )
+        # Revoked, superseded or settled by another start of it: then it is not sent (again).
+        return Dispatch(id, outgoing, wanted=lambda: self._ledger.is_live(id))
 
     def _enter(self, workload: ExecutorWorkload) -> InvocationId:
         """Take a workload over under a fresh id, and make sure that Airflow keeps the id."""
@@ -214,58 +210,56 @@ class LambdaExecutor(AirflowExecutor):
         if self._parts is None:
             return
         try:
-            self._acknowledge_taken()
-            self._take_outcomes(self._parts.dispatcher)
-            for poller in self._parts.all_pollers():
-                for arrival in poller.arrivals():
-                    self._take_one(poller, arrival)
-            self._reconcile(self._parts)
-            self._leave_other_queues(self._parts)
-            self._report_metrics(self._parts)
+            self._handover.acknowledge(self.event_buffer)
+            self._take(self._parts)
         except Exception:
             self.log.exception("sync failed; the next one goes on")
 
-    def _acknowledge_taken(self) -> None:
-        """Acknowledge deliveries whose event the scheduler has taken out of the buffer."""
-        waiting = []
-        for handled in self._handled:
-            if handled.key is not None and handled.key in self.event_buffer:
-                waiting.append(handled)
-            else:
-                handled.poller.acknowledge([handled.receipt])
-        self._handled = waiting
+    def _take(self, parts: Traffic[WorkloadKey]) -> None:
+        for outcome in parts.dispatcher.outcomes():
+            self._take_outcome(outcome)
+        for poller in parts.all_pollers():
+            self._take_arrivals(poller, poller.arrivals())
+        self._reconcile(parts)
+        self._handover.tell(self._tell)
+        self._leave_other_queues(parts)
+        self._report_metrics(parts)
 
-    def _take_outcomes(self, dispatcher: Dispatcher) -> None:
-        for outcome in dispatcher.outcomes():
-            if isinstance(outcome, Refused):
-                self._tell(self._ledger.settle(outcome.id, succeeded=False, reason=outcome.reason))
-            else:
-                self._ledger.sent(outcome.id)
-                stats.timing(metric("dispatch_ms"), outcome.waited_s * 1000)
+    def _take_outcome(self, outcome: Sent | Refused) -> None:
+        if isinstance(outcome, Refused):
+            reason = outcome.reason
+            self._handover.settled(self._ledger.settle(outcome.id, succeeded=False, reason=reason))
+        else:
+            self._ledger.sent(outcome.id)
+            self._measure(stats.timing, "dispatch_ms", outcome.waited_s * 1000)
 
-    def _take_one(self, poller: Poller, arrival: Arrival) -> None:
+    def _take_arrivals(self, poller: Poller, arrivals: Sequence[Arrival]) -> None:
+        in_doubt = [a.report.id for a in arrivals if is_about_a_start(a.report)]
+        keys = {id: key for id in in_doubt if (key := self._ledger.key(id)) is not None}
         try:
-            self._take_arrival(poller, arrival)
+            started = self._airflow.started(keys) if keys else set()
         except Exception:
-            # Not acknowledged, so it comes again; what is behind it does not wait for that.
-            self.log.exception("What came about %s could not be taken", arrival.report.id)
+            self.log.exception("Could not ask for the state of %d tasks", len(keys))
+            started = set(keys)
+            arrivals = [a for a in arrivals if a.report.id not in started]  # They come again.
+        for arrival in arrivals:
+            self._take_arrival(poller, arrival, duplicate=arrival.report.id in started)
 
-    def _take_arrival(self, poller: Poller, arrival: Arrival) -> None:
-        report = arrival.report
-        settlement = settle(self._ledger, report)
-        if isinstance(report, DeadLetter):
-            stats.incr(metric("dead_letters"), tags={"reason": kind(report)})
-        elif report.outcome is Outcome.DUPLICATE:
-            self.log.info("Lambda started %s twice; the second start did nothing", report.id)
-            stats.incr(metric("duplicates"))
-        elif report.queue_to_start_ms is not None:
-            stats.timing(metric("queue_to_start_ms"), report.queue_to_start_ms)
-        now_s = time.time()
-        if arrival.sent_at_s is not None:
-            stats.timing(metric("result_ms"), max(0.0, now_s - arrival.sent_at_s) * 1000)
-        self._tell(settlement)
+    def _take_arrival(self, poller: Poller, arrival: Arrival, *, duplicate: bool) -> None:
+        report, now_s = arrival.report, time.time()
+        settlement = None if duplicate else settle(self._ledger, report)
+        self._handover.settled(settlement)
         key = settlement.key if settlement else None
-        self._handled.append(_Handled(poller, arrival.receipt, key, now_s))
+        self._handover.delivered(Delivery(poller, arrival.receipt, key, now_s))
+        if isinstance(report, DeadLetter):
+            self._measure(stats.incr, "dead_letters", tags={"reason": kind(report)})
+        if duplicate or is_duplicate(report):
+            self.log.info("Lambda has %s twice; one start of it does nothing", report.id)
+            self._measure(stats.incr, "duplicates")
+        elif isinstance(report, Result) and report.queue_to_start_ms is not None:
+            self._measure(stats.timing, "queue_to_start_ms", report.queue_to_start_ms)
+        if arrival.sent_at_s is not None:
+            self._measure(stats.timing, "result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
 
     def _reconcile(self, parts: Traffic[WorkloadKey]) -> None:
         """Free the slots of what Airflow does not wait for, adopt what nobody looks after."""
@@ -273,7 +267,7 @@ class LambdaExecutor(AirflowExecutor):
             settlement = self._ledger.settle(id, succeeded=True)
             if settlement is not None:
                 self.running.discard(settlement.key)
-                stats.incr(metric("reconciled"))
+                self._measure(stats.incr, "reconciled")
                 self.log.warning(
                     "No result of %s (%s) came, and Airflow does not wait for one: slot freed",
                     settlement.key,
@@ -282,20 +276,19 @@ class LambdaExecutor(AirflowExecutor):
         for id, key in parts.reconciler.left_behind():
             if not self._ledger.knows(id):
                 self._adopt(id, key)
+                parts.reconciler.adopted(id)
                 parts.watch_other_queues()
                 self.log.warning("Adopted %s: no scheduler looks after it", key)
         for id in parts.reconciler.lost():
             reason = "no result came, of whoever sent it, and none lies in a results queue"
-            self._tell(self._ledger.settle(id, succeeded=False, reason=reason))
+            self._handover.settled(self._ledger.settle(id, succeeded=False, reason=reason))
 
     def _adopt(self, id: InvocationId, key: WorkloadKey) -> None:
         self._ledger.adopt(id, key)
         self.running.add(key)
         self._adopted.add(id)
 
-    def _tell(self, settlement: Settlement[WorkloadKey] | None) -> None:
-        if settlement is None:
-            return
+    def _tell(self, settlement: Settlement[WorkloadKey]) -> None:
         if settlement.succeeded:
             self.success(settlement.key)
             return
@@ -304,18 +297,25 @@ class LambdaExecutor(AirflowExecutor):
         self.log_task_event(event="lambda executor", extra=settlement.reason, ti_key=settlement.key)
 
     def _report_metrics(self, parts: Traffic[WorkloadKey]) -> None:
-        oldest_s = min((handled.taken_at_s for handled in self._handled), default=time.time())
+        now_s = time.time()
         gauges = {
             "pending": self._ledger.count(State.PENDING),
             "in_flight": self._ledger.count(State.IN_FLIGHT),
-            "oldest_unacknowledged_s": time.time() - oldest_s,
+            "oldest_unacknowledged_s": now_s - self._handover.oldest_at_s(now_s),
         }
         for name, value in gauges.items():
-            stats.gauge(metric(name), value)
+            self._measure(stats.gauge, name, value)
         counts = {f"messages_{name}": count for name, count in parts.message_counts().items()}
         for name, count in {**counts, "throttles": parts.dispatcher.throttles()}.items():
             if count:
-                stats.incr(metric(name), count)
+                self._measure(stats.incr, name, count)
+
+    def _measure(self, report: Callable[..., None], name: str, *args: float, **tags: Any) -> None:  # noqa: ANN401 - Airflow's tags
+        """Report one figure; what receives the statistics must never hold a result back."""
+        try:
+            report(metric(name), *args, **tags)
+        except Exception:
+            self.log.exception("Could not report %s", name)
 
     # ---- taking over, taking back ----
 
@@ -339,7 +339,7 @@ class LambdaExecutor(AirflowExecutor):
         if not parts.heirs:
             return
         self._adopted = {id for id in self._adopted if self._ledger.state(id) is State.IN_FLIGHT}
-        if not self._adopted and not any(h.poller in parts.heirs for h in self._handled):
+        if not self._adopted and not self._handover.uses(parts.heirs):
             parts.leave_other_queues()
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
@@ -347,10 +347,8 @@ class LambdaExecutor(AirflowExecutor):
         key = ti.key
         self.queued_tasks.pop(key, None)
         self.running.discard(key)
-        id = self._ledger.revoke(key)
-        if id is not None and self._parts is not None:
-            withdrawn = self._parts.dispatcher.withdraw(id)
-            self.log.warning("Revoked %s (%s)", key, "not sent" if withdrawn else "in flight")
+        if (id := self._ledger.revoke(key)) is not None:
+            self.log.warning("Revoked %s (%s): its result, if one comes, settles nothing", key, id)
 
     def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
         """What the function has logged of a running task so far.
@@ -370,7 +368,7 @@ class LambdaExecutor(AirflowExecutor):
             "lambda executor: %d pending, %d in flight, %d deliveries not acknowledged",
             self._ledger.count(State.PENDING),
             self._ledger.count(State.IN_FLIGHT),
-            len(self._handled),
+            len(self._handover),
         )
 
     def _require_parts(self) -> Traffic[WorkloadKey]:

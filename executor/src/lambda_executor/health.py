@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from lambda_executor.aws import LambdaFunctions, SqsQueue
 from lambda_executor.connection import Connected
-from lambda_executor.errors import AwsError
-from lambda_executor.findings import Finding, ok, problem
+from lambda_executor.errors import AwsError, TransientError
+from lambda_executor.findings import Finding, ok, problem, unknown
 from lambda_executor.options import (
     DEAD_LETTER_QUEUE_URL,
     FUNCTION_NAME,
@@ -44,6 +44,8 @@ def _queue(option: Option, queue: SqsQueue) -> Finding:
 def _finding(option: Option, ask: Callable[[], str]) -> Finding:
     try:
         return ok(option.name, ask())
+    except TransientError as e:
+        return unknown(option.name, str(e), "ask again later")
     except AwsError as e:
         fix = (
             f"correct [{SECTION}] {option.name} (or the SSM parameter), the Region or the "

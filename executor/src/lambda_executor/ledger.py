@@ -2,7 +2,7 @@
 
 Everything that affects a transition is in this file; nothing here knows AWS, Airflow, threads or
 time. The scheduler's thread owns the ledger and makes every transition. Other threads may ask
-`knows` and `in_flight` only.
+`knows`, `is_live` and `in_flight` only.
 
 ======== ======== =========== ============ ========= ===========
 state    add      sent        settle       revoke    (superseded)
@@ -135,6 +135,15 @@ class Ledger(Generic[Key]):
     def knows(self, id: InvocationId) -> bool:
         """Whether an id is ours, live or settled. Safe on any thread."""
         return id in self._live or id in self._settled
+
+    def is_live(self, id: InvocationId) -> bool:
+        """Whether an invocation is pending or in flight. Safe on any thread."""
+        return id in self._live
+
+    def key(self, id: InvocationId) -> Key | None:
+        """The workload of a live invocation."""
+        known = self._live.get(id)
+        return known.key if known is not None else None
 
     def in_flight(self) -> dict[InvocationId, Key]:
         """A snapshot of what is in flight. Safe on any thread."""

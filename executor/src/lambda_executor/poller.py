@@ -112,6 +112,15 @@ class Poller:
             if was_empty or len(self._deletable) >= BATCH:
                 self._deletable_changed.notify_all()
 
+    def give_back(self, receipts: Sequence[str]) -> None:
+        """Make deliveries visible to others at once; waits for the queue to answer."""
+        for start in range(0, len(receipts), BATCH):
+            try:
+                self._queue.hand_back(receipts[start : start + BATCH], 0)
+            except AwsError as error:
+                # They come back by themselves when their visibility time-out has passed.
+                log.warning("Could not give back to %s: %s", self._queue.name, error)
+
     def counts(self) -> Counter[str]:
         """How many messages were received, malformed, handed back, deleted since the last call."""
         with self._counts_lock:

@@ -16,6 +16,7 @@ result of theirs lies in any queue either.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -30,9 +31,9 @@ Key = TypeVar("Key", bound=Hashable)
 #: Seconds between two looks: long against the way of a result, short against a lost slot.
 PERIOD_S = 60.0
 
-#: Looks after which a workload that was left behind has no result in any queue: results that are
-#: hidden from an heir come back well within this.
-LOOKS_FOR_A_RESULT = 10
+#: Looks after which a workload that was left behind has no result in any queue: a result that was
+#: handed back comes again well within this (`poller.HAND_BACK_CAP_S`).
+LOOKS_FOR_A_RESULT = 20
 
 
 class AirflowState(Protocol[Key]):
@@ -44,8 +45,11 @@ class AirflowState(Protocol[Key]):
         Runs on the reconciler's thread, and may take as long as it needs.
         """
 
-    def left_behind(self) -> Mapping[InvocationId, Key]:
-        """What Airflow has waited for longer than any invocation lasts, and never offers."""
+    def unowned(self) -> Mapping[InvocationId, Key]:
+        """What Airflow waits for and never offers for adoption, whoever sent it."""
+
+    def longest_wait_s(self) -> float:
+        """Seconds after which a workload that Airflow waits for is in no function any more."""
 
 
 class Comparison:
@@ -69,6 +73,7 @@ class Reconciler(Generic[Key]):
 
     Args:
         in_flight: A snapshot of what is in flight; called on the reconciler's thread.
+        knows: Whether an invocation is ours, in flight or not; likewise.
         airflow: Airflow's own state.
         period_s: Seconds between two looks.
     """
@@ -76,17 +81,20 @@ class Reconciler(Generic[Key]):
     def __init__(
         self,
         in_flight: Callable[[], Mapping[InvocationId, Key]],
+        knows: Callable[[InvocationId], bool],
         airflow: AirflowState[Key],
         *,
         period_s: float = PERIOD_S,
     ) -> None:
         self._in_flight = in_flight
+        self._knows = knows
         self._airflow = airflow
         self._period_s = period_s
         self._comparison = Comparison()
         self._obsolete: deque[InvocationId] = deque()
         self._left_behind: deque[tuple[InvocationId, Key]] = deque()
         self._lost: deque[InvocationId] = deque()
+        self._seen: dict[InvocationId, int] = {}
         self._looks_left: dict[InvocationId, int] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lambda-reconcile", daemon=True)
@@ -102,6 +110,10 @@ class Reconciler(Generic[Key]):
     def left_behind(self) -> list[tuple[InvocationId, Key]]:
         """What is to be adopted, found since the last call."""
         return [self._left_behind.popleft() for _ in range(len(self._left_behind))]
+
+    def adopted(self, id: InvocationId) -> None:
+        """Note that one of these was adopted: from now on its result is looked for."""
+        self._looks_left[id] = LOOKS_FOR_A_RESULT
 
     def lost(self) -> list[InvocationId]:
         """What was adopted here and has no result in any queue, found since the last call."""
@@ -121,14 +133,18 @@ class Reconciler(Generic[Key]):
         self._look_after_the_left_behind(in_flight)
 
     def _look_after_the_left_behind(self, in_flight: Mapping[InvocationId, Key]) -> None:
-        self._looks_left = {
-            id: looks - 1 for id, looks in self._looks_left.items() if id in in_flight and looks
-        }
-        self._lost.extend(id for id, looks in self._looks_left.items() if not looks)
-        for id, key in self._airflow.left_behind().items():
-            if id not in in_flight:
-                self._left_behind.append((id, key))
-                self._looks_left[id] = LOOKS_FOR_A_RESULT
+        unowned = {id: key for id, key in self._airflow.unowned().items() if not self._knows(id)}
+        # Counted from the first look of this scheduler: only that says how long it has run.
+        self._seen = {id: self._seen.get(id, 0) + 1 for id in unowned}
+        looks = math.ceil(self._airflow.longest_wait_s() / self._period_s) + 1
+        self._left_behind.extend((id, unowned[id]) for id, n in self._seen.items() if n == looks)
+        for id, left in list(self._looks_left.items()):
+            if id in in_flight and left > 1:
+                self._looks_left[id] = left - 1
+            else:
+                del self._looks_left[id]
+                if id in in_flight:
+                    self._lost.append(id)
 
     def _run(self) -> None:
         while not self._closed.wait(self._period_s):

@@ -30,11 +30,25 @@ def settle(ledger: Ledger[Key], report: Result | DeadLetter) -> Settlement[Key] 
     if isinstance(report, DeadLetter):
         reason = _with_source(f"Lambda gave up: {report.reason}", report.request_id, None)
         return ledger.settle(report.id, succeeded=False, reason=reason)
-    if report.outcome is Outcome.DUPLICATE:
+    if is_duplicate(report):
         return None
     return ledger.settle(
         report.id, succeeded=report.return_code == 0, reason=_reason_of_failure(report)
     )
+
+
+def is_duplicate(report: Result | DeadLetter) -> bool:
+    """Whether the handler says that another start of the invocation is the one that counts."""
+    return isinstance(report, Result) and report.outcome is Outcome.DUPLICATE
+
+
+def is_about_a_start(report: Result | DeadLetter) -> bool:
+    """Whether a report says only that one start of the invocation did not come about.
+
+    Lambda delivers an event more than once at times, and the dispatcher sends one again whose
+    answer was lost: while one start runs, the event of another may grow too old.
+    """
+    return isinstance(report, DeadLetter) and kind(report) in ("expired", "no_concurrency")
 
 
 def kind(letter: DeadLetter) -> str:

@@ -62,7 +62,7 @@ class Traffic(Generic[Key]):
         self.dispatcher = Dispatcher(
             functions, threads=config.dispatch_threads, max_attempts=config.max_invoke_attempts
         )
-        self.reconciler = Reconciler(ledger.in_flight, airflow)
+        self.reconciler = Reconciler(ledger.in_flight, ledger.knows, airflow)
         self._ledger = ledger
         self._others = [queue for n, queue in enumerate(results) if n != own]
         self.pollers = (
