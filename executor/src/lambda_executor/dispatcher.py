@@ -192,15 +192,6 @@ class DispatchQueue:
         )
         return None
 
-    def withdraw(self, id: InvocationId) -> bool:
-        """Drop one that was not sent yet; False when it is not here."""
-        before = len(self)
-        self._ready = [w for w in self._ready if w.dispatch.id != id]
-        self._delayed = [(at, w) for at, w in self._delayed if w.dispatch.id != id]
-        heapq.heapify(self._ready)
-        heapq.heapify(self._delayed)
-        return len(self) < before
-
     def _pause(self, waiting: _Waiting, backoff: Backoff, now_s: float) -> float | None:
         """Put one back in its place and close the gate; None when it was closed already.
 
@@ -256,11 +247,6 @@ class Dispatcher:
             for dispatch in dispatches:
                 self._queue.push(dispatch, now_s)
             self._sendable.notify()
-
-    def withdraw(self, id: InvocationId) -> bool:
-        """Drop an invocation that was not sent yet; False when it is too late for that."""
-        with self._sendable:
-            return self._queue.withdraw(id)
 
     def outcomes(self) -> list[Outcome]:
         """What became of earlier submissions since the last call."""
