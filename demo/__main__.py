@@ -39,7 +39,7 @@ def run(screen: Screen) -> int:
     with environment.running(home, dag_folder.ALL, screen) as here:
         ended = exercise.run_all(here)
         screen.show(report.table(ended.rows))
-        for line in report.summary(ended.rows, ended.wall_s):
+        for line in report.summary(ended.rows, ended.wall_s, here.concurrency):
             screen.say(line)
         problems = ended.unexpected(here)
         remaining = here.take_down()

@@ -27,6 +27,9 @@ HEALTH_OF = {
     "airflow-dag-processor": "dag_processor",
     "airflow-triggerer": "triggerer",
 }
+#: Without it the triggerer serves its logs on a fixed port of every interface, and Airflow has no
+#: option for another address. Here the UI reads them from the folder that all programs share.
+ARGUMENTS = {"triggerer": ("--skip-serve-logs",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +72,34 @@ class Airflow:
         names = ("scheduler", "dag-processor", "triggerer")
         others = [children.start(self.program(name)) for name in names]
         api_server.wait_until(lambda: self._health() or None, "answers", START_TIMEOUT_S)
+        api_server.wait_until(
+            self._serves_functions, "answers on its Execution API", START_TIMEOUT_S
+        )
         for child in others:
             child.wait_until(self._healthy(child), "is healthy", START_TIMEOUT_S)
 
     def program(self, name: str) -> Program:
         """One of its four programs: api-server, scheduler, dag-processor, triggerer."""
         extra = self.scheduler_settings if name in ("scheduler", "api-server") else None
-        return self._program(name, name, extra=extra)
+        return self._program(name, name, *ARGUMENTS.get(name, ()), extra=extra)
 
     def _healthy(self, child: Child) -> Callable[[], bool | None]:
         component = HEALTH_OF[child.program.name]
         return lambda: self._health().get(component, {}).get("status") == "healthy" or None
+
+    def _serves_functions(self) -> bool | None:
+        """Whether the Execution API answers.
+
+        Airflow builds that part of the API server at its first call, which takes seconds: this
+        one, so that no task waits for it.
+        """
+        try:
+            httpx.get(
+                f"{self.url}/execution/health", timeout=START_TIMEOUT_S, trust_env=False
+            ).raise_for_status()
+        except httpx.HTTPError:
+            return None
+        return True
 
     def _health(self) -> Mapping[str, Mapping[str, str]]:
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import paths
-from demo.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment
+from demo.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment, download_settings
 from demo.processes import Child, Children, Program
 
 STAGE = "local"
@@ -120,20 +120,24 @@ class Cdk:
         )
 
     def _aws_environment(self, aws: EmbeddedAws) -> dict[str, str]:
-        return aws.environment() | {
-            "CDK_DEFAULT_ACCOUNT": ACCOUNT,
-            "CDK_DEFAULT_REGION": aws.region,
-            "CDK_DOCKER": str(paths.STAND_IN_DOCKER),
-            "LOCAL_AWS_STATE_DIR": str(self.home.aws),
-            "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
-            "LOCAL_AWS_IMAGE_BUILDER": shlex.join(
-                [
-                    *(str(paths.PYTHON), "-m", "demo.image_builder"),
-                    # As a mounted file system would be: the UI finds the tasks' logs in it.
-                    *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={self.home.task_logs}"),
-                ]
-            ),
-        }
+        return (
+            download_settings()
+            | aws.environment()
+            | {
+                "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+                "CDK_DEFAULT_REGION": aws.region,
+                "CDK_DOCKER": str(paths.STAND_IN_DOCKER),
+                "LOCAL_AWS_STATE_DIR": str(self.home.aws),
+                "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
+                "LOCAL_AWS_IMAGE_BUILDER": shlex.join(
+                    [
+                        *(str(paths.PYTHON), "-m", "demo.image_builder"),
+                        # As a mounted file system would be: the UI finds the tasks' logs in it.
+                        *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={self.home.task_logs}"),
+                    ]
+                ),
+            }
+        )
 
 
 def last_line(log: Path) -> str:

@@ -21,6 +21,12 @@ ACCOUNT = "000000000000"
 #: Every client of the embedded AWS is this user unless it assumes a role. Not a secret.
 ACCESS_KEY = "test"
 START_TIMEOUT_S = 90.0
+_DOWNLOAD_SETTINGS = frozenset(
+    {
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+        *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME"),
+    }
+)
 _READY = re.compile(r"embedded AWS ready: (http://\S+)")
 
 
@@ -106,6 +112,22 @@ def bare_environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
     }
+
+
+def download_settings() -> dict[str, str]:
+    """What the user told uv and pip: caches, indexes, proxies, certificates.
+
+    For the one program that downloads, the image's builder; its parent and sisters talk to the
+    embedded AWS, which no proxy may come between.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _DOWNLOAD_SETTINGS or name.startswith(("UV_", "PIP_"))
+    }
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    no_proxy = ",".join(filter(None, (direct, "127.0.0.1", "localhost")))
+    return kept | {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def start(children: Children, home: paths.Home) -> Child:

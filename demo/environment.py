@@ -13,7 +13,8 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -45,7 +46,13 @@ class Environment:
         home: Where its files go.
         files: The DAGs of its DAG folder and image.
         screen: Where progress is shown.
-        outlive_us: Whether its programs go on when this process is gone.
+        on_start: Called with this environment after each start of a program. None: its programs
+            end when this process is gone, and nobody has to know of them.
+
+    Attributes:
+        concurrency: How many execution environments the function may have.
+        outputs: Of all stacks; empty before the deploy.
+        folders_outside: Folders to remove at the end that are not below `home`.
     """
 
     def __init__(
@@ -53,15 +60,19 @@ class Environment:
         home: paths.Home,
         files: Sequence[dag_folder.DagFile],
         screen: Screen,
-        *,
-        outlive_us: bool = False,
+        on_start: Callable[[Environment], None] | None = None,
     ) -> None:
         self.home = home
         self.screen = screen
         self.files = files
-        self.cloud = processes.Children(home.logs, outlive_us=outlive_us)
-        self.database = processes.Children(home.logs, outlive_us=outlive_us)
-        self.control_plane = processes.Children(home.logs, outlive_us=outlive_us)
+        # More at the same time would only wait for each other's cores.
+        self.concurrency = 2 * (os.cpu_count() or 1)
+        self.cloud, self.database, self.control_plane = (
+            processes.Children(home.logs, outlive_us=True, on_start=partial(on_start, self))
+            if on_start
+            else processes.Children(home.logs, outlive_us=False)
+            for _ in range(3)
+        )
         #: One group ends after the other, in this order.
         self.groups = (self.control_plane, self.database, self.cloud)
         self._bystanders = frozenset(process_table.descendants(os.getpid()))
@@ -119,8 +130,7 @@ class Environment:
         return {
             "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
             "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
-            # More at the same time would only wait for each other's cores.
-            "function": {"reserved_concurrency": 2 * (os.cpu_count() or 1)},
+            "function": {"reserved_concurrency": self.concurrency},
         }
 
     def _deploy(self) -> None:
@@ -202,7 +212,7 @@ def sole_use(home: paths.Home) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EnvironmentInUseError(
-                f"another run uses {home.path}: wait for it to end"
+                f"another run uses {home.path}: wait for it to end, or end it with Ctrl-C"
             ) from None
         yield
 

@@ -35,7 +35,7 @@ def take(screen: Screen, home: paths.Home) -> int:
     if browser is None:
         raise PictureError("a picture needs Chromium: `apt-get install chromium`, say")
     state = State.read(home.state)
-    if state is None or not state.alive():
+    if state is None or state.url is None or not state.alive():
         raise PictureError("nothing is up: `make local` first")
     with screen.phase("Waiting for the DAG runs to end") as phase, Api(state.url) as api:
         api.wait(RUN_TIMEOUT_S, lambda progress: phase.detail(str(progress)))

@@ -129,11 +129,15 @@ class Children:
     Args:
         logs: The folder of their log files.
         outlive_us: Whether they go on when this process is gone.
+        on_start: Called after each start, so that what outlives us is on record at once.
     """
 
-    def __init__(self, logs: Path, *, outlive_us: bool) -> None:
+    def __init__(
+        self, logs: Path, *, outlive_us: bool, on_start: Callable[[], None] = lambda: None
+    ) -> None:
         self._logs = logs
         self._outlive_us = outlive_us
+        self._on_start = on_start
         self._children: list[Child] = []
         if not outlive_us:
             # What a killed child leaves behind becomes ours: `end_orphans` finds it.
@@ -170,6 +174,7 @@ class Children:
                 ) from e
         child = Child(program, popen, log)
         self._children.append(child)
+        self._on_start()
         return child
 
     def run(

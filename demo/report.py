@@ -17,6 +17,7 @@ STYLES = {
     "upstream_failed": "yellow",
     "deferred": "cyan",
 }
+_SCHEDULED = "*"
 
 
 def table(rows: Collection[Row]) -> Table:
@@ -26,11 +27,13 @@ def table(rows: Collection[Row]) -> Table:
         made.add_column(name, overflow="fold")
     for name in ("queue-to-start ms", "run ms"):
         made.add_column(name, justify="right")
-    scheduled = {row.key.dag_id for row in rows if row.key.run_id.startswith("scheduled")}
+    if any(map(_is_scheduled, rows)):
+        made.caption = f"{_SCHEDULED} a run of the DAG's own schedule, next to the one we triggered"
+        made.caption_justify = "left"
     for row in sorted(rows, key=_order):
         one = row.invocation
         made.add_row(
-            row.key.dag_id + (f" ({_kind(row)})" if row.key.dag_id in scheduled else ""),
+            row.key.dag_id + (f" {_SCHEDULED}" if _is_scheduled(row) else ""),
             row.key.task_id + (f" [{row.key.map_index}]" if row.key.map_index >= 0 else ""),
             f"[{STYLES[row.state]}]{row.state}[/]" if row.state in STYLES else row.state,
             str(row.key.try_number) if one else "-",
@@ -41,8 +44,14 @@ def table(rows: Collection[Row]) -> Table:
     return made
 
 
-def summary(rows: Collection[Row], wall_s: float) -> list[str]:
-    """What the table adds up to."""
+def summary(rows: Collection[Row], wall_s: float, concurrency: int) -> list[str]:
+    """What the table adds up to.
+
+    Args:
+        rows: Of the table.
+        wall_s: How long the DAG runs took.
+        concurrency: How many invocations could run at the same time.
+    """
     invocations = [row.invocation for row in rows if row.invocation]
     warm = [one.run_ms for one in invocations if not one.cold]
     waited = [
@@ -56,6 +65,10 @@ def summary(rows: Collection[Row], wall_s: float) -> list[str]:
         lines.append(f"median warm run: {statistics.median(warm):.0f} ms")
     if waited:
         lines.append(f"median warm queue-to-start: {statistics.median(waited):.0f} ms")
+    lines.append(
+        "queue-to-start includes the wait for a free execution environment: the function's "
+        f"reserved concurrency is {concurrency}, two for each core"
+    )
     lines.append(f"wall time of the DAG runs: {wall_s:.1f} s")
     return lines
 
@@ -64,8 +77,8 @@ def _order(row: Row) -> tuple[object, ...]:
     return (row.key, row.invocation.started_at_s if row.invocation else 0.0)
 
 
-def _kind(row: Row) -> str:
-    return row.key.run_id.partition("__")[0]
+def _is_scheduled(row: Row) -> bool:
+    return row.key.run_id.startswith("scheduled")
 
 
 def _ms(value: float | None) -> str:

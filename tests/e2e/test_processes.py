@@ -92,6 +92,23 @@ def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
     assert eventually(lambda: not _is_running(pid))
 
 
+def test_each_start_is_told_of_at_once(tmp_path: Path) -> None:
+    """Whoever keeps a record of programs that outlive us knows each as soon as it runs."""
+    recorded: list[list[str]] = []
+    kept = Children(
+        tmp_path,
+        outlive_us=True,
+        on_start=lambda: recorded.append([each.name for each in kept.identities()]),
+    )
+    try:
+        for name in ("first", "second"):
+            sleep = [sys.executable, "-c", "import time; time.sleep(1000)"]
+            kept.start(Program(name, sleep, {}, tmp_path))
+    finally:
+        kept.end_all()
+    assert recorded == [["first"], ["first", "second"]]
+
+
 def test_a_failed_program_shows_the_end_of_its_log(children: Children, tmp_path: Path) -> None:
     """The error names the exit code and holds the program's last words."""
     child = start(children, tmp_path, "print('the last words'); raise SystemExit(3)")

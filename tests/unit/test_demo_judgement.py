@@ -251,6 +251,20 @@ def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> Non
     assert "\x1b" not in output.getvalue()
 
 
+def test_a_run_of_the_schedule_is_marked_and_explained() -> None:
+    """Only the rows of scheduled runs have the mark, and the line below the table exists then."""
+    scheduled = replace(KEY, run_id="scheduled__2030-01-01T00:00:00+00:00")
+    screen, output = piped()
+    screen.show(report.table(join([ran(), ran(scheduled)], [])))
+    cells = [text.split() for text in output.getvalue().splitlines()]
+    assert ["dag", "task", "success", "-", "-", "-", "-"] in cells
+    assert ["dag", "*", "task", "success", "-", "-", "-", "-"] in cells
+    assert "* a run of the DAG's own schedule" in output.getvalue()
+    unmarked, without = piped()
+    unmarked.show(report.table(join([ran()], [])))
+    assert "*" not in without.getvalue()
+
+
 def test_the_median_is_of_warm_runs_alone() -> None:
     """Cold starts are counted, and kept out of the medians."""
     keys = [replace(KEY, map_index=index) for index in range(3)]
@@ -262,10 +276,14 @@ def test_the_median_is_of_warm_runs_alone() -> None:
             invocation(keys[2], run_ms=30.0, queue_to_start_ms=3.0),
         ],
     )
-    assert report.summary(rows, wall_s=4.2) == [
+    assert report.summary(rows, wall_s=4.2, concurrency=4) == [
         "3 invocations, 1 of them cold starts",
         "median warm run: 20 ms",
         "median warm queue-to-start: 2 ms",
+        (
+            "queue-to-start includes the wait for a free execution environment: the function's "
+            "reserved concurrency is 4, two for each core"
+        ),
         "wall time of the DAG runs: 4.2 s",
     ]
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from demo import local
+from demo.environment import Environment
 from demo.local import State
 from demo.paths import Home
 from demo.process_table import Identity
+from demo.processes import ProcessError
 from demo.screen import Screen
 
 #: Linux's process ids end at 2^22: never a running process.
@@ -23,7 +29,6 @@ def state(tmp_path: Path) -> State:
     outside.mkdir()
     return State(
         url="http://127.0.0.1:1",
-        aws_endpoint="http://127.0.0.1:2",
         groups=((GONE,), ()),
         folders_outside=(outside,),
     )
@@ -63,3 +68,60 @@ def test_down_without_up_says_so(tmp_path: Path) -> None:
     told, output = screen()
     assert local.down(told, Home(tmp_path)) == 0
     assert "Nothing is up" in output.getvalue()
+
+
+def here() -> Identity:
+    """A process that is certainly alive; nothing in these tests may end it."""
+    return Identity.of("airflow-api-server", os.getpid(), signal.SIGTERM)
+
+
+def test_up_is_content_with_what_is_up(tmp_path: Path) -> None:
+    """With every program alive a second `up` says where Airflow is."""
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    State("http://127.0.0.1:1", ((here(),),), ()).write(home.state)
+    told, output = screen()
+    assert local.up(told, home, ()) == 0
+    assert "Already up: Airflow is at http://127.0.0.1:1" in output.getvalue()
+
+
+def test_up_names_the_dead(tmp_path: Path) -> None:
+    """With one program dead a second `up` fails, names it and its log, and says what to do."""
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    State("http://127.0.0.1:1", ((here(), GONE),), ()).write(home.state)
+    told, output = screen()
+    assert local.up(told, home, ()) == 1
+    said = output.getvalue()
+    assert "scheduler ended by itself" in said
+    assert str(home.logs / "scheduler.log") in said
+    assert "`make local-down`" in said
+    assert "Already up" not in said
+
+
+class StartedUntilItFailed(Environment):
+    """An environment that does not start."""
+
+    def start(self) -> None:
+        """Fail."""
+        raise ProcessError("the first program did not start")
+
+
+def test_up_ends_what_a_killed_up_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs of an `up` that got killed half-way end before the next one starts its own."""
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    left = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    try:
+        identity = Identity.of("embedded-aws", left.pid, signal.SIGTERM)
+        State(None, ((), (identity,)), ()).write(home.state)
+        monkeypatch.setattr(local, "Environment", StartedUntilItFailed)
+        told, output = screen()
+        with pytest.raises(ProcessError, match="the first program did not start"):
+            local.up(told, home, ())
+        assert f"Ending embedded-aws ({left.pid})" in output.getvalue()
+        assert not identity.is_alive()
+        assert not home.state.exists()
+    finally:
+        left.kill()
+        left.wait()
