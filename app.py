@@ -19,14 +19,17 @@ DEFAULT_STAGE = "dev"
 def main() -> None:
     """Synthesize the chosen stage into the folder that the CDK CLI asks for."""
     app = cdk.App()
-    stage = app.node.try_get_context("stage") or DEFAULT_STAGE
+    stage = app.node.try_get_context("stage")
+    if stage is None:  # Perhaps a typing error: the CLI takes any -c NAME=VALUE without a word.
+        stage = DEFAULT_STAGE
+        sys.stderr.write(f"No -c stage=<name> is given: this is the stage {stage}.\n")
     try:
         config = load(
             app.node.try_get_context("stages"), stage, app.node.try_get_context("override")
         )
+        build(app, stage, config, root=Path(__file__).parent)
     except StageConfigError as e:
         sys.exit(f"\n{e}\n")
-    build(app, stage, config, root=Path(__file__).parent)
     app.synth()
 
 

@@ -13,6 +13,8 @@ from aws_cdk import IgnoreMode
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_lambda as lambda_
 
+from stacks.config_loading import StageConfigError
+
 if TYPE_CHECKING:
     from stacks.config import ImageConfig
 
@@ -23,7 +25,17 @@ _PLATFORMS = {
 
 
 def image_code(root: Path, image: ImageConfig) -> lambda_.DockerImageCode:
-    """The code of an image function, built from the repository at `root`."""
+    """The code of an image function, built from the repository at `root`.
+
+    Raises:
+        StageConfigError: There is no folder of DAGs where the configuration says.
+    """
+    if not any((root / image.dags).glob("*")):
+        raise StageConfigError(
+            f'image.dags is "{image.dags}", allowed is a folder of this repository with something '
+            f"in it: make {root / image.dags} and put the DAGs there, or name the folder that has "
+            "them"
+        )
     return lambda_.DockerImageCode.from_image_asset(
         str(root),
         file="lambda_image/Dockerfile",
@@ -33,8 +45,6 @@ def image_code(root: Path, image: ImageConfig) -> lambda_.DockerImageCode:
         exclude=[
             "**",
             "!lambda_image/**",
-            "!executor/pyproject.toml",
-            "!executor/README.md",
             "!executor/src/**",
             f"!{image.dags}/**",
             "**/__pycache__",

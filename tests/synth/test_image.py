@@ -12,6 +12,7 @@ import pytest
 from aws_cdk import aws_lambda as lambda_
 
 from stacks.config import ImageConfig
+from stacks.config_loading import StageConfigError
 from stacks.image import image_code
 from tests.synth.assembly import ROOT, Assembly
 
@@ -75,7 +76,10 @@ def test_change_of_what_is_in_the_image_changes_its_tag(
 def test_unrelated_change_keeps_the_tag(tree: Path, tag_of: Callable[[Path], str]) -> None:
     """A change of anything that is not in the image publishes nothing."""
     before = tag_of(tree)
-    for changed in ("README.md", "pyproject.toml", "app.py", "stacks/config.py", "tests/test_x.py"):
+    for changed in (
+        *("README.md", "pyproject.toml", "app.py", "stacks/config.py", "tests/test_x.py"),
+        *("executor/README.md", "executor/pyproject.toml"),
+    ):
         file = tree / changed
         file.parent.mkdir(exist_ok=True)
         file.write_text("# changed\n")
@@ -102,11 +106,7 @@ def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str
     tag = tag_of(tree)
     (context,) = tree.parent.glob(f"out*/asset.{tag}")
     assert {path.name for path in context.iterdir()} == {"dags", "executor", "lambda_image"}
-    assert {path.name for path in (context / "executor").iterdir()} == {
-        "README.md",
-        "pyproject.toml",
-        "src",
-    }
+    assert {path.name for path in (context / "executor").iterdir()} == {"src"}
 
 
 def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> None:
@@ -117,6 +117,14 @@ def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> Non
     (context,) = tree.parent.glob(f"out*/asset.{tag}")
     assert (context / "team/dags/example.py").exists()
     assert not (context / "dags").exists()
+
+
+@pytest.mark.parametrize("dags", ["nowhere", "empty", "app.py"])
+def test_dag_folder_must_hold_something(tree: Path, dags: str) -> None:
+    """A folder that is not there is found at synth, not by `docker build` half-way in a deploy."""
+    (tree / "empty").mkdir()
+    with pytest.raises(StageConfigError, match=f'image.dags is "{dags}", allowed is a folder'):
+        image_code(tree, ImageConfig(dags=dags))
 
 
 def test_image_is_built_after_its_repository_is_there(dev: Assembly) -> None:

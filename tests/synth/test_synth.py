@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -162,16 +162,45 @@ def test_feature_flags_are_the_recommended_ones(dev: Assembly) -> None:
     }
 
 
-def test_wrong_stage_ends_the_app_with_a_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (
+            {"stage": "prd"},
+            "unknown stage 'prd', allowed are local, dev, prod (did you mean prod?)",
+        ),
+        (
+            {"stage": "dev", "override": '{"image": {"dags": "dagz"}}'},
+            'image.dags is "dagz", allowed is a folder of this repository with something in it',
+        ),
+    ],
+)
+def test_wrong_configuration_ends_the_app_with_a_message(
+    tmp_path: Path, context: Mapping[str, str], message: str
+) -> None:
     """The app exits with an error and a readable message, not with a traceback."""
-    context = json.dumps({**CONTEXT, "stage": "prd"})
-    ran = subprocess.run(
+    ran = _app(tmp_path, context)
+    assert ran.returncode == 1
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_stage_that_nobody_chose_is_named(tmp_path: Path) -> None:
+    """`-c stag=prod` is not taken for a choice in silence: the app says which stage it is."""
+    mistyped = _app(tmp_path, {"stag": "prod"})
+    assert mistyped.returncode == 0
+    assert "No -c stage=<name> is given: this is the stage dev.\n" in mistyped.stderr
+
+
+def _app(folder: Path, context: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the app as the CDK CLI does."""
+    return subprocess.run(
         [sys.executable, "app.py"],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
-            "CDK_CONTEXT_JSON": context,
-            "CDK_OUTDIR": str(tmp_path),
+            "CDK_CONTEXT_JSON": json.dumps({**CONTEXT, **context}),
+            "CDK_OUTDIR": str(folder),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         capture_output=True,
@@ -179,6 +208,3 @@ def test_wrong_stage_ends_the_app_with_a_message(tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert ran.returncode == 1
-    assert "unknown stage 'prd', allowed are local, dev, prod (did you mean prod?)" in ran.stderr
-    assert "Traceback" not in ran.stderr
