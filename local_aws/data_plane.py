@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -129,6 +130,8 @@ class DataPlane:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
+            # Lambda sets none, and its user has no folder: a shell must not find this user's.
+            "HOME": image.variables.get("TMPDIR", tempfile.gettempdir()),
             **image.variables,
             **function.variables,
             **_role_session(function),

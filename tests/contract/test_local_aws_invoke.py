@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pwd
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -40,9 +41,17 @@ def test_the_environment_holds_what_lambda_gives_and_no_more(local_aws: Server) 
     others = {name for name in environment if not name.startswith(("AWS_", "_"))}
     # LD_LIBRARY_PATH and PYTHONPATH are what awslambdaric itself adds, where it does.
     assert others <= {
-        *("PATH", "LANG", "TZ", "LAMBDA_TASK_ROOT", "OURS", "PYTHONDONTWRITEBYTECODE"),
+        *("PATH", "LANG", "TZ", "HOME", "LAMBDA_TASK_ROOT", "OURS", "PYTHONDONTWRITEBYTECODE"),
         *("LD_LIBRARY_PATH", "PYTHONPATH", "LC_CTYPE", "PWD"),
     }
+
+
+def test_a_shell_does_not_find_the_users_home(local_aws: Server) -> None:
+    """As on Lambda, nobody's start-up files are read: bash reads them where input is a socket."""
+    environment = local_aws.function().invoke()["Payload"]["environment"]
+    users = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert environment["HOME"]
+    assert Path(environment["HOME"]) not in (users, *users.parents)
 
 
 def test_the_handler_runs_as_the_execution_role(local_aws: Server) -> None:
