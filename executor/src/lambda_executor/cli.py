@@ -69,7 +69,9 @@ _LIST = ActionCommand(
     help="Show what waits in the dead-letter queue, and leave it there",
     description=(
         "Every dead letter with its dispatch id, task, Lambda's reason and request id, age, and "
-        "whether it can be sent again. The messages are visible to the schedulers again at once."
+        "whether it can be sent again. The messages are visible to the schedulers again at once. "
+        "A scheduler that runs looks at them too, and what it holds meanwhile cannot be listed: "
+        "only their number is told."
     ),
     func=_command("dead_letter_commands", "list_"),
     args=[_LIMIT, _JSON],

@@ -23,6 +23,7 @@ from lambda_executor.wire import InvocationId
 @dataclass(frozen=True, slots=True)
 class _Site:
     settings: ExecutorConfig
+    inspection: aws.Inspection
     queue: aws.SqsQueue
     functions: aws.LambdaFunctions
 
@@ -32,15 +33,21 @@ class _Site:
         settings = reach.settings()
         clients = reach.clients(settings)
         queue = aws.SqsQueue(clients, settings.dead_letter_queue_url)
-        return cls(settings, queue, aws.LambdaFunctions(clients))
+        return cls(settings, aws.Inspection(clients), queue, aws.LambdaFunctions(clients))
+
+    def hidden(self) -> int:
+        """About how many dead letters nobody else can see now."""
+        return self.inspection.queue(self.settings.dead_letter_queue_url).hidden
 
 
 @command
 def list_(args: argparse.Namespace, say: Say) -> bool:
     """Show what waits in the dead-letter queue, and leave it there."""
-    with Look(_Site.reach().queue, args.limit) as look:
+    site = _Site.reach()
+    with Look(site.queue, args.limit) as look:
         entries = _all(look)
         awaited = _awaited(entries)
+        held = max(0, site.hidden() - len(entries))
     now_s = time.time()
     rows = [_row(entry, awaited, now_s) for entry in entries]
     if args.json:
@@ -50,7 +57,8 @@ def list_(args: argparse.Namespace, say: Say) -> bool:
         say(str(row["id"] or "(no dispatch id)"))
         for name in ("task", "reason", "request_id", "age", "retry"):
             say(columns("", name.replace("_", " "), str(row[name] or "unknown")))
-    say(_count(len(rows), args.limit))
+    more = ", and there may be more (--limit)" if len(rows) >= args.limit else ""
+    say(f"{len(rows)} dead letters are visible{more}; about {held} are held by schedulers")
     return True
 
 
@@ -134,8 +142,3 @@ def _row(
         "age": None if age_s is None else span(age_s),
         "retry": f"no: {why}" if why else "possible",
     }
-
-
-def _count(number: int, limit: int) -> str:
-    more = "; there may be more (--limit)" if number >= limit else ""
-    return f"{number} dead letters are visible{more}; a scheduler may hold others for a while"
