@@ -18,24 +18,32 @@ help: ## List the verbs
 
 # ---- set-up: each stamp is made again when what it is made from changes ----
 
-$(UV):
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is %d.%d; set PYTHON=python3.12, say" % v[:2])'
-	@$(PYTHON) -m venv build/uv
+# Looked at before anything is installed (order-only: never a reason to install again).
+.PHONY: tools
+tools:
+	@command -v "$(PYTHON)" > /dev/null || { echo "There is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name the one to use: make PYTHON=python3.12"; exit 1; } >&2
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is %d.%d: name another one, make PYTHON=python3.12" % v[:2])'
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; } >&2
+	@command -v node > /dev/null || { echo "There is no node: install Node.js 20 or newer, which the CDK CLI runs on"; exit 1; } >&2
+	@node -e 'const v = process.versions.node; if (parseInt(v) < 20) { console.error(`Node.js 20 or newer is needed, node is $${v}: install a newer one, first in PATH`); process.exit(1) }'
+	@command -v npm > /dev/null || { echo "There is no npm: install it, it comes with Node.js 20 or newer (Debian, Ubuntu: apt-get install npm)"; exit 1; } >&2
+
+$(UV): | tools
+	@"$(PYTHON)" -m venv build/uv
 	@build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.stamp: uv.lock pyproject.toml executor/pyproject.toml | $(UV)
+.venv/.stamp: uv.lock pyproject.toml executor/pyproject.toml | tools $(UV)
 	@echo "Installing the Python packages of uv.lock into .venv"
 	@$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 # One venv per dependency group that cannot live with the others: build/venv/<group>.
-build/venv/%/.stamp: uv.lock | $(UV)
+build/venv/%/.stamp: uv.lock | tools $(UV)
 	@echo "Installing the dependency group $* into build/venv/$*"
 	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-node_modules/.stamp: package-lock.json
-	@command -v npm > /dev/null || { echo "npm is needed: install Node.js 20 or newer"; exit 1; }
+node_modules/.stamp: package-lock.json | tools
 	@echo "Installing the CDK CLI of package-lock.json"
 	@npm ci --silent --no-audit --no-fund
 	@touch $@
@@ -55,15 +63,16 @@ local: setup ## The demo's environment, kept up, with the Airflow UI
 	@$(BIN)/python -m demo up
 
 .PHONY: local-down
-local-down: setup ## End what `make local` started
-	@$(BIN)/python -m demo down
+local-down: ## End what `make local` started
+	@if [ -e build/local/state.json ]; then $(BIN)/python -m demo down; else echo "Nothing is up: \`make local\` starts it."; fi
 
 .PHONY: synth
 synth: setup ## Synthesise the templates of every stage into cdk.out/<stage>
 	@for stage in local dev prod; do \
 	  echo "Synthesising $$stage into cdk.out/$$stage"; \
 	  AWS_EC2_METADATA_DISABLED=true CDK_DISABLE_CLI_TELEMETRY=true \
-	    node_modules/.bin/cdk synth --quiet --no-notices --output cdk.out/$$stage -c stage=$$stage; \
+	    node_modules/.bin/cdk synth --quiet --no-notices --output cdk.out/$$stage -c stage=$$stage 2>&1 \
+	    | sed '/^Supply a stack id /d'; \
 	done
 
 # ---- checks ----
@@ -114,5 +123,6 @@ bench: setup ## Our executor beside the reference: a table, and build/bench/exec
 	@$(BIN)/python -m tests.bench.executor
 
 .PHONY: clean
-clean: ## Remove everything that the other verbs made
+clean: ## Remove everything that the other verbs made; ends what `make local` started
+	@if [ -e build/local/state.json ]; then $(BIN)/python -m demo down; fi
 	rm -rf .venv build cdk.out node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
