@@ -1,7 +1,7 @@
 """Every private part of Airflow that this image touches, each gated on its presence.
 
 `docs/decisions/0007-in-process-run.md` says why. If a part has moved, Airflow's stock behaviour
-holds: slower, never wrong. `tests/contract/test_handler_touch_points.py` fails when one moved.
+holds: slower, never wrong. `tests/contract/test_handler_airflow.py` fails when one moved.
 """
 
 from __future__ import annotations
