@@ -32,14 +32,22 @@ class LambdaFunctions:
         Raises:
             AwsError: It cannot be described.
         """
+        configuration = self._configuration(target)
+        state = str(configuration.get("State", "Active"))
+        if state == "Failed":
+            reason = configuration.get("StateReason", "unknown")
+            raise RejectedError(f"the function's state is Failed: {reason}")
+        return state
+
+    def _configuration(self, target: Target) -> Mapping[str, Any]:
         client = self._clients.function
         try:
             with self._clients.errors():
-                return _state(client.get_function_configuration(**named(target)))
+                return client.get_function_configuration(**named(target))
         except RejectedError:
             # A role that was made for AwsLambdaExecutor may ask as that does, and no other way.
             with suppress(AwsError), self._clients.errors():
-                return _state(client.get_function(**named(target))["Configuration"])
+                return client.get_function(**named(target))["Configuration"]
             raise
 
 
@@ -53,7 +61,3 @@ def named(target: Target) -> _Named:
     if target.qualifier is None:
         return {"FunctionName": target.function}
     return {"FunctionName": target.function, "Qualifier": target.qualifier}
-
-
-def _state(configuration: Mapping[str, Any]) -> str:
-    return str(configuration.get("State", "Active"))
