@@ -342,6 +342,19 @@ def test_w17_ending_sends_what_was_accepted() -> None:
     executor.test_ending_sends_what_was_accepted()
 
 
+def test_w17_ending_takes_over_what_the_last_heartbeat_had_no_time_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A heartbeat takes over a part of a long queue; the rest is not forgotten at the end."""
+    monkeypatch.setattr("lambda_executor.executor.TAKE_OVER_S", 0)
+    with started(Scheduler(LambdaExecutor(parallelism=1000))) as scheduler:
+        for n in range(20):
+            scheduler.executor.queue_workload(workload(str(n)), session=None)  # type: ignore[arg-type]
+        scheduler.executor.heartbeat()
+        scheduler.executor.end()
+        assert len(scheduler.function.invocations) == 20
+
+
 def test_w18_the_queue_selects_the_function(scheduler: Scheduler) -> None:
     """Each queue may have a function of its own, and an unknown one is an error."""
     executor.test_the_queue_selects_the_function(scheduler)

@@ -92,6 +92,11 @@ def running_state_of(workload: ExecutorWorkload) -> Any:  # noqa: ANN401 - a sta
     return getattr(workload, "running_state", None)
 
 
+def waiting(executor: BaseExecutor) -> int:
+    """How many tasks and (3.2) callbacks the executor was given and has not taken over."""
+    return len(executor.queued_tasks) + len(getattr(executor, "queued_callbacks", ()))
+
+
 def dequeue(executor: BaseExecutor, workload: ExecutorWorkload) -> None:
     """Take a workload out of the executor's queue of its kind."""
     key = key_of(workload)

@@ -23,6 +23,7 @@ from lambda_executor.airflow_compat import (
     running_state_of,
     stats,
     task_of,
+    waiting,
 )
 from lambda_executor.airflow_state import DatabaseState, is_callback
 from lambda_executor.config import ExecutorConfig
@@ -132,6 +133,7 @@ class LambdaExecutor(AirflowExecutor):
         if self._parts is None:
             return
         dispatcher, settings = self._parts.dispatcher, self._parts.config
+        self._take_over_the_rest()
         if unsent := dispatcher.drain(CLOSE_TIMEOUT_S):
             self.log.warning("%d accepted workloads could not be sent before the end", unsent)
         deadline_s = time.monotonic() + settings.end_wait_timeout_s
@@ -139,6 +141,12 @@ class LambdaExecutor(AirflowExecutor):
             self._take(self._parts)
             time.sleep(min(1.0, max(0.0, deadline_s - time.monotonic())))
         self._close()
+
+    def _take_over_the_rest(self) -> None:
+        """Take over what one heartbeat had no time for: nobody else knows that it was not sent."""
+        deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
+        while (rest := waiting(self)) and time.monotonic() < deadline_s:
+            self.trigger_tasks(rest)
 
     def terminate(self) -> None:
         """Stop at once; what is in flight stays in flight, for the next scheduler to adopt."""
