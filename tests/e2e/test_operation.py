@@ -1,0 +1,129 @@
+"""What an operator sees of a running environment: live logs in the UI's API, and the commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from demo import dag_folder, environment, paths
+from demo.environment import Environment
+from demo.runs import Api
+from demo.screen import Screen
+
+pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
+
+T = TypeVar("T")
+
+HOME = paths.Home(paths.ROOT / "build" / "operation")
+TIMEOUT_S = 90.0
+
+
+class OwnDag(dag_folder.DagFile):
+    """A DAG of these tests."""
+
+    @property
+    def source(self) -> Path:
+        """Where the file is."""
+        return Path(__file__).parent / "dags" / f"{self.name}.py"
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Environment]:
+    """An environment in which one task is running."""
+    with environment.running(HOME, (OwnDag("operation", ("operation",)),), Screen()) as made:
+        with Api(made.airflow.url) as api:
+            api.wait_for_dags(["operation"], TIMEOUT_S)
+            api.trigger("operation")
+            api.unpause("operation")
+        eventually(lambda: task(made)["state"] == "running" or None)
+        yield made
+
+
+def rest(here: Environment) -> httpx.Client:
+    """Airflow's REST API, which the UI is made of."""
+    return httpx.Client(base_url=f"{here.airflow.url}/api/v2", trust_env=False, timeout=30)
+
+
+def task(here: Environment) -> dict[str, Any]:
+    """The task as the API shows it."""
+    with rest(here) as api:
+        path = "/dags/~/dagRuns/~/taskInstances"
+        found: list[dict[str, Any]] = api.get(path).raise_for_status().json()["task_instances"]
+    return found[0] if found else {"state": None}
+
+
+def log(here: Environment) -> list[dict[str, Any]]:
+    """The task's log as the UI shows it."""
+    path = f"/dags/operation/dagRuns/{task(here)['dag_run_id']}/taskInstances/speak/logs/1"
+    with rest(here) as api:
+        answer = api.get(path, headers={"Accept": "application/json"}).raise_for_status()
+    lines: list[dict[str, Any]] = answer.json()["content"]
+    return lines
+
+
+def command(here: Environment, *words: str) -> tuple[int, Any]:
+    """Run `airflow lambda-executor <words> --json` where the scheduler runs."""
+    program = here.airflow.program("scheduler")
+    done = subprocess.run(
+        [paths.AIRFLOW, "lambda-executor", *words, "--json"],
+        env=dict(program.environment),
+        cwd=program.cwd,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+def eventually(probe: Callable[[], T | None]) -> T:
+    """Ask again until there is an answer."""
+    until_s = time.monotonic() + TIMEOUT_S
+    while (found := probe()) is None:
+        assert time.monotonic() < until_s, "it did not happen in time"
+        time.sleep(0.5)
+    return found
+
+
+def test_the_log_of_a_running_task_comes_from_its_function(here: Environment) -> None:
+    """The UI has the task's words while it runs, and a line that only the function's log has."""
+    events = eventually(
+        lambda: (
+            events if "said by the task" in (events := [x["event"] for x in log(here)]) else None
+        )
+    )
+    group = here.outputs["LogGroupName"]
+    assert any(event.startswith(f"CloudWatch log group {group}, log stream ") for event in events)
+    assert "invocation started" in events
+    assert task(here)["state"] == "running"
+
+
+def test_status_tells_of_the_running_task(here: Environment) -> None:
+    """What is in flight comes from Airflow's database, the depths from the queues."""
+    code, told = command(here, "status")
+    assert (code, told["obstacles"], told["last_errors"]) == (0, [], [])
+    assert [(each["state"], each["count"]) for each in told["in_flight"]] == [("running", 1)]
+    assert [each["visible"] for each in told["queues"]] == [0, 0]
+
+
+def test_the_doctor_finds_nothing_under_the_schedulers_own_role(here: Environment) -> None:
+    """The stacks' policy is enough for every question, the probe of the real handler included."""
+    code, findings = command(here, "check")
+    assert [finding for finding in findings if finding["verdict"] != "ok"] == []
+    assert {"Execution API", "Airflow", "Python", "wire"} <= {f["subject"] for f in findings}
+    assert code == 0
+
+
+def test_the_task_ends_well_after_all_of_it(here: Environment) -> None:
+    """Nobody who looked has disturbed it."""
+    with rest(here) as api:
+        body = {"key": "operation_may_end", "value": "yes"}
+        api.post("/variables", json=body).raise_for_status()
+    eventually(lambda: task(here)["state"] == "success" or None)
