@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ BACKLOG_POLL_S = 1
 BATCH = 10
 #: Seconds from a wave that emptied the queue to the next, so that the next is fuller.
 GATHER_S = 0.04
+#: A wave that took so long let more messages gather than a quick one, and the next grows by more.
+SLOW_WAVE_S = 0.15
 #: Seconds that a delete waits for its batch to fill. Nothing hangs on it, and each call costs.
 FILL_S = 0.25
 #: A queue that cannot be read is asked again, ever more slowly.
@@ -168,14 +171,16 @@ class Poller:
 
     def _listen(self) -> None:
         """Receive until closed, wave after wave."""
-        width, full_waves = 1, 0
+        width, growth = 1, 0
         while not self._closed.is_set():
+            began_s = time.monotonic()
             full = self._wave(width)
             if full == width:
-                full_waves += 1
-                width = min(self._most, width + 2 ** min(full_waves - 1, 16))
+                took_s = min(time.monotonic() - began_s, 2 * SLOW_WAVE_S)
+                growth += 1 + int(took_s / SLOW_WAVE_S)
+                width = min(self._most, width + 2 ** min(growth - 1, 16))
             else:
-                width, full_waves = max(1, full), 0
+                width, growth = max(1, full), 0
                 self._closed.wait(GATHER_S)
 
     def _wave(self, width: int) -> int:
