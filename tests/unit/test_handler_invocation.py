@@ -138,7 +138,7 @@ def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
                 init_ms=1234.5,
                 run_ms=250.0,
                 started_at_s=1000.0,
-                    queue_to_start_ms=1500.0,
+                queue_to_start_ms=1500.0,
             ),
         )
     ]
