@@ -8,12 +8,25 @@ stack, as `AppStagingSynthesizer` does it. docs/decisions/0004-own-repository.md
 
 from __future__ import annotations
 
+from typing import Any
+
 import aws_cdk as cdk
 import jsii
 from aws_cdk import cloud_assembly_schema as schema
 
 #: What `DefaultStackSynthesizer` asks of the bootstrap stack for its own asset manifests.
 _BOOTSTRAP_VERSION_FOR_ASSETS = 6
+
+# Two distributions, aws-cdk-lib and aws-cdk-cloud-assembly-schema, install this module into the
+# same file, and which of them does so last is chance. They differ in the names that the CDK knows
+# the classes by, and it takes those of aws-cdk-lib alone.
+_SHARED: tuple[Any, ...] = (
+    schema.ArtifactManifest,
+    schema.ArtifactType,
+    schema.AssetManifestProperties,
+)
+for _shared in _SHARED:
+    _shared.__jsii_type__ = f"aws-cdk-lib.cloud_assembly_schema.{_shared.__name__}"
 
 
 class OwnRepositorySynthesizer(cdk.DefaultStackSynthesizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from pathlib import Path
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import cloud_assembly_schema as schema
 
+from stacks import synthesizer
 from stacks.config import ImageConfig
 from stacks.config_loading import StageConfigError
 from stacks.image import image_code
@@ -138,6 +141,25 @@ def test_image_is_built_after_its_repository_is_there(dev: Assembly) -> None:
     assert artifacts[f"{execution}.assets"]["dependencies"] == [registry]
     assert registry in artifacts[execution]["dependencies"]
     assert f"{execution}.assets" in artifacts[execution]["dependencies"]
+
+
+def test_either_distribution_of_the_assembly_schema_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two distributions install that module; with the other one's class names we synthesize too."""
+    for shared in (schema.ArtifactManifest, schema.ArtifactType, schema.AssetManifestProperties):
+        other = f"@aws-cdk/cloud-assembly-schema.{shared.__name__}"
+        monkeypatch.setattr(shared, "__jsii_type__", other)
+    importlib.reload(synthesizer)
+    app = cdk.App(outdir=str(tmp_path / "out"))
+    registry = cdk.Stack(app, "Registry")
+    cdk.Stack(
+        app,
+        "Execution",
+        synthesizer=synthesizer.OwnRepositorySynthesizer(registry=registry, repository_name="ours"),
+    )
+    manifest = json.loads((Path(app.synth().directory) / "manifest.json").read_text())
+    assert manifest["artifacts"]["Execution.assets"]["dependencies"] == ["Registry"]
 
 
 def test_asset_manifest_asks_for_the_bootstrap_version_like_the_cdks_own(dev: Assembly) -> None:
