@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 from demo import paths
 from demo.processes import Child, Children, Program
@@ -96,6 +97,7 @@ class EmbeddedAws:
             aws_access_key_id=given["AccessKeyId"],
             aws_secret_access_key=given["SecretAccessKey"],
             aws_session_token=given.get("SessionToken"),
+            config=Config(proxies={}),  # The user's environment may name one; this is loopback.
         )
 
 
