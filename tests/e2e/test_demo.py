@@ -44,6 +44,7 @@ class Story:
     secrets: list[str]
     denied: dict[str, str]
     objects_left: int
+    function_log: str
 
     def of(self, dag_id: str) -> list[tuple[str, int, str]]:
         """Task, try and state of one DAG, in order."""
@@ -65,6 +66,7 @@ def story() -> Story:
         objects_left = here.aws.client("s3").list_objects_v2(
             Bucket=here.outputs["PayloadBucketName"]
         )["KeyCount"]
+        function_log = _function_log(here)
         password = make_url(here.airflow.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
         assert password
         left = here.take_down()
@@ -78,7 +80,15 @@ def story() -> Story:
         secrets=[here.airflow.settings[name] for name in SECRETS] + [password],
         denied=denied,
         objects_left=objects_left,
+        function_log=function_log,
     )
+
+
+def _function_log(here: environment.Environment) -> str:
+    """Every line that is in the log group of the function."""
+    paginator = here.aws.client("logs").get_paginator("filter_log_events")
+    pages = paginator.paginate(logGroupName=here.outputs["LogGroupName"])
+    return "\n".join(event["message"] for page in pages for event in page["events"])
 
 
 def _denied_to_the_scheduler(here: environment.Environment) -> dict[str, str]:
@@ -179,12 +189,24 @@ def test_nothing_is_left_on_the_machine(story: Story) -> None:
 
 
 def test_no_secret_is_in_a_log(story: Story) -> None:
-    """No program of the environment writes a password, a key or a task's token to its log."""
-    logs = [*paths.E2E.logs.iterdir(), *paths.E2E.aws.glob("*.log")]
+    """No program, no function and no task writes a password, a key or a task's token to its log."""
+    programs = [*paths.E2E.logs.iterdir(), *paths.E2E.aws.glob("*.log")]
     assert {"airflow-scheduler.log", "local-aws.log", "cdk-deploy.log"} <= {
-        log.name for log in logs
+        log.name for log in programs
     }
-    for log in logs:
-        text = log.read_text(errors="replace")
-        assert TOKEN_HEAD not in text, f"{log.name} holds a token"
-        assert not [True for secret in story.secrets if secret in text], f"{log.name} has a secret"
+    tasks = [*paths.E2E.task_logs.rglob("attempt=*.log")]
+    assert len(tasks) == len(story.ended.rows)
+    assert story.function_log.count('"invocation settled"') == len(story.ended.rows)
+    logs = {str(log): log.read_text(errors="replace") for log in (*programs, *tasks)}
+    for log, text in {**logs, "the function's log group": story.function_log}.items():
+        assert TOKEN_HEAD not in text, f"{log} holds a token"
+        assert not [True for secret in story.secrets if secret in text], f"{log} has a secret"
+
+
+def test_no_task_waits_for_the_execution_api_to_be_built(story: Story) -> None:
+    """Airflow builds it at its first call, which takes seconds: that call was the demo's own."""
+    lines = (paths.E2E.logs / "airflow-api-server.log").read_text().splitlines()
+    calls = [line for line in lines if "path=/execution/" in line]
+    assert "method=GET path=/execution/health" in calls[0]
+    assert "status_code=200" in calls[0]
+    assert len(calls) > len(story.ended.rows)
