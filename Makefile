@@ -110,9 +110,13 @@ requirements-check: setup
 	@diff -u lambda_image/requirements.txt <($(EXPORT) --only-group image) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
 .PHONY: test
-test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end
+test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end, chaos
 	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_executor_events.py tests/contract/test_reference_faults.py
-	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e
+	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e tests/chaos
+
+.PHONY: chaos
+chaos: setup ## The ledger's state machine at length: ten thousand histories
+	@$(BIN)/pytest tests/chaos
 
 .PHONY: test-fast
 test-fast: setup ## Unit tests alone: pure, no sockets

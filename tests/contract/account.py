@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
     with mock_aws(config={"lambda": {"use_docker": False}}):
         sqs = boto3.client("sqs")
+        # A long poll of an executor that ended may still be open: on queues of its own.
+        unique = uuid.uuid4()
         role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as z:
@@ -53,8 +56,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         yield Account(
             {
                 "function_name": "function",
-                "queue_url": sqs.create_queue(QueueName="results")["QueueUrl"],
-                "dead_letter_queue_url": sqs.create_queue(QueueName="dead")["QueueUrl"],
+                "queue_url": sqs.create_queue(QueueName=f"results-{unique}")["QueueUrl"],
+                "dead_letter_queue_url": sqs.create_queue(QueueName=f"dead-{unique}")["QueueUrl"],
                 "region_name": "eu-west-1",
             }
         )

@@ -17,11 +17,14 @@ from tests.contract.account import Account
 GROUP = "/aws/lambda/named-by-the-stacks"
 
 
+ID = "0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49"
+
+
 @dataclass
 class Task:
     """What Airflow's API server knows of a task."""
 
-    external_executor_id: str | None = "id-1"
+    external_executor_id: str | None = ID
     try_number: int = 1
     queue: str = "default"
     executor_config: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +67,7 @@ def read(task: Task, try_number: int = 1) -> tuple[list[str], list[str]]:
 def test_the_lines_of_a_running_task_are_found_by_its_dispatch_id() -> None:
     """In whichever stream they are, and without those of other invocations."""
     write("2026/01/01/[1]a", started("another"), "not ours")
-    write("2026/01/01/[1]b", started("other"), "not ours", started("id-1"), "said", {"event": "e"})
+    write("2026/01/01/[1]b", started("other"), "not ours", started(ID), "said", {"event": "e"})
     sources, lines = read(Task())
     assert sources == [f"CloudWatch log group {GROUP}, log stream 2026/01/01/[1]b"]
     assert [json.loads(line)["event"] for line in lines] == ["invocation started", "said", "e"]
@@ -81,6 +84,7 @@ def test_other_tries_are_left_to_airflow() -> None:
     """Only the try that runs can have a live log."""
     assert read(Task(try_number=2), try_number=1) == ([], [])
     assert read(Task(external_executor_id=None)) == ([], [])
+    assert read(Task(external_executor_id='{"dag_id": "the reference\'s key"}')) == ([], [])
 
 
 @pytest.mark.usefixtures("account")

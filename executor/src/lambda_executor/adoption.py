@@ -30,7 +30,7 @@ def invocation_of(external_id: str | None, key: Mapping[str, object]) -> Invocat
     """
     if not external_id:
         raise ValueError("it has no external_executor_id: it was not sent, or nobody knows")
-    if not (_is_dispatch_id(external_id) or _is_key(external_id, key)):
+    if not (is_dispatch_id(external_id) or _is_key(external_id, key)):
         raise ValueError(
             f"its external_executor_id {external_id[:SHOWN_CHARS]!r} is neither a dispatch id (a "
             "UUID) nor, as AwsLambdaExecutor writes it, the task's own key as JSON"
@@ -38,7 +38,8 @@ def invocation_of(external_id: str | None, key: Mapping[str, object]) -> Invocat
     return InvocationId(external_id)
 
 
-def _is_dispatch_id(text: str) -> bool:
+def is_dispatch_id(text: str) -> bool:
+    """Whether a text is an id that our executor gives, or Airflow for it: a UUID."""
     if len(text) > MAX_ID_CHARS:
         return False
     try:

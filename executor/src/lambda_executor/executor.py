@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lambda_executor.adoption import invocation_of
+from lambda_executor.adoption import invocation_of, is_dispatch_id
 from lambda_executor.airflow_compat import (
     AirflowExecutor,
     conf_of,
@@ -363,11 +363,10 @@ class LambdaExecutor(AirflowExecutor):
 
         The API server asks, with an executor that it never starts.
         """
-        if not ti.external_executor_id or ti.try_number != try_number:
+        id = ti.external_executor_id
+        if not id or not is_dispatch_id(id) or ti.try_number != try_number:
             return [], []
-        return self._live_log.read(
-            RunningTask(ti.external_executor_id, ti.queue, ti.executor_config, ti.queued_dttm)
-        )
+        return self._live_log.read(RunningTask(id, ti.queue, ti.executor_config, ti.queued_dttm))
 
     def debug_dump(self) -> None:
         """Log what the executor holds, when the scheduler gets SIGUSR2."""
