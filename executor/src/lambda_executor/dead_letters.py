@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -18,7 +18,7 @@ from lambda_executor.errors import AwsError, DecodeError, RouteError
 from lambda_executor.outgoing import token_expiry_s
 from lambda_executor.ports import FunctionInvoker, Message
 from lambda_executor.routing import Routes
-from lambda_executor.wire import DeadLetter, Invocation, InvocationId, dead_event
+from lambda_executor.wire import DeadLetter, Invocation, dead_event
 
 #: Messages of one receive or one batch call, at most.
 BATCH = 10
@@ -57,10 +57,6 @@ class Awaited(Protocol):
     @property
     def queue(self) -> str | None:
         """Its queue."""
-
-
-#: Which of the dispatch ids Airflow holds to be in flight.
-AskAwaited = Callable[[Collection[InvocationId]], Mapping[InvocationId, Awaited]]
 
 
 @dataclass(frozen=True, slots=True)
