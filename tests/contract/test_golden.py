@@ -7,6 +7,7 @@ wire version gets new files; files of old versions are never edited.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ RESULT = Result(
     run_ms=52.25,
     started_at_s=1764000001.5,
 )
+COMPLETE_RESULT = replace(RESULT, queue_to_start_ms=1250.5, max_memory_mb=183.5)
 
 
 def golden(name: str) -> str:
@@ -66,6 +68,7 @@ def test_a_pointer_is_written_as_ever() -> None:
 def test_a_result_is_written_as_ever() -> None:
     """Byte for byte what version 1 is."""
     assert RESULT.encode() == golden("result-1.json")
+    assert COMPLETE_RESULT.encode() == golden("result-complete-1.json")
 
 
 def test_an_invocation_of_version_1_is_read() -> None:
@@ -81,6 +84,7 @@ def test_a_pointer_of_version_1_is_read() -> None:
 def test_a_result_of_version_1_is_read() -> None:
     """The executor of today takes the handler of then."""
     assert Result.decode(golden("result-1.json")) == RESULT
+    assert Result.decode(golden("result-complete-1.json")) == COMPLETE_RESULT
 
 
 @pytest.mark.parametrize("name", ["dead-letter-queue.json", "dead-letter-destination.json"])

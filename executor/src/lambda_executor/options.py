@@ -1,7 +1,8 @@
-"""The one table of the executor's options.
+"""The one table of the executor's options, and that of the handler's.
 
-Airflow's provider metadata, the documentation and the parameter that the stacks write are
-generated from it. Plain Python: the stacks and the handler image import it too.
+Airflow's provider metadata, the documentation, the parameter and the function's environment that
+the stacks write are generated from them. Plain Python: the stacks and the handler image import it
+too.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ class Option:
         default: What holds when nothing sets it, as text; None: nothing.
         help: What it does, for a person.
         example: A plausible value.
-        bounds: The smallest and the largest whole number allowed.
+        bounds: The smallest and the largest number allowed.
         required: Whether dispatch is impossible without it.
         in_reference: Whether the reference has it too, under the same name.
     """
 
     name: str
-    type: Literal["string", "integer", "boolean"]
+    type: Literal["string", "integer", "number", "boolean"]
     default: str | None
     help: str
     example: str
@@ -258,12 +259,45 @@ WIRED_OPTIONS: tuple[Option, ...] = (
 )
 
 
+STOP_MARGIN_S = Option(
+    name="stop_margin_s",
+    type="number",
+    default="20",
+    help=(
+        "Seconds before the function's time-out at which a task that still runs is asked to stop: "
+        "it gets an `AirflowTaskTimeout`, its operator's `on_kill` is called, and it ends `failed` "
+        "or `up_for_retry`. Must be longer than `kill_margin_s` and shorter than the time-out. "
+        "Unset, with a time-out below 80 s: a quarter of it."
+    ),
+    example="60",
+    bounds=(0, 5400),
+    in_reference=False,
+)
+
+KILL_MARGIN_S = Option(
+    name="kill_margin_s",
+    type="number",
+    default="8",
+    help=(
+        "Seconds before the function's time-out at which whatever is left of the task is killed; "
+        "the rest is for telling Airflow and the executor. Unset, with a time-out below 80 s: a "
+        "tenth of it."
+    ),
+    example="15",
+    bounds=(0, 5400),
+    in_reference=False,
+)
+
+#: What the handler reads in the environment of its function, besides `QUEUE_URL` and
+#: `PAYLOAD_BUCKET` of the executor's; the scheduler has no use for them.
+HANDLER_OPTIONS: tuple[Option, ...] = (
+    STOP_MARGIN_S,
+    KILL_MARGIN_S,
+)
+
+
 def as_markdown() -> str:
     """The reference page `docs/reference/options.md`."""
-    rows = "\n".join(
-        f"| `{o.name}` | `{o.environment_variable}` | {_type(o)} | {_default(o)} | {o.help} |"
-        for o in OPTIONS
-    )
     return f"""# Options of the executor
 
 Generated from `lambda_executor.options` by `make docs`.
@@ -272,10 +306,25 @@ Section `[{SECTION}]` of Airflow's configuration. A value is the first of: this 
 parameter that `config_parameter` names, the same option in `[{REFERENCE_SECTION}]` (the section of
 `AwsLambdaExecutor`; not for options that it does not have), the default.
 
+{_table(OPTIONS)}
+
+## Options of the handler
+
+Read in the environment of the function, where the stacks set them; a scheduler ignores them.
+
+{_table(HANDLER_OPTIONS)}
+"""
+
+
+def _table(options: tuple[Option, ...]) -> str:
+    rows = "\n".join(
+        f"| `{o.name}` | `{o.environment_variable}` | {_type(o)} | {_default(o)} | {o.help} |"
+        for o in options
+    )
+    return f"""\
 | option | environment variable | type | default | what it does |
 |---|---|---|---|---|
-{rows}
-"""
+{rows}"""
 
 
 def _type(option: Option) -> str:

@@ -271,6 +271,7 @@ class Result:
         run_ms: Milliseconds from the handler's entry to this result.
         started_at_s: When the handler was entered, in seconds since the epoch.
         queue_to_start_ms: Milliseconds from `Invocation.queued_at_s` to the handler's entry.
+        max_memory_mb: The most memory, in MiB, that the environment's processes had during it.
     """
 
     id: InvocationId
@@ -284,6 +285,7 @@ class Result:
     run_ms: float | None = None
     started_at_s: float | None = None
     queue_to_start_ms: float | None = None
+    max_memory_mb: float | None = None
     wire_version: int = WIRE_VERSION
 
     def encode(self) -> str:
@@ -303,6 +305,7 @@ class Result:
             "run_ms": self.run_ms,
             "started_at_s": self.started_at_s,
             "queue_to_start_ms": self.queue_to_start_ms,
+            "max_memory_mb": self.max_memory_mb,
         }
         body.update({key: value for key, value in optional.items() if value is not None})
         return json.dumps(body, separators=(",", ":"))
@@ -335,6 +338,7 @@ class Result:
             run_ms=_number(message, "run_ms"),
             started_at_s=_number(message, "started_at_s"),
             queue_to_start_ms=_number(message, "queue_to_start_ms"),
+            max_memory_mb=_number(message, "max_memory_mb"),
         )
 
 
