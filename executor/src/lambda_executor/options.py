@@ -227,31 +227,6 @@ POLL_THREADS = Option(
     in_reference=False,
 )
 
-DAGS_S3_URI = Option(
-    name="dags_s3_uri",
-    type="string",
-    default=None,
-    help=(
-        "Where the function gets its DAG files from: `s3://bucket/prefix/` (a folder, see "
-        "`airflow lambda-executor dags push`) or `s3://bucket/key` of a `.zip` or `.tar.gz`. "
-        "Looked at before every task. Unset: the DAG files of the image."
-    ),
-    example="s3://airflow-lambda-dev-dags/dags/",
-    in_reference=False,
-)
-
-PRELOAD_DAG_IMPORTS = Option(
-    name="preload_dag_imports",
-    type="boolean",
-    default="True",
-    help=(
-        "Whether the init phase imports the installed modules that the DAG files import at their "
-        "top level, so that tasks need not. It never runs a DAG file."
-    ),
-    example="True",
-    in_reference=False,
-)
-
 OPTIONS: tuple[Option, ...] = (
     CONFIG_PARAMETER,
     FUNCTION_NAME,
@@ -313,11 +288,38 @@ KILL_MARGIN_S = Option(
     in_reference=False,
 )
 
+DAGS_S3_URI = Option(
+    name="dags_s3_uri",
+    type="string",
+    default=None,
+    help=(
+        "Where the function gets its DAG files from: `s3://bucket/prefix/` (a folder, see "
+        "`airflow lambda-executor dags push`) or `s3://bucket/key` of a `.zip` or `.tar.gz`. "
+        "Looked at before every task. Unset: the DAG files of the image."
+    ),
+    example="s3://airflow-lambda-dev-dags/dags/",
+    in_reference=False,
+)
+
+PRELOAD_DAG_IMPORTS = Option(
+    name="preload_dag_imports",
+    type="boolean",
+    default="True",
+    help=(
+        "Whether the init phase imports the installed modules that the DAG files import at their "
+        "top level, so that tasks need not. It never runs a DAG file."
+    ),
+    example="True",
+    in_reference=False,
+)
+
 #: What the handler reads in the environment of its function, besides `QUEUE_URL` and
 #: `PAYLOAD_BUCKET` of the executor's; the scheduler has no use for them.
 HANDLER_OPTIONS: tuple[Option, ...] = (
     STOP_MARGIN_S,
     KILL_MARGIN_S,
+    DAGS_S3_URI,
+    PRELOAD_DAG_IMPORTS,
 )
 
 
