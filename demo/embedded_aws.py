@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 
 from demo import paths
+from demo.certificate import Certificate
 from demo.processes import Child, Children, Program
 
 ACCOUNT = "000000000000"
@@ -28,7 +29,7 @@ _DOWNLOAD_SETTINGS = frozenset(
         *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME"),
     }
 )
-_READY = re.compile(r"embedded AWS ready: (http://\S+)")
+_READY = re.compile(r"embedded AWS ready: (https://\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,12 @@ class EmbeddedAws:
     Attributes:
         endpoint: Its address.
         region: The AWS Region that its clients use.
+        trust: The certificate that its clients trust, a PEM file.
     """
 
     endpoint: str
     region: str
+    trust: Path
 
     def environment(self) -> dict[str, str]:
         """What makes any AWS client in a process talk to it, and to nothing else."""
@@ -56,6 +59,8 @@ class EmbeddedAws:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CA_BUNDLE": str(self.trust),
+            "NODE_EXTRA_CA_CERTS": str(self.trust),
         }
 
     def environment_as(self, role_arn: str, folder: Path) -> dict[str, str]:
@@ -97,6 +102,7 @@ class EmbeddedAws:
             aws_access_key_id=given["AccessKeyId"],
             aws_secret_access_key=given["SecretAccessKey"],
             aws_session_token=given.get("SessionToken"),
+            verify=str(self.trust),
             config=Config(proxies={}),  # The user's environment may name one; this is loopback.
         )
 
@@ -132,29 +138,30 @@ def download_settings() -> dict[str, str]:
     return kept | {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
-def start(children: Children, home: paths.Home) -> Child:
-    """Start it on a free port; `wait_until_ready` tells which."""
-    return children.start(
+def start(children: Children, home: paths.Home, region: str) -> EmbeddedAws:
+    """Start it on a free port, with TLS and IAM enforced; it answers when this returns.
+
+    Raises:
+        ProcessError: It did not start.
+    """
+    certificate = Certificate.make(home.aws)
+    child = children.start(
         Program(
             name="embedded-aws",
             argv=[
                 *(paths.LOCAL_AWS_PYTHON, "-m", "local_aws"),
                 *("--port", "0", "--state-dir", home.aws),
                 "--auth",  # The roles of the stacks get what their policies grant, and no more.
+                *("--certificate", certificate.chain, "--key", certificate.key),
             ],
             environment=bare_environment(),
             cwd=paths.ROOT,
         )
     )
+    return EmbeddedAws(_address(child), region, certificate.chain)
 
 
-def wait_until_ready(child: Child) -> str:
-    """Its address, as soon as it answers.
-
-    Raises:
-        ProcessError: It did not start.
-    """
-
+def _address(child: Child) -> str:
     def address() -> str | None:
         found = _READY.search(child.log.read_text(errors="replace"))
         return found.group(1) if found else None

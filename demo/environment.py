@@ -29,10 +29,12 @@ from demo import (
     processes,
 )
 from demo.cdk import SYNTH_TIMEOUT_S, Cdk
-from demo.embedded_aws import EmbeddedAws
 from demo.screen import Screen
 
 REGION = "eu-west-1"
+
+#: `[core] parallelism` where nothing else is said: a function is never asked for more.
+AIRFLOW_PARALLELISM = 32
 
 
 class EnvironmentInUseError(Exception):
@@ -66,7 +68,7 @@ class Environment:
         self.screen = screen
         self.files = files
         # More at the same time would only wait for each other's cores.
-        self.concurrency = 2 * (os.cpu_count() or 1)
+        self.concurrency = min(2 * (os.cpu_count() or 1), AIRFLOW_PARALLELISM)
         self.cloud, self.database, self.control_plane = (
             processes.Children(home.logs, outlive_us=True, on_start=partial(on_start, self))
             if on_start
@@ -120,9 +122,8 @@ class Environment:
 
     def _start_cloud(self, port: int) -> None:
         with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
-            server = embedded_aws.start(self.cloud, self.home)
             synth = self._cdk.start_synth(self._override(port))
-            self.aws = EmbeddedAws(embedded_aws.wait_until_ready(server), REGION)
+            self.aws = embedded_aws.start(self.cloud, self.home, REGION)
             phase.detail(f"embedded AWS at {self.aws.endpoint}")
             self.cloud.finish(synth, SYNTH_TIMEOUT_S)
 
@@ -130,7 +131,7 @@ class Environment:
         return {
             "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
             "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
-            "function": {"reserved_concurrency": self.concurrency},
+            "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
         }
 
     def _deploy(self) -> None:

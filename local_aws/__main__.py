@@ -7,17 +7,25 @@ import sys
 from pathlib import Path
 
 from local_aws.pool import Limits
-from local_aws.server import Settings, serve
+from local_aws.server import Certificate, Settings, serve
 
 
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and serve until SIGTERM or SIGINT."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if (arguments.certificate is None) != (arguments.key is None):
+        parser.error("--certificate and --key go together: give both for TLS, none for plain HTTP")
     settings = Settings(
         host=arguments.host,
         port=arguments.port,
         state_dir=arguments.state_dir,
         enforce_iam=arguments.auth,
+        certificate=(
+            Certificate(arguments.certificate.resolve(), arguments.key.resolve())
+            if arguments.certificate
+            else None
+        ),
         limits=Limits(
             account_concurrency=arguments.account_concurrency,
             init_timeout_s=arguments.init_timeout,
@@ -49,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=4566, help="port to listen on; 0: a free one")
     add("--state-dir", type=Path, required=True, help="where images and the log are kept")
     add("--auth", action="store_true", help="enforce IAM permissions")
+    add("--certificate", type=Path, metavar="PEM", help="serve TLS, with this certificate")
+    add("--key", type=Path, metavar="PEM", help="the private key of the certificate")
     add(
         "--account-concurrency",
         type=int,

@@ -36,17 +36,21 @@ class DataPlane:
 
     Args:
         images: Where images are found.
-        endpoint_url: The embedded AWS itself, as functions reach it.
+        client_variables: Make an AWS client in a function's environment talk to this AWS.
         limits: What bounds the pools.
         retry_delay_s: The pause before the first retry of an asynchronous invocation.
     """
 
     def __init__(
-        self, images: ImageStore, endpoint_url: str, limits: Limits, retry_delay_s: float
+        self,
+        images: ImageStore,
+        client_variables: Mapping[str, str],
+        limits: Limits,
+        retry_delay_s: float,
     ) -> None:
         self._images = images
-        self._endpoint_url = endpoint_url
-        self._destinations = Destinations(endpoint_url, _role_session)
+        self._client_variables = client_variables
+        self._destinations = Destinations(client_variables["AWS_ENDPOINT_URL"], _role_session)
         self._queue = AsyncQueue(
             exists=lambda function: _record(function) is not None,
             reserved_concurrency=_reserved_concurrency,
@@ -147,8 +151,7 @@ class DataPlane:
             **({"AWS_LAMBDA_LOG_LEVEL": function.log_level} if function.log_level else {}),
             "_HANDLER": argv[-1],
             "LAMBDA_TASK_ROOT": image.working_directory,
-            "AWS_ENDPOINT_URL": self._endpoint_url,
-            "AWS_EC2_METADATA_DISABLED": "true",
+            **self._client_variables,
         }
         return Environment(
             function,

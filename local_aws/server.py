@@ -30,6 +30,19 @@ _GRACE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the server shows its clients under TLS: PEM files.
+
+    Attributes:
+        chain: The certificate; its clients, the functions among them, are told to trust it.
+        key: Its private key.
+    """
+
+    chain: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the command line says.
 
@@ -38,6 +51,7 @@ class Settings:
         port: The port; 0: a free one.
         state_dir: Where images and logs are.
         enforce_iam: Whether requests need permissions.
+        certificate: For TLS; None: plain HTTP.
         limits: What bounds the execution environments.
         retry_delay_s: The pause before the first retry of an asynchronous invocation.
         without_fixes: Names of fixes to leave out.
@@ -47,6 +61,7 @@ class Settings:
     port: int
     state_dir: Path
     enforce_iam: bool
+    certificate: Certificate | None
     limits: Limits
     retry_delay_s: float
     without_fixes: frozenset[str]
@@ -70,11 +85,14 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     except OSError as e:
         raise OSError(f"cannot listen on {settings.host}:{settings.port}: {e.strerror}") from e
     host, port = listener.getsockname()[:2]
-    endpoint_url = f"http://{host}:{port}"
+    scheme = "https" if settings.certificate else "http"
+    endpoint_url = f"{scheme}://{host}:{port}"
     _configure_process(settings, state_dir, endpoint_url)
     app, data_plane = _build(settings, images, endpoint_url)
     try:
-        asyncio.run(_serve(app, listener, data_plane, lambda: announce(endpoint_url)))
+        asyncio.run(
+            _serve(app, listener, settings.certificate, data_plane, lambda: announce(endpoint_url))
+        )
     finally:
         data_plane.close()
         logging.shutdown()
@@ -84,7 +102,7 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
     """Everything ministack reads from its process, before its first import."""
     temporary = state_dir / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    host, port = endpoint_url.removeprefix("http://").rsplit(":", 1)
+    host, port = endpoint_url.partition("://")[2].rsplit(":", 1)
     os.environ.update(
         GATEWAY_PORT=port,
         BIND_HOST=host,
@@ -100,6 +118,14 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
         STATE_DIR=str(state_dir / "ministack"),
         S3_DATA_DIR=str(state_dir / "ministack" / "s3"),
     )
+    if certificate := settings.certificate:
+        # ministack itself serves nothing here: it makes the addresses in its answers by this.
+        os.environ.update(
+            USE_SSL="1",
+            MINISTACK_SSL_CERT=str(certificate.chain),
+            MINISTACK_SSL_KEY=str(certificate.key),
+            AWS_CA_BUNDLE=str(certificate.chain),
+        )
     tempfile.tempdir = str(temporary)
     logging.basicConfig(
         filename=state_dir / "local-aws.log",
@@ -120,20 +146,39 @@ def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[A
     from local_aws import fixes  # noqa: PLC0415
     from local_aws.data_plane import DataPlane  # noqa: PLC0415
 
-    fixes.apply(images, without=settings.without_fixes)
-    data_plane = DataPlane(images, endpoint_url, settings.limits, settings.retry_delay_s)
+    # Under TLS the transport of every request is what policies see.
+    needless = {"secure_transport"} if settings.certificate else set()
+    fixes.apply(images, without=settings.without_fixes | needless)
+    data_plane = DataPlane(
+        images,
+        _client_variables(settings, endpoint_url),
+        settings.limits,
+        settings.retry_delay_s,
+    )
     data_plane.install()
     return app, data_plane
 
 
+def _client_variables(settings: Settings, endpoint_url: str) -> dict[str, str]:
+    """What makes an AWS client in a function's environment talk to this AWS, and trust it."""
+    trust = {"AWS_CA_BUNDLE": str(settings.certificate.chain)} if settings.certificate else {}
+    return {"AWS_ENDPOINT_URL": endpoint_url, "AWS_EC2_METADATA_DISABLED": "true"} | trust
+
+
 async def _serve(
-    app: App, listener: socket.socket, data_plane: DataPlane, announce: Callable[[], None]
+    app: App,
+    listener: socket.socket,
+    certificate: Certificate | None,
+    data_plane: DataPlane,
+    announce: Callable[[], None],
 ) -> None:
     from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415 - as above
     from hypercorn.config import Config  # noqa: PLC0415
 
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
+    if certificate:
+        config.certfile, config.keyfile = str(certificate.chain), str(certificate.key)
     config.keep_alive_timeout = 75
     config.graceful_timeout = _GRACE_S
     config.errorlog = logging.getLogger("hypercorn")

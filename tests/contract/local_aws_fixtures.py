@@ -45,10 +45,17 @@ CLEAN_ENVIRONMENT = {
 
 
 class Server:
-    """A running embedded AWS."""
+    """A running embedded AWS.
 
-    def __init__(self, state_dir: Path, *options: str) -> None:
+    Args:
+        state_dir: Its state.
+        options: More of its command line.
+        trust: The certificate of one that serves TLS.
+    """
+
+    def __init__(self, state_dir: Path, *options: str, trust: Path | None = None) -> None:
         self.state_dir = state_dir
+        self._trust = trust
         self.process = subprocess.Popen(
             [
                 *(str(SERVER_PYTHON), "-m", "local_aws", "--port", "0"),
@@ -61,14 +68,16 @@ class Server:
         )
         assert self.process.stdout is not None
         ready = self.process.stdout.readline()
-        assert ready.startswith("embedded AWS ready: http://127.0.0.1:"), ready
+        assert ready.startswith(f"embedded AWS ready: http{'s' if trust else ''}://127.0.0.1:"), (
+            ready
+        )
         self.url = ready.rpartition(" ")[2].strip()
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root."""
         if service not in self._clients:
-            self._clients[service] = client(service, self.url, "test", "test")
+            self._clients[service] = client(service, self.url, "test", "test", trust=self._trust)
         return self._clients[service]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -236,7 +245,15 @@ class Stack:
         return str(outputs[key])
 
 
-def client(service: str, url: str, key: str, secret: str, token: str | None = None) -> Any:
+def client(  # noqa: PLR0913 - boto3's own, by position what every client has
+    service: str,
+    url: str,
+    key: str,
+    secret: str,
+    token: str | None = None,
+    *,
+    trust: Path | None = None,
+) -> Any:
     """A boto3 client of the embedded AWS with the given credentials."""
     make: Callable[..., Any] = _session().client
     return make(
@@ -246,6 +263,7 @@ def client(service: str, url: str, key: str, secret: str, token: str | None = No
         aws_access_key_id=key,
         aws_secret_access_key=secret,
         aws_session_token=token,
+        verify=str(trust) if trust else None,
         # One answer is one answer; and some tests send what boto3 itself would refuse.
         config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
     )

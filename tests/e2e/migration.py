@@ -143,12 +143,11 @@ def site() -> Iterator[Site]:
         shutil.copy(DAGS, HOME.dags)
         installation = database.Installation.make(HOME)
         try:
-            server = embedded_aws.start(cloud, HOME)
+            aws = embedded_aws.start(cloud, HOME, REGION)
             address = database.Address(
                 "127.0.0.1", _free_port(), "airflow", "airflow", secrets.token_hex(16)
             )
             database.start(postgres, installation, address)
-            aws = EmbeddedAws(embedded_aws.wait_until_ready(server), REGION)
             yield _furnish(aws, address, control_plane, schedulers)
         finally:
             with interrupts_held_off():

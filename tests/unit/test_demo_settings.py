@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from demo.embedded_aws import EmbeddedAws, bare_environment, download_settings
@@ -38,5 +41,6 @@ def test_no_proxy_comes_between_us_and_the_embedded_aws(monkeypatch: pytest.Monk
     assert settings["no_proxy"] == settings["NO_PROXY"]
     assert "HTTPS_PROXY" not in bare_environment()
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.com:3128")
-    client = EmbeddedAws("http://127.0.0.1:1", "eu-west-1").client("sqs")
-    assert client._endpoint.http_session._proxy_config.proxy_url_for("http://127.0.0.1:1") is None
+    aws = EmbeddedAws("https://127.0.0.1:1", "eu-west-1", trust=Path(os.devnull))
+    session = aws.client("sqs")._endpoint.http_session
+    assert session._proxy_config.proxy_url_for(aws.endpoint) is None

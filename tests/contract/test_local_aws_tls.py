@@ -1,0 +1,60 @@
+"""The embedded AWS over TLS: who is trusted, and what policies see."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import SSLError
+
+from demo.certificate import Certificate
+from tests.contract.local_aws_fixtures import (
+    CLEAN_ENVIRONMENT,
+    ROOT,
+    SERVER_PYTHON,
+    Server,
+    client,
+)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for 127.0.0.1."""
+    return Certificate.make(tmp_path_factory.mktemp("certificate"))
+
+
+def test_clients_that_trust_the_certificate_are_answered(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    """Addresses in answers are TLS ones, also the function's; whoever lacks trust stays outside."""
+    files = ("--certificate", str(certificate.chain), "--key", str(certificate.key))
+    server = Server(tmp_path, *files, trust=certificate.chain)
+    try:
+        url = server.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+        assert url.startswith(server.url + "/")
+        with pytest.raises(SSLError):
+            client("sqs", server.url, "test", "test").list_queues()
+        given = server.function().invoke({})["Payload"]["environment"]
+        assert given["AWS_ENDPOINT_URL"] == server.url
+        assert given["AWS_CA_BUNDLE"] == str(certificate.chain)
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_certificate_without_its_key_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    """One of the two options alone could only mean plain HTTP by mistake."""
+    done = subprocess.run(
+        [
+            *(str(SERVER_PYTHON), "-m", "local_aws", "--port", "0", "--state-dir", str(tmp_path)),
+            *("--certificate", str(certificate.chain)),
+        ],
+        cwd=ROOT,
+        env=CLEAN_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--certificate and --key go together" in done.stderr
