@@ -10,12 +10,13 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stacks.config import StageConfig
+from stacks.config.relations import BrokenRelationsError
 from stacks.config_reference import describe_fields, sections
 
 #: Part of every physical name; the longest, the function's, may have 64 characters.
@@ -42,7 +43,7 @@ def load(stages: object, stage: object, override: object = None) -> StageConfig:
         return StageConfig.model_validate(values)
     except ValidationError as e:
         lines = [f"the configuration of the stage {stage!r} cannot work:"]
-        lines += [f"  * {_text(error)}" for error in e.errors()]
+        lines += [f"  * {text}" for error in e.errors() for text in _texts(error)]
         lines.append(
             f"It is made of context.stages.{stage} in cdk.json and of -c override=...; every "
             "field is described in docs/reference/stage-config.md."
@@ -82,14 +83,14 @@ def _override(override: object) -> Mapping[str, Any]:
         except ValueError as e:
             raise StageConfigError(
                 f"-c override={override!r} is not JSON ({e}), allowed is a JSON object such as "
-                '\'{"function": {"memory_mb": 3008}}\': quote it for the shell'
+                '\'{"database": {"storage_gb": 50}}\': quote it for the shell'
             ) from None
     if override is None:
         return {}
     if not isinstance(override, Mapping):
         raise StageConfigError(
             f"-c override is {override!r}, allowed is a JSON object such as "
-            '\'{"function": {"memory_mb": 3008}}\''
+            '\'{"database": {"storage_gb": 50}}\''
         )
     return override
 
@@ -100,41 +101,68 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         under = merged.get(key)
         if isinstance(under, Mapping) and isinstance(value, Mapping):
             value = _merged(under, value)  # noqa: PLW2901 - nested values replace, key by key
+        elif _are_named(under) and _are_named(value):
+            by_name = _merged(_by_name(under), _by_name(value))
+            value = list(by_name.values())  # noqa: PLW2901 - and so do those of the same name
         merged[key] = value
     return merged
 
 
+def _are_named(values: object) -> TypeGuard[list[Mapping[str, Any]]]:
+    if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
+        return False
+    names = [value.get("name") for value in values]
+    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+
+
+def _by_name(values: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {value["name"]: value for value in values}
+
+
+def _texts(error: ErrorDetails) -> list[str]:
+    broken = error.get("ctx", {}).get("error")
+    return broken.sentences if isinstance(broken, BrokenRelationsError) else [_text(error)]
+
+
 def _text(error: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in error["loc"])
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    path = path.lstrip(".")
     value = json.dumps(error["input"], default=repr)
-    fields = describe_fields()
     match error["type"]:
         case "extra_forbidden":
             parent, _, key = path.rpartition(".")
-            known = _keys(parent, fields)
+            known = _keys(parent)
             return (
                 f"unknown key {path}, allowed {f'in {parent}' if parent else 'here'} are "
                 f"{', '.join(known)}{_did_you_mean(key, known)}: correct or remove it"
             )
         case "missing":
-            allowed = fields[path].allowed if path in fields else "a JSON object"
-            return f"{path} is missing, allowed is {allowed}: add it"
+            return f"{path} is missing, allowed is {_allowed(path)}: add it"
         case "model_type":
             return (
-                f"{path} is {value}, allowed is a JSON object with "
-                f"{', '.join(_keys(path, fields))}: nest its values in it"
+                f"{path} is {value}, allowed is a JSON object with {', '.join(_keys(path))}: "
+                "nest its values in it"
             )
-        case "value_error" if not path:
-            return str(error["ctx"]["error"])  # A relation: its message names everything.
         case "value_error":
-            return f"{path} is {value}, allowed is {fields[path].allowed}: {error['ctx']['error']}"
+            return f"{path} is {value}, allowed is {_allowed(path)}: {error['ctx']['error']}"
         case _:
-            return f"{path} is {value}, allowed is {fields[path].allowed}: change it"
+            return f"{path} is {value}, allowed is {_allowed(path)}: change it"
 
 
-def _keys(section: str, fields: Mapping[str, object]) -> list[str]:
-    paths = [*fields, *(path for path, _ in sections() if path)]
-    return [key for parent, _, key in (p.rpartition(".") for p in paths) if parent == section]
+def _allowed(path: str) -> str:
+    fields, known = describe_fields(), _in_the_reference(path)
+    field = fields.get(known) or fields.get(known.removesuffix("[]"))  # A text in a list.
+    return field.allowed if field else "a JSON object"
+
+
+def _keys(section: str) -> list[str]:
+    known = _in_the_reference(section)
+    paths = [*describe_fields(), *(path for path, _ in sections() if not path.endswith("[]"))]
+    return [key for parent, _, key in (p.rpartition(".") for p in paths if p) if parent == known]
+
+
+def _in_the_reference(path: str) -> str:
+    return re.sub(r"\[\d+\]", "[]", path)
 
 
 def _did_you_mean(given: str, known: Iterable[str]) -> str:

@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from stacks.config import Section, StageConfig
+from stacks.config.relations import RELATIONS
 
 _HEAD = """\
 # Stage configuration
@@ -23,9 +24,10 @@ A stage is one entry of `context.stages` in `cdk.json`. `cdk -c stage=<name>` ch
 `dev`), `-c override='<JSON>'` is merged over it before it is checked:
 
 ```sh
-cdk synth -c stage=dev -c override='{"function": {"memory_mb": 3008}}'
+cdk synth -c stage=dev -c override='{"functions": [{"name": "default", "memory_mb": 3008}]}'
 ```
 
+Objects are merged key by key, lists of named objects name by name; any other list is replaced.
 Every value is checked at synth, without an AWS call. A key that is not listed here is an error.
 """
 
@@ -35,7 +37,7 @@ class FieldText:
     """One field as a person reads it.
 
     Attributes:
-        path: Its dotted path, `function.memory_mb`.
+        path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`.
         allowed: What it may be.
         default: Its default as JSON; None: it must be given.
         description: What it does.
@@ -57,8 +59,13 @@ def sections(model: type[Section] = StageConfig, path: str = "") -> Iterator[tup
     """Dotted path and first line of the docstring of the model's sections, outermost first."""
     yield path, (model.__doc__ or "").partition("\n")[0]
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from sections(field.annotation, f"{path}.{name}".lstrip("."))
+        inner = f"{path}.{name}".lstrip(".")
+        for kind, where in (
+            (field.annotation, inner),
+            *((k, f"{inner}[]") for k in get_args(field.annotation)),
+        ):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from sections(kind, where)
 
 
 def render() -> str:
@@ -70,10 +77,14 @@ def render() -> str:
         parts.append("| key | allowed | default | what it does |\n|---|---|---|---|\n")
         parts.extend(_row(field) for field in fields if field.path.rpartition(".")[0] == section)
     parts.append("\n## Relations\n\nBetween values, checked at synth as well:\n\n")
-    for name, rule in StageConfig.__pydantic_decorators__.model_validators.items():
-        reason = (rule.func.__doc__ or "").strip()
-        parts.append(f"- **{name.replace('_', ' ').capitalize()}.** {reason}\n")
+    parts.extend(_relation(relation.__name__, relation.__doc__ or "") for relation in RELATIONS)
     return "".join(parts)
+
+
+def _relation(name: str, docstring: str) -> str:
+    reason, _, source = docstring.strip().partition("\n\n")
+    cited = f" [Source]({source.strip()})." if source else ""
+    return f"- **{name.replace('_', ' ').capitalize()}.** {' '.join(reason.split())}{cited}\n"
 
 
 def _row(field: FieldText) -> str:
@@ -88,8 +99,7 @@ def _fields(
     for name, field in schema["properties"].items():
         path = f"{prefix}{name}"
         if "$ref" in field:
-            section = definitions[field["$ref"].rpartition("/")[2]]
-            yield from _fields(section, definitions, f"{path}.")
+            yield from _fields(_section(field, definitions), definitions, f"{path}.")
         else:
             yield FieldText(
                 path=path,
@@ -97,9 +107,17 @@ def _fields(
                 default=json.dumps(field["default"]) if "default" in field else None,
                 description=field["description"],
             )
+        if "$ref" in field.get("items", {}):
+            section = _section(field["items"], definitions)
+            yield from _fields(section, definitions, f"{path}[].")
 
 
-def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one table, a row per return
+def _section(reference: Mapping[str, str], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    section: Mapping[str, Any] = definitions[reference["$ref"].rpartition("/")[2]]
+    return section
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - one table, a row per return
     match schema:
         case {"anyOf": alternatives}:
             examples = schema.get("examples", [])
@@ -115,7 +133,15 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: PLR0911 - one table, a 
         case {"type": "integer", "minimum": low}:
             return f"a whole number from {low}"
         case {"type": "string", "examples": [example, *_]}:
-            return f"a text such as {json.dumps(example)}"
+            longest = schema.get("maxLength")
+            of_length = f" of at most {longest} characters" if longest else ""
+            return f"a text{of_length} such as {json.dumps(example)}"
+        case {"type": "array", "items": {"examples": [example, *_]}}:
+            return f"a list of texts such as {json.dumps(example)}"
+        case {"type": "array", "items": {"$ref": _}}:
+            return "a list of JSON objects"
+        case {"type": "object"}:
+            return "a JSON object"
         case _:
             raise AssertionError(f"the reference has no words for the schema {schema}")
 

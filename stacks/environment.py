@@ -41,7 +41,8 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         scope,
         stage=stage,
         config=config,
-        code=image_code(root, config.image),
+        code=image_code(root, config.image, config.default_function.architecture),
+        execution_api_url=str(config.execution.execution_api_url),
         placement=(
             Placement(network.vpc, network.function_security_group)
             if network.function_security_group

@@ -19,13 +19,13 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from lambda_executor import options
-from stacks.config import PLACEHOLDER_HOST, StageConfig
+from stacks.config import PLACEHOLDER_HOST, Architecture, StageConfig
 from stacks.constructs.payload_bucket import PayloadBucket
 from stacks.constructs.results_queue import ResultsQueue
 from stacks.constructs.workload_function import WorkloadFunction, WorkloadFunctionProps
 from stacks.stage import StageStack
 
-_ARCHITECTURES = {
+_ARCHITECTURES: Mapping[Architecture, lambda_.Architecture] = {
     "x86_64": lambda_.Architecture.X86_64,
     "arm64": lambda_.Architecture.ARM_64,
 }
@@ -67,6 +67,7 @@ class ExecutionStack(StageStack):
         stage: The stage's name.
         config: The stage's configuration.
         code: The function's image.
+        execution_api_url: The Execution API as the function reaches it.
         placement: The VPC that the function runs in; None: outside of any.
         synthesizer: Decides the repository that the image goes to.
     """
@@ -78,6 +79,7 @@ class ExecutionStack(StageStack):
         stage: str,
         config: StageConfig,
         code: lambda_.DockerImageCode,
+        execution_api_url: str,
         placement: Placement | None,
         synthesizer: cdk.IStackSynthesizer,
     ) -> None:
@@ -100,7 +102,7 @@ class ExecutionStack(StageStack):
         self._payloads = PayloadBucket(
             self, "PayloadBucket", prefix=options.PAYLOAD_PREFIX, removal_policy=self.removal
         )
-        self._workload = self._function(config, code, placement)
+        self._workload = self._function(config, code, execution_api_url, placement)
         self._queue.grant_send(self._workload.function)
         self._payloads.grant_take(self._workload.function)
         parameter = self._parameter(f"/airflow-lambda/{stage}/executor")
@@ -121,24 +123,28 @@ class ExecutionStack(StageStack):
                 "SchedulerRoleArn": role.role_arn,
             }
         )
-        if urlsplit(config.execution.execution_api_url).hostname == PLACEHOLDER_HOST:
+        if urlsplit(execution_api_url).hostname == PLACEHOLDER_HOST:
             cdk.Annotations.of(self).add_warning_v2(
                 "airflow-lambda:placeholder",
-                f"execution.execution_api_url is {config.execution.execution_api_url}, the "
+                f"execution.execution_api_url is {execution_api_url}, the "
                 "placeholder of cdk.json: no workload can run until it is your Airflow's",
             )
 
     def _function(
-        self, config: StageConfig, code: lambda_.DockerImageCode, placement: Placement | None
+        self,
+        config: StageConfig,
+        code: lambda_.DockerImageCode,
+        execution_api_url: str,
+        placement: Placement | None,
     ) -> WorkloadFunction:
-        settings = config.function
+        settings = config.default_function
         return WorkloadFunction(
             self,
             "Workload",
             WorkloadFunctionProps(
                 name=self.prefix,
                 code=code,
-                architecture=_ARCHITECTURES[config.image.architecture],
+                architecture=_ARCHITECTURES[settings.architecture],
                 memory_mb=settings.memory_mb,
                 timeout=cdk.Duration.seconds(settings.timeout_s),
                 ephemeral_storage=cdk.Size.mebibytes(settings.ephemeral_storage_mb),
@@ -148,9 +154,9 @@ class ExecutionStack(StageStack):
                 environment={
                     options.QUEUE_URL.environment_variable: self._queue.results[0].queue_url,
                     options.PAYLOAD_BUCKET.environment_variable: self._payloads.bucket.bucket_name,
-                    "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": config.execution.execution_api_url,
+                    "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_api_url,
                 },
-                log_retention=_RETENTION[settings.log_retention_days],
+                log_retention=_RETENTION[config.logs.retention_days],
                 removal_policy=self.removal,
                 vpc=placement.vpc if placement else None,
                 security_groups=(placement.security_group,) if placement else (),

@@ -16,7 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from stacks.config_loading import StageConfigError
 
 if TYPE_CHECKING:
-    from stacks.config import ImageConfig
+    from stacks.config import Architecture, ImageConfig
 
 _PLATFORMS = {
     "x86_64": ecr_assets.Platform.LINUX_AMD64,
@@ -24,7 +24,9 @@ _PLATFORMS = {
 }
 
 
-def image_code(root: Path, image: ImageConfig) -> lambda_.DockerImageCode:
+def image_code(
+    root: Path, image: ImageConfig, architecture: Architecture
+) -> lambda_.DockerImageCode:
     """The code of an image function, built from the repository at `root`.
 
     Raises:
@@ -40,7 +42,7 @@ def image_code(root: Path, image: ImageConfig) -> lambda_.DockerImageCode:
         str(root),
         file="lambda_image/Dockerfile",
         build_args={"DAGS": image.dags},
-        platform=_PLATFORMS[image.architecture],
+        platform=_PLATFORMS[architecture],
         ignore_mode=IgnoreMode.DOCKER,
         exclude=[
             "**",

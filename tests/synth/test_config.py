@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,6 +19,21 @@ STAGES: dict[str, Any] = {
         "execution": {"execution_api_url": "https://airflow.test/execution/"},
     }
 }
+
+
+def default(**values: object) -> dict[str, object]:
+    """The default function with these values."""
+    return {"name": "default", **values}
+
+
+def merged(*overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The stage with its sections' values replaced."""
+    values = dict(STAGES["dev"])
+    for override in overrides:
+        for key, value in override.items():
+            is_section = isinstance(value, Mapping)
+            values[key] = {**values.get(key, {}), **value} if is_section else value
+    return values
 
 
 def refusal(override: object, stages: object = STAGES, stage: object = "dev") -> str:
@@ -49,16 +65,33 @@ def test_the_local_stage_cannot_reach_a_real_account() -> None:
 
 def test_override_is_merged_key_by_key() -> None:
     """An override changes the keys it names, at any depth, and leaves their neighbours."""
-    stages = {"dev": {**STAGES["dev"], "function": {"memory_mb": 512, "timeout_s": 60}}}
-    config = load(stages, "dev", '{"function": {"memory_mb": 3008}, "removal": "retain"}')
-    assert (config.function.memory_mb, config.function.timeout_s) == (3008, 60)
+    stages = {"dev": {**STAGES["dev"], "database": {"storage_gb": 30, "name": "af"}}}
+    config = load(stages, "dev", '{"database": {"storage_gb": 50}, "removal": "retain"}')
+    assert (config.database.storage_gb, config.database.name) == (50, "af")
     assert config.removal == "retain"
     assert config.execution.execution_api_url == "https://airflow.test/execution/"
 
 
+def test_override_of_named_objects_is_merged_by_name() -> None:
+    """A function of an override changes the one of its name, or is one more."""
+    stages = {"dev": {**STAGES["dev"], "functions": [default(memory_mb=512, timeout_s=60)]}}
+    large = {"name": "large", "queues": ["large"]}
+    config = load(stages, "dev", {"functions": [large, default(memory_mb=3008)]})
+    assert [function.name for function in config.functions] == ["default", "large"]
+    assert (config.default_function.memory_mb, config.default_function.timeout_s) == (3008, 60)
+
+
+def test_override_of_any_other_list_replaces_it() -> None:
+    """A list of texts is taken as a whole; so is one with a name twice, and refused."""
+    stages = {"dev": {**STAGES["dev"], "functions": [default(queues=["a", "b"])]}}
+    config = load(stages, "dev", {"functions": [default(queues=["c"])]})
+    assert config.default_function.queues == ["c"]
+    assert "2 times" in refusal({"functions": [default(), default()]})
+
+
 def test_override_is_checked_like_the_stage() -> None:
     """An override cannot bring in what the stage itself could not say."""
-    assert "unknown key function.memory" in refusal({"function": {"memory": 512}})
+    assert "unknown key database.storage" in refusal({"database": {"storage": 50}})
 
 
 def test_unknown_stage_names_the_stages_there_are() -> None:
@@ -89,35 +122,52 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
     """What the shell made of an override is shown, with an example of a good one."""
     message = refusal(override)
     assert expected in message
-    assert '{"function": {"memory_mb": 3008}}' in message
+    assert '{"database": {"storage_gb": 50}}' in message
 
 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
         (
-            {"function": {"memroy_mb": 512}},
-            r"unknown key function\.memroy_mb, allowed in function are .*did you mean memory_mb\?",
+            {"functions": [default(memroy_mb=512)]},
+            r"unknown key functions\[0\]\.memroy_mb, allowed .* \(did you mean memory_mb\?\)",
         ),
         (
-            {"funktion": {}},
-            r"unknown key funktion, allowed here are .*\(did you mean function\?\)",
+            {"funktions": []},
+            r"unknown key funktions, allowed here are .*\(did you mean functions\?\)",
         ),
         (
-            {"function": {"memory_mb": "512"}},
-            r'function\.memory_mb is "512", allowed is a whole number from 128 to 10240: change it',
+            {"functions": [default(memory_mb="512")]},
+            r'functions\[0\]\.memory_mb is "512", allowed is a whole number from 128 to 10240',
         ),
         (
-            {"function": {"timeout_s": 901}},
-            r"function\.timeout_s is 901, allowed is a whole number from 1 to 900",
+            {"functions": [default(timeout_s=901)]},
+            r"functions\[0\]\.timeout_s is 901, allowed is a whole number from 1 to 900",
         ),
         (
-            {"function": {"log_retention_days": 8}},
-            r"function\.log_retention_days is 8, allowed is one of 1, 3, 7",
+            {"logs": {"retention_days": 8}},
+            r"logs\.retention_days is 8, allowed is one of 1, 3, 7",
         ),
         (
-            {"function": 5},
-            r"function is 5, allowed is a JSON object with memory_mb, .*: nest its values in it",
+            {"database": 5},
+            r"database is 5, allowed is a JSON object with enabled, .*: nest its values in it",
+        ),
+        ({"functions": {}}, r"functions is \{\}, allowed is a list of JSON objects: change it"),
+        (
+            {"functions": [5]},
+            r"functions\[0\] is 5, allowed is a JSON object with name, .*: nest its values in it",
+        ),
+        (
+            {"functions": [{"memory_mb": 512}]},
+            r"functions\[0\]\.name is missing, allowed is a text of at most 32 characters such as",
+        ),
+        (
+            {"functions": [{"name": 33 * "a"}]},
+            r'functions\[0\]\.name is "a{33}", allowed is a text of at most 32 characters',
+        ),
+        (
+            {"network": {"private_subnet_ids": ["subnet-12345678", "sn-1"]}},
+            r'network\.private_subnet_ids\[1\] is "sn-1", allowed is a list of texts such as',
         ),
         ({"removal": "delete"}, r'removal is "delete", allowed is one of "destroy", "retain"'),
         ({"network": {"function_in_vpc": "yes"}}, r'function_in_vpc is "yes", allowed is true or'),
@@ -140,31 +190,33 @@ def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: s
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "lowest", "highest"),
-    [
-        ("function", "memory_mb", 128, 10240),
-        ("function", "timeout_s", 1, 900),
-        ("function", "ephemeral_storage_mb", 512, 10240),
-        ("execution", "event_age_s", 60, 21600),
-        ("execution", "results_retention_s", 60, 1209600),
-    ],
+    ("key", "lowest", "highest"),
+    [("memory_mb", 128, 10240), ("timeout_s", 1, 900), ("ephemeral_storage_mb", 512, 10240)],
 )
-def test_limits_are_lambdas_and_sqs_own(section: str, key: str, lowest: int, highest: int) -> None:
+def test_limits_of_a_function_are_lambdas_own(key: str, lowest: int, highest: int) -> None:
     """The bounds of a field are the service's: its extremes are taken, one past them is not."""
-    roomy: dict[str, dict[str, Any]] = {
-        "function": {"timeout_s": 1},
-        "execution": {
-            "task_queued_timeout_s": 21600,
-            "results_visibility_s": 10,
-            "execution_api_url": "https://airflow.test/execution/",
-        },
+    for value in (lowest, highest):
+        config = load(STAGES, "dev", {"functions": [default(**{key: value})]})
+        assert getattr(config.default_function, key) == value
+    for value in (lowest - 1, highest + 1):
+        assert f"].{key} is {value}, " in refusal({"functions": [default(**{key: value})]})
+
+
+@pytest.mark.parametrize(
+    ("key", "lowest", "highest"),
+    [("event_age_s", 60, 21600), ("results_retention_s", 60, 1209600)],
+)
+def test_limits_of_messages_are_lambdas_and_sqs_own(key: str, lowest: int, highest: int) -> None:
+    """The bounds of event age and retention are the services' too."""
+    roomy = {
+        "functions": [default(timeout_s=1)],
+        "execution": {"task_queued_timeout_s": 21600, "results_visibility_s": 10},
     }
     for value in (lowest, highest):
-        stage = {**STAGES["dev"], **roomy, section: {**roomy[section], key: value}}
-        config = load({"dev": stage}, "dev")
-        assert getattr(getattr(config, section), key) == value
+        config = load({"dev": merged(roomy, {"execution": {key: value}})}, "dev")
+        assert getattr(config.execution, key) == value
     for value in (lowest - 1, highest + 1):
-        assert f"{section}.{key} is {value}, " in refusal({section: {key: value}})
+        assert f"execution.{key} is {value}, " in refusal({"execution": {key: value}})
 
 
 @pytest.mark.parametrize(
@@ -176,7 +228,7 @@ def test_limits_are_lambdas_and_sqs_own(section: str, key: str, lowest: int, hig
         ),
         (
             {"execution": {"results_retention_s": 900, "results_visibility_s": 60}},
-            "execution.results_retention_s is 900, allowed is more than function.timeout_s, 900",
+            "results_retention_s is 900, allowed is more than functions[default].timeout_s, 900",
         ),
         (
             {"execution": {"results_retention_s": 1000, "results_visibility_s": 1000}},
@@ -184,7 +236,7 @@ def test_limits_are_lambdas_and_sqs_own(section: str, key: str, lowest: int, hig
         ),
         (
             {"network": {"function_in_vpc": True}},
-            "network.function_in_vpc is true and network.nat_gateways is 0, allowed is 1 or more",
+            "function_in_vpc is true and network.nat_gateways is 0 and network.endpoints is false",
         ),
         (
             {"network": {"nat_gateways": 3}},
@@ -235,15 +287,17 @@ def test_relation_that_just_holds_is_taken(override: object) -> None:
 
 def test_every_wrong_value_is_named_at_once() -> None:
     """A person corrects all fields after one synth, not one per synth."""
-    message = refusal({"function": {"memory_mb": 1}, "database": {"storage_gb": 1}, "remove": 1})
-    assert all(part in message for part in ("function.memory_mb", "database.storage_gb", "remove"))
+    message = refusal(
+        {"functions": [default(memory_mb=1)], "database": {"storage_gb": 1}, "remove": 1}
+    )
+    assert all(part in message for part in ("[0].memory_mb", "database.storage_gb", "remove"))
 
 
 def test_configuration_cannot_be_changed_after_loading() -> None:
     """What was checked is what is built."""
     config = load(STAGES, "dev")
     with pytest.raises(ValueError, match="frozen"):
-        config.function.memory_mb = 1  # type: ignore[misc]
+        config.default_function.memory_mb = 1  # type: ignore[misc]
 
 
 def test_every_field_is_described() -> None:

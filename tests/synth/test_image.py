@@ -46,7 +46,7 @@ def tag_of(tmp_path: Path) -> Callable[[Path], str]:
     def tag(root: Path, image: ImageConfig | None = None) -> str:
         app = cdk.App(outdir=str(tmp_path / f"out{next(outputs)}"))
         stack = cdk.Stack(app, "Stack")
-        code = image_code(root, image or ImageConfig())
+        code = image_code(root, image or ImageConfig(), "x86_64")
         lambda_.DockerImageFunction(stack, "Function", code=code)
         app.synth()
         (tag,) = json.loads((Path(app.outdir) / "Stack.assets.json").read_text())["dockerImages"]
@@ -80,7 +80,7 @@ def test_unrelated_change_keeps_the_tag(tree: Path, tag_of: Callable[[Path], str
     """A change of anything that is not in the image publishes nothing."""
     before = tag_of(tree)
     for changed in (
-        *("README.md", "pyproject.toml", "app.py", "stacks/config.py", "tests/test_x.py"),
+        *("README.md", "pyproject.toml", "app.py", "stacks/stage.py", "tests/test_x.py"),
         *("executor/README.md", "executor/pyproject.toml"),
     ):
         file = tree / changed
@@ -127,7 +127,7 @@ def test_dag_folder_must_hold_something(tree: Path, dags: str) -> None:
     """A folder that is not there is found at synth, not by `docker build` half-way in a deploy."""
     (tree / "empty").mkdir()
     with pytest.raises(StageConfigError, match=f'image.dags is "{dags}", allowed is a folder'):
-        image_code(tree, ImageConfig(dags=dags))
+        image_code(tree, ImageConfig(dags=dags), "x86_64")
 
 
 def test_image_is_built_after_its_repository_is_there(dev: Assembly) -> None:
@@ -186,4 +186,4 @@ def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
     path = assembly.folder / f"airflow-lambda-{assembly.stage}-execution.assets.json"
     ((_, image),) = json.loads(path.read_text())["dockerImages"].items()
     platform = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
-    assert image["source"]["platform"] == platform[assembly.config.image.architecture]
+    assert image["source"]["platform"] == platform[assembly.config.default_function.architecture]

@@ -9,7 +9,7 @@ import pytest
 from aws_cdk.assertions import Match
 
 from lambda_executor import options
-from stacks.config import LogRetentionDays
+from stacks.config import RetentionDays
 from stacks.execution import _RETENTION
 from tests.synth.assembly import PARTS, Assembly, Resource
 
@@ -185,14 +185,14 @@ def test_alias_points_at_a_published_version(assembly: Assembly) -> None:
 def test_function_is_what_the_stage_says(assembly: Assembly) -> None:
     """Memory, time-out, /tmp, architecture, concurrency and log retention reach the function."""
     config, properties = assembly.config, assembly.only("AWS::Lambda::Function").properties
-    assert properties["MemorySize"] == config.function.memory_mb
-    assert properties["Timeout"] == config.function.timeout_s
-    assert properties["EphemeralStorage"] == {"Size": config.function.ephemeral_storage_mb}
-    assert properties["Architectures"] == [config.image.architecture]
+    assert properties["MemorySize"] == config.default_function.memory_mb
+    assert properties["Timeout"] == config.default_function.timeout_s
+    assert properties["EphemeralStorage"] == {"Size": config.default_function.ephemeral_storage_mb}
+    assert properties["Architectures"] == [config.default_function.architecture]
     reserved = properties.get("ReservedConcurrentExecutions")
-    assert reserved == config.function.reserved_concurrency
+    assert reserved == config.default_function.reserved_concurrency
     log = assembly.only("AWS::Logs::LogGroup", "WorkloadLog").properties
-    assert log["RetentionInDays"] == config.function.log_retention_days
+    assert log["RetentionInDays"] == config.logs.retention_days
     assert properties["Environment"]["Variables"].keys() == {
         "AIRFLOW__LAMBDA_EXECUTOR__PAYLOAD_BUCKET",
         "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL",
@@ -202,7 +202,7 @@ def test_function_is_what_the_stage_says(assembly: Assembly) -> None:
 
 def test_every_allowed_log_retention_has_the_cdks_name() -> None:
     """What the configuration allows can be built."""
-    assert set(get_args(LogRetentionDays)) == set(_RETENTION)
+    assert set(get_args(RetentionDays)) == set(_RETENTION)
 
 
 def test_function_is_in_the_vpc_only_where_asked(assembly: Assembly) -> None:

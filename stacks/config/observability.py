@@ -1,0 +1,27 @@
+"""What tells people how the stage fares."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stacks.config.section import Section
+
+
+class ObservabilityConfig(Section):
+    """Dashboard, alarms and budget."""
+
+    dashboard: bool = Field(
+        False, description="Whether there is a CloudWatch dashboard and the alarms."
+    )
+    alarm_email: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
+        description="Whom the alarms are mailed to, after a confirmation; null: nobody.",
+        examples=["oncall@example.com"],
+    )
+    budget_usd_month: int | None = Field(
+        None,
+        ge=1,
+        description="What the stage may cost a month, in US dollars, before a mail is sent; null: "
+        "no budget.",
+    )

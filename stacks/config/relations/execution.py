@@ -1,0 +1,81 @@
+"""Relations between Airflow's time-outs, the functions' and the queues'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from stacks.config.stage import StageConfig
+
+
+def event_age_is_within_the_queued_timeout(stage: StageConfig) -> Iterator[str]:
+    """An event that outlives its workload's token could only start a task that fails."""
+    age, limit = stage.execution.event_age_s, stage.execution.task_queued_timeout_s
+    if age > limit:
+        yield (
+            f"execution.event_age_s is {age}, allowed is at most execution.task_queued_timeout_s, "
+            f"{limit}: lower the event age, or raise both Airflow's [scheduler] "
+            "task_queued_timeout and task_queued_timeout_s"
+        )
+
+
+def results_outlive_the_functions(stage: StageConfig) -> Iterator[str]:
+    """A result must not expire sooner than the next try could be over."""
+    retention = stage.execution.results_retention_s
+    for function in stage.functions:
+        if retention <= function.timeout_s:
+            yield (
+                f"execution.results_retention_s is {retention}, allowed is more than "
+                f"functions[{function.name}].timeout_s, {function.timeout_s}: raise the retention "
+                "or lower the time-out"
+            )
+
+
+def results_outlive_their_visibility_timeout(stage: StageConfig) -> Iterator[str]:
+    """A result that expires while it is hidden is lost if its scheduler dies."""
+    retention = stage.execution.results_retention_s
+    visibility = stage.execution.results_visibility_s
+    if visibility >= retention:
+        yield (
+            f"execution.results_visibility_s is {visibility}, allowed is less than "
+            f"execution.results_retention_s, {retention}: lower the visibility time-out"
+        )
+
+
+def reservation_is_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
+    """What Airflow never asks for at one time is taken from the account's other functions."""
+    most = stage.execution.parallelism * stage.execution.results_queues
+    for function in stage.functions:
+        for name in ("reserved_concurrency", "provisioned_concurrency"):
+            asked = getattr(function, name)
+            if asked is not None and asked > most:
+                yield (
+                    f"functions[{function.name}].{name} is {asked}, allowed is at most "
+                    f"execution.parallelism times results_queues (one for each scheduler), {most}: "
+                    f"lower it, or raise both Airflow's [core] parallelism and parallelism"
+                )
+
+
+def tokens_travel_encrypted(stage: StageConfig) -> Iterator[str]:
+    """The workload's token goes to this URL: plain HTTP stays on the machine or in the VPC."""
+    if stage.execution.execution_api_url is None:
+        return
+    url = urlsplit(stage.execution.execution_api_url)
+    on_this_machine = url.hostname in {"localhost", "127.0.0.1", "::1"}
+    if url.scheme == "http" and not on_this_machine and not stage.network.function_in_vpc:
+        yield (
+            f"execution.execution_api_url is {stage.execution.execution_api_url!r}, allowed is "
+            "https, or http on this machine or inside the VPC: use https, or set "
+            "network.function_in_vpc to true"
+        )
+
+
+RELATIONS = (
+    event_age_is_within_the_queued_timeout,
+    results_outlive_the_functions,
+    results_outlive_their_visibility_timeout,
+    reservation_is_within_the_parallelism,
+    tokens_travel_encrypted,
+)

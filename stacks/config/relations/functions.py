@@ -1,0 +1,121 @@
+"""Relations of the functions: between their own values, and between one and another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from stacks.config.functions import DEFAULT_FUNCTION
+
+if TYPE_CHECKING:
+    from stacks.config.stage import StageConfig
+
+
+def one_function_is_the_default(stage: StageConfig) -> Iterator[str]:
+    """A task that names no queue has to run somewhere, and in one place only."""
+    if not any(function.name == DEFAULT_FUNCTION for function in stage.functions):
+        names = ", ".join(function.name for function in stage.functions) or "none"
+        yield (
+            f'functions have the names {names}, allowed is a list with one "{DEFAULT_FUNCTION}": '
+            "add it or rename one"
+        )
+
+
+def function_names_are_unique(stage: StageConfig) -> Iterator[str]:
+    """The name is part of the physical name, which two functions cannot share."""
+    for name, count in Counter(function.name for function in stage.functions).items():
+        if count > 1:
+            yield (
+                f'functions have the name "{name}" {count} times, allowed is once: rename or '
+                "remove the others"
+            )
+
+
+def queue_is_served_by_one_function(stage: StageConfig) -> Iterator[str]:
+    """A task runs in one place, and nobody could tell which of two."""
+    servers: dict[str, list[str]] = {}
+    for function in stage.functions:
+        for queue in function.queues:
+            servers.setdefault(queue, []).append(function.name)
+    for queue, names in servers.items():
+        if len(names) > 1:
+            yield (
+                f'the queue "{queue}" is in the queues of {" and ".join(names)}, allowed is one '
+                "function: remove it from the others"
+            )
+
+
+def function_serves_a_queue(stage: StageConfig) -> Iterator[str]:
+    """Nothing would ever run on a function without one, and its reservation would be wasted."""
+    for function in stage.functions:
+        if function.name != DEFAULT_FUNCTION and not function.queues:
+            yield (
+                f"functions[{function.name}].queues is [], allowed is at least one queue (only "
+                f'"{DEFAULT_FUNCTION}" needs none): add one or remove the function'
+            )
+
+
+def margins_are_in_order(stage: StageConfig) -> Iterator[str]:
+    """A task is asked to stop, then killed, then the sandbox ends: kill < stop < time-out."""
+    for function in stage.functions:
+        stop, kill, timeout = function.stop_margin_s, function.kill_margin_s, function.timeout_s
+        where = f"functions[{function.name}]"
+        for name, margin in (("stop_margin_s", stop), ("kill_margin_s", kill)):
+            if margin is not None and margin >= timeout:
+                yield (
+                    f"{where}.{name} is {margin}, allowed is less than its timeout_s, {timeout}: "
+                    "lower the margin or raise the time-out"
+                )
+        if stop is not None and kill is not None and kill >= stop:
+            yield (
+                f"{where}.kill_margin_s is {kill}, allowed is less than its stop_margin_s, {stop}: "
+                "lower kill_margin_s or raise stop_margin_s"
+            )
+        if (stop is None) != (kill is None):
+            yield (
+                f"{where}.stop_margin_s is {_json(stop)} and kill_margin_s is {_json(kill)}, "
+                "allowed is both or neither: use null for both, or set the other"
+            )
+
+
+def _json(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def provisioned_environments_are_reserved(stage: StageConfig) -> Iterator[str]:
+    """Lambda keeps no more environments warm than a function may have.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+    """
+    for function in stage.functions:
+        warm, reserved = function.provisioned_concurrency, function.reserved_concurrency
+        if warm is not None and reserved is not None and warm > reserved:
+            yield (
+                f"functions[{function.name}].provisioned_concurrency is {warm}, allowed is at most "
+                f"its reserved_concurrency, {reserved}: lower it or raise the reservation"
+            )
+
+
+def tenants_have_no_provisioned_environments(stage: StageConfig) -> Iterator[str]:
+    """An environment is warmed before its tenant is known; Lambda supports no such thing.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html
+    """
+    for function in stage.functions:
+        if function.tenant_isolation and function.provisioned_concurrency is not None:
+            yield (
+                f"functions[{function.name}].tenant_isolation is true and provisioned_concurrency "
+                f"is {function.provisioned_concurrency}, allowed is null: change one of the two"
+            )
+
+
+RELATIONS = (
+    one_function_is_the_default,
+    function_names_are_unique,
+    queue_is_served_by_one_function,
+    function_serves_a_queue,
+    margins_are_in_order,
+    provisioned_environments_are_reserved,
+    tenants_have_no_provisioned_environments,
+)

@@ -1,0 +1,81 @@
+"""What is not in every Region: only what AWS's documentation says, with its address.
+
+A stage without `region` is not asked: where it goes is known at deploy, and rolled back there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stacks.config.stage import StageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A feature that some Regions lack.
+
+    Attributes:
+        setting: The setting that asks for it.
+        missing_in: The Regions, as a pattern.
+        is_asked: Whether a stage asks for it.
+        source: Where AWS says so.
+    """
+
+    setting: str
+    missing_in: re.Pattern[str]
+    is_asked: Callable[[StageConfig], bool]
+    source: str
+
+
+GAPS = (
+    Gap(
+        setting="functions[].tenant_isolation",
+        missing_in=re.compile(r"ap-southeast-6|(cn|us-gov)-.*"),
+        is_asked=lambda stage: any(function.tenant_isolation for function in stage.functions),
+        source="https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html",
+    ),
+)
+
+
+def region_has_what_is_asked_for(stage: StageConfig) -> Iterator[str]:
+    """A feature that a Region lacks is better missed at synth than half-way in a deploy."""
+    for gap in GAPS:
+        if stage.region and gap.is_asked(stage) and gap.missing_in.fullmatch(stage.region):
+            yield (
+                f"{gap.setting} is asked for and region is {stage.region}, allowed are Regions "
+                f"that have it ({gap.source}): change the region, or remove the setting"
+            )
+
+
+def existing_image_is_in_the_region(stage: StageConfig) -> Iterator[str]:
+    """Lambda pulls from the ECR of its own Region only.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#gettingstarted-images-permissions
+    """
+    image = stage.image.existing
+    if image and stage.region and image.region != stage.region:
+        yield (
+            f"image.uri is in {image.region}, allowed is the stage's region, {stage.region}: use a "
+            "copy of the image in that Region"
+        )
+
+
+def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
+    """A zone of another Region is a typing error."""
+    for zone in stage.network.availability_zones:
+        if stage.region and not re.fullmatch(re.escape(stage.region) + "[a-z]", zone):
+            yield (
+                f'network.availability_zones has "{zone}", allowed are zones of the stage\'s '
+                f"region, {stage.region}: correct it"
+            )
+
+
+RELATIONS = (
+    region_has_what_is_asked_for,
+    existing_image_is_in_the_region,
+    zones_are_in_the_region,
+)

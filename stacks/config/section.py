@@ -1,0 +1,50 @@
+"""What every part of the configuration has in common, and the forms that texts may have.
+
+It must not know any section.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+#: Of the numbers that CloudWatch Logs takes, those a stage is likely to want.
+#: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+RetentionDays = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731, 1827, 3653]
+
+#: Partition, Region and account of an ARN of a resource that a stage may name.
+ARN_HEAD = r"arn:aws[a-z-]*:{service}:[a-z]{{2}}(-[a-z]+)+-[0-9]:[0-9]{{12}}:"
+
+
+class Section(BaseModel):
+    """No coercion, no unknown key, nothing changes after it was checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _an_ipv4_range(value: str) -> str:
+    ipaddress.IPv4Network(value)
+    return value
+
+
+def _a_private_network(value: str) -> str:
+    network = ipaddress.IPv4Network(value)
+    # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
+    if not network.is_private or not 16 <= network.prefixlen <= 24:  # noqa: PLR2004 - the page's bounds, but /24: nine subnets must fit
+        raise ValueError("it must be a private range from /16 to /24")
+    return value
+
+
+Cidr = Annotated[str, AfterValidator(_an_ipv4_range), Field(examples=["10.0.0.0/8"])]
+PrivateNetwork = Annotated[str, AfterValidator(_a_private_network)]
+SubnetId = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$", examples=["subnet-0a1b2c3d"])]
+ZoneName = Annotated[
+    str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-z]$", examples=["eu-west-1a"])
+]
+
+
+def region_of(arn: str) -> str:
+    """The Region in an ARN."""
+    return arn.split(":")[3]
