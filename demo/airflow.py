@@ -73,7 +73,7 @@ class Airflow:
         others = [children.start(self.program(name)) for name in names]
         api_server.wait_until(lambda: self._health() or None, "answers", START_TIMEOUT_S)
         api_server.wait_until(
-            self._serves_functions, "answers on its Execution API", START_TIMEOUT_S
+            self.serves_functions, "answers on its Execution API", START_TIMEOUT_S
         )
         for child in others:
             child.wait_until(self._healthy(child), "is healthy", START_TIMEOUT_S)
@@ -87,7 +87,7 @@ class Airflow:
         component = HEALTH_OF[child.program.name]
         return lambda: self._health().get(component, {}).get("status") == "healthy" or None
 
-    def _serves_functions(self) -> bool | None:
+    def serves_functions(self) -> bool | None:
         """Whether the Execution API answers.
 
         Airflow builds that part of the API server at its first call, which takes seconds: this
