@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lambda_image import environment
+from lambda_image import dag_source, environment
 
 environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is imported.
+_dags = dag_source.prepare()  # Likewise, for its DAG folder.
 
 from lambda_image import invocation_log, preload  # noqa: E402
 from lambda_image.invocation import InvocationHandler  # noqa: E402
@@ -21,10 +22,11 @@ _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
 from lambda_image import probe  # noqa: E402 - imports Airflow, warm by now
+from lambda_image.dag_bundles import DagBundles  # noqa: E402 - likewise
 from lambda_image.runner import WorkloadRunner  # noqa: E402 - likewise
 
 _handler = InvocationHandler(
-    runner=WorkloadRunner(),
+    runner=WorkloadRunner(DagBundles(_dags)),
     reporter=_reporter,
     payloads=Payloads.from_environment(),
     write_log=invocation_log.write,

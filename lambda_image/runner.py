@@ -12,17 +12,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from airflow.configuration import conf
-from airflow.dag_processing.bundles.local import LocalDagBundle
-from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.executors.base_executor import BaseExecutor, get_execution_api_server_url
-from airflow.executors.workloads import ExecuteTask, ExecutorWorkload
+from airflow.executors.workloads import ExecutorWorkload
 from airflow.sdk.api.client import ServerResponseError
 from airflow.sdk.exceptions import TaskAlreadyRunningError
 from airflow.version import version as airflow_version
 from pydantic import TypeAdapter, ValidationError
 
 from lambda_image import environment, task_log
+from lambda_image.dag_bundles import DagBundles
 from lambda_image.verdict import Verdict, crashed, duplicate, ended, overtaken, rejected
 
 #: States that only Airflow's scheduler or a person can have given a try that this start found
@@ -36,15 +34,9 @@ _FINAL_STATES = frozenset(
 class WorkloadRunner:
     """Runs the workloads of one execution environment, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, dag_bundles: DagBundles) -> None:
         self._workloads: TypeAdapter[ExecutorWorkload] = TypeAdapter(ExecutorWorkload)
-        self._bundles = DagBundlesManager()  # type: ignore[no-untyped-call]
-        configured = conf.getjson("dag_processor", "dag_bundle_config_list")
-        self._local_bundles = {
-            bundle["name"]
-            for bundle in (configured if isinstance(configured, list) else [])
-            if bundle["classpath"] == f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
-        }
+        self._dag_bundles = dag_bundles
 
     def run(self, workload_json: str) -> Verdict:
         """Run a workload to its end, whatever that is; never raises."""
@@ -56,7 +48,7 @@ class WorkloadRunner:
             )
         server = get_execution_api_server_url()
         try:
-            if obstacle := _server_obstacle(server) or self._dag_obstacle(workload):
+            if obstacle := _server_obstacle(server) or self._dag_bundles.obstacle(workload):
                 return rejected(obstacle)
             with environment.restored():
                 exit_code = BaseExecutor.run_workload(
@@ -67,28 +59,6 @@ class WorkloadRunner:
         finally:
             task_log.discard_if_private(getattr(workload, "log_path", None))
         return ended(exit_code)
-
-    def _dag_obstacle(self, workload: ExecutorWorkload) -> str | None:
-        """Find out, before Airflow is told of a start, that the DAG is not in this image."""
-        if not isinstance(workload, ExecuteTask):
-            return None
-        wanted = workload.bundle_info
-        known = sorted(self._bundles.get_all_bundle_names())
-        if wanted.name not in known:
-            return (
-                f"the function knows no DAG bundle {wanted.name!r}, only {', '.join(known)}: give "
-                "it the same [dag_processor] dag_bundle_config_list as the DAG processor"
-            )
-        if wanted.name not in self._local_bundles:
-            return None  # It fetches its files when the task starts.
-        bundle = self._bundles.get_bundle(wanted.name, wanted.version)
-        file = Path(bundle.path, workload.dag_rel_path)
-        if file.exists() or any(parent.is_file() for parent in file.parents):  # or in a zip file
-            return None
-        return (
-            f"the DAG file {file} is not in the function's image: build the image with the same "
-            "DAGs that the DAG processor reads"
-        )
 
 
 def _server_obstacle(server: str) -> str | None:
