@@ -30,8 +30,10 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
     """
     members = _zipped if zipfile.is_zipfile(archive) else _tarred
     archive.seek(0)
+    is_empty = True
     try:
         for name, content in members(archive):
+            is_empty = False
             path = name.removeprefix("./")
             if not is_plain_path(path):
                 raise ArchiveError(f"the archive has a member {name!r}, which leads elsewhere")
@@ -42,6 +44,8 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
             target.chmod(0o444)
     except _UNREADABLE as e:
         raise ArchiveError(f"it is no zip or tar file that can be unpacked: {e}") from e
+    if is_empty:
+        raise ArchiveError("the archive is empty")
 
 
 def _zipped(archive: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
