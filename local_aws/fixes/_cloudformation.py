@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,3 +44,28 @@ def after_create_and_update(
         return follow_up(physical_id, new, attributes)
 
     found.update(create=create_then, update=update_then)
+
+
+def call(operation: Callable[..., Any], request: dict[str, Any]) -> str:
+    """Call an operation of one of ministack's services; the text of its answer.
+
+    Raises:
+        ValueError: It refuses; CloudFormation tells this as the resource's failure.
+    """
+    status, _headers, body = operation(request)
+    text = body.decode() if isinstance(body, bytes) else str(body)
+    if status >= 400:  # noqa: PLR2004 - HTTP
+        raise ValueError(text)
+    return text
+
+
+def element(xml: str, name: str) -> str:
+    """The first value of an element in an answer.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = re.search(rf"<{name}>([^<]+)</{name}>", xml)
+    if found is None:
+        raise ValueError(f"ministack answered without {name}: {xml}")
+    return found[1]

