@@ -36,9 +36,6 @@ REGION = "eu-west-1"
 #: `[core] parallelism` where nothing else is said: a function is never asked for more.
 AIRFLOW_PARALLELISM = 32
 
-#: `[core] parallelism` where nothing else is said: a function is never asked for more.
-AIRFLOW_PARALLELISM = 32
-
 
 class EnvironmentInUseError(Exception):
     """Another run uses the same folder."""
