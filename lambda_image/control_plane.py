@@ -1,0 +1,110 @@
+"""Starts one of Airflow's own programs in a container of the control plane.
+
+`python -m lambda_image.control_plane <arguments of airflow>`. Owns the way from the secrets that
+the container gets, as Secrets Manager keeps them, to the settings that Airflow reads. The program
+then takes this one's place, so signals reach Airflow itself. It must not know AWS, nor the handler.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+#: Variables of the container; whoever starts it sets them (`stacks/constructs/control_plane.py`).
+PREFIX = "AIRFLOW_LAMBDA_"
+DATABASE_PARTS = ("HOST", "PORT", "NAME", "USERNAME", "PASSWORD")
+FERNET_KEY = f"{PREFIX}FERNET_KEY"
+SIGNING_KEY = f"{PREFIX}SIGNING_KEY"
+#: Of the api-server alone: only there does somebody log in.
+ADMIN_PASSWORD = f"{PREFIX}ADMIN_PASSWORD"
+
+ADMIN = "admin"
+
+
+class MissingSecretError(Exception):
+    """The container was started without something that Airflow needs."""
+
+
+def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
+    """What Airflow gets to see: its settings made of the secrets, which are gone themselves.
+
+    Raises:
+        MissingSecretError: A variable is not set, or empty.
+    """
+    given = {name: value for name, value in container.items() if name.startswith(PREFIX)}
+    host, port, name, username, password = (
+        _secret(given, f"{PREFIX}DATABASE_{part}") for part in DATABASE_PARTS
+    )
+    address = f"{quote(username, safe='')}:{quote(password, safe='')}@{host}:{port}/{name}"
+    signing_key = _secret(given, SIGNING_KEY)
+    # Signs what the api-server asks the triggerer's log server for: no token for one is a token
+    # for the other.
+    log_server_key = hashlib.sha256(f"log server {signing_key}".encode()).hexdigest()
+    return {
+        **{name: value for name, value in container.items() if name not in given},
+        # The two drivers have different words for the same: no connection without TLS.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}?sslmode=require",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{address}?ssl=require",
+        "AIRFLOW__CORE__FERNET_KEY": _fernet_keys(_secret(given, FERNET_KEY)),
+        "AIRFLOW__API_AUTH__JWT_SECRET": signing_key,
+        "AIRFLOW__API__SECRET_KEY": log_server_key,
+    }
+
+
+def write_passwords(path: Path, password: str) -> None:
+    """Leave the admin's password where Airflow's simple auth manager reads it, and for it alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({ADMIN: password}, file)
+
+
+def main() -> None:
+    """Become `airflow` with the arguments of this program."""
+    try:
+        environment = airflow_environment(os.environ)
+    except MissingSecretError as e:
+        sys.exit(str(e))
+    home = Path(environment["AIRFLOW_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    if password := os.environ.get(ADMIN_PASSWORD):
+        passwords = home / "passwords.json"
+        write_passwords(passwords, password)
+        environment |= {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:ADMIN",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        }
+    os.execve(  # noqa: S606 - this very interpreter, no shell
+        sys.executable, [sys.executable, "-m", "airflow", *sys.argv[1:]], environment
+    )
+
+
+def _secret(given: Mapping[str, str], name: str) -> str:
+    if value := given.get(name):
+        return value
+    raise MissingSecretError(
+        f"{name} is not set: the task definition must give it to the container, from Secrets "
+        "Manager if it is secret"
+    )
+
+
+def _fernet_keys(secret: str) -> str:
+    """Keys in the form that Fernet asks for, 32 bytes in base64, made of any text.
+
+    With a comma the first is the new one and the others can still be read, as Airflow has it:
+    https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/fernet.html
+    """
+    return ",".join(
+        base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in secret.split(",")
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Where the logs of tasks go when the tasks have ended: one bucket, or one log group.
+
+Owns what holds them, who may write and who may read; Airflow's own remote logging does both. It
+must not know what is in a log.
+https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/logging/index.html
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.acknowledge import acknowledge
+from stacks.constructs.closed_bucket import allow_objects, closed_bucket
+
+#: Below it are the logs, so that the bucket has room for something else one day.
+_PREFIX = "task-logs"
+
+
+class TaskLogBucket(Construct):
+    """A bucket of task logs.
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        retention: How long a log is kept.
+        removal_policy: What becomes of the bucket when it leaves the stack.
+        encryption_key: None: a key of S3's own.
+
+    Attributes:
+        bucket: Holds the logs.
+        folder: What Airflow calls `[logging] remote_base_log_folder`.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        retention: cdk.Duration,
+        removal_policy: cdk.RemovalPolicy,
+        encryption_key: kms.IKey | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self.bucket = closed_bucket(
+            self,
+            "Logs",
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="Expire",
+                    expiration=retention,
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+                )
+            ],
+            removal_policy=removal_policy,
+            encryption_key=encryption_key,
+        )
+        self.folder = f"s3://{self.bucket.bucket_name}/{_PREFIX}"
+        acknowledge(
+            self.bucket,
+            S1="It holds logs itself; a bucket for the access to logs would need one of its own, "
+            "and CloudTrail's data events tell who read what where that is wanted.",
+        )
+
+    def grant_write(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let whoever runs tasks or triggers add to their logs.
+
+        Airflow reads a log before it adds to it, and has to be told "not found" of a new one, not
+        "denied": that takes the permission to list.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
+        return allow_objects(
+            self.bucket, f"{_PREFIX}/*", grantee, "s3:GetObject", "s3:PutObject", and_list=True
+        )
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let whoever shows logs read them."""
+        return allow_objects(self.bucket, f"{_PREFIX}/*", grantee, "s3:GetObject", and_list=True)
+
+
+class TaskLogGroup(Construct):
+    """A log group with a stream for each try of a task.
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        name: The group's physical name.
+        retention: How long a log is kept.
+        removal_policy: What becomes of the group when it leaves the stack.
+        encryption_key: None: a key of CloudWatch's own.
+
+    Attributes:
+        log_group: Holds the logs.
+        folder: What Airflow calls `[logging] remote_base_log_folder`.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings of one log group
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        name: str,
+        retention: logs.RetentionDays,
+        removal_policy: cdk.RemovalPolicy,
+        encryption_key: kms.IKey | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self.log_group = logs.LogGroup(
+            self,
+            "Logs",
+            log_group_name=name,
+            retention=retention,
+            removal_policy=removal_policy,
+            encryption_key=encryption_key,
+        )
+        # Airflow takes the name out of the ARN, which CloudFormation ends with ":*".
+        arn = cdk.Stack.of(self).format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=name,
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+        self.folder = f"cloudwatch://{arn}"
+
+    def grant_write(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let whoever runs tasks or triggers write their logs.
+
+        Airflow's library insists that the group is there: it looks through the names of all
+        groups, or makes this one and is told that it exists. The second takes no permission on
+        anybody else's.
+        """
+        return self.log_group.grant(
+            grantee, "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"
+        )
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let whoever shows logs read them."""
+        return self.log_group.grant(grantee, "logs:GetLogEvents")
