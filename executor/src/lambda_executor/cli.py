@@ -1,7 +1,7 @@
 """The commands `airflow lambda-executor ...`, as Airflow's command line sees them.
 
 Airflow imports it for every command, so it imports nothing heavy: what a command does is in
-`commands.py` and `dead_letter_commands.py`, which are imported when one of ours runs.
+the modules that `_command` names, which are imported when one of ours runs.
 """
 
 from __future__ import annotations
@@ -110,6 +110,32 @@ _PURGE = ActionCommand(
     args=[_arg("--yes", help="Delete them", action="store_true"), _LIMIT],
 )
 
+_PUSH = ActionCommand(
+    name="push",
+    help="Upload a folder of DAG files for functions that get them from S3",
+    description=(
+        "Makes a prefix in S3 the same as a folder: uploads what changed, folders kept, then the "
+        "manifest by which functions see the new version (dags_s3_uri in their environment), then "
+        "deletes what an earlier push uploaded and is gone. A task that starts before the manifest "
+        "is there runs the old version, one that starts afterwards the new one; none runs a "
+        "mixture. What was not put there by a push is left alone. Push to one prefix from one "
+        "place at a time. Credentials, conn_id and region_name are the executor's."
+    ),
+    func=_command("dag_commands", "push"),
+    args=[
+        _arg("folder", help="The folder that holds the DAG files"),
+        _arg("uri", help="Where to, s3://bucket/prefix/"),
+        _arg("--dry-run", help="Only say what would be done", action="store_true"),
+        _arg(
+            "--exclude",
+            metavar="PATTERN",
+            help="Leave out names or paths like this, *.md for example; may be repeated",
+            action="append",
+            default=[],
+        ),
+    ],
+)
+
 
 def get_cli_commands() -> list[CLICommand]:
     """What Airflow adds to its command line."""
@@ -124,6 +150,11 @@ def get_cli_commands() -> list[CLICommand]:
                     name="dead-letters",
                     help="Look after what Lambda gave up on and nobody took",
                     subcommands=[_LIST, _RETRY, _PURGE],
+                ),
+                GroupCommand(
+                    name="dags",
+                    help="Look after the DAG files of functions that get them from S3",
+                    subcommands=[_PUSH],
                 ),
             ],
         )

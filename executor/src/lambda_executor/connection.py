@@ -29,6 +29,7 @@ class Reach:
     Args:
         conf: Airflow's configuration.
         patience: With every call; None: what suits the scheduler.
+        connections: How many calls to one service of `first` may be under way at once.
 
     Attributes:
         first: Clients that need no option but how AWS is reached.
@@ -37,12 +38,14 @@ class Reach:
         ConfigError: How AWS is reached cannot be used.
     """
 
-    def __init__(self, conf: Conf, patience: aws.Patience | None = None) -> None:
+    def __init__(
+        self, conf: Conf, patience: aws.Patience | None = None, connections: int = 1
+    ) -> None:
         how = config.load_aws_config(conf)
         self._conf = conf
         self._patience = patience
         self._session_factory = config.session_factory(how)
-        self.first = self._clients(how.region_name, connections=1)
+        self.first = self._clients(how.region_name, connections)
 
     def settings(self) -> config.ExecutorConfig:
         """Read every option, the SSM parameter included.

@@ -6,6 +6,7 @@ It must not know Airflow: where a session comes from is given.
 from __future__ import annotations
 
 from lambda_executor.aws.clients import Clients, Patience, Session, SessionFactory
+from lambda_executor.aws.dags import S3DagFolder
 from lambda_executor.aws.functions import LambdaFunctions
 from lambda_executor.aws.inspection import FunctionFacts, Inspection, ProbeReply, QueueFacts
 from lambda_executor.aws.logs import LogGroup, LogLine
@@ -24,6 +25,7 @@ __all__ = [
     "Patience",
     "ProbeReply",
     "QueueFacts",
+    "S3DagFolder",
     "S3Payloads",
     "Session",
     "SessionFactory",

@@ -1,0 +1,77 @@
+"""A folder of DAG files in S3, as `dags push` writes it."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+
+from lambda_executor.aws.clients import Clients
+from lambda_executor.dag_manifest import DagLocation, DagManifest, StoredFile
+from lambda_executor.errors import AwsError, RejectedError
+
+
+class S3DagFolder:
+    """One prefix of one bucket; a `dag_push.DagStore`."""
+
+    def __init__(self, clients: Clients, location: DagLocation) -> None:
+        self._clients = clients
+        self._location = location
+
+    def listed(self) -> dict[str, str]:
+        """Path below the prefix to ETag, of every object; not the manifest."""
+        with self._clients.errors():
+            pages = self._clients.s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._location.bucket, Prefix=self._location.key
+            )
+            return {
+                each["Key"].removeprefix(self._location.key): each["ETag"]
+                for page in pages
+                for each in page.get("Contents", ())
+                if not each["Key"].endswith("/") and each["Key"] != self._location.manifest_key
+            }
+
+    def manifest(self) -> DagManifest | None:
+        """What the last push wrote; None: nobody has pushed here."""
+        try:
+            with self._clients.errors():
+                answer = self._clients.s3.get_object(
+                    Bucket=self._location.bucket, Key=self._location.manifest_key
+                )
+                with closing(answer["Body"]) as body:
+                    raw = body.read()
+        except RejectedError as e:
+            if "NoSuchKey" in str(e):
+                return None
+            raise
+        return DagManifest.decode(raw)
+
+    def put(self, path: str, content: bytes) -> StoredFile:
+        """Put one file."""
+        answer = self._put(self._location.key + path, content)
+        return StoredFile(
+            etag=answer["ETag"],
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            version_id=answer.get("VersionId"),
+        )
+
+    def put_manifest(self, manifest: DagManifest) -> None:
+        """Put the manifest: from now on the function runs this state."""
+        self._put(self._location.manifest_key, manifest.encode())
+
+    def delete(self, path: str) -> None:
+        """Delete one file."""
+        with self._clients.errors():
+            self._clients.s3.delete_object(
+                Bucket=self._location.bucket, Key=self._location.key + path
+            )
+
+    def _put(self, key: str, content: bytes) -> dict[str, str]:
+        try:
+            with self._clients.errors():
+                answer = self._clients.s3.put_object(
+                    Bucket=self._location.bucket, Key=key, Body=content
+                )
+        except AwsError as e:
+            raise type(e)(f"s3://{self._location.bucket}/{key} was not uploaded: {e}") from e
+        return {name: answer[name] for name in ("ETag", "VersionId") if name in answer}
