@@ -12,7 +12,13 @@ from constructs import Construct
 
 from stacks.acknowledge import acknowledge
 from stacks.config import StageConfig
-from stacks.constructs.airflow_database import AirflowDatabase, AirflowDatabaseProps
+from stacks.constructs.airflow_database import (
+    AirflowDatabase,
+    AirflowDatabaseProps,
+    PasswordRotation,
+)
+from stacks.network import NetworkStack
+from stacks.retention import RETENTION
 from stacks.stage import StageStack
 
 
@@ -23,8 +29,11 @@ class DatabaseStack(StageStack):
         scope: The app.
         stage: The stage's name.
         config: The stage's configuration.
-        vpc: Where the database is.
-        security_group: Who may reach it.
+        network: Where the database is, and who may reach it.
+        key_arn: Of the stage's KMS key.
+
+    Attributes:
+        database: The database.
     """
 
     def __init__(
@@ -33,19 +42,25 @@ class DatabaseStack(StageStack):
         *,
         stage: str,
         config: StageConfig,
-        vpc: ec2.IVpc,
-        security_group: ec2.ISecurityGroup,
+        network: NetworkStack,
+        key_arn: str | None = None,
     ) -> None:
         super().__init__(
-            scope, "database", stage=stage, config=config, description="Airflow's metadata database"
+            scope,
+            "database",
+            stage=stage,
+            config=config,
+            description="Airflow's metadata database",
+            key_arn=key_arn,
         )
         settings = config.database
-        database = AirflowDatabase(
+        self.database = AirflowDatabase(
             self,
             "Database",
             AirflowDatabaseProps(
-                vpc=vpc,
-                security_group=security_group,
+                vpc=network.vpc,
+                subnets=network.isolated_subnets,
+                security_group=network.database_security_group,
                 version=rds.PostgresEngineVersion.of(
                     settings.postgres_version, settings.postgres_version
                 ),
@@ -56,23 +71,55 @@ class DatabaseStack(StageStack):
                 backup_retention=cdk.Duration.days(settings.backup_days),
                 deletion_protection=settings.deletion_protection,
                 removal_policy=self.removal,
+                encryption_key=self.key,
+                rotation=self._rotation(config, network),
+                proxy_security_group=network.proxy_security_group,
             ),
         )
+        self._acknowledge_choices(config)
+        self._outputs(config)
+
+    def _rotation(self, config: StageConfig, network: NetworkStack) -> PasswordRotation | None:
+        if config.database.rotation_days is None:
+            return None
+        return PasswordRotation(
+            every=cdk.Duration.days(config.database.rotation_days),
+            function_name=f"{self.prefix}-password-rotation",
+            subnets=network.private_subnets,
+            security_groups=(network.database_clients, network.compute_security_group(self)),
+            log_retention=RETENTION[config.logs.retention_days],
+        )
+
+    def _acknowledge_choices(self, config: StageConfig) -> None:
+        settings = config.database
         if not settings.multi_az:
-            acknowledge(database, RDS3="A standby is chosen by database.multi_az of the stage.")
+            acknowledge(
+                self.database, RDS3="A standby is chosen by database.multi_az of the stage."
+            )
         if not settings.backup_days:
-            acknowledge(database, RDS13="Backups are chosen by database.backup_days of the stage.")
+            acknowledge(
+                self.database, RDS13="Backups are chosen by database.backup_days of the stage."
+            )
         if not settings.deletion_protection:
             acknowledge(
-                database, RDS10="Protection is chosen by database.deletion_protection of the stage."
+                self.database,
+                RDS10="Protection is chosen by database.deletion_protection of the stage.",
             )
 
-        cdk.CfnOutput(self, "DatabaseHost", value=database.host)
-        cdk.CfnOutput(self, "DatabasePort", value=database.port)
-        cdk.CfnOutput(self, "DatabaseName", value=settings.name)
+    def _outputs(self, config: StageConfig) -> None:
+        cdk.CfnOutput(self, "DatabaseHost", value=self.database.host)
+        cdk.CfnOutput(self, "DatabasePort", value=self.database.port)
+        cdk.CfnOutput(self, "DatabaseName", value=config.database.name)
         cdk.CfnOutput(
             self,
             "DatabaseSecretArn",
-            value=database.secret.secret_arn,
+            value=self.database.secret.secret_arn,
             description="Secret with username, password, host, port and dbname",
         )
+        if self.database.proxy:
+            cdk.CfnOutput(
+                self,
+                "DatabaseProxyHost",
+                value=self.database.proxy.endpoint,
+                description="For workloads that open connections of their own; port 5432, TLS only",
+            )

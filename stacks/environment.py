@@ -11,10 +11,12 @@ from pathlib import Path
 from constructs import Construct
 
 from stacks.config import StageConfig
+from stacks.constructs.watched import WatchedDatabase
 from stacks.database import DatabaseStack
 from stacks.execution import ExecutionStack, Placement
 from stacks.image import image_code
 from stacks.network import NetworkStack
+from stacks.observability import ObservabilityStack, Watched
 from stacks.registry import RegistryStack
 from stacks.synthesizer import OwnRepositorySynthesizer
 
@@ -56,3 +58,19 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
     execution.add_stack_dependency(registry)
     if network.function_security_group:
         execution.add_stack_dependency(network)
+    if config.observability.wanted:
+        observability = ObservabilityStack(
+            scope,
+            stage=stage,
+            config=config,
+            watched=Watched(
+                results=execution.queue.results,
+                dead_letters=execution.queue.dead_letters,
+                database=WatchedDatabase(
+                    instance=database.database.instance, storage_gb=config.database.storage_gb
+                ),
+                control_plane=None,
+            ),
+        )
+        observability.add_stack_dependency(execution)
+        observability.add_stack_dependency(database)

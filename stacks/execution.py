@@ -70,6 +70,9 @@ class ExecutionStack(StageStack):
         execution_api_url: The Execution API as the function reaches it.
         placement: The VPC that the function runs in; None: outside of any.
         synthesizer: Decides the repository that the image goes to.
+
+    Attributes:
+        queue: Results and dead letters.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
@@ -91,7 +94,7 @@ class ExecutionStack(StageStack):
             description="function, queues and wiring",
             synthesizer=synthesizer,
         )
-        self._queue = ResultsQueue(
+        self.queue = ResultsQueue(
             self,
             "ResultsQueue",
             count=config.execution.results_queues,
@@ -103,7 +106,7 @@ class ExecutionStack(StageStack):
             self, "PayloadBucket", prefix=options.PAYLOAD_PREFIX, removal_policy=self.removal
         )
         self._workload = self._function(config, code, execution_api_url, placement)
-        self._queue.grant_send(self._workload.function)
+        self.queue.grant_send(self._workload.function)
         self._payloads.grant_take(self._workload.function)
         parameter = self._parameter(f"/airflow-lambda/{stage}/executor")
         policy, role = self._scheduler_access(parameter)
@@ -115,8 +118,8 @@ class ExecutionStack(StageStack):
                 ),
                 "FunctionName": self._workload.function.function_name,
                 "FunctionAlias": self._workload.alias.alias_name,
-                "ResultsQueueUrl": self._queue.results[0].queue_url,
-                "DeadLetterQueueUrl": self._queue.dead_letters.queue_url,
+                "ResultsQueueUrl": self.queue.results[0].queue_url,
+                "DeadLetterQueueUrl": self.queue.dead_letters.queue_url,
                 "PayloadBucketName": self._payloads.bucket.bucket_name,
                 "LogGroupName": self._workload.log_group.log_group_name,
                 "SchedulerPolicyArn": policy.managed_policy_arn,
@@ -150,9 +153,9 @@ class ExecutionStack(StageStack):
                 ephemeral_storage=cdk.Size.mebibytes(settings.ephemeral_storage_mb),
                 reserved_concurrency=settings.reserved_concurrency,
                 event_age=cdk.Duration.seconds(config.execution.event_age_s),
-                dead_letter_queue=self._queue.dead_letters,
+                dead_letter_queue=self.queue.dead_letters,
                 environment={
-                    options.QUEUE_URL.environment_variable: self._queue.results[0].queue_url,
+                    options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
                     options.PAYLOAD_BUCKET.environment_variable: self._payloads.bucket.bucket_name,
                     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_api_url,
                 },
@@ -168,11 +171,11 @@ class ExecutionStack(StageStack):
         wired = {
             options.FUNCTION_NAME: self._workload.function.function_name,
             options.FUNCTION_QUALIFIER: self._workload.alias.alias_name,
-            options.QUEUE_URL: self._queue.results[0].queue_url,
+            options.QUEUE_URL: self.queue.results[0].queue_url,
             options.QUEUE_URLS: self.to_json_string(
-                [queue.queue_url for queue in self._queue.results]
+                [queue.queue_url for queue in self.queue.results]
             ),
-            options.DEAD_LETTER_QUEUE_URL: self._queue.dead_letters.queue_url,
+            options.DEAD_LETTER_QUEUE_URL: self.queue.dead_letters.queue_url,
             options.LOG_GROUP: self._workload.log_group.log_group_name,
             options.PAYLOAD_BUCKET: self._payloads.bucket.bucket_name,
             options.REGION_NAME: self.region,
@@ -197,7 +200,7 @@ class ExecutionStack(StageStack):
             description=f"What an Airflow scheduler needs to use {self.prefix}",
         )
         self._workload.grant_dispatch(policy)
-        self._queue.grant_drain(policy)
+        self.queue.grant_drain(policy)
         self._payloads.grant_put(policy)
         iam.Grant.add_to_principal(
             grantee=policy, actions=["ssm:GetParameter"], resource_arns=[parameter.parameter_arn]

@@ -25,3 +25,8 @@ class ObservabilityConfig(Section):
         description="What the stage may cost a month, in US dollars, before a mail is sent; null: "
         "no budget.",
     )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to build."""
+        return self.dashboard or self.budget_usd_month is not None

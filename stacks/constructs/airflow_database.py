@@ -45,6 +45,7 @@ class AirflowDatabase(Construct):
     """An RDS Postgres instance and its secret.
 
     Attributes:
+        instance: The instance.
         secret: JSON with username, password, host, port, dbname.
         host: The endpoint's name.
         port: The endpoint's port.
@@ -63,7 +64,7 @@ class AirflowDatabase(Construct):
         )
         secret = rds.DatabaseSecret(self, "Secret", username="airflow")
         secret.apply_removal_policy(props.removal_policy)
-        instance = rds.DatabaseInstance(
+        self.instance = rds.DatabaseInstance(
             self,
             "Instance",
             engine=engine,
@@ -87,15 +88,15 @@ class AirflowDatabase(Construct):
             removal_policy=props.removal_policy,
         )
         self.secret = secret
-        self.host = instance.db_instance_endpoint_address
-        self.port = instance.db_instance_endpoint_port
+        self.host = self.instance.db_instance_endpoint_address
+        self.port = self.instance.db_instance_endpoint_port
         acknowledge(
             secret,
             SMG4="Airflow reads the password when it starts: a rotation behind its back would cut "
             "it off until its next start.",
         )
         acknowledge(
-            instance,
+            self.instance,
             RDS11="Another port hides nothing: only one security group reaches the database, and "
             "only inside the VPC.",
         )

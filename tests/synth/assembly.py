@@ -17,12 +17,17 @@ from stacks.environment import build
 
 ROOT = Path(__file__).parents[2]
 CONTEXT: Mapping[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
-PARTS = ("registry", "network", "database", "execution")
+#: Every stack that a stage may have, in the order of a deploy.
+PARTS = ("registry", "network", "database", "execution", "observability")
 
 #: Every stage of `cdk.json`, and what changes the templates most: stage, override.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{stage: (stage, {}) for stage in CONTEXT["stages"]},
     "dev-in-vpc": ("dev", {"network": {"function_in_vpc": True, "nat_gateways": 1}}),
+    "dev-with-budget": (
+        "dev",
+        {"observability": {"alarm_email": "oncall@example.com", "budget_usd_month": 50}},
+    ),
 }
 
 
@@ -53,10 +58,14 @@ class Assembly:
     config: StageConfig
     folder: Path
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The stacks that this stage has."""
+        return tuple(part for part in PARTS if self._template(part).exists())
+
     def json(self, part: str) -> dict[str, Any]:
         """The template of one stack."""
-        path = self.folder / f"airflow-lambda-{self.stage}-{part}.template.json"
-        template: dict[str, Any] = json.loads(path.read_text())
+        template: dict[str, Any] = json.loads(self._template(part).read_text())
         return template
 
     def template(self, part: str) -> Template:
@@ -83,8 +92,11 @@ class Assembly:
         (found,) = (r for r in self.resources(type_) if r.logical_id.startswith(name))
         return found
 
+    def _template(self, part: str) -> Path:
+        return self.folder / f"airflow-lambda-{self.stage}-{part}.template.json"
+
     def _resources(self) -> Iterator[Resource]:
-        for part in PARTS:
+        for part in self.parts:
             for logical_id, body in self.json(part)["Resources"].items():
                 yield Resource(part, logical_id, body["Type"], body)
 

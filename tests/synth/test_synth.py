@@ -17,7 +17,6 @@ from cdk_nag import AwsSolutionsChecks
 
 from tests.synth.assembly import (
     CONTEXT,
-    PARTS,
     ROOT,
     VARIANTS,
     Assembly,
@@ -66,7 +65,7 @@ def test_every_acknowledgement_is_on_its_construct_with_a_reason(assembly: Assem
     """No finding is waved through for a whole stack, or without a sentence that says why."""
     acknowledged = {
         (path, rule): reason
-        for part in PARTS
+        for part in assembly.parts
         for path, entries in assembly.metadata(part).items()
         for entry in entries
         if entry["type"] == cdk.Validations.ACKNOWLEDGED_RULES_METADATA_KEY
@@ -85,14 +84,14 @@ def test_synth_is_the_same_in_another_folder(dev: Assembly, tmp_path: Path) -> N
     for name in ("lambda_image", "executor", "dags"):
         shutil.copytree(ROOT / name, clone / name)
     again = synthesize(tmp_path / "out", "dev", root=clone)
-    for part in PARTS:
+    for part in dev.parts:
         assert again.json(part) == dev.json(part), part
 
 
 def test_templates_depend_on_no_machine(assembly: Assembly) -> None:
     """No look-up in an account is needed, and no path of this machine is in a template."""
     assert "missing" not in assembly.manifest()
-    for part in PARTS:
+    for part in assembly.parts:
         assert str(ROOT) not in json.dumps(assembly.json(part)), part
 
 
@@ -105,13 +104,14 @@ def test_stacks_depend_on_each_other_explicitly(dev: Assembly) -> None:
             for dependency in artifacts[f"airflow-lambda-dev-{part}"].get("dependencies", [])
             if not dependency.endswith(".assets")
         }
-        for part in PARTS
+        for part in dev.parts
     }
     assert order == {
         "registry": set(),
         "network": set(),
         "database": {"network"},
         "execution": {"registry"},
+        "observability": {"database", "execution"},
     }
 
 
@@ -126,7 +126,7 @@ def test_placeholder_of_the_execution_api_is_pointed_out(
 
 def test_only_production_is_protected_from_deletion(assembly: Assembly) -> None:
     """CloudFormation refuses to delete the stacks of a stage that keeps its data."""
-    for part in PARTS:
+    for part in assembly.parts:
         properties = assembly.manifest()["artifacts"][f"airflow-lambda-{assembly.stage}-{part}"][
             "properties"
         ]

@@ -1,0 +1,53 @@
+"""What an environment may cost a month, and who is told when it will be more."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_budgets as budgets
+from constructs import Construct
+
+
+class MonthlyBudget(Construct):
+    """A budget of everything that carries one tag.
+
+    The tag has to be active as a cost allocation tag, or the budget counts nothing
+    (docs/howto/runbook.md#budget).
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        limit_usd: A month.
+        tag: Key and value of the tag.
+        email: Who is told.
+    """
+
+    def __init__(
+        self, scope: Construct, id: str, *, limit_usd: int, tag: tuple[str, str], email: str
+    ) -> None:
+        super().__init__(scope, id)
+        key, value = tag
+        subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=email)
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            # Without a name: new notifications make another budget, and names are unique.
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(amount=limit_usd, unit="USD"),
+                # https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-create-filters.html
+                cost_filters={"TagKeyValue": [f"user:{key}${value}"]},
+            ),
+            notifications_with_subscribers=[
+                budgets.CfnBudget.NotificationWithSubscribersProperty(
+                    notification=budgets.CfnBudget.NotificationProperty(
+                        notification_type=type_,
+                        comparison_operator="GREATER_THAN",
+                        threshold=threshold,
+                        threshold_type="PERCENTAGE",
+                    ),
+                    subscribers=[subscriber],
+                )
+                # Foreseen while something can be done about it, and when it has happened.
+                for type_, threshold in (("FORECASTED", 100), ("ACTUAL", 80), ("ACTUAL", 100))
+            ],
+        )
