@@ -17,7 +17,6 @@ from demo import paths
 from demo.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment, download_settings
 from demo.processes import Child, Children, Program
 
-STAGE = "local"
 SYNTH_TIMEOUT_S = 300.0
 BOOTSTRAP_TIMEOUT_S = 300.0
 #: Holds the image's packages on a fresh machine.
@@ -32,10 +31,17 @@ Detail = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Cdk:
-    """The CLI, with one cloud assembly for all of its calls."""
+    """The CLI, with one cloud assembly for all of its calls.
+
+    Attributes:
+        children: Its calls run among these.
+        home: Where its files go.
+        stage: What it synthesises.
+    """
 
     children: Children
     home: paths.Home
+    stage: str = "local"
 
     def start_synth(self, override: Mapping[str, Any]) -> Child:
         """Begin to synthesise the stage; needs no AWS, so it can run beside anything.
@@ -46,7 +52,7 @@ class Cdk:
         return self.children.start(
             self._program(
                 *("synth", "--quiet", "--output", str(self.home.assembly)),
-                *("--context", f"stage={STAGE}"),
+                *("--context", f"stage={self.stage}"),
                 *("--context", f"override={json.dumps(override)}"),
                 name="cdk-synth",
             )

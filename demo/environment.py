@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from demo import (
     airflow,
@@ -95,6 +96,22 @@ class Environment:
         self._deploy()
         self._start_airflow(port)
 
+    def redeploy(self, **sections: Mapping[str, object]) -> None:
+        """Synthesise and deploy again, as a user does after a change; Airflow runs on.
+
+        Args:
+            sections: Of the stage's configuration, merged over what the start was made with.
+
+        Raises:
+            ProcessError: It failed; CloudFormation has rolled back what it could.
+        """
+        with self.screen.phase("cdk deploy --all, again") as phase:
+            changed = {**self._override}
+            for name, section in sections.items():
+                changed[name] = {**changed.get(name, {}), **section}
+            self.cloud.finish(self._cdk.start_synth(changed), SYNTH_TIMEOUT_S)
+            self.outputs = self._cdk.deploy(self.aws, phase.detail)
+
     def take_down(self) -> list[leftovers.Resource]:
         """Stop Airflow, destroy the stacks, and say what is left of them."""
         with self.screen.phase("Stopping Airflow and its database"):
@@ -122,12 +139,13 @@ class Environment:
 
     def _start_cloud(self, port: int) -> None:
         with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
-            synth = self._cdk.start_synth(self._override(port))
+            self._override = self._overrides(port)
+            synth = self._cdk.start_synth(self._override)
             self.aws = embedded_aws.start(self.cloud, self.home, REGION)
             phase.detail(f"embedded AWS at {self.aws.endpoint}")
             self.cloud.finish(synth, SYNTH_TIMEOUT_S)
 
-    def _override(self, port: int) -> Mapping[str, object]:
+    def _overrides(self, port: int) -> Mapping[str, Any]:
         return {
             "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
             "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},

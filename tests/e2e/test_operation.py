@@ -5,45 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
-from demo import dag_folder, environment, paths
+from demo import paths
 from demo.environment import Environment
 from demo.runs import Api
-from demo.screen import Screen
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
 
 T = TypeVar("T")
 
-HOME = paths.Home(paths.ROOT / "build" / "operation")
 TIMEOUT_S = 90.0
 
 
-class OwnDag(dag_folder.DagFile):
-    """A DAG of these tests."""
-
-    @property
-    def source(self) -> Path:
-        """Where the file is."""
-        return Path(__file__).parent / "dags" / f"{self.name}.py"
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Environment]:
-    """An environment in which one task is running."""
-    with environment.running(HOME, (OwnDag("operation", ("operation",)),), Screen()) as made:
-        with Api(made.airflow.url) as api:
-            api.wait_for_dags(["operation"], TIMEOUT_S)
-            api.trigger("operation")
-            api.unpause("operation")
-        eventually(lambda: task(made)["state"] == "running" or None)
-        yield made
+@pytest.fixture(scope="module", autouse=True)
+def running_task(here: Environment) -> None:
+    """One task is running, and waits."""
+    with Api(here.airflow.url) as api:
+        api.wait_for_dags(["operation"], TIMEOUT_S)
+        api.trigger("operation")
+        api.unpause("operation")
+    eventually(lambda: task(here)["state"] == "running" or None)
 
 
 def rest(here: Environment) -> httpx.Client:
@@ -54,7 +40,7 @@ def rest(here: Environment) -> httpx.Client:
 def task(here: Environment) -> dict[str, Any]:
     """The task as the API shows it."""
     with rest(here) as api:
-        path = "/dags/~/dagRuns/~/taskInstances"
+        path = "/dags/operation/dagRuns/~/taskInstances"
         found: list[dict[str, Any]] = api.get(path).raise_for_status().json()["task_instances"]
     return found[0] if found else {"state": None}
 

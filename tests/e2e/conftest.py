@@ -1,0 +1,32 @@
+"""The environment that several tests look at: deployed stacks and a running Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo import dag_folder, environment, paths
+from demo.environment import Environment
+from demo.screen import Screen
+
+HOME = paths.Home(paths.ROOT / "build" / "operation")
+DAGS = ("curious", "fifty", "operation")
+
+
+class OwnDag(dag_folder.DagFile):
+    """A DAG of these tests."""
+
+    @property
+    def source(self) -> Path:
+        """Where the file is."""
+        return Path(__file__).parent / "dags" / f"{self.name}.py"
+
+
+@pytest.fixture(scope="session")
+def here() -> Iterator[Environment]:
+    """One environment for all who only use it, and leave it as it was."""
+    files = [OwnDag(name, (name,)) for name in DAGS]
+    with environment.running(HOME, files, Screen()) as made:
+        yield made

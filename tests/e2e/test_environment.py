@@ -1,0 +1,244 @@
+"""The deployed environment under permissions that are enforced, and under deploys while it runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from demo.environment import Environment
+from demo.processes import ProcessError
+from demo.runs import Api
+
+pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
+
+T = TypeVar("T")
+
+TIMEOUT_S = 150.0
+#: Says which deploy an image is of; beside the DAG files, so a part of the image.
+MARKER = "marker.txt"
+NO_IMAGE = "sha256:" + "0" * 64
+
+
+def forbidden_to_everybody(here: Environment) -> Iterator[dict[str, Any]]:
+    """Calls that neither the scheduler nor a task may make."""
+    function, bucket = here.outputs["FunctionName"], here.outputs["PayloadBucketName"]
+    for service, operation, arguments in (
+        ("lambda", "update_function_configuration", {"FunctionName": function, "Timeout": 1}),
+        ("lambda", "delete_function", {"FunctionName": function}),
+        (
+            "lambda",
+            "put_function_concurrency",
+            {"FunctionName": function, "ReservedConcurrentExecutions": 0},
+        ),
+        ("s3", "list_objects_v2", {"Bucket": bucket}),
+        ("s3", "get_object", {"Bucket": bucket, "Key": "elsewhere/object"}),
+        ("s3", "put_object", {"Bucket": bucket, "Key": "elsewhere/object"}),
+        ("s3", "delete_bucket", {"Bucket": bucket}),
+        (
+            "secretsmanager",
+            "get_secret_value",
+            {"SecretId": here.outputs["DatabaseSecretArn"]},
+        ),
+        ("secretsmanager", "list_secrets", {}),
+        (
+            "ssm",
+            "put_parameter",
+            {"Name": here.outputs["ConfigParameterName"], "Value": "{}", "Overwrite": True},
+        ),
+        ("iam", "list_roles", {}),
+        ("iam", "create_user", {"UserName": "curious"}),
+        ("logs", "describe_log_groups", {}),
+        ("logs", "delete_log_group", {"logGroupName": here.outputs["LogGroupName"]}),
+        ("logs", "create_log_group", {"logGroupName": "/elsewhere"}),
+        ("sqs", "list_queues", {}),
+        ("sqs", "purge_queue", {"QueueUrl": here.outputs["ResultsQueueUrl"]}),
+        (
+            "sqs",
+            "send_message",
+            {"QueueUrl": here.outputs["DeadLetterQueueUrl"], "MessageBody": "{}"},
+        ),
+        ("rds", "describe_db_instances", {}),
+        ("cloudformation", "describe_stacks", {}),
+        ("ecr", "describe_repositories", {}),
+    ):
+        yield {
+            "what": f"{service}:{operation} {json.dumps(arguments)}",
+            "service": service,
+            "operation": operation,
+            "arguments": arguments,
+        }
+
+
+def call(service: str, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """One call, as `forbidden_to_everybody` has them."""
+    what = f"{service}:{operation}"
+    return {"what": what, "service": service, "operation": operation, "arguments": arguments}
+
+
+def rest(here: Environment) -> httpx.Client:
+    """Airflow's REST API."""
+    return httpx.Client(base_url=f"{here.airflow.url}/api/v2", trust_env=False, timeout=30)
+
+
+def set_going(here: Environment, dag_id: str) -> None:
+    """Let a DAG run once."""
+    with Api(here.airflow.url) as api:
+        api.wait_for_dags([dag_id], TIMEOUT_S)
+        api.trigger(dag_id)
+        api.unpause(dag_id)
+
+
+def states(here: Environment, dag_id: str) -> list[str]:
+    """The states of a DAG's tasks."""
+    with rest(here) as api:
+        path = f"/dags/{dag_id}/dagRuns/~/taskInstances"
+        found = api.get(path, params={"limit": 100}).raise_for_status().json()
+    return [each["state"] for each in found["task_instances"]]
+
+
+def returned(here: Environment, dag_id: str, task_id: str) -> list[Any]:
+    """What the tasks returned, in the order of their map indices."""
+    with rest(here) as api:
+        path = f"/dags/{dag_id}/dagRuns/~/taskInstances/{task_id}/xcomEntries"
+        query = {"limit": 100, "xcom_key": "return_value"}
+        entries = api.get(path, params=query).raise_for_status().json()["xcom_entries"]
+        values = []
+        for entry in sorted(entries, key=lambda each: each["map_index"]):
+            value = api.get(
+                f"/dags/{dag_id}/dagRuns/{entry['run_id']}/taskInstances/{task_id}"
+                f"/xcomEntries/{entry['key']}",
+                params={"map_index": entry["map_index"]},
+            )
+            values.append(value.raise_for_status().json()["value"])
+    return values
+
+
+def eventually(probe: Callable[[], T | None]) -> T:
+    """Ask again until there is an answer."""
+    until_s = time.monotonic() + TIMEOUT_S
+    while (found := probe()) is None:
+        assert time.monotonic() < until_s, "it did not happen in time"
+        time.sleep(0.5)
+    return found
+
+
+def test_the_scheduler_is_denied_what_it_does_not_need(here: Environment) -> None:
+    """The deployed role sends, drains and looks, and is refused everything else."""
+    credentials = here.aws.client("sts").assume_role(
+        RoleArn=here.outputs["SchedulerRoleArn"], RoleSessionName="curious"
+    )["Credentials"]
+    queue, bucket = here.outputs["ResultsQueueUrl"], here.outputs["PayloadBucketName"]
+    asked = [
+        *forbidden_to_everybody(here),
+        call("sqs", "send_message", {"QueueUrl": queue, "MessageBody": "{}"}),
+        call("s3", "get_object", {"Bucket": bucket, "Key": "payloads/of-a-task"}),
+        call("s3", "delete_object", {"Bucket": bucket, "Key": "payloads/of-a-task"}),
+        call(
+            "lambda",
+            "get_function_concurrency",
+            {"FunctionName": here.outputs["FunctionName"]},
+        ),
+    ]
+    answers = {}
+    for each in asked:
+        operation = getattr(here.aws.client(each["service"], credentials), each["operation"])
+        try:
+            operation(**each["arguments"])
+            answers[each["what"]] = "allowed"
+        except ClientError as e:
+            answers[each["what"]] = e.response["Error"]["Code"]
+    assert {what: code for what, code in answers.items() if "AccessDenied" not in code} == {}
+    assert len(answers) == len(asked)
+
+
+def test_a_task_is_denied_what_its_function_does_not_need(here: Environment) -> None:
+    """A task that asks AWS as the function's role can send results, and hardly more."""
+    queue, function = here.outputs["ResultsQueueUrl"], here.outputs["FunctionName"]
+    asked = [
+        *forbidden_to_everybody(here),
+        call("sqs", "receive_message", {"QueueUrl": queue}),
+        call("sqs", "get_queue_attributes", {"QueueUrl": queue}),
+        call("lambda", "invoke", {"FunctionName": function, "Payload": "{}"}),
+        call("lambda", "get_function", {"FunctionName": function}),
+        call("ssm", "get_parameter", {"Name": here.outputs["ConfigParameterName"]}),
+        call(
+            "sts",
+            "assume_role",
+            {"RoleArn": here.outputs["SchedulerRoleArn"], "RoleSessionName": "curious"},
+        ),
+    ]
+    with rest(here) as api:
+        body = {"key": "forbidden", "value": json.dumps(asked)}
+        api.post("/variables", json=body).raise_for_status()
+    set_going(here, "curious")
+    eventually(lambda: states(here, "curious") == ["success"] or None)
+    (answers,) = returned(here, "curious", "ask")
+    assert answers.pop("function") in answers.pop("role")
+    assert {what: code for what, code in answers.items() if "AccessDenied" not in code} == {}
+    assert len(answers) == len(asked)
+
+
+def test_a_second_deploy_changes_nothing(here: Environment) -> None:
+    """The same commit and configuration is the same for CloudFormation: no stack is touched."""
+    formation = here.aws.client("cloudformation")
+
+    def ours() -> dict[str, Any]:
+        stacks = formation.describe_stacks()["Stacks"]
+        return {s["StackName"]: (s.get("LastUpdatedTime"), s["CreationTime"]) for s in stacks}
+
+    log = here.home.logs / "cdk-deploy.log"
+    before, seen = ours(), len(log.read_text())
+    here.redeploy()
+    assert ours() == before
+    said = log.read_text()[seen:]
+    unchanged = set(re.findall(r"(airflow-lambda-local-\S+) \(no changes\)", said))
+    assert unchanged == set(before) - {"CDKToolkit"}
+
+
+def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
+    """Fifty tasks end well though the image changes under way; both versions ran some of them."""
+    set_going(here, "fifty")
+    eventually(lambda: states(here, "fifty").count("success") > 2 or None)
+    (here.home.dags / MARKER).write_text("second")
+    here.redeploy()
+    eventually(lambda: states(here, "fifty").count("success") == 50 or None)
+    words = [str(value).split() for value in returned(here, "fifty", "tell")]
+    assert len(words) == 50
+    by_version = {version: {marker for v, marker in words if v == version} for version, _ in words}
+    assert sorted(by_version.values(), key=str) == [{"none"}, {"second"}]
+    older, newer = sorted(by_version, key=int)
+    assert by_version[newer] == {"second"}
+    assert (
+        here.aws.client("lambda").get_alias(
+            FunctionName=here.outputs["FunctionName"], Name=here.outputs["FunctionAlias"]
+        )["FunctionVersion"]
+        == newer
+    ), older
+
+
+def test_an_image_that_does_not_exist_is_rolled_back(here: Environment) -> None:
+    """The deploy fails with the image's name, and the function is what it was before."""
+    function = here.outputs["FunctionName"]
+    client = here.aws.client("lambda")
+
+    def now() -> tuple[Any, ...]:
+        alias = client.get_alias(FunctionName=function, Name=here.outputs["FunctionAlias"])
+        code = client.get_function(FunctionName=function)["Code"]
+        return alias["FunctionVersion"], code["ImageUri"]
+
+    before, left = now(), here.deployed()
+    repository = before[1].partition("@")[0].rpartition(":")[0] or before[1].partition("@")[0]
+    with pytest.raises(ProcessError, match=NO_IMAGE):
+        here.redeploy(image={"uri": f"{repository}@{NO_IMAGE}"})
+    status = here.aws.client("cloudformation").describe_stacks(
+        StackName="airflow-lambda-local-execution"
+    )["Stacks"][0]["StackStatus"]
+    assert status == "UPDATE_ROLLBACK_COMPLETE"
+    assert (now(), here.deployed()) == (before, left)
