@@ -138,7 +138,13 @@ class Server:
 class HandlerProcess:
     """One execution environment with the real handler; warm after its start."""
 
-    def __init__(self, folder: Path, dags: Path, server: Server) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dags: Path,
+        server: Server,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.server = server
         self.output = folder / "stdout"
         self.temporary = folder / "tmp"
@@ -149,7 +155,7 @@ class HandlerProcess:
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _DRIVER, str(write)],
-                env=kept | image_variables() | self._variables(dags),
+                env=kept | image_variables() | self._variables(dags) | dict(variables or {}),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -230,7 +236,9 @@ def task(task_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def image_variables() -> dict[str, str]:
-    """The environment that the Dockerfile gives the image."""
+    """The environment that the Dockerfile gives the image, but for where its modules are."""
     text = (ROOT / "lambda_image" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^ENV (.*)$", text, re.MULTILINE)
-    return dict(word.split("=", 1) for word in line.split())
+    variables = dict(word.split("=", 1) for word in line.split())
+    del variables["PYTHONPATH"]
+    return variables
