@@ -43,6 +43,13 @@ build/venv/%/.stamp: uv.lock | tools $(UV)
 	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
+# What the image installs is less than its group.
+build/venv/image/.stamp: lambda_image/requirements.txt | tools $(UV)
+	@echo "Installing the image's packages into build/venv/image"
+	@test -x build/venv/image/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" build/venv/image
+	@$(UV) pip sync --quiet --python build/venv/image/bin/python $<
+	@touch $@
+
 node_modules/.stamp: package-lock.json | tools
 	@echo "Installing the CDK CLI of package-lock.json"
 	@npm ci --silent --no-audit --no-fund
@@ -78,11 +85,12 @@ synth: setup ## Synthesise the templates of every stage into cdk.out/<stage>
 # ---- checks ----
 
 .PHONY: lint
-lint: setup ## Format, lint, types, import arrows, lock files
+lint: setup ## Format, lint, types, import arrows, Dockerfile, lock files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint lambda_image/Dockerfile
 	@$(UV) lock --check --quiet
 	@$(MAKE) requirements-check
 
@@ -99,15 +107,23 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m lambda_executor.metrics > docs/reference/metrics.md
 	@$(BIN)/python -m stacks.config_reference > docs/reference/stage-config.md
 
+# Of the packages that the image's own ask for: what no task, no log, no secrets backend and none of
+# Airflow's own programs reads. docs/decisions/0015-what-is-in-the-image.md has a reason for each.
+PRUNED := \
+  apache-airflow-providers-http pyathena redshift-connector sagemaker-studio \
+  babel email-validator fastapi-cli opentelemetry-exporter-otlp opentelemetry-proto \
+  uvloop watchfiles websockets
+EXPORT_IMAGE := $(EXPORT) --only-group image $(PRUNED:%=--prune %)
+
 .PHONY: requirements
 requirements: setup ## Export requirements.txt (development) and lambda_image/requirements.txt from uv.lock
 	@$(EXPORT) --output-file requirements.txt > /dev/null
-	@$(EXPORT) --only-group image --output-file lambda_image/requirements.txt > /dev/null
+	@$(EXPORT_IMAGE) --output-file lambda_image/requirements.txt > /dev/null
 
 .PHONY: requirements-check
 requirements-check: setup
 	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
-	@diff -u lambda_image/requirements.txt <($(EXPORT) --only-group image) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
+	@diff -u lambda_image/requirements.txt <($(EXPORT_IMAGE)) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
 .PHONY: test
 test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end, chaos

@@ -29,8 +29,23 @@ VENVS = paths.ROOT / "build" / "venv"
 
 _TASK_ROOT = "/var/task"
 _REQUIREMENTS = f"{_TASK_ROOT}/requirements.txt"
-_PIP = "python -m pip install --no-cache-dir --no-deps --requirement " + _REQUIREMENTS
+_OWN_REQUIREMENTS = f"{_TASK_ROOT}/own-requirements.txt"
+_TRIM = f"{_TASK_ROOT}/lambda_image/trim.py"
+_EXECUTOR = "/usr/src/executor"
+_PIP = "python -m pip install --root-user-action=ignore --no-cache-dir"
 _COMPILE = f"python -m compileall -q --invalidation-mode unchecked-hash {_TASK_ROOT}"
+#: What the Dockerfile runs; `build` and `_environment` do the same.
+_RUNS = frozenset(
+    {
+        (
+            f"{_PIP} --no-compile --no-deps --requirement {_REQUIREMENTS} "
+            f'"apache-airflow-core==${{AIRFLOW_VERSION}}" && python {_TRIM}'
+        ),
+        f"{_PIP} --requirement {_OWN_REQUIREMENTS} --constraint {_REQUIREMENTS}",
+        f"{_PIP} --no-compile --no-deps --target {_TASK_ROOT} {_EXECUTOR}",
+        _COMPILE,
+    }
+)
 _IGNORED = frozenset({"FROM", "USER"})  # The base image, and a user that a directory has not.
 
 
@@ -47,12 +62,14 @@ class Recipe:
         variables: The image's environment.
         command: The handler, as in `CMD`.
         working_directory: Where the runtime starts.
+        airflow_version: The Airflow that the packages must be.
     """
 
     copies: list[tuple[str, str]] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
     working_directory: str = _TASK_ROOT
+    airflow_version: str = ""
 
     @classmethod
     def read(cls, text: str, build_args: Mapping[str, str]) -> Recipe:
@@ -71,14 +88,14 @@ class Recipe:
                 case "ENV":
                     recipe.variables |= dict(_assignment(word) for word in shlex.split(value))
                 case "COPY":
-                    source, destination = _two_words(value)
-                    recipe.copies.append((source, destination))
+                    *sources, destination = _words(value)
+                    recipe.copies += [(source, destination) for source in sources]
                 case "CMD":
                     recipe.command = json.loads(value)
                 case "WORKDIR":
                     recipe.working_directory = value
-                case "RUN" if value in (_PIP, _COMPILE):
-                    pass  # build() does the same.
+                case "RUN" if rest in _RUNS:
+                    pass
                 case _ if instruction in _IGNORED:
                     pass
                 case _:
@@ -86,6 +103,7 @@ class Recipe:
                         f"the stand-in image knows no `{instruction} {value}`: teach "
                         "demo/image_builder.py to do the same in a directory"
                     )
+        recipe.airflow_version = arguments.get("AIRFLOW_VERSION", "")
         return recipe
 
 
@@ -109,8 +127,11 @@ def build(
     recipe = Recipe.read(dockerfile.read_text(encoding="utf-8"), build_args)
     for source, destination in recipe.copies:
         _copy(context, source, output / destination.lstrip("/"), into=destination.endswith("/"))
-    python = _environment(output / _REQUIREMENTS.lstrip("/"))
+    python = _environment(output, recipe.airflow_version)
     task_root = output / _TASK_ROOT.lstrip("/")
+    executor = output / _EXECUTOR.lstrip("/")
+    install = [*_install(python), "--no-deps", "--target", task_root, executor]
+    subprocess.run(install, check=True)
     subprocess.run([python, *_COMPILE.split()[1:-1], task_root], check=True)
     temporary = output / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -190,11 +211,11 @@ def _assignment(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _two_words(value: str) -> tuple[str, str]:
+def _words(value: str) -> list[str]:
     words = value.split()
-    if len(words) != 2 or value.startswith("--"):  # noqa: PLR2004 - source and destination
-        raise DockerfileError(f"the stand-in image knows COPY with one source, not {value!r}")
-    return words[0], words[1]
+    if len(words) < 2 or value.startswith("--"):  # noqa: PLR2004 - a source and the destination
+        raise DockerfileError(f"the stand-in image knows COPY without options, not {value!r}")
+    return words
 
 
 def _copy(context: Path, pattern: str, destination: Path, *, into: bool) -> None:
@@ -211,10 +232,13 @@ def _copy(context: Path, pattern: str, destination: Path, *, into: bool) -> None
         shutil.copyfile(source, target)
 
 
-def _environment(requirements: Path) -> Path:
-    """The virtual environment with these packages, made once; its Python."""
-    made_of = f"{sys.version_info[:2]}\n{requirements.read_text(encoding='utf-8')}"
-    venv = VENVS / f"image-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+def _environment(output: Path, airflow_version: str) -> Path:
+    """The virtual environment with the image's packages, made once for each set; its Python."""
+    wanted = [output / path.lstrip("/") for path in (_REQUIREMENTS, _OWN_REQUIREMENTS, _TRIM)]
+    requirements, own_requirements, trim = wanted
+    made_of = [str(sys.version_info[:2]), airflow_version]
+    made_of += [path.read_text(encoding="utf-8") for path in wanted]
+    venv = VENVS / f"image-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]}"
     python, complete = venv / "bin" / "python", venv / "complete"
     VENVS.mkdir(parents=True, exist_ok=True)
     with (VENVS / f"{venv.name}.lock").open("w") as lock:
@@ -224,12 +248,18 @@ def _environment(requirements: Path) -> Path:
             subprocess.run(
                 [UV, "venv", "--quiet", "--clear", "--python", sys.executable, venv], check=True
             )
-            install = ["pip", "install", "--quiet", "--no-deps", "--compile-bytecode"]
-            subprocess.run(
-                [UV, *install, "--python", python, "--requirement", requirements], check=True
-            )
+            airflow = f"apache-airflow-core=={airflow_version}"
+            pinned = ["--no-deps", "--requirement", requirements, airflow]
+            subprocess.run([*_install(python), *pinned], check=True)
+            own = ["--requirement", own_requirements, "--constraint", requirements]
+            subprocess.run([*_install(python), *own], check=True)
+            subprocess.run([python, trim], check=True)
             complete.touch()
     return python
+
+
+def _install(python: Path) -> list[str | Path]:
+    return [UV, "pip", "install", "--quiet", "--python", python]
 
 
 def _here(value: str, output: Path) -> str:

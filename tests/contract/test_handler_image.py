@@ -20,7 +20,7 @@ DOCKERFILE = ROOT / "lambda_image" / "Dockerfile"
 @pytest.fixture
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stand-in with our own DAGs, on the packages of this very environment."""
-    monkeypatch.setattr(image_builder, "_environment", lambda _requirements: Path(sys.executable))
+    monkeypatch.setattr(image_builder, "_environment", lambda *_: Path(sys.executable))
     image_builder.build(ROOT, DOCKERFILE, tmp_path, {"DAGS": "dags"}, {"ONLY_HERE": "1"})
     return tmp_path
 
@@ -29,7 +29,10 @@ def test_the_stand_in_has_the_images_variables_and_command(image: Path) -> None:
     """What the Dockerfile says of variables and command holds, with paths of the directory."""
     task_root = image / "var/task"
     description = json.loads((image / "image.json").read_text())
-    expected = image_variables() | {"AIRFLOW__CORE__DAGS_FOLDER": str(task_root / "dags")}
+    expected = image_variables() | {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(task_root / "dags"),
+        "PYTHONPATH": str(task_root),
+    }
     assert expected.items() <= description["environment"].items()
     assert set(description["environment"]) - set(expected) == {"PATH", "TMPDIR", "ONLY_HERE"}
     assert description["working_directory"] == str(task_root)

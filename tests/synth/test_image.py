@@ -60,6 +60,7 @@ def tag_of(tmp_path: Path) -> Callable[[Path], str]:
     [
         "executor/src/lambda_executor/wire.py",
         "executor/src/lambda_executor/options.py",
+        "executor/pyproject.toml",
         "lambda_image/handler.py",
         "lambda_image/requirements.txt",
         "lambda_image/Dockerfile",
@@ -81,10 +82,10 @@ def test_unrelated_change_keeps_the_tag(tree: Path, tag_of: Callable[[Path], str
     before = tag_of(tree)
     for changed in (
         *("README.md", "pyproject.toml", "app.py", "stacks/stage.py", "tests/test_x.py"),
-        *("executor/README.md", "executor/pyproject.toml"),
+        *("executor/CHANGELOG.md", "executor/tests/test_x.py"),
     ):
         file = tree / changed
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("# changed\n")
     bytecode = tree / "lambda_image/__pycache__"
     bytecode.mkdir()
@@ -109,7 +110,9 @@ def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str
     tag = tag_of(tree)
     (context,) = tree.parent.glob(f"out*/asset.{tag}")
     assert {path.name for path in context.iterdir()} == {"dags", "executor", "lambda_image"}
-    assert {path.name for path in (context / "executor").iterdir()} == {"src"}
+    assert {path.name for path in (context / "executor").iterdir()} == {
+        *("pyproject.toml", "README.md", "src"),
+    }
 
 
 def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> None:
