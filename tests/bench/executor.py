@@ -8,20 +8,16 @@ docs/reference/benchmarks.md. The exit code tells only that everything was measu
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from operator import methodcaller
 from statistics import median
 from typing import Any
 
 from tests.bench.fake_aws import Settings
-from tests.bench.running import HOME, Run, measure
+from tests.bench.report import Report
+from tests.bench.running import Run, measure
 from tests.bench.subject import Name
 
 NAMES: tuple[Name, Name] = ("ours", "reference")
@@ -33,52 +29,6 @@ WORKLOADS = {"ours": 2000, "reference": 200}
 IDLE_S = 60.0
 RECEIVE = "ReceiveMessage"
 DELETES = ("DeleteMessage", "DeleteMessageBatch")
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found: rows for a person, everything for a program."""
-
-    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    ratios: dict[str, float] = field(default_factory=dict)
-    raw: dict[str, Any] = field(default_factory=dict)
-    missed: list[str] = field(default_factory=list)
-
-    def compare(
-        self,
-        name: str,
-        figures: dict[Name, list[float]],
-        unit: str,
-        target: str = "",
-        *,
-        holds: Callable[[float, float], bool] | None = None,
-    ) -> None:
-        """Note one figure of both; `holds` judges ours and the ratio."""
-        ours, reference = (median(figures[n]) for n in NAMES)
-        ratio = ours / reference if reference else float("nan")
-        self.raw[name] = figures
-        self.ratios[name] = round(ratio, 4)
-        verdict = self._verdict(name, target, holds is None or holds(ours, ratio))
-        self.rows.append(
-            (name, f"{ours:,.4g} {unit}", f"{reference:,.4g} {unit}", f"{ratio:.3g}", verdict)
-        )
-
-    def note(self, name: str, values: Sequence[float], unit: str, target: str, holds: bool) -> None:
-        """Note one figure of ours alone."""
-        self.raw[name] = list(values)
-        verdict = self._verdict(name, target, holds)
-        self.rows.append((name, f"{median(values):,.4g} {unit}", "", "", verdict))
-
-    def _verdict(self, name: str, target: str, holds: bool) -> str:
-        if not holds:
-            self.missed.append(name)
-        return f"{target}: {'holds' if holds else 'MISSED'}" if target else ""
-
-    def table(self) -> str:
-        """The rows as Markdown."""
-        head = ("figure", "ours", "reference", "ours / reference", "target")
-        lines = [head, tuple("---" for _ in head), *self.rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def throughput(report: Report, seed: int) -> list[float]:
@@ -190,8 +140,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=20261121, help="of priorities and durations")
     seed = parser.parse_args().seed
-    began_s = time.monotonic()
-    report = Report()
+    report = Report("executor", seed)
     with ThreadPoolExecutor() as pool:
         # Nothing happens in them, so they do not disturb the others.
         idling = pool.submit(idle, seed)
@@ -203,22 +152,9 @@ def main() -> int:
         name = "idle SQS calls a minute and queue"
         report.note(name, calls["ours"], "", "<= 4", median(calls["ours"]) <= 4)
         report.note(f"{name}, the reference", calls["reference"], "", "", holds=True)
-    took_s = time.monotonic() - began_s
-    HOME.mkdir(parents=True, exist_ok=True)
-    written = HOME / "executor.json"
-    machine = {
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "python": platform.python_version(),
-        "took_s": round(took_s, 1),
-    }
-    found = {"ratios": report.ratios, "raw": report.raw, "missed": report.missed}
-    written.write_text(json.dumps({**found, "seed": seed, "machine": machine}, indent=1) + "\n")
-    print(report.table())  # noqa: T201 - talks to a person
-    print(  # noqa: T201 - talks to a person
-        f"\n{took_s:.0f} s on {machine['cores']} cores; the reference was given "
-        f"{WORKLOADS['reference']} workloads where ours had {WORKLOADS['ours']}. Seed {seed}, "
-        f"written to {written.relative_to(HOME.parents[1])}"
+    report.publish(
+        f"the reference was given {WORKLOADS['reference']} workloads where ours had "
+        f"{WORKLOADS['ours']}."
     )
     return 0
 

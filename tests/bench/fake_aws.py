@@ -12,6 +12,7 @@ standard input closes. `GET /state` tells what happened so far.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import json
 import random
@@ -122,6 +123,7 @@ class FakeAws:
             "ChangeMessageVisibility": self._change_visibility,
             "ChangeMessageVisibilityBatch": self._change_visibility_batch,
             "GetQueueAttributes": self._attributes,
+            "SendMessage": self._send,
         }
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -206,6 +208,12 @@ class FakeAws:
     async def _receive(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
         await queue.wait(float(request.get("WaitTimeSeconds", 0)))
         return {"Messages": queue.deliver(int(request.get("MaxNumberOfMessages", 1)))}
+
+    async def _send(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        number, body = next(self._numbers), request["MessageBody"]
+        queue.put(Message(number, body))
+        digest = hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+        return {"MessageId": str(number), "MD5OfMessageBody": digest}
 
     async def _delete(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
         queue.delivered.pop(request["ReceiptHandle"], None)

@@ -11,14 +11,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from tests.bench.fake_aws import Settings
+from tests.bench.report import HOME, ROOT
 from tests.bench.subject import Figures, Name, Orders
 
-ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / "build" / "bench"
 #: Deletes are still made for a moment after the last event.
 AFTERMATH_S = 1.0
 
@@ -61,7 +59,7 @@ class Run:
 def measure(name: Name, aws: Settings, schedulers: int = 1, **orders: Any) -> list[Run]:
     """Run one executor, or several that share a deployment, against an AWS of their own."""
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(_fake_aws(aws))
+        url = stack.enter_context(fake_aws(aws))
         subjects = [
             stack.enter_context(
                 _subject(Orders(name, url, scheduler=number, results_queues=schedulers, **orders))
@@ -87,7 +85,8 @@ def _latencies_s(figures: Figures, visible_at_s: dict[str, float]) -> list[float
 
 
 @contextlib.contextmanager
-def _fake_aws(settings: Settings) -> Iterator[str]:
+def fake_aws(settings: Settings) -> Iterator[str]:
+    """A fake AWS of its own; its address."""
     with _python("fake_aws", json.dumps(asdict(settings))) as process:
         yield f"http://127.0.0.1:{_read(process, '')}"
 
