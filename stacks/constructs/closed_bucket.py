@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import aws_cdk as cdk
@@ -60,15 +60,12 @@ def allow_objects(
     principal = grantee.grant_principal
     holder = principal if isinstance(principal, Construct) else grantee
     if keys.endswith("*") and isinstance(holder, Construct):
-        stack = cdk.Stack.of(bucket)
-        resource = stack.get_logical_id(cast("s3.CfnBucket", bucket.node.default_child))
-        acknowledge(
-            holder,
-            **{
-                f"IAM5[Resource::<{resource}.Arn>/{keys}]": "The names of the objects are not "
-                "known before they are written; the bucket is for this one purpose."
-            },
+        finding = f"IAM5[Resource::{_name_in(holder, bucket)}/{keys}]"
+        reason = (
+            "The names of the objects are not known before they are written; the bucket is for "
+            "this one purpose."
         )
+        acknowledge(holder, **{finding: reason})
     grant = iam.Grant.add_to_principal(
         grantee=grantee,
         actions=list(actions),
@@ -85,3 +82,12 @@ def allow_objects(
         use = ["kms:Decrypt"] * reads + ["kms:GenerateDataKey"] * writes
         grant = grant.combine(bucket.encryption_key.grant(grantee, *use))
     return grant
+
+
+def _name_in(holder: Construct, bucket: s3.Bucket) -> str:
+    """What the rule pack calls the bucket's ARN where the permission is."""
+    there, here = cdk.Stack.of(bucket), cdk.Stack.of(holder)
+    if there.node.path == here.node.path:
+        return f"<{there.get_logical_id(cast('s3.CfnBucket', bucket.node.default_child))}.Arn>"
+    exported: Mapping[str, str] = here.resolve(there.export_value(bucket.bucket_arn))
+    return exported["Fn::ImportValue"]

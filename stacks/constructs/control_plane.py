@@ -6,7 +6,7 @@ or a stage's configuration: Airflow's settings are given to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -78,7 +78,6 @@ class Database:
         port: The endpoint's port.
         name: Of the database.
         secret: JSON with username and password.
-        clients: Security group that the database lets in.
         fernet_key: What encrypts connections and variables in it.
     """
 
@@ -86,7 +85,6 @@ class Database:
     port: str
     name: str
     secret: secretsmanager.ISecret
-    clients: ec2.ISecurityGroup
     fernet_key: secretsmanager.ISecret
 
 
@@ -100,6 +98,7 @@ class ControlPlaneProps:
         vpc: Where the services run.
         subnets: With a way out.
         functions: Security group of the functions, which call the Execution API.
+        carried: Security groups that open to the services what is not theirs, the database first.
         entrance: How people reach the UI.
         database: Airflow's.
         image: What the services run from.
@@ -120,6 +119,7 @@ class ControlPlaneProps:
     vpc: ec2.IVpc
     subnets: ec2.SubnetSelection
     functions: ec2.ISecurityGroup
+    carried: Sequence[ec2.ISecurityGroup]
     entrance: Entrance
     database: Database
     image: AirflowImage
@@ -162,7 +162,7 @@ class ControlPlane(Construct):
         self._around = Surroundings(
             cluster=self.cluster,
             subnets=props.subnets,
-            security_groups=(self._security_group(), props.database.clients),
+            security_groups=(self._security_group(), *self._carried()),
             log_group=logs.LogGroup(
                 self,
                 "Log",
@@ -251,15 +251,26 @@ class ControlPlane(Construct):
             self,
             "SecurityGroup",
             vpc=props.vpc,
-            description="Of Airflow's own programs",
+            description="Of the control plane",
             # DAG files are parsed and triggers run here: they talk to whatever their authors name.
             allow_all_outbound=True,
         )
-        api, log_server = ec2.Port.tcp(API_PORT), ec2.Port.tcp(_LOG_SERVER_PORT)
-        group.connections.allow_from(props.functions, api, "The Execution API from the functions")
-        group.connections.allow_from(props.entrance.load_balancer, api, "From the load balancer")
-        group.connections.allow_internally(log_server, "The log server of the triggerer")
+        group.add_ingress_rule(
+            props.functions, ec2.Port.tcp(API_PORT), "The Execution API from the functions"
+        )
+        group.add_ingress_rule(
+            group, ec2.Port.tcp(_LOG_SERVER_PORT), "The log server of the triggerer"
+        )
         return group
+
+    def _carried(self) -> tuple[ec2.ISecurityGroup, ...]:
+        """Carried, and left as they are: they say nothing about who may reach the services."""
+        return tuple(
+            ec2.SecurityGroup.from_security_group_id(
+                self, f"Carried{number}", group.security_group_id, mutable=False
+            )
+            for number, group in enumerate(self._props.carried)
+        )
 
     def _secret(self, id: str, description: str, length: int) -> secretsmanager.Secret:
         secret = secretsmanager.Secret(
