@@ -249,10 +249,9 @@ def _environment(output: Path, airflow_version: str) -> Path:
                 [UV, "venv", "--quiet", "--clear", "--python", sys.executable, venv], check=True
             )
             airflow = f"apache-airflow-core=={airflow_version}"
-            pinned = ["--no-deps", "--requirement", requirements, airflow]
-            subprocess.run([*_install(python), *pinned], check=True)
-            own = ["--requirement", own_requirements, "--constraint", requirements]
-            subprocess.run([*_install(python), *own], check=True)
+            install = _install(python)
+            subprocess.run([*install, "--no-deps", "-r", requirements, airflow], check=True)
+            subprocess.run([*install, "-r", own_requirements, "-c", requirements], check=True)
             subprocess.run([python, trim], check=True)
             complete.touch()
     return python
