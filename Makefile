@@ -1,4 +1,5 @@
-# Every verb sets up what it needs; `make help` lists them. Nothing here deploys to a real AWS account.
+# Every verb sets up what it needs; `make help` lists them. Nothing here deploys to a real AWS account;
+# `destroy` alone touches one.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -81,6 +82,11 @@ synth: setup ## Synthesise the templates of every stage into cdk.out/<stage>
 	    node_modules/.bin/cdk synth --quiet --no-notices --output cdk.out/$$stage -c stage=$$stage 2>&1 \
 	    | sed '/^Supply a stack id /d'; \
 	done
+
+.PHONY: destroy
+destroy: setup ## Take a deployed stage down, its buckets included: make destroy STAGE=dev
+	@test -n "$(STAGE)" || { echo "Which stage? make destroy STAGE=dev"; exit 1; } >&2
+	@$(BIN)/python destroy.py "$(STAGE)"
 
 # ---- checks ----
 
