@@ -80,13 +80,14 @@ class DatabaseStack(StageStack):
         self._outputs(config)
 
     def _rotation(self, config: StageConfig, network: NetworkStack) -> PasswordRotation | None:
-        if config.database.rotation_days is None:
+        days, group = config.database.rotation_days, network.rotation_security_group
+        if days is None or group is None:
             return None
         return PasswordRotation(
-            every=cdk.Duration.days(config.database.rotation_days),
+            every=cdk.Duration.days(days),
             function_name=f"{self.prefix}-password-rotation",
             subnets=network.private_subnets,
-            security_groups=(network.database_clients, network.compute_security_group(self)),
+            security_groups=network.with_endpoints(network.database_clients, group),
             log_retention=RETENTION[config.logs.retention_days],
         )
 

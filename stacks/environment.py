@@ -13,11 +13,14 @@ from constructs import Construct
 from stacks.config import StageConfig
 from stacks.constructs.watched import WatchedDatabase
 from stacks.database import DatabaseStack
-from stacks.execution import ExecutionStack, Placement
-from stacks.image import image_code
+from stacks.encryption import EncryptionStack
+from stacks.execution import ExecutionStack
+from stacks.functions import Placement
+from stacks.image import StageImage
 from stacks.network import NetworkStack
 from stacks.observability import ObservabilityStack, Watched
 from stacks.registry import RegistryStack
+from stacks.storage import StorageStack
 from stacks.synthesizer import OwnRepositorySynthesizer
 
 
@@ -30,33 +33,46 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         config: The stage's configuration.
         root: The root of the repository, which the image is built from.
     """
-    registry = RegistryStack(scope, stage=stage, config=config)
-    network = NetworkStack(scope, stage=stage, config=config)
-    database = DatabaseStack(
-        scope,
-        stage=stage,
-        config=config,
-        vpc=network.vpc,
-        security_group=network.database_security_group,
+    image = StageImage(root, config.image)
+    key_arn = config.encryption.key_arn
+    if config.encryption.key == "customer" and key_arn is None:
+        key_arn = EncryptionStack(scope, stage=stage, config=config).key_arn
+    registry = (
+        None
+        if config.image.existing
+        else RegistryStack(scope, stage=stage, config=config, key_arn=key_arn)
+    )
+    network = (
+        NetworkStack(scope, stage=stage, config=config, key_arn=key_arn)
+        if config.needs_vpc
+        else None
+    )
+    database = (
+        DatabaseStack(scope, stage=stage, config=config, network=network, key_arn=key_arn)
+        if network and config.database.enabled
+        else None
+    )
+    storage = (
+        StorageStack(scope, stage=stage, config=config, key_arn=key_arn)
+        if StorageStack.wanted(config)
+        else None
     )
     execution = ExecutionStack(
         scope,
         stage=stage,
         config=config,
-        code=image_code(root, config.image, config.default_function.architecture),
+        image=image,
         execution_api_url=str(config.execution.execution_api_url),
-        placement=(
-            Placement(network.vpc, network.function_security_group)
-            if network.function_security_group
-            else None
-        ),
-        synthesizer=OwnRepositorySynthesizer(
-            registry=registry, repository_name=registry.repository_name
-        ),
+        storage=storage,
+        placement=_placement(network),
+        synthesizer=_publishing_into(registry),
+        key_arn=key_arn,
     )
-    database.add_stack_dependency(network)
-    execution.add_stack_dependency(registry)
-    if network.function_security_group:
+    if database and network:
+        database.add_stack_dependency(network)
+    for earlier in filter(None, (registry, storage)):
+        execution.add_stack_dependency(earlier)
+    if network and config.network.function_in_vpc:
         execution.add_stack_dependency(network)
     if config.observability.wanted:
         observability = ObservabilityStack(
@@ -66,11 +82,33 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
             watched=Watched(
                 results=execution.queue.results,
                 dead_letters=execution.queue.dead_letters,
-                database=WatchedDatabase(
-                    instance=database.database.instance, storage_gb=config.database.storage_gb
+                database=(
+                    WatchedDatabase(
+                        instance=database.database.instance, storage_gb=config.database.storage_gb
+                    )
+                    if database
+                    else None
                 ),
                 control_plane=None,
             ),
         )
         observability.add_stack_dependency(execution)
-        observability.add_stack_dependency(database)
+        if database:
+            observability.add_stack_dependency(database)
+
+
+def _placement(network: NetworkStack | None) -> Placement | None:
+    if network is None or network.function_security_group is None:
+        return None
+    return Placement(
+        network.vpc,
+        network.private_subnets,
+        network.with_endpoints(network.function_security_group),
+    )
+
+
+def _publishing_into(registry: RegistryStack | None) -> OwnRepositorySynthesizer | None:
+    """A synthesizer belongs to one stack."""
+    if registry is None:
+        return None
+    return OwnRepositorySynthesizer(registry=registry, repository_name=registry.repository_name)

@@ -1,4 +1,4 @@
-"""The repository of the function's image: it lives longer than any image or function in it.
+"""The repository of the stage's image: it lives longer than any image or function in it.
 
 Owns who may push and pull. It must not know what is in the image.
 """
@@ -22,13 +22,16 @@ class RegistryStack(StageStack):
         repository_name: Its physical name, known at synth as the synthesizer needs it.
     """
 
-    def __init__(self, scope: Construct, *, stage: str, config: StageConfig) -> None:
+    def __init__(
+        self, scope: Construct, *, stage: str, config: StageConfig, key_arn: str | None = None
+    ) -> None:
         super().__init__(
             scope,
             "registry",
             stage=stage,
             config=config,
-            description="the repository of the function's image",
+            description="the repository of the image",
+            key_arn=key_arn,
         )
         self.repository_name = self.prefix
         repository = ecr.Repository(
@@ -38,12 +41,14 @@ class RegistryStack(StageStack):
             # A tag is the hash of what the image is made of: it never means something else.
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             image_scan_on_push=True,
+            encryption=ecr.RepositoryEncryption.KMS if self.key else None,
+            encryption_key=self.key,
             lifecycle_rules=[ecr.LifecycleRule(max_image_count=config.image.keep_images)],
             removal_policy=self.removal,
             empty_on_delete=self.removal == cdk.RemovalPolicy.DESTROY,
         )
         repository.add_to_resource_policy(self._cdk_may_publish())
-        repository.add_to_resource_policy(self._lambda_may_pull(self.prefix))
+        repository.add_to_resource_policy(self._lambda_may_pull(config))
 
     def _cdk_may_publish(self) -> iam.PolicyStatement:
         """The bootstrap role may push into its own repository only; this adds ours."""
@@ -66,7 +71,7 @@ class RegistryStack(StageStack):
             ],
         )
 
-    def _lambda_may_pull(self, function_name: str) -> iam.PolicyStatement:
+    def _lambda_may_pull(self, config: StageConfig) -> iam.PolicyStatement:
         """Without it Lambda would write this statement itself, beside CloudFormation.
 
         https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions
@@ -77,12 +82,15 @@ class RegistryStack(StageStack):
             actions=["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             conditions={
                 "StringLike": {
-                    "aws:sourceArn": self.format_arn(
-                        service="lambda",
-                        resource="function",
-                        resource_name=function_name,
-                        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                    )
+                    "aws:sourceArn": [
+                        self.format_arn(
+                            service="lambda",
+                            resource="function",
+                            resource_name=self.function_name(function),
+                            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                        )
+                        for function in config.functions
+                    ]
                 }
             },
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -25,7 +24,7 @@ class StorageStack(StageStack):
         scope: The app.
         stage: The stage's name.
         config: The stage's configuration.
-        encryption_key: None: keys of AWS's own.
+        key_arn: Of the stage's KMS key; None: keys of AWS's own.
 
     Attributes:
         task_logs: Where tasks' logs go; None: nowhere.
@@ -38,7 +37,7 @@ class StorageStack(StageStack):
         *,
         stage: str,
         config: StageConfig,
-        encryption_key: kms.IKey | None = None,
+        key_arn: str | None = None,
     ) -> None:
         super().__init__(
             scope,
@@ -46,15 +45,16 @@ class StorageStack(StageStack):
             stage=stage,
             config=config,
             description="logs of tasks and pushed DAG files",
+            key_arn=key_arn,
         )
-        self.task_logs = self._task_logs(stage, config, encryption_key)
+        self.task_logs = self._task_logs(stage, config)
         self.dags = (
             DagBucket(
                 self,
                 "DagBucket",
                 key=config.dags.s3_key,
                 removal_policy=self.removal,
-                encryption_key=encryption_key,
+                encryption_key=self.key,
             )
             if config.dags.source == "s3"
             else None
@@ -89,9 +89,7 @@ class StorageStack(StageStack):
         """Airflow's `[logging] remote_base_log_folder`; None: no remote logging."""
         return self.task_logs.folder if self.task_logs else None
 
-    def _task_logs(
-        self, stage: str, config: StageConfig, encryption_key: kms.IKey | None
-    ) -> TaskLogBucket | TaskLogGroup | None:
+    def _task_logs(self, stage: str, config: StageConfig) -> TaskLogBucket | TaskLogGroup | None:
         days = config.logs.retention_days
         if config.logs.remote == "s3":
             return TaskLogBucket(
@@ -99,7 +97,7 @@ class StorageStack(StageStack):
                 "TaskLogs",
                 retention=cdk.Duration.days(days),
                 removal_policy=self.removal,
-                encryption_key=encryption_key,
+                encryption_key=self.key,
             )
         if config.logs.remote == "cloudwatch":
             return TaskLogGroup(
@@ -108,7 +106,7 @@ class StorageStack(StageStack):
                 name=f"/airflow-lambda/{stage}/task-logs",
                 retention=RETENTION[days],
                 removal_policy=self.removal,
-                encryption_key=encryption_key,
+                encryption_key=self.key,
             )
         return None
 

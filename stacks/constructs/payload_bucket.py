@@ -6,14 +6,14 @@ it never came to expires. Owns who may do what with the objects, not what is in 
 
 from __future__ import annotations
 
-from typing import cast
-
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.acknowledge import acknowledge
+from stacks.constructs.closed_bucket import allow_objects, closed_bucket
 
 #: The shortest that S3 counts in. A workload's token lives for minutes.
 _EXPIRATION = cdk.Duration.days(1)
@@ -30,26 +30,30 @@ class PayloadBucket(Construct):
         prefix: What the keys of all objects begin with.
         removal_policy: What becomes of the bucket when it leaves the stack; CloudFormation deletes
             an empty one only (docs/decisions/0008-large-payloads.md).
+        encryption_key: None: a key of S3's own.
 
     Attributes:
         bucket: The scheduler writes to it, the function reads from it.
     """
 
     def __init__(
-        self, scope: Construct, id: str, *, prefix: str, removal_policy: cdk.RemovalPolicy
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        prefix: str,
+        removal_policy: cdk.RemovalPolicy,
+        encryption_key: kms.IKey | None = None,
     ) -> None:
         super().__init__(scope, id)
-        self.bucket = s3.Bucket(
+        self.bucket = closed_bucket(
             self,
             "Payloads",
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            enforce_ssl=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             lifecycle_rules=[s3.LifecycleRule(id="Expire", expiration=_EXPIRATION)],
             removal_policy=removal_policy,
+            encryption_key=encryption_key,
         )
-        self._prefix = prefix
+        self._keys = f"{prefix}*"
         acknowledge(
             self.bucket,
             S1="Objects live for seconds and are read by one function, whose own log tells of each "
@@ -58,28 +62,10 @@ class PayloadBucket(Construct):
 
     def grant_put(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a scheduler put payloads in, and nothing else."""
-        return self._grant(grantee, "s3:PutObject")
+        return allow_objects(self.bucket, self._keys, grantee, "s3:PutObject", and_list=False)
 
     def grant_take(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the handler read and delete the payloads whose keys it is told."""
-        return self._grant(grantee, "s3:DeleteObject", "s3:GetObject")
-
-    def _grant(self, grantee: iam.IGrantable, *actions: str) -> iam.Grant:
-        principal = grantee.grant_principal
-        holder = principal if isinstance(principal, Construct) else grantee
-        if isinstance(holder, Construct):
-            resource = cdk.Stack.of(self).get_logical_id(
-                cast("s3.CfnBucket", self.bucket.node.default_child)
-            )
-            acknowledge(
-                holder,
-                **{
-                    f"IAM5[Resource::<{resource}.Arn>/{self._prefix}*]": "Every invocation has a "
-                    "key of its own, which is not known before it is sent."
-                },
-            )
-        return iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=list(actions),
-            resource_arns=[self.bucket.arn_for_objects(f"{self._prefix}*")],
+        return allow_objects(
+            self.bucket, self._keys, grantee, "s3:DeleteObject", "s3:GetObject", and_list=False
         )

@@ -1,7 +1,8 @@
 """The function that runs workloads: an image behind an alias, invoked asynchronously, once.
 
 Owns its role, its log group and Lambda's side of the contract: no retries (they are Airflow's),
-an event age, a dead-letter queue. It must not know what a workload is or where results go.
+an event age, a dead-letter queue, a queue for the records of failures. It must not know what a
+workload is or where results go.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
@@ -42,13 +45,19 @@ class WorkloadFunctionProps:
         memory_mb: Memory, and with it the share of a CPU.
         timeout: The longest one invocation may take.
         ephemeral_storage: `/tmp`.
-        reserved_concurrency: None: no reservation.
+        reserved_concurrency: None: no reservation; 0: a pause.
+        provisioned_concurrency: Environments that the alias keeps warm; None: none.
+        tenant_isolation: Whether tenants share no environment.
         event_age: How long Lambda keeps an invocation it cannot start.
         dead_letter_queue: Where Lambda puts an invocation it gave up on.
+        failures: Where Lambda puts the record of why; None: nowhere. Whoever makes the queues
+            grants the function's role to send to them where they are encrypted with a key.
         environment: Variables of the function.
         log_retention: Of the function's log.
         removal_policy: What becomes of the log when it leaves the stack.
+        encryption_key: For the log and the variables; None: keys of AWS's own.
         vpc: None: outside of any.
+        subnets: Inside the VPC; None: its private ones.
         security_groups: Inside the VPC.
     """
 
@@ -59,13 +68,42 @@ class WorkloadFunctionProps:
     timeout: cdk.Duration
     ephemeral_storage: cdk.Size
     reserved_concurrency: int | None
+    provisioned_concurrency: int | None = None
+    tenant_isolation: bool = False
     event_age: cdk.Duration
     dead_letter_queue: sqs.IQueue
+    failures: sqs.IQueue | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     log_retention: logs.RetentionDays
     removal_policy: cdk.RemovalPolicy
+    encryption_key: kms.IKey | None = None
     vpc: ec2.IVpc | None = None
+    subnets: ec2.SubnetSelection | None = None
     security_groups: tuple[ec2.ISecurityGroup, ...] = ()
+
+
+@jsii.implements(lambda_.IDestination)
+class _Records:
+    """A queue as the on-failure destination: `SqsDestination`, but without what it grants beside.
+
+    It would let the function's role look at the queue, too, and use its key for anything.
+    """
+
+    def __init__(self, queue: sqs.IQueue) -> None:
+        self._queue = queue
+
+    def bind(
+        self,
+        scope: Construct,  # noqa: ARG002 - the interface's
+        fn: lambda_.IFunction,
+        *,
+        type: lambda_.DestinationType,  # noqa: ARG002 - the interface's
+    ) -> lambda_.DestinationConfig:
+        """Let Lambda, which does it as the function's role, send to the queue."""
+        iam.Grant.add_to_principal(
+            grantee=fn, actions=["sqs:SendMessage"], resource_arns=[self._queue.queue_arn]
+        )
+        return lambda_.DestinationConfig(destination=self._queue.queue_arn)
 
 
 class WorkloadFunction(Construct):
@@ -88,7 +126,9 @@ class WorkloadFunction(Construct):
             log_group_name=f"/aws/lambda/{props.name}",
             retention=props.log_retention,
             removal_policy=props.removal_policy,
+            encryption_key=props.encryption_key,
         )
+        records = _Records(props.failures) if props.failures else None
         self.function = lambda_.DockerImageFunction(
             self,
             "Function",
@@ -103,11 +143,19 @@ class WorkloadFunction(Construct):
             retry_attempts=0,
             max_event_age=props.event_age,
             dead_letter_queue=props.dead_letter_queue,
+            on_failure=records,
+            # A workload whose task invokes the function again, through a queue or a bucket, is
+            # stopped after some sixteen rounds: a loop would cost until somebody looks.
+            # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
+            recursive_loop=lambda_.RecursiveLoop.TERMINATE,
+            tenancy_config=lambda_.TenancyConfig.PER_TENANT if props.tenant_isolation else None,
             environment=dict(props.environment),
+            environment_encryption=props.encryption_key,
             log_group=self.log_group,
             role=self._role(in_vpc=props.vpc is not None, name=props.name),
             current_version_options=lambda_.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
             vpc=props.vpc,
+            vpc_subnets=props.subnets,
             security_groups=list(props.security_groups) or None,
         )
         self.alias = lambda_.Alias(
@@ -115,9 +163,14 @@ class WorkloadFunction(Construct):
             "Live",
             alias_name="live",
             version=self.function.current_version,
+            provisioned_concurrent_executions=props.provisioned_concurrency,
             retry_attempts=0,
             max_event_age=props.event_age,
+            on_failure=records,
         )
+        if props.encryption_key:
+            # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html
+            props.encryption_key.grant(self.function, "kms:Decrypt")
 
     def grant_dispatch(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a scheduler invoke the function, look whether it is there and read its log.

@@ -112,6 +112,7 @@ def test_database_goes_into_a_vpc_made_elsewhere(stack: cdk.Stack) -> None:
         "Database",
         AirflowDatabaseProps(
             vpc=vpc,
+            subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
             security_group=ec2.SecurityGroup.from_security_group_id(stack, "Group", "sg-1"),
             version=rds.PostgresEngineVersion.of("17", "17"),
             instance_type=ec2.InstanceType("t4g.micro"),

@@ -16,7 +16,7 @@ from aws_cdk import cloud_assembly_schema as schema
 from stacks import synthesizer
 from stacks.config import ImageConfig
 from stacks.config_loading import StageConfigError
-from stacks.image import image_code
+from stacks.image import StageImage
 from tests.synth.assembly import ROOT, Assembly
 
 #: What the image is built from, and some of what it is not.
@@ -46,7 +46,7 @@ def tag_of(tmp_path: Path) -> Callable[[Path], str]:
     def tag(root: Path, image: ImageConfig | None = None) -> str:
         app = cdk.App(outdir=str(tmp_path / f"out{next(outputs)}"))
         stack = cdk.Stack(app, "Stack")
-        code = image_code(root, image or ImageConfig(), "x86_64")
+        code = StageImage(root, image or ImageConfig()).code(stack, "x86_64")
         lambda_.DockerImageFunction(stack, "Function", code=code)
         app.synth()
         (tag,) = json.loads((Path(app.outdir) / "Stack.assets.json").read_text())["dockerImages"]
@@ -130,7 +130,7 @@ def test_dag_folder_must_hold_something(tree: Path, dags: str) -> None:
     """A folder that is not there is found at synth, not by `docker build` half-way in a deploy."""
     (tree / "empty").mkdir()
     with pytest.raises(StageConfigError, match=f'image.dags is "{dags}", allowed is a folder'):
-        image_code(tree, ImageConfig(dags=dags), "x86_64")
+        StageImage(tree, ImageConfig(dags=dags))
 
 
 def test_image_is_built_after_its_repository_is_there(dev: Assembly) -> None:

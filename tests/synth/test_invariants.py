@@ -10,7 +10,7 @@ from aws_cdk.assertions import Match
 
 from lambda_executor import options
 from stacks.config import RetentionDays
-from stacks.execution import _RETENTION
+from stacks.retention import RETENTION
 from tests.synth.assembly import Assembly, Resource
 
 #: Everything that holds data, or would outlive its stack if nobody said otherwise.
@@ -202,7 +202,7 @@ def test_function_is_what_the_stage_says(assembly: Assembly) -> None:
 
 def test_every_allowed_log_retention_has_the_cdks_name() -> None:
     """What the configuration allows can be built."""
-    assert set(get_args(RetentionDays)) == set(_RETENTION)
+    assert set(get_args(RetentionDays)) == set(RETENTION)
 
 
 def test_function_is_in_the_vpc_only_where_asked(assembly: Assembly) -> None:
@@ -246,6 +246,7 @@ def test_outputs_are_the_agreed_ones(assembly: Assembly) -> None:
             "ConfigLine",
             "ConfigParameterName",
             "DeadLetterQueueUrl",
+            "FailuresQueueUrl",
             "FunctionAlias",
             "FunctionName",
             "LogGroupName",

@@ -34,6 +34,7 @@ def test_function_may_send_and_log_and_nothing_else(dev: Assembly) -> None:
     assert allowed(dev.only("AWS::IAM::Policy", "WorkloadRole")) == {
         ("sqs:SendMessage", "ResultsQueueResults"),
         ("sqs:SendMessage", "ResultsQueueDeadLetters"),
+        ("sqs:SendMessage", "ResultsQueueFailures"),
         ("s3:DeleteObject", "PayloadBucketPayloads"),
         ("s3:GetObject", "PayloadBucketPayloads"),
         ("logs:CreateLogStream", "WorkloadLog"),
@@ -108,7 +109,7 @@ def test_only_the_cdk_pushes_and_only_the_function_pulls(dev: Assembly) -> None:
     assert "ecr:PutImage" in publish["Action"]
     assert pull["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert set(pull["Action"]) == {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
-    assert json.dumps(pull["Condition"]).endswith(':function:airflow-lambda-dev"]]}}}')
+    assert json.dumps(pull["Condition"]).endswith(':function:airflow-lambda-dev"]]}]}}')
 
 
 def test_code_in_the_vpc_cannot_use_what_lambda_needs_there(assembly: Assembly) -> None:

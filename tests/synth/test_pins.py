@@ -25,6 +25,9 @@ PINNED = {
     ("execution", "AWS::SQS::Queue", "ResultsQueueDeadLettersD6DFB9DC"): (
         "the dead letters that no scheduler has taken yet, and with them why workloads failed"
     ),
+    ("execution", "AWS::SQS::Queue", "ResultsQueueFailures00EE6EE1"): (
+        "the records of what Lambda gave up on in the last two weeks"
+    ),
     ("execution", "AWS::S3::Bucket", "PayloadBucketPayloads5302E1FE"): (
         "the payloads of invocations that have not started: their workloads fail"
     ),

@@ -83,6 +83,7 @@ def test_synth_is_the_same_in_another_folder(dev: Assembly, tmp_path: Path) -> N
     clone = tmp_path / "clone"
     for name in ("lambda_image", "executor", "dags"):
         shutil.copytree(ROOT / name, clone / name)
+    shutil.copy(ROOT / ".dockerignore", clone)
     again = synthesize(tmp_path / "out", "dev", root=clone)
     for part in dev.parts:
         assert again.json(part) == dev.json(part), part

@@ -250,6 +250,7 @@ OPTIONS: tuple[Option, ...] = (
 WIRED_OPTIONS: tuple[Option, ...] = (
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
+    FUNCTIONS,
     QUEUE_URL,
     QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,
