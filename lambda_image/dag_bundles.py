@@ -12,10 +12,11 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from airflow import settings
 from airflow.configuration import conf
 from airflow.dag_processing.bundles.base import BaseDagBundle
 from airflow.dag_processing.bundles.local import LocalDagBundle
@@ -25,8 +26,10 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from lambda_executor.errors import LambdaExecutorError
-from lambda_image import environment
+from lambda_image import dag_preload, environment
+from lambda_image.dag_objects import DagSourceError
 from lambda_image.dag_source import S3DagSource
+from lambda_image.invocation_log import WriteLog
 
 #: A reason is a sentence for a person; git can say pages.
 _MAX_REASON_CHARS = 500
@@ -51,6 +54,22 @@ class DagBundles:
         self._used: dict[str, str] = {}
         with contextlib.suppress(_ObstacleError):  # It is told with the first task.
             self._known()
+
+    def warm_up(self, write_log: WriteLog) -> None:
+        """Do in the init phase what the tasks' processes need not do then.
+
+        Raises:
+            ConfigError: A variable has a value that cannot work.
+        """
+        is_wanted = dag_preload.is_wanted()
+        if self._source is not None:
+            try:
+                self._source.refresh()
+            except DagSourceError as e:  # It is tried again, and told, with the first task.
+                write_log("warning", "no DAG files yet", reason=str(e))
+        if is_wanted:
+            imported = dag_preload.preload(_local_folders(), write_log)
+            write_log("info", "DAG imports preloaded", statements=len(imported))
 
     def obstacle(self, workload: ExecutorWorkload) -> str | None:
         """Fetch what a workload needs; why it cannot be had, or None."""
@@ -135,12 +154,28 @@ class DagBundles:
         )
 
 
+def _configured() -> list[dict[str, Any]]:
+    """The configuration of every bundle; none, if it has not the shape of one."""
+    found = conf.getjson("dag_processor", "dag_bundle_config_list")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _local_folders() -> list[Path]:
+    """The folders of bundles that fetch nothing."""
+    local = f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
+    folders = (
+        Path((bundle.get("kwargs") or {}).get("path") or settings.DAGS_FOLDER)
+        for bundle in _configured()
+        if bundle.get("classpath") == local
+    )
+    return [folder for folder in folders if folder.is_dir()]
+
+
 def _connections(name: str) -> Iterator[str]:
     """The connections that a bundle's configuration names."""
-    for bundle in conf.getjson("dag_processor", "dag_bundle_config_list"):  # type: ignore[union-attr]
-        config: Mapping[str, Any] = bundle  # type: ignore[assignment]
-        if config["name"] == name:
-            for option, value in config.get("kwargs", {}).items():
+    for bundle in _configured():
+        if bundle.get("name") == name:
+            for option, value in (bundle.get("kwargs") or {}).items():
                 if option.endswith("conn_id") and isinstance(value, str) and value:
                     yield value
 

@@ -11,17 +11,21 @@ import os
 import pwd
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 #: Signals whose handlers a workload's supervisor, or a connection test, sets in this process.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)
 
 _UNIQUE = uuid.uuid4().hex
+
+_STARTED_WITH = dict(os.environ)
 
 
 def prepare() -> None:
@@ -40,6 +44,15 @@ def prepare() -> None:
         # A container's user may have no name (Lambda runs image functions as such a one), and
         # Airflow refuses to start a task as nobody in particular; getpass reads this first.
         os.environ.setdefault("LOGNAME", "lambda")
+
+
+def restart(variable: str, value: str) -> NoReturn:
+    """Begin this process anew, with one more variable: the init phase comes once more."""
+    if "AIRFLOW_HOME" not in _STARTED_WITH:
+        _remove(os.environ["AIRFLOW_HOME"], os.getpid())
+    sys.stdout.flush()
+    command = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, command, _STARTED_WITH | {variable: value})  # noqa: S606 - itself
 
 
 def hostname() -> str:
