@@ -112,6 +112,7 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m lambda_executor.options > docs/reference/options.md
 	@$(BIN)/python -m lambda_executor.metrics > docs/reference/metrics.md
 	@$(BIN)/python -m stacks.config_reference > docs/reference/stage-config.md
+	@$(BIN)/python -m stacks.cost_reference > docs/reference/costs.md
 
 # Of the packages that the image's own ask for: what no task, no log, no secrets backend and none of
 # Airflow's own programs reads. docs/decisions/0015-what-is-in-the-image.md has a reason for each.

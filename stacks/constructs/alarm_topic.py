@@ -9,37 +9,13 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-_CLOUDWATCH = iam.ServicePrincipal("cloudwatch.amazonaws.com")
+from stacks.constructs.closed_key import closed_key
 
-#: What the account's administrators need to look after a key, one by one:
-#: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-administrators
-_ADMINISTRATION = [
-    "kms:CancelKeyDeletion",
-    "kms:CreateGrant",
-    "kms:Decrypt",
-    "kms:DescribeKey",
-    "kms:DisableKey",
-    "kms:DisableKeyRotation",
-    "kms:EnableKey",
-    "kms:EnableKeyRotation",
-    "kms:GenerateDataKey",
-    "kms:GetKeyPolicy",
-    "kms:GetKeyRotationStatus",
-    "kms:ListGrants",
-    "kms:ListKeyPolicies",
-    "kms:ListResourceTags",
-    "kms:PutKeyPolicy",
-    "kms:RevokeGrant",
-    "kms:ScheduleKeyDeletion",
-    "kms:TagResource",
-    "kms:UntagResource",
-    "kms:UpdateKeyDescription",
-]
+_CLOUDWATCH = iam.ServicePrincipal("cloudwatch.amazonaws.com")
 
 
 class AlarmTopic(Construct):
@@ -60,15 +36,21 @@ class AlarmTopic(Construct):
 
     def __init__(self, scope: Construct, id: str, *, email: str | None) -> None:
         super().__init__(scope, id)
-        key = kms.Key(
+        key = closed_key(
             self,
             "Key",
             description="Alarms on their way through SNS",
-            enable_key_rotation=True,
-            policy=iam.PolicyDocument(statements=self._key_policy()),
+            services=[
+                iam.PolicyStatement(
+                    sid="CloudWatchAlarms",
+                    principals=[_CLOUDWATCH],
+                    actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                    resources=["*"],  # In a key's policy: this key.
+                    conditions=self._of_this_account(),
+                )
+            ],
             # Nothing that is read later is encrypted with it.
             removal_policy=cdk.RemovalPolicy.DESTROY,
-            pending_window=cdk.Duration.days(7),
         )
         self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
         self.topic.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
@@ -84,23 +66,6 @@ class AlarmTopic(Construct):
         self.action: cloudwatch.IAlarmAction = actions.SnsAction(self.topic)
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
-
-    def _key_policy(self) -> list[iam.PolicyStatement]:
-        return [
-            iam.PolicyStatement(
-                sid="Administration",
-                principals=[iam.AccountRootPrincipal()],
-                actions=_ADMINISTRATION,
-                resources=["*"],  # In a key's policy: this key.
-            ),
-            iam.PolicyStatement(
-                sid="CloudWatchAlarms",
-                principals=[_CLOUDWATCH],
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                resources=["*"],
-                conditions=self._of_this_account(),
-            ),
-        ]
 
     def _of_this_account(self) -> dict[str, dict[str, str]]:
         """Alarms of other accounts are not ours (the confused deputy)."""

@@ -121,9 +121,10 @@ def _times(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
         limits={"dropped": watched.event_age.to_milliseconds()},
     )
     yield _graph(
-        f"{name}: at the same time",
+        f"{name}: at the same time; memory, MB",
         function.metric("ConcurrentExecutions", statistic="Maximum", label="invocations"),
         told.init_time.with_(statistic="SampleCount", label="cold starts"),
+        right=(told.peak_memory.with_(statistic="Maximum", label="most memory"),),
         limits={"concurrency": watched.concurrency} if watched.concurrency else {},
     )
 

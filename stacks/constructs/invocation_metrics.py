@@ -41,6 +41,7 @@ class InvocationMetrics(Construct):
         run_time: From the handler's entry to the result, ms.
         queue_to_start: From the executor's hand-over to the handler's entry, ms.
         init_time: Of a new execution environment, ms; its sample count is that of cold starts.
+        peak_memory: Of the environment, MB.
         unreported: Results that no queue took.
         ends: How often Lambda ended an invocation from outside, by reason.
     """
@@ -55,6 +56,7 @@ class InvocationMetrics(Construct):
         self.run_time = self._measure("RunTime", "$.run_ms")
         self.queue_to_start = self._measure("QueueToStart", "$.queue_to_start_ms")
         self.init_time = self._measure("InitTime", "$.init_ms")
+        self.peak_memory = self._measure("PeakMemory", "$.max_memory_mb", cloudwatch.Unit.MEGABYTES)
         self.unreported = self._count(
             "Unreported",
             _settled(
@@ -97,7 +99,9 @@ class InvocationMetrics(Construct):
             dimensions=dimensions,
         ).metric(statistic=cloudwatch.Stats.SUM)
 
-    def _measure(self, name: str, field: str) -> cloudwatch.Metric:
+    def _measure(
+        self, name: str, field: str, unit: cloudwatch.Unit = cloudwatch.Unit.MILLISECONDS
+    ) -> cloudwatch.Metric:
         """A metric of the values of one field of the line about the end of an invocation."""
         return logs.MetricFilter(
             self,
@@ -107,7 +111,7 @@ class InvocationMetrics(Construct):
             metric_namespace=self._namespace,
             metric_name=name,
             metric_value=field,
-            unit=cloudwatch.Unit.MILLISECONDS,
+            unit=unit,
         ).metric(statistic=cloudwatch.Stats.percentile(50))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from lambda_executor import metrics, wire
 from lambda_executor.settling import kind
+from lambda_image.deadline import Margins
 from lambda_image.invocation import InvocationHandler
 from lambda_image.verdict import Verdict
 from stacks.constructs.invocation_metrics import _ENDS, OUTCOMES
@@ -217,12 +218,13 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
     """Every field that a filter looks at is in the line that the handler really writes."""
     written: dict[str, Any] = {}
     it: Any = SimpleNamespace(
-        run=lambda _: Verdict(wire.Outcome.COMPLETED, 0, ""),
-        whole=lambda invocation: invocation,
-        queue_url=lambda _: "https://sqs.test/results",
+        run=lambda *_: Verdict(wire.Outcome.COMPLETED, 0, ""),
+        whole=lambda invocation, *_: invocation,
+        queue_url=lambda *_: "https://sqs.test/results",
         send=lambda *_: None,
         aws_request_id="1",
         log_stream_name="2",
+        get_remaining_time_in_millis=lambda: 60_000,
     )
     handler = InvocationHandler(
         runner=it,
@@ -231,6 +233,7 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
         write_log=lambda _, event, **fields: written.update(fields, event=event),
         answer_probe=lambda: pytest.fail("no probe was sent"),
         init_ms=1.0,
+        margins=Margins(None, None),
     )
     handler.handle({"task_key": "k", "command": ["{}"], "executor_config": {}}, it)
 
@@ -242,7 +245,15 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
         for dimension in made.get("Dimensions", [])
     ]
     fields = set(re.findall(r"\$\.(\w+)", " ".join(patterns + dimensions)))
-    assert {"event", "outcome", "run_ms", "queue_to_start_ms", "init_ms", "reported"} == fields
+    assert {
+        "event",
+        "init_ms",
+        "max_memory_mb",
+        "outcome",
+        "queue_to_start_ms",
+        "reported",
+        "run_ms",
+    } == fields
     assert fields <= written.keys()
     event = f'$.event = "{written["event"]}"'
     assert all(event in pattern for pattern in patterns if pattern.startswith("{"))

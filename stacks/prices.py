@@ -1,0 +1,109 @@
+"""What AWS charges, as far as the cost table needs it: one table, each price with its source.
+
+On demand, US East (N. Virginia), without free tiers and commitments, read on `READ_ON`. Other
+Regions are mostly 0 to 25 % dearer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+READ_ON = "2026-11-21"
+
+HOURS_A_MONTH = 730
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One price.
+
+    Attributes:
+        usd: In US dollars.
+        per: For what.
+        source: Where it was read; None: it could not be looked up where this was written, and is
+            to be checked on AWS's own page.
+        page: AWS's own page.
+    """
+
+    usd: float
+    per: str
+    source: str | None
+    page: str
+
+
+_CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
+_CLOUDWATCH_READ = (
+    "https://www.factualminds.com/blog/amazon-cloudwatch-pricing-metrics-logs-alarms-dashboards/"
+)
+_FARGATE = "https://aws.amazon.com/fargate/pricing/"
+_FARGATE_READ = "https://www.vantage.sh/blog/fargate-pricing"
+_LAMBDA = "https://aws.amazon.com/lambda/pricing/"
+_LAMBDA_READ = "https://cloudchipr.com/blog/aws-lambda-pricing"
+_RDS = "https://aws.amazon.com/rds/postgresql/pricing/"
+_RDS_READ = "https://infratally.com/articles/aws-rds-pricing-explained-2026.html"
+_RDS_STORAGE_READ = "https://www.usage.ai/blogs/aws/reserved-instances/rds/pricing-calculator/"
+_VPC = "https://aws.amazon.com/vpc/pricing/"
+_VPC_READ = (
+    "https://www.factualminds.com/blog/amazon-vpc-pricing-endpoints-peering-transit-gateway/"
+)
+
+PRICES = {
+    "Lambda, x86_64": Price(0.0000166667, "GB-second", _LAMBDA_READ, _LAMBDA),
+    "Lambda, arm64": Price(0.0000133334, "GB-second", _LAMBDA_READ, _LAMBDA),
+    "Lambda, requests": Price(
+        0.20,
+        "million",
+        "https://git.mcrn.ar/mariano/lambda_local_runner/src/commit/"
+        "957e45b8adae23ce50b966346229585b5df18b4d/docs/lambdas-md/lambda-13-cost.md",
+        _LAMBDA,
+    ),
+    "Lambda, provisioned concurrency": Price(0.0000041667, "GB-second", None, _LAMBDA),
+    "SQS, requests": Price(
+        0.40,
+        "million",
+        "https://www.factualminds.com/blog/amazon-sqs-pricing-64kb-rule-fifo-vs-standard/",
+        "https://aws.amazon.com/sqs/pricing/",
+    ),
+    "S3, writes": Price(0.005, "thousand", None, "https://aws.amazon.com/s3/pricing/"),
+    "Logs, taken in": Price(0.50, "GB", _CLOUDWATCH_READ, _CLOUDWATCH),
+    "Dashboard": Price(3.0, "month", _CLOUDWATCH_READ, _CLOUDWATCH),
+    "Alarm": Price(0.10, "metric and month", None, _CLOUDWATCH),
+    "Metric of our own": Price(
+        0.30, "month in use", "https://signoz.io/guides/cloudwatch-pricing", _CLOUDWATCH
+    ),
+    "KMS key": Price(
+        1.0,
+        "month",
+        "https://www.factualminds.com/blog/aws-kms-pricing-keys-requests-multi-region/",
+        "https://aws.amazon.com/kms/pricing/",
+    ),
+    "Secret": Price(
+        0.40,
+        "month",
+        "https://hivebook.wiki/wiki/aws-secrets-manager-rotated-secrets-dynamic-db-credentials-kms",
+        "https://aws.amazon.com/secrets-manager/pricing/",
+    ),
+    "Image storage": Price(
+        0.10,
+        "GB and month",
+        "https://cloudburn.io/blog/amazon-ecr-pricing",
+        "https://aws.amazon.com/ecr/pricing/",
+    ),
+    "RDS, db.t4g.micro": Price(0.016, "hour", _RDS_READ, _RDS),
+    "RDS, db.t4g.small": Price(0.032, "hour", _RDS_READ, _RDS),
+    "RDS, db.t4g.medium": Price(0.065, "hour", _RDS_READ, _RDS),
+    "RDS, db.m7g.large": Price(0.168, "hour", None, _RDS),
+    "RDS, gp3": Price(0.115, "GB and month", _RDS_STORAGE_READ, _RDS),
+    "RDS Proxy": Price(0.015, "vCPU-hour", None, "https://aws.amazon.com/rds/proxy/pricing/"),
+    "NAT gateway": Price(0.045, "hour", "https://basavytix.com/blog/aws-nat-gateway-pricing", _VPC),
+    "Interface endpoint": Price(0.01, "hour and zone", _VPC_READ, _VPC),
+    "Public IPv4 address": Price(0.005, "hour", _VPC_READ, _VPC),
+    "Load balancer": Price(
+        0.0225, "hour", None, "https://aws.amazon.com/elasticloadbalancing/pricing/"
+    ),
+    "Fargate, x86_64": Price(0.04048, "vCPU-hour", _FARGATE_READ, _FARGATE),
+    "Fargate, x86_64, memory": Price(0.004445, "GB-hour", _FARGATE_READ, _FARGATE),
+    "Fargate, arm64": Price(0.03238, "vCPU-hour", _FARGATE_READ, _FARGATE),
+    "Fargate, arm64, memory": Price(0.00356, "GB-hour", _FARGATE_READ, _FARGATE),
+    "Private DNS zone": Price(0.50, "month", None, "https://aws.amazon.com/route53/pricing/"),
+}
