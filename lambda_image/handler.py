@@ -6,6 +6,7 @@ made from; nothing but the order of the init phase is decided here.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from lambda_image import dag_source, environment
@@ -14,26 +15,35 @@ environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is import
 _dags = dag_source.prepare()  # Likewise, for its DAG folder.
 
 from lambda_image import invocation_log, preload  # noqa: E402
+from lambda_image.deadline import Margins  # noqa: E402
 from lambda_image.invocation import InvocationHandler  # noqa: E402
 from lambda_image.payloads import Payloads  # noqa: E402
 from lambda_image.reporter import Reporter  # noqa: E402
 
+_margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
 from lambda_image import probe  # noqa: E402 - imports Airflow, warm by now
+from lambda_image.airflow_processes import Processes  # noqa: E402 - likewise
 from lambda_image.dag_bundles import DagBundles  # noqa: E402 - likewise
 from lambda_image.runner import WorkloadRunner  # noqa: E402 - likewise
 
+_dag_bundles = DagBundles(_dags)
+_dag_bundles.warm_up(invocation_log.write)
+_payloads = Payloads.from_environment()
+preload.freeze()
+_processes = Processes()  # Last: a workload's process has what is here now.
+
 _handler = InvocationHandler(
-    runner=WorkloadRunner(DagBundles(_dags)),
+    runner=WorkloadRunner(_dag_bundles, _processes),
     reporter=_reporter,
-    payloads=Payloads.from_environment(),
+    payloads=_payloads,
+    margins=_margins,
     write_log=invocation_log.write,
     answer_probe=probe.answer,
     init_ms=environment.process_age_ms(),
 )
-preload.freeze()
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's types

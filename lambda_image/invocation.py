@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lambda_executor.errors import DecodeError
+from lambda_executor.errors import ConfigError, DecodeError
 from lambda_executor.log_lines import SETTLED, STARTED
 from lambda_executor.probe import ProbeAnswer, is_probe
 from lambda_executor.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
+from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.invocation_log import WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
 
@@ -28,12 +29,15 @@ class LambdaContext(Protocol):
     aws_request_id: str
     log_stream_name: str
 
+    def get_remaining_time_in_millis(self) -> int:
+        """How long it takes until Lambda ends the execution environment."""
+
 
 class Runner(Protocol):
     """Runs workloads; `runner.WorkloadRunner`."""
 
-    def run(self, workload_json: str) -> Verdict:
-        """Run one to its end, whatever that is; never raises."""
+    def run(self, workload_json: str, deadline: Deadline) -> Verdict:
+        """Run one to its end, whatever that is, in its time; never raises."""
 
 
 class PayloadSource(Protocol):
@@ -49,8 +53,8 @@ class ResultSender(Protocol):
     def queue_url(self, reply_to: str | None) -> str:
         """The queue for an invocation; raises when there is none."""
 
-    def send(self, queue_url: str, result: Result) -> None:
-        """Send one result; raises when it was not taken."""
+    def send(self, queue_url: str, result: Result, by_s: float) -> None:
+        """Send one result; raises when it was not taken by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class _Start:
     init_ms: float | None
     request_id: str
     log_stream: str
+    entered_at_s: float  # On the monotonic clock, like the next.
+    ends_at_s: float
 
 
 @dataclass(slots=True)
@@ -72,19 +78,23 @@ class InvocationHandler:
         runner: Runs the workload.
         reporter: Sends the result.
         payloads: Has the invocations that are too large for one event.
+        margins: How long before the end of its time a workload is ended.
         write_log: Writes one line of the invocation's own log.
         answer_probe: Says what this image is.
         init_ms: What the init phase took; told with the first invocation.
         now_s: Seconds since the epoch.
+        clock_s: Seconds that only grow.
     """
 
     runner: Runner
     reporter: ResultSender
     payloads: PayloadSource
+    margins: Margins
     write_log: WriteLog
     answer_probe: Callable[[], ProbeAnswer]
     init_ms: float
     now_s: Callable[[], float] = time.time
+    clock_s: Callable[[], float] = time.monotonic
     _cold: bool = field(default=True, init=False)
 
     def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
@@ -111,10 +121,15 @@ class InvocationHandler:
         result = self._result(invocation.id, verdict, start, invocation.queued_at_s)
         # The reference's executor knows no `duplicate` and would end the running task by it.
         silent = verdict.outcome is Outcome.DUPLICATE and not _speaks_our_wire(event)
-        return self._settle(result, None if silent else queue_url, facts)
+        return self._settle(result, None if silent else queue_url, facts, start)
 
     def _run(self, invocation: Invocation, start: _Start) -> tuple[Verdict, WorkloadFacts]:
         """Start the workload unless something speaks against it; returns how it ended."""
+        try:
+            remaining_s = start.ends_at_s - start.entered_at_s
+            deadline = self.margins.deadline(remaining_s, start.entered_at_s)
+        except ConfigError as e:
+            return rejected(str(e)), WorkloadFacts()
         whole = self.payloads.whole(invocation)
         if isinstance(whole, Verdict):
             return whole, WorkloadFacts()
@@ -126,16 +141,19 @@ class InvocationHandler:
         if expired := _expired(whole, self.now_s()):
             return rejected(expired), facts
         self._note_start(whole.id, start, facts)
-        return self.runner.run(workload_json).without(facts.token), facts
+        return self.runner.run(workload_json, deadline).without(facts.token), facts
 
     def _enter(self, context: LambdaContext) -> _Start:
         cold, self._cold = self._cold, False
+        entered_at_s = self.clock_s()
         return _Start(
             started_at_s=self.now_s(),
             cold=cold,
             init_ms=self.init_ms if cold else None,
             request_id=context.aws_request_id,
             log_stream=context.log_stream_name,
+            entered_at_s=entered_at_s,
+            ends_at_s=entered_at_s + context.get_remaining_time_in_millis() / 1000,
         )
 
     def _note_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
@@ -159,7 +177,7 @@ class InvocationHandler:
             ) from None
         queue_url = self.reporter.queue_url(reply_to if isinstance(reply_to, str) else None)
         result = self._result(InvocationId(key), rejected(str(error)), start)
-        return self._settle(result, queue_url, WorkloadFacts())
+        return self._settle(result, queue_url, WorkloadFacts(), start)
 
     def _result(
         self,
@@ -181,15 +199,16 @@ class InvocationHandler:
             run_ms=round((self.now_s() - start.started_at_s) * 1000, 1),
             started_at_s=start.started_at_s,
             queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),
+            max_memory_mb=verdict.max_memory_mb,
         )
 
     def _settle(
-        self, result: Result, queue_url: str | None, facts: WorkloadFacts
+        self, result: Result, queue_url: str | None, facts: WorkloadFacts, start: _Start
     ) -> dict[str, Any]:
         reported = False
         try:
             if queue_url is not None:
-                self.reporter.send(queue_url, result)
+                self.reporter.send(queue_url, result, start.ends_at_s - RESERVE_S)
                 reported = True
         finally:
             self.write_log(
@@ -205,6 +224,7 @@ class InvocationHandler:
                 init_ms=result.init_ms,
                 run_ms=result.run_ms,
                 queue_to_start_ms=result.queue_to_start_ms,
+                max_memory_mb=result.max_memory_mb,
                 started_at_s=result.started_at_s,
                 reported=reported,
             )

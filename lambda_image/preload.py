@@ -57,8 +57,6 @@ def warm_up(write_log: WriteLog) -> None:
         importlib.import_module(name)
     if missing := import_helpful():
         write_log("warning", "preload incomplete: tasks start slower", missing=missing)
-    if absent := airflow_compat.install():
-        write_log("warning", "touch points of Airflow moved: stock behaviour", absent=absent)
     _log_as_json()
     _fill_caches()
 

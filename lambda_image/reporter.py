@@ -6,6 +6,7 @@ With `payloads.py` the only module of the image that talks to AWS. It knows noth
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_executor.errors import AwsError, ConfigError
 from lambda_executor.options import QUEUE_URL, REFERENCE_SECTION
+from lambda_image import time_limit
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -38,6 +40,10 @@ _CLIENT_CONFIG = Config(
     connect_timeout=3,
     read_timeout=10,
 )
+
+
+#: Seconds that sending may take, however much time the function has left: it is paid for.
+_MAX_SEND_S = 60.0
 
 
 class ReportError(AwsError):
@@ -74,16 +80,29 @@ class Reporter:
             "in the function's environment"
         )
 
-    def send(self, queue_url: str, result: Result) -> None:
+    def send(self, queue_url: str, result: Result, by_s: float) -> None:
         """Send one result.
 
+        Args:
+            queue_url: Where to.
+            result: What.
+            by_s: When the queue has to have taken it, on the monotonic clock: who is ended in the
+                middle of a retry cannot tell any more that it failed.
+
         Raises:
-            ReportError: The queue did not take it, or not within the retries.
+            ReportError: The queue did not take it, or not within the retries or the time.
         """
+        why: object
         try:
-            self._client.send_message(QueueUrl=queue_url, MessageBody=result.encode())
+            with time_limit.until(min(by_s, time.monotonic() + _MAX_SEND_S)):
+                self._client.send_message(QueueUrl=queue_url, MessageBody=result.encode())
         except (BotoCoreError, ClientError) as e:
-            raise ReportError(
-                f"the result ({result.outcome.value}, return code {result.return_code}) could "
-                f"not be sent to {queue_url}: {e}"
-            ) from e
+            why = e
+        except time_limit.OutOfTime:
+            why = "the queue did not answer in time"
+        else:
+            return
+        raise ReportError(
+            f"the result ({result.outcome.value}, return code {result.return_code}) could not be "
+            f"sent to {queue_url}: {why}"
+        )

@@ -1,27 +1,39 @@
-"""Runs one workload in this process through Airflow's own supervisor, and tells how it ended.
+"""Runs one workload through Airflow's own supervisor, and tells how it ended.
 
-The supervisor forks a child per task from this warm process, talks to the Execution API, writes
-and uploads the task's log. Knows nothing of Lambda, the queue or the wire.
+The supervisor runs in this warm process: it talks to the Execution API, writes and uploads the
+task's log. The task has a process of its own (`airflow_processes`). Knows nothing of Lambda, the
+queue or the wire.
 """
 
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 from airflow.executors.base_executor import BaseExecutor, get_execution_api_server_url
-from airflow.executors.workloads import ExecutorWorkload
+from airflow.executors.workloads import ExecuteCallback, ExecuteTask, ExecutorWorkload
 from airflow.sdk.api.client import ServerResponseError
 from airflow.sdk.exceptions import TaskAlreadyRunningError
 from airflow.version import version as airflow_version
 from pydantic import TypeAdapter, ValidationError
 
-from lambda_image import environment, task_log
+from lambda_executor.wire import Outcome
+from lambda_image import environment, memory, task_log, time_limit
+from lambda_image.airflow_processes import Processes
 from lambda_image.dag_bundles import DagBundles
-from lambda_image.verdict import Verdict, crashed, duplicate, ended, overtaken, rejected
+from lambda_image.deadline import Deadline
+from lambda_image.verdict import (
+    Verdict,
+    crashed,
+    duplicate,
+    out_of_time,
+    overtaken,
+    rejected,
+)
 
 #: States that only Airflow's scheduler or a person can have given a try that this start found
 #: already taken from it. Nobody else will settle the invocation, and there is nothing left to do.
@@ -34,31 +46,63 @@ _FINAL_STATES = frozenset(
 class WorkloadRunner:
     """Runs the workloads of one execution environment, one at a time."""
 
-    def __init__(self, dag_bundles: DagBundles) -> None:
+    def __init__(self, dag_bundles: DagBundles, processes: Processes) -> None:
         self._workloads: TypeAdapter[ExecutorWorkload] = TypeAdapter(ExecutorWorkload)
         self._dag_bundles = dag_bundles
+        self._processes = processes
 
-    def run(self, workload_json: str) -> Verdict:
-        """Run a workload to its end, whatever that is; never raises."""
+    def run(self, workload_json: str, deadline: Deadline) -> Verdict:
+        """Run a workload to its end, whatever that is, in its time; never raises."""
         try:
             workload = self._workloads.validate_json(workload_json)
         except ValidationError as e:
             return rejected(
                 f"not a workload that Airflow {airflow_version} in this image can run: {_words(e)}"
             )
+        try:
+            with self._processes.until(deadline), time_limit.until(deadline.give_up_at_s):
+                verdict = self._run(workload)
+        except time_limit.OutOfTime:
+            verdict = self._out_of_time()
+        finally:
+            task_log.discard_if_private(getattr(workload, "log_path", None))
+        most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
+        return replace(verdict, max_memory_mb=most_mb)
+
+    def _run(self, workload: ExecutorWorkload) -> Verdict:
         server = get_execution_api_server_url()
         try:
             if obstacle := _server_obstacle(server) or self._dag_bundles.obstacle(workload):
                 return rejected(obstacle)
             with environment.restored():
-                exit_code = BaseExecutor.run_workload(
-                    workload, server=server, subprocess_logs_to_stdout=True
-                )
+                self._supervise(workload, server)
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
+            verdict = self._processes.verdict()
+            if verdict is not None and verdict.outcome is Outcome.DEADLINE:
+                return verdict.adding(f"Airflow was not told: {type(e).__name__}: {e}")
             return _verdict_of(e, server)
-        finally:
-            task_log.discard_if_private(getattr(workload, "log_path", None))
-        return ended(exit_code)
+        return self._processes.verdict() or crashed("the supervisor returned before its process")
+
+    def _supervise(self, workload: ExecutorWorkload, server: str) -> None:
+        if isinstance(workload, ExecuteTask | ExecuteCallback):
+            BaseExecutor.run_workload(workload, server=server, subprocess_logs_to_stdout=True)
+            return
+
+        def run_all_of_it() -> int:  # Airflow has no process of its own for a connection test.
+            return BaseExecutor.run_workload(workload, server=server)
+
+        self._processes.run(run_all_of_it)
+
+    def _out_of_time(self) -> Verdict:
+        """What is left to tell when even the supervisor did not come to an end."""
+        verdict = self._processes.verdict()
+        if verdict is None:
+            return out_of_time(
+                1,
+                "nothing was started: the function's time-out came before the DAG files and the "
+                f"Execution API at {get_execution_api_server_url()} were there",
+            )
+        return verdict.adding("Airflow was not told: it did not answer in time")
 
 
 def _server_obstacle(server: str) -> str | None:

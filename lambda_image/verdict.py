@@ -25,11 +25,17 @@ class Verdict:
         outcome: What became of the invocation.
         return_code: As in `wire.Result`.
         reason: A sentence for the user; empty when there is nothing to say.
+        max_memory_mb: As in `wire.Result`.
     """
 
     outcome: Outcome
     return_code: int
     reason: str = ""
+    max_memory_mb: float | None = None
+
+    def adding(self, words: str) -> Verdict:
+        """The same, with more in the reason."""
+        return replace(self, reason=f"{self.reason}. {words}")
 
     def without(self, secret: str) -> Verdict:
         """The same, with a secret cut out of the reason."""
@@ -38,9 +44,16 @@ class Verdict:
         return replace(self, reason=self.reason.replace(secret, "***"))
 
 
-def ended(exit_code: int) -> Verdict:
-    """The task runtime ran and its process ended with an exit code, negative for a signal."""
-    exit_code = int(exit_code)  # psutil hands out an enum for a signal
+def ended(exit_code: int, memory: str = "") -> Verdict:
+    """The task runtime ran and its process ended.
+
+    Args:
+        exit_code: Negative for a signal.
+        memory: What is known of a lack of memory.
+    """
+    if exit_code == -signal.SIGKILL and memory:
+        reason = f"the workload's process was killed by the kernel: {memory}"
+        return Verdict(Outcome.CRASHED, exit_code, reason)
     if exit_code < 0:
         return Verdict(Outcome.CRASHED, exit_code, _signal_reason(-exit_code))
     if exit_code > 0:
@@ -50,6 +63,11 @@ def ended(exit_code: int) -> Verdict:
             f"the workload's process ended with exit code {exit_code}: its log has the cause",
         )
     return Verdict(Outcome.COMPLETED, 0)
+
+
+def out_of_time(exit_code: int, reason: str) -> Verdict:
+    """The handler ended the workload before Lambda would have ended the environment."""
+    return Verdict(Outcome.DEADLINE, exit_code, reason)
 
 
 def crashed(reason: str) -> Verdict:

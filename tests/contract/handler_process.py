@@ -27,13 +27,19 @@ TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
 
 #: Answers each line of stdin (an event) on the file descriptor given, as Lambda's runtime would.
 _DRIVER = """
-import json, os, sys, types
+import json, os, sys, time, types
 from lambda_image.handler import lambda_handler
 answers = os.fdopen(int(sys.argv[1]), "w")
 for number, line in enumerate(sys.stdin):
-    context = types.SimpleNamespace(aws_request_id=f"request-{number}", log_stream_name="stream")
+    event, time_out_s = json.loads(line)
+    ends_at_s = time.monotonic() + time_out_s
+    context = types.SimpleNamespace(
+        aws_request_id=f"request-{number}",
+        log_stream_name="stream",
+        get_remaining_time_in_millis=lambda: int((ends_at_s - time.monotonic()) * 1000),
+    )
     try:
-        answer = lambda_handler(json.loads(line), context)
+        answer = lambda_handler(event, context)
     except Exception as error:
         answer = {"raised": repr(error)}
     print(json.dumps(answer), file=answers, flush=True)
@@ -181,21 +187,21 @@ class HandlerProcess:
             "TMPDIR": str(self.temporary),
         }
 
-    def run(self, workload: Mapping[str, Any]) -> tuple[Result, str]:
+    def run(self, workload: Mapping[str, Any], time_out_s: float = 900) -> tuple[Result, str]:
         """Invoke with a workload; the result from the queue, and what stdout got meanwhile."""
         self.server.results.clear()
         invocation = Invocation.for_workload(InvocationId("id-1"), json.dumps(workload))
-        answer, log = self.invoke(json.loads(invocation.encode()))
+        answer, log = self.invoke(json.loads(invocation.encode()), time_out_s)
         assert "raised" not in answer, answer
         (result,) = self.server.results
         return result, log
 
-    def invoke(self, event: object) -> tuple[dict[str, Any], str]:
-        """Invoke with any event."""
+    def invoke(self, event: object, time_out_s: float = 900) -> tuple[dict[str, Any], str]:
+        """Invoke with any event, in a function with this time-out."""
         self.server.calls.clear()
         before = self.output.stat().st_size
         assert self._process.stdin is not None
-        print(json.dumps(event), file=self._process.stdin, flush=True)
+        print(json.dumps([event, time_out_s]), file=self._process.stdin, flush=True)
         line = self._answers.readline()
         log = self.output.read_bytes()[before:].decode()
         assert line, log

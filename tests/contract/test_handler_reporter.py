@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,12 +20,17 @@ from lambda_image.reporter import QUEUE_URL_VARIABLES, Reporter, ReportError
 RESULT = Result(id=InvocationId("id-1"), return_code=-9, outcome=Outcome.CRASHED, reason="x" * 9000)
 
 
+def soon() -> float:
+    """Longer than any of these takes."""
+    return time.monotonic() + 30
+
+
 def test_a_result_arrives_as_it_was_sent() -> None:
     """What the handler sends is what the executor reads, a reason of any length included."""
     with mock_aws():
         queue = boto3.client("sqs")
         url = queue.create_queue(QueueName="results")["QueueUrl"]
-        Reporter.from_environment({}).send(url, RESULT)
+        Reporter.from_environment({}).send(url, RESULT, soon())
         (message,) = queue.receive_message(QueueUrl=url)["Messages"]
     result = Result.decode(message["Body"])
     assert (result.id, result.return_code, result.outcome) == ("id-1", -9, Outcome.CRASHED)
@@ -33,7 +40,7 @@ def test_a_result_arrives_as_it_was_sent() -> None:
 def test_a_queue_that_is_gone_is_an_error() -> None:
     """A permanent refusal is not repeated, and names queue and result."""
     with mock_aws(), pytest.raises(ReportError, match=r"crashed, return code -9.*no-such-queue"):
-        Reporter.from_environment({}).send("https://sqs/0/no-such-queue", RESULT)
+        Reporter.from_environment({}).send("https://sqs/0/no-such-queue", RESULT, soon())
 
 
 @pytest.mark.parametrize("name", QUEUE_URL_VARIABLES)
@@ -93,7 +100,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokenQueue]:
 def test_a_queue_that_recovers_gets_the_result(broken: BrokenQueue) -> None:
     """A blip of the service costs no result."""
     broken.failures = 3
-    Reporter.from_environment({}).send(f"{broken.url}/q", RESULT)
+    Reporter.from_environment({}).send(f"{broken.url}/q", RESULT, soon())
     assert broken.requests == 4
 
 
@@ -101,5 +108,17 @@ def test_a_queue_that_stays_broken_is_an_error(broken: BrokenQueue) -> None:
     """The attempts are bounded: then the dead-letter queue has to tell."""
     broken.failures = 1000
     with pytest.raises(ReportError, match="could not be sent"):
-        Reporter.from_environment({}).send(f"{broken.url}/q", RESULT)
+        Reporter.from_environment({}).send(f"{broken.url}/q", RESULT, soon())
     assert broken.requests == 6
+
+
+def test_a_queue_that_is_too_slow_is_an_error_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is ended in the middle of a retry tells nobody: the attempts end before that."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        reporter = Reporter.from_environment({})
+        began_s = time.monotonic()
+        with pytest.raises(ReportError, match="did not answer in time"):
+            reporter.send(f"{url}/q", RESULT, began_s + 0.3)
+    assert time.monotonic() - began_s < 1

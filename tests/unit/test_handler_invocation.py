@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +21,7 @@ from lambda_executor.wire import (
     payload_key,
 )
 from lambda_image import verdict
+from lambda_image.deadline import Deadline, Margins
 from lambda_image.invocation import InvocationHandler
 from lambda_image.reporter import ReportError
 from lambda_image.verdict import Verdict
@@ -43,19 +44,27 @@ class Context:
 
     aws_request_id: str = "request-1"
     log_stream_name: str = "stream-1"
+    remaining_s: float = 900.0
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Tell what is left."""
+        return int(self.remaining_s * 1000)
 
 
 @dataclass
 class World:
     """A handler whose task ends as told, whose queue takes results unless told otherwise."""
 
-    end: Verdict = field(default_factory=lambda: verdict.ended(0))
+    end: Verdict = field(default_factory=lambda: replace(verdict.ended(0), max_memory_mb=183.5))
     default_queue: str | None = "https://default"
     queue_takes: bool = True
     started: list[str] = field(default_factory=list)
     sent: list[tuple[str, Result]] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     fetched: Invocation | Verdict | None = None
+    margins: Margins = field(default_factory=lambda: Margins(None, None))
+    deadlines: list[Deadline] = field(default_factory=list)
+    send_by_s: float = 0.0
     clock_s: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -63,17 +72,20 @@ class World:
             runner=self,
             reporter=self,
             payloads=self,
+            margins=self.margins,
             write_log=lambda level, event, **fields: self.lines.append(
                 {"level": level, "event": event, **fields}
             ),
             answer_probe=lambda: ANSWER,
             init_ms=1234.5,
             now_s=lambda: self.clock_s,
+            clock_s=lambda: 50.0,
         )
 
-    def run(self, workload_json: str) -> Verdict:
+    def run(self, workload_json: str, deadline: Deadline) -> Verdict:
         """Run for a quarter of a second."""
         self.started.append(workload_json)
+        self.deadlines.append(deadline)
         self.clock_s += 0.25
         return self.end
 
@@ -90,16 +102,17 @@ class World:
             return url
         raise ConfigError("no results queue")
 
-    def send(self, queue_url: str, result: Result) -> None:
+    def send(self, queue_url: str, result: Result, by_s: float) -> None:
         """Keep what arrives."""
+        self.send_by_s = by_s
         if not self.queue_takes:
             raise ReportError("not taken")
         # What arrives is what the other side reads.
         self.sent.append((queue_url, Result.decode(result.encode())))
 
-    def handle(self, event: object) -> dict[str, Any]:
+    def handle(self, event: object, remaining_s: float = 900.0) -> dict[str, Any]:
         """Hand over one event as Lambda does."""
-        return self.handler.handle(event, Context())
+        return self.handler.handle(event, Context(remaining_s=remaining_s))
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -139,10 +152,31 @@ def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
                 run_ms=250.0,
                 started_at_s=1000.0,
                 queue_to_start_ms=1500.0,
+                max_memory_mb=183.5,
             ),
         )
     ]
     assert world.started == [WORKLOAD]
+
+
+def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
+    """Its deadline, and the last moment for its result, count from what is left at the entry."""
+    world = World()
+    world.handle(event(), remaining_s=300.0)
+    (deadline,) = world.deadlines
+    assert (deadline.times.stop_at_s, deadline.times.kill_at_s) == (330.0, 342.0)
+    assert world.send_by_s == pytest.approx(349.8)
+
+
+def test_without_time_for_a_task_nothing_starts() -> None:
+    """Margins that eat up the function's time-out are told, with their values."""
+    world = World(margins=Margins(60.0, 15.0))
+    world.handle(event(), remaining_s=45.0)
+    ((_, result),) = world.sent
+    assert (result.outcome, result.return_code) == (Outcome.REJECTED, 1)
+    assert "leaves 45.0 s" in result.reason
+    assert "asked to stop 60 s and killed 15 s before" in result.reason
+    assert world.started == []
 
 
 def test_only_the_first_invocation_is_cold() -> None:
@@ -177,6 +211,7 @@ def test_every_invocation_ends_with_one_settled_line() -> None:
         "init_ms": 1234.5,
         "run_ms": 250.0,
         "queue_to_start_ms": 1500.0,
+        "max_memory_mb": None,
         "started_at_s": 1000.0,
         "reported": True,
     }

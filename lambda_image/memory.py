@@ -1,0 +1,34 @@
+"""What the kernel tells about memory. It must not know workloads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_mb() -> float:
+    """MiB of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return round(pages * _PAGE_BYTES / 2**20, 1)
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed a process for want of memory since it started.
+
+    0 where it does not tell. In Lambda the kernel is the environment's own.
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
+    """
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def limit_words(environ: Mapping[str, str] = os.environ) -> str:
+    """How much memory the function has, in words."""
+    size = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    return f"the function's memory of {size} MB" if size else "the function's memory"

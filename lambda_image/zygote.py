@@ -1,0 +1,344 @@
+"""The process that every workload's process is a fork of, and that outlives whatever they start.
+
+It is forked from the handler's at the end of the init phase, before the first event, and never sees
+one: what it hands on to a child is what the init phase made, and nothing of an earlier workload.
+To all that descends from it, it is what init is to a machine: it takes in orphans, asks the child
+to stop and kills everything when it is time, reaps, and tells how it ended
+(`docs/decisions/0011-deadline.md`, `0012-isolation.md`). It must not know Airflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import resource
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+#: Asks a child to stop. Real-time signals are nobody's; glibc keeps the first two for itself.
+STOP_SIGNAL = signal.SIGRTMIN + 5
+
+#: The kernel, short of memory, takes a workload's process before the one that reports its end.
+_OOM_SCORE = b"500"
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+#: Seconds in which whatever is killed has to be gone; only a process inside the kernel is not.
+_SWEEP_S = 3.0
+
+
+class ZygoteError(Exception):
+    """There is no zygote any more; the environment cannot run another workload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a child is asked to stop and when it is killed, on the monotonic clock."""
+
+    stop_at_s: float
+    kill_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a child ended.
+
+    Attributes:
+        exit_code: Negative for a signal.
+        stopped: Whether it had been asked to stop.
+        killed: Whether it was killed because its time was over.
+        max_memory_mb: The most memory that it, or a process that it started, had resident.
+    """
+
+    exit_code: int
+    stopped: bool = False
+    killed: bool = False
+    max_memory_mb: float = 0.0
+
+
+#: What a child runs: gets what was sent with the request for it, and descriptors; never returns.
+Enter = Callable[[Any, Sequence[int]], NoReturn]
+
+
+class Zygote:
+    """The handler's end: asks for children."""
+
+    def __init__(self, enter: Enter) -> None:
+        self._control, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            _serve(theirs, enter)
+        theirs.close()
+
+    def spawn(self, order: Any, fds: Sequence[int], times: Times) -> Child:  # noqa: ANN401
+        """Fork a child.
+
+        Args:
+            order: For `enter`; pickled.
+            fds: Likewise; copies of them.
+            times: When its time is over.
+
+        Raises:
+            ZygoteError: The zygote is gone.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                _send(self._control, (order, times), [theirs.fileno(), *fds])
+                pid = _receive(self._control)[0]
+            except (OSError, EOFError) as e:
+                ours.close()
+                raise ZygoteError("the process that starts the workloads' processes died") from e
+        return Child(pid, ours)
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Run a module's function in the zygote, so that all later children have its effects."""
+        _send(self._control, (_Call(function, args), None), [])
+        _receive(self._control)
+
+
+class Child:
+    """A child, as the handler sees it.
+
+    Attributes:
+        pid: Its process id.
+        exit: Readable when it has ended, and all that it had started with it.
+    """
+
+    def __init__(self, pid: int, exit_: socket.socket) -> None:
+        self.pid = pid
+        self.exit = exit_
+        self._end: End | None = None
+
+    def end(self) -> End | None:
+        """How it ended; None while it runs."""
+        if self._end is None and select.select([self.exit], [], [], 0)[0]:
+            try:
+                self._end = _receive(self.exit)[0]
+            except (OSError, EOFError):  # The zygote was killed, and its children are lost with it.
+                self._end = End(-signal.SIGKILL)
+        return self._end
+
+    def close(self) -> None:
+        """Have it killed, with all that it started, if it still runs; wait until it is gone."""
+        if self._end is None:
+            self.exit.shutdown(socket.SHUT_WR)
+            select.select([self.exit], [], [], _SWEEP_S + 1)
+            self.end()
+        self.exit.close()
+
+
+def protect() -> None:
+    """Keep other processes of this user out of this one's memory.
+
+    A forked child inherits it, a program that is started does not.
+    https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
+    """
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    function: Callable[..., object]
+    args: tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Running:
+    """The one child that runs, in the zygote."""
+
+    pid: int
+    exit: socket.socket
+    times: Times
+    exit_code: int | None = None
+    stopped: bool = False
+    killed: bool = False
+    max_memory_mb: float = 0.0
+
+    def next_s(self) -> float:
+        """Seconds until there is something to do to it."""
+        at_s = self.times.kill_at_s if self.stopped else self.times.stop_at_s
+        return max(0.0, at_s - time.monotonic())
+
+    def keep_time(self) -> None:
+        """Do what it is time for."""
+        now_s = time.monotonic()
+        if now_s >= self.times.kill_at_s:
+            self.stopped = self.killed = True
+            os.kill(self.pid, signal.SIGKILL)
+        elif now_s >= self.times.stop_at_s and not self.stopped:
+            self.stopped = True
+            os.kill(self.pid, STOP_SIGNAL)
+
+    def reap(self) -> bool:
+        """Take the exit codes of whatever has ended; returns whether anything is left to take."""
+        try:
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    return True
+                self._note(pid, status, usage)
+        except ChildProcessError:
+            return False
+
+    def _note(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
+        self.max_memory_mb = max(self.max_memory_mb, round(usage.ru_maxrss / 1024, 1))
+        if pid == self.pid:
+            self.exit_code = os.waitstatus_to_exitcode(status)
+
+    def sweep(self) -> None:
+        """Kill and reap everything that the child started and left behind."""
+        until_s = time.monotonic() + _SWEEP_S
+        while self.reap() and time.monotonic() < until_s:
+            _kill_descendants()
+            time.sleep(0.001)
+
+    def tell(self) -> None:
+        """Tell the handler how it ended."""
+        code = -signal.SIGKILL if self.exit_code is None else self.exit_code
+        with self.exit:
+            _send(self.exit, End(code, self.stopped, self.killed, self.max_memory_mb), [])
+
+
+def _serve(control: socket.socket, enter: Enter) -> NoReturn:
+    """The zygote's life: ends with the handler's."""
+    protect()
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    running: _Running | None = None
+    while True:
+        watched: list[Any] = [control, woken, *([running.exit] if running else [])]
+        ready = select.select(watched, [], [], running.next_s() if running else None)[0]
+        if woken in ready:
+            os.read(woken, 4096)
+        if running is not None:
+            running = _look_after(running, is_dismissed=running.exit in ready)
+        if control in ready:
+            try:
+                (order, times), fds = _receive(control)
+            except (OSError, EOFError):
+                _kill_descendants()
+                os._exit(0)
+            if isinstance(order, _Call):
+                order.function(*order.args)
+                _send(control, None, [])
+                continue
+            if running is not None:
+                running.sweep()
+            pid = os.fork()
+            if pid == 0:
+                _become_child(control, woken, wake, fds[0])
+                enter(order, fds[1:])
+            running = _Running(pid, socket.socket(fileno=fds[0]), times)
+            for fd in fds[1:]:
+                os.close(fd)
+            _send(control, pid, [])
+
+
+def _look_after(running: _Running, *, is_dismissed: bool) -> _Running | None:
+    """Keep the child's time; returns it while it runs."""
+    running.reap()
+    if running.exit_code is None and not is_dismissed:
+        running.keep_time()
+        if not running.killed:
+            return running
+    running.sweep()
+    running.tell()
+    return None
+
+
+def _become_child(control: socket.socket, *fds: int) -> None:
+    """Put off what is the zygote's."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    control.close()
+    for fd in fds:
+        os.close(fd)
+    # The file belongs to root while this process is protected.
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    with contextlib.suppress(OSError):  # Without it the kernel chooses by size: mostly the same.
+        Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE)
+    protect()
+
+
+def _kill_descendants() -> None:
+    """Kill all processes that descend from this one: stopped first, they cannot start more."""
+    seen: set[int] = set()
+    while fresh := _descendants() - seen:
+        _signal_all(fresh, signal.SIGSTOP)
+        seen |= fresh
+    _signal_all(seen, signal.SIGKILL)
+
+
+def _signal_all(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):  # Ended, or another user's by its own doing.
+            continue
+
+
+def _descendants() -> set[int]:
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - on the way of nothing but names
+        if entry.isdigit() and (parent := _parent(entry)) is not None:
+            children.setdefault(parent, []).append(int(entry))
+    found: set[int] = set()
+    generation = children.get(os.getpid(), [])
+    while generation:
+        found.update(generation)
+        generation = [child for pid in generation for child in children.get(pid, [])]
+    return found
+
+
+def _parent(pid: str) -> int | None:
+    try:
+        stat = Path("/proc", pid, "stat").read_bytes()
+    except OSError:  # It has ended.
+        return None
+    return int(stat.rpartition(b")")[2].split()[1])
+
+
+_LENGTH = struct.Struct("!Q")
+
+
+def _send(to: socket.socket, message: object, fds: Sequence[int]) -> None:
+    """Send a message, its length before it, with descriptors."""
+    body = pickle.dumps(message)
+    socket.send_fds(to, [_LENGTH.pack(len(body))], fds)
+    to.sendall(body)
+
+
+def _receive(from_: socket.socket) -> tuple[Any, list[int]]:
+    """Receive a message and its descriptors.
+
+    Raises:
+        EOFError: The other end is closed.
+    """
+    flags = socket.MSG_WAITALL | socket.MSG_CMSG_CLOEXEC
+    head, fds, _, _ = socket.recv_fds(from_, _LENGTH.size, 8, flags)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    body = bytearray()
+    while len(body) < length:
+        chunk = from_.recv(length - len(body))
+        if not chunk:
+            raise EOFError
+        body += chunk
+    return pickle.loads(body), fds  # noqa: S301 - of our own other half
