@@ -202,6 +202,10 @@ class Children:
         """The children that have ended though nobody waited for it."""
         return [child for child in self._children if not child.is_alive()]
 
+    def named(self, name: str) -> Child:
+        """The child that runs the program of this name."""
+        return next(child for child in self._children if child.program.name == name)
+
     def identities(self) -> list[Identity]:
         """The living."""
         return [child.identity for child in self._children if child.is_alive()]

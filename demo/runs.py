@@ -128,6 +128,10 @@ class Api:
             json={"dag_run_id": RUN_ID, "logical_date": None},
         )
 
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One DAG run in Airflow's words."""
+        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+
     def wait(self, timeout_s: float, watch: Callable[[Progress], None]) -> Progress:
         """Wait until every run of every DAG has ended.
 

@@ -130,7 +130,7 @@ class Site:
         )
         # Where its DAGs are is the image's to know.
         variables = {k: v for k, v in self.variables.items() if not k.endswith("DAGS_FOLDER")}
-        return _make_function(self.aws, "our-image", _push(self.aws, store, directory), variables)
+        return make_function(self.aws, "our-image", _push(self.aws, store, directory), variables)
 
 
 @contextlib.contextmanager
@@ -196,11 +196,11 @@ def end_of(api: Api, dag_id: str) -> str:
     return until(state, f"the run of {dag_id} ends")
 
 
-def until(probe: Callable[[], T | None], what: str) -> T:
+def until(probe: Callable[[], T | None], what: str, timeout_s: float = TIMEOUT_S) -> T:
     """Ask a few times each second until there is an answer."""
-    deadline_s = time.monotonic() + TIMEOUT_S
+    deadline_s = time.monotonic() + timeout_s
     while (answer := probe()) is None:
-        assert time.monotonic() < deadline_s, f"not within {TIMEOUT_S:.0f} s: {what}"
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.2)
     return answer
 
@@ -218,7 +218,8 @@ def _furnish(
         "AIRFLOW__CORE__DAGS_FOLDER": str(HOME.dags),
         "MIGRATION_GATE": str(GATE),
     }
-    function = _make_function(aws, "reference-image", _reference_image(aws), variables)
+    image = reference_image(aws, ImageStore(HOME.aws / "images"))
+    function = make_function(aws, "reference-image", image, variables)
     options = {
         "FUNCTION_NAME": function,
         "QUEUE_URL": queues["results"],
@@ -244,9 +245,8 @@ def _furnish(
     return Site(aws, installed, schedulers, queues, function, variables)
 
 
-def _reference_image(aws: EmbeddedAws) -> str:
+def reference_image(aws: EmbeddedAws, store: ImageStore) -> str:
     """What the reference's Dockerfile makes: Airflow and its `app.py`; the image's URI."""
-    store = ImageStore(HOME.aws / "images")
     directory = store.new_directory()
     handler = importlib.util.find_spec(REFERENCE_HANDLER)
     assert handler
@@ -290,7 +290,8 @@ def _make_role(aws: EmbeddedAws, name: str, *actions: str) -> str:
     return arn
 
 
-def _make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[str, str]) -> str:
+def make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[str, str]) -> str:
+    """A function that may send results; its name."""
     role_arn = _make_role(aws, name, "sqs:SendMessage")
     aws.client("lambda").create_function(
         FunctionName=name,
