@@ -8,6 +8,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from stacks.acknowledge import acknowledge
@@ -34,6 +35,8 @@ class DatabaseStack(StageStack):
 
     Attributes:
         database: The database.
+        fernet_key: What Airflow encrypts connections and variables in it with; None: an Airflow
+            that is somewhere else has its own.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class DatabaseStack(StageStack):
                 proxy_security_group=network.proxy_security_group,
             ),
         )
+        self.fernet_key = self._fernet_key() if config.control_plane.kind == "fargate" else None
         self._acknowledge_choices(config)
         self._outputs(config)
 
@@ -90,6 +94,25 @@ class DatabaseStack(StageStack):
             security_groups=network.with_endpoints(network.database_clients, group),
             log_retention=RETENTION[config.logs.retention_days],
         )
+
+    def _fernet_key(self) -> secretsmanager.Secret:
+        """It lives as long as what is encrypted with it."""
+        key = secretsmanager.Secret(
+            self,
+            "FernetKey",
+            description=f"Encrypts connections and variables in the database, {self.prefix}",
+            encryption_key=self.key,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_punctuation=True
+            ),
+            removal_policy=self.removal,
+        )
+        acknowledge(
+            key,
+            SMG4="A new key reads nothing that the old one wrote: a person changes it, in the "
+            "steps of docs/howto/control-plane.md.",
+        )
+        return key
 
     def _acknowledge_choices(self, config: StageConfig) -> None:
         settings = config.database

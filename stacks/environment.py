@@ -12,6 +12,7 @@ from constructs import Construct
 
 from stacks.config import StageConfig
 from stacks.constructs.watched import WatchedDatabase
+from stacks.control_plane import ControlPlaneStack, own_execution_api_url
 from stacks.database import DatabaseStack
 from stacks.encryption import EncryptionStack
 from stacks.execution import ExecutionStack
@@ -62,7 +63,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         stage=stage,
         config=config,
         image=image,
-        execution_api_url=str(config.execution.execution_api_url),
+        execution_api_url=config.execution.execution_api_url or own_execution_api_url(stage),
         storage=storage,
         placement=_placement(network),
         synthesizer=_publishing_into(registry),
@@ -74,6 +75,25 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         execution.add_stack_dependency(earlier)
     if network and config.network.function_in_vpc:
         execution.add_stack_dependency(network)
+    control_plane = (
+        ControlPlaneStack(
+            scope,
+            stage=stage,
+            config=config,
+            network=network,
+            database=database,
+            execution=execution,
+            image=image,
+            storage=storage,
+            synthesizer=_publishing_into(registry),
+            key_arn=key_arn,
+        )
+        if network and database and config.control_plane.kind == "fargate"
+        else None
+    )
+    if control_plane:
+        for earlier in filter(None, (registry, network, database, storage, execution)):
+            control_plane.add_stack_dependency(earlier)
     if config.observability.wanted:
         observability = ObservabilityStack(
             scope,
@@ -89,12 +109,12 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
                     if database
                     else None
                 ),
-                control_plane=None,
+                control_plane=control_plane.watched if control_plane else None,
             ),
         )
         observability.add_stack_dependency(execution)
-        if database:
-            observability.add_stack_dependency(database)
+        for earlier in filter(None, (database, control_plane)):
+            observability.add_stack_dependency(earlier)
 
 
 def _placement(network: NetworkStack | None) -> Placement | None:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -24,7 +23,8 @@ from stacks.functions import Placement, by_queue, functions_of
 from stacks.image import StageImage
 from stacks.stage import StageStack
 from stacks.storage import StorageStack
-from stacks.wiring_forms import remote_logging_settings
+from stacks.wiring import hand_out, secrets_policy
+from stacks.wiring_forms import Wiring, remote_logging_settings
 
 
 class ExecutionStack(StageStack):
@@ -45,7 +45,7 @@ class ExecutionStack(StageStack):
         queue: Results, dead letters and failures.
         config_parameter: The executor's options.
         scheduler_policy: What a scheduler needs.
-        function_logs: Of each function.
+        secrets_policy: What reads connections and variables of the stage in Secrets Manager.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
@@ -96,7 +96,10 @@ class ExecutionStack(StageStack):
         )
         self._permit_functions(storage)
         self.config_parameter = self._parameter(f"/airflow-lambda/{stage}/executor")
-        self.scheduler_policy = self._scheduler_policy()
+        self.scheduler_policy = self._scheduler_policy(storage)
+        self.secrets_policy = secrets_policy(self, stage)
+        if config.control_plane.kind == "none":
+            self._hand_out(stage, config, execution_api_url, storage)
         self._outputs()
         if urlsplit(execution_api_url).hostname == PLACEHOLDER_HOST:
             cdk.Annotations.of(self).add_warning_v2(
@@ -104,11 +107,6 @@ class ExecutionStack(StageStack):
                 f"execution.execution_api_url is {execution_api_url}, the placeholder of "
                 "cdk.json: no workload can run until it is your Airflow's",
             )
-
-    @property
-    def function_logs(self) -> list[logs.ILogGroup]:
-        """The functions' own logs, the default one's first."""
-        return [served.workload.log_group for served in self._functions]
 
     def _environment(
         self, config: StageConfig, execution_api_url: str, storage: StorageStack | None
@@ -164,8 +162,31 @@ class ExecutionStack(StageStack):
             ),
         )
 
-    def _scheduler_policy(self) -> iam.ManagedPolicy:
-        """For the role of a scheduler, whoever runs it."""
+    def _hand_out(
+        self,
+        stage: str,
+        config: StageConfig,
+        execution_api_url: str,
+        storage: StorageStack | None,
+    ) -> None:
+        """For the Airflow that is somewhere else."""
+        hand_out(
+            self,
+            Wiring(
+                stage=stage,
+                region=self.region,
+                config_parameter=self.config_parameter.parameter_name,
+                remote_log_folder=storage.remote_log_folder if storage else None,
+                execution_api_url=execution_api_url,
+                scheduler_policy_arn=self.scheduler_policy.managed_policy_arn,
+                secrets_policy_arn=self.secrets_policy.managed_policy_arn,
+                task_queued_timeout_s=config.execution.task_queued_timeout_s,
+                parallelism=config.execution.parallelism,
+            ),
+        )
+
+    def _scheduler_policy(self, storage: StorageStack | None) -> iam.ManagedPolicy:
+        """For the role of a scheduler, whoever runs it, and of what shows the logs."""
         policy = iam.ManagedPolicy(
             self,
             "SchedulerPolicy",
@@ -180,6 +201,8 @@ class ExecutionStack(StageStack):
             actions=["ssm:GetParameter"],
             resource_arns=[self.config_parameter.parameter_arn],
         )
+        if storage and storage.task_logs:
+            storage.task_logs.grant_read(policy)
         return policy
 
     def _outputs(self) -> None:
@@ -206,6 +229,7 @@ class ExecutionStack(StageStack):
             "LogGroupName": default.log_group.log_group_name,
             "SchedulerPolicyArn": self.scheduler_policy.managed_policy_arn,
             "SchedulerRoleArn": role.role_arn,
+            "SecretsPolicyArn": self.secrets_policy.managed_policy_arn,
         }
         for key, value in values.items():
             cdk.CfnOutput(self, key, value=value)

@@ -117,7 +117,7 @@ def test_function_reads_the_bucket_that_the_executor_writes_to(assembly: Assembl
     bucket = {"Ref": assembly.only("AWS::S3::Bucket").logical_id}
     variables = assembly.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
     assert variables[options.PAYLOAD_BUCKET.environment_variable] == bucket
-    _, parts = assembly.only("AWS::SSM::Parameter").properties["Value"]["Fn::Join"]
+    _, parts = assembly.only("AWS::SSM::Parameter", "Executor").properties["Value"]["Fn::Join"]
     before = parts[parts.index(bucket) - 1]
     assert before.endswith('"payload_bucket":"')
 
@@ -170,7 +170,7 @@ def test_what_lambda_gives_up_on_becomes_a_dead_letter(assembly: Assembly) -> No
     function = assembly.only("AWS::Lambda::Function")
     queue = function.properties["DeadLetterConfig"]["TargetArn"]["Fn::GetAtt"][0]
     assert queue == assembly.only("AWS::SQS::Queue", "ResultsQueueDeadLetters").logical_id
-    wired = json.dumps(assembly.only("AWS::SSM::Parameter").properties["Value"])
+    wired = json.dumps(assembly.only("AWS::SSM::Parameter", "Executor").properties["Value"])
     assert wired.count(queue) == 1
 
 
@@ -215,7 +215,7 @@ def test_function_is_in_the_vpc_only_where_asked(assembly: Assembly) -> None:
 
 def test_parameter_holds_every_wired_option(assembly: Assembly) -> None:
     """The SSM parameter is a JSON object of all wired options, each a text, none empty."""
-    parameter = assembly.only("AWS::SSM::Parameter").properties
+    parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
     assert parameter["Name"] == f"/airflow-lambda/{assembly.stage}/executor"
     _, parts = parameter["Value"]["Fn::Join"]
     resolved = "".join(part if isinstance(part, str) else part["Ref"] for part in parts)
@@ -237,6 +237,8 @@ def test_outputs_are_the_agreed_ones(assembly: Assembly) -> None:
         for part in assembly.parts
     }
     observability = {"AlarmTopicArn", "DashboardName"}
+    elsewhere = assembly.config.control_plane.kind == "none"
+    wiring = {"EnvFileCommand", "HelmValuesCommand"} if elsewhere else set()
     assert outputs == {
         **({"observability": observability} if "observability" in outputs else {}),
         "registry": set(),
@@ -254,6 +256,8 @@ def test_outputs_are_the_agreed_ones(assembly: Assembly) -> None:
             "ResultsQueueUrl",
             "SchedulerPolicyArn",
             "SchedulerRoleArn",
+            "SecretsPolicyArn",
+            *wiring,
         },
     }
 
@@ -262,7 +266,7 @@ def test_config_line_is_the_whole_wiring(assembly: Assembly) -> None:
     """The line that wires an Airflow can be copied as it is."""
     line = assembly.json("execution")["Outputs"]["ConfigLine"]["Value"]
     joined = line if isinstance(line, str) else "".join(map(str, line["Fn::Join"][1]))
-    parameter = assembly.only("AWS::SSM::Parameter").logical_id
+    parameter = assembly.only("AWS::SSM::Parameter", "Executor").logical_id
     assert joined == (f"AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER={ {'Ref': parameter} }")
 
 

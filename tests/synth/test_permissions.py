@@ -59,7 +59,7 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
         "lambda:GetFunctionEventInvokeConfig",
         "lambda:InvokeFunction",
     )
-    assert allowed(dev.only("AWS::IAM::ManagedPolicy")) == {
+    assert allowed(dev.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy")) == {
         *(
             (action, queue)
             for action in drain
@@ -79,15 +79,15 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
 
 def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assembly) -> None:
     """Objects below one prefix are all that is granted: who finds a key was told the invocation."""
-    of_s3 = [
+    of_payloads = [
         statement
         for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
         for policy in assembly.resources(type_)
         for statement in policy.properties["PolicyDocument"]["Statement"]
-        if "s3:" in json.dumps(statement["Action"])
+        if "PayloadBucket" in json.dumps(statement["Resource"])
     ]
-    assert len(of_s3) == 2
-    for statement in of_s3:
+    assert len(of_payloads) == 2
+    for statement in of_payloads:
         assert "s3:ListBucket" not in statement["Action"]
         assert statement["Resource"]["Fn::Join"][1][1] == "/invocations/*"
 
@@ -95,7 +95,9 @@ def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assemb
 def test_scheduler_role_has_the_policy_and_only_that(dev: Assembly) -> None:
     """The role for a scheduler without one carries the managed policy and nothing inline."""
     role = dev.only("AWS::IAM::Role", "SchedulerRole").properties
-    assert role["ManagedPolicyArns"] == [{"Ref": dev.only("AWS::IAM::ManagedPolicy").logical_id}]
+    assert role["ManagedPolicyArns"] == [
+        {"Ref": dev.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy").logical_id}
+    ]
     assert "Policies" not in role
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert json.dumps(trust["Principal"]).endswith(':root"]]}}')

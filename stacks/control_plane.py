@@ -1,0 +1,252 @@
+"""Airflow's own programs, for a stage that has no Airflow yet.
+
+Owns their settings and permissions, and what a person is told to open them. Everything here may be
+replaced by any deploy; what Airflow knows is in the database. It must not know how the functions or
+the database are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from stacks.acknowledge import acknowledge
+from stacks.config import Architecture, StageConfig
+from stacks.constructs.airflow_service import AirflowImage
+from stacks.constructs.control_plane import (
+    API_SERVER,
+    ControlPlane,
+    ControlPlaneProps,
+    Database,
+    execution_api_url,
+)
+from stacks.constructs.entrance import Entrance, EntranceProps
+from stacks.constructs.watched import WatchedControlPlane
+from stacks.database import DatabaseStack
+from stacks.execution import ExecutionStack
+from stacks.image import StageImage
+from stacks.network import NetworkStack
+from stacks.retention import RETENTION
+from stacks.stage import StageStack
+from stacks.storage import StorageStack
+from stacks.wiring_forms import executor_settings, remote_logging_settings, secrets_settings
+
+_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
+    "x86_64": ecs.CpuArchitecture.X86_64,
+    "arm64": ecs.CpuArchitecture.ARM64,
+}
+
+_S3_BUNDLE = "airflow.providers.amazon.aws.bundles.s3.S3DagBundle"
+#: Airflow's name for the only bundle of a configuration that names none: the functions' name too.
+_DAG_FOLDER_BUNDLE = "dags-folder"
+
+
+class ControlPlaneStack(StageStack):
+    """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer.
+
+    Args:
+        scope: The app.
+        stage: The stage's name.
+        config: The stage's configuration.
+        network: Where the services are.
+        database: Airflow's.
+        execution: What the scheduler uses.
+        image: What the services run from.
+        storage: Logs and DAG files; None: the stage has none of its own.
+        key_arn: Of the stage's KMS key; None: keys of AWS's own.
+        synthesizer: Decides the repository that the image goes to; None: there is none.
+
+    Attributes:
+        control_plane: The services.
+    """
+
+    def __init__(  # noqa: PLR0913 - the config and what other stacks made
+        self,
+        scope: Construct,
+        *,
+        stage: str,
+        config: StageConfig,
+        network: NetworkStack,
+        database: DatabaseStack,
+        execution: ExecutionStack,
+        image: StageImage,
+        storage: StorageStack | None,
+        key_arn: str | None,
+        synthesizer: cdk.IStackSynthesizer | None,
+    ) -> None:
+        super().__init__(
+            scope,
+            "control-plane",
+            stage=stage,
+            config=config,
+            description="Airflow's own programs",
+            synthesizer=synthesizer,
+            key_arn=key_arn,
+        )
+        settings = config.control_plane
+        entrance = self._entrance(config, network)
+        architecture = config.default_function.architecture
+        self.control_plane = ControlPlane(
+            self,
+            "ControlPlane",
+            ControlPlaneProps(
+                name=self.prefix,
+                namespace=namespace(stage),
+                vpc=network.vpc,
+                subnets=network.private_subnets,
+                # The relations of the configuration see to both that are cast here.
+                functions=cast("ec2.ISecurityGroup", network.function_security_group),
+                carried=network.with_endpoints(network.database_clients),
+                entrance=entrance,
+                database=Database(
+                    host=database.database.host,
+                    port=database.database.port,
+                    name=config.database.name,
+                    secret=database.database.secret,
+                    fernet_key=cast("secretsmanager.ISecret", database.fernet_key),
+                ),
+                image=AirflowImage(
+                    image=image.container(self, architecture),
+                    architecture=_ARCHITECTURES[architecture],
+                ),
+                cpu=settings.cpu,
+                memory_mb=settings.memory_mb,
+                api_servers=settings.api_servers,
+                schedulers=settings.schedulers,
+                triggerers=settings.triggerers,
+                settings=self._settings(stage, config, execution, storage),
+                log_group_name=f"/airflow-lambda/{stage}/control-plane",
+                log_retention=RETENTION[config.logs.retention_days],
+                removal_policy=self.removal,
+                encryption_key=self.key,
+            ),
+        )
+        self._permit(config, execution, storage)
+        cdk.CfnOutput(self, "AirflowUrl", value=entrance.url)
+        cdk.CfnOutput(
+            self,
+            "AdminPasswordCommand",
+            value=(
+                f"aws secretsmanager get-secret-value --region {self.region} --secret-id "
+                f"{self.control_plane.admin_password.secret_arn} --query SecretString --output text"
+            ),
+            description="Prints the password of the user admin",
+        )
+
+    def _entrance(self, config: StageConfig, network: NetworkStack) -> Entrance:
+        settings = config.control_plane
+        return Entrance(
+            self,
+            "Entrance",
+            EntranceProps(
+                vpc=network.vpc,
+                on_the_internet=settings.on_the_internet,
+                subnets=(
+                    network.public_subnets if settings.on_the_internet else network.private_subnets
+                ),
+                allowed_cidrs=[*network.cidrs, *settings.allowed_cidrs],
+                certificate_arn=settings.certificate_arn,
+                domain_name=settings.domain_name,
+                deletion_protection=config.removal == "retain",
+            ),
+        )
+
+    def _settings(
+        self,
+        stage: str,
+        config: StageConfig,
+        execution: ExecutionStack,
+        storage: StorageStack | None,
+    ) -> Mapping[str, str]:
+        return {
+            **executor_settings(execution.config_parameter.parameter_name),
+            **remote_logging_settings(storage.remote_log_folder if storage else None),
+            **secrets_settings(stage),
+            **_dag_settings(config, storage),
+            "AIRFLOW__CORE__PARALLELISM": str(config.execution.parallelism),
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(config.execution.task_queued_timeout_s),
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    @property
+    def watched(self) -> WatchedControlPlane:
+        """What tells how the services fare."""
+        services = self.control_plane.services
+        return WatchedControlPlane(
+            services={name: service.service for name, service in services.items()},
+            api_server=self.control_plane.targets,
+        )
+
+    def _permit(
+        self, config: StageConfig, execution: ExecutionStack, storage: StorageStack | None
+    ) -> None:
+        roles = {name: service.role for name, service in self.control_plane.services.items()}
+        roles["scheduler"].add_managed_policy(execution.scheduler_policy)
+        for name in roles.keys() - {"scheduler"}:
+            roles[name].add_managed_policy(execution.secrets_policy)
+        api_server = roles[API_SERVER]
+        iam.Grant.add_to_principal(
+            grantee=api_server,
+            actions=["ssm:GetParameter"],
+            resource_arns=[execution.config_parameter.parameter_arn],
+        )
+        for function in config.functions:
+            # By its name: what another stack imports can never be removed.
+            name = self.function_name(function)
+            log_group = logs.LogGroup.from_log_group_name(
+                self, f"Log-{function.name}", f"/aws/lambda/{name}"
+            )
+            log_group.grant(api_server, "logs:FilterLogEvents", "logs:GetLogEvents")
+            finding = (
+                "IAM5[Resource::arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:"
+                f"/aws/lambda/{name}:*]"
+            )
+            acknowledge(
+                api_server, **{finding: "The streams of one log group, whose names AWS draws."}
+            )
+        if storage and storage.task_logs:
+            storage.task_logs.grant_read(api_server)
+            if "triggerer" in roles:
+                storage.task_logs.grant_write(roles["triggerer"])
+        if storage and storage.dags:
+            storage.dags.grant_read(roles["dag-processor"])
+
+
+def namespace(stage: str) -> str:
+    """Domain of a stage's services, inside its VPC only."""
+    return f"airflow-lambda-{stage}.internal"
+
+
+def own_execution_api_url(stage: str) -> str:
+    """Where the functions of a stage reach the Execution API of its own control plane."""
+    return execution_api_url(namespace(stage))
+
+
+def _dag_settings(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
+    """Where DAG files are parsed from: the very files that the functions run."""
+    if config.dags.source == "bundle":
+        bundles = [bundle.model_dump() for bundle in config.dags.bundles]
+    elif storage and storage.dags:
+        bundles = [
+            {
+                "name": _DAG_FOLDER_BUNDLE,
+                "classpath": _S3_BUNDLE,
+                "kwargs": {
+                    "bucket_name": storage.dags.bucket.bucket_name,
+                    "prefix": config.dags.s3_key,
+                    "aws_conn_id": None,
+                },
+            }
+        ]
+    else:
+        return {}
+    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}
