@@ -16,7 +16,7 @@ import pytest
 from lambda_executor.dag_manifest import DagLocation, DagManifest, StoredFile
 from lambda_executor.options import DAGS_S3_URI
 from lambda_executor.wire import Outcome, Result
-from tests.contract.handler_process import HandlerProcess, Server, task
+from tests.contract.handler_process import ROOT, HandlerProcess, Server, task
 from tests.contract.local_aws_fixtures import REGION
 from tests.contract.local_aws_fixtures import Server as LocalAws
 
@@ -313,3 +313,63 @@ def test_an_image_that_lacks_what_a_bundle_needs_says_so(
     workload = says(bundle_info={"name": "mine", "version": None})
     assert_rejected(handler, workload, "dag_bundle_config_list cannot be used in the function's")
     assert_rejected(handler, workload, reason)
+
+
+#: What is installed: two good modules, one that fails, one that a forked process would miss.
+INSTALLED = {
+    # However busy the machine is that runs the tests.
+    "sitecustomize": (
+        "from lambda_image import dag_preload\ndag_preload.ENOUGH_S = dag_preload.TOO_LONG_S = 600"
+    ),
+    "good": "import os\nprint('said on import')\nPROCESS = os.getpid()",
+    "broken": "raise ValueError('on import')",
+    "threaded": (
+        "import os, threading\nPROCESS = os.getpid()\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    ),
+}
+IMPORTING = """
+import os
+from airflow.sdk import dag, task
+import good, own, threaded
+try:
+    import broken
+except ValueError:
+    pass
+
+@dag(schedule=None)
+def handled():
+    @task
+    def says():
+        modules = {each.__name__: each.PROCESS == os.getpid() for each in (good, own, threaded)}
+        print("imported by the task:", sorted(name for name in modules if modules[name]))
+    says()
+
+handled()
+"""
+
+
+def test_a_task_finds_what_its_dag_imports(
+    start: Callable[..., HandlerProcess], tmp_path: Path
+) -> None:
+    """What is installed was imported in the init phase if that is safe; the user's own was not."""
+    installed, dags = tmp_path / "site-packages", tmp_path / "dags"
+    installed.mkdir()
+    dags.mkdir()
+    for name, body in INSTALLED.items():
+        (installed / f"{name}.py").write_text(body)
+    (dags / "handled.py").write_text(IMPORTING)
+    (dags / "own.py").write_text("import os\nPROCESS = os.getpid()")
+    path = f"{ROOT}:{ROOT / 'executor/src'}:{installed}"
+    handler = start(PYTHONPATH=path, AIRFLOW__CORE__DAGS_FOLDER=str(dags))
+    result, log = handler.run(task("says"))
+    assert result.return_code == 0
+    assert "imported by the task: ['own', 'threaded']" in log, log
+    lines = [json.loads(line) for line in handler.output.read_text().splitlines()]
+    told = [line for line in lines if line["event"].startswith("DAG import")]
+    assert [(line["event"], line.get("module")) for line in told] == [
+        ("DAG import given up: the init phase begins again without it", "threaded"),
+        ("DAG imports not preloaded: tasks start slower", None),
+        ("DAG imports preloaded", None),
+    ]
+    assert set(told[1]["modules"]) == {"threaded", "broken"}
