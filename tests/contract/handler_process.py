@@ -6,6 +6,7 @@ keep what they were told.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,12 +76,16 @@ class Server:
         start_answer: Status and detail with which the next starts are refused; None: they may run.
             Status 0 closes the connection without an answer.
         is_gone: Whether every call to the Execution API ends without an answer.
+        silent_on: End of the paths that are not answered for as long as it is set.
+        run_context: What a task is started with, besides the usual.
         calls: What the Execution API was told: method, path, body.
         results: The messages in the queue.
     """
 
     start_answer: tuple[int, Any] | None = None
     is_gone: bool = False
+    silent_on: str | None = None
+    run_context: dict[str, Any] = field(default_factory=dict)
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
 
@@ -120,20 +126,32 @@ class Server:
         if self.is_gone:
             request.close_connection = True
             return
+        while self.silent_on is not None and request.path.endswith(self.silent_on):
+            time.sleep(0.05)
         if request.path.endswith("/run"):
             status, detail = self.start_answer or (200, None)
             if not status:
                 request.close_connection = True
                 return
-            self._respond(request, status, {"detail": detail} if detail else _RUN_CONTEXT)
+            context = _RUN_CONTEXT | self.run_context
+            self._respond(request, status, {"detail": detail} if detail else context)
         elif request.path.endswith("/connection"):
             self._respond(request, 200, {"conn_id": "c", "conn_type": "no_such_type"})
         else:
             self._respond(request, 200, {})
 
+    def told_states(self) -> list[str]:
+        """The states that the Execution API was told."""
+        return [body["state"] for _, path, body in self.calls if path.endswith("/state")]
+
     @staticmethod
     def _respond(request: BaseHTTPRequestHandler, status: int, body: Any) -> None:
         raw = json.dumps(body).encode()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # It has given up.
+            Server._write(request, status, raw)
+
+    @staticmethod
+    def _write(request: BaseHTTPRequestHandler, status: int, raw: bytes) -> None:
         request.send_response(status)
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(raw)))
