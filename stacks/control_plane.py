@@ -168,7 +168,7 @@ class ControlPlaneStack(StageStack):
         storage: StorageStack | None,
     ) -> Mapping[str, str]:
         return {
-            **executor_settings(execution.config_parameter.parameter_name),
+            **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),
             **secrets_settings(stage),
             **_dag_settings(config, storage),
@@ -190,14 +190,14 @@ class ControlPlaneStack(StageStack):
         self, config: StageConfig, execution: ExecutionStack, storage: StorageStack | None
     ) -> None:
         roles = {name: service.role for name, service in self.control_plane.services.items()}
-        roles["scheduler"].add_managed_policy(execution.scheduler_policy)
+        roles["scheduler"].add_managed_policy(execution.executor_environment.scheduler_policy)
         for name in roles.keys() - {"scheduler"}:
             roles[name].add_managed_policy(execution.secrets_policy)
         api_server = roles[API_SERVER]
         iam.Grant.add_to_principal(
             grantee=api_server,
             actions=["ssm:GetParameter"],
-            resource_arns=[execution.config_parameter.parameter_arn],
+            resource_arns=[execution.executor_environment.config_parameter.parameter_arn],
         )
         for function in config.functions:
             # By its name: what another stack imports can never be removed.

@@ -100,8 +100,8 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
             stage=stage,
             config=config,
             watched=Watched(
-                results=execution.queue.results,
-                dead_letters=execution.queue.dead_letters,
+                results=execution.executor_environment.queue.results,
+                dead_letters=execution.executor_environment.queue.dead_letters,
                 database=(
                     WatchedDatabase(
                         instance=database.database.instance, storage_gb=config.database.storage_gb

@@ -12,15 +12,17 @@ from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from lambda_executor import options
 from stacks.config import PLACEHOLDER_HOST, StageConfig
-from stacks.constructs.payload_bucket import PayloadBucket
-from stacks.constructs.results_queue import ResultsQueue
-from stacks.functions import Placement, by_queue, functions_of
+from stacks.constructs.lambda_executor_environment import (
+    LambdaExecutorEnvironment,
+    LambdaExecutorEnvironmentProps,
+)
+from stacks.functions import Placement, function_props
 from stacks.image import StageImage
+from stacks.retention import RETENTION
 from stacks.stage import StageStack
 from stacks.storage import StorageStack
 from stacks.wiring import hand_out, secrets_policy
@@ -42,9 +44,7 @@ class ExecutionStack(StageStack):
         key_arn: Of the stage's KMS key.
 
     Attributes:
-        queue: Results, dead letters and failures.
-        config_parameter: The executor's options.
-        scheduler_policy: What a scheduler needs.
+        executor_environment: The functions, and what connects them with a scheduler.
         secrets_policy: What reads connections and variables of the stage in Secrets Manager.
     """
 
@@ -70,33 +70,30 @@ class ExecutionStack(StageStack):
             synthesizer=synthesizer,
             key_arn=key_arn,
         )
-        self.queue = ResultsQueue(
+        # "Default" is not part of logical ids: those of its parts are as if they were here.
+        self.executor_environment = LambdaExecutorEnvironment(
             self,
-            "ResultsQueue",
-            count=config.execution.results_queues,
-            retention=cdk.Duration.seconds(config.execution.results_retention_s),
-            visibility_timeout=cdk.Duration.seconds(config.execution.results_visibility_s),
-            removal_policy=self.removal,
-            encryption_key=self.key,
+            "Default",
+            LambdaExecutorEnvironmentProps(
+                name=self.prefix,
+                functions=function_props(self, config, image),
+                execution_api_url=execution_api_url,
+                parameter_name=f"/airflow-lambda/{stage}/executor",
+                removal_policy=self.removal,
+                log_retention=RETENTION[config.logs.retention_days],
+                environment=_variables(config, storage),
+                results_queues=config.execution.results_queues,
+                results_retention=cdk.Duration.seconds(config.execution.results_retention_s),
+                results_visibility=cdk.Duration.seconds(config.execution.results_visibility_s),
+                event_age=cdk.Duration.seconds(config.execution.event_age_s),
+                encryption_key=self.key,
+                vpc=placement.vpc if placement else None,
+                subnets=placement.subnets if placement else None,
+                security_groups=placement.security_groups if placement else (),
+            ),
         )
-        self._payloads = PayloadBucket(
-            self,
-            "PayloadBucket",
-            prefix=options.PAYLOAD_PREFIX,
-            removal_policy=self.removal,
-            encryption_key=self.key,
-        )
-        self._functions = functions_of(
-            self,
-            config,
-            image=image,
-            queue=self.queue,
-            environment=self._environment(config, execution_api_url, storage),
-            placement=placement,
-        )
-        self._permit_functions(storage)
-        self.config_parameter = self._parameter(f"/airflow-lambda/{stage}/executor")
-        self.scheduler_policy = self._scheduler_policy(storage)
+        if storage:
+            self._permit(storage)
         self.secrets_policy = secrets_policy(self, stage)
         if config.control_plane.kind == "none":
             self._hand_out(stage, config, execution_api_url, storage)
@@ -108,59 +105,14 @@ class ExecutionStack(StageStack):
                 "cdk.json: no workload can run until it is your Airflow's",
             )
 
-    def _environment(
-        self, config: StageConfig, execution_api_url: str, storage: StorageStack | None
-    ) -> Mapping[str, str]:
-        """Variables of every function; no secret is among them."""
-        variables = {
-            options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
-            options.PAYLOAD_BUCKET.environment_variable: self._payloads.bucket.bucket_name,
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_api_url,
-            **remote_logging_settings(storage.remote_log_folder if storage else None),
-        }
-        if storage and storage.dags_uri:
-            variables[options.DAGS_S3_URI.environment_variable] = storage.dags_uri
-        if config.dags.source == "bundle":
-            variables["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
-                [bundle.model_dump() for bundle in config.dags.bundles]
-            )
-        return variables
-
-    def _permit_functions(self, storage: StorageStack | None) -> None:
-        for served in self._functions:
-            function = served.workload.function
-            self.queue.grant_send(function)
-            self._payloads.grant_take(function)
-            if storage and storage.task_logs:
-                storage.task_logs.grant_write(function)
-            if storage and storage.dags:
-                storage.dags.grant_read(function)
-
-    def _parameter(self, name: str) -> ssm.StringParameter:
-        """Every option that the executor reads from here, by its name in the option table."""
-        default = self._functions[0].workload
-        wired = {
-            options.FUNCTION_NAME: default.function.function_name,
-            options.FUNCTION_QUALIFIER: default.alias.alias_name,
-            options.FUNCTIONS: self.to_json_string(by_queue(self._functions)),
-            options.QUEUE_URL: self.queue.results[0].queue_url,
-            options.QUEUE_URLS: self.to_json_string(
-                [queue.queue_url for queue in self.queue.results]
-            ),
-            options.DEAD_LETTER_QUEUE_URL: self.queue.dead_letters.queue_url,
-            options.LOG_GROUP: default.log_group.log_group_name,
-            options.PAYLOAD_BUCKET: self._payloads.bucket.bucket_name,
-            options.REGION_NAME: self.region,
-        }
-        return ssm.StringParameter(
-            self,
-            "Executor",
-            parameter_name=name,
-            description="What lambda_executor.LambdaExecutor needs to use this stage",
-            string_value=self.to_json_string(
-                {option.name: wired[option] for option in options.WIRED_OPTIONS}
-            ),
-        )
+    def _permit(self, storage: StorageStack) -> None:
+        for workload in self.executor_environment.functions:
+            if storage.task_logs:
+                storage.task_logs.grant_write(workload.function)
+            if storage.dags:
+                storage.dags.grant_read(workload.function)
+        if storage.task_logs:
+            storage.task_logs.grant_read(self.executor_environment.scheduler_policy)
 
     def _hand_out(
         self,
@@ -175,61 +127,51 @@ class ExecutionStack(StageStack):
             Wiring(
                 stage=stage,
                 region=self.region,
-                config_parameter=self.config_parameter.parameter_name,
+                config_parameter=self.executor_environment.config_parameter.parameter_name,
                 remote_log_folder=storage.remote_log_folder if storage else None,
                 execution_api_url=execution_api_url,
-                scheduler_policy_arn=self.scheduler_policy.managed_policy_arn,
+                scheduler_policy_arn=self.executor_environment.scheduler_policy.managed_policy_arn,
                 secrets_policy_arn=self.secrets_policy.managed_policy_arn,
                 task_queued_timeout_s=config.execution.task_queued_timeout_s,
                 parallelism=config.execution.parallelism,
             ),
         )
 
-    def _scheduler_policy(self, storage: StorageStack | None) -> iam.ManagedPolicy:
-        """For the role of a scheduler, whoever runs it, and of what shows the logs."""
-        policy = iam.ManagedPolicy(
-            self,
-            "SchedulerPolicy",
-            description=f"What an Airflow scheduler needs to use {self.prefix}",
-        )
-        for served in self._functions:
-            served.workload.grant_dispatch(policy)
-        self.queue.grant_drain(policy)
-        self._payloads.grant_put(policy)
-        iam.Grant.add_to_principal(
-            grantee=policy,
-            actions=["ssm:GetParameter"],
-            resource_arns=[self.config_parameter.parameter_arn],
-        )
-        if storage and storage.task_logs:
-            storage.task_logs.grant_read(policy)
-        return policy
-
     def _outputs(self) -> None:
-        default, parameter = self._functions[0].workload, self.config_parameter
+        environment, default = self.executor_environment, self.executor_environment.functions[0]
         role = iam.Role(
             self,
             "SchedulerRole",
             description=f"An Airflow scheduler that uses {self.prefix}",
             # Who in the account may assume it is said where those identities are managed.
             assumed_by=iam.AccountRootPrincipal(),
-            managed_policies=[self.scheduler_policy],
+            managed_policies=[environment.scheduler_policy],
         )
         values = {
-            "ConfigParameterName": parameter.parameter_name,
-            "ConfigLine": (
-                f"{options.CONFIG_PARAMETER.environment_variable}={parameter.parameter_name}"
-            ),
+            "ConfigParameterName": environment.config_parameter.parameter_name,
+            "ConfigLine": environment.config_line,
             "FunctionName": default.function.function_name,
             "FunctionAlias": default.alias.alias_name,
-            "ResultsQueueUrl": self.queue.results[0].queue_url,
-            "DeadLetterQueueUrl": self.queue.dead_letters.queue_url,
-            "FailuresQueueUrl": self.queue.failures.queue_url,
-            "PayloadBucketName": self._payloads.bucket.bucket_name,
+            "ResultsQueueUrl": environment.queue.results[0].queue_url,
+            "DeadLetterQueueUrl": environment.queue.dead_letters.queue_url,
+            "FailuresQueueUrl": environment.queue.failures.queue_url,
+            "PayloadBucketName": environment.payloads.bucket.bucket_name,
             "LogGroupName": default.log_group.log_group_name,
-            "SchedulerPolicyArn": self.scheduler_policy.managed_policy_arn,
+            "SchedulerPolicyArn": environment.scheduler_policy.managed_policy_arn,
             "SchedulerRoleArn": role.role_arn,
             "SecretsPolicyArn": self.secrets_policy.managed_policy_arn,
         }
         for key, value in values.items():
             cdk.CfnOutput(self, key, value=value)
+
+
+def _variables(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
+    """Of every function: where DAG files are and logs go; no secret is among them."""
+    variables = dict(remote_logging_settings(storage.remote_log_folder if storage else None))
+    if storage and storage.dags_uri:
+        variables[options.DAGS_S3_URI.environment_variable] = storage.dags_uri
+    if config.dags.source == "bundle":
+        variables["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
+            [bundle.model_dump() for bundle in config.dags.bundles]
+        )
+    return variables
