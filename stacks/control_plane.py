@@ -19,8 +19,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
 from stacks.config import Architecture, StageConfig
+from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.airflow_service import AirflowImage
 from stacks.constructs.control_plane import (
     API_SERVER,

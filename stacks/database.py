@@ -11,8 +11,8 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
 from stacks.config import StageConfig
+from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.airflow_database import (
     AirflowDatabase,
     AirflowDatabaseProps,

@@ -11,8 +11,8 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
 from stacks.config import MOST_AZS, NetworkConfig, StageConfig
+from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.service_endpoints import ServiceEndpoints
 from stacks.retention import RETENTION
 from stacks.stage import StageStack

@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
+from stacks.constructs.acknowledge import acknowledge
 from stacks.wiring_forms import Wiring, env_file, helm_values, secrets_prefix
 
 

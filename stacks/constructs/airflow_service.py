@@ -16,7 +16,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
+from .acknowledge import acknowledge
 
 #: Takes Airflow's arguments, makes its settings of the secrets, and becomes Airflow.
 ENTRY_POINT = ("python", "-m", "lambda_image.control_plane")

@@ -13,7 +13,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from stacks.constructs.closed_key import closed_key
+from .closed_key import closed_key
 
 _CLOUDWATCH = iam.ServicePrincipal("cloudwatch.amazonaws.com")
 

@@ -18,7 +18,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.constructs.watched import (
+from .watched import (
     WatchedControlPlane,
     WatchedDatabase,
     WatchedEnvironment,

@@ -11,7 +11,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
+from .acknowledge import acknowledge
 
 
 def closed_bucket(  # noqa: PLR0913 - keyword-only settings of one bucket

@@ -18,15 +18,15 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
-from stacks.constructs.airflow_service import (
+from .acknowledge import acknowledge
+from .airflow_service import (
     ENTRY_POINT,
     AirflowImage,
     AirflowService,
     AirflowServiceProps,
     Surroundings,
 )
-from stacks.constructs.entrance import Entrance
+from .entrance import Entrance
 
 API_SERVER = "api-server"
 API_PORT = 8080

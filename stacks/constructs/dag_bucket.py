@@ -8,8 +8,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
-from stacks.constructs.closed_bucket import allow_objects, closed_bucket
+from .acknowledge import acknowledge
+from .closed_bucket import allow_objects, closed_bucket
 
 #: A push that was a mistake is undone by the version before it.
 _OLD_VERSIONS = cdk.Duration.days(30)

@@ -12,8 +12,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from stacks.constructs.invocation_metrics import OUTCOMES
-from stacks.constructs.watched import (
+from .invocation_metrics import OUTCOMES
+from .watched import (
     WatchedControlPlane,
     WatchedDatabase,
     WatchedEnvironment,

@@ -19,9 +19,10 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from lambda_executor import options
-from stacks.constructs.payload_bucket import PayloadBucket
-from stacks.constructs.results_queue import ResultsQueue
-from stacks.constructs.workload_function import WorkloadFunction, WorkloadFunctionProps
+
+from .payload_bucket import PayloadBucket
+from .results_queue import ResultsQueue
+from .workload_function import WorkloadFunction, WorkloadFunctionProps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

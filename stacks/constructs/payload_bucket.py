@@ -12,8 +12,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
-from stacks.constructs.closed_bucket import allow_objects, closed_bucket
+from .acknowledge import acknowledge
+from .closed_bucket import allow_objects, closed_bucket
 
 #: The shortest that S3 counts in. A workload's token lives for minutes.
 _EXPIRATION = cdk.Duration.days(1)

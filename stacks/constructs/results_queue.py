@@ -8,7 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
+from .acknowledge import acknowledge
 
 #: The longest that SQS keeps a message: dead letters and failures are evidence.
 _EVIDENCE_RETENTION = cdk.Duration.days(14)

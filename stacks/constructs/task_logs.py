@@ -14,8 +14,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.acknowledge import acknowledge
-from stacks.constructs.closed_bucket import allow_objects, closed_bucket
+from .acknowledge import acknowledge
+from .closed_bucket import allow_objects, closed_bucket
 
 #: Below it are the logs, so that the bucket has room for something else one day.
 _PREFIX = "task-logs"

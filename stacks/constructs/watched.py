@@ -15,7 +15,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_sqs as sqs
 
-from stacks.constructs.invocation_metrics import InvocationMetrics
+from .invocation_metrics import InvocationMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
