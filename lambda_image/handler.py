@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lambda_image import dag_source, environment
+from lambda_image import dag_source, environment, log_output
 
+log_output.install()
 environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is imported.
 _dags = dag_source.prepare()  # Likewise, for its DAG folder.
 

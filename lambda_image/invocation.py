@@ -15,6 +15,7 @@ from lambda_executor.errors import ConfigError, DecodeError
 from lambda_executor.log_lines import SETTLED, STARTED
 from lambda_executor.probe import ProbeAnswer, is_probe
 from lambda_executor.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
+from lambda_image import log_output
 from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.invocation_log import WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
@@ -145,6 +146,7 @@ class InvocationHandler:
 
     def _enter(self, context: LambdaContext) -> _Start:
         cold, self._cold = self._cold, False
+        log_output.about({"request_id": context.aws_request_id})
         entered_at_s = self.clock_s()
         return _Start(
             started_at_s=self.now_s(),
@@ -157,14 +159,9 @@ class InvocationHandler:
         )
 
     def _note_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
-        self.write_log(
-            "info",
-            STARTED,
-            **facts.fields(),
-            invocation_id=id_,
-            request_id=start.request_id,
-            cold=start.cold,
-        )
+        context = {**facts.fields(), "invocation_id": id_, "request_id": start.request_id}
+        log_output.about(context, facts.token)
+        self.write_log("info", STARTED, **context, cold=start.cold)
 
     def _reject(self, event: object, error: DecodeError, start: _Start) -> dict[str, Any]:
         """Report an event that is no invocation, if it names itself and somebody to tell."""

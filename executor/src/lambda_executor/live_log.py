@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.errors import LambdaExecutorError
-from lambda_executor.log_lines import SETTLED, STARTED
+from lambda_executor.log_lines import CONTEXT, SETTLED, STARTED
 from lambda_executor.routing import Target
 
 log = logging.getLogger(__name__)
@@ -156,9 +156,15 @@ def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
 
 
 def presented(line: LogLine) -> str:
-    """A line as Airflow's reader of logs takes it: JSON with a time and an event."""
-    if "event" in _fields(line.text):
+    """A line as Airflow's reader of logs takes it: JSON with a time and an event.
+
+    The UI shows every other field too, and whoever looks at the log of a task knows which it is.
+    """
+    fields = _fields(line.text)
+    if fields.get("event") in (STARTED, SETTLED):
         return line.text
+    if "event" in fields:
+        return json.dumps({name: fields[name] for name in fields if name not in CONTEXT})
     at = datetime.fromtimestamp(line.at_ms / 1000, UTC)
     return json.dumps({"timestamp": at.isoformat(timespec="milliseconds"), "event": line.text})
 
