@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambda_executor import log_lines
 from lambda_executor.aws import LogLine
 from lambda_executor.errors import ConfigError
 from lambda_executor.live_log import PAUSE_S, LiveLog, RunningTask, of_invocation, presented
@@ -95,6 +96,15 @@ def test_every_line_is_one_that_airflow_reads(text: str) -> None:
         assert shown == {"timestamp": "2023-11-14T22:13:20.000+00:00", "event": text}
     else:
         assert shown["event"] == given_event
+
+
+def test_a_reader_of_a_tasks_log_is_not_told_on_each_line_which_task_it_is() -> None:
+    """The UI shows every field of a line; those of the task's own stay."""
+    context = dict.fromkeys(log_lines.CONTEXT, "x")
+    said = {"event": "said", "logger": "task", "rows": 3}
+    assert json.loads(presented(line(said | context))) == said
+    start = line({"event": log_lines.STARTED, **context})
+    assert presented(start) == start.text
 
 
 def test_what_does_not_work_is_told_and_not_tried_again_at_once() -> None:
