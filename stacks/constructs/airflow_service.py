@@ -83,7 +83,7 @@ class AirflowServiceProps:
         command: Airflow's arguments.
         health_command: Ends with 0 as long as the program does its work.
         count: How many of it run.
-        secrets: More secrets.
+        secrets: More secrets, for the program alone.
         ports: What it listens on.
         first: Airflow's arguments of a step that must succeed before each start; None: no step.
         discovery: The name that it has in the VPC; None: nobody calls it by one.
@@ -125,11 +125,15 @@ class AirflowService(Construct):
         )
         self.role = definition.task_role
         program = self._container(
-            definition, props.command, props, around, health=_health_check(props.health_command)
+            definition,
+            props.command,
+            around,
+            secrets=props.secrets,
+            health=_health_check(props.health_command),
         )
         program.add_port_mappings(*(ecs.PortMapping(container_port=port) for port in props.ports))
         if props.first:
-            step = self._container(definition, props.first, props, around, health=None)
+            step = self._container(definition, props.first, around)
             program.add_container_dependencies(
                 ecs.ContainerDependency(
                     container=step, condition=ecs.ContainerDependencyCondition.SUCCESS
@@ -161,10 +165,10 @@ class AirflowService(Construct):
         self,
         definition: ecs.FargateTaskDefinition,
         command: Sequence[str],
-        props: AirflowServiceProps,
         around: Surroundings,
         *,
-        health: ecs.HealthCheck | None,
+        secrets: Mapping[str, ecs.Secret] | None = None,
+        health: ecs.HealthCheck | None = None,
     ) -> ecs.ContainerDefinition:
         name = "-".join(part for part in command if not part.startswith("--"))
         return definition.add_container(
@@ -173,7 +177,7 @@ class AirflowService(Construct):
             entry_point=list(ENTRY_POINT),
             command=list(command),
             environment={"AIRFLOW_HOME": AIRFLOW_HOME, **around.environment},
-            secrets={**around.secrets, **props.secrets},
+            secrets={**around.secrets, **(secrets or {})},
             logging=ecs.LogDrivers.aws_logs(stream_prefix="airflow", log_group=around.log_group),
             essential=health is not None,
             health_check=health,
