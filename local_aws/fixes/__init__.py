@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from local_aws.fixes import (
+    alarm_metric_math,
     bucket_not_empty,
     describe_repositories_permission,
     function_properties,
@@ -30,6 +31,7 @@ from local_aws.fixes import (
 from local_aws.images import ImageStore
 
 _FIXES: tuple[ModuleType, ...] = (
+    alarm_metric_math,
     bucket_not_empty,
     describe_repositories_permission,
     function_properties,

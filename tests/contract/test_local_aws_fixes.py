@@ -407,6 +407,30 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
     assert str(refused.value).count("AWS::") == 5
 
 
+def test_an_alarm_may_have_an_expression(local_aws: Server, bare_aws: Server) -> None:
+    """alarm_metric_math: such an alarm is deployed, seen by its API, and gone after the stack."""
+    name = f"alarm-{uuid.uuid4().hex[:8]}"
+    metric = {"Namespace": "AWS/RDS", "MetricName": "ReadLatency"}
+    alarm = {
+        "AlarmName": name,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "Metrics": [
+            {"Id": "all", "Expression": "one * 2"},
+            {"Id": "one", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Average"}},
+        ],
+    }
+    stack = template(None, Alarm=("AWS::CloudWatch::Alarm", alarm))
+    deployed = local_aws.deploy(stack)
+    cloudwatch = local_aws.client("cloudwatch")
+    (found,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    assert (found["Namespace"], found["MetricName"]) == ("AWS/RDS", "ReadLatency")
+    deployed.delete()
+    assert cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"] == []
+    assert bare_aws.deploy(stack).status == "ROLLBACK_COMPLETE"
+
+
 def test_every_fix_has_its_test() -> None:
     """The name of each fix opens the docstring of a test here, and stands in the reference."""
     files = (ROOT / "local_aws" / "fixes").glob("[!_]*.py")
