@@ -122,7 +122,8 @@ def build(
         output: Where to build.
         build_args: Values of the Dockerfile's arguments.
         extra: Variables beyond the Dockerfile's: what one machine makes possible, such as a
-            folder that function and control plane share.
+            folder that function and control plane share. The function may write the folders
+            that are named here, and no other of the machine's.
     """
     recipe = Recipe.read(dockerfile.read_text(encoding="utf-8"), build_args)
     for source, destination in recipe.copies:
@@ -133,19 +134,18 @@ def build(
     install = [*_install(python), "--no-deps", "--target", task_root, executor]
     subprocess.run(install, check=True)
     subprocess.run([python, *_COMPILE.split()[1:-1], task_root], check=True)
-    temporary = output / "tmp"
-    temporary.mkdir(exist_ok=True)
+    shared = extra or {}
     here = {name: _here(value, output) for name, value in recipe.variables.items()}
     description = {
         "command": [str(python), "-m", "awslambdaric", *recipe.command],
         "working_directory": _here(recipe.working_directory, output),
         "environment": {
             "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
-            # A function has a /tmp of its own; here it goes away with the image.
-            "TMPDIR": str(temporary),
             **here,
-            **(extra or {}),
+            **shared,
         },
+        "readable": [str(python.parent.parent)],
+        "writable": [value for value in shared.values() if Path(value).is_absolute()],
     }
     (output / "image.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

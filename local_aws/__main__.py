@@ -28,10 +28,13 @@ def main(argv: list[str] | None = None) -> int:
         ),
         limits=Limits(
             account_concurrency=arguments.account_concurrency,
+            scaling_rate=arguments.scaling_rate,
             init_timeout_s=arguments.init_timeout,
             idle_timeout_s=arguments.idle_timeout,
         ),
+        sandbox=arguments.sandbox,
         retry_delay_s=arguments.retry_delay,
+        duplicate_every=arguments.duplicate_every,
         without_fixes=frozenset(arguments.without_fix),
     )
     try:
@@ -66,6 +69,19 @@ def _parser() -> argparse.ArgumentParser:
         help="invocations at the same time of all functions without reserved concurrency",
     )
     add(
+        "--scaling-rate",
+        type=int,
+        default=1000,
+        help="execution environments that a function may add in ten seconds",
+    )
+    add(
+        "--sandbox",
+        choices=("auto", "bwrap", "process"),
+        default="auto",
+        help="what environments are: behind bubblewrap's walls, or plain processes; "
+        "auto: walls where bubblewrap works",
+    )
+    add(
         "--init-timeout",
         type=float,
         default=60,
@@ -82,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=1,
         help="seconds before the first retry of an async invocation; the second waits twice that",
+    )
+    add(
+        "--duplicate-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="deliver every Nth async event of a function twice, as Lambda may do; 0: none",
     )
     add(
         "--without-fix",

@@ -13,13 +13,13 @@ import itertools
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from local_aws.functions import FunctionKey, FunctionVersion, Invocation, Outcome
-from local_aws.pool import Permit, Pools
+from local_aws.pool import Permit, Pools, Throttled
 
 logger = logging.getLogger("local_aws.async_queue")
 
@@ -86,6 +86,7 @@ class AsyncQueue:
         reserved_concurrency: Tells a function's reserved concurrency; None: it has none.
         settle: Takes every event's end; called on one of the queue's threads.
         retry_delay_s: The pause before the first retry; the second waits twice as long.
+        duplicate_every: Every how manieth event of a function is delivered twice; 0: none.
     """
 
     def __init__(
@@ -95,11 +96,14 @@ class AsyncQueue:
         reserved_concurrency: Callable[[FunctionKey], int | None],
         settle: Callable[[Settled], None],
         retry_delay_s: float,
+        duplicate_every: int,
     ) -> None:
         self._exists = exists
         self._reserved_concurrency = reserved_concurrency
         self._settle = settle
         self._retry_delay_s = retry_delay_s
+        self._duplicate_every = duplicate_every
+        self._accepted: Counter[FunctionKey] = Counter()
         self._lock = threading.Lock()
         self._waiting: dict[FunctionKey, deque[Event]] = defaultdict(deque)
         self._threads = ThreadPoolExecutor(max_workers=512, thread_name_prefix="async-invoke")
@@ -113,9 +117,17 @@ class AsyncQueue:
         self._pools = pools
 
     def put(self, event: Event) -> None:
-        """Accept an event."""
+        """Accept an event.
+
+        "Invoked at least once": the copy is as good as the original, each has its own attempts
+        and its own end.
+        """
+        function = event.function.function_key
         with self._lock:
-            self._waiting[event.function.function_key].append(event)
+            self._waiting[function].append(event)
+            self._accepted[function] += 1
+            if self._duplicate_every and self._accepted[function] % self._duplicate_every == 0:
+                self._waiting[function].append(event)
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -151,20 +163,19 @@ class AsyncQueue:
                 self._threads.submit(self._give_up, settled)
             elif event.expires_s <= now_s:
                 self._threads.submit(self._give_up, _expired(event))
-            elif (permit := self._pools.try_acquire(function)) is not None:
-                self._threads.submit(self._attempt, self._pools, permit, event)
             else:
-                return
+                permit = self._pools.try_acquire(event.function, event.invocation.tenant_id)
+                if isinstance(permit, Throttled):
+                    return
+                self._threads.submit(self._attempt, self._pools, permit, event)
             waiting.popleft()
 
     def _attempt(self, pools: Pools, permit: Permit, event: Event) -> None:
         try:
-            outcome = pools.run(event.function, event.invocation)
+            outcome = pools.run(permit, event.invocation)
         except Exception as e:
             logger.exception("could not run %s", event.function.name)
             outcome = Outcome(b"{}", failed=True, reason=f"the environment did not start: {e}")
-        finally:
-            pools.release(permit)
         if self._closed.is_set():
             return  # it failed because its environment was ended
         event = replace(event, attempts=event.attempts + 1, last=outcome)

@@ -1,29 +1,24 @@
-"""One execution environment: a sandboxed runtime process, its Runtime API and its log stream.
+"""One execution environment: its phases, a runtime after another in its sandbox, one log stream.
 
-Serves one invocation at a time and is thrown away after a time-out, a crash or a response that
-is too large. It knows neither where functions, images and logs are kept nor how many
-environments there are; `start` is given all of that.
+Serves one invocation at a time, frozen in between. A runtime that fails (a time-out, a crash, a
+response that is too large) is killed with all it started, and the next invocation initialises
+another in the same sandbox, as
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html describes. It knows
+neither where functions, images and logs are kept nor how many environments there are.
 """
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO
 
 from local_aws.functions import FunctionVersion, Invocation, Outcome
 from local_aws.logs import EnvironmentLog
 from local_aws.runtime_api import MAX_RESPONSE_BYTES, RuntimeApi
-
-_SANDBOX = Path(__file__).with_name("sandbox.py")
+from local_aws.sandbox import Sandbox
 
 #: How long the runtime may take to ask for its next invocation after an answer. What it printed
 #: is complete only then; a runtime that takes longer is broken.
@@ -31,102 +26,122 @@ _SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class RuntimeCommand:
-    """The process of an execution environment.
+class _FailedInit:
+    """Why a runtime never asked for its first invocation.
 
     Attributes:
-        argv: The command.
-        working_directory: Where it starts.
-        variables: All of its environment but `AWS_LAMBDA_RUNTIME_API`.
+        timed_out: It took too long.
+        reported: The error that the runtime reported; None: it ended without a word.
     """
 
-    argv: Sequence[str]
-    working_directory: str
-    variables: Mapping[str, str]
+    timed_out: bool
+    reported: bytes | None
+
+    @property
+    def error_type(self) -> str:
+        """As in `INIT_REPORT`."""
+        if self.timed_out:
+            return "Sandbox.Timedout"
+        return _field(self.reported, "errorType") or "Runtime.ExitError"
 
 
 class Environment:
-    """A runtime process from its cold start to its end.
+    """An execution environment from its cold start to its end.
 
     Args:
         function: What runs in it.
-        command: How it is run.
+        tenant_id: For whom alone it runs; empty: for everybody.
+        sandbox: Where it runs.
         log: Where its output and the platform's lines go.
 
-    Raises:
-        OSError: The process cannot be started.
+    Attributes:
+        provisioned: Whether it is kept although nobody needs it.
+        idle_since_s: When it was last given back.
     """
 
     def __init__(
-        self, function: FunctionVersion, command: RuntimeCommand, log: EnvironmentLog
+        self, function: FunctionVersion, tenant_id: str, sandbox: Sandbox, log: EnvironmentLog
     ) -> None:
         self.function = function
+        self.tenant_id = tenant_id
+        self.provisioned = False
         self.idle_since_s = 0.0
+        self._sandbox = sandbox
         self._log = log
-        self._api = RuntimeApi()
+        self._api: RuntimeApi | None = None
+        self._init_passed = False
         self._init_ms: float | None = None
-        self._started_s = time.monotonic()
-        try:
-            self._process = _start_sandbox(function.memory_mb, command, self._api.address)
-        except OSError:
-            self._api.close()
-            raise
-        self._log.read_from(_stream(self._process.stdout))
-        self._exited = threading.Event()
-        threading.Thread(target=self._watch, name="environment", daemon=True).start()
+        self._log.read_from(sandbox.output)
 
     @property
     def alive(self) -> bool:
-        """Whether its processes run."""
-        return self._process.poll() is None
+        """Whether it can serve."""
+        return self._sandbox.alive
 
-    def wait_until_ready(self, timeout_s: float) -> bool:
-        """Wait for the end of the init phase; False when it failed or took longer."""
-        ready = self._api.wait_until_ready(timeout_s)
-        self._init_ms = (time.monotonic() - self._started_s) * 1000
-        return ready
+    def initialize(self, limit_s: float) -> None:
+        """Go through the init phase; when it fails, the first invocation tries it again."""
+        began_s = time.monotonic()
+        failure = self._start_runtime(limit_s)
+        took_ms = (time.monotonic() - began_s) * 1000
+        self._init_passed = True
+        if failure is None:
+            self._init_ms = took_ms
+        else:
+            self._log_failed_init("init", took_ms, failure)
 
-    def invoke(self, invocation: Invocation, init_timeout_s: float) -> Outcome:
+    def freeze(self) -> None:
+        """Stop every process until the next invocation."""
+        self._sandbox.freeze()
+
+    def invoke(self, invocation: Invocation, init_limit_s: float) -> Outcome:
         """Run one invocation, the init phase first when it has not been passed.
 
-        Whatever happens comes back as an outcome; one with `environment_usable` False has
-        already ended this environment.
+        Whatever happens comes back as an outcome.
         """
+        if self._init_passed:
+            self._sandbox.thaw()
+        else:
+            self.initialize(init_limit_s)
         self._log.start(invocation.request_id)
-        cold = self._init_ms is None
-        ready = self.wait_until_ready(init_timeout_s) if cold else self.alive
         began_s = time.monotonic()
-        outcome = self._run(invocation) if ready else self._failed_init(invocation, init_timeout_s)
-        took_s = time.monotonic() - began_s
-        if not outcome.environment_usable:
-            self.end()
+        outcome = self._run(invocation)
+        took_ms = (time.monotonic() - began_s) * 1000
+        if outcome.runtime_usable:
+            self.freeze()
+        else:
+            self._sandbox.stop()
+        init_ms, self._init_ms = self._init_ms, None
         tail = self._log.finish(
             invocation.request_id,
-            duration_ms=took_s * 1000,
-            init_ms=self._init_ms if cold else None,
-            failure="" if outcome.environment_usable else outcome.reason,
+            duration_ms=took_ms,
+            init_ms=init_ms,
+            max_memory_mb=self._sandbox.peak_mb,
+            failure="" if outcome.runtime_usable else outcome.reason,
         )
         return replace(outcome, log_tail=tail)
 
     def cut(self) -> None:
         """Cut the lifeline: every process of the environment is killed, soon. May be repeated."""
-        _stream(self._process.stdin).close()
+        self._sandbox.cut()
 
     def end(self) -> None:
         """Kill every process of the environment; returns when all are gone. May be repeated."""
-        self.cut()
-        self._exited.wait()
+        self._sandbox.end()
         self._log.drain()
 
-    def _watch(self) -> None:
-        self._process.wait()
-        self._exited.set()
-        self._api.close()
-
     def _run(self, invocation: Invocation) -> Outcome:
-        answer = self._api.send(invocation, self.function.timeout_s)
+        """Have a runtime answer; where there is none, its start counts as part of the time."""
+        time_out_s = time.monotonic() + self.function.timeout_s
+        if not self._sandbox.running:
+            failure = self._start_runtime(self.function.timeout_s)
+            if failure is not None:
+                took_ms = (time.monotonic() - time_out_s + self.function.timeout_s) * 1000
+                self._log_failed_init("invoke", took_ms, failure)
+                return self._never_ready(invocation, failure)
+        assert self._api is not None  # noqa: S101 - a runtime has been started
+        answer = self._api.send(invocation, time_out_s - time.monotonic())
         if answer is None:
-            return self._no_answer(invocation)
+            return self._no_answer(invocation, timed_out=self._sandbox.running)
         if answer.too_large:
             return _failure(
                 "Function.ResponseSizeTooLarge",
@@ -136,9 +151,24 @@ class Environment:
         settled = self._api.wait_until_ready(_SETTLE_S)
         return _answered(answer.payload, answer.is_error, usable=settled)
 
-    def _no_answer(self, invocation: Invocation) -> Outcome:
+    def _start_runtime(self, limit_s: float) -> _FailedInit | None:
+        """Start a runtime and wait until it asks for an invocation."""
+        self._api = api = RuntimeApi()
+        self._sandbox.start(api.address, on_exit=api.close)
+        if api.wait_until_ready(limit_s):
+            return None
+        timed_out = self._sandbox.running and api.init_error is None
+        self._sandbox.stop()
+        return _FailedInit(timed_out, api.init_error)
+
+    def _never_ready(self, invocation: Invocation, failure: _FailedInit) -> Outcome:
+        if failure.reported is not None:
+            return _answered(failure.reported, is_error=True, usable=False)
+        return self._no_answer(invocation, timed_out=failure.timed_out)
+
+    def _no_answer(self, invocation: Invocation, *, timed_out: bool) -> Outcome:
         """The runtime is still busy when its time is up, or gone."""
-        if not self._exited.is_set():
+        if timed_out:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
             return _failure(
                 "Sandbox.Timedout",
@@ -147,59 +177,39 @@ class Environment:
             )
         return _failure(
             "Runtime.ExitError",
-            f"RequestId: {invocation.request_id} Error: {self._how_it_exited()}",
+            f"RequestId: {invocation.request_id} Error: {_exit_reason(self._sandbox.exit_status)}",
         )
 
-    def _failed_init(self, invocation: Invocation, init_timeout_s: float) -> Outcome:
-        if self._api.init_error is not None:
-            return _answered(self._api.init_error, is_error=True, usable=False)
-        if self._exited.is_set():
-            return self._no_answer(invocation)
-        return _failure(
-            "Sandbox.Timedout",
-            f"RequestId: {invocation.request_id} Error: the init phase timed out after "
-            f"{init_timeout_s:.2f} seconds",
+    def _log_failed_init(self, phase: str, took_ms: float, failure: _FailedInit) -> None:
+        self._log.failed_init(
+            phase, took_ms, "timeout" if failure.timed_out else "error", failure.error_type
         )
 
-    def _how_it_exited(self) -> str:
-        status = self._process.wait()
-        if status == 0:
-            return "Runtime exited without providing a reason"
-        if status > 0:
-            return f"Runtime exited with error: exit status {status}"
-        name = "killed" if -status == signal.SIGKILL else signal.strsignal(-status) or str(-status)
-        return f"Runtime exited with error: signal: {name.lower()}"
 
-
-def _start_sandbox(
-    memory_mb: int, command: RuntimeCommand, runtime_api: str
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_SANDBOX), str(memory_mb), *command.argv],
-        cwd=command.working_directory,
-        env={**command.variables, "AWS_LAMBDA_RUNTIME_API": runtime_api},
-        stdin=subprocess.PIPE,  # the lifeline
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def _stream(stream: IO[bytes] | None) -> IO[bytes]:
-    assert stream is not None  # noqa: S101 - Popen was given PIPE
-    return stream
+def _exit_reason(status: int) -> str:
+    if status == 0:
+        return "Runtime exited without providing a reason"
+    if status > 0:
+        return f"Runtime exited with error: exit status {status}"
+    name = "killed" if -status == signal.SIGKILL else signal.strsignal(-status) or str(-status)
+    return f"Runtime exited with error: signal: {name.lower()}"
 
 
 def _answered(payload: bytes, is_error: bool, *, usable: bool) -> Outcome:
     if not is_error:
-        return Outcome(payload, environment_usable=usable)
+        return Outcome(payload, runtime_usable=usable)
+    reason = _field(payload, "errorMessage") or payload[:1024].decode(errors="replace")
+    return Outcome(payload, failed=True, reason=reason, runtime_usable=usable)
+
+
+def _field(error: bytes | None, name: str) -> str:
+    """A field of an error as runtimes report it; empty where it is of another shape."""
     try:
-        reason = str(json.loads(payload)["errorMessage"])
+        return str(json.loads(error or b"")[name])
     except (ValueError, KeyError, TypeError):
-        reason = payload[:1024].decode(errors="replace")
-    return Outcome(payload, failed=True, reason=reason, environment_usable=usable)
+        return ""
 
 
 def _failure(error_type: str, message: str) -> Outcome:
     payload = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
-    return Outcome(payload, failed=True, reason=message, environment_usable=False)
+    return Outcome(payload, failed=True, reason=message, runtime_usable=False)

@@ -23,9 +23,11 @@ class Exchange:
 
     Attributes:
         request_id: The id of the invocation that the request made; the response carries it.
+        tenant_id: The tenant that the request named.
     """
 
     request_id: str = ""
+    tenant_id: str = ""
 
 
 #: Set for each request that invokes; the threads that ministack answers it on inherit it.

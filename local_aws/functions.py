@@ -31,10 +31,11 @@ class FunctionVersion:
         name: The function's name.
         version: `$LATEST` or a number.
         revision: Changes with every change of code or configuration.
-        image_uri: The container image.
+        image_uri: The container image, by digest where that is known.
         role: ARN of the execution role.
         timeout_s: Seconds one invocation may take.
         memory_mb: The memory limit.
+        tmp_mb: The size of its /tmp (`EphemeralStorage`).
         variables: The function's environment variables.
         log_group: Where its log goes.
         log_format: `Text` or `JSON`.
@@ -52,6 +53,7 @@ class FunctionVersion:
     role: str
     timeout_s: int
     memory_mb: int
+    tmp_mb: int
     variables: Mapping[str, str]
     log_group: str
     log_format: str
@@ -72,10 +74,11 @@ class FunctionVersion:
             name=name,
             version=configuration.get("Version") or LATEST,
             revision=configuration.get("RevisionId") or "",
-            image_uri=configuration["ImageUri"],
+            image_uri=configuration.get("ResolvedImageUri") or configuration["ImageUri"],
             role=configuration.get("Role") or "",
             timeout_s=int(configuration.get("Timeout") or 3),
             memory_mb=int(configuration.get("MemorySize") or 128),
+            tmp_mb=int((configuration.get("EphemeralStorage") or {}).get("Size") or 512),
             variables=(configuration.get("Environment") or {}).get("Variables") or {},
             log_group=logging.get("LogGroup") or f"/aws/lambda/{name}",
             log_format=logging.get("LogFormat") or "Text",
@@ -103,11 +106,13 @@ class Invocation:
         request_id: What the caller, the handler and the log know it by.
         payload: The event's JSON.
         invoked_arn: The ARN as the caller wrote it, alias or version included.
+        tenant_id: For whom it runs, where the function isolates its tenants; else empty.
     """
 
     request_id: str
     payload: bytes
     invoked_arn: str
+    tenant_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +124,11 @@ class Outcome:
         failed: Whether the function failed (`X-Amz-Function-Error: Unhandled`).
         reason: What a person should read about a failure; empty after success.
         log_tail: The end of this invocation's log.
-        environment_usable: Whether the execution environment may serve again.
+        runtime_usable: Whether the runtime may serve again; if not, another is started.
     """
 
     payload: bytes
     failed: bool = False
     reason: str = ""
     log_tail: str = ""
-    environment_usable: bool = True
+    runtime_usable: bool = True

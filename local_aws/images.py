@@ -35,11 +35,16 @@ class Image:
         command: The runtime process.
         working_directory: Where it starts.
         variables: The image's own environment.
+        readable: What the process needs to see although it may lie below the machine's /tmp,
+            the image's directory among it.
+        writable: Directories that it may write, beside its own /tmp.
     """
 
     command: tuple[str, ...]
     working_directory: str
     variables: Mapping[str, str]
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
 
     @classmethod
     def read(cls, directory: Path) -> Image:
@@ -54,24 +59,35 @@ class Image:
             command = described["command"]
             working_directory = described["working_directory"]
             variables = described.get("environment", {})
+            readable, writable = described.get("readable", []), described.get("writable", [])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise ImageError(
                 f"{path} does not describe an image ({e!r}): expected an object with `command`, "
-                "`working_directory` and `environment`"
+                "`working_directory`, `environment`, `readable` and `writable`"
             ) from e
         if (
-            not isinstance(command, list)
-            or not command
-            or not all(isinstance(item, str) for item in command)
+            not command
+            or not all(_strings(items) for items in (command, readable, writable))
             or not isinstance(working_directory, str)
             or not isinstance(variables, dict)
             or not all(isinstance(value, str) for value in variables.values())
         ):
             raise ImageError(
                 f"{path}: `command` must be a non-empty list of strings, `working_directory` a "
-                "string, `environment` an object of strings"
+                "string, `environment` an object of strings, `readable` and `writable` lists of "
+                "absolute paths"
             )
-        return cls(tuple(command), working_directory, variables)
+        return cls(
+            tuple(command),
+            working_directory,
+            variables,
+            readable=(directory, *map(Path, readable)),
+            writable=tuple(map(Path, writable)),
+        )
+
+
+def _strings(items: object) -> bool:
+    return isinstance(items, list) and all(isinstance(item, str) for item in items)
 
 
 class ImageStore:

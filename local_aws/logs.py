@@ -74,8 +74,25 @@ class EnvironmentLog:
             f"START RequestId: {request_id} Version: {version}",
         )
 
+    def failed_init(self, phase: str, duration_ms: float, status: str, error_type: str) -> None:
+        """Log an init phase that failed, as Lambda does: one that succeeds has no line."""
+        self.drain()
+        metrics = {"durationMs": round(duration_ms, 3)}
+        self._platform(
+            "initReport",
+            {"phase": phase, "status": status, "errorType": error_type, "metrics": metrics},
+            f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: {phase}\t"
+            f"Status: {status}\tError Type: {error_type}",
+        )
+
     def finish(
-        self, request_id: str, *, duration_ms: float, init_ms: float | None, failure: str
+        self,
+        request_id: str,
+        *,
+        duration_ms: float,
+        init_ms: float | None,
+        max_memory_mb: int,
+        failure: str,
     ) -> str:
         """Log the end of an invocation, after all it has printed.
 
@@ -83,7 +100,8 @@ class EnvironmentLog:
             request_id: The invocation.
             duration_ms: How long it took, without the init phase.
             init_ms: How long the init phase took, when there was one.
-            failure: Why the environment was ended, when it was.
+            max_memory_mb: The most memory that the environment has held.
+            failure: Why the runtime was killed, when it was.
 
         Returns:
             The end of the invocation's log.
@@ -93,6 +111,7 @@ class EnvironmentLog:
             "durationMs": round(duration_ms, 3),
             "billedDurationMs": int(duration_ms + (init_ms or 0)) + 1,
             "memorySizeMB": self._function.memory_mb,
+            "maxMemoryUsedMB": max_memory_mb,
         }
         if init_ms is not None:
             metrics["initDurationMs"] = round(init_ms, 3)
@@ -161,7 +180,8 @@ def _report(request_id: str, metrics: Mapping[str, float]) -> str:
     report = (
         f"REPORT RequestId: {request_id}\tDuration: {metrics['durationMs']:.2f} ms\t"
         f"Billed Duration: {metrics['billedDurationMs']} ms\t"
-        f"Memory Size: {metrics['memorySizeMB']} MB"
+        f"Memory Size: {metrics['memorySizeMB']} MB\t"
+        f"Max Memory Used: {metrics['maxMemoryUsedMB']} MB"
     )
     if "initDurationMs" in metrics:
         report += f"\tInit Duration: {metrics['initDurationMs']:.2f} ms"

@@ -167,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "Lambda-Runtime-Deadline-Ms": str(deadline_ms),
                 "Lambda-Runtime-Invoked-Function-Arn": invocation.invoked_arn,
                 "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{'0' * 24};Sampled=0",
+                **_tenant(invocation),
             },
         )
 
@@ -212,6 +213,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _tenant(invocation: Invocation) -> dict[str, str]:
+    tenant_id = invocation.tenant_id
+    return {"Lambda-Runtime-Aws-Tenant-Id": tenant_id} if tenant_id else {}
 
 
 def _error(error_type: str, message: str) -> bytes:

@@ -1,171 +1,262 @@
-"""The first process of an execution environment: runs the runtime and ends with all it started.
+"""One sandbox: what separates an execution environment from the machine, and the way to command it.
 
-Started by `environment.py` as a program of its own (`python -I -S sandbox.py MEMORY_MB ARGV...`)
-in a new session. It is the subreaper of everything below it, so that a process that left its
-group or session (`setsid`, a double fork) is still found and killed. Its standard input is the
-lifeline: when the emulator closes it, or dies in whatever way, the kernel ends the read here and
-everything is killed. Memory over the limit is found by looking at it four times a second (no
-cgroup is needed) and ends the environment like Lambda does, with SIGKILL.
-
-Only the standard library, and little of it: this starts with every cold start.
+The sandbox lives as long as its environment; runtimes come and go in it, and find the /tmp that
+the last one left. It is made of what the machine allows: bubblewrap's walls or a plain process,
+a cgroup or the init process's own look at the memory. It knows nothing of invocations.
 """
-# ruff: noqa: PTH123, PTH208 - pathlib would add a third to the start-up time
+
+from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import resource
-import select
-import signal
+import shutil
+import socket
+import subprocess
 import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_MEMORY_CHECK_MS = 250
-_CANNOT_START = 127
+from local_aws import bubblewrap
+from local_aws.cgroup import MemoryCgroup, MemoryCgroups
+
+_INIT = Path(__file__).with_name("sandbox_init.py")
+_MEBIBYTE = 1024 * 1024
 
 
-def main(memory_mb: int, argv: list[str]) -> int:
-    """Run `argv` until it exits, outgrows its memory, or the lifeline is cut.
+@dataclass(frozen=True, slots=True)
+class RuntimeCommand:
+    """The process of an execution environment.
 
-    Returns:
-        The runtime's exit status; negative: the signal that ended it.
+    Attributes:
+        argv: The command.
+        working_directory: Where it starts.
+        variables: All of its environment but what the sandbox adds.
+        memory_mb: What all processes may hold together.
+        tmp_mb: The size of /tmp.
+        readable: What it needs to see although it may lie below the machine's /tmp.
+        writable: What it may write, beside its own /tmp.
     """
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    runtime = _spawn(argv)
-    poll = select.poll()
-    poll.register(0, select.POLLIN | select.POLLHUP)
-    poll.register(woken, select.POLLIN)
-    status: int | None = None
-    while status is None:
-        ready = dict(poll.poll(_MEMORY_CHECK_MS))
-        if 0 in ready:
-            break
-        if woken in ready:
-            os.read(woken, 4096)
-            status = _reap(runtime)
-        elif not ready and _over_memory(memory_mb * 1024 * 1024):
-            status = -signal.SIGKILL
-    _kill_all()
-    return -signal.SIGKILL if status is None else status
+
+    argv: Sequence[str]
+    working_directory: Path
+    variables: Mapping[str, str]
+    memory_mb: int
+    tmp_mb: int
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
 
 
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What sandboxes are made of on this machine.
 
-
-def _spawn(argv: list[str]) -> int:
-    sandbox = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != sandbox:
-            os._exit(_CANNOT_START)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.execvpe(argv[0], argv, os.environ)  # noqa: S606 - the image's own command
-    except OSError as e:
-        os.write(2, f"cannot run {argv[0]}: {e.strerror}\n".encode())
-    finally:
-        os._exit(_CANNOT_START)
-
-
-def _reap(runtime: int) -> int | None:
-    """Collect what has exited; the runtime's status when it is among them."""
-    status = None
-    while True:
-        try:
-            pid, raw = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return status
-        if pid == 0:
-            return status
-        if pid == runtime:
-            status = os.waitstatus_to_exitcode(raw)
-
-
-def _kill_all() -> None:
-    """Kill every descendant; orphans become our children, so no child left means none at all."""
-    while True:
-        for pid in _descendants():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-
-
-def _descendants() -> list[int]:
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
-                # "pid (name) state ppid ...": the name may hold spaces and brackets.
-                parent = int(stat.read().rpartition(b")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry))
-    found, todo = [], [os.getpid()]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
-def _over_memory(limit_bytes: int) -> bool:
-    """Whether the processes together hold more than the limit.
-
-    Resident pages count forked pages twice, so only when those are over the limit is the exact
-    (and dear) proportional share read.
+    Attributes:
+        bubblewrap: The program; empty: sandboxes are plain processes.
+        cgroups: Where memory limits are set; None: nowhere.
     """
-    pids = _children_quickly(os.getpid())
-    resident = sum(_resident_bytes(pid) for pid in pids)
-    return resident > limit_bytes and sum(_proportional_bytes(pid) for pid in pids) > limit_bytes
+
+    bubblewrap: str
+    cgroups: MemoryCgroups | None
+
+    @classmethod
+    def choose(cls, wanted: str) -> Confinement:
+        """Find out what this machine allows.
+
+        Args:
+            wanted: `process`, `bwrap`, or `auto` for bubblewrap where it works.
+
+        Raises:
+            ValueError: `bwrap` is wanted and does not work here; the message says why.
+        """
+        cgroups = MemoryCgroups.find()
+        if wanted == "process":
+            return cls("", cgroups)
+        program = bubblewrap.find()
+        problem = bubblewrap.problem(program) if program else "there is no program of that name"
+        if problem and wanted == "bwrap":
+            raise ValueError(
+                f"bwrap does not work here ({problem}): install bubblewrap and allow user "
+                "namespaces, or choose --sandbox process"
+            )
+        return cls("" if problem else program or "", cgroups)
+
+    def close(self) -> None:
+        """Remove what was made to find out; when all sandboxes are gone."""
+        if self.cgroups:
+            self.cgroups.close()
+
+    def __str__(self) -> str:
+        walls = f"walls by {self.bubblewrap}" if self.bubblewrap else "plain processes"
+        return f"{walls}, memory limits by {'cgroup' if self.cgroups else 'looking at it'}"
 
 
-def _children_quickly(pid: int) -> list[int]:
-    """The descendants as the kernel lists them; none where it lacks CONFIG_PROC_CHILDREN."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
-                for child in map(int, children.read().split()):
-                    found += [child, *_children_quickly(child)]
-    return found
+class Sandbox:
+    """The processes of one environment.
 
+    Args:
+        command: What runs in it.
+        confinement: What it is made of.
 
-def _resident_bytes(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+    Attributes:
+        output: What its processes print.
 
+    Raises:
+        OSError: It cannot be started.
+    """
 
-def _proportional_bytes(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
-            return sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith(b"Pss:"))
-    except OSError:
-        return 0
+    def __init__(self, command: RuntimeCommand, confinement: Confinement) -> None:
+        self._memory_mb = command.memory_mb
+        self._state = threading.Condition()
+        self._on_exit: Callable[[], None] = lambda: None
+        self._running = self._frozen = self._gone = False
+        self._exit_status = 0
+        self._peak_bytes = 0
+        self._cgroup: MemoryCgroup | None = None
+        with contextlib.ExitStack() as undo:
+            self._temporary = None if confinement.bubblewrap else tempfile.mkdtemp(prefix="tmp-")
+            if self._temporary:
+                undo.callback(shutil.rmtree, self._temporary, ignore_errors=True)
+            if confinement.cgroups:
+                # What lies in the /tmp of the walls is memory too, to the kernel.
+                tmp_mb = command.tmp_mb if confinement.bubblewrap else 0
+                limit_bytes = (command.memory_mb + tmp_mb) * _MEBIBYTE
+                self._cgroup = confinement.cgroups.make(uuid.uuid4().hex, limit_bytes)
+                undo.callback(self._cgroup.remove)
+            self._process = self._start_init(command, confinement.bubblewrap)
+            self._clean_up = undo.pop_all()
+        assert self._process.stdout is not None  # noqa: S101 - Popen was given PIPE
+        self.output: IO[bytes] = self._process.stdout
+        threading.Thread(target=self._listen, name="sandbox", daemon=True).start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether runtimes can be started in it."""
+        return not self._gone
 
-if __name__ == "__main__":
-    exit_status = main(int(sys.argv[1]), sys.argv[2:])
-    if exit_status < 0:
-        # End like the runtime did, so that the emulator sees the very same wait status.
-        number = -exit_status
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if number != signal.SIGKILL:
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    sys.exit(exit_status)
+    @property
+    def running(self) -> bool:
+        """Whether a runtime lives in it."""
+        return self._running
+
+    @property
+    def exit_status(self) -> int:
+        """How the last runtime ended; negative: by this signal."""
+        return self._exit_status
+
+    @property
+    def peak_mb(self) -> int:
+        """The most memory that was seen in it, all of its processes together."""
+        if self._cgroup and self._cgroup.killed:
+            return self._memory_mb
+        return min(self._memory_mb, -(-self._peak_bytes // _MEBIBYTE))
+
+    def start(self, runtime_api: str, on_exit: Callable[[], None]) -> None:
+        """Start a runtime; `on_exit` is called when it has ended, on a thread of the sandbox."""
+        with self._state:
+            self._on_exit = on_exit
+            self._running = not self._gone
+        self._send(f"start {runtime_api}")
+        if self._gone:
+            on_exit()
+
+    def stop(self) -> None:
+        """Kill every process; returns when all are gone."""
+        self._send("stop")
+        with self._state:
+            self._state.wait_for(lambda: not self._running)
+
+    def freeze(self) -> None:
+        """Stop every process where it is; returns when all have stopped."""
+        with self._state:
+            self._frozen = False
+        self._send("freeze")
+        with self._state:
+            self._state.wait_for(lambda: self._frozen or self._gone)
+
+    def thaw(self) -> None:
+        """Let the processes go on."""
+        self._send("thaw")
+
+    def cut(self) -> None:
+        """Cut the lifeline: every process is killed, soon. May be repeated."""
+        # Unlike `close` this wakes the thread that listens.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Kill every process; returns when all are gone. May be repeated."""
+        self.cut()
+        with self._state:
+            self._state.wait_for(lambda: self._gone)
+
+    def _start_init(self, command: RuntimeCommand, program: str) -> subprocess.Popen[bytes]:
+        joining = self._cgroup.open() if self._cgroup else -1
+        init = [sys.executable, "-I", "-S", str(_INIT), str(command.memory_mb), str(joining)]
+        line = [*init, *command.argv]
+        if program:
+            for path in command.writable:
+                path.mkdir(parents=True, exist_ok=True)
+            # This interpreter and the init process lie wherever the project does.
+            ours = (Path(sys.prefix), Path(sys.base_prefix), _INIT)
+            walls = bubblewrap.Walls(
+                command.tmp_mb,
+                (*ours, *command.readable),
+                command.writable,
+                command.working_directory,
+            )
+            line = bubblewrap.command(program, walls, line)
+        home = self._temporary or "/tmp"  # noqa: S108 - the sandbox's own
+        variables = {"TMPDIR": self._temporary} if self._temporary else {}
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            return subprocess.Popen(
+                line,
+                cwd=command.working_directory,
+                # Lambda sets no HOME: a shell must not find that of whoever runs the emulator.
+                env={"HOME": home, **variables, **command.variables},
+                stdin=theirs.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if joining < 0 else (joining,),
+            )
+        except OSError:
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
+            if joining >= 0:
+                os.close(joining)
+
+    def _send(self, packet: str) -> None:
+        with contextlib.suppress(OSError):  # it is gone, which `_listen` finds out
+            self._control.send(packet.encode())
+
+    def _listen(self) -> None:
+        """Take what the init process tells, until it is gone."""
+        with contextlib.suppress(OSError):
+            while packet := self._control.recv(4096):
+                verb, *numbers = packet.decode().split()
+                self._take(verb, [int(number) for number in numbers])
+        self._process.wait()
+        self._control.close()
+        self._clean_up.close()
+        with self._state:
+            self._gone, self._running = True, False
+            self._state.notify_all()
+        self._on_exit()
+
+    def _take(self, verb: str, numbers: list[int]) -> None:
+        with self._state:
+            self._peak_bytes = numbers[-1]
+            self._frozen = verb == "frozen"
+            if verb == "exited":
+                self._running, self._exit_status = False, numbers[0]
+            self._state.notify_all()
+        if verb == "exited":
+            self._on_exit()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from local_aws.front import App, Front
 from local_aws.images import ImageStore
 from local_aws.pool import Limits
+from local_aws.sandbox import Confinement
 
 if TYPE_CHECKING:
     from local_aws.data_plane import DataPlane
@@ -53,7 +54,9 @@ class Settings:
         enforce_iam: Whether requests need permissions.
         certificate: For TLS; None: plain HTTP.
         limits: What bounds the execution environments.
+        sandbox: What sandboxes are to be made of: `auto`, `bwrap` or `process`.
         retry_delay_s: The pause before the first retry of an asynchronous invocation.
+        duplicate_every: Every how manieth event of a function is delivered twice; 0: none.
         without_fixes: Names of fixes to leave out.
     """
 
@@ -63,7 +66,9 @@ class Settings:
     enforce_iam: bool
     certificate: Certificate | None
     limits: Limits
+    sandbox: str
     retry_delay_s: float
+    duplicate_every: int
     without_fixes: frozenset[str]
 
 
@@ -76,7 +81,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
     Raises:
         OSError: The address cannot be listened on, or the state directory not written.
-        ValueError: There is no fix of a name in `without_fixes`.
+        ValueError: There is no fix of a name in `without_fixes`, or no such sandbox here.
     """
     state_dir = settings.state_dir.resolve()
     images = ImageStore(state_dir / "images")
@@ -88,13 +93,16 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     scheme = "https" if settings.certificate else "http"
     endpoint_url = f"{scheme}://{host}:{port}"
     _configure_process(settings, state_dir, endpoint_url)
-    app, data_plane = _build(settings, images, endpoint_url)
+    confinement = Confinement.choose(settings.sandbox)
+    logging.getLogger("local_aws").info("execution environments: %s", confinement)
+    app, data_plane = _build(settings, images, endpoint_url, confinement)
     try:
         asyncio.run(
             _serve(app, listener, settings.certificate, data_plane, lambda: announce(endpoint_url))
         )
     finally:
         data_plane.close()
+        confinement.close()
         logging.shutdown()
 
 
@@ -139,12 +147,14 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[App, DataPlane]:
+def _build(
+    settings: Settings, images: ImageStore, endpoint_url: str, confinement: Confinement
+) -> tuple[App, DataPlane]:
     # ministack reads its settings when it is imported, so nothing that imports it stands above.
     from ministack.app import app  # noqa: PLC0415
 
     from local_aws import fixes  # noqa: PLC0415
-    from local_aws.data_plane import DataPlane  # noqa: PLC0415
+    from local_aws.data_plane import DataPlane, Delivery  # noqa: PLC0415
 
     # Under TLS the transport of every request is what policies see.
     needless = {"secure_transport"} if settings.certificate else set()
@@ -153,7 +163,8 @@ def _build(settings: Settings, images: ImageStore, endpoint_url: str) -> tuple[A
         images,
         _client_variables(settings, endpoint_url),
         settings.limits,
-        settings.retry_delay_s,
+        confinement,
+        Delivery(settings.retry_delay_s, settings.duplicate_every),
     )
     data_plane.install()
     return app, data_plane

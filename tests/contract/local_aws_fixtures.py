@@ -14,6 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -88,21 +89,26 @@ class Server:
         with self.process:
             return self.process.wait(DEADLINE_S)
 
-    def image(self, *command: str) -> str:
-        """Push an image that runs a handler of `local_aws_handlers.py`; its URI."""
-        repository, tag = "handlers", uuid.uuid4().hex
+    def image(self, *command: str, tag: str = "") -> str:
+        """Push an image that runs a handler of the tests; its URI."""
+        repository, tag = "handlers", tag or uuid.uuid4().hex
         store = ImageStore(self.state_dir / "images")
         directory = store.new_directory()
         described = {
             "command": [str(RUNTIME_PYTHON), "-m", "awslambdaric", *command],
             "working_directory": str(Path(__file__).parent),
             "environment": {"PYTHONDONTWRITEBYTECODE": "1"},
+            "readable": [str(ROOT)],
+            # Where tests have their handlers leave files: beside the server's own.
+            "writable": [str(self.state_dir.parent)],
         }
         (directory / "image.json").write_text(json.dumps(described))
         ecr = self.client("ecr")
         with contextlib.suppress(ecr.exceptions.RepositoryAlreadyExistsException):
             ecr.create_repository(repositoryName=repository)
-        ecr.put_image(repositoryName=repository, imageTag=tag, imageManifest=f'{{"t":"{tag}"}}')
+        ecr.put_image(
+            repositoryName=repository, imageTag=tag, imageManifest=json.dumps(str(directory))
+        )
         store.name(f"{repository}:{tag}", directory)
         return f"{REGISTRY}/{repository}:{tag}"
 
@@ -160,6 +166,13 @@ class Function:
         request_id: str = answer["ResponseMetadata"]["RequestId"]
         return request_id
 
+    def gated(self, threads: ThreadPoolExecutor, gate: Path) -> Future[dict[str, Any]]:
+        """Begin an invocation that waits for a file; returns once the handler runs."""
+        entered = gate.with_name(f"entered-{uuid.uuid4().hex}")
+        answer = threads.submit(self.invoke, {"enter": str(entered), "wait_for": str(gate)})
+        eventually(lambda: entered.exists() or None)
+        return answer
+
     def reserve(self, concurrency: int) -> None:
         """Set the reserved concurrency."""
         self.client.put_function_concurrency(
@@ -171,6 +184,23 @@ class Function:
         self.client.put_function_event_invoke_config(
             FunctionName=self.name, MaximumRetryAttempts=attempts, **options
         )
+
+    def processes(self) -> list[int]:
+        """The processes of all of its environments, as this machine numbers them."""
+        named = f"\0AWS_LAMBDA_FUNCTION_NAME={self.name}\0".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                environment = b"\0" + path.read_bytes()
+                # The sandbox's own first process has no Runtime API.
+                if named in environment and b"\0AWS_LAMBDA_RUNTIME_API=" in environment:
+                    found.append(int(path.parent.name))
+        return found
+
+    def states(self) -> list[str]:
+        """The state of each of its processes, a letter; `T`: stopped."""
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in self.processes()]
+        return [stat.rpartition(")")[2].split()[0] for stat in stats]
 
     def log_lines(self) -> list[tuple[str, str]]:
         """Stream and message of every line of its log group."""
@@ -284,16 +314,17 @@ def eventually(probe: Callable[[], _T | None]) -> _T:
     return found
 
 
-def wait_for_exit(pid: int) -> None:
-    """Wait until a process that need not be a child of ours is gone."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([fd], [], [], DEADLINE_S)[0], f"process {pid} lives on"
-    finally:
-        os.close(fd)
+def wait_for_exit(pids: list[int]) -> None:
+    """Wait until processes that need not be children of ours are gone."""
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            assert select.select([fd], [], [], DEADLINE_S)[0], f"process {pid} lives on"
+        finally:
+            os.close(fd)
 
 
 @cache
@@ -321,6 +352,16 @@ def _serve(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Iterator[
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded AWS."""
     yield from _serve(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The embedded AWS with its limits within reach, and plain processes."""
+    yield from _serve(
+        tmp_path_factory,
+        *("--init-timeout", "1", "--scaling-rate", "2", "--duplicate-every", "3"),
+        *("--sandbox", "process"),
+    )
 
 
 @pytest.fixture(scope="session")

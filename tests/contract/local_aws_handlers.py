@@ -3,11 +3,14 @@
 import json
 import os
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 _invocations = 0
+_ALLOCATE = "import sys, time; held = b'x' * (int(sys.argv[1]) * 1024 * 1024); time.sleep(60)"
 
 
 def handle(event: dict[str, Any], context: Any) -> Any:
@@ -15,17 +18,48 @@ def handle(event: dict[str, Any], context: Any) -> Any:
     global _invocations  # noqa: PLW0603 - it is what shows that an environment is warm
     _invocations += 1
     _tell(event, context)
+    did = _do(event)
     _wait(event)
     _fail(event)
     if "return_mb" in event:
         return "x" * (event["return_mb"] * 1024 * 1024)
     return {
+        "did": did,
         "invocations": _invocations,
-        "pid": os.getpid(),
         "request_id": context.aws_request_id,
         "arn": context.invoked_function_arn,
+        "memory_mb": context.memory_limit_in_mb,
+        "remaining_ms": context.get_remaining_time_in_millis(),
+        "tenant_id": getattr(context, "tenant_id", None),
+        "temporary": [path.name for path in Path(tempfile.gettempdir()).iterdir()],
         "environment": dict(os.environ),
     }
+
+
+def _do(event: dict[str, Any]) -> Any:
+    """The one thing whose result is of interest."""
+    if "write" in event:
+        return _write(event["write"], event.get("write_mb", 0))
+    if "read" in event:
+        return Path(event["read"]).read_text()
+    if "child_allocates_mb" in event:
+        return subprocess.run(
+            [sys.executable, "-c", _ALLOCATE, str(event["child_allocates_mb"])], check=False
+        ).returncode
+    if "peak_mb" in event:
+        return len(b"x" * (event["peak_mb"] * 1024 * 1024))
+    return None
+
+
+def _write(name: str, size_mb: int) -> int:
+    """Write a file, relative to the folder of temporary files; the error's number, or 0."""
+    try:
+        with (Path(tempfile.gettempdir()) / name).open("wb") as file:
+            for _ in range(size_mb):
+                file.write(b"x" * (1024 * 1024))
+    except OSError as e:
+        return e.errno or -1
+    return 0
 
 
 def _tell(event: dict[str, Any], context: Any) -> None:
@@ -35,8 +69,8 @@ def _tell(event: dict[str, Any], context: Any) -> None:
         _append(event["record"], {"event": event, "request_id": context.aws_request_id})
     if "leave_child" in event:
         # In a session of its own: the runtime's process group does not hold it.
-        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
-        Path(event["leave_child"]).write_text(str(child.pid))
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        Path(event["leave_child"]).touch()
 
 
 def _wait(event: dict[str, Any]) -> None:

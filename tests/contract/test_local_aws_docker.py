@@ -64,6 +64,7 @@ def docker(local_aws: Server, tmp_path: Path) -> Docker:
         "command": [str(RUNTIME_PYTHON), "-m", "awslambdaric", "local_aws_handlers.handle"],
         "working_directory": str(Path(__file__).parent),
         "environment": {},
+        "readable": [str(ROOT)],
     }
     builder, context = tmp_path / "builder.py", tmp_path / "context"
     builder.write_text(BUILDER.format(image=image))

@@ -29,9 +29,11 @@ def server(local_aws: Server, tmp_path: Path) -> Server:
 
 def start_processes(server: Server, tmp_path: Path) -> list[int]:
     """A warm runtime, and a child of it that has left its session; their process ids."""
-    child = tmp_path / "child"
-    runtime = server.function().invoke({"leave_child": str(child)})["Payload"]["pid"]
-    return [runtime, int(child.read_text())]
+    function = server.function()
+    function.invoke({"leave_child": str(tmp_path / "child")})
+    processes = function.processes()
+    assert len(processes) == 2
+    return processes
 
 
 def test_a_stop_is_clean(server: Server, tmp_path: Path) -> None:
@@ -65,8 +67,7 @@ def test_a_killed_server_leaves_no_process(server: Server, tmp_path: Path) -> No
     """Environments end by themselves when the server dies without a chance to end them."""
     processes = start_processes(server, tmp_path)
     server.stop(signal.SIGKILL)
-    for pid in processes:
-        wait_for_exit(pid)
+    wait_for_exit(processes)
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
