@@ -1,7 +1,7 @@
 """CloudFormation applies every property of `AWS::Lambda::Function` that our stacks use.
 
-ministack's provisioner drops `ReservedConcurrentExecutions`, `DeadLetterConfig` and `VpcConfig`:
-the function is unbounded and its dead letters are lost.
+ministack's provisioner drops `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig` and
+`TenancyConfig`: the function is unbounded, its dead letters are lost and its tenants not isolated.
 """
 
 from __future__ import annotations
@@ -31,5 +31,7 @@ def _set_properties(name: str, properties: Properties, attributes: dict[str, Any
     if error := lambda_svc._validate_dead_letter_config(properties.get("DeadLetterConfig")):
         raise ValueError(f"AWS::Lambda::Function {name}: {error[2]!r}")
     configuration["DeadLetterConfig"] = properties.get("DeadLetterConfig") or {}
+    if tenancy := properties.get("TenancyConfig"):
+        configuration["TenancyConfig"] = tenancy
     configuration["VpcConfig"] = lambda_svc._vpc_config_with_id(properties.get("VpcConfig"))
     return name, attributes

@@ -198,23 +198,30 @@ def test_a_functions_code_cannot_become_a_missing_image(local_aws: Server) -> No
 
 
 def test_cloudformation_sets_every_property(local_aws: Server, bare_aws: Server) -> None:
-    """function_properties: reserved concurrency and dead-letter queue reach the function."""
+    """function_properties: concurrency, dead-letter queue and tenancy reach the function."""
 
-    def settings(server: Server) -> tuple[Any, Any]:
+    def settings(server: Server) -> tuple[Any, Any, Any]:
         request = function_request(server.image("local_aws_handlers.handle"))
         properties = {
             **request,
             "ReservedConcurrentExecutions": 3,
             "DeadLetterConfig": {"TargetArn": server.queue().arn},
+            "TenancyConfig": {"TenantIsolationMode": "PER_TENANT"},
         }
         assert server.deploy(template(F=("AWS::Lambda::Function", properties))).status
         found = server.client("lambda").get_function(FunctionName=request["FunctionName"])
-        return found.get("Concurrency"), found["Configuration"].get("DeadLetterConfig")
+        configuration = found["Configuration"]
+        return (
+            found.get("Concurrency"),
+            configuration.get("DeadLetterConfig"),
+            configuration.get("TenancyConfig"),
+        )
 
-    concurrency, dead_letters = settings(local_aws)
+    concurrency, dead_letters, tenancy = settings(local_aws)
     assert concurrency == {"ReservedConcurrentExecutions": 3}
     assert dead_letters["TargetArn"].startswith("arn:aws:sqs:")
-    assert settings(bare_aws) == (None, None)
+    assert tenancy == {"TenantIsolationMode": "PER_TENANT"}
+    assert settings(bare_aws) == (None, None, None)
 
 
 def latency_s(queue: Queue) -> float:
