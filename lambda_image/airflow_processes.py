@@ -34,9 +34,9 @@ from airflow.sdk.execution_time.supervisor import ActivitySubprocess, WatchedSub
 from airflow.version import version as airflow_version
 
 from lambda_executor.errors import ConfigError
-from lambda_image import memory, soft_stop
+from lambda_image import memory, soft_stop, task_output
 from lambda_image.deadline import Deadline
-from lambda_image.verdict import Verdict, ended, out_of_time
+from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 from lambda_image.zygote import Child, Zygote, protect
 
 #: psutil's own for a process that a signal ended: the supervisor logs its name.
@@ -102,13 +102,24 @@ class Processes:
         end = self._child.end() if self._child else None
         if end is None or self._deadline is None:
             return None
-        if end.killed:
+        if end.lost:
+            verdict = crashed(
+                "the process that starts and watches the workloads was killed, by the workload or "
+                "for want of memory; the execution environment is given up"
+            )
+        elif end.killed:
             verdict = out_of_time(end.exit_code, self._deadline.kill_words)
         elif end.stopped:
             verdict = out_of_time(end.exit_code, self._deadline.stop_words)
         else:
             verdict = ended(end.exit_code, self._memory_words(end.max_memory_mb))
         return replace(verdict, max_memory_mb=end.max_memory_mb)
+
+    @property
+    def are_lost(self) -> bool:
+        """Whether no other workload can be run here."""
+        end = self._child.end() if self._child else None
+        return end is not None and end.lost
 
     def _memory_words(self, max_memory_mb: float) -> str:
         if memory.oom_kills() == self._oom_kills:
@@ -127,6 +138,7 @@ def missing() -> list[str]:
         "ActivitySubprocess.update_task_state_if_needed": {"self"},
         "_fork_main": {"requests", "child_stdout", "child_stderr", "log_fd", "target"},
         "_subprocess_main": set(),
+        "make_buffered_socket_reader": {"gen", "on_close"},
     }
     absent = []
     for path, parameters in signatures.items():
@@ -214,6 +226,7 @@ def _install(processes: Processes) -> None:
         if self._exit_code == 0 or verdict is None or not _tell_end(self, verdict.reason):
             stock(self)
 
+    supervisor.make_buffered_socket_reader = task_output.reader
     WatchedSubprocess.start = classmethod(start)  # type: ignore[assignment]
     ActivitySubprocess.update_task_state_if_needed = update  # type: ignore[method-assign]
 

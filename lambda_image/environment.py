@@ -38,6 +38,7 @@ def prepare() -> None:
         home = tempfile.mkdtemp(prefix="airflow-")
         os.environ["AIRFLOW_HOME"] = home
         atexit.register(_remove, home, os.getpid())
+    Path(os.environ["AIRFLOW_HOME"]).mkdir(parents=True, exist_ok=True)
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:

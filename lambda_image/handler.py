@@ -10,8 +10,10 @@ import os
 from typing import Any
 
 from lambda_image import dag_source, environment, log_output
+from lambda_image.temporary import TemporaryFolder
 
 log_output.install()
+_temporary = TemporaryFolder()  # Before anything is in it.
 environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is imported.
 _dags = dag_source.prepare()  # Likewise, for its DAG folder.
 
@@ -34,10 +36,11 @@ _dag_bundles = DagBundles(_dags)
 _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 preload.freeze()
+_temporary.keep()
 _processes = Processes()  # Last: a workload's process has what is here now.
 
 _handler = InvocationHandler(
-    runner=WorkloadRunner(_dag_bundles, _processes),
+    runner=WorkloadRunner(_dag_bundles, _processes, _temporary),
     reporter=_reporter,
     payloads=_payloads,
     margins=_margins,
@@ -49,4 +52,8 @@ _handler = InvocationHandler(
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's types
     """Run the workload of one invocation and report its end."""
-    return _handler.handle(event, context)
+    try:
+        return _handler.handle(event, context)
+    finally:
+        if _processes.are_lost:
+            os._exit(1)  # Lambda starts another environment in the place of this one.

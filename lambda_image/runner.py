@@ -7,6 +7,7 @@ queue or the wire.
 
 from __future__ import annotations
 
+import errno
 import traceback
 from dataclasses import replace
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from lambda_image import environment, memory, task_log, time_limit
 from lambda_image.airflow_processes import Processes
 from lambda_image.dag_bundles import DagBundles
 from lambda_image.deadline import Deadline
+from lambda_image.temporary import TemporaryFolder
 from lambda_image.verdict import (
     Verdict,
     crashed,
@@ -46,10 +48,13 @@ _FINAL_STATES = frozenset(
 class WorkloadRunner:
     """Runs the workloads of one execution environment, one at a time."""
 
-    def __init__(self, dag_bundles: DagBundles, processes: Processes) -> None:
+    def __init__(
+        self, dag_bundles: DagBundles, processes: Processes, temporary: TemporaryFolder
+    ) -> None:
         self._workloads: TypeAdapter[ExecutorWorkload] = TypeAdapter(ExecutorWorkload)
         self._dag_bundles = dag_bundles
         self._processes = processes
+        self._temporary = temporary
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
         """Run a workload to its end, whatever that is, in its time; never raises."""
@@ -66,13 +71,18 @@ class WorkloadRunner:
             verdict = self._out_of_time()
         finally:
             task_log.discard_if_private(getattr(workload, "log_path", None))
+            self._temporary.clear()
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
 
     def _run(self, workload: ExecutorWorkload) -> Verdict:
         server = get_execution_api_server_url()
         try:
-            if obstacle := _server_obstacle(server) or self._dag_bundles.obstacle(workload):
+            if obstacle := (
+                _server_obstacle(server)
+                or self._temporary.obstacle()
+                or self._dag_bundles.obstacle(workload)
+            ):
                 return rejected(obstacle)
             with environment.restored():
                 self._supervise(workload, server)
@@ -123,6 +133,11 @@ def _verdict_of(error: Exception, server: str) -> Verdict:
         if state in _FINAL_STATES:
             return overtaken(f"Airflow had already set the task's state to {state}")
         return duplicate(f"another start of the same try came first, its state is {state}")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return crashed(
+            "the function's disk filled up while the task ran, and its log could not be written: "
+            "give the function more ephemeral storage"
+        )
     if not isinstance(error, httpx.HTTPError):
         return crashed(f"the supervisor failed with {type(error).__name__}: {error}{_at(error)}")
     reason = _api_reason(error, server)

@@ -59,12 +59,14 @@ class End:
         stopped: Whether it had been asked to stop.
         killed: Whether it was killed because its time was over.
         max_memory_mb: The most memory that it, or a process that it started, had resident.
+        lost: Whether the zygote itself is gone, so that nothing is known.
     """
 
     exit_code: int
     stopped: bool = False
     killed: bool = False
     max_memory_mb: float = 0.0
+    lost: bool = False
 
 
 #: What a child runs: gets what was sent with the request for it, and descriptors; never returns.
@@ -127,8 +129,9 @@ class Child:
         if self._end is None and select.select([self.exit], [], [], 0)[0]:
             try:
                 self._end = _receive(self.exit)[0]
-            except (OSError, EOFError):  # The zygote was killed, and its children are lost with it.
-                self._end = End(-signal.SIGKILL)
+            except (OSError, EOFError):
+                self._end = End(-signal.SIGKILL, lost=True)
+                _signal_all({self.pid}, signal.SIGKILL)
         return self._end
 
     def close(self) -> None:

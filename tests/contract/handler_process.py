@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,7 +60,6 @@ _RUN_CONTEXT = {
         "run_type": "manual",
         "state": "running",
         "consumed_asset_events": [],
-        "partition_key": None,
     },
     "max_tries": 0,
     "xcom_keys_to_clear": [],
@@ -76,6 +75,8 @@ class Server:
         start_answer: Status and detail with which the next starts are refused; None: they may run.
             Status 0 closes the connection without an answer.
         is_gone: Whether every call to the Execution API ends without an answer.
+        connections: What the Execution API says of connections, by their id.
+        on_result: Called when a result arrives, before the handler hears that it did.
         silent_on: End of the paths that are not answered for as long as it is set.
         run_context: What a task is started with, besides the usual.
         calls: What the Execution API was told: method, path, body.
@@ -86,6 +87,8 @@ class Server:
     is_gone: bool = False
     silent_on: str | None = None
     run_context: dict[str, Any] = field(default_factory=dict)
+    connections: dict[str, Any] = field(default_factory=dict)
+    on_result: Callable[[], None] = lambda: None
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
 
@@ -118,6 +121,7 @@ class Server:
         raw = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         body: Any = json.loads(raw) if raw else None
         if request.path.startswith("/sqs"):
+            self.on_result()
             self.results.append(Result.decode(body["MessageBody"]))
             digest = hashlib.md5(body["MessageBody"].encode()).hexdigest()
             self._respond(request, 200, {"MessageId": "m", "MD5OfMessageBody": digest})
@@ -138,7 +142,8 @@ class Server:
         elif request.path.endswith("/connection"):
             self._respond(request, 200, {"conn_id": "c", "conn_type": "no_such_type"})
         else:
-            self._respond(request, 200, {})
+            known = self.connections.get(request.path.rpartition("/connections/")[2])
+            self._respond(request, 200, known or {})
 
     def told_states(self) -> list[str]:
         """The states that the Execution API was told."""
@@ -168,6 +173,7 @@ class HandlerProcess:
         dags: Path,
         server: Server,
         variables: Mapping[str, str] | None = None,
+        program: Sequence[str | Path] = (sys.executable,),
     ) -> None:
         self.server = server
         self.output = folder / "stdout"
@@ -178,7 +184,7 @@ class HandlerProcess:
         self._answers = os.fdopen(answers)
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _DRIVER, str(write)],
+                [*program, "-c", _DRIVER, str(write)],
                 env=kept | image_variables() | self._variables(dags) | dict(variables or {}),
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -204,6 +210,11 @@ class HandlerProcess:
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]abc",
             "TMPDIR": str(self.temporary),
         }
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def run(self, workload: Mapping[str, Any], time_out_s: float = 900) -> tuple[Result, str]:
         """Invoke with a workload; the result from the queue, and what stdout got meanwhile."""
@@ -266,3 +277,16 @@ def image_variables() -> dict[str, str]:
     variables = dict(word.split("=", 1) for word in line.split())
     del variables["PYTHONPATH"]
     return variables
+
+
+def processes_with(argument: str) -> list[int]:
+    """The processes of this machine that have this argument."""
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only
+        try:
+            arguments = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if argument.encode() in arguments:
+            found.append(int(entry))
+    return found

@@ -7,7 +7,6 @@ to stop after 1.5 s and killed after 2.5 s.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from lambda_executor.wire import Outcome, Result
-from tests.contract.handler_process import HandlerProcess, Server, task
+from tests.contract.handler_process import HandlerProcess, Server, processes_with, task
 
 TIME_OUT_S = 4.0
 MARGINS = {
@@ -286,16 +285,3 @@ def test_margins_that_cannot_work_fail_the_init_phase(
     process.close()
     log = process.output.read_text()
     assert "STOP_MARGIN_S is 5 and AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S is 5" in log
-
-
-def processes_with(argument: str) -> list[int]:
-    """The processes that have this argument."""
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - names only
-        try:
-            arguments = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if argument.encode() in arguments:
-            found.append(int(entry))
-    return found
