@@ -117,18 +117,23 @@ class Sandbox:
         """Collect what has exited; the runtime's end is everybody's."""
         while True:
             try:
-                pid, raw = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
             if pid == self._runtime:
-                self._runtime = None
-                self.end()
-                self._tell_exit(raw)
+                self._end(status)
 
     def end(self) -> None:
-        """Kill everything; orphans become our children, so no child left means none at all."""
+        """Kill everything."""
+        self._end(None)
+
+    def _end(self, status: int | None) -> None:
+        """Kill everything, then tell how the runtime ended; orphans become our children.
+
+        So no child left means no process left.
+        """
         while True:
             for pid in _descendants():
                 with contextlib.suppress(ProcessLookupError):
@@ -136,10 +141,13 @@ class Sandbox:
             try:
                 pid, raw = os.waitpid(-1, 0)
             except ChildProcessError:
-                return
+                break
             if pid == self._runtime:
-                self._runtime = None
-                self._tell_exit(raw)
+                status = raw
+        if status is not None:
+            self._runtime = None
+            code = os.waitstatus_to_exitcode(status)
+            self._tell(f"exited {code} {self._memory.peak_bytes}")
 
     def _signal_all(self, number: int) -> None:
         """Send a signal to every process, also to one that is being started meanwhile."""
@@ -149,9 +157,6 @@ class Sandbox:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
             told.update(fresh)
-
-    def _tell_exit(self, raw_status: int) -> None:
-        self._tell(f"exited {os.waitstatus_to_exitcode(raw_status)} {self._memory.peak_bytes}")
 
     def _tell(self, packet: str) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more: the end is near
