@@ -132,8 +132,11 @@ requirements-check: setup
 	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
 	@diff -u lambda_image/requirements.txt <($(EXPORT_IMAGE)) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
+# Besides the development environment's own: one of each minor version that we support.
+AIRFLOWS := oldest 3-1 3-2
+
 .PHONY: test
-test: setup build/venv/image/.stamp build/venv/airflow-oldest/.stamp ## Every test: unit, contract, synth, end to end, chaos
+test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Every test: unit, contract, synth, end to end, chaos
 	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_executor_events.py tests/contract/test_reference_faults.py
 	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e tests/chaos
 
@@ -146,8 +149,10 @@ test-fast: setup ## Unit tests alone: pure, no sockets
 	@$(BIN)/pytest tests/unit
 
 .PHONY: bench
-bench: setup ## Our executor beside the reference: a table, and build/bench/executor.json
+bench: setup build/venv/image/.stamp ## Ours beside the reference, executor, handler and end to end: tables, and build/bench/*.json
 	@$(BIN)/python -m tests.bench.executor
+	@$(BIN)/python -m tests.bench.handler
+	@$(BIN)/python -m tests.bench.end_to_end
 
 .PHONY: clean
 clean: ## Remove everything that the other verbs made; ends what `make local` started
