@@ -31,5 +31,5 @@ def _of_one_metric(properties: Properties) -> Properties:
         if "MetricStat" in query:
             kept = {name: value for name, value in properties.items() if name != "Metrics"}
             first: Properties = query["MetricStat"]
-            return kept | first["Metric"] | {"Period": first["Period"]}
+            return {**kept, **first["Metric"], "Period": first["Period"]}
     return properties

@@ -97,7 +97,7 @@ def returned(here: Environment, dag_id: str, task_id: str) -> list[Any]:
     """What the tasks returned, in the order of their map indices."""
     with rest(here) as api:
         path = f"/dags/{dag_id}/dagRuns/~/taskInstances/{task_id}/xcomEntries"
-        query = {"limit": 100, "xcom_key": "return_value"}
+        query: dict[str, str | int] = {"limit": 100, "xcom_key": "return_value"}
         entries = api.get(path, params=query).raise_for_status().json()["xcom_entries"]
         values = []
         for entry in sorted(entries, key=lambda each: each["map_index"]):
@@ -198,7 +198,6 @@ def test_a_second_deploy_changes_nothing(here: Environment) -> None:
 def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
     """Fifty tasks end well though the image changes under way; both versions ran some of them."""
     set_going(here, "fifty")
-    eventually(lambda: states(here, "fifty").count("success") == 8 or None)
     eventually(lambda: "running" in states(here, "fifty") or None)
     (here.home.dags / MARKER).write_text("second")
     here.redeploy()

@@ -1,0 +1,81 @@
+"""The stages that people deploy, with all that is in them, come up on the embedded AWS and go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from demo import embedded_aws, leftovers, paths
+from demo.cdk import SYNTH_TIMEOUT_S, Cdk
+from demo.embedded_aws import EmbeddedAws
+from demo.environment import REGION, sole_use
+from demo.processes import Children
+
+pytestmark = pytest.mark.timeout(600)
+
+HOME = paths.Home(paths.ROOT / "build" / "stages")
+
+#: `retain` keeps what holds data and protects the stacks: what is proved here is that they can go.
+UNPROTECTED = {"removal": "destroy", "database": {"deletion_protection": False}}
+
+#: CloudFormation's name of a service, where boto3 has another.
+BOTO3_NAMES = {"elasticloadbalancingv2": "elbv2"}
+
+
+@dataclass(frozen=True)
+class Account:
+    """The embedded AWS, and what runs beside it."""
+
+    aws: EmbeddedAws
+    children: Children
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    """One for all stages."""
+    with sole_use(HOME):
+        HOME.make_empty()
+        children = Children(HOME.logs, outlive_us=False)
+        try:
+            aws = embedded_aws.start(children, HOME, REGION)
+            yield Account(aws, children)
+        finally:
+            children.end_all()
+
+
+def services(home: paths.Home) -> set[str]:
+    """The services of all resources in the synthesised templates, by boto3's names."""
+    templates: list[dict[str, Any]] = [
+        json.loads(file.read_text()) for file in home.assembly.glob("*.template.json")
+    ]
+    types = {found["Type"] for template in templates for found in template["Resources"].values()}
+    names = {type_.split("::")[1].lower() for type_ in types if type_.startswith("AWS::")} - {"cdk"}
+    return {BOTO3_NAMES.get(name, name) for name in names}
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_a_stage_comes_up_stays_the_same_and_goes(account: Account, stage: str) -> None:
+    """Every service is seen while it is up, a second deploy changes nothing, nothing is left."""
+    aws, cdk = account.aws, Cdk(account.children, HOME, stage)
+    account.children.finish(
+        cdk.start_synth(UNPROTECTED if stage == "prod" else {}), SYNTH_TIMEOUT_S
+    )
+    cdk.bootstrap(aws, lambda _line: None)
+    before = leftovers.inventory(aws)
+    outputs = cdk.deploy(aws, lambda _line: None)
+    assert outputs["ConfigParameterName"] == f"/airflow-lambda/{stage}/executor"
+    up = leftovers.left(before, leftovers.inventory(aws))
+    assert services(HOME) - {resource.service for resource in up} == set()
+
+    log = HOME.logs / "cdk-deploy.log"
+    said = len(log.read_text())
+    assert cdk.deploy(aws, lambda _line: None) == outputs
+    stacks = [resource.id for resource in up if resource.kind == "Stacks"]
+    assert log.read_text()[said:].count("(no changes)") == len(stacks)
+
+    cdk.destroy(aws, lambda _line: None)
+    assert leftovers.left(before, leftovers.inventory(aws)) == []
