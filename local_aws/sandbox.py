@@ -171,7 +171,7 @@ class Sandbox:
             self._state.wait_for(lambda: not self._running)
 
     def freeze(self) -> None:
-        """Stop every process where it is; returns when all have stopped."""
+        """Stop every process where it is; returns when each has its signal."""
         with self._state:
             self._frozen = False
         self._send("freeze")
