@@ -66,6 +66,7 @@ class ControlPlaneStack(StageStack):
         synthesizer: Decides the repository that the image goes to; None: there is none.
 
     Attributes:
+        entrance: The load balancer.
         control_plane: The services.
     """
 
@@ -93,7 +94,7 @@ class ControlPlaneStack(StageStack):
             key_arn=key_arn,
         )
         settings = config.control_plane
-        entrance = self._entrance(config, network)
+        self.entrance = entrance = self._entrance(config, network)
         architecture = config.default_function.architecture
         self.control_plane = ControlPlane(
             self,
@@ -183,7 +184,8 @@ class ControlPlaneStack(StageStack):
         services = self.control_plane.services
         return WatchedControlPlane(
             services={name: service.service for name, service in services.items()},
-            api_server=self.control_plane.targets,
+            load_balancer=self.entrance.load_balancer,
+            api_servers=self.control_plane.targets,
         )
 
     def _permit(

@@ -69,6 +69,9 @@ class ObservabilityStack(StageStack):
             config=config,
             description="dashboard, alarms and budget",
         )
+        # It looks at others without holding them: what it watches can change or go first, and no
+        # name of an export ties their hands.
+        cdk.CrossStackReferences.of(self).consume(cdk.ReferenceStrength.WEAK)
         settings = config.observability
         if settings.dashboard:
             topic = AlarmTopic(self, "AlarmTopic", email=settings.alarm_email)
@@ -99,11 +102,7 @@ class ObservabilityStack(StageStack):
             )
 
     def _function(self, settings: FunctionConfig, config: StageConfig) -> WatchedFunction:
-        """A function by its name, which is known: an export would keep it from ever being removed.
-
-        CloudFormation refuses to delete what another stack imports, and the stack of the functions
-        is deployed first.
-        """
+        """A function by its name, which is known."""
         name = self.function_name(settings)
         scope = Construct(self, f"Function{settings.name.title().replace('-', '')}")
         return WatchedFunction(

@@ -6,6 +6,7 @@ records only: nothing is logged, proxied, rotated or counted.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def _register(
 
 
 def _create_budget(properties: Properties) -> Created:
-    budget = properties["Budget"]
+    # CloudFormation draws a name for one that has none.
+    budget = {"BudgetName": f"budget-{uuid.uuid4().hex[:12]}", **properties["Budget"]}
     call(
         budgets._create_budget,
         {

@@ -238,7 +238,9 @@ def _of_control_plane(watched: WatchedControlPlane) -> Iterator[Rule]:
     yield Rule(
         name="api-server-unhealthy",
         says="The API server fails its health checks: tasks cannot start.",
-        metric=watched.api_server.metrics.unhealthy_host_count(statistic="Maximum", period=_MINUTE),
+        metric=watched.of_api_servers("UnHealthyHostCount").with_(
+            statistic="Maximum", period=_MINUTE
+        ),
         limit=1,
         periods=5,  # A deployment replaces a task within a few minutes.
     )

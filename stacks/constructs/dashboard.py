@@ -201,12 +201,11 @@ def _control_plane(watched: WatchedControlPlane) -> Iterator[cloudwatch.IWidget]
         "Airflow: memory, %",
         *(service.metric_memory_utilization(label=name) for name, service in services),
     )
-    targets = watched.api_server.metrics
     yield _graph(
         "API server: healthy tasks and response time (s)",
-        targets.healthy_host_count(label="healthy"),
-        targets.unhealthy_host_count(label="unhealthy"),
-        right=(targets.target_response_time(label="response time"),),
+        watched.of_api_servers("HealthyHostCount").with_(label="healthy"),
+        watched.of_api_servers("UnHealthyHostCount").with_(label="unhealthy"),
+        right=(watched.of_api_servers("TargetResponseTime").with_(label="response time"),),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_lambda as lambda_
@@ -58,11 +59,28 @@ class WatchedControlPlane:
 
     Attributes:
         services: A person's name for each service, to the service.
-        api_server: Its targets behind the load balancer.
+        load_balancer: Leads to the api-servers.
+        api_servers: Behind it.
     """
 
     services: Mapping[str, ecs.BaseService]
-    api_server: elb.ApplicationTargetGroup
+    load_balancer: elb.ApplicationLoadBalancer
+    api_servers: elb.ApplicationTargetGroup
+
+    def of_api_servers(self, name: str) -> cloudwatch.Metric:
+        """A metric of the load balancer about the api-servers.
+
+        The group's own would name the load balancer by a part of its listener's ARN, which another
+        listener changes.
+        """
+        return cloudwatch.Metric(
+            namespace="AWS/ApplicationELB",
+            metric_name=name,
+            dimensions_map={
+                "LoadBalancer": self.load_balancer.load_balancer_full_name,
+                "TargetGroup": self.api_servers.target_group_full_name,
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

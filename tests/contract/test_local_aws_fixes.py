@@ -390,6 +390,10 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
             "BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY",
             "BudgetLimit": {"Amount": 5, "Unit": "USD"},
         }}),
+        Nameless=("AWS::Budgets::Budget", {"Budget": {
+            "BudgetType": "COST", "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": 6, "Unit": "USD"},
+        }}),
     )  # fmt: skip
     deployed = local_aws.deploy(stack)
     assert deployed.status == "CREATE_COMPLETE"
@@ -404,6 +408,7 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
             any(s["Name"] == name and s.get("RotationEnabled", False) for s in secrets),
             any(p["DBProxyName"] == name and p["RequireTLS"] for p in proxies),
             any(budget["BudgetName"] == name for budget in budgets),
+            any(float(budget["BudgetLimit"]["Amount"]) == 6 for budget in budgets),
         ]
 
     assert all(seen())
