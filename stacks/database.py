@@ -63,7 +63,7 @@ class DatabaseStack(StageStack):
             AirflowDatabaseProps(
                 vpc=network.vpc,
                 subnets=network.isolated_subnets,
-                security_group=network.database_security_group,
+                security_group=self._as_it_is(network.database_security_group),
                 version=rds.PostgresEngineVersion.of(
                     settings.postgres_version, settings.postgres_version
                 ),
@@ -113,6 +113,12 @@ class DatabaseStack(StageStack):
             "steps of docs/howto/control-plane.md.",
         )
         return key
+
+    def _as_it_is(self, group: ec2.ISecurityGroup) -> ec2.ISecurityGroup:
+        """A group whose rules are the network's: the CDK would add the proxy's from here."""
+        return ec2.SecurityGroup.from_security_group_id(
+            self, "SecurityGroup", group.security_group_id, mutable=False
+        )
 
     def _acknowledge_choices(self, config: StageConfig) -> None:
         settings = config.database

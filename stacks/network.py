@@ -7,6 +7,7 @@ what is put into the subnets.
 from __future__ import annotations
 
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -80,6 +81,15 @@ class NetworkStack(StageStack):
             description="Security group to give to an Airflow that uses the database",
         )
 
+    @property
+    @jsii.member(jsii_name="availabilityZones")
+    def availability_zones(self) -> list[str]:
+        """The zones of the Region that is deployed to, by CloudFormation's own function.
+
+        With a pinned account and Region the CDK would look them up in the account at synth.
+        """
+        return [cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(MOST_AZS)]
+
     def with_endpoints(self, *groups: ec2.ISecurityGroup) -> tuple[ec2.ISecurityGroup, ...]:
         """The groups of something in the private subnets, and the one that the endpoints let in."""
         return (*groups, self.endpoint_clients) if self.endpoint_clients else groups
@@ -90,7 +100,7 @@ class NetworkStack(StageStack):
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(network.cidr),
-            availability_zones=[cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(network.max_azs)],
+            availability_zones=self.availability_zones[: network.max_azs],
             reserved_azs=MOST_AZS - network.max_azs,
             nat_gateways=network.nat_gateways,
             subnet_configuration=_subnets(config),
@@ -145,6 +155,7 @@ class NetworkStack(StageStack):
             "Logs": control_plane or config.logs.remote == "cloudwatch",
             "SecretsManager": control_plane or config.database.rotation_days is not None,
             "Ssm": control_plane,
+            "SsmMessages": control_plane and config.control_plane.execute_command,
             "Lambda": control_plane,
             "EcrApi": control_plane,
             "EcrDocker": control_plane,

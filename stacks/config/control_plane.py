@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.config.section import ARN_HEAD, Cidr, Section
+from stacks.config.section import ARN_HEAD, UUID, Cidr, Section
 
 #: Smallest, largest and step of the memory that Fargate gives to so many CPU units.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
@@ -29,10 +29,12 @@ class ControlPlaneConfig(Section):
     )
     certificate_arn: str | None = Field(
         None,
-        pattern=f"^{ARN_HEAD.format(service='acm')}certificate/[0-9a-f-]+$",
+        pattern=f"^{ARN_HEAD.format(service='acm')}certificate/{UUID}$",
         description="ACM certificate of the load balancer, for HTTPS; null: plain HTTP, inside the "
         "VPC only.",
-        examples=["arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d"],
+        examples=[
+            "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+        ],
     )
     domain_name: str | None = Field(
         None,
@@ -45,6 +47,11 @@ class ControlPlaneConfig(Section):
         [],
         description="IPv4 ranges that may open the UI, besides the VPC itself; with a public one "
         "among them the load balancer is on the Internet.",
+    )
+    execute_command: bool = Field(
+        False,
+        description="Whether people with the permission `ssm:StartSession` reach the UI through a "
+        "tunnel, and a shell beside it: the way in without VPN and certificate.",
     )
     api_servers: int = Field(1, ge=1, le=16, description="How many api-servers run.")
     schedulers: int = Field(1, ge=1, le=16, description="How many schedulers run.")

@@ -15,7 +15,7 @@ class NetworkConfig(Section):
 
     vpc_id: str | None = Field(
         None,
-        pattern=r"^vpc-[0-9a-f]{8,17}$",
+        pattern=r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$",
         description="An existing VPC; null: a new one. Its zones and subnets are named below, and "
         "its ways out are its owner's.",
         examples=["vpc-0a1b2c3d"],

@@ -17,6 +17,8 @@ RetentionDays = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731, 1827, 3653]
 #: Partition, Region and account of an ARN of a resource that a stage may name.
 ARN_HEAD = r"arn:aws[a-z-]*:{service}:[a-z]{{2}}(-[a-z]+)+-[0-9]:[0-9]{{12}}:"
 
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
 
 class Section(BaseModel):
     """No coercion, no unknown key, nothing changes after it was checked."""
@@ -39,7 +41,9 @@ def _a_private_network(value: str) -> str:
 
 Cidr = Annotated[str, AfterValidator(_an_ipv4_range), Field(examples=["10.0.0.0/8"])]
 PrivateNetwork = Annotated[str, AfterValidator(_a_private_network)]
-SubnetId = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$", examples=["subnet-0a1b2c3d"])]
+SubnetId = Annotated[
+    str, Field(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$", examples=["subnet-0a1b2c3d"])
+]
 ZoneName = Annotated[
     str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-z]$", examples=["eu-west-1a"])
 ]

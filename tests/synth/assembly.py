@@ -14,21 +14,19 @@ from aws_cdk.assertions import Template
 from stacks.config import StageConfig
 from stacks.config_loading import load
 from stacks.environment import build
+from tests.synth.variants import CONTEXT, ROOT
 
-ROOT = Path(__file__).parents[2]
-CONTEXT: Mapping[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
 #: Every stack that a stage may have, in the order of a deploy.
-PARTS = ("registry", "network", "database", "execution", "observability")
-
-#: Every stage of `cdk.json`, and what changes the templates most: stage, override.
-VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    **{stage: (stage, {}) for stage in CONTEXT["stages"]},
-    "dev-in-vpc": ("dev", {"network": {"function_in_vpc": True, "nat_gateways": 1}}),
-    "dev-with-budget": (
-        "dev",
-        {"observability": {"alarm_email": "oncall@example.com", "budget_usd_month": 50}},
-    ),
-}
+PARTS = (
+    "encryption",
+    "registry",
+    "network",
+    "database",
+    "storage",
+    "execution",
+    "control-plane",
+    "observability",
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,10 @@ class Assembly:
     def resources(self, *types: str) -> list[Resource]:
         """The resources of all stacks that have one of these types; without types: all."""
         return [r for r in self._resources() if not types or r.type in types]
+
+    def has(self, part: str) -> bool:
+        """Whether this stage has a stack."""
+        return part in self.parts
 
     def only(self, type_: str, name: str = "") -> Resource:
         """The one resource of a type whose logical id starts with a name."""

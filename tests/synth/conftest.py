@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.synth.assembly import VARIANTS, Assembly, synthesize
+from tests.synth.assembly import Assembly, synthesize
+from tests.synth.variants import VARIANTS
 
 
 @pytest.fixture(scope="session")

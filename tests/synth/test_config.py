@@ -11,7 +11,7 @@ import pytest
 
 from stacks.config_loading import StageConfigError, load
 from stacks.config_reference import describe_fields, render
-from tests.synth.assembly import CONTEXT, ROOT
+from tests.synth.variants import CONTEXT, ROOT
 
 STAGES: dict[str, Any] = {
     "dev": {

@@ -21,8 +21,8 @@ STAGES: Mapping[str, Any] = {
     }
 }
 
-KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d"
-CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * 'a'}"
 BUNDLE = {"name": "git", "classpath": "airflow.providers.git.bundles.git.GitDagBundle"}
 LARGE = {"name": "large", "queues": ["large"]}
@@ -315,6 +315,16 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "control_plane.certificate_arn is in eu-west-1, allowed is the stage's region, us-east-1",
     ),
     (
+        "somebody_may_open_the_ui",
+        fargate(network={**EXISTING, "function_in_vpc": True, "nat_gateways": 0}),
+        "control_plane.allowed_cidrs is empty and network.vpc_id is vpc-",
+    ),
+    (
+        "dag_processor_reads_the_dag_files",
+        fargate(dags={"source": "s3", "s3_key": "dags.zip"}),
+        "dags.s3_key is 'dags.zip' and control_plane.kind is \"fargate\", allowed is a folder",
+    ),
+    (
         "fargate_size_exists",
         fargate(control_plane={"cpu": 4096, "memory_mb": 4096}),
         "control_plane.memory_mb is 4096, allowed with cpu 4096 is 8192 to 30720",
@@ -397,6 +407,11 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
             "certificate_arn": CERTIFICATE,
             "domain_name": "airflow.example.com",
         }
+    ),
+    fargate(
+        network={**EXISTING, "nat_gateways": 0},
+        control_plane={"allowed_cidrs": ["10.0.0.0/16"]},
+        dags={"source": "s3", "s3_key": "dags/"},
     ),
     fargate(control_plane={"cpu": 4096, "memory_mb": 8192}),
     fargate(control_plane={"cpu": 512, "memory_mb": 4096}),

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aws_cdk as cdk
 import pytest
@@ -17,7 +18,8 @@ from stacks import synthesizer
 from stacks.config import ImageConfig
 from stacks.config_loading import StageConfigError
 from stacks.image import StageImage
-from tests.synth.assembly import ROOT, Assembly
+from tests.synth.assembly import Assembly
+from tests.synth.variants import ROOT
 
 #: What the image is built from, and some of what it is not.
 COPIED = ("lambda_image", "executor", "dags", "stacks", "README.md", "pyproject.toml", "app.py")
@@ -173,20 +175,64 @@ def test_asset_manifest_asks_for_the_bootstrap_version_like_the_cdks_own(dev: As
     assert {**ours, "file": None} == {**stock, "file": None}
 
 
+def assets(assembly: Assembly, part: str = "execution") -> dict[str, Any]:
+    """The images that a stack publishes, by their tag."""
+    path = assembly.folder / f"airflow-lambda-{assembly.stage}-{part}.assets.json"
+    images: dict[str, Any] = json.loads(path.read_text()).get("dockerImages", {})
+    return images
+
+
 def test_image_goes_into_our_own_repository(assembly: Assembly) -> None:
-    """The image is published to, and the function runs from, the repository of the stage."""
-    path = assembly.folder / f"airflow-lambda-{assembly.stage}-execution.assets.json"
-    ((tag, image),) = json.loads(path.read_text())["dockerImages"].items()
-    (destination,) = image["destinations"].values()
+    """The image is published to, and every function runs from, the repository of the stage."""
+    if assembly.config.image.uri:
+        return
     repository = assembly.only("AWS::ECR::Repository").properties["RepositoryName"]
-    assert destination["repositoryName"] == repository
-    uri = assembly.only("AWS::Lambda::Function").properties["Code"]["ImageUri"]["Fn::Sub"]
-    assert uri.endswith(f"/{repository}:{tag}")
+    images = assets(assembly)
+    for image in images.values():
+        for destination in image["destinations"].values():
+            assert destination["repositoryName"] == repository
+    for function in assembly.resources("AWS::Lambda::Function"):
+        uri = json.dumps(function.properties["Code"]["ImageUri"])
+        assert any(f"/{repository}:{tag}" in uri for tag in images)
 
 
 def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
-    """The image is built for the processor that the function asks for."""
-    path = assembly.folder / f"airflow-lambda-{assembly.stage}-execution.assets.json"
-    ((_, image),) = json.loads(path.read_text())["dockerImages"].items()
+    """An image is built for each processor that a function asks for, and for no other."""
+    if assembly.config.image.uri:
+        return
     platform = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
-    assert image["source"]["platform"] == platform[assembly.config.default_function.architecture]
+    built = {tag: image["source"]["platform"] for tag, image in assets(assembly).items()}
+    for function in assembly.resources("AWS::Lambda::Function"):
+        uri = json.dumps(function.properties["Code"]["ImageUri"])
+        (tag,) = (tag for tag in built if tag in uri)
+        assert built[tag] == platform[function.properties["Architectures"][0]]
+    assert set(built.values()) == {platform[a] for a in assembly.config.architectures}
+
+
+def test_existing_image_needs_no_container_engine(assembly: Assembly) -> None:
+    """With an image by digest nothing is built or pushed, and the functions run just that one."""
+    existing = assembly.config.image.existing
+    if existing is None:
+        return
+    assert not assembly.has("registry")
+    assert not assets(assembly)
+    for function in assembly.resources("AWS::Lambda::Function"):
+        uri = json.dumps(function.properties["Code"]["ImageUri"])
+        assert f"{existing.account}.dkr.ecr.{existing.region}." in uri
+        assert f"/{existing.repository}@{existing.digest}" in uri
+
+
+@pytest.mark.parametrize("requirements", ["nowhere.txt", "dags"])
+def test_requirements_must_be_a_file(tree: Path, requirements: str) -> None:
+    """A file that is not there is found at synth too."""
+    with pytest.raises(StageConfigError, match=f'image.requirements is "{requirements}", allowed'):
+        StageImage(tree, ImageConfig(requirements=requirements))
+
+
+def test_requirements_are_part_of_the_image(tree: Path, tag_of: Callable[..., str]) -> None:
+    """The file with more packages is in the build context, and changing it makes another image."""
+    (tree / "more.txt").write_text("pendulum\n")
+    image = ImageConfig(requirements="more.txt")
+    before = tag_of(tree, image)
+    (tree / "more.txt").write_text("pendulum==3\n")
+    assert tag_of(tree, image) != before

@@ -4,8 +4,44 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 
 from tests.synth.assembly import Assembly, Resource
+from tests.synth.policies import listed, statements
+
+#: What is allowed on all resources, as AWS offers no permission on some of them; its own words:
+WITHOUT_RESOURCE: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:UnassignPrivateIpAddresses",
+        ),
+        # Lambda demands them on `*`, and the function's code is denied them.
+        "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
+    ),
+    **dict.fromkeys(
+        (
+            "ssmmessages:CreateControlChannel",
+            "ssmmessages:CreateDataChannel",
+            "ssmmessages:OpenControlChannel",
+            "ssmmessages:OpenDataChannel",
+        ),
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/"
+        "list_amazonmessagegatewayservice.html",
+    ),
+    "ecr:GetAuthorizationToken": (
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/"
+        "list_amazonelasticcontainerregistry.html"
+    ),
+}
+
+#: In the policy of a key or an endpoint `*` is what can be had with this key, or there.
+#: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
+POLICIES_OF_ONE_THING = ("AWS::KMS::Key", "AWS::EC2::VPCEndpoint")
 
 
 def allowed(policy: Resource) -> set[tuple[str, str]]:
@@ -24,14 +60,20 @@ def name_of(resource: object) -> str:
     """The construct behind a reference: its logical id without the hash."""
     if resource == "*":
         return "*"
-    found = re.search(r'"([A-Za-z]+?)[0-9A-F]{8}"', json.dumps(resource))
-    assert found, f"{resource} refers to no construct of the stack"
+    exported = r"(?:[a-z-]+:ExportsOutput(?:FnGetAtt|Ref))?"
+    found = re.search(rf'"{exported}([A-Za-z]+?)[0-9A-F]{{8}}', json.dumps(resource))
+    assert found, f"{resource} refers to no construct of the stage"
     return found[1]
 
 
 def test_function_may_send_and_log_and_nothing_else(dev: Assembly) -> None:
-    """The function's role sends results and dead letters, takes payloads, writes its own log."""
+    """The function's role reports, takes payloads, writes logs, and is attached to the VPC."""
+    attach = {(action, "*") for action in WITHOUT_RESOURCE if action.startswith("ec2:")}
     assert allowed(dev.only("AWS::IAM::Policy", "WorkloadRole")) == {
+        *attach,
+        ("s3:GetObject", "TaskLogs"),
+        ("s3:ListBucket", "TaskLogs"),
+        ("s3:PutObject", "TaskLogs"),
         ("sqs:SendMessage", "ResultsQueueResults"),
         ("sqs:SendMessage", "ResultsQueueDeadLetters"),
         ("sqs:SendMessage", "ResultsQueueFailures"),
@@ -71,6 +113,8 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
             for target in ("WorkloadFunction", "WorkloadLive")
         ),
         ("s3:PutObject", "PayloadBucketPayloads"),
+        ("s3:GetObject", "TaskLogs"),
+        ("s3:ListBucket", "TaskLogs"),
         ("ssm:GetParameter", "Executor"),
         ("logs:FilterLogEvents", "WorkloadLog"),
         ("logs:GetLogEvents", "WorkloadLog"),
@@ -86,7 +130,7 @@ def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assemb
         for statement in policy.properties["PolicyDocument"]["Statement"]
         if "PayloadBucket" in json.dumps(statement["Resource"])
     ]
-    assert len(of_payloads) == 2
+    assert len(of_payloads) == 1 + len(assembly.config.functions)
     for statement in of_payloads:
         assert "s3:ListBucket" not in statement["Action"]
         assert statement["Resource"]["Fn::Join"][1][1] == "/invocations/*"
@@ -115,17 +159,57 @@ def test_only_the_cdk_pushes_and_only_the_function_pulls(dev: Assembly) -> None:
 
 
 def test_code_in_the_vpc_cannot_use_what_lambda_needs_there(assembly: Assembly) -> None:
-    """The EC2 actions that attach the function to the VPC are denied to the function's own code."""
-    policy = assembly.only("AWS::IAM::Policy", "WorkloadRole")
-    of_ec2 = [
-        statement
-        for statement in policy.properties["PolicyDocument"]["Statement"]
-        if "ec2:" in json.dumps(statement["Action"])
-    ]
-    if not assembly.config.network.function_in_vpc:
-        assert not of_ec2
-        return
-    allow, deny = sorted(of_ec2, key=lambda statement: str(statement["Effect"]))
-    assert deny["Effect"] == "Deny"
-    assert allow["Action"] == deny["Action"]
-    assert "lambda:SourceFunctionArn" in deny["Condition"]["ArnEquals"]
+    """The EC2 actions that attach a function to the VPC are denied to the function's own code."""
+    for policy in assembly.resources("AWS::IAM::Policy"):
+        of_ec2 = [
+            statement
+            for statement in policy.properties["PolicyDocument"]["Statement"]
+            if "ec2:" in json.dumps(statement["Action"])
+        ]
+        is_functions = policy.logical_id.startswith("Workload")
+        assert len(of_ec2) == (2 if is_functions and assembly.config.network.function_in_vpc else 0)
+        if of_ec2:
+            allow, deny = sorted(of_ec2, key=lambda statement: str(statement["Effect"]))
+            assert deny["Effect"] == "Deny"
+            assert allow["Action"] == deny["Action"]
+            assert "lambda:SourceFunctionArn" in deny["Condition"]["ArnEquals"]
+
+
+def test_no_statement_allows_every_action(assembly: Assembly) -> None:
+    """No Allow names a whole service or a family of actions.
+
+    An endpoint's policy allows nothing by itself, it narrows what roles may do: to the account's.
+    """
+    for resource in assembly.resources():
+        for statement in statements(resource):
+            if statement["Effect"] != "Allow":
+                continue
+            assert "NotAction" not in statement, str(resource)
+            if resource.type == "AWS::EC2::VPCEndpoint" and statement["Action"] == "*":
+                assert statement["Condition"]["StringEquals"].keys() == {"aws:PrincipalAccount"}
+            else:
+                assert not [a for a in listed(statement["Action"]) if "*" in a], str(resource)
+
+
+def test_every_resource_of_a_statement_is_named(assembly: Assembly) -> None:
+    """`*` as resource appears only with actions that know no resources, each with its source."""
+    for resource in assembly.resources():
+        if resource.type in POLICIES_OF_ONE_THING:
+            continue
+        for statement in statements(resource):
+            if statement["Effect"] == "Allow" and "*" in listed(statement.get("Resource", [])):
+                unnamed = set(listed(statement["Action"])) - WITHOUT_RESOURCE.keys()
+                assert not unnamed, str(resource)
+
+
+def test_exceptions_are_needed(assembly_of: Callable[[str], Assembly]) -> None:
+    """An action that nothing is allowed on `*` any more is no exception any more."""
+    used = {
+        action
+        for variant in ("dev", "much")
+        for resource in assembly_of(variant).resources("AWS::IAM::Policy")
+        for statement in statements(resource)
+        if statement["Effect"] == "Allow" and "*" in listed(statement["Resource"])
+        for action in listed(statement["Action"])
+    }
+    assert used == WITHOUT_RESOURCE.keys()

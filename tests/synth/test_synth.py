@@ -14,15 +14,16 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks
+from cfnlint.api import ManualArgs, lint
 
-from tests.synth.assembly import (
-    CONTEXT,
-    ROOT,
-    VARIANTS,
-    Assembly,
-    new_app,
-    synthesize,
-)
+from tests.synth.assembly import Assembly, new_app
+from tests.synth.variants import CONTEXT, ROOT, VARIANTS
+
+#: Rules of cfn-lint, and why they do not hold here.
+NOT_FOR_US = {
+    "W3005": "The CDK makes a function wait for its role's policies, and for the role by the way.",
+    "W3691": "It knows whole versions of Postgres; RDS takes a major one and chooses the minor.",
+}
 
 
 def findings(app: cdk.App) -> list[str]:
@@ -61,6 +62,22 @@ def test_rule_pack_is_awake(tmp_path: Path) -> None:
     assert any("Plain" in finding for finding in findings(app))
 
 
+def test_templates_are_what_cloudformation_takes(assembly: Assembly) -> None:
+    """cfn-lint has nothing to say about any template, out of its own data and offline."""
+    regions = [assembly.config.region or "eu-west-1"]
+    for part in assembly.parts:
+        settings = ManualArgs(regions=regions, ignore_checks=list(NOT_FOR_US))
+        assert [
+            str(found) for found in lint(json.dumps(assembly.json(part)), config=settings)
+        ] == []
+
+
+def test_linter_is_awake() -> None:
+    """The same linter does find a property that there is not: an empty list means something."""
+    template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue", "Properties": {"Size": 1}}}}
+    assert lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"]))
+
+
 def test_every_acknowledgement_is_on_its_construct_with_a_reason(assembly: Assembly) -> None:
     """No finding is waved through for a whole stack, or without a sentence that says why."""
     acknowledged = {
@@ -78,15 +95,34 @@ def test_every_acknowledgement_is_on_its_construct_with_a_reason(assembly: Assem
         assert len(reason.split()) >= 8, f"{rule} on {path}: {reason}"
 
 
-def test_synth_is_the_same_in_another_folder(dev: Assembly, tmp_path: Path) -> None:
-    """Two syntheses of one commit and context give the same templates, wherever they run."""
-    clone = tmp_path / "clone"
-    for name in ("lambda_image", "executor", "dags"):
-        shutil.copytree(ROOT / name, clone / name)
-    shutil.copy(ROOT / ".dockerignore", clone)
-    again = synthesize(tmp_path / "out", "dev", root=clone)
+def test_synth_is_the_same_elsewhere_without_network_or_credentials(
+    dev: Assembly, tmp_path: Path
+) -> None:
+    """One commit and context give the same templates in any folder, for any user, offline."""
+    clone, out = tmp_path / "clone", tmp_path / "out"
+    for name in ("lambda_image", "executor", "dags", "stacks"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, clone / name, ignore=ignored)
+    for name in (".dockerignore", "app.py", "cdk.json"):
+        shutil.copy(ROOT / name, clone)
+    ran = _app(out, {"stage": "dev"}, root=clone, environment=_without_sockets(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    again = Assembly("dev", dev.config, out)
+    assert again.parts == dev.parts
     for part in dev.parts:
         assert again.json(part) == dev.json(part), part
+
+
+def test_sockets_are_off_where_they_are_said_to_be(tmp_path: Path) -> None:
+    """The environment of the test above does refuse connections, in Python and in Node."""
+    environment = {"PATH": os.environ["PATH"], **_without_sockets(tmp_path)}
+    for program in (
+        [sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"],
+        ["node", "-e", "require('net').connect(9, '127.0.0.1')"],
+    ):
+        ran = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode != 0
+        assert "no network at synth" in ran.stderr
 
 
 def test_templates_depend_on_no_machine(assembly: Assembly) -> None:
@@ -111,8 +147,10 @@ def test_stacks_depend_on_each_other_explicitly(dev: Assembly) -> None:
         "registry": set(),
         "network": set(),
         "database": {"network"},
-        "execution": {"registry"},
-        "observability": {"database", "execution"},
+        "storage": set(),
+        "execution": {"network", "registry", "storage"},
+        "control-plane": {"database", "execution", "network", "registry", "storage"},
+        "observability": {"control-plane", "database", "execution"},
     }
 
 
@@ -120,7 +158,7 @@ def test_placeholder_of_the_execution_api_is_pointed_out(
     assembly_of: Callable[[str], Assembly],
 ) -> None:
     """A stage that still has the placeholder URL synthesizes with a warning, `local` without."""
-    for stage, warned in (("dev", True), ("local", False)):
+    for stage, warned in (("prod", True), ("dev", False), ("local", False)):
         metadata = assembly_of(stage).metadata("execution")
         assert ("placeholder of cdk.json" in json.dumps(metadata)) is warned
 
@@ -193,16 +231,43 @@ def test_a_stage_that_nobody_chose_is_named(tmp_path: Path) -> None:
     assert "No -c stage=<name> is given: this is the stage dev.\n" in mistyped.stderr
 
 
-def _app(folder: Path, context: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _without_sockets(folder: Path) -> Mapping[str, str]:
+    """A home with nothing in it, and an environment in which nobody connects to anything."""
+    home = folder / "home"
+    home.mkdir()
+    (home / "sitecustomize.py").write_text(
+        "import socket\n"
+        "def refuse(*_): raise RuntimeError('no network at synth')\n"
+        "socket.socket.connect = socket.socket.connect_ex = refuse\n"
+    )
+    (home / "sockets-off.js").write_text(
+        "require('net').Socket.prototype.connect = () => { throw Error('no network at synth') }\n"
+    )
+    return {
+        "HOME": str(home),
+        "PYTHONPATH": f"{home}:{folder / 'clone/executor/src'}",
+        "NODE_OPTIONS": f"--require {home / 'sockets-off.js'}",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _app(
+    folder: Path,
+    context: Mapping[str, str],
+    *,
+    root: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run the app as the CDK CLI does."""
     return subprocess.run(
         [sys.executable, "app.py"],
-        cwd=ROOT,
+        cwd=root,
         env={
             "PATH": os.environ["PATH"],
             "CDK_CONTEXT_JSON": json.dumps({**CONTEXT, **context}),
             "CDK_OUTDIR": str(folder),
             "PYTHONDONTWRITEBYTECODE": "1",
+            **(environment or {}),
         },
         capture_output=True,
         text=True,

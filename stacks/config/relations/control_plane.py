@@ -93,6 +93,30 @@ def certificate_is_in_the_region(stage: StageConfig) -> Iterator[str]:
         )
 
 
+def somebody_may_open_the_ui(stage: StageConfig) -> Iterator[str]:
+    """The address range of an existing VPC is its owner's to know."""
+    control_plane, vpc = stage.control_plane, stage.network.vpc_id
+    if control_plane.kind == "fargate" and vpc and not control_plane.allowed_cidrs:
+        yield (
+            f"control_plane.allowed_cidrs is empty and network.vpc_id is {vpc}, allowed are the "
+            "ranges that may open the UI: add that of the VPC, or of your network"
+        )
+
+
+def dag_processor_reads_the_dag_files(stage: StageConfig) -> Iterator[str]:
+    """Airflow's bundle for S3 reads a folder; only the functions unpack an archive."""
+    key = stage.dags.s3_key
+    if (
+        stage.control_plane.kind == "fargate"
+        and stage.dags.source == "s3"
+        and not key.endswith("/")
+    ):
+        yield (
+            f'dags.s3_key is {key!r} and control_plane.kind is "fargate", allowed is a folder, '
+            'with a slash at its end: change it, or use the kind "none"'
+        )
+
+
 def fargate_size_exists(stage: StageConfig) -> Iterator[str]:
     """Fargate sells memory by the CPU units.
 
@@ -115,5 +139,7 @@ RELATIONS = (
     internet_needs_a_certificate,
     certificate_has_a_domain_name,
     certificate_is_in_the_region,
+    somebody_may_open_the_ui,
+    dag_processor_reads_the_dag_files,
     fargate_size_exists,
 )

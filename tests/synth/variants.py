@@ -1,0 +1,107 @@
+"""Stages and combinations of options that together use every option at least once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CONTEXT: Mapping[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
+STAGES: tuple[str, ...] = tuple(CONTEXT["stages"])
+
+_KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+_IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/airflow@sha256:{64 * 'a'}"
+_URL = "https://airflow.example.com/execution/"
+
+#: With NAT gateways, a key of the stage's own, several functions, all that a database can have.
+_MUCH = {
+    "account": "123456789012",
+    "region": "eu-west-1",
+    "encryption": {"key": "customer"},
+    "network": {"function_in_vpc": True, "nat_gateways": 2, "max_azs": 3, "flow_logs": True},
+    "database": {"proxy": True, "rotation_days": 30, "multi_az": True, "postgres_version": "16"},
+    "image": {"keep_images": 5},
+    "functions": [
+        {"name": "default", "architecture": "arm64", "stop_margin_s": 60, "kill_margin_s": 20},
+        {
+            "name": "large",
+            "queues": ["large", "huge"],
+            "memory_mb": 10240,
+            "ephemeral_storage_mb": 10240,
+            "reserved_concurrency": 8,
+            "provisioned_concurrency": 2,
+        },
+        {"name": "per-tenant", "queues": ["tenants"], "tenant_isolation": True, "timeout_s": 60},
+    ],
+    "dags": {"source": "s3", "s3_key": "team/dags.zip"},
+    "logs": {"remote": "s3", "retention_days": 90},
+    "control_plane": {"kind": "none"},
+    "execution": {"execution_api_url": _URL, "results_queues": 3},
+    "observability": {
+        "dashboard": True,
+        "alarm_email": "oncall@example.com",
+        "budget_usd_month": 50,
+    },
+}
+
+#: Nothing reaches the Internet; a key that exists already; DAG bundles.
+_ENDPOINTS = {
+    "encryption": {"key": "customer", "key_arn": _KEY},
+    "network": {"function_in_vpc": True, "endpoints": True, "nat_gateways": 0},
+    "database": {"rotation_days": 7},
+    "dags": {
+        "source": "bundle",
+        "bundles": [
+            {
+                "name": "team",
+                "classpath": "airflow.providers.git.bundles.git.GitDagBundle",
+                "kwargs": {"git_conn_id": "team", "subdir": "dags"},
+            }
+        ],
+    },
+    "logs": {"remote": "cloudwatch"},
+    "control_plane": {"kind": "none"},
+    "execution": {"execution_api_url": "http://airflow.internal/execution/"},
+}
+
+#: Into somebody's VPC, from somebody's image.
+_EXISTING = {
+    "network": {
+        "vpc_id": "vpc-0a1b2c3d",
+        "availability_zones": ["eu-west-1a", "eu-west-1b"],
+        "private_subnet_ids": ["subnet-00000001", "subnet-00000002"],
+        "isolated_subnet_ids": ["subnet-00000003", "subnet-00000004"],
+        "function_in_vpc": True,
+        "nat_gateways": 0,
+        "flow_logs": False,
+    },
+    "image": {"uri": _IMAGE},
+    "control_plane": {"kind": "none"},
+    "execution": {"execution_api_url": _URL},
+}
+
+#: The least there can be: an Airflow elsewhere, no VPC, no repository, no database.
+_LEAST = {
+    "network": {"function_in_vpc": False, "nat_gateways": 0},
+    "database": {"enabled": False},
+    "image": {"uri": _IMAGE},
+    "logs": {"remote": "none"},
+    "control_plane": {"kind": "none"},
+    "execution": {"execution_api_url": _URL},
+    "observability": {"dashboard": False},
+}
+
+#: Name to stage and override: every stage of `cdk.json`, and the combinations.
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{stage: (stage, {}) for stage in STAGES},
+    "dev-with-budget": (
+        "dev",
+        {"observability": {"alarm_email": "oncall@example.com", "budget_usd_month": 50}},
+    ),
+    "much": ("dev", _MUCH),
+    "endpoints": ("dev", _ENDPOINTS),
+    "existing": ("prod", _EXISTING),
+    "least": ("dev", _LEAST),
+}
