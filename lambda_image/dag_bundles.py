@@ -21,12 +21,12 @@ from airflow.configuration import conf
 from airflow.dag_processing.bundles.base import BaseDagBundle
 from airflow.dag_processing.bundles.local import LocalDagBundle
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.executors.workloads import ExecuteTask, ExecutorWorkload
+from airflow.executors.workloads import ExecuteTask
 from airflow.sdk import Connection
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from lambda_executor.errors import LambdaExecutorError
 from lambda_image import dag_preload, environment
+from lambda_image.airflow_compat import AirflowNotFoundException, Workload, bundle_names
 from lambda_image.dag_objects import DagSourceError
 from lambda_image.dag_source import S3DagSource
 from lambda_image.invocation_log import WriteLog
@@ -71,7 +71,7 @@ class DagBundles:
             imported = dag_preload.preload(_local_folders(), write_log)
             write_log("info", "DAG imports preloaded", statements=len(imported))
 
-    def obstacle(self, workload: ExecutorWorkload) -> str | None:
+    def obstacle(self, workload: Workload) -> str | None:
         """Fetch what a workload needs; why it cannot be had, or None."""
         if getattr(workload, "bundle_info", None) is None:
             return None
@@ -88,7 +88,7 @@ class DagBundles:
     def _fetch(self, workload: ExecuteTask) -> None:
         name, version = workload.bundle_info.name, workload.bundle_info.version
         manager = self._known()
-        known = sorted(manager.get_all_bundle_names())
+        known = sorted(bundle_names(manager))
         if name not in known:
             raise _ObstacleError(
                 f"the function knows no DAG bundle {name!r}, only {', '.join(known)}: give it the "

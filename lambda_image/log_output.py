@@ -31,6 +31,7 @@ class LogOutput(io.RawIOBase):
     """
 
     name = "<stdout>"  # Airflow looks for the path of a log file here.
+    mode = "wb"  # Airflow 3.0 looks at it.
 
     def __init__(self, raw: BinaryIO, environ: Mapping[str, str] = os.environ) -> None:
         self._raw = raw

@@ -8,12 +8,12 @@ from __future__ import annotations
 import platform
 import time
 
-from airflow.executors.base_executor import get_execution_api_server_url
 from airflow.sdk.api.client import Client
 from airflow.version import version as airflow_version
 
 from lambda_executor.probe import ProbeAnswer
 from lambda_executor.wire import WIRE_VERSION
+from lambda_image import airflow_compat
 
 #: Longer than any healthy API server takes, and short enough for somebody who waits.
 _TIMEOUT_S = 5
@@ -24,7 +24,7 @@ def answer() -> ProbeAnswer:
     began_s = time.monotonic()
     url = error = ""
     try:
-        url = get_execution_api_server_url()
+        url = airflow_compat.execution_api_url()
         _call(url)
     except Exception as e:  # noqa: BLE001 - whatever it is, it is what was asked for
         error = f"{type(e).__name__}: {e}"

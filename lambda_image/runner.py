@@ -15,15 +15,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from airflow.executors.base_executor import BaseExecutor, get_execution_api_server_url
-from airflow.executors.workloads import ExecuteCallback, ExecuteTask, ExecutorWorkload
 from airflow.sdk.api.client import ServerResponseError
-from airflow.sdk.exceptions import TaskAlreadyRunningError
 from airflow.version import version as airflow_version
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from lambda_executor.wire import Outcome
-from lambda_image import environment, memory, task_log, time_limit
+from lambda_image import airflow_compat, environment, memory, task_log, time_limit
+from lambda_image.airflow_compat import TaskAlreadyRunningError, Workload
 from lambda_image.airflow_processes import Processes
 from lambda_image.dag_bundles import DagBundles
 from lambda_image.deadline import Deadline
@@ -51,7 +49,6 @@ class WorkloadRunner:
     def __init__(
         self, dag_bundles: DagBundles, processes: Processes, temporary: TemporaryFolder
     ) -> None:
-        self._workloads: TypeAdapter[ExecutorWorkload] = TypeAdapter(ExecutorWorkload)
         self._dag_bundles = dag_bundles
         self._processes = processes
         self._temporary = temporary
@@ -59,7 +56,7 @@ class WorkloadRunner:
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
         """Run a workload to its end, whatever that is, in its time; never raises."""
         try:
-            workload = self._workloads.validate_json(workload_json)
+            workload = airflow_compat.WORKLOADS.validate_json(workload_json)
         except ValidationError as e:
             return rejected(
                 f"not a workload that Airflow {airflow_version} in this image can run: {_words(e)}"
@@ -75,8 +72,8 @@ class WorkloadRunner:
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
 
-    def _run(self, workload: ExecutorWorkload) -> Verdict:
-        server = get_execution_api_server_url()
+    def _run(self, workload: Workload) -> Verdict:
+        server = airflow_compat.execution_api_url()
         try:
             if obstacle := (
                 _server_obstacle(server)
@@ -93,13 +90,13 @@ class WorkloadRunner:
             return _verdict_of(e, server)
         return self._processes.verdict() or crashed("the supervisor returned before its process")
 
-    def _supervise(self, workload: ExecutorWorkload, server: str) -> None:
-        if isinstance(workload, ExecuteTask | ExecuteCallback):
-            BaseExecutor.run_workload(workload, server=server, subprocess_logs_to_stdout=True)
+    def _supervise(self, workload: Workload, server: str) -> None:
+        if airflow_compat.has_own_process(workload):
+            airflow_compat.run_workload(workload, server)
             return
 
-        def run_all_of_it() -> int:  # Airflow has no process of its own for a connection test.
-            return BaseExecutor.run_workload(workload, server=server)
+        def run_all_of_it() -> int:
+            return airflow_compat.run_workload(workload, server)
 
         self._processes.run(run_all_of_it)
 
@@ -110,7 +107,7 @@ class WorkloadRunner:
             return out_of_time(
                 1,
                 "nothing was started: the function's time-out came before the DAG files and the "
-                f"Execution API at {get_execution_api_server_url()} were there",
+                f"Execution API at {airflow_compat.execution_api_url()} were there",
             )
         return verdict.adding("Airflow was not told: it did not answer in time")
 

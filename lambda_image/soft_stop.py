@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowTaskTimeout
 
+from lambda_image.airflow_compat import AirflowTaskTimeout
 from lambda_image.zygote import STOP_SIGNAL
 
 

@@ -7,6 +7,7 @@ keep what they were told.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -60,6 +61,7 @@ _RUN_CONTEXT = {
         "run_type": "manual",
         "state": "running",
         "consumed_asset_events": [],
+        "partition_key": None,
     },
     "max_tries": 0,
     "xcom_keys_to_clear": [],
@@ -137,7 +139,9 @@ class Server:
             if not status:
                 request.close_connection = True
                 return
-            context = _RUN_CONTEXT | self.run_context
+            context: Any = copy.deepcopy(_RUN_CONTEXT | self.run_context)
+            if request.headers["airflow-api-version"] < "2026":  # Airflow 3.0, 3.1
+                del context["dag_run"]["partition_key"]
             self._respond(request, status, {"detail": detail} if detail else context)
         elif request.path.endswith("/connection"):
             self._respond(request, 200, {"conn_id": "c", "conn_type": "no_such_type"})
