@@ -10,7 +10,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,8 @@ from stacks.constructs.airflow_service import ENTRY_POINT
 from stacks.constructs.control_plane import API_PORT, HEALTH_COMMANDS, SETTINGS
 from tests.contract.tls_front import tls_front
 
+#: What the image installs, nothing more.
+PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
 ADMIN_PASSWORD = secrets.token_hex(12)
 TIMEOUT_S = 240.0
 #: Airflow's, of the scheduler's health server and the triggerer's log server.
@@ -78,8 +79,8 @@ class Site:
         return {**self.container, "AIRFLOW_HOME": str(self.folder / name)}
 
     def command(self, argv: tuple[str, ...]) -> list[str]:
-        """A container's command with this interpreter, and ports that are free on this machine."""
-        argv = (sys.executable, *argv[1:])
+        """A container's command with the image's packages, on ports that are free here."""
+        argv = (str(PYTHON), *argv[1:])
         for port, here in self.ports.items():
             argv = tuple(part.replace(str(port), str(here)) for part in argv)
         return list(argv)
