@@ -20,9 +20,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from stacks.config import Architecture, StageConfig
-from stacks.constructs.acknowledge import acknowledge
+from stacks.constructs.acknowledge import acknowledge, shown
 from stacks.constructs.airflow_service import AirflowImage
 from stacks.constructs.control_plane import (
+    API_PORT,
     API_SERVER,
     ControlPlane,
     ControlPlaneProps,
@@ -124,6 +125,7 @@ class ControlPlaneStack(StageStack):
                 api_servers=settings.api_servers,
                 schedulers=settings.schedulers,
                 triggerers=settings.triggerers,
+                execute_command=settings.execute_command,
                 settings=self._settings(stage, config, execution, storage),
                 log_group_name=f"/airflow-lambda/{stage}/control-plane",
                 log_retention=RETENTION[config.logs.retention_days],
@@ -141,6 +143,32 @@ class ControlPlaneStack(StageStack):
                 f"{self.control_plane.admin_password.secret_arn} --query SecretString --output text"
             ),
             description="Prints the password of the user admin",
+        )
+        if settings.execute_command:
+            self._tell_the_tunnel()
+
+    def _tell_the_tunnel(self) -> None:
+        """The way in for whoever has neither VPN nor certificate.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
+        """
+        services = self.control_plane.services
+        where = f"--region {self.region} --cluster {self.prefix}"
+        service = services[API_SERVER].service.service_name
+        cdk.CfnOutput(
+            self,
+            "TunnelCommand",
+            value=(
+                f"task=$(aws ecs list-tasks {where} --service-name {service} "
+                "--query 'taskArns[0]' --output text); "
+                f"container=$(aws ecs describe-tasks {where} --tasks $task --query "
+                f"\"tasks[0].containers[?name=='{API_SERVER}'].runtimeId\" --output text); "
+                f"aws ssm start-session --region {self.region} "
+                f"--target ecs:{self.prefix}_${{task##*/}}_$container "
+                "--document-name AWS-StartPortForwardingSession "
+                f"--parameters portNumber={API_PORT},localPortNumber={API_PORT}"
+            ),
+            description=f"Then Airflow is at http://localhost:{API_PORT}",
         )
 
     def _entrance(self, config: StageConfig, network: NetworkStack) -> Entrance:
@@ -208,10 +236,7 @@ class ControlPlaneStack(StageStack):
                 self, f"Log-{function.name}", f"/aws/lambda/{name}"
             )
             log_group.grant(api_server, "logs:FilterLogEvents", "logs:GetLogEvents")
-            finding = (
-                "IAM5[Resource::arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:"
-                f"/aws/lambda/{name}:*]"
-            )
+            finding = f"IAM5[Resource::{shown(self, log_group.log_group_arn)}]"
             acknowledge(
                 api_server, **{finding: "The streams of one log group, whose names AWS draws."}
             )

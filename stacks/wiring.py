@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from stacks.constructs.acknowledge import acknowledge
+from stacks.constructs.acknowledge import acknowledge, shown
 from stacks.wiring_forms import Wiring, env_file, helm_values, secrets_prefix
 
 
@@ -30,17 +30,12 @@ def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
     policy.add_statements(
         iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[of_stage])
     )
-    resource = (
-        "arn:<AWS::Partition>:secretsmanager:<AWS::Region>:<AWS::AccountId>:secret:"
-        f"{secrets_prefix(stage)}/*"
+    finding = f"IAM5[Resource::{shown(policy, of_stage)}]"
+    reason = (
+        "People name the connections and variables that they keep there, and AWS adds letters of "
+        "its own to each name."
     )
-    acknowledge(
-        policy,
-        **{
-            f"IAM5[Resource::{resource}]": "People name the connections and variables that they "
-            "keep there, and AWS adds letters of its own to each name."
-        },
-    )
+    acknowledge(policy, **{finding: reason})
     return policy
 
 

@@ -105,7 +105,7 @@ def helm_values(wiring: Wiring) -> str:
     environment = {k: v for k, v in _settings(wiring).items() if k != "AIRFLOW__CORE__EXECUTOR"}
     return f"""\
 # An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
-# Your image (images.airflow) needs the executor: pip install airflow-lambda-executor
+# Your image (images.airflow) has to have the distribution airflow-lambda-executor.
 # The functions call its Execution API at {wiring.execution_api_url}
 # The stage takes its [scheduler] task_queued_timeout to be {wiring.task_queued_timeout_s}, its \
 [core] parallelism {wiring.parallelism}.

@@ -19,3 +19,10 @@ def acknowledge(construct: IConstruct, **reasons: str) -> None:
             for rule, reason in reasons.items()
         )
     )
+
+
+def shown(construct: IConstruct, text: str) -> str:
+    """A text with references in it as the rule packs show it: what is not known yet as `<name>`."""
+    resolved = cdk.Stack.of(construct).resolve(text)
+    parts = resolved["Fn::Join"][1] if isinstance(resolved, dict) else [resolved]
+    return "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)

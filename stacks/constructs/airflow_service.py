@@ -86,6 +86,7 @@ class AirflowServiceProps:
         secrets: More secrets, for the program alone.
         ports: What it listens on.
         first: Airflow's arguments of a step that must succeed before each start; None: no step.
+        execute_command: Whether people with the permission get a shell, and a tunnel, into it.
         discovery: The name that it has in the VPC; None: nobody calls it by one.
     """
 
@@ -95,6 +96,7 @@ class AirflowServiceProps:
     secrets: Mapping[str, ecs.Secret] = field(default_factory=dict)
     ports: Sequence[int] = ()
     first: Sequence[str] | None = None
+    execute_command: bool = False
     discovery: ecs.CloudMapOptions | None = None
 
 
@@ -152,6 +154,7 @@ class AirflowService(Construct):
             max_healthy_percent=200,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
             cloud_map_options=props.discovery,
+            enable_execute_command=props.execute_command,
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         acknowledge(
@@ -160,6 +163,15 @@ class AirflowService(Construct):
             "Manager.",
         )
         self._acknowledge_registry_log_in(definition)
+        if props.execute_command:
+            acknowledge(
+                self.role,
+                **{
+                    "IAM5[Resource::*]": "The four actions of ssmmessages, which carry the "
+                    "session, have no resource-level permission: https://docs.aws.amazon.com/AmazonECS/"
+                    "latest/developerguide/ecs-exec.html#ecs-exec-required-iam-permissions"
+                },
+            )
 
     def _container(
         self,

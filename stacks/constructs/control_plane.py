@@ -107,6 +107,7 @@ class ControlPlaneProps:
         api_servers: How many of them.
         schedulers: How many of them.
         triggerers: How many of them; 0: none.
+        execute_command: Whether people with the permission get a tunnel into an api-server.
         settings: Airflow's, as environment variables; no secret is among them.
         log_group_name: Takes the output of all services.
         log_retention: Of that.
@@ -128,6 +129,7 @@ class ControlPlaneProps:
     api_servers: int
     schedulers: int
     triggerers: int
+    execute_command: bool
     settings: Mapping[str, str]
     log_group_name: str
     log_retention: logs.RetentionDays
@@ -203,6 +205,7 @@ class ControlPlane(Construct):
                 },
                 ports=(API_PORT,),
                 first=("db", "migrate"),
+                execute_command=props.execute_command,
                 discovery=ecs.CloudMapOptions(
                     cloud_map_namespace=namespace,
                     name=API_SERVER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,21 @@ _FARGATE: Mapping[str, Any] = {
     "execution": {"execution_api_url": None, "results_queues": 2},
     "logs": {"remote": "s3"},
     "dags": {"source": "s3"},
-    "control_plane": {"kind": "fargate", "schedulers": 2, "certificate_arn": None},
+    "control_plane": {
+        "kind": "fargate",
+        "schedulers": 2,
+        "certificate_arn": None,
+        "execute_command": False,
+    },
 }
 _PUBLIC: Mapping[str, Any] = {
     **_FARGATE,
+    "account": "123456789012",
+    "region": "eu-west-1",
     "control_plane": {
         "kind": "fargate",
         "triggerers": 0,
+        "execute_command": True,
         "certificate_arn": _CERTIFICATE,
         "domain_name": "airflow.example.com",
         "allowed_cidrs": ["51.15.0.0/16"],
@@ -360,6 +369,26 @@ def test_nothing_stays_of_the_logs(inside: Assembly) -> None:
     assert group.body["DeletionPolicy"] == "Delete"
     (setting,) = inside.only("AWS::ECS::Cluster").properties["ClusterSettings"]
     assert setting == {"Name": "containerInsights", "Value": "disabled"}
+
+
+def test_a_tunnel_is_there_only_where_it_is_asked_for(inside: Assembly, public: Assembly) -> None:
+    """ECS lets people into the api-servers, and into nothing else, if the stage says so."""
+    assert "TunnelCommand" not in inside.json("control-plane")["Outputs"]
+    for assembly, opened in ((inside, set()), (public, {"ApiServer"})):
+        open_services = {
+            name
+            for name in ("ApiServer", "Scheduler", "DagProcessor")
+            if service(assembly, name).properties.get("EnableExecuteCommand")
+        }
+        assert open_services == opened
+    messages = {
+        action for action, _ in allowed(public, "ApiServerTaskTaskRole") if "ssmmessages" in action
+    }
+    assert len(messages) == 4
+    _, parts = public.json("control-plane")["Outputs"]["TunnelCommand"]["Value"]["Fn::Join"]
+    command = "".join(part if isinstance(part, str) else "x" for part in parts)
+    assert subprocess.run(["bash", "-n", "-c", command], check=False).returncode == 0
+    assert "--target ecs:airflow-lambda-dev_${task##*/}_$container " in command
 
 
 def test_no_triggerer_means_no_triggerer(public: Assembly) -> None:
