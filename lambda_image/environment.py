@@ -27,6 +27,10 @@ _UNIQUE = uuid.uuid4().hex
 
 _STARTED_WITH = dict(os.environ)
 
+#: Where `remote_log` can send task logs, by the beginning of [logging] remote_base_log_folder.
+S3 = "s3://"
+CLOUDWATCH = "cloudwatch://"
+
 
 def prepare() -> None:
     """Give Airflow what it wants of a machine: a home folder and a user's name.
@@ -45,6 +49,7 @@ def prepare() -> None:
         # A container's user may have no name (Lambda runs image functions as such a one), and
         # Airflow refuses to start a task as nobody in particular; getpass reads this first.
         os.environ.setdefault("LOGNAME", "lambda")
+    _choose_log_upload()
 
 
 def restart(variable: str, value: str) -> NoReturn:
@@ -97,6 +102,16 @@ def restored() -> Iterator[None]:
         os.chdir(directory)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _choose_log_upload() -> None:
+    """Have task logs uploaded by `remote_log`, where it can and nobody has chosen another way."""
+    is_on = os.environ.get("AIRFLOW__LOGGING__REMOTE_LOGGING", "").lower() in ("true", "t", "1")
+    folder = os.environ.get("AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER", "")
+    if is_on and folder.startswith((S3, CLOUDWATCH)):
+        os.environ.setdefault(
+            "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS", "lambda_image.remote_log.LOGGING_CONFIG"
+        )
 
 
 def _remove(home: str, owner: int) -> None:
