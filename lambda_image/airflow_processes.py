@@ -8,7 +8,9 @@ it tells Airflow of the end of a child that could not do so itself
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import importlib
 import inspect
 import marshal
 import os
@@ -58,6 +60,7 @@ class Processes:
                 f"the image has Airflow {airflow_version}, whose supervisor is without "
                 f"{', '.join(absent)}: build it with Airflow 3.0 to 3.3"
             )
+        _let_crashes_end()
         self._zygote = Zygote(_enter)
         self._deadline: Deadline | None = None
         self._child: Child | None = None
@@ -229,6 +232,25 @@ def _install(processes: Processes) -> None:
     supervisor.make_buffered_socket_reader = task_output.reader
     WatchedSubprocess.start = classmethod(start)  # type: ignore[assignment]
     ActivitySubprocess.update_task_state_if_needed = update  # type: ignore[method-assign]
+
+
+def _let_crashes_end() -> None:
+    """Keep the modules that import DAG files from handling segmentation faults.
+
+    A handler in Python never comes to run: the instruction that failed is repeated for ever, and
+    the task's process with it (https://docs.python.org/3/library/signal.html, "Execution of Python
+    signal handlers"). Without it the process dies, and the supervisor says of what.
+    """
+    for name in ("airflow.dag_processing.importers.python_importer", "airflow.models.dagbag"):
+        with contextlib.suppress(ImportError):  # The first is there from Airflow 3.2.
+            module = importlib.import_module(name)
+            module.signal = types.SimpleNamespace(  # type: ignore[attr-defined]
+                **vars(signal) | {"signal": _handle_but_crashes}
+            )
+
+
+def _handle_but_crashes(number: int, handler: Any) -> Any:  # noqa: ANN401 - as `signal.signal`
+    return signal.SIG_DFL if number == signal.SIGSEGV else signal.signal(number, handler)
 
 
 def _wake_at_end(process: Any, child: Child) -> None:  # noqa: ANN401 - Airflow's type
