@@ -243,7 +243,7 @@ class ControlPlaneStack(StageStack):
         if storage and storage.task_logs:
             storage.task_logs.grant_read(api_server)
             if "triggerer" in roles:
-                storage.task_logs.grant_write(roles["triggerer"])
+                storage.task_logs.grant_write_of_triggers(roles["triggerer"])
         if storage and storage.dags:
             storage.dags.grant_read(roles["dag-processor"])
 

@@ -64,8 +64,12 @@ class DagBucket(Construct):
         )
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let whatever parses or runs DAGs fetch them."""
-        return allow_objects(self.bucket, self._keys, grantee, "s3:GetObject", and_list=True)
+        """Let whatever parses or runs DAGs fetch them.
+
+        Versions too: during a push a function still fetches those that belong together.
+        """
+        actions = ("s3:GetObject", "s3:GetObjectVersion")
+        return allow_objects(self.bucket, self._keys, grantee, *actions, and_list=True)
 
     def grant_push(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let whoever publishes DAGs replace them, and take away what is no longer there."""

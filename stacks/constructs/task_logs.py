@@ -67,7 +67,7 @@ class TaskLogBucket(Construct):
         )
 
     def grant_write(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let whoever runs tasks or triggers add to their logs.
+        """Let functions add to the logs of tasks.
 
         Airflow reads a log before it adds to it, and has to be told "not found" of a new one, not
         "denied": that takes the permission to list.
@@ -76,6 +76,10 @@ class TaskLogBucket(Construct):
         return allow_objects(
             self.bucket, f"{_PREFIX}/*", grantee, "s3:GetObject", "s3:PutObject", and_list=True
         )
+
+    def grant_write_of_triggers(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a triggerer add its part, which takes the same."""
+        return self.grant_write(grantee)
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let whoever shows logs read them."""
@@ -127,11 +131,14 @@ class TaskLogGroup(Construct):
         self.folder = f"cloudwatch://{arn}"
 
     def grant_write(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let whoever runs tasks or triggers write their logs.
+        """Let functions write the logs of tasks."""
+        return self.log_group.grant_write(grantee)
 
-        Airflow's library insists that the group is there: it looks through the names of all
-        groups, or makes this one and is told that it exists. The second takes no permission on
-        anybody else's.
+    def grant_write_of_triggers(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a triggerer write its part of the logs, with Airflow's own library.
+
+        That insists that the group is there: it looks through the names of all groups, or makes
+        this one and is told that it exists. The second takes no permission on anybody else's.
         """
         return self.log_group.grant(
             grantee, "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"

@@ -241,6 +241,7 @@ def test_programs_may_do_what_they_do_and_nothing_else(inside: Assembly) -> None
     }
     assert allowed(inside, "DagProcessorTaskTaskRole") == {
         ("s3:GetObject", "DagBucketDags"),
+        ("s3:GetObjectVersion", "DagBucketDags"),
         ("s3:ListBucket", "DagBucketDags"),
     }
     managed = {

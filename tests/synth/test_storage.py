@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
 from airflow.providers.amazon.aws.log.cloudwatch_task_handler import CloudWatchRemoteLogIO
+from aws_cdk import aws_iam as iam
+from aws_cdk.assertions import Template
 
+from stacks.constructs.task_logs import TaskLogGroup
+from stacks.retention import RETENTION
 from stacks.storage import StorageStack
 from tests.synth.assembly import Assembly, Resource, config_of, synthesize
 
@@ -96,7 +102,11 @@ def test_a_task_adds_to_its_log_and_reads_dag_files(buckets: Assembly) -> None:
         ("s3:PutObject", "/task-logs/*"),
         ("s3:ListBucket", ""),
     }
-    assert allowed(role, "DagBucket") == {("s3:GetObject", "/team/dags/*"), ("s3:ListBucket", "")}
+    assert allowed(role, "DagBucket") == {
+        ("s3:GetObject", "/team/dags/*"),
+        ("s3:GetObjectVersion", "/team/dags/*"),
+        ("s3:ListBucket", ""),
+    }
 
 
 def test_a_scheduler_reads_logs_and_no_dag_file(buckets: Assembly) -> None:
@@ -160,9 +170,9 @@ def test_log_group_is_named_as_airflow_reads_it(log_group: Assembly) -> None:
 def test_a_task_writes_streams_of_the_log_group_and_a_scheduler_reads_them(
     log_group: Assembly,
 ) -> None:
-    """Nobody gets to see the names of other groups, and tasks cannot read each other's logs."""
+    """Tasks can neither make the group anew nor read each other's logs."""
     role = log_group.only("AWS::IAM::Policy", "WorkloadRole")
-    actions = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
+    actions = {"logs:CreateLogStream", "logs:PutLogEvents"}
     assert {action for action, _ in allowed(role, "TaskLogs")} == actions
     policy = log_group.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy")
     assert {action for action, _ in allowed(policy, "TaskLogs")} == {"logs:GetLogEvents"}
@@ -193,3 +203,22 @@ def test_nothing_wanted_is_no_stack() -> None:
     """An empty stack cannot be deployed."""
     override = {**_ELSEWHERE, "logs": {"remote": "none"}, "dags": {"source": "baked"}}
     assert not StorageStack.wanted(config_of("dev", override))
+
+
+def test_a_triggerer_makes_no_group_but_this_one(tmp_path: Path) -> None:
+    """Airflow's library makes sure of its log group; it may, of the one that is there."""
+    stack = cdk.Stack(cdk.App(outdir=str(tmp_path)), "Theirs")
+    logs_of_tasks = TaskLogGroup(
+        stack,
+        "TaskLogs",
+        name="/theirs",
+        retention=RETENTION[30],
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    role = iam.Role.from_role_arn(stack, "Role", "arn:aws:iam::123456789012:role/triggerer")
+    logs_of_tasks.grant_write_of_triggers(role)
+    (policy,) = Template.from_stack(stack).find_resources("AWS::IAM::Policy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+    assert statement["Action"] == actions
+    assert list(statement["Resource"]) == ["Fn::GetAtt"]
