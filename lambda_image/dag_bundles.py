@@ -64,7 +64,7 @@ class DagBundles:
         is_wanted = dag_preload.is_wanted()
         if self._source is not None:
             try:
-                self._source.refresh()
+                self._source.refresh(patience_s=0)
             except DagSourceError as e:  # It is tried again, and told, with the first task.
                 write_log("warning", "no DAG files yet", reason=str(e))
         if is_wanted:

@@ -39,7 +39,7 @@ _PAUSE_S = 0.5
 
 _CLIENT_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
-    connect_timeout=3,
+    connect_timeout=2,  # The first look is part of the init phase, which has ten seconds.
     read_timeout=10,
     max_pool_connections=CONNECTIONS,
 )
@@ -80,14 +80,17 @@ class S3DagSource:
         """Whether a folder is the one that follows the place."""
         return folder == self._trees.link
 
-    def refresh(self) -> None:
+    def refresh(self, patience_s: float = PATIENCE_S) -> None:
         """Bring the folder to the state of now.
+
+        Args:
+            patience_s: How long to wait for an upload that is under way.
 
         Raises:
             DagSourceError: It cannot be had. The folder stays as it was.
         """
         try:
-            self._refresh()
+            self._refresh(patience_s)
         except (ClientError, BotoCoreError, DecodeError) as e:
             raise DagSourceError(f"{self._told()}: {e}{_hint(e)}") from e
         except DagSourceError as e:
@@ -95,17 +98,17 @@ class S3DagSource:
         except OSError as e:
             raise DagSourceError(f"{self._told()}: {_disk_reason(e, self._trees.link)}") from e
 
-    def _refresh(self) -> None:
+    def _refresh(self, patience_s: float) -> None:
         if self._remote is None:
             self._remote = self._make_remote()
-        deadline_s = self._clock() + PATIENCE_S
+        deadline_s = self._clock() + patience_s
         while (fetch := self._remote.changed_since(self._fetched)) is not None:
             try:
                 self._trees.replace(fetch.into)
             except ChangedMeanwhileError as e:
-                if self._clock() > deadline_s:
+                if self._clock() >= deadline_s:
                     raise DagSourceError(
-                        f"{e}, and was for {PATIENCE_S:g} s: it was changed by something else than "
+                        f"{e}, and was for {patience_s:g} s: it was changed by something else than "
                         "`airflow lambda-executor dags push`, or a push broke off; push again"
                     ) from e
                 self._sleep(_PAUSE_S)

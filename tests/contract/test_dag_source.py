@@ -191,6 +191,16 @@ def test_a_cold_environment_waits_for_the_end_of_a_push(place: Place) -> None:
     assert place.tree() == {"a.py": "2"}
 
 
+def test_the_init_phase_does_not_wait_for_a_push(place: Place) -> None:
+    """It has no time for that; the first task looks again."""
+    place.push(a="1")
+    place.put("dags/a.py", "2")
+    source = place.follow("s3://bucket/dags/")
+    source._sleep = lambda _seconds: pytest.fail("it waited")
+    with pytest.raises(DagSourceError, match="other content"):
+        source.refresh(patience_s=0)
+
+
 @pytest.mark.parametrize("change", ["other content", "is gone"])
 def test_files_changed_behind_the_manifests_back_are_a_reason(place: Place, change: str) -> None:
     """The wait has an end, and the reason says what to do."""
