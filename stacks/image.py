@@ -1,12 +1,14 @@
 """The stage's image: built from this repository as an asset, or one that is in ECR already.
 
-For an asset an allow-list says what it is built from, and so what changes its tag; the build
-context is the repository's root: a change of the wire, the handler or a DAG makes another image, a
-change of anything else does not.
+An asset is built from what the Dockerfile copies and nothing else, and so is its tag: a change of
+the wire, the handler or a DAG makes another image, a change of anything else does not.
 """
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,11 @@ _PLATFORMS: Mapping[Architecture, ecr_assets.Platform] = {
     "x86_64": ecr_assets.Platform.LINUX_AMD64,
     "arm64": ecr_assets.Platform.LINUX_ARM64,
 }
+
+#: What the Dockerfile copies, whatever the stage says.
+_FOLDERS = ("lambda_image", "executor/src")
+_FILES = ("executor/README.md", "executor/pyproject.toml")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class StageImage:
             return lambda_.DockerImageCode.from_ecr(
                 _repository(scope, existing), tag_or_digest=existing.digest
             )
-        return lambda_.DockerImageCode.from_image_asset(str(self.root), **self._asset(architecture))
+        return lambda_.DockerImageCode.from_image_asset(**self._asset(architecture))
 
     def container(self, scope: Construct, architecture: Architecture) -> ecs.ContainerImage:
         """As the image of a container on ECS."""
@@ -75,32 +82,37 @@ class StageImage:
             return ecs.ContainerImage.from_ecr_repository(
                 _repository(scope, existing), existing.digest
             )
-        return ecs.ContainerImage.from_asset(str(self.root), **self._asset(architecture))
+        return ecs.ContainerImage.from_asset(**self._asset(architecture))
 
     def _asset(self, architecture: Architecture) -> dict[str, Any]:
         arguments = {"DAGS": self.config.dags}
-        mine = [f"!{self.config.dags}/**"]
         if self.config.requirements:
             arguments["REQUIREMENTS"] = self.config.requirements
-            mine.append(f"!{self.config.requirements}")
         return {
+            "directory": str(_context(self.root, self.config.dags, self.config.requirements)),
             "file": "lambda_image/Dockerfile",
             "build_args": arguments,
             "platform": _PLATFORMS[architecture],
-            "ignore_mode": cdk.IgnoreMode.DOCKER,
-            "exclude": [
-                "**",
-                "!lambda_image/**",
-                "!executor/pyproject.toml",
-                "!executor/README.md",
-                "!executor/src/**",
-                *mine,
-                "**/__pycache__",
-                "**/*.pyc",
-                "**/*.egg-info",
-                "**/.*_cache",
-            ],
+            "follow_symlinks": cdk.SymlinkFollowMode.NEVER,  # As `docker build` does.
         }
+
+
+def _context(root: Path, dags: str, requirements: str | None) -> Path:
+    """A folder with what the Dockerfile copies; it is gone when the app is.
+
+    The CDK's own ignore patterns would do, but it walks through all that lies beside a nested
+    folder of DAGs, virtual environments and caches included, and follows the links in there.
+    """
+    context = Path(tempfile.mkdtemp(prefix="airflow-lambda-image-"))
+    atexit.register(shutil.rmtree, context, ignore_errors=True)
+    for folder in (*_FOLDERS, dags):
+        shutil.copytree(
+            root / folder, context / folder, symlinks=True, dirs_exist_ok=True, ignore=_LEFT_OUT
+        )
+    for file in (*_FILES, *filter(None, [requirements])):
+        (context / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / file, context / file)
+    return context
 
 
 def _repository(scope: Construct, image: ExistingImage) -> ecr.IRepository:

@@ -117,6 +117,15 @@ def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str
     }
 
 
+def test_links_are_left_as_they_are(tree: Path, tag_of: Callable[..., str]) -> None:
+    """A link beside the chosen DAG folder, even to what is not there, is nobody's business."""
+    (tree / "build/dags").mkdir(parents=True)
+    (tree / "build/dags/example.py").write_text("")
+    before = tag_of(tree, ImageConfig(dags="build/dags"))
+    (tree / "build/elsewhere").symlink_to("/proc/self/fd/none")
+    assert tag_of(tree, ImageConfig(dags="build/dags")) == before
+
+
 def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> None:
     """Another DAG folder takes the place of the default one, also for the Dockerfile."""
     (tree / "team/dags").mkdir(parents=True)
