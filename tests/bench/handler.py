@@ -134,7 +134,6 @@ def judge_warm(report: Report, bench: Bench) -> None:
     report.note("tasks slower than 1 s", slow["ours"], "", target, slow["ours"] == [0])
     report.note("the same, LocalExecutor", slow["LocalExecutor"], "", "", holds=True)
     cpu = milliseconds(bench.timings["2 CPUs"], "cpu_s")
-    del cpu["LocalExecutor"]  # Its worker ends after the last task: not known per task.
     report.compare(
         "processor time of a task",
         {way: [mean(values)] for way, values in cpu.items()},
