@@ -164,7 +164,8 @@ def _disk_reason(error: OSError, link: Path) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"{type(error).__name__}: {error}"
     disk = shutil.disk_usage(link.parent)
+    free, all_of_it = disk.free >> 20, disk.total >> 20
     return (
-        f"the function's disk is full ({disk.free >> 20} of {disk.total >> 20} MiB are free at "
-        f"{link.parent}): give the function more ephemeral storage, or upload less"
+        f"they do not fit on the function's disk, of whose {all_of_it} MiB {free} are free: give "
+        "the function more ephemeral storage, or upload less"
     )

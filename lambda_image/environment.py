@@ -39,7 +39,8 @@ def prepare() -> None:
     has a name of its own and is removed when the process ends. An AIRFLOW_HOME that is set holds.
     """
     if "AIRFLOW_HOME" not in os.environ:
-        home = tempfile.mkdtemp(prefix="airflow-")
+        remove_homes_of_the_dead(Path(tempfile.gettempdir()))
+        home = tempfile.mkdtemp(prefix=f"airflow-{os.getpid()}-")
         os.environ["AIRFLOW_HOME"] = home
         atexit.register(_remove, home, os.getpid())
     Path(os.environ["AIRFLOW_HOME"]).mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,18 @@ def prepare() -> None:
         # Airflow refuses to start a task as nobody in particular; getpass reads this first.
         os.environ.setdefault("LOGNAME", "lambda")
     _choose_log_upload()
+
+
+def remove_homes_of_the_dead(folder: Path) -> None:
+    """Remove the private folders of processes that were killed: logs, DAG files and all.
+
+    Lambda starts a process that was killed anew in the same environment, and keeps its /tmp.
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+    """
+    for home in folder.glob("airflow-*-*"):
+        pid = home.name.split("-")[1]
+        if pid.isdigit() and (int(pid) == os.getpid() or not Path("/proc", pid).exists()):
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def restart(variable: str, value: str) -> NoReturn:

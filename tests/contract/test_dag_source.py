@@ -356,7 +356,7 @@ def test_a_full_disk_is_a_reason_and_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfileobj", full)
-        with pytest.raises(DagSourceError, match=r"disk is full .* more ephemeral storage"):
+        with pytest.raises(DagSourceError, match=r"do not fit on .* more ephemeral storage"):
             source.refresh()
     assert place.tree() == {"a.py": "1"}
     assert place.trees() == 1

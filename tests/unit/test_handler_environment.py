@@ -59,3 +59,13 @@ def test_the_age_of_the_process_grows() -> None:
     """The init phase is measured from the start of the process, not of this module."""
     age_ms = environment.process_age_ms()
     assert 0 < age_ms <= environment.process_age_ms()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """Also of one that had our process id; never of one that runs, or what is somebody else's."""
+    no_pid = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    kept = [f"airflow-{os.getppid()}-a", "airflow-lambda-b", "airflow-c", "other"]
+    for name in (f"airflow-{no_pid}-a", f"airflow-{os.getpid()}-a", *kept):
+        (tmp_path / name / "dag_bundles").mkdir(parents=True)
+    environment.remove_homes_of_the_dead(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
