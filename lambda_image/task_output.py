@@ -30,7 +30,7 @@ def reader(
 ) -> tuple[Callable[[socket.socket], bool], Callable[[socket.socket], None]]:
     """Make what the supervisor calls when there is something to read, and when it is over."""
     next(gen)
-    most = MAX_LINES if gen.__name__ == _TEXT else _READ_BYTES
+    most = MAX_LINES if getattr(gen, "__name__", "") == _TEXT else _READ_BYTES
     rest = b""
 
     def take(chunk: bytes) -> bool:

@@ -105,11 +105,6 @@ class Zygote:
                 raise ZygoteError("the process that starts the workloads' processes died") from e
         return Child(pid, ours)
 
-    def call(self, function: Callable[..., object], *args: object) -> None:
-        """Run a module's function in the zygote, so that all later children have its effects."""
-        _send(self._control, (_Call(function, args), None), [])
-        _receive(self._control)
-
 
 class Child:
     """A child, as the handler sees it.
@@ -150,12 +145,6 @@ def protect() -> None:
     https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
     """
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    function: Callable[..., object]
-    args: tuple[object, ...]
 
 
 @dataclass(slots=True)
@@ -223,6 +212,16 @@ def _serve(control: socket.socket, enter: Enter) -> NoReturn:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def become_child() -> None:
+        """Put off what is the zygote's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        os.close(woken)
+        os.close(wake)
+        _be_killed_first()
+
     running: _Running | None = None
     while True:
         watched: list[Any] = [control, woken, *([running.exit] if running else [])]
@@ -232,25 +231,27 @@ def _serve(control: socket.socket, enter: Enter) -> NoReturn:
         if running is not None:
             running = _look_after(running, is_dismissed=running.exit in ready)
         if control in ready:
-            try:
-                (order, times), fds = _receive(control)
-            except (OSError, EOFError):
-                _kill_descendants()
-                os._exit(0)
-            if isinstance(order, _Call):
-                order.function(*order.args)
-                _send(control, None, [])
-                continue
             if running is not None:
                 running.sweep()
-            pid = os.fork()
-            if pid == 0:
-                _become_child(control, woken, wake, fds[0])
-                enter(order, fds[1:])
-            running = _Running(pid, socket.socket(fileno=fds[0]), times)
-            for fd in fds[1:]:
-                os.close(fd)
-            _send(control, pid, [])
+            running = _spawn(control, become_child, enter)
+
+
+def _spawn(control: socket.socket, become_child: Callable[[], None], enter: Enter) -> _Running:
+    """Fork the child that the handler asks for; without a handler, end."""
+    try:
+        (order, times), (exit_fd, *fds) = _receive(control)
+    except (OSError, EOFError):
+        _kill_descendants()
+        os._exit(0)
+    pid = os.fork()
+    if pid == 0:
+        become_child()
+        os.close(exit_fd)
+        enter(order, fds)
+    for fd in fds:
+        os.close(fd)
+    _send(control, pid, [])
+    return _Running(pid, socket.socket(fileno=exit_fd), times)
 
 
 def _look_after(running: _Running, *, is_dismissed: bool) -> _Running | None:
@@ -265,13 +266,8 @@ def _look_after(running: _Running, *, is_dismissed: bool) -> _Running | None:
     return None
 
 
-def _become_child(control: socket.socket, *fds: int) -> None:
-    """Put off what is the zygote's."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    control.close()
-    for fd in fds:
-        os.close(fd)
+def _be_killed_first() -> None:
+    """Tell the kernel which process to take when there is no memory left."""
     # The file belongs to root while this process is protected.
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     with contextlib.suppress(OSError):  # Without it the kernel chooses by size: mostly the same.
