@@ -127,6 +127,14 @@ requirements: setup ## Export requirements.txt (development) and lambda_image/re
 	@$(EXPORT) --output-file requirements.txt > /dev/null
 	@$(EXPORT_IMAGE) --output-file lambda_image/requirements.txt > /dev/null
 
+.PHONY: image-requirements
+image-requirements: setup ## The image's packages for another Airflow: AIRFLOW_VERSION=3.2.2 writes lambda_image/requirements-3.2.2.txt
+	@test -n "$(AIRFLOW_VERSION)" || { echo "Say which: make image-requirements AIRFLOW_VERSION=3.2.2"; exit 1; } >&2
+	@cp lambda_image/requirements.txt lambda_image/requirements-$(AIRFLOW_VERSION).txt # What can stay, stays.
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --group image \
+	  --override <(printf '%s==$(AIRFLOW_VERSION)\n' apache-airflow apache-airflow-core; printf '%s; python_version < "0"\n' $(PRUNED)) \
+	  --output-file lambda_image/requirements-$(AIRFLOW_VERSION).txt > /dev/null
+
 .PHONY: requirements-check
 requirements-check: setup
 	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
@@ -136,9 +144,13 @@ requirements-check: setup
 AIRFLOWS := oldest 3-1 3-2
 
 .PHONY: test
-test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Every test: unit, contract, synth, end to end, chaos
+test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Every test: unit, contract, synth, end to end, chaos, container
 	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_executor_events.py tests/contract/test_reference_faults.py
-	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e tests/chaos
+	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e tests/chaos tests/container
+
+.PHONY: test-container
+test-container: setup build/venv/image/.stamp ## The image, built and run by podman: skipped where there is none, unless CI=true
+	@$(BIN)/pytest tests/container
 
 .PHONY: chaos
 chaos: setup ## The ledger's state machine at length: ten thousand histories

@@ -138,8 +138,14 @@ def download_settings() -> dict[str, str]:
     return kept | {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
-def start(children: Children, home: paths.Home, region: str) -> EmbeddedAws:
+def start(children: Children, home: paths.Home, region: str, *options: str) -> EmbeddedAws:
     """Start it on a free port, with TLS and IAM enforced; it answers when this returns.
+
+    Args:
+        children: Whose child it is.
+        home: Where its state goes.
+        region: The AWS Region that its clients use.
+        options: More of its command line.
 
     Raises:
         ProcessError: It did not start.
@@ -153,6 +159,7 @@ def start(children: Children, home: paths.Home, region: str) -> EmbeddedAws:
                 *("--port", "0", "--state-dir", home.aws),
                 "--auth",  # The roles of the stacks get what their policies grant, and no more.
                 *("--certificate", certificate.chain, "--key", certificate.key),
+                *options,
             ],
             environment=bare_environment(),
             cwd=paths.ROOT,

@@ -1,8 +1,8 @@
 """Removes from the installed packages what no program reads, and compiles the rest.
 
 Runs once, while the image is built, right after the packages are installed; a program of its own,
-standard library only. It must not know which packages there are, except one whose compiled files
-are never worth their size. Decision 15 has the figures.
+standard library only. It must not know which packages there are, except two whose compiled files
+are not worth their size. Decision 15 has the figures.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ TESTS = frozenset({"tests", "testing"})
 #: What the extension modules beside them were compiled from, and type stubs.
 SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx"})
 
-#: Hundreds of languages, of which a process highlights one or two: these compile when imported.
-NOT_COMPILED = re.compile(r"/pygments/lexers/")
+#: Hundreds of languages, of which a process highlights one or two, and steps of the database that
+#: run once: these compile when they are imported.
+NOT_COMPILED = re.compile(r"/pygments/lexers/|/airflow/migrations/versions/")
 
 
 def trim(site: Path) -> None:
@@ -44,6 +45,7 @@ def compile_all(site: Path) -> bool:
             site,
             maxlevels=99,
             quiet=1,
+            workers=0,  # as many as there are processors
             rx=NOT_COMPILED,
             invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
         )

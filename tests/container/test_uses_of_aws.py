@@ -1,0 +1,44 @@
+"""What Airflow itself uses of AWS works with what is left of the Amazon provider's requirements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container.emulated import LIMITS
+from tests.container.engine import Podman
+from tests.contract import local_aws_fixtures
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[str]:
+    """An embedded AWS; its address."""
+    server = local_aws_fixtures.Server(tmp_path)
+    yield server.url
+    server.stop()
+
+
+def test_logs_bundles_and_secrets_work_in_the_image(podman: Podman, image: str, aws: str) -> None:
+    """Task logs in S3 and CloudWatch, a DAG bundle in S3, both secrets backends, there and back."""
+    program = (Path(__file__).parent / "uses_of_aws.py").read_text(encoding="utf-8")
+    variables = {
+        "AIRFLOW_HOME": "/tmp/airflow",
+        "AWS_ENDPOINT_URL": aws,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": local_aws_fixtures.REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    given = [f"--env={name}={value}" for name, value in variables.items()]
+    said = podman.python(image, program, *LIMITS, *given, network="host")
+    found = json.loads(said.splitlines()[-1])
+    assert found.pop("operators")
+    assert "a line" in json.dumps(found.pop("s3_log"))
+    assert found == {
+        "cloudwatch_log": ["a line"],
+        "dag_bundle": ["team/file.py"],
+        "secrets": ["one", "two"],
+    }
