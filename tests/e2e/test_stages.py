@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from demo import embedded_aws, leftovers, paths
-from demo.cdk import SYNTH_TIMEOUT_S, Cdk
-from demo.embedded_aws import EmbeddedAws
+from demo.cdk import DESTROY_TIMEOUT_S, SYNTH_TIMEOUT_S, Cdk
+from demo.embedded_aws import EmbeddedAws, bare_environment
 from demo.environment import REGION, sole_use
-from demo.processes import Children
+from demo.processes import Children, Program
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -47,14 +47,42 @@ def account() -> Iterator[Account]:
             children.end_all()
 
 
-def services(home: paths.Home) -> set[str]:
-    """The services of all resources in the synthesised templates, by boto3's names."""
+def services(home: paths.Home, stage: str) -> set[str]:
+    """The services of all resources in a stage's templates, by boto3's names."""
     templates: list[dict[str, Any]] = [
-        json.loads(file.read_text()) for file in home.assembly.glob("*.template.json")
+        json.loads(file.read_text())
+        for file in home.assembly.glob(f"airflow-lambda-{stage}-*.template.json")
     ]
     types = {found["Type"] for template in templates for found in template["Resources"].values()}
     names = {type_.split("::")[1].lower() for type_ in types if type_.startswith("AWS::")} - {"cdk"}
     return {BOTO3_NAMES.get(name, name) for name in names}
+
+
+def fill_buckets(aws: EmbeddedAws, stage: str) -> list[str]:
+    """Two versions of an object in every bucket of a stage; the buckets."""
+    s3 = aws.client("s3")
+    buckets = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    filled = [name for name in buckets if name.startswith(f"airflow-lambda-{stage}-")]
+    for name in filled:
+        for body in (b"old", b"new"):
+            s3.put_object(Bucket=name, Key="something", Body=body)
+    return filled
+
+
+def destroy_as_a_person_does(account: Account, stage: str) -> None:
+    """`make destroy`, with the templates that are there."""
+    program = Program(
+        name="destroy",
+        argv=[
+            *(paths.PYTHON, paths.ROOT / "destroy.py", stage, "--yes"),
+            *("--cdk", "--app", HOME.assembly, "--no-notices", "--ci"),
+        ],
+        environment=bare_environment()
+        | account.aws.environment()
+        | {"CDK_HOME": str(HOME.path / "cdk-home"), "CDK_DISABLE_CLI_TELEMETRY": "true"},
+        cwd=paths.ROOT,
+    )
+    account.children.run(program, DESTROY_TIMEOUT_S)
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
@@ -68,8 +96,11 @@ def test_a_stage_comes_up_stays_the_same_and_goes(account: Account, stage: str) 
     before = leftovers.inventory(aws)
     outputs = cdk.deploy(aws, lambda _line: None)
     assert outputs["ConfigParameterName"] == f"/airflow-lambda/{stage}/executor"
+    if "EnvFileCommand" in outputs:
+        env_file = aws.client("ssm").get_parameter(Name=f"/airflow-lambda/{stage}/env")
+        assert outputs["ConfigLine"] in env_file["Parameter"]["Value"].splitlines()
     up = leftovers.left(before, leftovers.inventory(aws))
-    assert services(HOME) - {resource.service for resource in up} == set()
+    assert services(HOME, stage) - {resource.service for resource in up} == set()
 
     log = HOME.logs / "cdk-deploy.log"
     said = len(log.read_text())
@@ -77,5 +108,9 @@ def test_a_stage_comes_up_stays_the_same_and_goes(account: Account, stage: str) 
     stacks = [resource.id for resource in up if resource.kind == "Stacks"]
     assert log.read_text()[said:].count("(no changes)") == len(stacks)
 
-    cdk.destroy(aws, lambda _line: None)
+    if stage == "dev":
+        assert fill_buckets(aws, stage)
+        destroy_as_a_person_does(account, stage)
+    else:  # In cdk.json its removal is "retain", which `make destroy` refuses.
+        cdk.destroy(aws, lambda _line: None)
     assert leftovers.left(before, leftovers.inventory(aws)) == []
