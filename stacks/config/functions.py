@@ -57,8 +57,8 @@ class FunctionConfig(Section):
     )
     tenant_isolation: bool = Field(
         False,
-        description="Whether tenants share no execution environment; it cannot change while the "
-        "function exists.",
+        description="Whether its queues, each of them a tenant, share no execution environment; it "
+        "cannot change while the function exists.",
     )
     stop_margin_s: int | None = Field(
         None,

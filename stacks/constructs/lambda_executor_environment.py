@@ -181,6 +181,8 @@ class LambdaExecutorEnvironment(Construct):
         stack, default = cdk.Stack.of(self), self.functions[0]
         by_queue = {
             queue: f"{workload.function.function_name}:{workload.alias.alias_name}"
+            # Each queue is a tenant.
+            + (f"@{queue}" if settings.tenant_isolation else "")
             for settings, workload in zip(props.functions, self.functions, strict=True)
             for queue in settings.queues
         }

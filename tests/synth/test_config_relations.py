@@ -104,8 +104,13 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ),
     (
         "tenants_have_no_provisioned_environments",
-        default(tenant_isolation=True, provisioned_concurrency=5),
+        {"functions": [{**LARGE, "tenant_isolation": True, "provisioned_concurrency": 5}]},
         "tenant_isolation is true and provisioned_concurrency is 5, allowed is null",
+    ),
+    (
+        "tenants_have_queues",
+        default(tenant_isolation=True),
+        "functions[default].tenant_isolation is true, allowed is false",
     ),
     (
         "event_age_is_within_the_queued_timeout",
@@ -351,7 +356,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ),
     (
         "region_has_what_is_asked_for",
-        {"region": "us-gov-west-1", **default(tenant_isolation=True)},
+        {"region": "us-gov-west-1", "functions": [{**LARGE, "tenant_isolation": True}]},
         "functions[].tenant_isolation is asked for and region is us-gov-west-1",
     ),
     (
@@ -379,8 +384,7 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
     {**default(reserved_concurrency=64), "execution": {"results_queues": 2}},
     default(reserved_concurrency=0),
     default(queues=["a", "b"]),
-    default(tenant_isolation=True),
-    {"region": "eu-west-1", **default(tenant_isolation=True)},
+    {"region": "eu-west-1", "functions": [{**LARGE, "tenant_isolation": True}]},
     {"functions": [LARGE, {"name": "arm", "queues": ["arm"], "architecture": "arm64"}]},
     {"image": {"uri": IMAGE}, **default(architecture="arm64")},
     {"region": "eu-west-1", "image": {"uri": IMAGE}},

@@ -342,12 +342,12 @@ def test_parameter_holds_every_wired_option(assembly: Assembly) -> None:
 def test_every_queue_of_airflow_leads_to_its_function(assembly: Assembly) -> None:
     """The executor is told which function, by its alias, serves which queue."""
     routes = json.loads(wired(assembly)["functions"])
-    of_queue = {
-        queue: function for settings, function in functions(assembly) for queue in settings.queues
+    expected = {
+        queue: Target(function.logical_id, "live", queue if settings.tenant_isolation else None)
+        for settings, function in functions(assembly)
+        for queue in settings.queues
     }
-    assert routes.keys() == of_queue.keys()
-    for queue, target in routes.items():
-        assert Target.parse(target, where=queue) == Target(of_queue[queue].logical_id, "live")
+    assert {q: Target.parse(target, where=q) for q, target in routes.items()} == expected
     assert len(json.loads(wired(assembly)["queue_urls"])) == (
         assembly.config.execution.results_queues
     )

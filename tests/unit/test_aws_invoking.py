@@ -140,3 +140,14 @@ def test_this_botocore_has_these_parts() -> None:
     client = boto3.client("lambda")
     assert callable(client._request_signer.sign)  # type: ignore[attr-defined]
     assert callable(client._endpoint.http_session.send)  # type: ignore[attr-defined]
+
+
+def test_tenant_of_a_target_is_told_to_lambda() -> None:
+    """The environments of one tenant are asked for, signed; a target without one names none."""
+    client, requests = answering(202)
+    invoke_event(client, Target("fn", "live", "team-a"), PAYLOAD)
+    invoke_event(client, Target("fn", "live"), PAYLOAD)
+    with_tenant, without = requests
+    assert text(with_tenant.headers["X-Amz-Tenant-Id"]) == "team-a"
+    assert "x-amz-tenant-id" in signed_headers(with_tenant)
+    assert "X-Amz-Tenant-Id" not in without.headers

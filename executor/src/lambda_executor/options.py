@@ -84,7 +84,8 @@ FUNCTIONS = Option(
     type="string",
     default=None,
     help=(
-        "JSON object from Airflow queue to function (name or ARN, with an optional `:alias`). "
+        "JSON object from Airflow queue to function (name or ARN, with an optional `:alias`, and "
+        "`@tenant` for a function that isolates tenants). "
         "A task whose queue is in it runs there, the default queue runs on `function_name`, any "
         "other queue fails the task. Unset: every queue runs on `function_name`."
     ),

@@ -15,7 +15,8 @@ from lambda_executor.errors import ConfigError, RouteError
 #: The key of a task's `executor_config` under which the executor looks for its own settings.
 EXECUTOR_CONFIG_KEY = "lambda_executor"
 
-#: Name, or partial or full ARN, each with an optional version or alias behind the last colon.
+#: Name, or partial or full ARN, each with an optional version or alias behind the last colon, and
+#: for a function that isolates tenants, whose environments it runs in.
 #: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
 _FUNCTION = re.compile(
     r"""
@@ -24,6 +25,7 @@ _FUNCTION = re.compile(
         [A-Za-z0-9-_]{1,64}
     )
     (?: : (?P<qualifier> \$LATEST | [A-Za-z0-9-_]{1,128} ) )?
+    (?: @ (?P<tenant> [A-Za-z0-9._:/=+\-]{1,256} ) )?
     """,
     re.VERBOSE,
 )
@@ -36,17 +38,19 @@ class Target:
     Attributes:
         function: Name or ARN without a qualifier.
         qualifier: Version or alias; None: the latest unpublished version.
+        tenant: Whose execution environments; None: the function does not isolate tenants.
     """
 
     function: str
     qualifier: str | None = None
+    tenant: str | None = None
 
     @classmethod
     def parse(cls, text: str, *, qualifier: str | None = None, where: str) -> Target:
         """Read a name or an ARN, with or without a qualifier.
 
         Args:
-            text: `name`, `name:alias`, or an ARN of either form.
+            text: `name`, `name:alias`, or an ARN of either form; each perhaps with `@tenant`.
             qualifier: The version or alias when `text` has none.
             where: What a person set, for the error.
 
@@ -66,10 +70,11 @@ class Target:
                 f"{where} is {text!r} with the qualifier {own!r}, and function_qualifier is "
                 f"{qualifier!r}: remove one of them"
             )
-        return cls(match["function"], own or qualifier)
+        return cls(match["function"], own or qualifier, match["tenant"])
 
     def __str__(self) -> str:
-        return f"{self.function}:{self.qualifier}" if self.qualifier else self.function
+        name = f"{self.function}:{self.qualifier}" if self.qualifier else self.function
+        return f"{name}@{self.tenant}" if self.tenant else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,16 @@ def tenants_have_no_provisioned_environments(stage: StageConfig) -> Iterator[str
             )
 
 
+def tenants_have_queues(stage: StageConfig) -> Iterator[str]:
+    """A tenant is known by its queue, and the default function runs what comes without one."""
+    for function in stage.functions:
+        if function.name == DEFAULT_FUNCTION and function.tenant_isolation:
+            yield (
+                f"functions[{DEFAULT_FUNCTION}].tenant_isolation is true, allowed is false: add a "
+                "function with the queues of the tenants"
+            )
+
+
 RELATIONS = (
     one_function_is_the_default,
     function_names_are_unique,
@@ -118,4 +128,5 @@ RELATIONS = (
     margins_are_in_order,
     provisioned_environments_are_reserved,
     tenants_have_no_provisioned_environments,
+    tenants_have_queues,
 )

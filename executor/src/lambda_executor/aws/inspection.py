@@ -135,8 +135,9 @@ class Inspection:
     def probe(self, target: Target) -> ProbeReply:
         """Ask a function what it is, and wait for the answer."""
         with self._clients.errors():
+            tenant: dict[str, Any] = {"TenantId": target.tenant} if target.tenant else {}
             answer = self._clients.function.invoke(
-                **named(target), InvocationType="RequestResponse", Payload=probe.EVENT
+                **named(target), InvocationType="RequestResponse", Payload=probe.EVENT, **tenant
             )
             payload = answer["Payload"].read()
         if not answer.get("FunctionError"):

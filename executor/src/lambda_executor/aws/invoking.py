@@ -45,6 +45,7 @@ def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
         headers={
             "User-Agent": untyped.meta.config.user_agent,
             "X-Amz-Invocation-Type": "Event",
+            **({"X-Amz-Tenant-Id": target.tenant} if target.tenant else {}),
         },
         data=payload,
     )
@@ -62,8 +63,9 @@ def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
 
 def _invoke_event_stock(client: Any, target: Target, payload: bytes) -> None:  # noqa: ANN401 - see above
     qualifier = {"Qualifier": target.qualifier} if target.qualifier else {}
+    tenant = {"TenantId": target.tenant} if target.tenant else {}
     answer = client.invoke(
-        FunctionName=target.function, InvocationType="Event", Payload=payload, **qualifier
+        FunctionName=target.function, InvocationType="Event", Payload=payload, **qualifier, **tenant
     )
     # An answer that is not read keeps its connection from being used again.
     answer["Payload"].read()
