@@ -107,7 +107,8 @@ class ControlPlaneProps:
         api_servers: How many of them.
         schedulers: How many of them.
         triggerers: How many of them; 0: none.
-        execute_command: Whether people with the permission get a tunnel into an api-server.
+        execute_command: Whether people with the permission get a tunnel and a shell into an
+            api-server, and a shell into a scheduler.
         settings: Airflow's, as environment variables; no secret is among them.
         log_group_name: Takes the output of all services.
         log_retention: Of that.
@@ -229,6 +230,7 @@ class ControlPlane(Construct):
                 health_command=HEALTH_COMMANDS[name],
                 count=count,
                 ports=(_LOG_SERVER_PORT,) if name == "triggerer" else (),
+                execute_command=self._props.execute_command and name == "scheduler",
             ),
             self._around,
         )

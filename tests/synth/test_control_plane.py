@@ -373,9 +373,9 @@ def test_nothing_stays_of_the_logs(inside: Assembly) -> None:
 
 
 def test_a_tunnel_is_there_only_where_it_is_asked_for(inside: Assembly, public: Assembly) -> None:
-    """ECS lets people into the api-servers, and into nothing else, if the stage says so."""
+    """ECS lets people into api-servers and schedulers, and nothing else, if the stage says so."""
     assert "TunnelCommand" not in inside.json("control-plane")["Outputs"]
-    for assembly, opened in ((inside, set()), (public, {"ApiServer"})):
+    for assembly, opened in ((inside, set()), (public, {"ApiServer", "Scheduler"})):
         open_services = {
             name
             for name in ("ApiServer", "Scheduler", "DagProcessor")
