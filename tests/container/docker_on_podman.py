@@ -18,7 +18,7 @@ import boto3
 
 from local_aws.images import DESCRIPTION, ImageStore
 from tests.container.emulated import LIMITS
-from tests.container.engine import Podman
+from tests.container.engine import FOLDER, Podman
 
 #: Set by the test.
 REGISTRY = "SUITE_REGISTRY"
@@ -75,7 +75,7 @@ def _tell_data_plane(podman: Podman, by_tag: str, by_digest: str, image: str) ->
     run = ["run", "--rm", "--network=host", *LIMITS, *passed, pulled]
     described = {
         "command": podman.command(*run),
-        "working_directory": "/",
+        "working_directory": str(FOLDER),
         "environment": {"PATH": os.environ["PATH"], **podman.variables},
     }
     (directory / DESCRIPTION).write_text(json.dumps(described))

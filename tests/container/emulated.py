@@ -21,7 +21,7 @@ from tests.container.engine import Podman
 from tests.contract.handler_process import Server
 
 MEMORY_MB = 512
-TIMEOUT_S = 15
+TIMEOUT_S = 20
 #: As Lambda's: neither root nor an account that the image has.
 USER = "993:990"
 _START_TIMEOUT_S = 15
@@ -59,6 +59,7 @@ class Emulated:
             self._process = subprocess.Popen(
                 podman.command(*run, *emulator),
                 env=podman.environment,
+                cwd=log.parent,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

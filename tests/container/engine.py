@@ -72,6 +72,7 @@ class Podman:
         done = subprocess.run(
             self.command(*arguments),
             env=self.environment,
+            cwd=FOLDER,  # conmon leaves a file where it is when memory runs out
             capture_output=True,
             text=True,
             timeout=timeout_s,
