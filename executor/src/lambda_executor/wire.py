@@ -271,7 +271,7 @@ class Result:
         run_ms: Milliseconds from the handler's entry to this result.
         started_at_s: When the handler was entered, in seconds since the epoch.
         queue_to_start_ms: Milliseconds from `Invocation.queued_at_s` to the handler's entry.
-        max_memory_mb: The most memory, in MiB, that the environment's processes had during it.
+        max_memory_mb: The most memory, in MiB, that the largest process of it had.
     """
 
     id: InvocationId
