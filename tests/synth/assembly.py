@@ -10,6 +10,7 @@ from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk.assertions import Template
+from cdk_nag import AwsSolutionsChecks
 
 from stacks.config import StageConfig
 from stacks.config_loading import load
@@ -81,6 +82,10 @@ class Assembly:
         manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
         return manifest
 
+    def findings(self) -> list[str]:
+        """What cdk-nag's AwsSolutions has to say, its acknowledged findings left out."""
+        return findings_in(self.folder)
+
     def resources(self, *types: str) -> list[Resource]:
         """The resources of all stacks that have one of these types; without types: all."""
         return [r for r in self._resources() if not types or r.type in types]
@@ -103,6 +108,18 @@ class Assembly:
                 yield Resource(part, logical_id, body["Type"], body)
 
 
+def findings_in(folder: Path) -> list[str]:
+    """The findings of cdk-nag's AwsSolutions in the report of a synthesis."""
+    reports = json.loads((folder / "validation-report.json").read_text())["pluginReports"]
+    return [
+        f"{construct['constructPath']}: {violation['description']}"
+        for report in reports
+        if report["pluginName"] == "AwsSolutions"
+        for violation in report["violations"]
+        for construct in violation["violatingConstructs"]
+    ]
+
+
 def config_of(stage: str, override: Mapping[str, Any] | None = None) -> StageConfig:
     """The configuration of a stage of `cdk.json`."""
     return load(CONTEXT["stages"], stage, override)
@@ -115,6 +132,23 @@ def new_app(
     app = cdk.App(context=dict(CONTEXT), outdir=str(folder))
     build(app, stage, config_of(stage, override), root=root)
     return app
+
+
+def inspected(folder: Path, stage: str, override: Mapping[str, Any] | None = None) -> Assembly:
+    """A stage that cdk-nag's AwsSolutions looked at while it was synthesized.
+
+    Raises:
+        RuntimeError: The synthesis failed, and not because of that rule pack.
+    """
+    app = new_app(folder, stage, override)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    assembly = Assembly(stage, config_of(stage, override), folder)
+    try:
+        app.synth()
+    except RuntimeError:
+        if not assembly.findings():
+            raise
+    return assembly
 
 
 def synthesize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.synth.assembly import Assembly, synthesize
+from tests.synth.assembly import Assembly, inspected
 from tests.synth.variants import VARIANTS
 
 
@@ -20,7 +20,7 @@ def assembly_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ass
     def get(variant: str) -> Assembly:
         if variant not in made:
             stage, override = VARIANTS[variant]
-            made[variant] = synthesize(folder / variant, stage, override)
+            made[variant] = inspected(folder / variant, stage, override)
         return made[variant]
 
     return get
