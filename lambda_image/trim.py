@@ -28,7 +28,7 @@ NOT_COMPILED = re.compile(r"/pygments/lexers/|/airflow/migrations/versions/")
 
 def trim(site: Path) -> None:
     """Remove tests, C sources and type stubs below a folder of packages."""
-    for folder in [path for path in site.glob("*/**/") if path.name in TESTS]:
+    for folder in [path for path in site.glob("*/*/**/") if path.name in TESTS]:
         shutil.rmtree(folder, ignore_errors=True)  # It may be inside one that is gone already.
     for file in [path for path in site.glob("*/**/*") if path.suffix in SOURCES]:
         file.unlink()
