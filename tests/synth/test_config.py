@@ -106,9 +106,18 @@ def test_missing_stages_point_to_the_cdk_cli() -> None:
     assert "through the cdk CLI" in refusal(None, stages=None)
 
 
-def test_stage_name_that_cannot_be_part_of_a_name_is_refused() -> None:
-    """A stage's name becomes part of repository, function and parameter names."""
-    assert "'My_Stage' cannot be part" in refusal(None, {"My_Stage": {}}, "My_Stage")
+@pytest.mark.parametrize("name", ["My_Stage", "1st", "a-b", 17 * "a"])
+def test_stage_name_that_cannot_be_part_of_a_name_is_refused(name: str) -> None:
+    """A stage's name becomes part of repository, function and parameter names, none too long."""
+    assert f"{name!r} cannot be part" in refusal(None, {name: {}}, name)
+
+
+def test_longest_names_fit_a_function() -> None:
+    """The longest name of a stage and of a function make a name that Lambda takes."""
+    # https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+    assert len(f"airflow-lambda-{16 * 'a'}-{32 * 'b'}") <= 64
+    stages = {16 * "a": STAGES["dev"]}
+    load(stages, 16 * "a", {"functions": [{"name": 32 * "b", "queues": ["b"]}, default()]})
 
 
 @pytest.mark.parametrize(
@@ -174,6 +183,27 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ({"network": {"cidr": "8.8.0.0/16"}}, r'network\.cidr is "8\.8\.0\.0/16", .*private range'),
         ({"network": {"cidr": "10.0.0.0/8"}}, r"it must be a private range from /16 to /24"),
         ({"account": "12"}, r'account is "12", allowed is a text such as "123456789012" or null'),
+        (
+            {"region": "eu-west"},
+            r'region is "eu-west", allowed is a text such as "eu-west-1" or null',
+        ),
+        (
+            {"network": {"vpc_id": "vpc"}},
+            r'vpc_id is "vpc", allowed is a text such as "vpc-0a1b2c3d"',
+        ),
+        ({"image": {"uri": "airflow:latest"}}, r'image\.uri is "airflow:latest", .*@sha256:0{64}"'),
+        ({"encryption": {"key_arn": "alias/mine"}}, r'key_arn is "alias/mine", .*"arn:aws:kms:'),
+        ({"control_plane": {"certificate_arn": "mine"}}, r'certificate_arn is "mine", .*:acm:'),
+        ({"control_plane": {"allowed_cidrs": ["10.0.0.1/8"]}}, r"has host bits set"),
+        ({"observability": {"alarm_email": "me"}}, r'alarm_email is "me", .*oncall@example\.com'),
+        (
+            {"dags": {"s3_key": "/dags"}},
+            r'dags\.s3_key is "/dags", allowed is a text such as "dags/"',
+        ),
+        (
+            {"database": {"rotation_days": 0}},
+            r"rotation_days is 0, allowed is a whole number from 1",
+        ),
         ({"database": {"instance_class": "t4g.micro"}}, r'allowed is a text such as "db\.t4g'),
         ({"database": {"postgres_version": "15"}}, r'"15", allowed is one of "16", "17", "18"'),
         ({"image": {"dags": "../dags"}}, r'image\.dags is "\.\./dags", allowed is a text such as'),

@@ -175,7 +175,7 @@ def test_topic_is_encrypted_with_a_key_that_cloudwatch_may_use(watched: Assembly
 
 def test_alarms_are_mailed_where_an_address_is_given(assembly_of: Get) -> None:
     """The address gets a subscription; without one the topic is there to be subscribed to."""
-    subscription = assembly_of("dev-with-budget").only("AWS::SNS::Subscription").properties
+    subscription = assembly_of("much").only("AWS::SNS::Subscription").properties
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "oncall@example.com")
     assert not assembly_of("dev").resources("AWS::SNS::Subscription")
 
@@ -343,7 +343,7 @@ def test_nothing_is_held_by_being_watched(watched: Assembly) -> None:
 
 def test_budget_counts_what_the_stacks_are_tagged_with(assembly_of: Get) -> None:
     """The budget's filter is the tag that every stack carries, and its reader the stage's."""
-    assembly = assembly_of("dev-with-budget")
+    assembly = assembly_of("much")
     budget = assembly.only("AWS::Budgets::Budget").properties
     assert budget["Budget"]["BudgetLimit"] == {"Amount": 50, "Unit": "USD"}
     (counted,) = budget["Budget"]["CostFilters"]["TagKeyValue"]

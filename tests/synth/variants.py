@@ -96,10 +96,6 @@ _LEAST = {
 #: Name to stage and override: every stage of `cdk.json`, and the combinations.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{stage: (stage, {}) for stage in STAGES},
-    "dev-with-budget": (
-        "dev",
-        {"observability": {"alarm_email": "oncall@example.com", "budget_usd_month": 50}},
-    ),
     "much": ("dev", _MUCH),
     "endpoints": ("dev", _ENDPOINTS),
     "existing": ("prod", _EXISTING),
