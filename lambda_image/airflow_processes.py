@@ -32,12 +32,12 @@ from typing import Any, NoReturn
 import psutil  # type: ignore[import-untyped]
 import structlog
 from airflow.sdk.execution_time import supervisor
-from airflow.sdk.execution_time.supervisor import ActivitySubprocess, WatchedSubprocess
 from airflow.version import version as airflow_version
 
-from lambda_executor.errors import ConfigError
 from lambda_image import memory, soft_stop, task_output
 from lambda_image.deadline import Deadline
+from lambda_image.invocation_log import WriteLog
+from lambda_image.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 from lambda_image.zygote import Child, Zygote, protect
 
@@ -47,19 +47,29 @@ _Signalled = enum.IntEnum(  # type: ignore[misc]
 )
 
 
-class Processes:
-    """The workload processes of one execution environment, one at a time.
+def make(write_log: WriteLog) -> Processes | StockProcesses:
+    """Airflow's processes with all that is added here, or the stock ones if a part has moved.
 
-    Raises:
-        ConfigError: Airflow has moved a part that this needs.
+    Args:
+        write_log: Told of what has moved.
     """
+    if absent := missing():
+        write_log(
+            "warning",
+            "this Airflow's supervisor is not one that the image knows: tasks run as in stock "
+            "Airflow, and are killed at the deadline without being asked to stop. Build the image "
+            "with Airflow 3.0 to 3.3",
+            airflow_version=airflow_version,
+            absent=absent,
+        )
+        return StockProcesses()
+    return Processes()
+
+
+class Processes:
+    """The workload processes of one execution environment, one at a time."""
 
     def __init__(self) -> None:
-        if absent := missing():
-            raise ConfigError(
-                f"the image has Airflow {airflow_version}, whose supervisor is without "
-                f"{', '.join(absent)}: build it with Airflow 3.0 to 3.3"
-            )
         _let_crashes_end()
         self._zygote = Zygote(_enter)
         self._deadline: Deadline | None = None
@@ -79,6 +89,11 @@ class Processes:
             if self._child is not None:
                 self._child.close()
 
+    @staticmethod
+    def give_up_at_s(deadline: Deadline) -> float:
+        """When the handler ends its wait for a workload, whose process is long gone by then."""
+        return deadline.give_up_at_s
+
     def spawn(self, target: Callable[[], object], channels: Sequence[socket.socket] = ()) -> Child:
         """Have a child forked.
 
@@ -93,12 +108,15 @@ class Processes:
         self._child = self._zygote.spawn(order, fds, self._deadline.times)
         return self._child
 
-    def run(self, target: Callable[[], int]) -> int:
-        """Run a function in a child without a supervisor; returns the child's exit code."""
-        child = self.spawn(target)
-        while (end := child.end()) is None:
+    def supervise(self, run_workload: Callable[[], int]) -> None:
+        """Run a workload for which Airflow starts a child: its supervisor is in this process."""
+        run_workload()
+
+    def run(self, run_workload: Callable[[], int]) -> None:
+        """Run another workload, all of it in a child."""
+        child = self.spawn(run_workload)
+        while child.end() is None:
             select.select([child.exit], [], [])
-        return end.exit_code
 
     def verdict(self) -> Verdict | None:
         """How the workload's process ended; None if none was started, or it still runs."""
@@ -150,7 +168,8 @@ def missing() -> list[str]:
             found = getattr(found, name, None)
         if found is None or not parameters <= inspect.signature(found).parameters.keys():
             absent.append(path)
-    fields = {field.name for field in ActivitySubprocess.__attrs_attrs__}
+    activity: Any = getattr(supervisor, "ActivitySubprocess", None)
+    fields = {field.name for field in getattr(activity, "__attrs_attrs__", ())}
     wanted = {
         "pid",
         "stdin",
@@ -189,8 +208,9 @@ class _Tracker:
 
 def _install(processes: Processes) -> None:
     """Put our parts in the place of Airflow's."""
-    fields = {field.name for field in WatchedSubprocess.__attrs_attrs__}
-    readers = inspect.signature(WatchedSubprocess._register_pipe_readers).parameters  # noqa: SLF001
+    watched, activity = supervisor.WatchedSubprocess, supervisor.ActivitySubprocess
+    fields = {field.name for field in watched.__attrs_attrs__}
+    readers = inspect.signature(watched._register_pipe_readers).parameters  # noqa: SLF001
     more: dict[str, Any] = {"data": {}} if "data" in readers else {}  # from Airflow 3.3
 
     def start(
@@ -222,7 +242,7 @@ def _install(processes: Processes) -> None:
         _wake_at_end(process, child)
         return process
 
-    stock: Callable[[Any], None] = ActivitySubprocess.update_task_state_if_needed
+    stock: Callable[[Any], None] = activity.update_task_state_if_needed
 
     def update(self: Any) -> None:  # noqa: ANN401 - likewise
         verdict = processes.verdict()
@@ -230,8 +250,8 @@ def _install(processes: Processes) -> None:
             stock(self)
 
     supervisor.make_buffered_socket_reader = task_output.reader
-    WatchedSubprocess.start = classmethod(start)  # type: ignore[assignment]
-    ActivitySubprocess.update_task_state_if_needed = update  # type: ignore[method-assign]
+    watched.start = classmethod(start)  # type: ignore[assignment]
+    activity.update_task_state_if_needed = update  # type: ignore[method-assign]
 
 
 def _let_crashes_end() -> None:

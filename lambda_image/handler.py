@@ -27,8 +27,7 @@ _margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image import probe  # noqa: E402 - imports Airflow, warm by now
-from lambda_image.airflow_processes import Processes  # noqa: E402 - likewise
+from lambda_image import airflow_processes, probe  # noqa: E402 - import Airflow, warm by now
 from lambda_image.dag_bundles import DagBundles  # noqa: E402 - likewise
 from lambda_image.runner import WorkloadRunner  # noqa: E402 - likewise
 
@@ -37,7 +36,9 @@ _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 preload.freeze()
 _temporary.keep()
-_processes = Processes()  # Last: a workload's process has what is here now.
+_processes = airflow_processes.make(
+    invocation_log.write
+)  # Last: a workload's process has what is here now.
 
 _handler = InvocationHandler(
     runner=WorkloadRunner(_dag_bundles, _processes, _temporary),

@@ -25,6 +25,7 @@ from lambda_image.airflow_compat import TaskAlreadyRunningError, Workload
 from lambda_image.airflow_processes import Processes
 from lambda_image.dag_bundles import DagBundles
 from lambda_image.deadline import Deadline
+from lambda_image.stock_processes import StockProcesses
 from lambda_image.temporary import TemporaryFolder
 from lambda_image.verdict import (
     Verdict,
@@ -47,7 +48,10 @@ class WorkloadRunner:
     """Runs the workloads of one execution environment, one at a time."""
 
     def __init__(
-        self, dag_bundles: DagBundles, processes: Processes, temporary: TemporaryFolder
+        self,
+        dag_bundles: DagBundles,
+        processes: Processes | StockProcesses,
+        temporary: TemporaryFolder,
     ) -> None:
         self._dag_bundles = dag_bundles
         self._processes = processes
@@ -61,8 +65,9 @@ class WorkloadRunner:
             return rejected(
                 f"not a workload that Airflow {airflow_version} in this image can run: {_words(e)}"
             )
+        give_up_at_s = self._processes.give_up_at_s(deadline)
         try:
-            with self._processes.until(deadline), time_limit.until(deadline.give_up_at_s):
+            with self._processes.until(deadline), time_limit.until(give_up_at_s):
                 verdict = self._run(workload)
         except time_limit.OutOfTime:
             verdict = self._out_of_time()
@@ -91,14 +96,13 @@ class WorkloadRunner:
         return self._processes.verdict() or crashed("the supervisor returned before its process")
 
     def _supervise(self, workload: Workload, server: str) -> None:
-        if airflow_compat.has_own_process(workload):
-            airflow_compat.run_workload(workload, server)
-            return
-
-        def run_all_of_it() -> int:
+        def run_workload() -> int:
             return airflow_compat.run_workload(workload, server)
 
-        self._processes.run(run_all_of_it)
+        if airflow_compat.has_own_process(workload):
+            self._processes.supervise(run_workload)
+        else:
+            self._processes.run(run_workload)
 
     def _out_of_time(self) -> Verdict:
         """What is left to tell when even the supervisor did not come to an end."""
