@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
@@ -359,6 +360,40 @@ def test_config_line_is_the_whole_wiring(assembly: Assembly) -> None:
     joined = line if isinstance(line, str) else "".join(map(str, line["Fn::Join"][1]))
     parameter = assembly.only("AWS::SSM::Parameter", "Executor").logical_id
     assert joined == f"AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER={ {'Ref': parameter} }"
+
+
+def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> None:
+    """The keys that people and tools read are there, no more and no less."""
+    local = assembly_of("local")
+    outputs = {
+        part: {
+            key
+            for key, output in local.json(part).get("Outputs", {}).items()
+            if "Export" not in output
+        }
+        for part in local.parts
+    }
+    assert outputs == {
+        "registry": set(),
+        "network": {"DatabaseClientsSecurityGroupId"},
+        "database": {"DatabaseHost", "DatabasePort", "DatabaseName", "DatabaseSecretArn"},
+        "execution": {
+            "ConfigLine",
+            "ConfigParameterName",
+            "DeadLetterQueueUrl",
+            "EnvFileCommand",
+            "FailuresQueueUrl",
+            "FunctionAlias",
+            "FunctionName",
+            "HelmValuesCommand",
+            "LogGroupName",
+            "PayloadBucketName",
+            "ResultsQueueUrl",
+            "SchedulerPolicyArn",
+            "SchedulerRoleArn",
+            "SecretsPolicyArn",
+        },
+    }
 
 
 def test_stacks_are_those_that_the_stage_needs(assembly: Assembly) -> None:
