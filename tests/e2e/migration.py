@@ -258,8 +258,9 @@ def reference_image(aws: EmbeddedAws, store: ImageStore) -> str:
         "environment": {
             # It starts `python` for each task.
             "PATH": f"{IMAGE_PYTHON.parent}:{os.defpath}",
-            "AIRFLOW_HOME": str(directory / "airflow"),
-            "HOME": str(directory / "home"),
+            # As its Dockerfile has them: nothing else can be written to.
+            "AIRFLOW_HOME": "/tmp/airflow-of-reference",
+            "HOME": "/tmp/home-of-reference",
         },
     }
     (directory / DESCRIPTION).write_text(json.dumps(described))
