@@ -143,10 +143,13 @@ requirements-check: setup
 # Besides the development environment's own: one of each minor version that we support.
 AIRFLOWS := oldest 3-1 3-2
 
+# Most of a test's time is waiting for a process. The longest suites go first.
+PARALLEL := -n 2 --no-loadscope-reorder
+
 .PHONY: test
 test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Every test: unit, contract, synth, end to end, chaos, container
 	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_executor_events.py tests/contract/test_reference_faults.py
-	@$(BIN)/pytest tests/unit tests/contract tests/synth tests/e2e tests/chaos tests/container
+	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/container tests/synth tests/contract tests/chaos tests/unit
 
 .PHONY: test-container
 test-container: setup build/venv/image/.stamp ## The image, built and run by podman: skipped where there is none, unless CI=true

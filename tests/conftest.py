@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,7 +27,30 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     AWS_EC2_METADATA_DISABLED="true",
     CDK_DISABLE_CLI_TELEMETRY="true",
+    COLUMNS="200",  # Tables are as wide wherever a test runs.
 )
+
+#: What shares a fixture of a session that is too dear to be made twice, or has one place only.
+TOGETHER = {
+    "tests/container/": "container",
+    "tests/e2e/test_environment.py": "deployed",
+    "tests/e2e/test_operation.py": "deployed",
+    "tests/synth/": "synth",
+}
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests of one file run in one worker, and so do those of `TOGETHER`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        groups = (name for start, name in TOGETHER.items() if file.startswith(start))
+        return next(groups, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """How `pytest -n` deals tests out."""
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

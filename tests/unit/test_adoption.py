@@ -19,9 +19,10 @@ KEY: dict[str, object] = {
     "try_number": 1,
     "map_index": -1,
 }
+ID = uuid.UUID("0b0f5c0e-6a9c-4a53-9e0c-2f6c1d1f7e55")
 
 
-@pytest.mark.parametrize("id", [str(uuid.uuid4()), uuid.uuid4().hex])
+@pytest.mark.parametrize("id", [str(ID), ID.hex], ids=["hyphens", "hex"])
 def test_a_dispatch_id_is_taken_over(id: str) -> None:
     """A UUID in either spelling: databases differ in how they make one."""
     assert invocation_of(id, KEY) == id
