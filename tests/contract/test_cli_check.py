@@ -183,10 +183,11 @@ def test_without_credentials_that_is_all_that_is_said(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing else can be known then."""
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-    code, findings = run_json(capfd, "check")
+    with monkeypatch.context() as within:  # The keys are moto's, and go when it does.
+        within.delenv("AWS_ACCESS_KEY_ID")
+        within.delenv("AWS_SECRET_ACCESS_KEY")
+        within.delenv("AWS_SESSION_TOKEN", raising=False)
+        code, findings = run_json(capfd, "check")
     assert code == 1
     assert [(f["subject"], f["verdict"]) for f in findings] == [("credentials", "problem")]
     assert "Unable to locate credentials" in findings[0]["said"]
