@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
@@ -33,6 +33,9 @@ _PLATFORMS: Mapping[Architecture, ecr_assets.Platform] = {
 _FOLDERS = ("lambda_image", "executor/src")
 _FILES = ("executor/README.md", "executor/pyproject.toml")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache")
+
+#: Id of an existing repository in a stack.
+_REPOSITORY = "Repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +119,14 @@ def _context(root: Path, dags: str, requirements: str | None) -> Path:
 
 
 def _repository(scope: Construct, image: ExistingImage) -> ecr.IRepository:
+    """The repository as a stack knows it: one construct, whatever runs from it."""
+    known = scope.node.try_find_child(_REPOSITORY)
+    if known:
+        return cast("ecr.IRepository", known)
     stack = cdk.Stack.of(scope)
     return ecr.Repository.from_repository_attributes(
         scope,
-        "Repository",
+        _REPOSITORY,
         repository_name=image.repository,
         repository_arn=stack.format_arn(
             service="ecr",

@@ -66,7 +66,7 @@ _ENDPOINTS = {
     "execution": {"execution_api_url": "http://airflow.internal/execution/"},
 }
 
-#: Into somebody's VPC, from somebody's image.
+#: Into somebody's VPC, from somebody's image that several functions run from.
 _EXISTING = {
     "network": {
         "vpc_id": "vpc-0a1b2c3d",
@@ -78,6 +78,7 @@ _EXISTING = {
         "flow_logs": False,
     },
     "image": {"uri": _IMAGE},
+    "functions": [{"name": "default"}, {"name": "large", "queues": ["large"], "memory_mb": 10240}],
     "control_plane": {"kind": "none"},
     "execution": {"execution_api_url": _URL},
 }
