@@ -185,7 +185,6 @@ class ControlPlaneStack(StageStack):
                 allowed_cidrs=[*network.cidrs, *settings.allowed_cidrs],
                 certificate_arn=settings.certificate_arn,
                 domain_name=settings.domain_name,
-                deletion_protection=config.removal == "retain",
             ),
         )
 

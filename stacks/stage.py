@@ -49,7 +49,11 @@ class StageStack(cdk.Stack):
     ) -> None:
         self.prefix = f"airflow-lambda-{stage}"
         retain = config.removal == "retain"
-        self.removal = cdk.RemovalPolicy.RETAIN if retain else cdk.RemovalPolicy.DESTROY
+        # What a first deploy that fails has made is empty, and its name would be in the way of the
+        # next one (docs/howto/first-deploy-failed.md).
+        self.removal = (
+            cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else cdk.RemovalPolicy.DESTROY
+        )
         super().__init__(
             scope,
             f"{self.prefix}-{part}",

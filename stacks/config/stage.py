@@ -42,7 +42,8 @@ class StageConfig(Section):
     )
     removal: Literal["destroy", "retain"] = Field(
         description="What happens to everything that holds data (database, secret, repository, "
-        "queues, buckets, key, log groups) when its stack is deleted."
+        'queues, buckets, key, log groups) when its stack is deleted. "retain" protects the '
+        "stacks too (see docs/howto/first-deploy-failed.md)."
     )
     encryption: EncryptionConfig = Field(default_factory=EncryptionConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)

@@ -33,7 +33,6 @@ class EntranceProps:
         allowed_cidrs: IPv4 ranges that may open it.
         certificate_arn: None: plain HTTP.
         domain_name: What the certificate is for; None: it is opened by AWS's own name.
-        deletion_protection: Whether AWS refuses to delete it.
     """
 
     vpc: ec2.IVpc
@@ -42,7 +41,6 @@ class EntranceProps:
     allowed_cidrs: Sequence[str]
     certificate_arn: str | None
     domain_name: str | None
-    deletion_protection: bool
 
 
 class Entrance(Construct):
@@ -66,7 +64,6 @@ class Entrance(Construct):
             vpc_subnets=props.subnets,
             security_group=self.security_group,
             drop_invalid_header_fields=True,
-            deletion_protection=props.deletion_protection,
         )
         self._listener = self._listen(props)
         host = props.domain_name or self.load_balancer.load_balancer_dns_name

@@ -61,13 +61,30 @@ def wired(assembly: Assembly) -> dict[str, str]:
 
 
 def test_removal_policy_is_explicit(assembly: Assembly) -> None:
-    """What holds data says what becomes of it, and it is what the stage asked for."""
-    wanted = {"destroy": "Delete", "retain": "Retain"}[assembly.config.removal]
+    """What holds data says what becomes of it, and it is what the stage asked for.
+
+    Even what is retained goes when the deploy that makes it fails: it is empty, and the next try
+    makes it under the same name.
+    """
+    retain = assembly.config.removal == "retain"
+    deleted, replaced = ("RetainExceptOnCreate", "Retain") if retain else ("Delete", "Delete")
     for resource in assembly.resources(*STATEFUL):
         if resource.part == "observability":
             continue  # Its key is for alarms on their way: nothing is kept with it.
-        assert resource.body.get("DeletionPolicy") == wanted, str(resource)
-        assert resource.body.get("UpdateReplacePolicy") == wanted, str(resource)
+        assert resource.body.get("DeletionPolicy") == deleted, str(resource)
+        assert resource.body.get("UpdateReplacePolicy") == replaced, str(resource)
+
+
+def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: Assembly) -> None:
+    """Nothing else is protected by itself: the rollback of its creation would stop there."""
+    for balancer in assembly.resources("AWS::ElasticLoadBalancingV2::LoadBalancer"):
+        attributes = balancer.properties["LoadBalancerAttributes"]
+        assert {"Key": "deletion_protection.enabled", "Value": "true"} not in attributes
+    assert not [
+        str(resource)
+        for resource in assembly.resources()
+        if resource.properties.get("DeletionProtection") and resource.type != "AWS::RDS::DBInstance"
+    ]
 
 
 def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
