@@ -64,6 +64,8 @@ SETTINGS: Mapping[str, str] = {
     "AIRFLOW__API__PORT": str(API_PORT),
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
+    # Airflow's 1 s would be most of a short task: docs/decisions/0025-the-schedulers-sleep.md
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
     # The load balancer says what protocol and address a person came with.
     "FORWARDED_ALLOW_IPS": "*",
 }

@@ -27,16 +27,19 @@ from local_aws.images import ImageStore
 from tests.bench.report import HOME, Report
 from tests.e2e import migration
 
-#: `queueing` is ours with more workloads in flight than slots, which wait in Lambda's queue.
-Executor = Literal["ours", "queueing", "LocalExecutor", "reference"]
+#: `waiting` is ours with the scheduler's part of the queue too: no more in flight than slots.
+Executor = Literal["ours", "waiting", "LocalExecutor", "reference"]
 
+#: So many tasks run at once, whoever runs them.
 SLOTS = 8
+#: Of ours: what has no slot waits in Lambda's queue, as it does with the settings of `make local`.
+IN_FLIGHT = 4 * SLOTS
 TASKS = 200
 #: The reference takes minutes for one round.
-ROUNDS: dict[Executor, int] = {"ours": 2, "queueing": 2, "LocalExecutor": 2, "reference": 1}
+ROUNDS: dict[Executor, int] = {"ours": 2, "waiting": 2, "LocalExecutor": 2, "reference": 1}
 CLASSES: dict[Executor, str] = {
     "ours": migration.OURS,
-    "queueing": migration.OURS,
+    "waiting": migration.OURS,
     "LocalExecutor": "LocalExecutor",
     "reference": migration.REFERENCE,
 }
@@ -118,8 +121,8 @@ def bench() -> Iterator[Bench]:
             environment.control_plane.named("airflow-scheduler").end()
             reference = _furnish_reference(environment)
             with Api(environment.airflow.url) as api:
-                queueing = {"AIRFLOW__CORE__PARALLELISM": str(4 * SLOTS)}
-                yield Bench(environment, api, {"reference": reference, "queueing": queueing})
+                ours = {"AIRFLOW__CORE__PARALLELISM": str(IN_FLIGHT)}
+                yield Bench(environment, api, {"reference": reference, "ours": ours})
         finally:
             with interrupts_held_off():
                 environment.end()
@@ -172,8 +175,14 @@ def main() -> int:
         f"{TASKS} tasks end to end", took_s, "s", "<= 0.6", holds=lambda _, ratio: ratio <= 0.6
     )
     report.compare("beside the reference", took_s, "s", yardstick="reference")
-    queueing = {"ours": took_s["queueing"], "LocalExecutor": took_s["LocalExecutor"]}
-    report.compare(f"the same, ours with up to {4 * SLOTS} in flight", queueing, "s")
+    waiting = {"ours": took_s["waiting"], "LocalExecutor": took_s["LocalExecutor"]}
+    report.compare(
+        f"the same, ours with {SLOTS} in flight at most",
+        waiting,
+        "s",
+        "<= 0.6",
+        holds=lambda _, ratio: ratio <= 0.6,
+    )
     rates = {executor: [round(TASKS / s, 2) for s in each] for executor, each in took_s.items()}
     report.compare("tasks a second", rates, "/s")
     report.publish(f"{SLOTS} slots each; the scheduler, its database and all tasks share them.")

@@ -7,7 +7,7 @@ import time
 from airflow.sdk import dag, task
 
 WARM_UP_S = 3.0
-EXECUTORS = ("ours", "queueing", "LocalExecutor", "reference")
+EXECUTORS = ("ours", "waiting", "LocalExecutor", "reference")
 ROUNDS = 2
 
 
