@@ -70,16 +70,11 @@ def fill_buckets(aws: EmbeddedAws, stage: str) -> list[str]:
 
 
 def destroy_as_a_person_does(account: Account, stage: str) -> None:
-    """`make destroy`, with the templates that are there."""
+    """`make destroy`."""
     program = Program(
         name="destroy",
-        argv=[
-            *(paths.PYTHON, paths.ROOT / "destroy.py", stage, "--yes"),
-            *("--cdk", "--app", HOME.assembly, "--no-notices", "--ci"),
-        ],
-        environment=bare_environment()
-        | account.aws.environment()
-        | {"CDK_HOME": str(HOME.path / "cdk-home"), "CDK_DISABLE_CLI_TELEMETRY": "true"},
+        argv=[paths.PYTHON, paths.ROOT / "destroy.py", stage, "--yes"],
+        environment=bare_environment() | account.aws.environment(),
         cwd=paths.ROOT,
     )
     account.children.run(program, DESTROY_TIMEOUT_S)
