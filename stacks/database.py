@@ -16,6 +16,7 @@ from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.airflow_database import (
     AirflowDatabase,
     AirflowDatabaseProps,
+    ConnectionProxy,
     PasswordRotation,
 )
 from stacks.network import NetworkStack
@@ -76,7 +77,7 @@ class DatabaseStack(StageStack):
                 removal_policy=self.removal,
                 encryption_key=self.key,
                 rotation=self._rotation(config, network),
-                proxy_security_group=network.proxy_security_group,
+                proxy=self._proxy(config, network),
             ),
         )
         self.fernet_key = self._fernet_key() if config.control_plane.kind == "fargate" else None
@@ -92,6 +93,16 @@ class DatabaseStack(StageStack):
             function_name=f"{self.prefix}-password-rotation",
             subnets=network.private_subnets,
             security_groups=network.with_endpoints(network.database_clients, group),
+            log_retention=RETENTION[config.logs.retention_days],
+        )
+
+    def _proxy(self, config: StageConfig, network: NetworkStack) -> ConnectionProxy | None:
+        group = network.proxy_security_group
+        if group is None:
+            return None
+        return ConnectionProxy(
+            name=self.prefix,
+            security_group=group,
             log_retention=RETENTION[config.logs.retention_days],
         )
 

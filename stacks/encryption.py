@@ -31,7 +31,13 @@ class EncryptionStack(StageStack):
             self,
             "Key",
             description=f"What the stage {stage} of Airflow on Lambda stores",
-            services=[self._logs(f"/airflow-lambda/{stage}/*", f"/aws/lambda/{self.prefix}*")],
+            services=[
+                self._logs(
+                    f"/airflow-lambda/{stage}/*",
+                    f"/aws/lambda/{self.prefix}*",
+                    f"/aws/rds/proxy/{self.prefix}",
+                )
+            ],
             removal_policy=self.removal,
         )
         self.key_arn = key.key_arn

@@ -44,8 +44,10 @@ class DatabaseConfig(Section):
     )
     proxy: bool = Field(
         False,
-        description="Whether an RDS Proxy shares the database's connections out, for an Airflow "
-        "2.11 whose workloads open one each.",
+        description="Whether there is an RDS Proxy, which is paid for by the hour. No component of "
+        "Airflow 3 uses it (workloads have the Execution API, the services pools of their own): it "
+        "is for workloads of an Airflow 2.11, which this executor does not support yet, and for "
+        "code in the functions that connects to this database.",
     )
     rotation_days: int | None = Field(
         None,

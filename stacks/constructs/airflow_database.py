@@ -35,6 +35,21 @@ class PasswordRotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionProxy:
+    """An RDS Proxy in front of the database.
+
+    Attributes:
+        name: Physical name, and with it that of its log.
+        security_group: Who may reach it.
+        log_retention: Of its log.
+    """
+
+    name: str
+    security_group: ec2.ISecurityGroup
+    log_retention: logs.RetentionDays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowDatabaseProps:
     """What an `AirflowDatabase` is made of.
 
@@ -52,7 +67,7 @@ class AirflowDatabaseProps:
         removal_policy: What becomes of it and its secret when they leave the stack.
         encryption_key: For the storage and the secret; None: keys of AWS's own.
         rotation: None: the password stays.
-        proxy_security_group: Who may reach an RDS Proxy in front of it; None: there is none.
+        proxy: What shares its connections out; None: nothing does.
     """
 
     vpc: ec2.IVpc
@@ -68,7 +83,7 @@ class AirflowDatabaseProps:
     removal_policy: cdk.RemovalPolicy
     encryption_key: kms.IKey | None = None
     rotation: PasswordRotation | None = None
-    proxy_security_group: ec2.ISecurityGroup | None = None
+    proxy: ConnectionProxy | None = None
 
 
 class AirflowDatabase(Construct):
@@ -127,7 +142,7 @@ class AirflowDatabase(Construct):
         self.secret = secret
         self.host = self.instance.db_instance_endpoint_address
         self.port = self.instance.db_instance_endpoint_port
-        self.proxy = self._proxy(props) if props.proxy_security_group else None
+        self.proxy = self._proxy(props.proxy, props) if props.proxy else None
         if props.rotation:
             self._rotate(props.rotation, props)
         else:
@@ -142,18 +157,31 @@ class AirflowDatabase(Construct):
             "only inside the VPC.",
         )
 
-    def _proxy(self, props: AirflowDatabaseProps) -> rds.DatabaseProxy:
+    def _proxy(self, settings: ConnectionProxy, props: AirflowDatabaseProps) -> rds.DatabaseProxy:
         """Shares few connections to the database out among many clients; TLS on both sides."""
-        return rds.DatabaseProxy(
+        # RDS would make it itself, for ever, and leave it behind.
+        # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-creating.html
+        log = logs.LogGroup(
+            self,
+            "ProxyLog",
+            log_group_name=f"/aws/rds/proxy/{settings.name}",
+            retention=settings.log_retention,
+            removal_policy=props.removal_policy,
+            encryption_key=props.encryption_key,
+        )
+        proxy = rds.DatabaseProxy(
             self,
             "Proxy",
+            db_proxy_name=settings.name,
             proxy_target=rds.ProxyTarget.from_instance(self.instance),
             secrets=[self.secret],
             vpc=props.vpc,
             vpc_subnets=props.subnets,
-            security_groups=[props.proxy_security_group] if props.proxy_security_group else [],
+            security_groups=[settings.security_group],
             require_tls=True,
         )
+        proxy.node.add_dependency(log)
+        return proxy
 
     def _rotate(self, rotation: PasswordRotation, props: AirflowDatabaseProps) -> None:
         """One user, whose connections stay open when the password changes.

@@ -88,6 +88,7 @@ class AirflowServiceProps:
         first: Airflow's arguments of a step that must succeed before each start; None: no step.
         execute_command: Whether people with the permission get a shell, and a tunnel, into it.
         discovery: The name that it has in the VPC; None: nobody calls it by one.
+        behind_load_balancer: Whether one checks it too, and has ECS replace what fails.
     """
 
     command: Sequence[str]
@@ -98,6 +99,7 @@ class AirflowServiceProps:
     first: Sequence[str] | None = None
     execute_command: bool = False
     discovery: ecs.CloudMapOptions | None = None
+    behind_load_balancer: bool = False
 
 
 class AirflowService(Construct):
@@ -154,6 +156,8 @@ class AirflowService(Construct):
             max_healthy_percent=200,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
             cloud_map_options=props.discovery,
+            # Or the load balancer's opinion counts before the container's own check does.
+            health_check_grace_period=_START_PERIOD if props.behind_load_balancer else None,
             enable_execute_command=props.execute_command,
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )

@@ -214,6 +214,7 @@ class ControlPlane(Construct):
                     name=API_SERVER,
                     dns_ttl=cdk.Duration.seconds(10),
                 ),
+                behind_load_balancer=True,
             ),
             self._around,
         )

@@ -170,6 +170,24 @@ def test_every_program_has_the_health_check_that_is_tested(inside: Assembly) -> 
         assert check["Retries"] * check["Interval"] >= 300  # longer than a failover of the database
 
 
+def test_load_balancer_waits_for_as_long_as_the_container_check(inside: Assembly) -> None:
+    """An api-server that still starts is not replaced because the load balancer is impatient."""
+    waits = {
+        service.logical_id: service.properties.get("HealthCheckGracePeriodSeconds")
+        for service in inside.resources("AWS::ECS::Service")
+    }
+    checks = [
+        container["HealthCheck"]["StartPeriod"]
+        for task in inside.resources("AWS::ECS::TaskDefinition")
+        for container in task.properties["ContainerDefinitions"]
+        if container["Name"] == "api-server"
+    ]
+    assert [seconds for seconds in waits.values() if seconds] == checks
+    assert [name for name in waits if waits[name]] == [
+        name for name in waits if "ApiServer" in name
+    ]
+
+
 def test_containers_get_what_their_entry_point_asks_for(inside: Assembly) -> None:
     """The names of the variables agree; only the api-server learns the admin's password."""
     database = {f"{PREFIX}DATABASE_{part}" for part in DATABASE_PARTS}

@@ -90,17 +90,24 @@ def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: As
 def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
     """A stage that is to be destroyed keeps nothing back but versions, which go with the function.
 
-    A repository is emptied first, or CloudFormation could not delete it, and no custom resource
-    leaves its function's log group behind.
+    A repository is emptied first, or CloudFormation could not delete it; the log of a proxy is the
+    stage's own, and no custom resource leaves its function's log group behind.
     """
     if assembly.config.removal == "retain":
         pytest.skip("the stage keeps its data")
-    kept = {r.type for r in assembly.resources() if r.body.get("DeletionPolicy") == "Retain"}
+    kept = {
+        resource.type
+        for resource in assembly.resources()
+        if resource.body.get("DeletionPolicy", "").startswith("Retain")
+    }
     assert kept == {"AWS::Lambda::Version"}
     for repository in assembly.resources("AWS::ECR::Repository"):
         assert repository.properties["EmptyOnDelete"] is True
     for database in assembly.resources("AWS::RDS::DBInstance"):
         assert database.properties["DeleteAutomatedBackups"] is True
+    groups = {g.properties["LogGroupName"] for g in assembly.resources("AWS::Logs::LogGroup")}
+    for proxy in assembly.resources("AWS::RDS::DBProxy"):
+        assert f"/aws/rds/proxy/{proxy.properties['DBProxyName']}" in groups
     assert not [str(r) for r in assembly.resources() if r.type.startswith("Custom::")]
 
 
@@ -150,6 +157,7 @@ def test_key_of_the_stage_lets_its_logs_in_and_rotates(assembly: Assembly) -> No
     context = json.dumps(of_logs["Condition"]["ArnLike"])
     assert "kms:EncryptionContext:aws:logs:arn" in context
     assert f"/aws/lambda/airflow-lambda-{assembly.stage}*" in context
+    assert f"/aws/rds/proxy/airflow-lambda-{assembly.stage}" in context
 
 
 def test_queues_refuse_plain_http(assembly: Assembly) -> None:

@@ -50,6 +50,9 @@ PINNED |= {
     ("database", "AWS::Logs::LogGroup", "DatabaseRotationLog5141467D"): (
         "the log of every change of the password"
     ),
+    ("database", "AWS::Logs::LogGroup", "DatabaseProxyLog5781653F"): (
+        "the log of every connection that the proxy refused"
+    ),
     ("storage", "AWS::S3::Bucket", "TaskLogsC449AF13"): "the log of every task so far",
     ("storage", "AWS::Logs::LogGroup", "TaskLogsC449AF13"): "the log of every task so far",
     ("storage", "AWS::S3::Bucket", "DagBucketDagsBC200C98"): (
