@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from demo.environment import Environment
 from demo.processes import ProcessError
 from demo.runs import Api
+from lambda_executor import options
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
 
@@ -131,8 +132,10 @@ def test_the_scheduler_is_denied_what_it_does_not_need(here: Environment) -> Non
             call("sqs", "send_message", {"QueueUrl": here.outputs[queue], "MessageBody": "{}"})
             for queue in ("ResultsQueueUrl", "DeadLetterQueueUrl")
         ),
-        call("s3", "get_object", {"Bucket": bucket, "Key": "payloads/of-a-task"}),
-        call("s3", "delete_object", {"Bucket": bucket, "Key": "payloads/of-a-task"}),
+        *(
+            call("s3", operation, {"Bucket": bucket, "Key": f"{options.PAYLOAD_PREFIX}of-a-task"})
+            for operation in ("get_object", "delete_object")
+        ),
         call(
             "lambda",
             "get_function_concurrency",

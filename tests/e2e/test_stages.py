@@ -11,9 +11,9 @@ import pytest
 
 from demo import embedded_aws, leftovers, paths
 from demo.cdk import DESTROY_TIMEOUT_S, SYNTH_TIMEOUT_S, Cdk
-from demo.embedded_aws import EmbeddedAws, bare_environment
+from demo.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment
 from demo.environment import REGION, sole_use
-from demo.processes import Children, Program
+from demo.processes import Children, ProcessError, Program
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -21,6 +21,15 @@ HOME = paths.Home(paths.ROOT / "build" / "stages")
 
 #: `retain` keeps what holds data and protects the stacks: what is proved here is that they can go.
 UNPROTECTED = {"removal": "destroy", "database": {"deletion_protection": False}}
+
+NO_IMAGE = "sha256:" + "0" * 64
+#: A stage that keeps its data, of an image that nobody has pushed; no more than this stack.
+MISSING_IMAGE = {
+    "removal": "retain",
+    "database": {"enabled": False},
+    "image": {"uri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/missing@{NO_IMAGE}"},
+}
+FAILING_STACK = "airflow-lambda-local-execution"
 
 #: CloudFormation's name of a service, where boto3 has another.
 BOTO3_NAMES = {"elasticloadbalancingv2": "elbv2"}
@@ -108,4 +117,28 @@ def test_a_stage_comes_up_stays_the_same_and_goes(account: Account, stage: str) 
         destroy_as_a_person_does(account, stage)
     else:  # In cdk.json its removal is "retain", which `make destroy` refuses.
         cdk.destroy(aws, lambda _line: None)
+    assert leftovers.left(before, leftovers.inventory(aws)) == []
+
+
+def test_a_first_deploy_that_fails_leaves_nothing(account: Account) -> None:
+    """What was made is gone, of a stage that keeps its data too; docs/howto/first-deploy-failed.md.
+
+    The stack itself is in the way of nothing: the next deploy makes it anew, and it can go.
+    """
+    aws, cdk, stack = account.aws, Cdk(account.children, HOME, "local"), FAILING_STACK
+    account.children.finish(cdk.start_synth(MISSING_IMAGE), SYNTH_TIMEOUT_S)
+    cdk.bootstrap(aws, lambda _line: None)
+    before = leftovers.inventory(aws)
+    formation = aws.client("cloudformation")
+    for _ in range(2):
+        with pytest.raises(ProcessError, match=NO_IMAGE):
+            cdk.deploy(aws, lambda _line: None)
+        left = leftovers.left(before, leftovers.inventory(aws))
+        assert [(resource.kind, resource.id) for resource in left] == [("Stacks", stack)]
+        found = formation.describe_stacks(StackName=stack)["Stacks"][0]
+        assert found["StackStatus"] == "ROLLBACK_COMPLETE"
+        assert found["EnableTerminationProtection"]
+        formation.update_termination_protection(StackName=stack, EnableTerminationProtection=False)
+
+    destroy_as_a_person_does(account, "local")
     assert leftovers.left(before, leftovers.inventory(aws)) == []
