@@ -18,8 +18,10 @@ from lambda_image.zygote import Times
 _STOP_PART = 0.25
 _KILL_PART = 0.4  # Of the stop margin.
 
-#: Of the kill margin: what is kept for the result.
+#: Of the kill margin: what is kept for the result,
 _REPORT_PART = 0.4
+#: and how many seconds at least. The margins' own bounds are so wide that as much is left before.
+_REPORT_S = 1.0
 
 #: Seconds before the end that nothing may use: an exception has to reach Lambda's runtime.
 RESERVE_S = 0.2
@@ -49,7 +51,7 @@ class Deadline:
     @property
     def give_up_at_s(self) -> float:
         """When Airflow has to have been told: what is left is the result's."""
-        return self.end_at_s - self.kill_margin_s * _REPORT_PART
+        return self.end_at_s - max(self.kill_margin_s * _REPORT_PART, _REPORT_S + RESERVE_S)
 
     @property
     def stop_words(self) -> str:
@@ -100,14 +102,14 @@ class Margins:
             now_s: The time of now, on the monotonic clock.
 
         Raises:
-            ConfigError: A margin that is set leaves nothing of it for a task.
+            ConfigError: The margins leave nothing of it for a task.
         """
         stop_s, kill_s = self.stop_s, self.kill_s
         if stop_s is None:
-            stop_s = min(float(STOP_MARGIN_S.default or 0), remaining_s * _STOP_PART)
+            stop_s = _at_most_the_default(STOP_MARGIN_S, remaining_s * _STOP_PART)
             stop_s = max(stop_s, (kill_s or 0) / _KILL_PART)
         if kill_s is None:
-            kill_s = min(float(KILL_MARGIN_S.default or 0), stop_s * _KILL_PART)
+            kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_PART)
         if stop_s >= remaining_s:
             raise ConfigError(
                 f"the function's time-out leaves {remaining_s:.1f} s, and a task would be asked to "
@@ -116,6 +118,12 @@ class Margins:
                 f"{KILL_MARGIN_S.environment_variable}"
             )
         return Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
+
+
+def _at_most_the_default(option: Option, seconds: float) -> float:
+    """What a short time-out suggests, as far as the option allows it."""
+    least, _ = option.bounds or (0, math.inf)
+    return min(float(option.default or math.inf), max(seconds, least))
 
 
 def _number(option: Option, environ: Mapping[str, str]) -> float | None:
@@ -127,9 +135,9 @@ def _number(option: Option, environ: Mapping[str, str]) -> float | None:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not least < number <= most:
+    if not least <= number <= most:
         raise ConfigError(
-            f"{option.environment_variable} is {value!r}: it must be a number of seconds above "
-            f"{least} and at most {most}, for example {option.example}"
+            f"{option.environment_variable} is {value!r}: it must be a number of seconds from "
+            f"{least} to {most}, for example {option.example}"
         )
     return number

@@ -38,7 +38,12 @@ class FunctionConfig(Section):
     memory_mb: int = Field(
         1769, ge=128, le=10240, description="Memory; 1769 MB come with one full vCPU."
     )
-    timeout_s: int = Field(900, ge=1, le=900, description="The longest a single try may take.")
+    timeout_s: int = Field(
+        900,
+        ge=4,
+        le=900,
+        description="The longest a single try may take; its last seconds are for ending it.",
+    )
     ephemeral_storage_mb: int = Field(512, ge=512, le=10240, description="Space in `/tmp`.")
     architecture: Architecture = Field(
         "x86_64", description="Processor architecture of the function and of its image."
@@ -62,14 +67,14 @@ class FunctionConfig(Section):
     )
     stop_margin_s: int | None = Field(
         None,
-        ge=1,
+        ge=3,
         le=899,
         description="Seconds before the time-out at which a task is asked to stop; null: 20, less "
         "if the time-out is short.",
     )
     kill_margin_s: int | None = Field(
         None,
-        ge=1,
+        ge=2,
         le=899,
         description="Seconds before the time-out at which a task's processes are killed; null: 8, "
         "less if the time-out is short.",

@@ -1,7 +1,7 @@
 """The deadline, in the real handler with Airflow's real task runtime: no task outlives it.
 
-One environment for all of it. Lambda would end it 4 s after an invocation's begin; tasks are asked
-to stop after 1.5 s and killed after 2.5 s.
+One environment for all of it. Lambda would end it 4.5 s after an invocation's begin; tasks are
+asked to stop after 1.5 s and killed after 2.5 s.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest
 from lambda_executor.wire import Outcome, Result
 from tests.contract.handler_process import HandlerProcess, Server, processes_with, task
 
-TIME_OUT_S = 4.0
+TIME_OUT_S = 4.5
 MARGINS = {
-    "AIRFLOW__LAMBDA_EXECUTOR__STOP_MARGIN_S": "2.5",
-    "AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S": "1.5",
+    "AIRFLOW__LAMBDA_EXECUTOR__STOP_MARGIN_S": "3",
+    "AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S": "2",
 }
 
 #: How long the processes of `starts_processes` would sleep: it tells them from all others.
@@ -152,9 +152,9 @@ def test_a_busy_loop_is_stopped(handler: HandlerProcess, state: str, *, should_r
     handler.server.run_context = {"should_retry": should_retry}
     result, log = run(handler, "loops")
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, 0)
-    assert result.reason.startswith("stopped 2.5 s before the end of the function's time-out")
+    assert result.reason.startswith("stopped 3 s before the end of the function's time-out")
     assert handler.server.told_states() == [state]
-    assert any(line.startswith("stopped 2.5 s before the end") for line in task_log(handler))
+    assert any(line.startswith("stopped 3 s before the end") for line in task_log(handler))
     assert "AirflowTaskTimeout" in log
 
 
@@ -204,9 +204,9 @@ def test_a_task_that_does_not_stop_is_killed(handler: HandlerProcess, task_id: s
     """Airflow is told of its end in its place, its log as well."""
     result, _ = run(handler, task_id)
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, -9)
-    assert result.reason.startswith("killed 1.5 s before the end of the function's time-out")
+    assert result.reason.startswith("killed 2 s before the end of the function's time-out")
     assert handler.server.told_states() == ["failed"]
-    assert any(line.startswith("killed 1.5 s before the end") for line in task_log(handler))
+    assert any(line.startswith("killed 2 s before the end") for line in task_log(handler))
 
 
 def test_a_killed_task_is_tried_again_if_it_may(handler: HandlerProcess) -> None:
@@ -233,7 +233,7 @@ def test_a_callback_is_stopped(handler: HandlerProcess) -> None:
     result, log = handler.run(workload, TIME_OUT_S)
     assert result.outcome is Outcome.DEADLINE
     assert result.return_code != 0
-    assert "stopped 2.5 s before the end" in log
+    assert "stopped 3 s before the end" in log
 
 
 def test_a_connection_test_is_stopped(handler: HandlerProcess) -> None:

@@ -89,7 +89,7 @@ def test_a_failed_process_is_told(handler: HandlerProcess) -> None:
 
 def test_no_task_outlives_the_time_out(handler: HandlerProcess) -> None:
     """It is killed, and the result says so; the next task runs."""
-    result, _ = handler.run(task("loops"), time_out_s=3)
+    result, _ = handler.run(task("loops"), time_out_s=4)
     assert result.outcome is Outcome.DEADLINE
     assert "before the end of the function's time-out" in result.reason
     result, _ = handler.run(task("works"))

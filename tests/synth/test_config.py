@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lambda_executor.options import KILL_MARGIN_S, STOP_MARGIN_S
+from lambda_image.deadline import Margins
 from stacks.config_loading import StageConfigError, load
 from stacks.config_reference import describe_fields, render
 from tests.synth.variants import CONTEXT, ROOT
@@ -47,6 +49,19 @@ def refusal(override: object, stages: object = STAGES, stage: object = "dev") ->
 def test_every_stage_of_cdk_json_is_valid(stage: str) -> None:
     """The stages that are shipped can be used as they are."""
     assert load(CONTEXT["stages"], stage).removal in {"destroy", "retain"}
+
+
+def test_production_survives_the_loss_of_a_zone() -> None:
+    """The stage prod has two of each of Airflow's programs that can be two, and ways out.
+
+    A deploy starts the new schedulers beside the old ones: each of them has a results queue.
+    """
+    prod = load(CONTEXT["stages"], "prod")
+    airflow = prod.control_plane
+    assert airflow.kind == "fargate"
+    assert min(airflow.api_servers, airflow.schedulers, airflow.triggerers) == 2
+    assert prod.execution.results_queues == 2 * airflow.schedulers
+    assert prod.network.nat_gateways == prod.network.max_azs
 
 
 def test_production_keeps_its_data() -> None:
@@ -151,7 +166,7 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ),
         (
             {"functions": [default(timeout_s=901)]},
-            r"functions\[0\]\.timeout_s is 901, allowed is a whole number from 1 to 900",
+            r"functions\[0\]\.timeout_s is 901, allowed is a whole number from 4 to 900",
         ),
         (
             {"logs": {"retention_days": 8}},
@@ -221,15 +236,25 @@ def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: s
 
 @pytest.mark.parametrize(
     ("key", "lowest", "highest"),
-    [("memory_mb", 128, 10240), ("timeout_s", 1, 900), ("ephemeral_storage_mb", 512, 10240)],
+    [("memory_mb", 128, 10240), ("timeout_s", 4, 900), ("ephemeral_storage_mb", 512, 10240)],
 )
 def test_limits_of_a_function_are_lambdas_own(key: str, lowest: int, highest: int) -> None:
-    """The bounds of a field are the service's: its extremes are taken, one past them is not."""
+    """Its extremes are taken, one past them is not; a time-out must hold the handler's margins."""
     for value in (lowest, highest):
         config = load(STAGES, "dev", {"functions": [default(**{key: value})]})
         assert getattr(config.default_function, key) == value
     for value in (lowest - 1, highest + 1):
         assert f"].{key} is {value}, " in refusal({"functions": [default(**{key: value})]})
+
+
+def test_the_shortest_margins_are_those_of_the_handler() -> None:
+    """What the stage takes the handler takes, in the shortest function too; one less is refused."""
+    stop, kill = (option.bounds[0] for option in (STOP_MARGIN_S, KILL_MARGIN_S) if option.bounds)
+    shortest = default(timeout_s=4, stop_margin_s=stop, kill_margin_s=kill)
+    config = load(STAGES, "dev", {"functions": [shortest]})
+    assert Margins(stop, kill).deadline(config.default_function.timeout_s - 0.1, 0)
+    for key, value in (("stop_margin_s", stop - 1), ("kill_margin_s", kill - 1)):
+        assert f"].{key} is {value}, " in refusal({"functions": [{**shortest, key: value}]})
 
 
 @pytest.mark.parametrize(
@@ -239,7 +264,7 @@ def test_limits_of_a_function_are_lambdas_own(key: str, lowest: int, highest: in
 def test_limits_of_messages_are_lambdas_and_sqs_own(key: str, lowest: int, highest: int) -> None:
     """The bounds of event age and retention are the services' too."""
     roomy = {
-        "functions": [default(timeout_s=1)],
+        "functions": [default(timeout_s=4)],
         "execution": {"task_queued_timeout_s": 21600, "results_visibility_s": 10},
     }
     for value in (lowest, highest):

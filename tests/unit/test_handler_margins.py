@@ -23,7 +23,8 @@ def margins(stop: str | None = None, kill: str | None = None) -> Margins:
         ((None, None), 900, 20, 8),
         ((None, None), 80, 20, 8),
         ((None, None), 40, 10, 4),
-        ((None, None), 4, 1, 0.4),
+        ((None, None), 16, 4, 2),
+        ((None, None), 4, 3, 2),
         (("60", None), 900, 60, 8),
         (("10", None), 900, 10, 4),
         ((None, "4"), 900, 20, 4),
@@ -39,10 +40,20 @@ def test_a_margin_is_what_is_set_or_fits(
     assert (deadline.stop_margin_s, deadline.kill_margin_s) == pytest.approx((stop_s, kill_s))
 
 
-@given(time_out_s=st.floats(1, 900), now_s=st.floats(0, 1e6))
-def test_without_settings_every_time_out_works(time_out_s: float, now_s: float) -> None:
-    """Stop, kill, give up and end come in this order, with time between them."""
-    deadline = margins().deadline(time_out_s, now_s)
+seconds = st.none() | st.floats(2, 900)
+
+
+@given(time_out_s=st.floats(3.5, 900), now_s=st.floats(0, 1e6), stop_s=seconds, kill_s=seconds)
+def test_a_deadline_leaves_time_for_everything(
+    time_out_s: float, now_s: float, stop_s: float | None, kill_s: float | None
+) -> None:
+    """Stop, kill, give up and end come in this order, and a second is the result's."""
+    try:
+        taken = margins(*(None if s is None else str(s) for s in (stop_s, kill_s)))
+        deadline = taken.deadline(time_out_s, now_s)
+    except ConfigError:
+        assert (stop_s, kill_s) != (None, None), "the defaults fit"
+        return
     order = [
         now_s,
         deadline.times.stop_at_s,
@@ -51,7 +62,8 @@ def test_without_settings_every_time_out_works(time_out_s: float, now_s: float) 
         deadline.end_at_s,
     ]
     assert order == sorted(set(order))
-    assert time_out_s > RESERVE_S
+    assert deadline.end_at_s - RESERVE_S - deadline.give_up_at_s >= 1 - 1e-6
+    assert deadline.give_up_at_s - deadline.times.kill_at_s >= 0.8 - 1e-6
 
 
 @pytest.mark.parametrize(
@@ -62,6 +74,8 @@ def test_without_settings_every_time_out_works(time_out_s: float, now_s: float) 
         ("-1", None, "STOP_MARGIN_S is '-1'"),
         ("nan", None, "STOP_MARGIN_S is 'nan'"),
         ("5401", None, "STOP_MARGIN_S is '5401'"),
+        ("2.9", None, "STOP_MARGIN_S is '2.9': it must be a number of seconds from 3 to 5400"),
+        (None, "1.9", "KILL_MARGIN_S is '1.9': it must be a number of seconds from 2 to 5400"),
         (None, "inf", "KILL_MARGIN_S is 'inf'"),
         ("8", "20", "STOP_MARGIN_S is 8 and AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S is 20"),
     ],
@@ -78,3 +92,9 @@ def test_a_margin_as_long_as_the_time_out_is_told(set_to: tuple[str | None, str 
     """The error names the time-out, both margins and what to change."""
     with pytest.raises(ConfigError, match=r"leaves 900\.0 s.*raise the time-out, or lower"):
         margins(*set_to).deadline(900, 0)
+
+
+def test_a_time_out_that_is_too_short_for_any_margin_is_told() -> None:
+    """Nothing is started that could not be reported."""
+    with pytest.raises(ConfigError, match=r"leaves 3\.0 s.*killed 2 s before.*raise the time-out"):
+        margins().deadline(3, 0)

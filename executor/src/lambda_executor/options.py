@@ -269,10 +269,10 @@ STOP_MARGIN_S = Option(
         "Seconds before the function's time-out at which a task that still runs is asked to stop: "
         "it gets an `AirflowTaskTimeout`, its operator's `on_kill` is called, and it ends `failed` "
         "or `up_for_retry`. Must be longer than `kill_margin_s` and shorter than the time-out. "
-        "Unset, with a time-out below 80 s: a quarter of it."
+        "Unset, with a time-out below 80 s: a quarter of it, but at least 3."
     ),
     example="60",
-    bounds=(0, 5400),
+    bounds=(3, 5400),
     in_reference=False,
 )
 
@@ -283,10 +283,10 @@ KILL_MARGIN_S = Option(
     help=(
         "Seconds before the function's time-out at which whatever is left of the task is killed; "
         "the rest is for telling Airflow and the executor. Unset, with a time-out below 80 s: a "
-        "tenth of it."
+        "tenth of it, but at least 2."
     ),
     example="15",
-    bounds=(0, 5400),
+    bounds=(2, 5400),
     in_reference=False,
 )
 
