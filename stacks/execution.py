@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from lambda_executor import options
-from stacks.config import PLACEHOLDER_HOST, StageConfig
+from stacks.config import StageConfig
 from stacks.constructs.lambda_executor_environment import (
     LambdaExecutorEnvironment,
     LambdaExecutorEnvironmentProps,
@@ -98,12 +97,6 @@ class ExecutionStack(StageStack):
         if config.control_plane.kind == "none":
             self._hand_out(stage, config, execution_api_url, storage)
         self._outputs()
-        if urlsplit(execution_api_url).hostname == PLACEHOLDER_HOST:
-            cdk.Annotations.of(self).add_warning_v2(
-                "airflow-lambda:placeholder",
-                f"execution.execution_api_url is {execution_api_url}, the placeholder of "
-                "cdk.json: no workload can run until it is your Airflow's",
-            )
 
     def _permit(self, storage: StorageStack) -> None:
         for workload in self.executor_environment.functions:
@@ -122,6 +115,15 @@ class ExecutionStack(StageStack):
         storage: StorageStack | None,
     ) -> None:
         """For the Airflow that is somewhere else."""
+        role = iam.Role(
+            self,
+            "SchedulerRole",
+            description=f"An Airflow scheduler that uses {self.prefix}",
+            # Who in the account may assume it is said where those identities are managed.
+            assumed_by=iam.AccountRootPrincipal(),
+            managed_policies=[self.executor_environment.scheduler_policy],
+        )
+        cdk.CfnOutput(self, "SchedulerRoleArn", value=role.role_arn)
         hand_out(
             self,
             Wiring(
@@ -139,14 +141,6 @@ class ExecutionStack(StageStack):
 
     def _outputs(self) -> None:
         environment, default = self.executor_environment, self.executor_environment.functions[0]
-        role = iam.Role(
-            self,
-            "SchedulerRole",
-            description=f"An Airflow scheduler that uses {self.prefix}",
-            # Who in the account may assume it is said where those identities are managed.
-            assumed_by=iam.AccountRootPrincipal(),
-            managed_policies=[environment.scheduler_policy],
-        )
         values = {
             "ConfigParameterName": environment.config_parameter.parameter_name,
             "ConfigLine": environment.config_line,
@@ -158,7 +152,6 @@ class ExecutionStack(StageStack):
             "PayloadBucketName": environment.payloads.bucket.bucket_name,
             "LogGroupName": default.log_group.log_group_name,
             "SchedulerPolicyArn": environment.scheduler_policy.managed_policy_arn,
-            "SchedulerRoleArn": role.role_arn,
             "SecretsPolicyArn": self.secrets_policy.managed_policy_arn,
         }
         for key, value in values.items():

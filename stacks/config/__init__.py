@@ -12,7 +12,7 @@ from stacks.config.control_plane import ControlPlaneConfig
 from stacks.config.dags import BundleConfig, DagsConfig, LogsConfig
 from stacks.config.database import DatabaseConfig
 from stacks.config.encryption import EncryptionConfig
-from stacks.config.execution import PLACEHOLDER_HOST, ExecutionConfig
+from stacks.config.execution import ExecutionConfig
 from stacks.config.functions import DEFAULT_FUNCTION, Architecture, FunctionConfig
 from stacks.config.image import ExistingImage, ImageConfig
 from stacks.config.network import MOST_AZS, NetworkConfig
@@ -23,7 +23,6 @@ from stacks.config.stage import StageConfig
 __all__ = [
     "DEFAULT_FUNCTION",
     "MOST_AZS",
-    "PLACEHOLDER_HOST",
     "Architecture",
     "BundleConfig",
     "ControlPlaneConfig",

@@ -9,9 +9,6 @@ from pydantic import AfterValidator, Field
 
 from stacks.config.section import Section
 
-#: The host of the placeholder that `cdk.json` has for an Airflow that is yet to be named.
-PLACEHOLDER_HOST = "airflow.example.com"
-
 
 def _an_execution_api_url(value: str) -> str:
     url = urlsplit(value)

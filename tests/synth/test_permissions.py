@@ -136,15 +136,22 @@ def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assemb
         assert statement["Resource"]["Fn::Join"][1][1] == "/invocations/*"
 
 
-def test_scheduler_role_has_the_policy_and_only_that(dev: Assembly) -> None:
-    """The role for a scheduler without one carries the managed policy and nothing inline."""
-    role = dev.only("AWS::IAM::Role", "SchedulerRole").properties
+def test_scheduler_role_has_the_policy_and_only_that(assembly: Assembly) -> None:
+    """The role for a scheduler without one carries the managed policy and nothing inline.
+
+    A control plane of the stage's own has a role already, and the account no way around it.
+    """
+    roles = [r for r in assembly.resources("AWS::IAM::Role") if "SchedulerRole" in r.logical_id]
+    if assembly.has("control-plane"):
+        assert roles == []
+        return
+    role = roles[0].properties
     assert role["ManagedPolicyArns"] == [
-        {"Ref": dev.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy").logical_id}
+        {"Ref": assembly.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy").logical_id}
     ]
     assert "Policies" not in role
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
-    assert json.dumps(trust["Principal"]).endswith(':root"]]}}')
+    assert ':root"' in json.dumps(trust["Principal"])
 
 
 def test_only_the_cdk_pushes_and_only_the_function_pulls(dev: Assembly) -> None:

@@ -143,15 +143,6 @@ def test_stacks_depend_on_each_other_explicitly(dev: Assembly) -> None:
     }
 
 
-def test_placeholder_of_the_execution_api_is_pointed_out(
-    assembly_of: Callable[[str], Assembly],
-) -> None:
-    """A stage that still has the placeholder URL synthesizes with a warning, `local` without."""
-    for stage, warned in (("prod", True), ("dev", False), ("local", False)):
-        metadata = assembly_of(stage).metadata("execution")
-        assert ("placeholder of cdk.json" in json.dumps(metadata)) is warned
-
-
 def test_only_production_is_protected_from_deletion(assembly: Assembly) -> None:
     """CloudFormation refuses to delete the stacks of a stage that keeps its data."""
     for part in assembly.parts:
