@@ -60,9 +60,13 @@ def remove_homes_of_the_dead(folder: Path) -> None:
     https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
     """
     for home in folder.glob("airflow-*-*"):
-        pid = home.name.split("-")[1]
-        if pid.isdigit() and (int(pid) == os.getpid() or not Path("/proc", pid).exists()):
+        if is_over(home.name.split("-")[1]):
             shutil.rmtree(home, ignore_errors=True)
+
+
+def is_over(pid: str) -> bool:
+    """Whether what a process of this id has left is nobody's: it died, or had our id before us."""
+    return pid.isdecimal() and (int(pid) == os.getpid() or not Path("/proc", pid).exists())
 
 
 def restart(variable: str, value: str) -> NoReturn:

@@ -13,7 +13,7 @@ from lambda_image import dag_source, environment, log_output
 from lambda_image.temporary import TemporaryFolder
 
 log_output.install()
-_temporary = TemporaryFolder()  # Before anything is in it.
+_temporary = TemporaryFolder()  # Before anything of this process is in it.
 environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is imported.
 _dags = dag_source.prepare()  # Likewise, for its DAG folder.
 

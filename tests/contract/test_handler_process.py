@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lambda_executor.wire import Outcome
+from lambda_image.temporary import OWNER
 from tests.contract.handler_process import TOKEN, HandlerProcess, Server, task
 
 DAGS = """
@@ -116,7 +117,7 @@ def test_a_warm_environment_does_not_fill_its_disk(handler: HandlerProcess) -> N
     """Log files that nobody else can read are gone after the task."""
     handler.run(task("says"))
     handler.run(task("is_killed"))
-    assert [path for path in handler.temporary.rglob("*") if path.is_file()] == []
+    assert [path.name for path in handler.temporary.rglob("*") if path.is_file()] == [OWNER]
 
 
 def test_a_failure_that_the_runtime_handled_is_a_completed_run(handler: HandlerProcess) -> None:
