@@ -87,7 +87,7 @@ class Processes:
             yield
         finally:
             if self._child is not None:
-                self._child.close()
+                self._child.close(deadline.give_up_at_s)
 
     @staticmethod
     def give_up_at_s(deadline: Deadline) -> float:
@@ -125,8 +125,8 @@ class Processes:
             return None
         if end.lost:
             verdict = crashed(
-                "the process that starts and watches the workloads was killed, by the workload or "
-                "for want of memory; the execution environment is given up"
+                "the process that starts and watches the workloads was killed or stopped, by the "
+                "workload or for want of memory; the execution environment is given up"
             )
         elif end.killed:
             verdict = out_of_time(end.exit_code, self._deadline.kill_words)
@@ -140,7 +140,7 @@ class Processes:
     def are_lost(self) -> bool:
         """Whether no other workload can be run here."""
         end = self._child.end() if self._child else None
-        return end is not None and end.lost
+        return self._zygote.is_lost or (end is not None and end.lost)
 
     def _memory_words(self, max_memory_mb: float) -> str:
         if memory.oom_kills() == self._oom_kills:

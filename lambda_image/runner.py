@@ -35,6 +35,7 @@ from lambda_image.verdict import (
     overtaken,
     rejected,
 )
+from lambda_image.zygote import ZygoteError
 
 #: States that only Airflow's scheduler or a person can have given a try that this start found
 #: already taken from it. Nobody else will settle the invocation, and there is nothing left to do.
@@ -88,6 +89,8 @@ class WorkloadRunner:
                 return rejected(obstacle)
             with environment.restored():
                 self._supervise(workload, server)
+        except ZygoteError as e:
+            return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
             verdict = self._processes.verdict()
             if verdict is not None and verdict.outcome is Outcome.DEADLINE:

@@ -19,8 +19,10 @@ import signal
 import socket
 import struct
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,9 +39,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 #: Seconds in which whatever is killed has to be gone; only a process inside the kernel is not.
 _SWEEP_S = 3.0
 
+#: Seconds for it that there are even when there are none: it takes milliseconds.
+_LEAST_SWEEP_S = 0.2
+
 
 class ZygoteError(Exception):
-    """There is no zygote any more; the environment cannot run another workload."""
+    """No child was forked; the environment cannot run another workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,36 +79,48 @@ Enter = Callable[[Any, Sequence[int]], NoReturn]
 
 
 class Zygote:
-    """The handler's end: asks for children."""
+    """The handler's end: asks for children.
+
+    Attributes:
+        pid: Its process id.
+        is_lost: Whether it will not fork another child: it is gone, did not answer, or cannot.
+    """
 
     def __init__(self, enter: Enter) -> None:
+        self.is_lost = False
         self._control, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             self._control.close()
-            _serve(theirs, enter)
+            _live(theirs, enter)
         theirs.close()
 
     def spawn(self, order: Any, fds: Sequence[int], times: Times) -> Child:  # noqa: ANN401
         """Fork a child.
 
         Args:
-            order: For `enter`; pickled.
+            order: For `enter`; pickled. Only the child reads it: there may be a token in it.
             fds: Likewise; copies of them.
             times: When its time is over.
 
         Raises:
-            ZygoteError: The zygote is gone.
+            ZygoteError: There is no child.
         """
+        packed = pickle.dumps(order)
+        self.is_lost = True  # Until it answers. What waits for that may be interrupted.
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                _send(self._control, (order, times), [theirs.fileno(), *fds])
-                pid = _receive(self._control)[0]
-            except (OSError, EOFError) as e:
-                ours.close()
-                raise ZygoteError("the process that starts the workloads' processes died") from e
-        return Child(pid, ours)
+        try:
+            with theirs, _in_memory(packed) as file:
+                _send(self._control, times, [theirs.fileno(), file.fileno(), *fds])
+                answer = _receive(self._control)[0]
+        except (OSError, EOFError) as e:
+            ours.close()
+            raise ZygoteError("the process that starts the workloads' processes died") from e
+        if isinstance(answer, str):
+            ours.close()
+            raise ZygoteError(f"no process can be started: {answer}")
+        self.is_lost = False
+        return Child(answer, ours, self.pid)
 
 
 class Child:
@@ -114,9 +131,10 @@ class Child:
         exit: Readable when it has ended, and all that it had started with it.
     """
 
-    def __init__(self, pid: int, exit_: socket.socket) -> None:
+    def __init__(self, pid: int, exit_: socket.socket, zygote: int) -> None:
         self.pid = pid
         self.exit = exit_
+        self._zygote = zygote
         self._end: End | None = None
 
     def end(self) -> End | None:
@@ -125,17 +143,28 @@ class Child:
             try:
                 self._end = _receive(self.exit)[0]
             except (OSError, EOFError):
-                self._end = End(-signal.SIGKILL, lost=True)
-                _signal_all({self.pid}, signal.SIGKILL)
+                self._lose()
         return self._end
 
-    def close(self) -> None:
-        """Have it killed, with all that it started, if it still runs; wait until it is gone."""
+    def close(self, by_s: float) -> None:
+        """Have it killed, with all that it started, if it still runs; wait until it is gone.
+
+        Args:
+            by_s: Until when, on the monotonic clock: then the zygote, stopped by a workload for
+                example, is given up.
+        """
         if self._end is None:
-            self.exit.shutdown(socket.SHUT_WR)
-            select.select([self.exit], [], [], _SWEEP_S + 1)
-            self.end()
+            with contextlib.suppress(OSError):  # The zygote is gone.
+                self.exit.shutdown(socket.SHUT_WR)
+            left_s = min(by_s - time.monotonic(), _SWEEP_S + 1)
+            select.select([self.exit], [], [], max(left_s, _LEAST_SWEEP_S))
+            if self.end() is None:
+                self._lose()
         self.exit.close()
+
+    def _lose(self) -> None:
+        self._end = End(-signal.SIGKILL, lost=True)
+        _signal_all({self._zygote, self.pid}, signal.SIGKILL)
 
 
 def protect() -> None:
@@ -200,12 +229,25 @@ class _Running:
     def tell(self) -> None:
         """Tell the handler how it ended."""
         code = -signal.SIGKILL if self.exit_code is None else self.exit_code
-        with self.exit:
+        with self.exit, contextlib.suppress(OSError):  # It does not listen any more.
             _send(self.exit, End(code, self.stopped, self.killed, self.max_memory_mb), [])
 
 
+def _live(control: socket.socket, enter: Enter) -> NoReturn:
+    """The life of the zygote, and of its children: neither leaves this function.
+
+    It would go on as a second handler.
+    """
+    try:
+        _serve(control, enter)
+    except BaseException:  # noqa: BLE001 - likewise
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
 def _serve(control: socket.socket, enter: Enter) -> NoReturn:
-    """The zygote's life: ends with the handler's."""
+    """Fork and look after children, for as long as there is a handler."""
     protect()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
@@ -236,22 +278,33 @@ def _serve(control: socket.socket, enter: Enter) -> NoReturn:
             running = _spawn(control, become_child, enter)
 
 
-def _spawn(control: socket.socket, become_child: Callable[[], None], enter: Enter) -> _Running:
-    """Fork the child that the handler asks for; without a handler, end."""
+def _spawn(
+    control: socket.socket, become_child: Callable[[], None], enter: Enter
+) -> _Running | None:
+    """Fork the child that the handler asks for, if that is possible; without a handler, end."""
     try:
-        (order, times), (exit_fd, *fds) = _receive(control)
+        times, (exit_fd, order_fd, *fds) = _receive(control)
     except (OSError, EOFError):
         _kill_descendants()
         os._exit(0)
-    pid = os.fork()
+    exit_ = socket.socket(fileno=exit_fd)
+    try:
+        pid = os.fork()
+    except OSError as e:
+        exit_.close()
+        _send(control, str(e), [])
+        return None
     if pid == 0:
         become_child()
-        os.close(exit_fd)
+        exit_.close()
+        with os.fdopen(order_fd, "rb") as file:
+            file.seek(0)
+            order = pickle.load(file)  # noqa: S301 - of our own handler
         enter(order, fds)
-    for fd in fds:
+    for fd in (order_fd, *fds):
         os.close(fd)
     _send(control, pid, [])
-    return _Running(pid, socket.socket(fileno=exit_fd), times)
+    return _Running(pid, exit_, times)
 
 
 def _look_after(running: _Running, *, is_dismissed: bool) -> _Running | None:
@@ -311,6 +364,14 @@ def _parent(pid: str) -> int | None:
     except OSError:  # It has ended.
         return None
     return int(stat.rpartition(b")")[2].split()[1])
+
+
+def _in_memory(content: bytes) -> BufferedRandom:
+    """A file that is nowhere."""
+    file = os.fdopen(os.memfd_create("order"), "w+b")
+    file.write(content)
+    file.flush()
+    return file
 
 
 _LENGTH = struct.Struct("!Q")

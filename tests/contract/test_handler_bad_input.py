@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,10 @@ def handled():
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(60)
     @task
+    def stops_its_parent():
+        os.kill(os.getppid(), signal.SIGSTOP)
+        time.sleep(60)
+    @task
     def floods():
         half = bytes(2**20).replace(b"\\0", b"x")
         for _ in range({FLOOD_BYTES} // 2**20):
@@ -72,6 +77,11 @@ def handled():
             stream.buffer.write(bytes(range(256)) * 16 + b"\\xed\\xa0\\x80\\n")
             stream.flush()
         print("half of a pair: \\ud800")
+    @task
+    def puts_a_folder_in_the_place_of_its_log():
+        for file in Path(os.environ["AIRFLOW_HOME"]).rglob("attempt=1.log"):
+            file.unlink()
+            file.mkdir()
     def fill(folder):
         with Path(folder, "large").open("wb") as file:
             while True:
@@ -85,6 +95,7 @@ def handled():
     for each in (
         says, crashes, exits, asks_for_too_much, fills_memory, forks, forks_away,
         kills_its_parent, floods, writes_binary, fills_the_disk, fills_what_is_kept,
+        puts_a_folder_in_the_place_of_its_log, stops_its_parent,
     ):
         each()
 
@@ -255,15 +266,43 @@ def test_binary_output_is_shown_as_far_as_it_can(handler: HandlerProcess) -> Non
     assert all(json.loads(line) for line in log.splitlines())
 
 
-def test_a_task_that_kills_what_watches_it_ends_the_environment(tmp_path: Path) -> None:
-    """The executor hears of it, nothing goes on, and Lambda has to start another one."""
+def test_a_log_that_cannot_be_removed_costs_no_result(handler: HandlerProcess) -> None:
+    """The task has succeeded; that its log file stays is in the invocation's log."""
+    result, log = handler.run(task("puts_a_folder_in_the_place_of_its_log"))
+    assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
+    assert "the task's log file cannot be removed" in log
+
+
+@pytest.mark.parametrize("task_id", ["kills_its_parent", "stops_its_parent"])
+def test_a_task_that_ends_what_watches_it_ends_the_environment(
+    tmp_path: Path, task_id: str
+) -> None:
+    """The executor hears of it in time, nothing goes on, and Lambda has to start another one."""
     server = Server()
     process = environment(tmp_path, server)
     with pytest.raises(AssertionError):  # No answer: the process has ended.
-        process.run(task("kills_its_parent"))
+        process.run(task(task_id), time_out_s=4)
     (result,) = server.results
     assert (result.outcome, result.return_code) == (Outcome.CRASHED, 1)
     assert "the execution environment is given up" in result.reason
+    assert result.run_ms is not None
+    assert result.run_ms < 4000
+    process.close()
+    server.close()
+
+
+def test_an_environment_without_its_zygote_is_given_up(tmp_path: Path) -> None:
+    """It takes one workload, of which Airflow has not heard, and no second one."""
+    server = Server()
+    process = environment(tmp_path, server)
+    process.invoke(None)  # The init phase is over.
+    os.kill(zygote_of(process.pid), signal.SIGKILL)
+    with pytest.raises(AssertionError):  # No answer: the process has ended.
+        process.run(task("says"))
+    (result,) = server.results
+    assert result.outcome is Outcome.REJECTED
+    assert "the process that starts the workloads' processes died" in result.reason
+    assert server.calls == []
     process.close()
     server.close()
 

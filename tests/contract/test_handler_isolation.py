@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +71,10 @@ def handled():
         (folder / "left-folder").mkdir()
         (folder / "left-folder" / "file").write_text("left")
         (folder / "left-link").symlink_to("/")
+        for locked in ("left-folder/locked", "left-locked"):
+            (folder / locked).mkdir()
+            (folder / locked / "file").touch()
+            (folder / locked).chmod(0)
         subprocess.Popen(["sleep", "{NAP}"], start_new_session=True)
     @task
     def looks_around():
@@ -129,6 +136,20 @@ def seen(handler: HandlerProcess, task_id: str) -> dict[str, Any]:
     return said
 
 
+def connection_test(token: str) -> dict[str, Any]:
+    """A workload without a supervisor: its process gets the token from the handler.
+
+    Large: what is freed of one that is small is soon overwritten.
+    """
+    return {
+        "type": "TestConnection",
+        "token": token,
+        "connection_test_id": str(uuid.uuid4()),
+        "connection_id": "c" * 5000,
+        "timeout": 5,
+    }
+
+
 def test_a_task_leaves_nothing_to_the_next(handler: HandlerProcess) -> None:
     """Variables, directory, umask, signals, changed modules, masked words, files: all as before."""
     before = seen(handler, "looks_around")
@@ -150,6 +171,7 @@ def test_no_token_of_an_earlier_workload_is_in_a_tasks_memory(handler: HandlerPr
     """A task that searches all of its own memory finds what it put there, and no token."""
     for _ in range(3):
         handler.run(task("looks_around", token=EARLIER + uuid.uuid4().hex))
+        handler.run(connection_test(EARLIER + uuid.uuid4().hex))
     said = seen(handler, "reads_memory")
     assert said["control"] >= 1
     assert said["earlier"] == 0
@@ -158,3 +180,23 @@ def test_no_token_of_an_earlier_workload_is_in_a_tasks_memory(handler: HandlerPr
 def test_a_task_cannot_read_the_memory_of_handler_and_zygote(handler: HandlerProcess) -> None:
     """The handler's has the tokens; both have the environment that they were started with."""
     assert seen(handler, "reads_memory")["others"] == ["denied"] * 4
+
+
+def test_a_runtime_finds_nothing_of_one_that_died(handler: HandlerProcess, tmp_path: Path) -> None:
+    """Lambda starts the next one in the same /tmp: that is emptied, then and after each task."""
+    dags = handler.output.parent / "dags"
+    first = HandlerProcess(tmp_path / "first", dags, handler.server)
+    until_s = time.monotonic() + 30
+    while not list(first.temporary.glob("airflow-*")) and time.monotonic() < until_s:
+        time.sleep(0.01)
+    (first.temporary / "left-by-the-dead").touch()
+    os.kill(first.pid, signal.SIGKILL)
+    first.close()
+    second = HandlerProcess(
+        tmp_path / "second", dags, handler.server, {"TMPDIR": str(first.temporary)}
+    )
+    assert seen(second, "looks_around")["files"] == []
+    second.run(task("leaves_things_behind"))
+    assert seen(second, "looks_around")["files"] == []
+    second.close()
+    assert list(first.temporary.iterdir()) == []
