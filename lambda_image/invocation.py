@@ -44,8 +44,8 @@ class Runner(Protocol):
 class PayloadSource(Protocol):
     """Has what is too large for one event; `payloads.Payloads`."""
 
-    def whole(self, invocation: Invocation) -> Invocation | Verdict:
-        """The invocation itself, or the one that it points to; a verdict if there is none."""
+    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+        """The invocation, or the one that it points to; a verdict if there is none by then."""
 
 
 class ResultSender(Protocol):
@@ -131,7 +131,7 @@ class InvocationHandler:
             deadline = self.margins.deadline(remaining_s, start.entered_at_s)
         except ConfigError as e:
             return rejected(str(e)), WorkloadFacts()
-        whole = self.payloads.whole(invocation)
+        whole = self.payloads.whole(invocation, deadline.give_up_at_s)
         if isinstance(whole, Verdict):
             return whole, WorkloadFacts()
         try:

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import boto3
@@ -26,18 +26,17 @@ from botocore.exceptions import (
 from lambda_executor.errors import DecodeError
 from lambda_executor.options import PAYLOAD_BUCKET
 from lambda_executor.wire import Invocation, PayloadPointer
+from lambda_image import time_limit
 from lambda_image.verdict import Verdict, duplicate, rejected
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-#: Seconds that a fetch may take, whatever S3 does: the workload has still to run.
+#: Seconds that fetch and deletion may take, whatever S3 does: the workload has still to run.
 FETCH_TIMEOUT_S = 30.0
 
 #: How often a fetch is begun. botocore repeats a request, but not the reading of its answer.
 _ATTEMPTS = 3
-
-_CHUNK_BYTES = 256 * 1024
 
 _CLIENT_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=10
@@ -45,7 +44,7 @@ _CLIENT_CONFIG = Config(
 
 
 class _FetchError(Exception):
-    """The object is not what the event says, or did not come in time."""
+    """The object is not what the event says."""
 
 
 class Payloads:
@@ -54,18 +53,11 @@ class Payloads:
     Args:
         bucket: The only bucket that is read; None: none is.
         make_client: Called when the first pointer comes; most environments never see one.
-        clock: Seconds that only grow.
     """
 
-    def __init__(
-        self,
-        bucket: str | None,
-        make_client: Callable[[], S3Client],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, bucket: str | None, make_client: Callable[[], S3Client]) -> None:
         self._bucket = bucket
         self._make_client = make_client
-        self._clock = clock
         self._client: S3Client | None = None
 
     @classmethod
@@ -76,8 +68,14 @@ class Payloads:
             lambda: boto3.session.Session().client("s3", config=_CLIENT_CONFIG),
         )
 
-    def whole(self, invocation: Invocation) -> Invocation | Verdict:
-        """The invocation itself, or the one that it points to; a verdict if there is none."""
+    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+        """The invocation itself, or the one that it points to; a verdict if there is none.
+
+        Args:
+            invocation: As it came with the event.
+            by_s: When S3 has to have answered, on the monotonic clock: who is ended in the middle
+                of a retry cannot tell any more that nothing was started.
+        """
         pointer = invocation.payload
         if pointer is None:
             return invocation
@@ -85,16 +83,23 @@ class Payloads:
             return rejected(self._foreign(pointer.bucket))
         if self._client is None:
             self._client = self._make_client()
+        now_s = time.monotonic()
+        seconds = min(max(0.0, by_s - now_s), FETCH_TIMEOUT_S)
+        why: object
         try:
-            body = self._fetch(self._client, pointer)
-        except ClientError as e:
-            if _is_missing(e, self._client, pointer):
+            with time_limit.until(now_s + seconds):
+                body = _fetch(self._client, pointer)
+        except (BotoCoreError, ClientError, _FetchError) as e:
+            why = e
+        except time_limit.OutOfTime:
+            why = f"S3 did not answer within {seconds:.1f} s"
+        else:
+            if body is None:
                 return duplicate("another start of this invocation has already taken its payload")
-            return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {e}")
-        except (BotoCoreError, _FetchError) as e:
-            return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {e}")
-        _delete(self._client, pointer)
-        return _decoded(body, invocation)
+            with suppress(time_limit.OutOfTime), time_limit.until(now_s + seconds):
+                _delete(self._client, pointer)
+            return _decoded(body, invocation)
+        return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {why}")
 
     def _foreign(self, bucket: str) -> str:
         own = f"only from {self._bucket}" if self._bucket else "from no bucket at all"
@@ -105,31 +110,30 @@ class Payloads:
             "does both)"
         )
 
-    def _fetch(self, client: S3Client, pointer: PayloadPointer) -> bytes:
-        deadline_s = self._clock() + FETCH_TIMEOUT_S
-        for attempts_left in reversed(range(_ATTEMPTS)):
-            try:
-                return self._read(client, pointer, deadline_s)
-            except (HTTPClientError, IncompleteReadError):
-                if not attempts_left or self._clock() > deadline_s:
-                    raise
-        raise AssertionError  # The last attempt returns or raises.
 
-    def _read(self, client: S3Client, pointer: PayloadPointer, deadline_s: float) -> bytes:
-        answer = client.get_object(Bucket=pointer.bucket, Key=pointer.key)
-        with closing(answer["Body"]) as body:
-            if answer["ContentLength"] != pointer.size_bytes:
-                raise _FetchError(
-                    f"it is {answer['ContentLength']} bytes, the event says {pointer.size_bytes}"
-                )
-            read = bytearray()
-            for chunk in body.iter_chunks(_CHUNK_BYTES):
-                read += chunk
-                if self._clock() > deadline_s:
-                    raise _FetchError(
-                        f"{len(read)} of {pointer.size_bytes} bytes came in {FETCH_TIMEOUT_S:g} s"
-                    )
-        return bytes(read)
+def _fetch(client: S3Client, pointer: PayloadPointer) -> bytes | None:
+    """The object; None: another start has taken it."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            return _read(client, pointer)
+        except (HTTPClientError, IncompleteReadError):
+            if not attempts_left:
+                raise
+        except ClientError as e:
+            if _is_missing(e, client, pointer):
+                return None
+            raise
+    raise AssertionError  # The last attempt returns or raises.
+
+
+def _read(client: S3Client, pointer: PayloadPointer) -> bytes:
+    answer = client.get_object(Bucket=pointer.bucket, Key=pointer.key)
+    with closing(answer["Body"]) as body:
+        if answer["ContentLength"] != pointer.size_bytes:
+            raise _FetchError(
+                f"it is {answer['ContentLength']} bytes, the event says {pointer.size_bytes}"
+            )
+        return body.read()
 
 
 def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,9 +46,14 @@ def payloads() -> Payloads:
     return Payloads.from_environment({PAYLOAD_BUCKET.environment_variable: BUCKET})
 
 
+def taken(event: Invocation) -> Invocation | Verdict:
+    """What comes of an event in a function that has a minute left."""
+    return payloads().whole(event, time.monotonic() + 60)
+
+
 def verdict_of(event: Invocation, source: Payloads | None = None) -> Verdict:
     """The verdict that is given in the place of a payload; it never tells what is in one."""
-    verdict = (source or payloads()).whole(event)
+    verdict = (source or payloads()).whole(event, time.monotonic() + 60)
     assert isinstance(verdict, Verdict), verdict
     assert TOKEN not in verdict.reason
     return verdict
@@ -78,7 +83,7 @@ def test_what_the_executor_puts_the_handler_takes(bucket: Any) -> None:
     store().put(KEY, b"an earlier try")
     store().put(KEY, BODY)
     assert keys(bucket) == [KEY]
-    assert payloads().whole(EVENT) == WHOLE
+    assert taken(EVENT) == WHOLE
     assert keys(bucket) == []
 
 
@@ -92,7 +97,7 @@ def test_a_bucket_that_is_gone_is_named_to_the_user() -> None:
 def test_a_second_start_finds_nothing_and_settles_nothing() -> None:
     """Lambda may deliver an event twice: the start that took the payload is the one that counts."""
     store().put(KEY, BODY)
-    payloads().whole(EVENT)
+    taken(EVENT)
     verdict = verdict_of(EVENT)
     assert verdict.outcome is Outcome.DUPLICATE
 
@@ -100,7 +105,7 @@ def test_a_second_start_finds_nothing_and_settles_nothing() -> None:
 def test_what_fits_into_an_event_needs_no_bucket() -> None:
     """An invocation without a pointer is what it is; S3 is not asked."""
     small = replace(WHOLE, executor_config={})
-    assert Payloads.from_environment({}).whole(small) is small
+    assert Payloads.from_environment({}).whole(small, by_s=0) is small
 
 
 @pytest.mark.parametrize("environment", [{}, {PAYLOAD_BUCKET.environment_variable: "another"}])
@@ -156,16 +161,19 @@ class UnwellS3:
         denied: The methods that are refused.
         broken: How many answers to GET break off half-way.
         down: How many requests are answered with "try again".
+        silent_on: The method that is never answered.
         requests: The methods of all requests, in order.
     """
 
     denied: frozenset[str] = frozenset()
     broken: int = 0
     down: int = 0
+    silent_on: str | None = None
     requests: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         world = self
+        self._closed = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *_: Any) -> None:
@@ -173,7 +181,9 @@ class UnwellS3:
 
             def do_GET(self) -> None:
                 world.requests.append(self.command)
-                if len(world.requests) <= world.down:
+                if self.command == world.silent_on:
+                    world._closed.wait()
+                elif len(world.requests) <= world.down:
                     self._answer(503, b"<Error><Code>SlowDown</Code></Error>")
                 elif self.command in world.denied:
                     self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
@@ -197,6 +207,7 @@ class UnwellS3:
 
     def close(self) -> None:
         """Stop answering."""
+        self._closed.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -214,7 +225,7 @@ def unwell(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnwellS3]:
 def test_an_s3_that_recovers_costs_no_workload(unwell: UnwellS3) -> None:
     """Two refusals for the moment are ridden out."""
     unwell.down = 2
-    assert payloads().whole(EVENT) == WHOLE
+    assert taken(EVENT) == WHOLE
     assert unwell.requests == ["GET", "GET", "GET", "DELETE"]
 
 
@@ -230,7 +241,7 @@ def test_an_s3_that_stays_down_is_an_error(unwell: UnwellS3) -> None:
 def test_an_answer_that_breaks_off_is_asked_for_again(unwell: UnwellS3) -> None:
     """A blip of the network costs no workload."""
     unwell.broken = 2
-    assert payloads().whole(EVENT) == WHOLE
+    assert taken(EVENT) == WHOLE
     assert unwell.requests == ["GET", "GET", "GET", "DELETE"]
 
 
@@ -241,14 +252,35 @@ def test_answers_that_always_break_off_are_an_error(unwell: UnwellS3) -> None:
     assert unwell.requests == ["GET", "GET", "GET"]
 
 
-def test_a_fetch_ends_in_time(unwell: UnwellS3) -> None:
-    """However slowly the bytes come, what was to be run has not waited for them for ever."""
-    seconds = itertools.count(step=20)
-    client = boto3.client("s3")
-    verdict = verdict_of(EVENT, Payloads(BUCKET, lambda: client, clock=lambda: next(seconds)))
+@pytest.mark.parametrize(("left_s", "most_s"), [(0.2, 30), (60, 0.2)])
+def test_a_fetch_ends_in_time(
+    unwell: UnwellS3, monkeypatch: pytest.MonkeyPatch, left_s: float, most_s: float
+) -> None:
+    """However long S3 takes, the function has the time left to say so, and never waits for ever."""
+    verdict, took_s = taken_from_silence(unwell, monkeypatch, "GET", left_s, most_s)
+    assert took_s < 2
+    assert isinstance(verdict, Verdict)
     assert verdict.outcome is Outcome.REJECTED
-    assert "bytes came in 30 s" in verdict.reason
-    assert unwell.requests == ["GET"]
+    assert "S3 did not answer within 0.2 s" in verdict.reason
+
+
+def test_a_deletion_ends_in_time(unwell: UnwellS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was fetched is run; the object expires by itself."""
+    whole, took_s = taken_from_silence(unwell, monkeypatch, "DELETE", left_s=60, most_s=0.5)
+    assert took_s < 2
+    assert whole == WHOLE
+
+
+def taken_from_silence(
+    s3: UnwellS3, monkeypatch: pytest.MonkeyPatch, method: str, left_s: float, most_s: float
+) -> tuple[Invocation | Verdict, float]:
+    """What comes of an event while a method is not answered, and the seconds that it took."""
+    monkeypatch.setattr("lambda_image.payloads.FETCH_TIMEOUT_S", most_s)
+    s3.silent_on = method
+    client = boto3.client("s3")
+    began_s = time.monotonic()
+    whole = Payloads(BUCKET, lambda: client).whole(EVENT, began_s + left_s)
+    return whole, time.monotonic() - began_s
 
 
 def test_denied_for_an_object_that_is_not_there_means_taken(unwell: UnwellS3) -> None:
@@ -268,4 +300,4 @@ def test_denied_for_everything_means_denied(unwell: UnwellS3) -> None:
 def test_what_may_not_be_deleted_is_run_all_the_same(unwell: UnwellS3) -> None:
     """It expires by itself."""
     unwell.denied = frozenset({"DELETE"})
-    assert payloads().whole(EVENT) == WHOLE
+    assert taken(EVENT) == WHOLE

@@ -64,6 +64,7 @@ class World:
     fetched: Invocation | Verdict | None = None
     margins: Margins = field(default_factory=lambda: Margins(None, None))
     deadlines: list[Deadline] = field(default_factory=list)
+    whole_by_s: float = 0.0
     send_by_s: float = 0.0
     clock_s: float = 1000.0
 
@@ -89,8 +90,9 @@ class World:
         self.clock_s += 0.25
         return self.end
 
-    def whole(self, invocation: Invocation) -> Invocation | Verdict:
+    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
         """Fetch what was prepared in place of an invocation that only points to it."""
+        self.whole_by_s = by_s
         if invocation.payload is None:
             return invocation
         assert self.fetched is not None
@@ -160,11 +162,12 @@ def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
 
 
 def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
-    """Its deadline, and the last moment for its result, count from what is left at the entry."""
+    """Its deadline, and the last moments for payload and result, count from the entry."""
     world = World()
     world.handle(event(), remaining_s=300.0)
     (deadline,) = world.deadlines
     assert (deadline.times.stop_at_s, deadline.times.kill_at_s) == (330.0, 342.0)
+    assert world.whole_by_s == deadline.give_up_at_s == pytest.approx(346.8)
     assert world.send_by_s == pytest.approx(349.8)
 
 
