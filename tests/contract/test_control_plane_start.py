@@ -17,12 +17,13 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy
+from cryptography.fernet import Fernet
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from demo import database, paths
 from demo.embedded_aws import bare_environment
 from demo.processes import Child, Children, Program
-from lambda_image.control_plane import airflow_environment
+from lambda_image.control_plane import FERNET_KEY, airflow_environment
 from stacks.constructs.airflow_service import ENTRY_POINT
 from stacks.constructs.control_plane import API_PORT, HEALTH_COMMANDS, SETTINGS
 from tests.contract.tls_front import tls_front
@@ -165,6 +166,28 @@ def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> No
         assert len(versions.all()) == 1
         assert pools.all() == ["default_pool"]
     engine.dispose()
+
+
+def test_any_command_of_airflow_sees_the_stages_database_and_keys(migrated: Site) -> None:
+    """As docs/howto/control-plane.md has it: what the old key encrypted, the new one can read."""
+    old = migrated.container[FERNET_KEY]
+    both = {**migrated.container, FERNET_KEY: f"{secrets.token_hex(16)},{old}"}
+    settings = airflow_environment(both)
+    new_key, old_key = settings["AIRFLOW__CORE__FERNET_KEY"].split(",")
+    engine = sqlalchemy.create_engine(settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO variable (key, val, is_encrypted) VALUES ('k', :val, true)"
+            ),
+            {"val": Fernet(old_key).encrypt(b"something").decode()},
+        )
+    rotation = migrated.start("rotation", "rotate-fernet-key", extra={FERNET_KEY: both[FERNET_KEY]})
+    rotation.wait_for_end(TIMEOUT_S)
+    with engine.connect() as connection:
+        encrypted = connection.scalar(sqlalchemy.text("SELECT val FROM variable WHERE key = 'k'"))
+    engine.dispose()
+    assert Fernet(new_key).decrypt(encrypted) == b"something"
 
 
 def test_every_program_passes_the_health_check_of_its_container(running: Site) -> None:
