@@ -1,0 +1,81 @@
+"""What has to be deployed first when an option is turned off, as the page of upgrades has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.synth.assembly import Assembly, synthesize
+from tests.synth.variants import ROOT
+
+PAGE = ROOT / "docs" / "howto" / "upgrade-and-rollback.md"
+
+PUBLIC = {
+    "allowed_cidrs": ["0.0.0.0/0"],
+    "certificate_arn": "arn:aws:acm:eu-west-1:123456789012:certificate/"
+    "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
+    "domain_name": "airflow.example.com",
+}
+NO_CONTROL_PLANE: Mapping[str, Any] = {
+    "control_plane": {"kind": "none"},
+    "execution": {"execution_api_url": "https://airflow.example.com/execution/"},
+}
+
+#: By what the page's row begins with: the stage `dev` before and after.
+CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "`network.endpoints` off": ({"network": {"endpoints": True, "nat_gateways": 0}}, {}),
+    "`network.function_in_vpc` off": (
+        NO_CONTROL_PLANE,
+        {**NO_CONTROL_PLANE, "network": {"function_in_vpc": False}},
+    ),
+    "`dags.source` from `s3`": ({"dags": {"source": "s3"}}, {}),
+    "`logs.remote` from one": ({}, {"logs": {"remote": "cloudwatch"}}),
+    "`control_plane.allowed_cidrs`": ({"control_plane": PUBLIC}, {}),
+    "`database.proxy` off": ({"database": {"proxy": True, "rotation_days": 30}}, {}),
+    "fewer `network.max_azs`": ({"network": {"max_azs": 3}}, {}),
+}
+
+
+def exports(assembly: Assembly, part: str) -> set[str]:
+    """The names under which a stack's outputs may be imported."""
+    outputs = assembly.json(part).get("Outputs", {}).values()
+    return {json.dumps(output["Export"]["Name"]) for output in outputs if "Export" in output}
+
+
+def imports(assembly: Assembly, part: str) -> set[str]:
+    """The names that a stack imports."""
+
+    def within(node: object) -> Iterator[str]:
+        if isinstance(node, dict) and "Fn::ImportValue" in node:
+            yield json.dumps(node["Fn::ImportValue"])
+        elif isinstance(node, dict | list):
+            for inner in node.values() if isinstance(node, dict) else node:
+                yield from within(inner)
+
+    return set(within(assembly.json(part)))
+
+
+def rows() -> dict[str, list[str]]:
+    """The page's table: the change, and the stacks to deploy first."""
+    found = re.findall(r"^\| (.+) \| ([a-z, -]+?)(?:; .*)? \|$", PAGE.read_text(), re.MULTILINE)
+    return {change: first.split(", ") for change, first in found}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_stacks_that_the_page_names_are_needed_and_enough(change: str, tmp_path: Path) -> None:
+    """They alone import what is to go, and what they import afterwards is there before."""
+    (first,) = (parts for row, parts in rows().items() if row.startswith(change))
+    before, after = (
+        synthesize(tmp_path / str(number), "dev", override)
+        for number, override in enumerate(CHANGES[change])
+    )
+    is_there = {part: exports(before, part) for part in before.parts}
+    gone = set().union(*(is_there[part] - exports(after, part) for part in after.parts))
+    assert [part for part in before.parts if gone & imports(before, part)] == first
+    assert set().union(*(imports(after, part) for part in first)) <= set().union(*is_there.values())
+    assert not gone & set().union(*(imports(after, part) for part in after.parts))
