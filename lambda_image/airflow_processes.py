@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 import structlog
+from airflow.sdk.api import client
 from airflow.sdk.execution_time import supervisor
 from airflow.version import version as airflow_version
 
@@ -45,6 +46,33 @@ from lambda_image.zygote import Child, Zygote, protect
 _Signalled = enum.IntEnum(  # type: ignore[misc]
     "_Signalled", {number.name: -number.value for number in signal.Signals}
 )
+
+#: Of Airflow: what is called, or replaced, with the parameters that are used,
+_CALLED = {
+    "WatchedSubprocess.start": {"target", "logger"},
+    "WatchedSubprocess._register_pipe_readers": {"stdout", "stderr", "requests", "logs"},
+    "ActivitySubprocess.update_task_state_if_needed": {"self"},
+    "_fork_main": {"requests", "child_stdout", "child_stderr", "log_fd", "target"},
+    "_subprocess_main": set(),
+    "make_buffered_socket_reader": {"gen", "on_close"},
+    "TaskInstanceOperations.retry": {"id", "end_date", "rendered_map_index"},
+}
+#: what is read
+_READ = ("ActivitySubprocess.final_state", "STATES_SENT_DIRECTLY", "Client.task_instances")
+#: and the fields of the one that supervises a task.
+_FIELDS = {
+    "id",
+    "pid",
+    "stdin",
+    "client",
+    "selector",
+    "start_time",
+    "process_log",
+    "_process",
+    "_exit_code",
+    "_terminal_state",
+    "_rendered_map_index",
+}
 
 
 def make(write_log: WriteLog) -> Processes | StockProcesses:
@@ -153,33 +181,24 @@ class Processes:
 
 def missing() -> list[str]:
     """What this Airflow does not have of what is used here."""
-    signatures = {
-        "WatchedSubprocess.start": {"target", "logger"},
-        "WatchedSubprocess._register_pipe_readers": {"stdout", "stderr", "requests", "logs"},
-        "ActivitySubprocess.update_task_state_if_needed": {"self"},
-        "_fork_main": {"requests", "child_stdout", "child_stderr", "log_fd", "target"},
-        "_subprocess_main": set(),
-        "make_buffered_socket_reader": {"gen", "on_close"},
-    }
-    absent = []
-    for path, parameters in signatures.items():
-        found: Any = supervisor
-        for name in path.split("."):
-            found = getattr(found, name, None)
-        if found is None or not parameters <= inspect.signature(found).parameters.keys():
-            absent.append(path)
-    activity: Any = getattr(supervisor, "ActivitySubprocess", None)
-    fields = {field.name for field in getattr(activity, "__attrs_attrs__", ())}
-    wanted = {
-        "pid",
-        "stdin",
-        "selector",
-        "process_log",
-        "_process",
-        "_exit_code",
-        "_terminal_state",
-    }
-    return absent + sorted(wanted - fields)
+    absent = [path for path, parameters in _CALLED.items() if not _takes(path, parameters)]
+    absent += [path for path in _READ if _part(path) is None]
+    fields = getattr(_part("ActivitySubprocess"), "__attrs_attrs__", ())
+    return absent + sorted(_FIELDS - {field.name for field in fields})
+
+
+def _part(path: str) -> Any:  # noqa: ANN401 - Airflow's own types
+    """A part of Airflow by its name; None if there is none."""
+    top, *names = path.split(".")
+    found = getattr(supervisor, top, None) or getattr(client, top, None)
+    for name in names:
+        found = getattr(found, name, None)
+    return found
+
+
+def _takes(path: str, parameters: set[str]) -> bool:
+    found = _part(path)
+    return found is not None and parameters <= inspect.signature(found).parameters.keys()
 
 
 class _Tracker:
