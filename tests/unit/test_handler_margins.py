@@ -73,9 +73,9 @@ def test_a_deadline_leaves_time_for_everything(
         ("0", None, "STOP_MARGIN_S is '0'"),
         ("-1", None, "STOP_MARGIN_S is '-1'"),
         ("nan", None, "STOP_MARGIN_S is 'nan'"),
-        ("5401", None, "STOP_MARGIN_S is '5401'"),
-        ("2.9", None, "STOP_MARGIN_S is '2.9': it must be a number of seconds from 3 to 5400"),
-        (None, "1.9", "KILL_MARGIN_S is '1.9': it must be a number of seconds from 2 to 5400"),
+        ("900", None, "STOP_MARGIN_S is '900'"),
+        ("2.9", None, "STOP_MARGIN_S is '2.9': it must be a number of seconds from 3 to 899"),
+        (None, "1.9", "KILL_MARGIN_S is '1.9': it must be a number of seconds from 2 to 899"),
         (None, "inf", "KILL_MARGIN_S is 'inf'"),
         ("8", "20", "STOP_MARGIN_S is 8 and AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S is 20"),
     ],
@@ -87,11 +87,11 @@ def test_what_can_never_work_is_told_at_once(stop: str | None, kill: str | None,
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("set_to", [("900", "8"), (None, "400")])
+@pytest.mark.parametrize("set_to", [("899", "8"), (None, "400")])
 def test_a_margin_as_long_as_the_time_out_is_told(set_to: tuple[str | None, str | None]) -> None:
     """The error names the time-out, both margins and what to change."""
-    with pytest.raises(ConfigError, match=r"leaves 900\.0 s.*raise the time-out, or lower"):
-        margins(*set_to).deadline(900, 0)
+    with pytest.raises(ConfigError, match=r"leaves 899\.0 s.*raise the time-out, or lower"):
+        margins(*set_to).deadline(899, 0)
 
 
 def test_a_time_out_that_is_too_short_for_any_margin_is_told() -> None:

@@ -272,7 +272,7 @@ STOP_MARGIN_S = Option(
         "Unset, with a time-out below 80 s: a quarter of it, but at least 3."
     ),
     example="60",
-    bounds=(3, 5400),
+    bounds=(3, 899),
     in_reference=False,
 )
 
@@ -286,7 +286,7 @@ KILL_MARGIN_S = Option(
         "tenth of it, but at least 2."
     ),
     example="15",
-    bounds=(2, 5400),
+    bounds=(2, 899),
     in_reference=False,
 )
 
