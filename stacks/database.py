@@ -11,7 +11,7 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from stacks.config import StageConfig
+from stacks.config import PASSWORD_ROTATION, StageConfig
 from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.airflow_database import (
     AirflowDatabase,
@@ -90,7 +90,7 @@ class DatabaseStack(StageStack):
             return None
         return PasswordRotation(
             every=cdk.Duration.days(days),
-            function_name=f"{self.prefix}-password-rotation",
+            function_name=f"{self.prefix}-{PASSWORD_ROTATION}",
             subnets=network.private_subnets,
             security_groups=network.with_endpoints(network.database_clients, group),
             log_retention=RETENTION[config.logs.retention_days],

@@ -28,7 +28,7 @@ from stacks.constructs.watched import (
 )
 from stacks.stage import STAGE_TAG, StageStack
 
-#: In this repository; in an alarm's text a person reads it, so it needs no URL.
+#: In this repository, whose address only its owner knows.
 RUNBOOK = "docs/howto/runbook.md"
 
 
@@ -83,7 +83,13 @@ class ObservabilityStack(StageStack):
                 database=watched.database,
                 control_plane=watched.control_plane,
             )
-            Alarms(self, "Alarms", environment=environment, runbook=RUNBOOK, actions=[topic.action])
+            Alarms(
+                self,
+                "Alarms",
+                environment=environment,
+                runbook=settings.runbook_url or RUNBOOK,
+                actions=[topic.action],
+            )
             EnvironmentDashboard(self, "Dashboard", environment=environment)
             cdk.CfnOutput(
                 self,

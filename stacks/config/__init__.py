@@ -13,7 +13,12 @@ from stacks.config.dags import BundleConfig, DagsConfig, LogsConfig
 from stacks.config.database import DatabaseConfig
 from stacks.config.encryption import EncryptionConfig
 from stacks.config.execution import ExecutionConfig
-from stacks.config.functions import DEFAULT_FUNCTION, Architecture, FunctionConfig
+from stacks.config.functions import (
+    DEFAULT_FUNCTION,
+    PASSWORD_ROTATION,
+    Architecture,
+    FunctionConfig,
+)
 from stacks.config.image import ExistingImage, ImageConfig
 from stacks.config.network import MOST_AZS, NetworkConfig
 from stacks.config.observability import ObservabilityConfig
@@ -23,6 +28,7 @@ from stacks.config.stage import StageConfig
 __all__ = [
     "DEFAULT_FUNCTION",
     "MOST_AZS",
+    "PASSWORD_ROTATION",
     "Architecture",
     "BundleConfig",
     "ControlPlaneConfig",

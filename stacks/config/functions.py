@@ -11,6 +11,12 @@ from stacks.config.section import Section
 #: The function of every Airflow queue that no other function serves.
 DEFAULT_FUNCTION = "default"
 
+#: Not for a workload: AWS's own function that changes the database's password has this name.
+PASSWORD_ROTATION = "password-rotation"  # noqa: S105 - a function's name
+
+#: Airflow's supervisor and what the image imports take about 300 MB before the task's own code.
+_LEAST_MEMORY_MB = 512
+
 Architecture = Literal["x86_64", "arm64"]
 
 #: What Airflow's own column takes, without what has a meaning in lists of queues.
@@ -36,7 +42,10 @@ class FunctionConfig(Section):
         "runs all; else a task in a queue that nobody serves fails.",
     )
     memory_mb: int = Field(
-        1769, ge=128, le=10240, description="Memory; 1769 MB come with one full vCPU."
+        1769,
+        ge=_LEAST_MEMORY_MB,
+        le=10240,
+        description="Memory, about 300 MB of which are Airflow's; 1769 MB come with one full vCPU.",
     )
     timeout_s: int = Field(
         900,

@@ -42,8 +42,8 @@ class NetworkConfig(Section):
     )
     cidr: PrivateNetwork = Field(
         "10.42.0.0/16",
-        description="Address range of a new VPC, a private one from /16 to /24; it cannot change "
-        "while the VPC has anything in it.",
+        description="Address range of a new VPC, a private one from /16 to /24 (/22 with a control "
+        "plane); it cannot change while the VPC has anything in it.",
         examples=["10.42.0.0/16"],
     )
     max_azs: int = Field(

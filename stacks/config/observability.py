@@ -19,6 +19,14 @@ class ObservabilityConfig(Section):
         description="Whom the alarms are mailed to, after a confirmation; null: nobody.",
         examples=["oncall@example.com"],
     )
+    runbook_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s#]+$",
+        max_length=512,
+        description="Where your people read the runbook, for the links in the alarms; null: its "
+        "path in this repository, docs/howto/runbook.md.",
+        examples=["https://github.com/example/airflow-lambda/blob/main/docs/howto/runbook.md"],
+    )
     budget_usd_month: int | None = Field(
         None,
         ge=1,

@@ -20,6 +20,12 @@ ARN_HEAD = r"arn:aws[a-z-]*:{service}:[a-z]{{2}}(-[a-z]+)+-[0-9]:[0-9]{{12}}:"
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
+#: Ranges that nobody else has: https://datatracker.ietf.org/doc/html/rfc1918#section-3
+_PRIVATE = tuple(
+    ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+)
+
+
 class Section(BaseModel):
     """No coercion, no unknown key, nothing changes after it was checked."""
 
@@ -33,9 +39,10 @@ def _an_ipv4_range(value: str) -> str:
 
 def _a_private_network(value: str) -> str:
     network = ipaddress.IPv4Network(value)
+    private = any(network.subnet_of(block) for block in _PRIVATE)
     # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
-    if not network.is_private or not 16 <= network.prefixlen <= 24:  # noqa: PLR2004 - the page's bounds, but /24: nine subnets must fit
-        raise ValueError("it must be a private range from /16 to /24")
+    if not private or not 16 <= network.prefixlen <= 24:  # noqa: PLR2004 - the page's bounds, but /24: nine subnets must fit
+        raise ValueError(f"it must be a range from /16 to /24 in {', '.join(map(str, _PRIVATE))}")
     return value
 
 

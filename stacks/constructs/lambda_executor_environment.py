@@ -204,6 +204,9 @@ class LambdaExecutorEnvironment(Construct):
             "Executor",
             parameter_name=props.parameter_name,
             description="What lambda_executor.LambdaExecutor needs to use this stage",
+            # 4 KB are free; many queues need more, and pay for it.
+            # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+            tier=ssm.ParameterTier.INTELLIGENT_TIERING,
             string_value=stack.to_json_string(
                 {option.name: wired[option] for option in options.WIRED_OPTIONS}
             ),

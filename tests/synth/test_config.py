@@ -162,7 +162,7 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ),
         (
             {"functions": [default(memory_mb="512")]},
-            r'functions\[0\]\.memory_mb is "512", allowed is a whole number from 128 to 10240',
+            r'functions\[0\]\.memory_mb is "512", allowed is a whole number from 512 to 10240',
         ),
         (
             {"functions": [default(timeout_s=901)]},
@@ -195,8 +195,14 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ),
         ({"removal": "delete"}, r'removal is "delete", allowed is one of "destroy", "retain"'),
         ({"network": {"function_in_vpc": "yes"}}, r'function_in_vpc is "yes", allowed is true or'),
-        ({"network": {"cidr": "8.8.0.0/16"}}, r'network\.cidr is "8\.8\.0\.0/16", .*private range'),
-        ({"network": {"cidr": "10.0.0.0/8"}}, r"it must be a private range from /16 to /24"),
+        (
+            {"network": {"cidr": "8.8.0.0/16"}},
+            r'network\.cidr is "8\.8\.0\.0/16", .*it must be a range from',
+        ),
+        ({"network": {"cidr": "10.0.0.0/8"}}, r"must be a range from /16 to /24 in 10\.0\.0\.0/8,"),
+        ({"network": {"cidr": "127.0.0.0/16"}}, r"must be a range from /16 to /24 in"),
+        ({"network": {"cidr": "169.254.0.0/16"}}, r"must be a range from /16 to /24 in"),
+        ({"observability": {"runbook_url": "wiki/runbook"}}, r"runbook_url is .*allowed is a text"),
         ({"account": "12"}, r'account is "12", allowed is a text such as "123456789012" or null'),
         (
             {"region": "eu-west"},
@@ -236,10 +242,10 @@ def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: s
 
 @pytest.mark.parametrize(
     ("key", "lowest", "highest"),
-    [("memory_mb", 128, 10240), ("timeout_s", 4, 900), ("ephemeral_storage_mb", 512, 10240)],
+    [("memory_mb", 512, 10240), ("timeout_s", 4, 900), ("ephemeral_storage_mb", 512, 10240)],
 )
-def test_limits_of_a_function_are_lambdas_own(key: str, lowest: int, highest: int) -> None:
-    """Its extremes are taken, one past them is not; a time-out must hold the handler's margins."""
+def test_limits_of_a_function_are_taken(key: str, lowest: int, highest: int) -> None:
+    """Its extremes are taken, one past them is not: Lambda's, or what the handler needs."""
     for value in (lowest, highest):
         config = load(STAGES, "dev", {"functions": [default(**{key: value})]})
         assert getattr(config.default_function, key) == value

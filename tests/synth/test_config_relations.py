@@ -133,9 +133,47 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "reserved_concurrency is 33, allowed is at most execution.parallelism times",
     ),
     (
-        "reservation_is_within_the_parallelism",
-        default(provisioned_concurrency=33),
-        "provisioned_concurrency is 33, allowed is at most execution.parallelism times",
+        "warm_environments_are_within_the_parallelism",
+        {
+            "functions": [
+                {"name": "default", "provisioned_concurrency": 30},
+                {**LARGE, "provisioned_concurrency": 3},
+            ]
+        },
+        "provisioned_concurrency of the functions default and large is 33 together, allowed is at",
+    ),
+    (
+        "wiring_fits_into_its_parameter",
+        {"functions": [{**LARGE, "queues": [f"{number:0200}" for number in range(26)]}]},
+        "make a parameter of about 8",
+    ),
+    (
+        "wiring_fits_into_its_parameter",
+        {
+            "functions": [
+                {
+                    "name": "tenants",
+                    "queues": [f"{number:080}" for number in range(30)],
+                    "tenant_isolation": True,
+                }
+            ]
+        },
+        "characters, allowed is 8192",
+    ),
+    (
+        "function_names_are_told_apart",
+        {"functions": [{**LARGE, "name": "large-1"}, {"name": "large1", "queues": ["more"]}]},
+        "functions have the names large-1 and large1, which differ in hyphens only",
+    ),
+    (
+        "function_names_are_told_apart",
+        {"functions": [{**LARGE, "name": "password-rotation"}]},
+        'functions have the name "password-rotation", allowed is any other',
+    ),
+    (
+        "new_vpc_has_room_for_the_control_plane",
+        fargate(network={"cidr": "10.0.0.0/23"}),
+        'network.cidr is 10.0.0.0/23 and control_plane.kind is "fargate", allowed is /16 to /22',
     ),
     (
         "tokens_travel_encrypted",
@@ -382,6 +420,17 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
     default(reserved_concurrency=4, provisioned_concurrency=4),
     default(reserved_concurrency=32),
     {**default(reserved_concurrency=64), "execution": {"results_queues": 2}},
+    {"functions": [{"name": "default", "provisioned_concurrency": 32}]},
+    {
+        "functions": [
+            {"name": "default", "reserved_concurrency": 32},
+            {**LARGE, "reserved_concurrency": 32},
+        ]
+    },
+    {"functions": [{**LARGE, "queues": [f"{number:0200}" for number in range(20)]}]},
+    {"functions": [LARGE, {"name": "largest", "queues": ["largest"]}]},
+    fargate(network={"cidr": "10.0.0.0/22"}),
+    {"network": {"cidr": "10.0.0.0/24"}},
     default(reserved_concurrency=0),
     default(queues=["a", "b"]),
     {"region": "eu-west-1", "functions": [{**LARGE, "tenant_isolation": True}]},

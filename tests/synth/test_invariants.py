@@ -379,6 +379,12 @@ def test_every_queue_of_airflow_leads_to_its_function(assembly: Assembly) -> Non
     )
 
 
+def test_parameter_takes_more_than_is_free(assembly: Assembly) -> None:
+    """Many queues make it longer than the 4 KB of a standard parameter; few cost nothing."""
+    parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
+    assert parameter["Tier"] == "Intelligent-Tiering"
+
+
 def test_config_line_is_the_whole_wiring(assembly: Assembly) -> None:
     """The line that wires an Airflow can be copied as it is."""
     line = assembly.json("execution")["Outputs"]["ConfigLine"]["Value"]

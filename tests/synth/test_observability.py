@@ -131,6 +131,14 @@ def test_every_alarm_has_its_section_in_the_runbook(watched: Assembly) -> None:
         assert name.endswith(anchor)
 
 
+def test_alarms_lead_to_the_runbook_that_people_can_open(assembly_of: Get) -> None:
+    """With the address of their own copy an alarm's text has a link that can be followed."""
+    for name, alarm in alarms(assembly_of("much")).items():
+        page, _, anchor = alarm["AlarmDescription"].rpartition(" ")[2].partition("#")
+        assert page == "https://wiki.example.com/airflow-lambda/runbook"
+        assert name.endswith(anchor)
+
+
 def test_every_section_of_the_runbook_has_its_alarm(assembly_of: Get) -> None:
     """The page tells of no alarm that does not exist; the budget is its own kind of alarm."""
     stages = [assembly_of("dev"), assembly_of("prod")]

@@ -42,6 +42,7 @@ _MUCH = {
     "observability": {
         "dashboard": True,
         "alarm_email": "oncall@example.com",
+        "runbook_url": "https://wiki.example.com/airflow-lambda/runbook",
         "budget_usd_month": 50,
     },
 }

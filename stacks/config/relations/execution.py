@@ -9,6 +9,13 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
+#: Characters of the parameter that wires an executor: at most, of the advanced tier; of everything
+#: but queues; around an Airflow queue and its function; of a results queue's URL.
+_LONGEST_PARAMETER = 8192
+_FIXED_WIRING = 1500
+_QUEUE_WIRING = 60
+_RESULTS_QUEUE_WIRING = 160
+
 
 def event_age_is_within_the_queued_timeout(stage: StageConfig) -> Iterator[str]:
     """An event that outlives its workload's token could only start a task that fails."""
@@ -48,14 +55,51 @@ def reservation_is_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
     """What Airflow never asks for at one time is taken from the account's other functions."""
     most = stage.execution.parallelism * stage.execution.results_queues
     for function in stage.functions:
-        for name in ("reserved_concurrency", "provisioned_concurrency"):
-            asked = getattr(function, name)
-            if asked is not None and asked > most:
-                yield (
-                    f"functions[{function.name}].{name} is {asked}, allowed is at most "
-                    f"execution.parallelism times results_queues (one for each scheduler), {most}: "
-                    f"lower it, or raise both Airflow's [core] parallelism and parallelism"
-                )
+        asked = function.reserved_concurrency
+        if asked is not None and asked > most:
+            yield (
+                f"functions[{function.name}].reserved_concurrency is {asked}, allowed is at most "
+                f"execution.parallelism times results_queues (one for each scheduler), {most}: "
+                "lower it, or raise both Airflow's [core] parallelism and parallelism"
+            )
+
+
+def warm_environments_are_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
+    """Warm environments are paid for all day, and more than these never work at one time.
+
+    A reservation costs nothing and is a limit too, so those of several functions may overlap.
+    """
+    most = stage.execution.parallelism * stage.execution.results_queues
+    warm = {
+        function.name: function.provisioned_concurrency
+        for function in stage.functions
+        if function.provisioned_concurrency
+    }
+    if sum(warm.values()) > most:
+        yield (
+            f"provisioned_concurrency of the functions {' and '.join(warm)} is "
+            f"{sum(warm.values())} together, allowed is at most execution.parallelism times "
+            f"results_queues (one for each scheduler), {most}: lower it, or raise both Airflow's "
+            "[core] parallelism and parallelism"
+        )
+
+
+def wiring_fits_into_its_parameter(stage: StageConfig) -> Iterator[str]:
+    """An executor reads one SSM parameter, and AWS takes none that is longer.
+
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+    """
+    characters = _FIXED_WIRING + stage.execution.results_queues * _RESULTS_QUEUE_WIRING
+    for function in stage.functions:
+        for queue in function.queues:
+            times = 2 if function.tenant_isolation else 1
+            characters += times * len(queue) + len(function.name) + _QUEUE_WIRING
+    if characters > _LONGEST_PARAMETER:
+        yield (
+            "functions[].queues and execution.results_queues make a parameter of about "
+            f"{characters} characters, allowed is {_LONGEST_PARAMETER}: remove queues, or use "
+            "shorter names"
+        )
 
 
 def tokens_travel_encrypted(stage: StageConfig) -> Iterator[str]:
@@ -77,5 +121,7 @@ RELATIONS = (
     results_outlive_the_functions,
     results_outlive_their_visibility_timeout,
     reservation_is_within_the_parallelism,
+    warm_environments_are_within_the_parallelism,
+    wiring_fits_into_its_parameter,
     tokens_travel_encrypted,
 )

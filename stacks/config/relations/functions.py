@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stacks.config.functions import DEFAULT_FUNCTION
+from stacks.config.functions import DEFAULT_FUNCTION, PASSWORD_ROTATION
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
@@ -30,6 +30,24 @@ def function_names_are_unique(stage: StageConfig) -> Iterator[str]:
                 f'functions have the name "{name}" {count} times, allowed is once: rename or '
                 "remove the others"
             )
+
+
+def function_names_are_told_apart(stage: StageConfig) -> Iterator[str]:
+    """A logical id has no hyphens, and a name that AWS's own function has is taken."""
+    by_id: dict[str, dict[str, None]] = {}
+    for function in stage.functions:
+        by_id.setdefault(function.name.replace("-", ""), {})[function.name] = None
+    for names in by_id.values():
+        if len(names) > 1:
+            yield (
+                f"functions have the names {' and '.join(names)}, which differ in hyphens only, "
+                "allowed are names that differ in more: rename one"
+            )
+    if any(function.name == PASSWORD_ROTATION for function in stage.functions):
+        yield (
+            f'functions have the name "{PASSWORD_ROTATION}", allowed is any other: rename it, that '
+            "of database.rotation_days has it"
+        )
 
 
 def queue_is_served_by_one_function(stage: StageConfig) -> Iterator[str]:
@@ -123,6 +141,7 @@ def tenants_have_queues(stage: StageConfig) -> Iterator[str]:
 RELATIONS = (
     one_function_is_the_default,
     function_names_are_unique,
+    function_names_are_told_apart,
     queue_is_served_by_one_function,
     function_serves_a_queue,
     margins_are_in_order,

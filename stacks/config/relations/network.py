@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
+
+#: Cut for nine subnets it leaves 59 addresses in each; /23 leaves 27.
+_LONGEST_PREFIX = 22
 
 _EXISTING = (
     "availability_zones",
@@ -77,6 +81,23 @@ def existing_vpc_has_the_subnets_that_are_needed(stage: StageConfig) -> Iterator
             )
 
 
+def new_vpc_has_room_for_the_control_plane(stage: StageConfig) -> Iterator[str]:
+    """A deploy doubles the services, and load balancer, functions and endpoints are there too.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#subnets-load-balancer
+    """
+    network = stage.network
+    if (
+        stage.control_plane.kind == "fargate"
+        and network.vpc_id is None
+        and IPv4Network(network.cidr).prefixlen > _LONGEST_PREFIX
+    ):
+        yield (
+            f'network.cidr is {network.cidr} and control_plane.kind is "fargate", allowed is /16 '
+            f"to /{_LONGEST_PREFIX}: use a larger range"
+        )
+
+
 def existing_vpc_is_left_as_it_is(stage: StageConfig) -> Iterator[str]:
     """Ways out and flow logs of a VPC are its owner's: a second set would clash with theirs."""
     network = stage.network
@@ -139,6 +160,7 @@ RELATIONS = (
     existing_vpc_has_two_zones,
     existing_subnets_cover_the_zones,
     existing_vpc_has_the_subnets_that_are_needed,
+    new_vpc_has_room_for_the_control_plane,
     existing_vpc_is_left_as_it_is,
     existing_vpc_is_used,
     compute_in_the_vpc_has_a_way_out,
