@@ -6,11 +6,14 @@ made from; nothing but the order of the init phase is decided here.
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
-from lambda_image import dag_source, environment, log_output
-from lambda_image.temporary import TemporaryFolder
+gc.disable()  # Until `preload.freeze`: next to nothing of what imports make is garbage.
+
+from lambda_image import dag_source, environment, log_output  # noqa: E402
+from lambda_image.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
 _temporary = TemporaryFolder()  # Before anything of this process is in it.
