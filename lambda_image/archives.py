@@ -5,17 +5,30 @@ It must not know where the archive is from.
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from lambda_executor.dag_manifest import is_plain_path
 
-_UNREADABLE = (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError)
+#: What Python's modules raise for bytes that they did not expect.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,  # Also NotImplementedError.
+    ValueError,
+)
 
 
 class ArchiveError(Exception):
@@ -28,10 +41,10 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
     Raises:
         ArchiveError: It cannot be read, or has a member that is no file below the folder.
     """
-    members = _zipped if zipfile.is_zipfile(archive) else _tarred
-    archive.seek(0)
     is_empty = True
     try:
+        members = _zipped if zipfile.is_zipfile(archive) else _tarred
+        archive.seek(0)
         for name, content in members(archive):
             is_empty = False
             path = name.removeprefix("./")
@@ -42,7 +55,9 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
             with content, target.open("wb") as file:
                 shutil.copyfileobj(content, file)
             target.chmod(0o444)
-    except _UNREADABLE as e:
+    except (*_UNREADABLE, OSError) as e:
+        if getattr(e, "errno", None) is not None:  # The disk's. gzip's and bz2's have no number.
+            raise
         raise ArchiveError(f"it is no zip or tar file that can be unpacked: {e}") from e
     if is_empty:
         raise ArchiveError("the archive is empty")

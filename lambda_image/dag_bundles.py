@@ -83,6 +83,8 @@ class DagBundles:
                     self._fetch(workload)
         except LambdaExecutorError as e:
             return str(e)
+        except Exception as e:  # noqa: BLE001 - a bundle is anybody's code; nothing was started
+            return f"the task's DAG bundle cannot be had: {_words(e)}"
         return None
 
     def _fetch(self, workload: ExecuteTask) -> None:
@@ -155,9 +157,13 @@ class DagBundles:
 
 
 def _configured() -> list[dict[str, Any]]:
-    """The configuration of every bundle; none, if it has not the shape of one."""
+    """The configuration of every bundle that has the shape of one."""
     found = conf.getjson("dag_processor", "dag_bundle_config_list")
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [
+        each
+        for each in (found if isinstance(found, list) else [])
+        if isinstance(each, dict) and isinstance(each.get("kwargs") or {}, dict)
+    ]
 
 
 def _local_folders() -> list[Path]:

@@ -97,6 +97,8 @@ class S3DagSource:
             raise DagSourceError(f"{self._told()}: {e}") from e
         except OSError as e:
             raise DagSourceError(f"{self._told()}: {_disk_reason(e, self._trees.link)}") from e
+        except Exception as e:  # Files are from anywhere, and this is called in the init phase.
+            raise DagSourceError(f"{self._told()}: {type(e).__name__}: {e}") from e
 
     def _refresh(self, patience_s: float) -> None:
         if self._remote is None:

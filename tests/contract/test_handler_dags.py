@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,10 @@ import pytest
 from lambda_executor.dag_manifest import DagLocation, DagManifest, StoredFile
 from lambda_executor.options import DAGS_S3_URI
 from lambda_executor.wire import Outcome, Result
+from lambda_image.dag_bundles import DagBundles
+from lambda_image.dag_objects import Fetch
+from lambda_image.dag_source import S3DagSource
+from lambda_image.dag_trees import DagTrees
 from tests.contract.handler_process import ROOT, HandlerProcess, Server, task
 from tests.contract.local_aws_fixtures import REGION
 from tests.contract.local_aws_fixtures import Server as LocalAws
@@ -132,6 +137,36 @@ def test_a_warm_environment_runs_what_was_just_uploaded(
     assert len(list(handler.temporary.glob("airflow-*/dags-*/tree-*"))) == 1
     gone = says(dag_rel_path="team/gone.py")
     assert_rejected(handler, gone, f"the DAG file team/gone.py is not in {place}: upload it")
+    assert_rejected(handler, says(dag_rel_path="x" * 300), "DAG bundle cannot be had: OSError")
+
+
+class Damaged:
+    """A place whose files are such as nobody has met."""
+
+    def changed_since(self, _: Fetch | None) -> Fetch | None:
+        """Fail as a library can."""
+        raise ValueError("negative seek value")
+
+
+def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(tmp_path: Path) -> None:
+    """The log tells of it, and the next task's reason: nothing was started."""
+    place, lines = DagLocation.parse("s3://bucket/dags.zip"), list[Any]()
+    bundles = DagBundles(S3DagSource(place, Damaged, DagTrees(tmp_path)))
+    bundles.warm_up(lambda *line, **fields: lines.append((line, fields)))
+    reason = "the DAG files of s3://bucket/dags.zip could not be fetched: ValueError: negative seek"
+    assert lines[0][0] == ("warning", "no DAG files yet")
+    assert reason in lines[0][1]["reason"]
+    obstacle = bundles.obstacle(SimpleNamespace(bundle_info=object()))
+    assert obstacle is not None
+    assert reason in obstacle
+
+
+def test_a_bundle_of_a_wrong_shape_does_not_end_the_init_phase(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each task is told of it; who is to tell, if the function does not start?"""
+    monkeypatch.setenv(BUNDLES, json.dumps([{"name": "n", "classpath": LOCAL, "kwargs": ["x"]}]))
+    DagBundles(None).warm_up(lambda *_, **__: None)
 
 
 class Repository:
