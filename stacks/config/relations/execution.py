@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 #: Characters of the parameter that wires an executor: at most, of the advanced tier; of everything
 #: but queues; around an Airflow queue and its function; of a results queue's URL.
 _LONGEST_PARAMETER = 8192
-_FIXED_WIRING = 1500
-_QUEUE_WIRING = 60
-_RESULTS_QUEUE_WIRING = 160
+_FIXED_WIRING = 800
+_QUEUE_WIRING = 50
+_RESULTS_QUEUE_WIRING = 140
 
 
 def event_age_is_within_the_queued_timeout(stage: StageConfig) -> Iterator[str]:
