@@ -21,6 +21,10 @@ _SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 #: Shorter ones are no secrets, but parts of other words.
 _MIN_SECRET_CHARS = 16
 
+#: What has no line end is cut here, as Lambda's log streams cut a line.
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+MAX_LINE_BYTES = 256 * 1024
+
 
 class LogOutput(io.RawIOBase):
     """Takes bytes, and writes whole lines.
@@ -42,12 +46,14 @@ class LogOutput(io.RawIOBase):
         self.about({})
 
     def about(self, context: Mapping[str, Any], *secrets: str) -> None:
-        """Say what the lines are about from now on.
+        """Say what the lines are about from now on; what has no end yet is about the last one.
 
         Args:
             context: Fields that each line gets, unless it has them.
             secrets: What is cut out of each line.
         """
+        self._put(self._rest)
+        self._rest = b""
         self._context = context
         candidates = [*self._own, *secrets]
         self._secrets = [each.encode() for each in candidates if len(each) >= _MIN_SECRET_CHARS]
@@ -57,8 +63,9 @@ class LogOutput(io.RawIOBase):
         taken = bytes(data)
         *lines, self._rest = (self._rest + taken).split(b"\n")
         for line in lines:
-            if line.strip():
-                self._raw.write(self._dressed(line))
+            self._put(line)
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._cut()
         return len(taken)
 
     def flush(self) -> None:
@@ -73,9 +80,24 @@ class LogOutput(io.RawIOBase):
         """Of the stream behind it."""
         return self._raw.fileno()
 
-    def _dressed(self, line: bytes) -> bytes:
+    def _cut(self) -> None:
+        """Write what there is of a line, without what may be the beginning of a secret."""
+        rest = self._without_secrets(self._rest)
+        at = max(0, len(rest) - max(map(len, self._secrets), default=0))
+        self._put(rest[:at])
+        self._rest = rest[at:]
+
+    def _put(self, line: bytes) -> None:
+        if line.strip():
+            self._raw.write(self._dressed(line))
+
+    def _without_secrets(self, line: bytes) -> bytes:
         for secret in self._secrets:
             line = line.replace(secret, b"***")
+        return line
+
+    def _dressed(self, line: bytes) -> bytes:
+        line = self._without_secrets(line)
         try:
             told = json.loads(line)
         except (ValueError, RecursionError):

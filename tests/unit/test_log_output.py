@@ -6,7 +6,10 @@ import io
 import json
 from typing import Any
 
-from lambda_image.log_output import LogOutput
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambda_image.log_output import MAX_LINE_BYTES, LogOutput
 
 TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
 KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -57,6 +60,34 @@ def test_a_line_in_parts_is_written_whole() -> None:
     for part in (b'{"eve', b'nt": "o', b'ne"}\n{"event"', b': "two"}\n'):
         out.write(part)
     assert lines(raw) == [{"event": "one"}, {"event": "two"}]
+
+
+def test_what_has_no_line_end_stays_with_its_invocation() -> None:
+    """Its fields and its secrets are those of the invocation that wrote it, not of the next."""
+    out, raw = output()
+    out.about({"request_id": "one"}, TOKEN)
+    out.write(f"no line end {TOKEN}".encode())
+    out.about({"request_id": "two"})
+    out.write(b'{"event": "after"}\n')
+    assert [(line["event"], line["request_id"]) for line in lines(raw)] == [
+        ("no line end ***", "one"),
+        ("after", "two"),
+    ]
+
+
+@given(before_cut=st.integers(0, len(TOKEN) + 1))
+@settings(max_examples=20)
+def test_a_line_without_an_end_is_cut(before_cut: int) -> None:
+    """Memory is bounded, nothing is lost, and no secret passes that lies on the cut."""
+    out, raw = output()
+    out.about({}, TOKEN)
+    filling = "x" * (MAX_LINE_BYTES - before_cut)
+    for part in (filling, TOKEN[:9], TOKEN[9:], "y" * MAX_LINE_BYTES):
+        out.write(part.encode())
+    assert len(raw.getvalue()) > MAX_LINE_BYTES
+    out.about({})
+    said = "".join(line["event"] for line in lines(raw))
+    assert said == f"{filling}***{'y' * MAX_LINE_BYTES}"
 
 
 def test_text_of_any_kind_passes() -> None:
