@@ -41,7 +41,10 @@ _RUNS = frozenset(
             f"{_PIP} --no-compile --no-deps --requirement {_REQUIREMENTS} "
             f'"apache-airflow-core==${{AIRFLOW_VERSION}}" && python {_TRIM}'
         ),
-        f"{_PIP} --requirement {_OWN_REQUIREMENTS} --constraint {_REQUIREMENTS}",
+        (
+            f"{_PIP} --no-compile --requirement {_OWN_REQUIREMENTS} --constraint {_REQUIREMENTS} "
+            f"&& python {_TRIM} --only-compile"
+        ),
         f"{_PIP} --no-compile --no-deps --target {_TASK_ROOT} {_EXECUTOR}",
         _COMPILE,
     }
@@ -251,8 +254,9 @@ def _environment(output: Path, airflow_version: str) -> Path:
             airflow = f"apache-airflow-core=={airflow_version}"
             install = _install(python)
             subprocess.run([*install, "--no-deps", "-r", requirements, airflow], check=True)
-            subprocess.run([*install, "-r", own_requirements, "-c", requirements], check=True)
             subprocess.run([python, trim], check=True)
+            subprocess.run([*install, "-r", own_requirements, "-c", requirements], check=True)
+            subprocess.run([python, trim, "--only-compile"], check=True)
             complete.touch()
     return python
 

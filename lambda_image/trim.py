@@ -1,17 +1,21 @@
 """Removes from the installed packages what no program reads, and compiles the rest.
 
-Runs once, while the image is built, right after the packages are installed; a program of its own,
-standard library only. It must not know which packages there are, except two whose compiled files
+Runs while the image is built, right after packages are installed; a program of its own, standard
+library only. It must not know which packages there are, except two whose compiled files
 are not worth their size. Decision 15 has the figures.
 """
 
 from __future__ import annotations
 
 import compileall
+import functools
+import importlib.util
 import re
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -25,6 +29,9 @@ SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx"}
 #: run once: these compile when they are imported.
 NOT_COMPILED = re.compile(r"/pygments/lexers/|/airflow/migrations/versions/")
 
+#: The flags of such a file, https://peps.python.org/pep-0552/
+_UNCHECKED_HASH = b"\x01"
+
 
 def trim(site: Path) -> None:
     """Remove tests, C sources and type stubs below a folder of packages."""
@@ -35,31 +42,45 @@ def trim(site: Path) -> None:
 
 
 def compile_all(site: Path) -> bool:
-    """Compile what is left, so that an import looks at no time stamp.
+    """Compile what is not yet compiled so, that an import looks at no time stamp.
 
     Builders may set every time stamp in an image to the same one; files compiled the usual way
     would all be out of date then, and every start would compile them again.
     """
-    return bool(
-        compileall.compile_dir(
-            site,
-            maxlevels=99,
-            quiet=1,
-            workers=0,  # as many as there are processors
-            rx=NOT_COMPILED,
-            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-        )
+    missing = [
+        source
+        for source in site.rglob("*.py")
+        if not NOT_COMPILED.search(str(source)) and not _is_compiled(source)
+    ]
+    compiled = functools.partial(
+        compileall.compile_file,
+        force=True,
+        quiet=1,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
     )
+    with ProcessPoolExecutor() as pool:
+        return all(pool.map(compiled, missing, chunksize=64))
 
 
-def main() -> int:
-    """Do both where this Python has its packages."""
+def _is_compiled(source: Path) -> bool:
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    return compiled.exists() and compiled.read_bytes()[4:5] == _UNCHECKED_HASH
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do both where this Python has its packages; `--only-compile`, for the user's: no more.
+
+    What is trimmed of ours is known to work without. A module that is not Python, a template for
+    example, fails the build if it is one of ours, and is the user's own affair if it is theirs.
+    """
+    only_compile = "--only-compile" in arguments
     compiled = True
     for site in {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}:
-        trim(site)
+        if not only_compile:
+            trim(site)
         compiled &= compile_all(site)
-    return 0 if compiled else 1
+    return 0 if compiled or only_compile else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -81,14 +81,12 @@ def test_packages_are_at_most_60_percent_of_the_references(
 
 
 def test_every_module_is_compiled_and_looks_at_no_time_stamp(podman: Podman, image: str) -> None:
-    """An image whose files all have one time stamp starts as fast; pip compiles the user's own."""
-    unchecked_hash, time_stamp = "1", "0"
+    """An image whose files all have one time stamp starts as fast; the user's packages too."""
+    unchecked_hash = "1"
     found = [line.split(" ", 2) for line in podman.python(image, _COMPILED).splitlines()]
-    missing = [path for kind, _, path in found if kind == "missing"]
-    assert all(NOT_COMPILED.search(path) for path in missing), missing[:5]
-    by_pip = {name for kind, name, _ in found if kind == time_stamp}
-    assert by_pip <= {"humanize", "pip", "setuptools", "_distutils_hack", "pkg_resources"}
-    assert {kind for kind, _, _ in found} <= {unchecked_hash, time_stamp, "missing"}
+    others = [path for kind, _, path in found if kind != unchecked_hash]
+    assert all(NOT_COMPILED.search(path) for path in others), others[:5]
+    assert "humanize" in {name for kind, name, _ in found if kind == unchecked_hash}
 
 
 def test_the_image_runs_as_nobody_and_holds_no_secret(

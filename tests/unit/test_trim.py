@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 from pathlib import Path
+
+import pytest
 
 from lambda_image import trim
 
@@ -41,3 +44,31 @@ def test_a_module_that_is_not_python_fails_the_build(tmp_path: Path) -> None:
     write(tmp_path, "p/__init__.py")
     (tmp_path / "p" / "broken.py").write_text("def:\n")
     assert not trim.compile_all(tmp_path)
+
+
+def test_what_is_added_later_is_compiled_and_nothing_twice(tmp_path: Path) -> None:
+    """A second layer of an image has the files of its own packages alone."""
+    write(tmp_path, "p/__init__.py", "q/__init__.py")
+    compileall.compile_file(tmp_path / "q" / "__init__.py", quiet=1)  # By its time stamp.
+    assert trim.compile_all(tmp_path / "p")
+    first = Path(importlib.util.cache_from_source(str(tmp_path / "p/__init__.py"))).stat()
+    assert trim.compile_all(tmp_path)
+    again, added = (
+        Path(importlib.util.cache_from_source(str(tmp_path / name / "__init__.py")))
+        for name in ("p", "q")
+    )
+    assert again.stat().st_ino == first.st_ino
+    assert added.read_bytes()[4] == UNCHECKED_HASH
+
+
+def test_packages_of_the_user_are_compiled_and_stay_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also their tests, which may be of use, and a template that is no Python."""
+    monkeypatch.setattr("sysconfig.get_path", lambda _kind: str(tmp_path))
+    write(tmp_path, "p/testing/a.py")
+    (tmp_path / "p" / "template.py").write_text("{{ name }} = :\n")
+    assert trim.main(["--only-compile"]) == 0
+    assert list(tmp_path.glob("p/testing/__pycache__/a.*.pyc"))
+    assert trim.main([]) == 1
+    assert not (tmp_path / "p" / "testing").exists()
