@@ -37,9 +37,10 @@ from lambda_image.verdict import (
 )
 from lambda_image.zygote import ZygoteError
 
-#: States that only Airflow's scheduler or a person can have given a try that this start found
-#: already taken from it. Nobody else will settle the invocation, and there is nothing left to do.
-#: Any other state means that another start of the same try is, or was, the one that counts.
+#: States after which nothing is left to do for a try that this start found taken from it: the
+#: scheduler or a person has given it one, and then nobody else settles the invocation, or an earlier
+#: start has, and then it is settled already or with the same effect. Any other state means that
+#: another start of the same try is the one that counts.
 _FINAL_STATES = frozenset(
     {"success", "failed", "skipped", "up_for_retry", "upstream_failed", "removed"}
 )
