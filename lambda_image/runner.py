@@ -37,8 +37,8 @@ from lambda_image.verdict import (
 )
 from lambda_image.zygote import ZygoteError
 
-#: States after which nothing is left to do for a try that this start found taken from it. Either the
-#: scheduler or a person has set one, and then nobody else settles the invocation; or an earlier
+#: States after which nothing is left to do for a try that this start found taken from it. Either
+#: the scheduler or a person has set one, and then nobody else settles the invocation; or an earlier
 #: start has, and then it is settled already or with the same effect. Any other state means that
 #: another start of the same try is the one that counts.
 _FINAL_STATES = frozenset(
