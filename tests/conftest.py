@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,26 +29,12 @@ os.environ.update(
     COLUMNS="200",  # Tables are as wide wherever a test runs.
 )
 
-#: What shares a fixture of a session that is too dear to be made twice, or has one place only.
-TOGETHER = {
-    "tests/container/": "container",
-    "tests/e2e/test_environment.py": "deployed",
-    "tests/e2e/test_operation.py": "deployed",
-    "tests/synth/": "synth",
-}
 
-
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests of one file run in one worker, and so do those of `TOGETHER`."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        groups = (name for start, name in TOGETHER.items() if file.startswith(start))
-        return next(groups, file)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """How `pytest -n` deals tests out."""
+    from tests.scheduling import ByFile  # noqa: PLC0415 - not every environment has pytest-xdist
+
     return ByFile(config, log)
 
 
