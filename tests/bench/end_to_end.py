@@ -141,7 +141,8 @@ def _furnish_reference(environment: Environment) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(environment.home.dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    image = migration.reference_image(aws, ImageStore(environment.home.aws / "images"))
+    store = ImageStore(environment.home.aws / "images")
+    image = migration.reference_image(aws, store, environment.home.dags)
     function = migration.make_function(aws, "reference-image", image, variables)
     aws.client("lambda").put_function_concurrency(
         FunctionName=function, ReservedConcurrentExecutions=SLOTS

@@ -47,6 +47,7 @@ CALLS_OF_REFERENCE = (
 #: What the reference's executor logs for each result, and each handler for each that was sent.
 TAKEN_BY_REFERENCE = "Successful Lambda invocation for workload"
 _SENT = re.compile(r'Sent result to SQS|"reported": ?true')
+#: A folder, for a sandbox sees folders; a file in it opens the gate.
 GATE = HOME.path / "gate"
 #: Seconds without a heartbeat after which a scheduler counts as dead.
 DEAD_AFTER_S = 10
@@ -141,6 +142,7 @@ def site() -> Iterator[Site]:
         cloud, postgres, control_plane, schedulers = groups
         HOME.make_empty()
         shutil.copy(DAGS, HOME.dags)
+        GATE.mkdir()
         installation = database.Installation.make(HOME)
         try:
             aws = embedded_aws.start(cloud, HOME, REGION)
@@ -218,7 +220,7 @@ def _furnish(
         "AIRFLOW__CORE__DAGS_FOLDER": str(HOME.dags),
         "MIGRATION_GATE": str(GATE),
     }
-    image = reference_image(aws, ImageStore(HOME.aws / "images"))
+    image = reference_image(aws, ImageStore(HOME.aws / "images"), HOME.dags, GATE)
     function = make_function(aws, "reference-image", image, variables)
     options = {
         "FUNCTION_NAME": function,
@@ -245,8 +247,16 @@ def _furnish(
     return Site(aws, installed, schedulers, queues, function, variables)
 
 
-def reference_image(aws: EmbeddedAws, store: ImageStore) -> str:
-    """What the reference's Dockerfile makes: Airflow and its `app.py`; the image's URI."""
+def open_gate() -> None:
+    """Let the task in flight end."""
+    (GATE / "open").touch()
+
+
+def reference_image(aws: EmbeddedAws, store: ImageStore, *folders: Path) -> str:
+    """What the reference's Dockerfile makes: Airflow and its `app.py`; the image's URI.
+
+    Its tasks read the folders where they are.
+    """
     directory = store.new_directory()
     handler = importlib.util.find_spec(REFERENCE_HANDLER)
     assert handler
@@ -255,6 +265,7 @@ def reference_image(aws: EmbeddedAws, store: ImageStore) -> str:
     described = {
         "command": [str(IMAGE_PYTHON), "-m", "awslambdaric", "app.lambda_handler"],
         "working_directory": str(directory),
+        "readable": [str(IMAGE_PYTHON.parents[1]), *map(str, folders)],
         "environment": {
             # It starts `python` for each task.
             "PATH": f"{IMAGE_PYTHON.parent}:{os.defpath}",

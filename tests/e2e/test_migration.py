@@ -62,7 +62,7 @@ def story() -> Story:
         second = site.start_scheduler("second", OURS)
         states["reference_image"] = migration.run(api, "reference_image")
         migration.until(lambda: "Adopted 1 " in second.log.read_text() or None, "it is adopted")
-        migration.GATE.touch()
+        migration.open_gate()
         states["in_flight"] = migration.end_of(api, "in_flight")
         site.wait_until_taken(site.function, 5)
         second.end()

@@ -27,7 +27,7 @@ def take(number: int) -> None:
 @task
 def wait() -> None:
     """Run until the test opens the gate."""
-    while not Path(os.environ["MIGRATION_GATE"]).exists():
+    while not Path(os.environ["MIGRATION_GATE"], "open").exists():
         time.sleep(0.1)
 
 
