@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from lambda_image import log_output
+
 #: Writes one line: level, event, fields.
 WriteLog = Callable[..., None]
 
 
 def write(level: str, event: str, /, **fields: Any) -> None:  # noqa: ANN401 - JSON values
-    """Write one line to stdout.
+    """Write one line to stdout, whatever a library has left there without an end.
 
     Args:
         level: `info`, `warning` or `error`.
@@ -27,6 +29,7 @@ def write(level: str, event: str, /, **fields: Any) -> None:  # noqa: ANN401 - J
     """
     timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = {"timestamp": timestamp, "level": level, "event": event, **fields}
+    log_output.end_line()
     sys.stdout.write(json.dumps(line, default=str) + "\n")
     sys.stdout.flush()
 

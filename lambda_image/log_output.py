@@ -52,11 +52,15 @@ class LogOutput(io.RawIOBase):
             context: Fields that each line gets, unless it has them.
             secrets: What is cut out of each line.
         """
-        self._put(self._rest)
-        self._rest = b""
+        self.end_line()
         self._context = context
         candidates = [*self._own, *secrets]
         self._secrets = [each.encode() for each in candidates if len(each) >= _MIN_SECRET_CHARS]
+
+    def end_line(self) -> None:
+        """Write what has no end yet: what comes next is no part of it."""
+        self._put(self._rest)
+        self._rest = b""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         """Take some bytes; what is no whole line yet waits for the rest of it."""
@@ -126,3 +130,9 @@ def about(context: Mapping[str, Any], *secrets: str) -> None:
     """Say what the lines are about from now on; does nothing where stdout is a common one."""
     if _output is not None:
         _output.about(context, *secrets)
+
+
+def end_line() -> None:
+    """Write out a line that was left without an end; does nothing where stdout is a common one."""
+    if _output is not None:
+        _output.end_line()

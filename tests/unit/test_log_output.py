@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lambda_image import invocation_log, log_output
 from lambda_image.log_output import MAX_LINE_BYTES, LogOutput
 
 TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
@@ -60,6 +63,16 @@ def test_a_line_in_parts_is_written_whole() -> None:
     for part in (b'{"eve', b'nt": "o', b'ne"}\n{"event"', b': "two"}\n'):
         out.write(part)
     assert lines(raw) == [{"event": "one"}, {"event": "two"}]
+
+
+def test_a_line_of_ours_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a library has printed before it without an end."""
+    out, raw = output()
+    monkeypatch.setattr(log_output, "_output", out)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, write_through=True))
+    sys.stdout.write("no end")
+    invocation_log.write("info", "invocation settled")
+    assert [line["event"] for line in lines(raw)] == ["no end", "invocation settled"]
 
 
 def test_what_has_no_line_end_stays_with_its_invocation() -> None:
