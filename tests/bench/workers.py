@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -90,13 +91,16 @@ class Workers:
                 stderr=subprocess.STDOUT,
                 pass_fds=[write],
                 text=True,
+                start_new_session=True,
             )
         os.close(write)
         try:
             with os.fdopen(answers) as lines:
                 yield Worker(way, process, lines, output)
         finally:
-            process.terminate()
+            os.killpg(
+                process.pid, signal.SIGKILL
+            )
             process.communicate()
 
     def _environment(self, way: Way, folder: Path) -> Mapping[str, str]:
