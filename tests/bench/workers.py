@@ -98,9 +98,8 @@ class Workers:
             with os.fdopen(answers) as lines:
                 yield Worker(way, process, lines, output)
         finally:
-            os.killpg(
-                process.pid, signal.SIGKILL
-            )
+            # LocalExecutor's own worker outlives its parent.
+            os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
     def _environment(self, way: Way, folder: Path) -> Mapping[str, str]:
