@@ -159,16 +159,8 @@ class AirflowDatabase(Construct):
 
     def _proxy(self, settings: ConnectionProxy, props: AirflowDatabaseProps) -> rds.DatabaseProxy:
         """Shares few connections to the database out among many clients; TLS on both sides."""
-        # RDS would make it itself, for ever, and leave it behind.
         # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-creating.html
-        log = logs.LogGroup(
-            self,
-            "ProxyLog",
-            log_group_name=f"/aws/rds/proxy/{settings.name}",
-            retention=settings.log_retention,
-            removal_policy=props.removal_policy,
-            encryption_key=props.encryption_key,
-        )
+        log = self._log("ProxyLog", f"/aws/rds/proxy/{settings.name}", settings, props)
         proxy = rds.DatabaseProxy(
             self,
             "Proxy",
@@ -188,15 +180,7 @@ class AirflowDatabase(Construct):
 
         https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html
         """
-        # Lambda would make it itself, for ever, and leave it behind.
-        log = logs.LogGroup(
-            self,
-            "RotationLog",
-            log_group_name=f"/aws/lambda/{rotation.function_name}",
-            retention=rotation.log_retention,
-            removal_policy=props.removal_policy,
-            encryption_key=props.encryption_key,
-        )
+        log = self._log("RotationLog", f"/aws/lambda/{rotation.function_name}", rotation, props)
         attached = self.instance.secret or self.secret
         schedule = attached.add_rotation_schedule(
             "Rotation",
@@ -211,3 +195,20 @@ class AirflowDatabase(Construct):
             rotate_immediately_on_update=False,
         )
         schedule.node.add_dependency(log)
+
+    def _log(
+        self,
+        id: str,
+        name: str,
+        writer: ConnectionProxy | PasswordRotation,
+        props: AirflowDatabaseProps,
+    ) -> logs.LogGroup:
+        """The log that its writer would make itself, for ever, and leave behind."""
+        return logs.LogGroup(
+            self,
+            id,
+            log_group_name=name,
+            retention=writer.log_retention,
+            removal_policy=props.removal_policy,
+            encryption_key=props.encryption_key,
+        )

@@ -53,15 +53,12 @@ def results_outlive_their_visibility_timeout(stage: StageConfig) -> Iterator[str
 
 def reservation_is_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
     """What Airflow never asks for at one time is taken from the account's other functions."""
-    most = stage.execution.parallelism * stage.execution.results_queues
     for function in stage.functions:
-        asked = function.reserved_concurrency
-        if asked is not None and asked > most:
-            yield (
-                f"functions[{function.name}].reserved_concurrency is {asked}, allowed is at most "
-                f"execution.parallelism times results_queues (one for each scheduler), {most}: "
-                "lower it, or raise both Airflow's [core] parallelism and parallelism"
-            )
+        yield from _within_the_parallelism(
+            stage,
+            f"functions[{function.name}].reserved_concurrency is {function.reserved_concurrency}",
+            function.reserved_concurrency or 0,
+        )
 
 
 def warm_environments_are_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
@@ -69,18 +66,27 @@ def warm_environments_are_within_the_parallelism(stage: StageConfig) -> Iterator
 
     A reservation costs nothing and is a limit too, so those of several functions may overlap.
     """
-    most = stage.execution.parallelism * stage.execution.results_queues
     warm = {
         function.name: function.provisioned_concurrency
         for function in stage.functions
         if function.provisioned_concurrency
     }
-    if sum(warm.values()) > most:
+    total = sum(warm.values())
+    yield from _within_the_parallelism(
+        stage,
+        f"provisioned_concurrency of the functions {' and '.join(warm)} is {total} together",
+        total,
+    )
+
+
+def _within_the_parallelism(stage: StageConfig, found: str, asked: int) -> Iterator[str]:
+    """Say what was found if it is more than all schedulers together have in flight."""
+    most = stage.execution.parallelism * stage.execution.results_queues
+    if asked > most:
         yield (
-            f"provisioned_concurrency of the functions {' and '.join(warm)} is "
-            f"{sum(warm.values())} together, allowed is at most execution.parallelism times "
-            f"results_queues (one for each scheduler), {most}: lower it, or raise both Airflow's "
-            "[core] parallelism and parallelism"
+            f"{found}, allowed is at most execution.parallelism times results_queues (one for each "
+            f"scheduler), {most}: lower it, or raise both Airflow's [core] parallelism and "
+            "parallelism"
         )
 
 

@@ -34,16 +34,17 @@ def function_names_are_unique(stage: StageConfig) -> Iterator[str]:
 
 def function_names_are_told_apart(stage: StageConfig) -> Iterator[str]:
     """A logical id has no hyphens, and a name that AWS's own function has is taken."""
-    by_id: dict[str, dict[str, None]] = {}
-    for function in stage.functions:
-        by_id.setdefault(function.name.replace("-", ""), {})[function.name] = None
+    unique = dict.fromkeys(function.name for function in stage.functions)
+    by_id: dict[str, list[str]] = {}
+    for name in unique:
+        by_id.setdefault(name.replace("-", ""), []).append(name)
     for names in by_id.values():
         if len(names) > 1:
             yield (
                 f"functions have the names {' and '.join(names)}, which differ in hyphens only, "
                 "allowed are names that differ in more: rename one"
             )
-    if any(function.name == PASSWORD_ROTATION for function in stage.functions):
+    if PASSWORD_ROTATION in unique:
         yield (
             f'functions have the name "{PASSWORD_ROTATION}", allowed is any other: rename it, that '
             "of database.rotation_days has it"
