@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from lambda_executor.errors import ConfigError
 from lambda_executor.options import PRELOAD_DAG_IMPORTS
 from lambda_image import environment, time_limit
 from lambda_image.invocation_log import WriteLog
@@ -63,12 +62,8 @@ def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     Raises:
         ConfigError: The variable is neither true nor false.
     """
-    given = environ.get(PRELOAD_DAG_IMPORTS.environment_variable) or "True"
-    if given.lower() not in ("true", "false"):
-        raise ConfigError(
-            f"{PRELOAD_DAG_IMPORTS.environment_variable} is {given!r}: set it to True or False"
-        )
-    return given.lower() == "true"
+    given = PRELOAD_DAG_IMPORTS.from_environment(environ)
+    return PRELOAD_DAG_IMPORTS.default if given is None else given
 
 
 def preload(

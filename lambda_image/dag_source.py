@@ -136,8 +136,8 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | Non
     """
     home = Path(environ["AIRFLOW_HOME"])
     environ.setdefault("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(home / "dag_bundles"))
-    uri = environ.get(DAGS_S3_URI.environment_variable)
-    if not uri:
+    uri = DAGS_S3_URI.from_environment(environ)
+    if uri is None:
         return None
     location = DagLocation.parse(uri)
     home.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,11 @@ Everything counts back from the moment at which Lambda ends the execution enviro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lambda_executor.errors import ConfigError
-from lambda_executor.options import KILL_MARGIN_S, STOP_MARGIN_S, Option
+from lambda_executor.options import KILL_MARGIN_S, STOP_MARGIN_S, SecondsOption
 from lambda_image.zygote import Times
 
 #: Parts of a short time-out that the margins take if nothing sets them.
@@ -85,14 +84,11 @@ class Margins:
         Raises:
             ConfigError: They cannot work, whatever the time-out is.
         """
-        stop_s, kill_s = _number(STOP_MARGIN_S, environ), _number(KILL_MARGIN_S, environ)
-        if stop_s is not None and kill_s is not None and kill_s >= stop_s:
-            raise ConfigError(
-                f"{STOP_MARGIN_S.environment_variable} is {stop_s:g} and "
-                f"{KILL_MARGIN_S.environment_variable} is {kill_s:g}: the first must be the longer "
-                "one, a task is asked to stop before it is killed"
-            )
-        return cls(stop_s, kill_s)
+        margins = cls(
+            STOP_MARGIN_S.from_environment(environ), KILL_MARGIN_S.from_environment(environ)
+        )
+        stop_comes_before_kill(margins)
+        return margins
 
     def deadline(self, remaining_s: float, now_s: float) -> Deadline:
         """The times of an invocation.
@@ -110,34 +106,41 @@ class Margins:
             stop_s = max(stop_s, (kill_s or 0) / _KILL_PART)
         if kill_s is None:
             kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_PART)
-        if stop_s >= remaining_s:
-            raise ConfigError(
-                f"the function's time-out leaves {remaining_s:.1f} s, and a task would be asked to "
-                f"stop {stop_s:g} s and killed {kill_s:g} s before its end: raise the time-out, or "
-                f"lower {STOP_MARGIN_S.environment_variable} and "
-                f"{KILL_MARGIN_S.environment_variable}"
-            )
-        return Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
+        deadline = Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
+        task_comes_before_stop(deadline)
+        return deadline
 
 
-def _at_most_the_default(option: Option, seconds: float) -> float:
-    """What a short time-out suggests, as far as the option allows it."""
-    least, _ = option.bounds or (0, math.inf)
-    return min(float(option.default or math.inf), max(seconds, least))
+def stop_comes_before_kill(margins: Margins) -> None:
+    """A task is asked to stop before it is killed, or it could not end by itself.
 
-
-def _number(option: Option, environ: Mapping[str, str]) -> float | None:
-    value = environ.get(option.environment_variable)
-    if not value:
-        return None
-    least, most = option.bounds or (0, math.inf)
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not least <= number <= most:
+    Raises:
+        ConfigError: Both margins are set, and the one for killing it is no shorter.
+    """
+    stop_s, kill_s = margins.stop_s, margins.kill_s
+    if stop_s is not None and kill_s is not None and kill_s >= stop_s:
         raise ConfigError(
-            f"{option.environment_variable} is {value!r}: it must be a number of seconds from "
-            f"{least} to {most}, for example {option.example}"
+            f"{STOP_MARGIN_S.environment_variable} is {stop_s:g} and "
+            f"{KILL_MARGIN_S.environment_variable} is {kill_s:g}: the first must be the longer "
+            "one, a task is asked to stop before it is killed"
         )
-    return number
+
+
+def task_comes_before_stop(deadline: Deadline) -> None:
+    """A task runs before it is asked to stop, or none would ever succeed.
+
+    Raises:
+        ConfigError: The margin for stopping it is no shorter than the time-out.
+    """
+    if deadline.stop_margin_s >= deadline.time_out_s:
+        raise ConfigError(
+            f"the function's time-out leaves {deadline.time_out_s:.1f} s, and a task would be "
+            f"asked to stop {deadline.stop_margin_s:g} s and killed {deadline.kill_margin_s:g} s "
+            f"before its end: raise the time-out, or lower {STOP_MARGIN_S.environment_variable} "
+            f"and {KILL_MARGIN_S.environment_variable}"
+        )
+
+
+def _at_most_the_default(option: SecondsOption, seconds: float) -> float:
+    """What a short time-out suggests, as far as the option allows it."""
+    return min(option.default, max(seconds, option.bounds.least))

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from lambda_executor.options import BooleanOption
+
 #: Signals whose handlers a workload's supervisor, or a connection test, sets in this process.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)
 
@@ -31,12 +33,24 @@ _STARTED_WITH = dict(os.environ)
 S3 = "s3://"
 CLOUDWATCH = "cloudwatch://"
 
+#: Airflow's own option, which is needed before Airflow is there to read it.
+_REMOTE_LOGGING = BooleanOption(
+    section="logging",
+    name="remote_logging",
+    default=False,
+    help="Whether Airflow keeps the logs of tasks in a remote place.",
+    example="True",
+)
+
 
 def prepare() -> None:
     """Give Airflow what it wants of a machine: a home folder and a user's name.
 
     Lambda's /tmp belongs to one environment, but on a single machine many share it, so the folder
     has a name of its own and is removed when the process ends. An AIRFLOW_HOME that is set holds.
+
+    Raises:
+        ConfigError: [logging] remote_logging is neither true nor false.
     """
     if "AIRFLOW_HOME" not in os.environ:
         remove_homes_of_the_dead(Path(tempfile.gettempdir()))
@@ -123,9 +137,8 @@ def restored() -> Iterator[None]:
 
 def _choose_log_upload() -> None:
     """Have task logs uploaded by `remote_log`, where it can and nobody has chosen another way."""
-    is_on = os.environ.get("AIRFLOW__LOGGING__REMOTE_LOGGING", "").lower() in ("true", "t", "1")
     folder = os.environ.get("AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER", "")
-    if is_on and folder.startswith((S3, CLOUDWATCH)):
+    if _REMOTE_LOGGING.from_environment(os.environ) and folder.startswith((S3, CLOUDWATCH)):
         os.environ.setdefault(
             "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS", "lambda_image.remote_log.LOGGING_CONFIG"
         )

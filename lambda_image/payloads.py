@@ -64,7 +64,7 @@ class Payloads:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Payloads:
         """Look up the bucket."""
         return cls(
-            environ.get(PAYLOAD_BUCKET.environment_variable) or None,
+            PAYLOAD_BUCKET.from_environment(environ),
             lambda: boto3.session.Session().client("s3", config=_CLIENT_CONFIG),
         )
 

@@ -203,7 +203,9 @@ values = (
 
 
 @given(st.sampled_from(OPTIONS), values)
-def test_any_value_of_an_option_is_used_or_refused_by_its_name(option: Option, value: str) -> None:
+def test_any_value_of_an_option_is_used_or_refused_by_its_name(
+    option: Option[object], value: str
+) -> None:
     """Never another error than one that names the option."""
     complete = {
         "function_name": "function",

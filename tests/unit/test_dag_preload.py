@@ -246,7 +246,11 @@ def test_a_small_function_keeps_its_memory_for_the_task(
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"), [(None, True), ("", True), ("True", True), ("false", False)]
+    ("value", "wanted"),
+    [
+        *[(None, True), ("", True), ("True", True), ("1", True), ("yes", True)],
+        *[("false", False), ("0", False), ("off", False)],
+    ],
 )
 def test_it_can_be_switched_off(value: str | None, wanted: bool) -> None:
     """By one variable of the function."""
@@ -256,5 +260,5 @@ def test_it_can_be_switched_off(value: str | None, wanted: bool) -> None:
 
 def test_a_switch_that_is_neither_is_named() -> None:
     """The init phase fails with what is allowed."""
-    with pytest.raises(ConfigError, match="is 'maybe': set it to True or False"):
+    with pytest.raises(ConfigError, match="is 'maybe': it must be True or False"):
         dag_preload.is_wanted({PRELOAD_DAG_IMPORTS.environment_variable: "maybe"})

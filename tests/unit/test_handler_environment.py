@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lambda_executor.errors import ConfigError
 from lambda_image import environment
 
 
@@ -69,3 +70,32 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / name / "dag_bundles").mkdir(parents=True)
     environment.remove_homes_of_the_dead(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("remote_logging", "is_chosen"),
+    [("True", True), ("t", True), ("1 # on", True), ("False", False), (None, False)],
+)
+def test_task_logs_are_uploaded_where_airflow_is_told_to(
+    remote_logging: str | None,
+    is_chosen: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """By every word that Airflow takes for a boolean."""
+    airflow = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://b"}
+    if remote_logging is not None:
+        airflow["AIRFLOW__LOGGING__REMOTE_LOGGING"] = remote_logging
+    monkeypatch.setattr(os, "environ", airflow)
+    environment.prepare()
+    assert ("AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS" in airflow) is is_chosen
+
+
+def test_remote_logging_that_is_neither_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Airflow would refuse it a moment later; the init phase fails with what is allowed."""
+    variable = "AIRFLOW__LOGGING__REMOTE_LOGGING"
+    monkeypatch.setattr(os, "environ", {"AIRFLOW_HOME": str(tmp_path), variable: "maybe"})
+    with pytest.raises(ConfigError, match=f"{variable} is 'maybe': it must be True or False"):
+        environment.prepare()

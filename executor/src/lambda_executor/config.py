@@ -72,7 +72,7 @@ class ExecutorConfig:
 def load_aws_config(conf: Conf) -> AwsConfig:
     """Read how AWS is reached."""
     values = OptionValues(conf)
-    return AwsConfig(values.text(options.CONN_ID), values.text(options.REGION_NAME))
+    return AwsConfig(values.get(options.CONN_ID), values.get(options.REGION_NAME))
 
 
 def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
@@ -85,7 +85,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
     Raises:
         ConfigError: An option is missing or has a value that cannot work.
     """
-    name = OptionValues(conf).text(options.CONFIG_PARAMETER)
+    name = OptionValues(conf).get(options.CONFIG_PARAMETER)
     parameter = read_parameter(name) if name else {}
     unknown = sorted(set(parameter) - {option.name for option in OPTIONS})
     if unknown:
@@ -98,25 +98,25 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
     return ExecutorConfig(
         routes=_routes(values, conf.get("operators", "default_queue", fallback=None)),
         queue_urls=_queue_urls(values),
-        dead_letter_queue_url=values.required(options.DEAD_LETTER_QUEUE_URL),
-        region_name=values.text(options.REGION_NAME),
-        check_health_on_startup=values.boolean(options.CHECK_HEALTH_ON_STARTUP),
-        max_invoke_attempts=values.integer(options.MAX_INVOKE_ATTEMPTS),
-        end_wait_timeout_s=values.integer(options.END_WAIT_TIMEOUT),
-        dispatch_threads=values.integer(options.DISPATCH_THREADS),
-        poll_threads=values.integer(options.POLL_THREADS),
-        log_group=values.text(options.LOG_GROUP),
+        dead_letter_queue_url=values[options.DEAD_LETTER_QUEUE_URL],
+        region_name=values.get(options.REGION_NAME),
+        check_health_on_startup=values[options.CHECK_HEALTH_ON_STARTUP],
+        max_invoke_attempts=values[options.MAX_INVOKE_ATTEMPTS],
+        end_wait_timeout_s=values[options.END_WAIT_TIMEOUT],
+        dispatch_threads=values[options.DISPATCH_THREADS],
+        poll_threads=values[options.POLL_THREADS],
+        log_group=values.get(options.LOG_GROUP),
         payload_bucket=_payload_bucket(values),
     )
 
 
 def _routes(values: OptionValues, default_queue: str | None) -> Routes:
     default = Target.parse(
-        values.required(options.FUNCTION_NAME),
+        values[options.FUNCTION_NAME],
         qualifier=values.companion(options.FUNCTION_QUALIFIER, options.FUNCTION_NAME),
         where=f"[{SECTION}] function_name",
     )
-    text = values.text(options.FUNCTIONS)
+    text = values.get(options.FUNCTIONS)
     try:
         functions = json.loads(text) if text else {}
     except ValueError:
@@ -136,7 +136,7 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
 def _queue_urls(values: OptionValues) -> tuple[str, ...]:
     text = values.companion(options.QUEUE_URLS, options.QUEUE_URL)
     if text is None:
-        return (values.required(options.QUEUE_URL),)
+        return (values[options.QUEUE_URL],)
     try:
         urls = json.loads(text)
     except ValueError:
@@ -150,7 +150,7 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
 
 
 def _payload_bucket(values: OptionValues) -> str | None:
-    name = values.text(options.PAYLOAD_BUCKET)
+    name = values.get(options.PAYLOAD_BUCKET)
     if name and not _BUCKET_NAME.fullmatch(name):
         raise ConfigError(
             f"[{SECTION}] payload_bucket is {name!r}: it must be the name of a bucket, without "

@@ -33,15 +33,15 @@ def check(connected: Connected) -> Iterator[Finding]:
     yield _queue(DEAD_LETTER_QUEUE_URL, connected.dead_letters)
 
 
-def _function(option: Option, functions: LambdaFunctions, target: Target) -> Finding:
+def _function(option: Option[str], functions: LambdaFunctions, target: Target) -> Finding:
     return _finding(option, lambda: f"{target}: {functions.check(target)}")
 
 
-def _queue(option: Option, queue: SqsQueue) -> Finding:
+def _queue(option: Option[str], queue: SqsQueue) -> Finding:
     return _finding(option, lambda: f"{queue.name}: about {queue.check()} messages")
 
 
-def _finding(option: Option, ask: Callable[[], str]) -> Finding:
+def _finding(option: Option[str], ask: Callable[[], str]) -> Finding:
     try:
         return ok(option.name, ask())
     except TransientError as e:

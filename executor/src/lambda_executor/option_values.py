@@ -1,21 +1,19 @@
 """Where an option's value comes from: pure, given Airflow's configuration and the SSM parameter.
 
-It owns the order of the sources and the words about a value that cannot work; `config.py` makes an
+It owns the order of the sources; how a text is read is the option's own, and `config.py` makes an
 `ExecutorConfig` of the values.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lambda_executor import options
 from lambda_executor.errors import ConfigError
 from lambda_executor.options import REFERENCE_SECTION, SECTION, Option
 
-_TRUE = frozenset({"t", "true", "1", "yes", "on"})
-_FALSE = frozenset({"f", "false", "0", "no", "off"})
+Value = TypeVar("Value")
 
 
 class Conf(Protocol):
@@ -43,14 +41,14 @@ class OptionValues:
             for option in (options.FUNCTION_NAME, options.QUEUE_URL)
         )
 
-    def text(self, option: Option) -> str | None:
-        """The value as text; None when nothing sets it.
+    def __getitem__(self, option: Option[Value]) -> Value:
+        """The value of an option that has one.
 
         Raises:
-            ConfigError: The option is required and nothing sets it.
+            ConfigError: Nothing sets it and it has no default, or it has a value that cannot work.
         """
-        _, value = self._found(option)
-        if value is None and option.required:
+        value = self.get(option)
+        if value is None:
             raise ConfigError(
                 f"[{SECTION}] {option.name} is not set. {option.help} Set "
                 f"{options.CONFIG_PARAMETER.environment_variable} to the SSM parameter of a "
@@ -59,57 +57,36 @@ class OptionValues:
             )
         return value
 
-    def companion(self, option: Option, main: Option) -> str | None:
+    def get(self, option: Option[Value]) -> Value | None:
+        """The value; None when nothing sets it and it has no default.
+
+        Raises:
+            ConfigError: It has a value that cannot work.
+        """
+        _, text = self._found(option)
+        return option.default if text is None else option.read(text)
+
+    def companion(self, option: Option[Value], main: Option[object]) -> Value | None:
         """The value of an option that goes with another one; None when it is another source's.
 
         Who sets a function sets which version of it, and who sets a queue sets how many there
         are: a source that wins with the one must not be joined with a losing source's other.
         """
-        rank, value = self._found(option)
+        rank, _ = self._found(option)
         main_rank, _ = self._found(main)
-        return value if rank <= main_rank else None
+        return self.get(option) if rank <= main_rank else None
 
-    def _found(self, option: Option) -> tuple[int, str | None]:
-        """The value, and which source it is from: the lower wins."""
+    def _found(self, option: Option[object]) -> tuple[int, str | None]:
+        """The text that a source sets, and which source it is: the lower wins."""
         sources = (
             self._conf.get(SECTION, option.name, fallback=None),
             self._parameter.get(option.name),
             self._reference(option),
-            option.default,
         )
-        found = ((rank, value) for rank, value in enumerate(sources) if value)
+        found = ((rank, text) for rank, text in enumerate(sources) if text)
         return next(found, (len(sources), None))
 
-    def _reference(self, option: Option) -> str | None:
+    def _reference(self, option: Option[object]) -> str | None:
         if not (option.in_reference and self._was_reference):
             return None
         return self._conf.get(REFERENCE_SECTION, option.name, fallback=None)
-
-    def required(self, option: Option) -> str:
-        """The value of an option that something must set."""
-        value = self.text(option)
-        if value is None:
-            raise ConfigError(f"[{SECTION}] {option.name} is not set")
-        return value
-
-    def integer(self, option: Option) -> int:
-        """The value as a whole number within the option's bounds."""
-        value = self.required(option)
-        least, most = option.bounds or (0, sys.maxsize)
-        try:
-            number = int(value)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            raise ConfigError(
-                f"[{SECTION}] {option.name} is {value!r}: it must be a whole number of at least "
-                f"{least} and at most {most}, for example {option.example}"
-            )
-        return number
-
-    def boolean(self, option: Option) -> bool:
-        """The value as a truth value, with Airflow's words for it."""
-        value = self.required(option).strip().lower()
-        if value in _TRUE or value in _FALSE:
-            return value in _TRUE
-        raise ConfigError(f"[{SECTION}] {option.name} is {value!r}: it must be True or False")

@@ -1,14 +1,18 @@
-"""The one table of the executor's options, and that of the handler's.
+"""The one table of the executor's options, that of the handler's, and how their values are read.
 
 Airflow's provider metadata, the documentation, the parameter and the function's environment that
-the stacks write are generated from them. Plain Python: the stacks and the handler image import it
-too.
+the stacks write are generated from the tables. Plain Python: the stacks and the handler image
+import it too.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+from lambda_executor.errors import ConfigError
 
 SECTION = "lambda_executor"
 
@@ -19,41 +23,155 @@ REFERENCE_SECTION = "aws_lambda_executor"
 #: What the keys of all objects in the payload bucket begin with; permissions end there.
 PAYLOAD_PREFIX = "invocations/"
 
+#: Every word that Airflow's `getboolean` or Python's `configparser` takes for a boolean.
+_BOOLEANS = {
+    **dict.fromkeys(("true", "t", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "f", "0", "no", "off"), False),
+}
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option of the section `[lambda_executor]`.
+Value_co = TypeVar("Value_co", covariant=True)
+
+
+class Bounds(NamedTuple):
+    """The smallest and the largest number that an option may be."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option(ABC, Generic[Value_co]):
+    """One option of Airflow's configuration; its class says how its text is read.
 
     Attributes:
+        type: What Airflow calls the type of its value.
         name: Its name in the section.
-        type: What its value is read as.
-        default: What holds when nothing sets it, as text; None: nothing.
         help: What it does, for a person.
-        example: A plausible value.
-        bounds: The smallest and the largest number allowed.
+        example: A plausible value, as text.
+        default: What holds when nothing sets it; None: nothing.
         required: Whether dispatch is impossible without it.
         in_reference: Whether the reference has it too, under the same name.
+        section: The section that it is in.
     """
 
+    type: ClassVar[str]
+
     name: str
-    type: Literal["string", "integer", "number", "boolean"]
-    default: str | None
     help: str
     example: str
-    bounds: tuple[int, int] | None = None
+    default: Value_co | None = None
     required: bool = False
     in_reference: bool = True
+    section: str = SECTION
 
     @property
     def environment_variable(self) -> str:
-        """The variable that sets it, `AIRFLOW__LAMBDA_EXECUTOR__<NAME>`."""
-        return f"AIRFLOW__{SECTION.upper()}__{self.name.upper()}"
+        """The variable that sets it, `AIRFLOW__<SECTION>__<NAME>`."""
+        return f"AIRFLOW__{self.section.upper()}__{self.name.upper()}"
+
+    def read(self, text: str, where: str | None = None) -> Value_co:
+        """The value that a text stands for.
+
+        Args:
+            text: What a person set.
+            where: Where they set it, for the error; None: in the section.
+
+        Raises:
+            ConfigError: It is no value of this option.
+        """
+        value = self._parse(text)
+        if value is None:
+            raise ConfigError(
+                f"{where or f'[{self.section}] {self.name}'} is {text!r}: it must be "
+                f"{self._allowed}, for example {self.example}"
+            )
+        return value
+
+    def from_environment(self, environ: Mapping[str, str]) -> Value_co | None:
+        """The value that a function's environment sets; None: its variable is unset or empty.
+
+        Raises:
+            ConfigError: The variable is set to no value of this option.
+        """
+        text = environ.get(self.environment_variable)
+        return self.read(text, self.environment_variable) if text else None
+
+    @property
+    @abstractmethod
+    def _allowed(self) -> str:
+        """What a value must be."""
+
+    @abstractmethod
+    def _parse(self, text: str) -> Value_co | None:
+        """The value that a text stands for; None: it stands for none."""
 
 
-CONFIG_PARAMETER = Option(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StringOption(Option[str]):
+    """A text; whoever uses it says what it must look like."""
+
+    type = "string"
+    _allowed = "a text"
+
+    def _parse(self, text: str) -> str:
+        return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooleanOption(Option[bool]):
+    """A truth value, perhaps with a comment behind it, which Airflow allows there."""
+
+    type = "boolean"
+    default: bool
+    _allowed = "True or False"
+
+    def _parse(self, text: str) -> bool | None:
+        return _BOOLEANS.get(text.partition("#")[0].strip().lower())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerOption(Option[int]):
+    """A whole number within bounds."""
+
+    type = "integer"
+    default: int
+    bounds: Bounds
+
+    @property
+    def _allowed(self) -> str:
+        return f"a whole number of at least {self.bounds.least} and at most {self.bounds.most}"
+
+    def _parse(self, text: str) -> int | None:
+        number = _number(text, self.bounds)
+        return int(number) if number is not None and number.is_integer() else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondsOption(Option[float]):
+    """A number of seconds within bounds, fractions allowed."""
+
+    type = "number"
+    default: float
+    bounds: Bounds
+
+    @property
+    def _allowed(self) -> str:
+        return f"a number of seconds from {self.bounds.least} to {self.bounds.most}"
+
+    def _parse(self, text: str) -> float | None:
+        return _number(text, self.bounds)
+
+
+def _number(text: str, bounds: Bounds) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if bounds.least <= number <= bounds.most else None  # A NaN is not.
+
+
+CONFIG_PARAMETER = StringOption(
     name="config_parameter",
-    type="string",
-    default=None,
     help=(
         "Name of the SSM parameter, written by the stacks, that holds every option the executor "
         "needs as one JSON object. Options set in this section win over it."
@@ -62,27 +180,21 @@ CONFIG_PARAMETER = Option(
     in_reference=False,
 )
 
-FUNCTION_NAME = Option(
+FUNCTION_NAME = StringOption(
     name="function_name",
-    type="string",
-    default=None,
     help="Name or ARN of the Lambda function that runs the workloads.",
     example="airflow-lambda-dev",
     required=True,
 )
 
-FUNCTION_QUALIFIER = Option(
+FUNCTION_QUALIFIER = StringOption(
     name="function_qualifier",
-    type="string",
-    default=None,
     help="Version or alias of the function. Unset: the latest unpublished version.",
     example="live",
 )
 
-FUNCTIONS = Option(
+FUNCTIONS = StringOption(
     name="functions",
-    type="string",
-    default=None,
     help=(
         "JSON object from Airflow queue to function (name or ARN, with an optional `:alias`, and "
         "`@tenant` for a function that isolates tenants). "
@@ -93,19 +205,15 @@ FUNCTIONS = Option(
     in_reference=False,
 )
 
-QUEUE_URL = Option(
+QUEUE_URL = StringOption(
     name="queue_url",
-    type="string",
-    default=None,
     help="URL of the SQS queue to which the handler sends results.",
     example="https://sqs.eu-west-1.amazonaws.com/123456789012/airflow-lambda-dev-results",
     required=True,
 )
 
-QUEUE_URLS = Option(
+QUEUE_URLS = StringOption(
     name="queue_urls",
-    type="string",
-    default=None,
     help=(
         "JSON list of results queues that several schedulers share, so that each has one of its "
         "own: a scheduler takes the one at its job id modulo their number. Unset: all share "
@@ -115,19 +223,15 @@ QUEUE_URLS = Option(
     in_reference=False,
 )
 
-DEAD_LETTER_QUEUE_URL = Option(
+DEAD_LETTER_QUEUE_URL = StringOption(
     name="dead_letter_queue_url",
-    type="string",
-    default=None,
     help="URL of the SQS queue to which Lambda sends the invocations that it gave up on.",
     example="https://sqs.eu-west-1.amazonaws.com/123456789012/airflow-lambda-dev-dead-letters",
     required=True,
 )
 
-LOG_GROUP = Option(
+LOG_GROUP = StringOption(
     name="log_group",
-    type="string",
-    default=None,
     help=(
         "CloudWatch log group of the function; the UI shows the log of a running task from it. "
         "Unset, and for the functions of `functions`: `/aws/lambda/<function>`, Lambda's own "
@@ -137,10 +241,8 @@ LOG_GROUP = Option(
     in_reference=False,
 )
 
-PAYLOAD_BUCKET = Option(
+PAYLOAD_BUCKET = StringOption(
     name="payload_bucket",
-    type="string",
-    default=None,
     help=(
         "S3 bucket through which an invocation of more than 1 MiB travels, up to 6 MiB; the "
         "function reads only the one that the same variable names in its own environment. Unset: "
@@ -150,10 +252,8 @@ PAYLOAD_BUCKET = Option(
     in_reference=False,
 )
 
-CONN_ID = Option(
+CONN_ID = StringOption(
     name="conn_id",
-    type="string",
-    default=None,
     help=(
         "Airflow connection with the AWS credentials; needs apache-airflow-providers-amazon. "
         "Unset: boto3's own credential chain."
@@ -161,74 +261,67 @@ CONN_ID = Option(
     example="aws_default",
 )
 
-REGION_NAME = Option(
+REGION_NAME = StringOption(
     name="region_name",
-    type="string",
-    default=None,
     help="AWS Region of the function and the queues. Unset: boto3's own.",
     example="eu-west-1",
 )
 
-CHECK_HEALTH_ON_STARTUP = Option(
+CHECK_HEALTH_ON_STARTUP = BooleanOption(
     name="check_health_on_startup",
-    type="boolean",
-    default="True",
+    default=True,
     help="Whether the scheduler refuses to start when the function or a queue cannot be reached.",
     example="True",
 )
 
-MAX_INVOKE_ATTEMPTS = Option(
+MAX_INVOKE_ATTEMPTS = IntegerOption(
     name="max_invoke_attempts",
-    type="integer",
-    default="3",
+    default=3,
     help=(
         "How often an invoke that fails with a server or network error is sent before the "
         "workload fails. Throttling and missing credentials do not count, a permanent error "
         "fails at once."
     ),
     example="3",
-    bounds=(1, 100),
+    bounds=Bounds(1, 100),
 )
 
-END_WAIT_TIMEOUT = Option(
+END_WAIT_TIMEOUT = IntegerOption(
     name="end_wait_timeout",
-    type="integer",
-    default="0",
+    default=0,
     help=(
         "Seconds that a scheduler that ends waits for the results of what is in flight. "
         "0: it does not wait; another scheduler, or the next start, adopts what is in flight."
     ),
     example="60",
-    bounds=(0, 86_400),
+    bounds=Bounds(0, 86_400),
 )
 
-DISPATCH_THREADS = Option(
+DISPATCH_THREADS = IntegerOption(
     name="dispatch_threads",
-    type="integer",
-    default="256",
+    default=256,
     help=(
         "How many invokes may be under way at the same time, at most. How many are follows the "
         "latency of Lambda's API, and falls when it throttles."
     ),
     example="256",
-    bounds=(1, 1000),
+    bounds=Bounds(1, 1000),
     in_reference=False,
 )
 
-POLL_THREADS = Option(
+POLL_THREADS = IntegerOption(
     name="poll_threads",
-    type="integer",
-    default="64",
+    default=64,
     help=(
         "How many receives, and how many deletes, may be under way at the same time on the "
         "results queue, at most. One is while there is no backlog."
     ),
     example="64",
-    bounds=(1, 250),
+    bounds=Bounds(1, 250),
     in_reference=False,
 )
 
-OPTIONS: tuple[Option, ...] = (
+OPTIONS: tuple[Option[object], ...] = (
     CONFIG_PARAMETER,
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
@@ -248,7 +341,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 #: What the stacks write into the SSM parameter: option name to string value.
-WIRED_OPTIONS: tuple[Option, ...] = (
+WIRED_OPTIONS: tuple[StringOption, ...] = (
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
     FUNCTIONS,
@@ -261,10 +354,9 @@ WIRED_OPTIONS: tuple[Option, ...] = (
 )
 
 
-STOP_MARGIN_S = Option(
+STOP_MARGIN_S = SecondsOption(
     name="stop_margin_s",
-    type="number",
-    default="20",
+    default=20,
     help=(
         "Seconds before the function's time-out at which a task that still runs is asked to stop: "
         "it gets an `AirflowTaskTimeout`, its operator's `on_kill` is called, and it ends `failed` "
@@ -272,28 +364,25 @@ STOP_MARGIN_S = Option(
         "Unset, with a time-out below 80 s: a quarter of it, but at least 3."
     ),
     example="60",
-    bounds=(3, 899),
+    bounds=Bounds(3, 899),
     in_reference=False,
 )
 
-KILL_MARGIN_S = Option(
+KILL_MARGIN_S = SecondsOption(
     name="kill_margin_s",
-    type="number",
-    default="8",
+    default=8,
     help=(
         "Seconds before the function's time-out at which whatever is left of the task is killed; "
         "the rest is for telling Airflow and the executor. Unset, with a time-out below 80 s: a "
         "tenth of it, but at least 2."
     ),
     example="15",
-    bounds=(2, 899),
+    bounds=Bounds(2, 899),
     in_reference=False,
 )
 
-DAGS_S3_URI = Option(
+DAGS_S3_URI = StringOption(
     name="dags_s3_uri",
-    type="string",
-    default=None,
     help=(
         "Where the function gets its DAG files from: `s3://bucket/prefix/` (a folder, see "
         "`airflow lambda-executor dags push`) or `s3://bucket/key` of a `.zip` or `.tar.gz`. "
@@ -303,10 +392,9 @@ DAGS_S3_URI = Option(
     in_reference=False,
 )
 
-PRELOAD_DAG_IMPORTS = Option(
+PRELOAD_DAG_IMPORTS = BooleanOption(
     name="preload_dag_imports",
-    type="boolean",
-    default="True",
+    default=True,
     help=(
         "Whether the init phase imports the installed modules that the DAG files import at their "
         "top level, so that tasks need not. It never runs a DAG file."
@@ -317,7 +405,7 @@ PRELOAD_DAG_IMPORTS = Option(
 
 #: What the handler reads in the environment of its function, besides `QUEUE_URL` and
 #: `PAYLOAD_BUCKET` of the executor's; the scheduler has no use for them.
-HANDLER_OPTIONS: tuple[Option, ...] = (
+HANDLER_OPTIONS: tuple[Option[object], ...] = (
     STOP_MARGIN_S,
     KILL_MARGIN_S,
     DAGS_S3_URI,
@@ -342,10 +430,21 @@ parameter that `config_parameter` names, the same option in `[{REFERENCE_SECTION
 Read in the environment of the function, where the stacks set them; a scheduler ignores them.
 
 {_table(HANDLER_OPTIONS)}
+
+## Values
+
+A boolean is true when it is {_words(means=True)}, and false when it is
+{_words(means=False)}, in upper or lower case. A number is written as in Python, and lies
+within the bounds beside its type.
 """
 
 
-def _table(options: tuple[Option, ...]) -> str:
+def _words(*, means: bool) -> str:
+    *others, last = (f"`{word}`" for word, value in _BOOLEANS.items() if value is means)
+    return f"{', '.join(others)} or {last}"
+
+
+def _table(options: tuple[Option[object], ...]) -> str:
     rows = "\n".join(
         f"| `{o.name}` | `{o.environment_variable}` | {_type(o)} | {_default(o)} | {o.help} |"
         for o in options
@@ -356,14 +455,13 @@ def _table(options: tuple[Option, ...]) -> str:
 {rows}"""
 
 
-def _type(option: Option) -> str:
-    if option.bounds is None:
-        return option.type
-    least, most = option.bounds
-    return f"{option.type}, {least} to {most}"
+def _type(option: Option[object]) -> str:
+    if isinstance(option, IntegerOption | SecondsOption):
+        return f"{option.type}, {option.bounds.least} to {option.bounds.most}"
+    return option.type
 
 
-def _default(option: Option) -> str:
+def _default(option: Option[object]) -> str:
     if option.required:
         return "required"
     return f"`{option.default}`" if option.default is not None else ""

@@ -38,6 +38,6 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _description(option: Option) -> str:
+def _description(option: Option[object]) -> str:
     default = f" Default: {option.default}." if option.default is not None else ""
     return f"{option.help}{default}\n"
