@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lambda_executor.options import KILL_MARGIN_S, STOP_MARGIN_S
 from stacks.config.section import Section
 
 #: The function of every Airflow queue that no other function serves.
@@ -49,7 +50,7 @@ class FunctionConfig(Section):
     )
     timeout_s: int = Field(
         900,
-        ge=4,
+        ge=STOP_MARGIN_S.bounds.least + 1,  # So that there is a time before a task has to stop.
         le=900,
         description="The longest a single try may take; its last seconds are for ending it.",
     )
@@ -76,15 +77,15 @@ class FunctionConfig(Section):
     )
     stop_margin_s: int | None = Field(
         None,
-        ge=3,
-        le=899,
-        description="Seconds before the time-out at which a task is asked to stop; null: 20, less "
-        "if the time-out is short.",
+        ge=STOP_MARGIN_S.bounds.least,
+        le=STOP_MARGIN_S.bounds.most,
+        description="Seconds before the time-out at which a task is asked to stop; null: "
+        f"{STOP_MARGIN_S.default:g}, less if the time-out is short.",
     )
     kill_margin_s: int | None = Field(
         None,
-        ge=2,
-        le=899,
-        description="Seconds before the time-out at which a task's processes are killed; null: 8, "
-        "less if the time-out is short.",
+        ge=KILL_MARGIN_S.bounds.least,
+        le=KILL_MARGIN_S.bounds.most,
+        description="Seconds before the time-out at which a task's processes are killed; null: "
+        f"{KILL_MARGIN_S.default:g}, less if the time-out is short.",
     )

@@ -253,14 +253,16 @@ def test_limits_of_a_function_are_taken(key: str, lowest: int, highest: int) -> 
         assert f"].{key} is {value}, " in refusal({"functions": [default(**{key: value})]})
 
 
-def test_the_shortest_margins_are_those_of_the_handler() -> None:
-    """What the stage takes the handler takes, in the shortest function too; one less is refused."""
-    stop, kill = (option.bounds[0] for option in (STOP_MARGIN_S, KILL_MARGIN_S) if option.bounds)
+def test_the_limits_of_the_margins_are_those_of_the_handler() -> None:
+    """What the stage takes the handler takes, in the shortest function too; no less and no more."""
+    stop, kill = STOP_MARGIN_S.bounds.least, KILL_MARGIN_S.bounds.least
     shortest = default(timeout_s=4, stop_margin_s=stop, kill_margin_s=kill)
     config = load(STAGES, "dev", {"functions": [shortest]})
     assert Margins(stop, kill).deadline(config.default_function.timeout_s - 0.1, 0)
-    for key, value in (("stop_margin_s", stop - 1), ("kill_margin_s", kill - 1)):
-        assert f"].{key} is {value}, " in refusal({"functions": [{**shortest, key: value}]})
+    for option in (STOP_MARGIN_S, KILL_MARGIN_S):
+        for value in (option.bounds.least - 1, option.bounds.most + 1):
+            said = refusal({"functions": [{**shortest, option.name: value}]})
+            assert f"].{option.name} is {value}, allowed is a whole number from " in said
 
 
 @pytest.mark.parametrize(
