@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_executor.reconciliation import LOOKS_FOR_A_RESULT, Comparison, Reconciler
+from lambda_executor.poller import hand_back_delay_s
+from lambda_executor.reconciliation import LOOKS_FOR_A_RESULT, PERIOD_S, Comparison, Reconciler
 from lambda_executor.wire import InvocationId
 
 A, B = InvocationId("a"), InvocationId("b")
@@ -115,6 +117,16 @@ def test_what_no_scheduler_looks_after_is_offered_once_and_given_up_in_time() ->
     reconciler.look()
     assert reconciler.lost() == [A]
     reconciler.look()
+    assert reconciler.lost() == []
+
+
+def test_a_result_that_was_handed_back_can_be_seen_before_its_workload_is_given_up() -> None:
+    """However often it was: a scheduler looks for it longer than its result is hidden."""
+    reconciler = reconciler_of({A: "callback"}, Airflow(A))
+    reconciler.adopted(A)
+    looks_meanwhile = math.ceil(hand_back_delay_s(100_000) / PERIOD_S) + 1
+    for _ in range(looks_meanwhile):
+        reconciler.look()
     assert reconciler.lost() == []
 
 

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Generic, Protocol, TypeVar
 
+from lambda_executor.poller import HAND_BACK_CAP_S
 from lambda_executor.wire import InvocationId
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ Key = TypeVar("Key", bound=Hashable)
 #: Seconds between two looks: long against the way of a result, short against a lost slot.
 PERIOD_S = 60.0
 
-#: Looks after which a workload that was left behind has no result in any queue: a result that was
-#: handed back comes again well within this (`poller.HAND_BACK_CAP_S`).
-LOOKS_FOR_A_RESULT = 20
+#: Looks after which a workload that was left behind has no result in any queue: enough for one that
+#: was handed back to be visible again, and five more in which to receive it.
+LOOKS_FOR_A_RESULT = math.ceil(HAND_BACK_CAP_S / PERIOD_S) + 5
 
 
 class AirflowState(Protocol[Key]):
