@@ -18,6 +18,7 @@ from lambda_executor.errors import RejectedError
 from lambda_executor.ledger import State
 from lambda_executor.testing import MemoryQueue
 from lambda_executor.wire import Outcome, Result
+from tests import threads
 from tests.contract.scheduling import SETTINGS, TOKEN, Scheduler, workload
 
 
@@ -225,3 +226,25 @@ def test_results_for_a_dead_scheduler_reach_the_one_that_adopted_its_tasks(
     assert heir.executor._parts
     parts = heir.executor._parts
     heir.loop_until(lambda: not parts.heirs)
+
+
+@pytest.mark.parametrize("name", ["lambda-poll-results-0", "lambda-delete-results-2"])
+def test_other_queues_are_polled_once_the_machine_gives_threads_again(
+    name: str, trio: list[Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adopting does not fail for lack of a thread, and each later sync tries again."""
+    dead, heir, other = trio
+    tasks = {queue: workload(queue.name) for queue in (dead.results, other.results)}
+    ids = {queue: dead.queue(task)[0] for queue, task in tasks.items()}
+    dead.executor.terminate()
+    with monkeypatch.context() as patch:
+        threads.refuse(patch, lambda thread: thread.name == name)
+        for queue, task in tasks.items():
+            ti = SimpleNamespace(key=task.ti.key, external_executor_id=ids[queue])
+            assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+        heir.executor.heartbeat()
+    for queue, task in tasks.items():
+        queue.reply(ids[queue])
+        assert heir.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+        heir.executor.heartbeat()
+        assert queue.wait_until_empty()

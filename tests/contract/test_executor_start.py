@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import boto3
 import pytest
 
 from lambda_executor import LambdaExecutor, aws
 from lambda_executor.errors import ConfigError
 from lambda_executor.poller import hand_back_delay_s
+from lambda_executor.wire import InvocationId
+from tests import threads
 from tests.contract.account import PARAMETER, Account
+from tests.contract.scheduling import Scheduler
 
 
 def test_the_one_line_is_enough(account: Account) -> None:
@@ -53,6 +58,33 @@ def test_the_health_check_can_be_switched_off(
     executor = LambdaExecutor(parallelism=1)
     executor.start()
     executor.terminate()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lambda-dispatch-0",
+        *("lambda-poll-results", "lambda-delete-results"),
+        *("lambda-poll-dead-letters", "lambda-delete-dead-letters"),
+        "lambda-reconcile",
+    ],
+)
+def test_an_executor_that_gets_no_thread_does_not_start(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever thread it is: the start raises, and what had been started takes nothing more."""
+    scheduler = Scheduler(LambdaExecutor(parallelism=1))
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        threads.refuse(patch, lambda thread: thread.name == name)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            scheduler.start()
+    for queue in (scheduler.results, scheduler.dead_letters):
+        queue.reply(InvocationId("of another scheduler"))  # Ends a long poll that is open.
+    assert threads.have_ended(but=before)
+    for queue in (scheduler.results, scheduler.dead_letters):
+        assert len(queue.receive(0)) == 1
+    scheduler.executor.end()  # As the scheduler does after a start that failed.
 
 
 def test_the_queue_keeps_the_ports_promises(account: Account) -> None:

@@ -23,6 +23,7 @@ from lambda_executor.errors import (
 from lambda_executor.routing import Target
 from lambda_executor.testing import MemoryFunction
 from lambda_executor.wire import Invocation, InvocationId
+from tests import threads
 
 
 def dispatch(name: str) -> Dispatch:
@@ -209,11 +210,7 @@ def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.Monkey
     function = MemoryFunction()
     dispatcher = Dispatcher(function, threads=4, max_attempts=1)
     dispatcher.start()
-
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    threads.refuse(monkeypatch)
     dispatcher.submit(map(dispatch, "abcdefgh"))
     assert dispatcher.drain(10) == 0
     dispatcher.close(10)

@@ -13,6 +13,7 @@ from lambda_executor.poller import HAND_BACK_CAP_S, Poller, Report, hand_back_de
 from lambda_executor.ports import Message
 from lambda_executor.testing import MemoryQueue
 from lambda_executor.wire import InvocationId, Result
+from tests import threads
 
 OURS = InvocationId("ours")
 
@@ -145,8 +146,8 @@ def test_a_queue_that_cannot_be_read_is_read_again(caplog: pytest.LogCaptureFixt
 class Counting(MemoryQueue):
     """A queue that remembers the size of each call."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, name: str = "memory") -> None:
+        super().__init__(name)
         self.received: list[int] = []
         self.deleted: list[int] = []
 
@@ -216,15 +217,8 @@ def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.Monkey
     for n in range(200):
         queue.reply(InvocationId(f"id-{n}"))
     poller = Poller(queue, decode=decode, knows=lambda _: True, threads=8)
-    start = threading.Thread.start
-
-    def refuse(thread: threading.Thread) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     poller.start()
+    threads.refuse(monkeypatch)
     seen = 0
     while seen < 200:
         arrivals = poller.arrivals()
@@ -232,3 +226,18 @@ def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.Monkey
         poller.acknowledge(a.receipt for a in arrivals)
     assert queue.wait_until_empty()
     poller.close(10)
+
+
+@pytest.mark.parametrize("verb", ["poll", "delete"])
+def test_a_poller_that_gets_no_thread_does_not_start(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It raises, leaves no thread behind and takes no message."""
+    queue = Counting("starved")
+    poller = poller_of(queue)
+    before = set(threading.enumerate())
+    threads.refuse(monkeypatch, lambda thread: thread.name == f"lambda-{verb}-starved")
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        poller.start()
+    assert threads.have_ended(but=before)
+    assert queue.received == []

@@ -113,7 +113,7 @@ class LambdaExecutor(AirflowExecutor):
         dead_letters: Queue,
         payloads: PayloadStore | None = None,
     ) -> None:
-        self._parts = Traffic(
+        parts = Traffic(
             settings,
             settings.own_queue(self.job_id),
             ledger=self._ledger,
@@ -123,7 +123,8 @@ class LambdaExecutor(AirflowExecutor):
             dead_letters=dead_letters,
             payloads=payloads,
         )
-        self._parts.start()
+        parts.start()
+        self._parts = parts
 
     def end(self) -> None:
         """Send what was accepted, wait for results as long as `end_wait_timeout` allows, stop.
@@ -230,7 +231,7 @@ class LambdaExecutor(AirflowExecutor):
             self._take_arrivals(poller, poller.arrivals())
         self._reconcile(parts)
         self._handover.tell(self._tell)
-        self._leave_other_queues(parts)
+        self._watch_or_leave_other_queues(parts)
         self._report_metrics(parts)
 
     def _take_outcome(self, outcome: Sent | Refused) -> None:
@@ -285,7 +286,6 @@ class LambdaExecutor(AirflowExecutor):
             if not self._ledger.knows(id):
                 self._adopt(id, key)
                 parts.reconciler.adopted(id)
-                parts.watch_other_queues()
                 self.log.warning("Adopted %s: no scheduler looks after it", key)
         for id in parts.reconciler.lost():
             reason = "no result came, of whoever sent it, and none lies in a results queue"
@@ -339,15 +339,14 @@ class LambdaExecutor(AirflowExecutor):
                 refused.append(ti)
         if adopted := len(tis) - len(refused):
             self.log.info("Adopted %d invocations of a scheduler that is gone", adopted)
-            self._require_parts().watch_other_queues()
         return refused
 
-    def _leave_other_queues(self, parts: Traffic[WorkloadKey]) -> None:
-        """Leave them once nothing adopted is in flight and everything taken is acknowledged."""
-        if not parts.heirs:
-            return
+    def _watch_or_leave_other_queues(self, parts: Traffic[WorkloadKey]) -> None:
+        """Watch them while something adopted is in flight or a delivery is not acknowledged."""
         self._adopted = {id for id in self._adopted if self._ledger.state(id) is State.IN_FLIGHT}
-        if not self._adopted and not self._handover.uses(parts.heirs):
+        if self._adopted:
+            parts.watch_other_queues()
+        elif not self._handover.uses(parts.heirs):
             parts.leave_other_queues()
 
     def revoke_task(self, *, ti: TaskInstance) -> None:

@@ -99,9 +99,18 @@ class Poller:
         self._failures = 0
 
     def start(self) -> None:
-        """Start to listen, and to delete."""
-        self._start_thread("poll", self._listen)
-        self._start_thread("delete", self._delete)
+        """Start to listen, and to delete.
+
+        Raises:
+            RuntimeError: The machine gives no thread for one of the two, so neither is done.
+        """
+        try:
+            # The thread that deletes comes first: it ends at once, while a long poll stays open.
+            self._thread("delete", self._delete).start()
+            self._thread("poll", self._listen).start()
+        except RuntimeError:
+            self.close(0)
+            raise
 
     def arrivals(self) -> list[Arrival]:
         """What arrived for us since the last call."""
@@ -187,7 +196,7 @@ class Poller:
         """Make so many receives side by side; returns how many of them were full."""
         sizes: deque[int] = deque()
         helpers = [
-            self._start_thread("poll", lambda: sizes.append(self._receive(BACKLOG_POLL_S)))
+            self._start_helper("poll", lambda: sizes.append(self._receive(BACKLOG_POLL_S)))
             for _ in range(width - 1)
         ]
         sizes.append(self._receive(LONG_POLL_S))
@@ -225,7 +234,7 @@ class Poller:
         """Delete until closed and nothing is left."""
         while batch := self._next_batch():
             self._deleters.acquire()
-            if self._start_thread("delete", partial(self._delete_batch, batch)) is None:
+            if self._start_helper("delete", partial(self._delete_batch, batch)) is None:
                 self._delete_batch(batch)
 
     def _next_batch(self) -> list[str]:
@@ -254,16 +263,19 @@ class Poller:
             self._deletes_under_way -= 1
             self._deletable_changed.notify_all()
 
-    def _start_thread(self, verb: str, target: Callable[[], object]) -> threading.Thread | None:
-        name = f"lambda-{verb}-{self._queue.name}"
-        thread = threading.Thread(target=target, name=name, daemon=True)
+    def _start_helper(self, verb: str, target: Callable[[], object]) -> threading.Thread | None:
+        thread = self._thread(verb, target)
         try:
             thread.start()
         except RuntimeError as error:
             # The machine gives no more threads: what is there does the work, more slowly.
-            log.warning("%s: %s", name, error)
+            log.warning("%s: %s", thread.name, error)
             return None
         return thread
+
+    def _thread(self, verb: str, target: Callable[[], object]) -> threading.Thread:
+        name = f"lambda-{verb}-{self._queue.name}"
+        return threading.Thread(target=target, name=name, daemon=True)
 
     def _count(self, **counts: int) -> None:
         with self._counts_lock:

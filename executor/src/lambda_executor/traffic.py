@@ -8,6 +8,7 @@ know Airflow or boto3.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -21,6 +22,8 @@ from lambda_executor.wire import DeadLetter, Result
 if TYPE_CHECKING:
     from lambda_executor.config import ExecutorConfig
     from lambda_executor.ports import FunctionInvoker, Message, PayloadStore, Queue
+
+log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -72,9 +75,17 @@ class Traffic(Generic[Key]):
         self.heirs: list[Poller] = []
 
     def start(self) -> None:
-        """Start the threads."""
-        for part in (self.dispatcher, *self.pollers, self.reconciler):
-            part.start()
+        """Start the threads.
+
+        Raises:
+            RuntimeError: The machine gives no thread for one of the parts, so none of them runs.
+        """
+        try:
+            for part in (self.dispatcher, *self.pollers, self.reconciler):
+                part.start()
+        except RuntimeError:
+            self.close(0)
+            raise
 
     def close(self, timeout_s: float) -> None:
         """End the threads: invokes and deletes under way get `timeout_s` seconds."""
@@ -88,11 +99,18 @@ class Traffic(Generic[Key]):
         return (*self.pollers, *self.heirs)
 
     def watch_other_queues(self) -> None:
-        """Poll the other schedulers' results queues too."""
-        if not self.heirs:
-            self.heirs = [self._results_poller(queue) for queue in self._others]
-            for poller in self.heirs:
+        """Poll the other schedulers' results queues too.
+
+        Each call starts the pollers that the machine had no threads for at the calls before it.
+        """
+        for queue in self._others[len(self.heirs) :]:
+            poller = self._results_poller(queue)
+            try:
                 poller.start()
+            except RuntimeError as error:
+                log.warning("Cannot poll %s yet: %s", queue.name, error)
+                return
+            self.heirs.append(poller)
 
     def leave_other_queues(self) -> None:
         """Leave them to the others again."""

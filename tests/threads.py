@@ -1,0 +1,31 @@
+"""What tests do with threads: keep them from starting, wait for their end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+
+def refuse(
+    monkeypatch: pytest.MonkeyPatch,
+    is_refused: Callable[[threading.Thread], bool] = lambda _: True,
+) -> None:
+    """Refuse to start a thread as Python does when the operating system gives none."""
+    start = threading.Thread.start
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if is_refused(thread):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+
+
+def have_ended(but: set[threading.Thread], timeout_s: float = 10) -> bool:
+    """Whether every thread but these has ended, or ends in time."""
+    others = set(threading.enumerate()) - but
+    for thread in others:
+        thread.join(timeout_s)
+    return not any(thread.is_alive() for thread in others)
