@@ -13,7 +13,9 @@ from airflow.version import version as airflow_version
 
 from lambda_executor import aws
 from lambda_executor.aws import ProbeReply
+from lambda_executor.errors import ThrottledError
 from lambda_executor.probe import ProbeAnswer
+from lambda_executor.routing import Target
 from lambda_executor.wire import WIRE_VERSION
 from tests.contract.account import Account
 from tests.contract.command_line import run, run_json
@@ -163,6 +165,29 @@ def test_an_alias_that_is_not_there_is_told_from_a_function_that_is_not(
     _, findings = run_json(capfd, "check")
     (finding,) = [finding for finding in findings if finding["subject"] == "function"]
     assert "the function is there, its version or alias 'live' is not" in finding["said"]
+
+
+def test_what_aws_cannot_answer_now_is_no_problem(
+    healthy: Account, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the scheduler's start: functions and queues may be well while it throttles."""
+    healthy.options["function_qualifier"] = "live"
+    healthy.write_parameter()
+
+    function = aws.Inspection.function
+
+    def throttled(inspection: aws.Inspection, asked: str | Target) -> aws.FunctionFacts:
+        if asked == Target("function"):  # Without the alias, which is asked about later.
+            return function(inspection, asked)
+        raise ThrottledError("Rate exceeded")
+
+    monkeypatch.setattr(aws.Inspection, "function", throttled)
+    monkeypatch.setattr(aws.Inspection, "queue", throttled)
+    code, findings = run_json(capfd, "check")
+    assert (code, problems(findings)) == (0, set())
+    unknown = [finding for finding in findings if finding["verdict"] == "unknown"]
+    assert [f["subject"] for f in unknown] == ["function", "results queue", "dead-letter queue"]
+    assert {f["said"] for f in unknown} == {"Rate exceeded"}
 
 
 @pytest.mark.usefixtures("account")

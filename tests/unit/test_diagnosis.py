@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lambda_executor import diagnosis
-from lambda_executor.aws import FunctionFacts, ProbeReply, QueueFacts
+from lambda_executor.aws import EventFacts, FunctionFacts, ProbeReply, QueueFacts
 from lambda_executor.diagnosis import Versions
 from lambda_executor.findings import Finding, Verdict
 from lambda_executor.probe import ProbeAnswer
@@ -20,10 +20,9 @@ FUNCTION = FunctionFacts(
     last_update="Successful",
     last_update_reason="",
     timeout_s=300,
-    retries=0,
-    event_age_s=540,
-    dead_letter_arns=("arn:dead",),
+    dead_letter_arn="arn:dead",
 )
+EVENTS = EventFacts(retries=0, age_s=540, destination_arn="")
 QUEUE = QueueFacts("arn:dead", visible=0, hidden=0, retention_s=86400, visibility_timeout_s=120)
 HERE = Versions(airflow="3.3.2", python="3.12.4")
 ANSWER = ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution/", "", 3)
@@ -62,18 +61,22 @@ def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
 @pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
 def test_an_event_must_not_outlive_its_token(age_s: int, is_problem: bool) -> None:
     """At most task_queued_timeout, which is as long as the token is good."""
-    finding = diagnosis.event_age("f", replace(FUNCTION, event_age_s=age_s), 600)
+    finding = diagnosis.event_age("f", replace(EVENTS, age_s=age_s), 600)
     assert finding.is_problem is is_problem
 
 
 def test_either_way_of_dead_letters_is_enough() -> None:
     """The function's dead-letter queue or its destination; one of them must be the right queue."""
-    both = replace(FUNCTION, dead_letter_arns=("arn:other", "arn:dead"))
-    assert not diagnosis.dead_letters("f", both, QUEUE).is_problem
-    other = diagnosis.dead_letters("f", replace(FUNCTION, dead_letter_arns=("arn:other",)), QUEUE)
-    assert "go to arn:other and not to arn:dead" in other.said
-    none = diagnosis.dead_letters("f", replace(FUNCTION, dead_letter_arns=()), QUEUE)
-    assert "go nowhere" in none.said
+
+    def finding(queue_arn: str, destination_arn: str) -> Finding:
+        function = replace(FUNCTION, dead_letter_arn=queue_arn)
+        events = replace(EVENTS, destination_arn=destination_arn)
+        return diagnosis.dead_letters("f", function, events, QUEUE)
+
+    assert not finding("arn:other", "arn:dead").is_problem
+    assert not finding("arn:dead", "arn:other").is_problem
+    assert "go to arn:other and not to arn:dead" in finding("arn:other", "").said
+    assert "go nowhere" in finding("", "").said
 
 
 def test_a_queue_keeps_messages_longer_than_a_function_runs() -> None:

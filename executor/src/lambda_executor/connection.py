@@ -17,6 +17,7 @@ class Connected:
     """The environment that the configuration names."""
 
     config: config.ExecutorConfig
+    inspection: aws.Inspection
     functions: aws.LambdaFunctions
     results: tuple[aws.SqsQueue, ...]
     dead_letters: aws.SqsQueue
@@ -84,6 +85,7 @@ def connect(conf: Conf) -> Connected:
     clients = reach.clients(settings, settings.dispatch_threads + settings.poll_threads + 4)
     return Connected(
         settings,
+        aws.Inspection(clients),
         aws.LambdaFunctions(clients),
         tuple(aws.SqsQueue(clients, url) for url in settings.queue_urls),
         aws.SqsQueue(clients, settings.dead_letter_queue_url),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lambda_executor.aws import FunctionFacts, ProbeReply, QueueFacts
+from lambda_executor.aws import EventFacts, FunctionFacts, ProbeReply, QueueFacts
 from lambda_executor.errors import DecodeError
 from lambda_executor.findings import Finding, ok, problem, unknown
 from lambda_executor.probe import ProbeAnswer
@@ -56,7 +56,7 @@ def function(name: str, facts: FunctionFacts) -> Finding:
     return ok("function", f"{facts.state}{updating}, time-out {facts.timeout_s} s", name)
 
 
-def retries(name: str, facts: FunctionFacts) -> Finding:
+def retries(name: str, facts: EventFacts) -> Finding:
     """Whether Lambda leaves retries to Airflow."""
     if not facts.retries:
         return ok("async retries", "0: retries are Airflow's", name)
@@ -70,14 +70,14 @@ def retries(name: str, facts: FunctionFacts) -> Finding:
     )
 
 
-def event_age(name: str, facts: FunctionFacts, task_queued_timeout_s: float) -> Finding:
+def event_age(name: str, facts: EventFacts, task_queued_timeout_s: float) -> Finding:
     """Whether an invocation that waits becomes a dead letter before its token runs out."""
     limit_s = f"{task_queued_timeout_s:.0f} s"
-    if facts.event_age_s <= task_queued_timeout_s:
-        return ok("event age", f"{facts.event_age_s} s, allowed are {limit_s}", name)
+    if facts.age_s <= task_queued_timeout_s:
+        return ok("event age", f"{facts.age_s} s, allowed are {limit_s}", name)
     return problem(
         "event age",
-        f"Lambda keeps an invocation for up to {facts.event_age_s} s, its token is good for "
+        f"Lambda keeps an invocation for up to {facts.age_s} s, its token is good for "
         f"{limit_s} ([scheduler] task_queued_timeout)",
         f"set MaximumEventAgeInSeconds of this version or alias to at most {limit_s}, or raise "
         "task_queued_timeout",
@@ -85,11 +85,12 @@ def event_age(name: str, facts: FunctionFacts, task_queued_timeout_s: float) -> 
     )
 
 
-def dead_letters(name: str, facts: FunctionFacts, queue: QueueFacts) -> Finding:
+def dead_letters(name: str, facts: FunctionFacts, events: EventFacts, queue: QueueFacts) -> Finding:
     """Whether what Lambda gives up on reaches the queue that the executor reads."""
-    if queue.arn in facts.dead_letter_arns:
+    arns = [arn for arn in (facts.dead_letter_arn, events.destination_arn) if arn]
+    if queue.arn in arns:
         return ok("dead letters", f"go to {queue.arn}", name)
-    others = ", ".join(facts.dead_letter_arns)
+    others = ", ".join(arns)
     return problem(
         "dead letters",
         f"go to {others} and not to {queue.arn}" if others else "go nowhere: they are lost",

@@ -7,7 +7,7 @@ It owns the order of the questions and what follows from no answer; what an answ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from lambda_executor.aws import FunctionFacts, Inspection, LogGroup, Patience, Q
 from lambda_executor.config import ExecutorConfig
 from lambda_executor.connection import Reach
 from lambda_executor.diagnosis import Versions
-from lambda_executor.errors import AwsError, ConfigError, ThrottledError
+from lambda_executor.errors import AwsError, ConfigError, ThrottledError, TransientError
 from lambda_executor.findings import Finding, ok, problem, unknown
 from lambda_executor.log_lines import STARTED
 from lambda_executor.option_values import Conf
@@ -85,16 +85,21 @@ class _Examination:
             else:
                 functions[target] = facts
                 yield diagnosis.function(str(target), facts)
-        yield from self._queues(functions)
+        longest_s = max((facts.timeout_s for facts in functions.values()), default=0)
+        for url in self._settings.queue_urls:
+            yield self._queue("results queue", url, longest_s)[0]
+        finding, dead_letters = self._queue(
+            "dead-letter queue", self._settings.dead_letter_queue_url, longest_s
+        )
+        yield finding
         for target, facts in functions.items():
-            yield diagnosis.retries(str(target), facts)
-            yield diagnosis.event_age(str(target), facts, self._limit_s)
+            yield from self._events(target, facts, dead_letters)
             yield self._log(target)
             yield from self._probe(target)
 
     def _with_reason(self, finding: Finding, target: Target) -> Finding:
         """Tell a missing alias from a missing function."""
-        if target.qualifier is None:
+        if target.qualifier is None or not finding.is_problem:
             return finding
         bare = Target(target.function)
         if isinstance(_ask("", "", partial(self._aws.function, bare)), Finding):
@@ -106,24 +111,33 @@ class _Examination:
             finding.of,
         )
 
-    def _queues(self, functions: Mapping[Target, FunctionFacts]) -> Iterator[Finding]:
-        longest_s = max((facts.timeout_s for facts in functions.values()), default=0)
-        for url in self._settings.queue_urls:
-            yield self._queue("results queue", url, longest_s)[0]
-        finding, facts = self._queue(
-            "dead-letter queue", self._settings.dead_letter_queue_url, longest_s
-        )
-        yield finding
-        if facts is not None:
-            for target, function in functions.items():
-                yield diagnosis.dead_letters(str(target), function, facts)
-
     def _queue(self, subject: str, url: str, longest_s: int) -> tuple[Finding, QueueFacts | None]:
         name = url.rpartition("/")[2]
         facts = _ask(subject, name, partial(self._aws.queue, url))
         if isinstance(facts, Finding):
             return facts, None
         return diagnosis.queue(subject, name, facts, longest_s), facts
+
+    def _events(
+        self, target: Target, facts: FunctionFacts, dead_letters: QueueFacts | None
+    ) -> Iterator[Finding]:
+        name = str(target)
+        try:
+            events = self._aws.events(target)
+        except AwsError as e:
+            # The executor itself never asks, so its role need not be allowed to.
+            yield unknown(
+                "async invocation",
+                f"whether Lambda repeats an invocation, how long it keeps one and where dead "
+                f"letters go is not known: {e}",
+                "allow lambda:GetFunctionEventInvokeConfig; the stacks' managed policy does",
+                name,
+            )
+            return
+        if dead_letters is not None:
+            yield diagnosis.dead_letters(name, facts, events, dead_letters)
+        yield diagnosis.retries(name, events)
+        yield diagnosis.event_age(name, events, self._limit_s)
 
     def _log(self, target: Target) -> Finding:
         group = LogGroup(self._clients, self._settings.log_group_of(target))
@@ -155,5 +169,7 @@ def _ask(subject: str, of: str, ask: Callable[[], T]) -> T | Finding:
     """The answer, or what it means that there is none."""
     try:
         return ask()
+    except TransientError as e:
+        return unknown(subject, str(e), "ask again later", of)
     except AwsError as e:
         return problem(subject, str(e), _PERMISSION, of)

@@ -36,7 +36,6 @@ from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.live_log import PATIENCE as LIVE_LOG_PATIENCE
 from lambda_executor.live_log import LiveLog, RunningTask
 from lambda_executor.metrics import metric
-from lambda_executor.options import SECTION
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
 from lambda_executor.ports import FunctionInvoker, PayloadStore, Queue
@@ -86,12 +85,7 @@ class LambdaExecutor(AirflowExecutor):
         connected = connect(conf_of(self))
         settings = connected.config
         if settings.check_health_on_startup:
-            for finding in check(connected):
-                if finding.is_problem:
-                    raise ConfigError(
-                        f"[{SECTION}] {finding.subject} cannot be used: {finding.said}. To fix it, "
-                        f"{finding.fix}; check_health_on_startup=False starts all the same"
-                    )
+            check(connected)
         self._start_parts(
             settings,
             connected.functions,

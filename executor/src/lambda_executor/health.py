@@ -1,16 +1,16 @@
 """Whether what the options name can be used at all: the check of the scheduler's start.
 
-One call for each name, so that a start is quick; `doctor.py` looks closer.
+It asks the doctor's first questions and no more, so that a start is quick; `doctor.py` looks
+closer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from lambda_executor.aws import LambdaFunctions, SqsQueue
 from lambda_executor.connection import Connected
-from lambda_executor.errors import AwsError, TransientError
-from lambda_executor.findings import Finding, ok, problem, unknown
+from lambda_executor.errors import AwsError, ConfigError, RejectedError, TransientError
 from lambda_executor.options import (
     DEAD_LETTER_QUEUE_URL,
     FUNCTION_NAME,
@@ -19,36 +19,40 @@ from lambda_executor.options import (
     SECTION,
     Option,
 )
-from lambda_executor.routing import Target
 
 
-def check(connected: Connected) -> Iterator[Finding]:
-    """Ask AWS about every function and both queues, one finding each."""
-    routes = connected.config.routes
-    yield _function(FUNCTION_NAME, connected.functions, routes.default)
-    for target in routes.targets()[1:]:
-        yield _function(FUNCTIONS, connected.functions, target)
-    for results in connected.results:
-        yield _queue(QUEUE_URL, results)
-    yield _queue(DEAD_LETTER_QUEUE_URL, connected.dead_letters)
+def check(connected: Connected) -> None:
+    """Ask AWS about every function and every queue.
+
+    What AWS cannot answer at the moment is taken to be good.
+
+    Raises:
+        ConfigError: One of them cannot be used.
+    """
+    settings, ask = connected.config, connected.inspection
+    for target in settings.routes.targets():
+        option = FUNCTION_NAME if target == settings.routes.default else FUNCTIONS
+        with _blaming(option):
+            facts = ask.function(target)
+            if facts.state == "Failed":
+                raise RejectedError(f"the function's state is Failed: {facts.state_reason}")
+    for url in settings.queue_urls:
+        with _blaming(QUEUE_URL):
+            ask.queue(url)
+    with _blaming(DEAD_LETTER_QUEUE_URL):
+        ask.queue(settings.dead_letter_queue_url)
 
 
-def _function(option: Option[str], functions: LambdaFunctions, target: Target) -> Finding:
-    return _finding(option, lambda: f"{target}: {functions.check(target)}")
-
-
-def _queue(option: Option[str], queue: SqsQueue) -> Finding:
-    return _finding(option, lambda: f"{queue.name}: about {queue.check()} messages")
-
-
-def _finding(option: Option[str], ask: Callable[[], str]) -> Finding:
+@contextmanager
+def _blaming(option: Option[str]) -> Iterator[None]:
+    """Say of an error of AWS which option names what cannot be used."""
     try:
-        return ok(option.name, ask())
-    except TransientError as e:
-        return unknown(option.name, str(e), "ask again later")
+        yield
+    except TransientError:
+        return
     except AwsError as e:
-        fix = (
-            f"correct [{SECTION}] {option.name} (or the SSM parameter), the Region or the "
-            "permissions of the scheduler's role"
-        )
-        return problem(option.name, str(e), fix)
+        raise ConfigError(
+            f"[{SECTION}] {option.name} cannot be used: {e}. Correct the option (or the "
+            "SSM parameter), the Region or the permissions of the scheduler's role; "
+            "check_health_on_startup=False starts all the same"
+        ) from e

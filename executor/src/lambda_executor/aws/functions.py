@@ -1,14 +1,11 @@
-"""Lambda functions: invoking and describing them."""
+"""Lambda functions: invoking them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.invoking import invoke_event
-from lambda_executor.errors import AwsError, RejectedError
 from lambda_executor.routing import Target
 
 if TYPE_CHECKING:
@@ -25,30 +22,6 @@ class LambdaFunctions:
         """Hand one payload to Lambda, asynchronously."""
         with self._clients.errors():
             invoke_event(self._clients.function, target, payload)
-
-    def check(self, target: Target) -> str:
-        """Make sure that a function can be invoked; returns its state in AWS's words.
-
-        Raises:
-            AwsError: It cannot be described.
-        """
-        configuration = self._configuration(target)
-        state = str(configuration.get("State", "Active"))
-        if state == "Failed":
-            reason = configuration.get("StateReason", "unknown")
-            raise RejectedError(f"the function's state is Failed: {reason}")
-        return state
-
-    def _configuration(self, target: Target) -> Mapping[str, Any]:
-        client = self._clients.function
-        try:
-            with self._clients.errors():
-                return client.get_function_configuration(**named(target))
-        except RejectedError:
-            # A role that was made for AwsLambdaExecutor may ask as that does, and no other way.
-            with suppress(AwsError), self._clients.errors():
-                return client.get_function(**named(target))["Configuration"]
-            raise
 
 
 class _Named(TypedDict):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lambda_executor import probe
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.functions import named
+from lambda_executor.errors import AwsError, RejectedError
 from lambda_executor.routing import Target
-
-if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
 
 #: What Lambda does where nothing is set.
 #: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
@@ -30,9 +30,7 @@ class FunctionFacts:
         last_update: `Successful`, `InProgress` or `Failed`.
         last_update_reason: Why, when it failed.
         timeout_s: The longest that one invocation may take.
-        retries: How often Lambda repeats an asynchronous invocation that failed.
-        event_age_s: How long Lambda keeps an asynchronous invocation that it cannot start.
-        dead_letter_arns: Where Lambda puts what it gave up on: queue and destination.
+        dead_letter_arn: Its dead-letter queue; empty: it has none.
     """
 
     state: str
@@ -40,9 +38,22 @@ class FunctionFacts:
     last_update: str
     last_update_reason: str
     timeout_s: int
+    dead_letter_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventFacts:
+    """What Lambda does with the asynchronous invocations of a function, or of one version of it.
+
+    Attributes:
+        retries: How often it repeats one that failed.
+        age_s: How long it keeps one that it cannot start.
+        destination_arn: Where it reports one that it gave up on; empty: nowhere.
+    """
+
     retries: int
-    event_age_s: int
-    dead_letter_arns: tuple[str, ...]
+    age_s: int
+    destination_arn: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +103,7 @@ class Inspection:
 
     def function(self, target: Target) -> FunctionFacts:
         """One function, or one version of it."""
-        with self._clients.errors():
-            client = self._clients.function
-            found = client.get_function_configuration(**named(target))
-            asynchronous = _asynchronous(client, target)
-        destination = asynchronous.get("DestinationConfig", {}).get("OnFailure", {})
-        dead_letters = found.get("DeadLetterConfig", {}).get("TargetArn")
+        found = self._configuration(target)
         return FunctionFacts(
             # Both are left out by whoever has no such states.
             state=found.get("State", "Active"),
@@ -105,9 +111,21 @@ class Inspection:
             last_update=found.get("LastUpdateStatus", "Successful"),
             last_update_reason=found.get("LastUpdateStatusReason", ""),
             timeout_s=found["Timeout"],
-            retries=asynchronous.get("MaximumRetryAttempts", DEFAULT_RETRIES),
-            event_age_s=asynchronous.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_S),
-            dead_letter_arns=tuple(filter(None, (dead_letters, destination.get("Destination")))),
+            dead_letter_arn=found.get("DeadLetterConfig", {}).get("TargetArn", ""),
+        )
+
+    def events(self, target: Target) -> EventFacts:
+        """What Lambda does with a function's asynchronous invocations."""
+        found: Any = {}  # And so it stays where Lambda's defaults hold.
+        with self._clients.errors():
+            client = self._clients.function
+            with suppress(client.exceptions.ResourceNotFoundException):
+                found = client.get_function_event_invoke_config(**named(target))
+        destination = found.get("DestinationConfig", {}).get("OnFailure", {})
+        return EventFacts(
+            retries=found.get("MaximumRetryAttempts", DEFAULT_RETRIES),
+            age_s=found.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_S),
+            destination_arn=destination.get("Destination", ""),
         )
 
     def queue(self, url: str) -> QueueFacts:
@@ -150,10 +168,12 @@ class Inspection:
         kind = str(told.get("errorType") or answer["FunctionError"])
         return ProbeReply(payload, kind, str(told.get("errorMessage") or ""))
 
-
-def _asynchronous(client: LambdaClient, target: Target) -> Any:  # noqa: ANN401 - may be empty
-    """The settings of asynchronous invocations; empty where Lambda's defaults hold."""
-    try:
-        return client.get_function_event_invoke_config(**named(target))
-    except client.exceptions.ResourceNotFoundException:
-        return {}
+    def _configuration(self, target: Target) -> Mapping[str, Any]:
+        try:
+            with self._clients.errors():
+                return self._clients.function.get_function_configuration(**named(target))
+        except RejectedError:
+            # A role that was made for AwsLambdaExecutor may ask as that does, and no other way.
+            with suppress(AwsError), self._clients.errors():
+                return self._clients.function.get_function(**named(target))["Configuration"]
+            raise

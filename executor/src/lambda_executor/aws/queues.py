@@ -70,18 +70,6 @@ class SqsQueue:
             )
         self._refused("hand back", answer.get("Failed", []))
 
-    def check(self) -> int:
-        """Make sure that the queue can be read; returns about how many messages wait in it.
-
-        Raises:
-            AwsError: It cannot be described.
-        """
-        with self._clients.errors():
-            answer = self._clients.sqs.get_queue_attributes(
-                QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
-            )
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
-
     def _refused(self, verb: str, failed: Sequence[Any]) -> int:
         for entry in failed:
             log.warning("%s: could not %s a message: %s", self.name, verb, entry.get("Message"))
