@@ -270,9 +270,9 @@ def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
     scheduler.results.reply(ids[0], return_code=1)
     scheduler.results.reply(ids[1])
     assert scheduler.executor._parts
-    arrivals = scheduler.executor._parts.pollers[0]._arrivals
-    while len(arrivals) < len(tasks):
-        time.sleep(0.001)
+    poller = scheduler.executor._parts.pollers[0]
+    with poller._arrived:
+        assert poller._arrived.wait_for(lambda: len(poller._arrivals) == len(tasks), 10)
     scheduler.executor.heartbeat()
     assert set(scheduler.ends()) == {bad.ti.key, good.ti.key}
 

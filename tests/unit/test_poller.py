@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from lambda_executor.errors import TransientError
-from lambda_executor.poller import HAND_BACK_CAP_S, Poller, Report, hand_back_delay_s
+from lambda_executor.poller import HAND_BACK_CAP_S, Arrival, Poller, Report, hand_back_delay_s
 from lambda_executor.ports import Message
 from lambda_executor.testing import MemoryQueue
 from lambda_executor.wire import InvocationId, Result
@@ -43,6 +43,15 @@ def receive(poller: Poller, queue: MemoryQueue) -> int:
     messages = queue.receive(0)
     poller.take(messages)
     return len(messages)
+
+
+def arriving(poller: Poller, count: int) -> Iterator[Arrival]:
+    """So many arrivals, as they come."""
+    while count > 0:
+        arrivals = poller.arrivals(wait_s=10)
+        assert arrivals, f"{count} more are expected, and none came for ten seconds"
+        count -= len(arrivals)
+        yield from arrivals
 
 
 def test_what_is_ours_arrives_and_stays_until_it_is_acknowledged() -> None:
@@ -109,14 +118,12 @@ def test_the_threads_bring_everything_and_delete_what_is_acknowledged() -> None:
     for id in ids:
         queue.reply(id)
     seen: list[InvocationId] = []
-    while len(seen) < len(ids):
-        arrivals = poller.arrivals()
-        seen += [a.report.id for a in arrivals]
-        poller.acknowledge(a.receipt for a in arrivals)
+    for arrival in arriving(poller, len(ids)):
+        seen.append(arrival.report.id)
+        poller.acknowledge([arrival.receipt])
     assert queue.wait_until_empty()
     poller.close(10)
-    assert set(seen) == ids
-    assert len(seen) == len(ids)
+    assert sorted(seen) == sorted(ids)
 
 
 def test_a_queue_that_cannot_be_read_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,9 +142,7 @@ def test_a_queue_that_cannot_be_read_is_read_again(caplog: pytest.LogCaptureFixt
     queue.reply(OURS)
     poller = poller_of(queue)
     poller.start()
-    while not (arrivals := poller.arrivals()):
-        pass
-    poller.acknowledge(a.receipt for a in arrivals)
+    poller.acknowledge(arrival.receipt for arrival in arriving(poller, 1))
     assert queue.wait_until_empty()
     poller.close(10)
     assert "Cannot read results" in caplog.text
@@ -170,12 +175,8 @@ def test_calls_are_made_for_full_batches() -> None:
         queue.reply(InvocationId(f"id-{n}"))
     poller = Poller(queue, decode=decode, knows=lambda _: True, threads=8)
     poller.start()
-    seen = 0
-    while seen < 1000:
-        arrivals = poller.arrivals()
-        seen += len(arrivals)
-        for arrival in arrivals:
-            poller.acknowledge([arrival.receipt])
+    for arrival in arriving(poller, 1000):
+        poller.acknowledge([arrival.receipt])
     assert queue.wait_until_empty()
     poller.close(10)
     assert sum(size > 0 for size in queue.received) == 100
@@ -202,9 +203,7 @@ def test_a_backlog_is_received_side_by_side() -> None:
         queue.reply(InvocationId(f"id-{n}"))
     poller = Poller(queue, decode=decode, knows=lambda _: True, threads=4)
     poller.start()
-    seen = 0
-    while seen < 110:
-        seen += len(poller.arrivals())
+    assert len(list(arriving(poller, 110))) == 110
     assert not queue.meeting.broken
     queue.meeting.abort()
     poller.close(0)
@@ -219,11 +218,8 @@ def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.Monkey
     poller = Poller(queue, decode=decode, knows=lambda _: True, threads=8)
     poller.start()
     threads.refuse(monkeypatch)
-    seen = 0
-    while seen < 200:
-        arrivals = poller.arrivals()
-        seen += len(arrivals)
-        poller.acknowledge(a.receipt for a in arrivals)
+    for arrival in arriving(poller, 200):
+        poller.acknowledge([arrival.receipt])
     assert queue.wait_until_empty()
     poller.close(10)
 

@@ -87,7 +87,8 @@ class Poller:
         self._queue = queue
         self._decode = decode
         self._knows = knows
-        self._arrivals: deque[Arrival] = deque()
+        self._arrivals: list[Arrival] = []
+        self._arrived = threading.Condition()
         self._counts: Counter[str] = Counter()
         self._counts_lock = threading.Lock()
         self._closed = threading.Event()
@@ -112,9 +113,12 @@ class Poller:
             self.close(0)
             raise
 
-    def arrivals(self) -> list[Arrival]:
-        """What arrived for us since the last call."""
-        return [self._arrivals.popleft() for _ in range(len(self._arrivals))]
+    def arrivals(self, wait_s: float = 0) -> list[Arrival]:
+        """What arrived for us since the last call; waits up to `wait_s` seconds for the first."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._arrivals, wait_s)
+            arrivals, self._arrivals = self._arrivals, []
+            return arrivals
 
     def acknowledge(self, receipts: Iterable[str]) -> None:
         """Have deliveries deleted; returns at once."""
@@ -163,7 +167,7 @@ class Poller:
                 malformed.append(message.receipt)
                 continue
             if self._knows(report.id):
-                self._arrivals.append(Arrival(report, message.receipt, message.sent_at_s))
+                self._arrive(Arrival(report, message.receipt, message.sent_at_s))
             else:
                 delay_s = hand_back_delay_s(message.receive_count)
                 foreign.setdefault(delay_s, []).append(message.receipt)
@@ -175,6 +179,11 @@ class Poller:
         self.acknowledge(malformed)
         for delay_s, receipts in foreign.items():
             self._queue.hand_back(receipts, delay_s)
+
+    def _arrive(self, arrival: Arrival) -> None:
+        with self._arrived:
+            self._arrivals.append(arrival)
+            self._arrived.notify_all()
 
     # ---- receiving ----
 
