@@ -94,6 +94,7 @@ def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
     assert (entry.task_id, entry.extra) == ("a", info)
 
 
+@pytest.mark.reference_fault("W15")
 def test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler: Scheduler) -> None:
     """The reason is AWS's; the next task is sent."""
     scheduler.function.failures.append(RejectedError("Function not found: x"))
@@ -115,6 +116,7 @@ def test_an_executor_config_that_cannot_travel_fails_its_own_task(scheduler: Sch
     assert "executor_config cannot travel" in info
 
 
+@pytest.mark.reference_fault("W18")
 def test_the_queue_selects_the_function(scheduler: Scheduler) -> None:
     """A task of a mapped queue runs on that function, an unknown queue names the known ones."""
     scheduler.queue(workload("a"), workload("b", queue="large"))
@@ -170,6 +172,7 @@ def test_a_lost_result_does_not_hold_its_slot_for_ever(
     assert scheduler.ends() == {}
 
 
+@pytest.mark.reference_fault("W17")
 def test_ending_sends_what_was_accepted() -> None:
     """A scheduler that ends right after a heartbeat leaves nothing unsent, and does not wait."""
     scheduler = Scheduler(LambdaExecutor(parallelism=1000))

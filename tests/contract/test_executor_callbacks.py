@@ -46,10 +46,11 @@ def test_a_callback_runs_like_a_task(scheduler: Scheduler) -> None:
     assert scheduler.executor.event_buffer == {CallbackKey(ID): (CallbackState.SUCCESS, None)}
 
 
+@pytest.mark.reference_fault("W12")
 def test_a_callback_that_nobody_looks_after_is_adopted(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its result, wherever it lies, is settled; without one it fails in the end (W12)."""
+    """Its result, wherever it lies, is settled; without one it fails in the end."""
     found, lost = CallbackKey("found"), CallbackKey("lost")
     forgotten = {InvocationId(key.id): key for key in (found, lost)}
     monkeypatch.setattr(DatabaseState, "waits_for", lambda _, in_flight: set(in_flight))

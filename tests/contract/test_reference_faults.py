@@ -1,11 +1,13 @@
 """Each fault of `AwsLambdaExecutor` that we know of, as a property of ours: W1 to W18.
 
+The marker `reference_fault` names the fault, here and on the tests elsewhere that cover it.
 `test_reference_itself.py` shows the same faults in the reference.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -22,7 +24,6 @@ from lambda_executor.errors import RejectedError, ThrottledError
 from lambda_executor.executor import CLOSE_TIMEOUT_S
 from lambda_executor.ledger import State
 from lambda_executor.wire import InvocationId, Outcome, Result
-from tests.contract import test_executor as executor
 from tests.contract.account import Account
 from tests.contract.scheduling import (
     SETTINGS,
@@ -32,7 +33,15 @@ from tests.contract.scheduling import (
     started,
     workload,
 )
-from tests.unit import test_handler_invocation as handler
+
+FAULTS = {f"W{number}" for number in range(1, 19)}
+CLAIM = re.compile(r'^@pytest\.mark\.reference_fault\("(.*)"\)$', re.MULTILINE)
+
+
+def test_every_fault_is_claimed_by_a_test(pytestconfig: pytest.Config) -> None:
+    """No test names a fault that is not known, and none of those that are is without a test."""
+    sources = [path.read_text() for path in (pytestconfig.rootpath / "tests").rglob("test_*.py")]
+    assert {fault for source in sources for fault in CLAIM.findall(source)} == FAULTS
 
 
 def access_denied() -> RejectedError:
@@ -40,6 +49,7 @@ def access_denied() -> RejectedError:
     return RejectedError("AccessDenied: not authorized to perform: sqs:ReceiveMessage")
 
 
+@pytest.mark.reference_fault("W1")
 def test_w01_a_duplicate_start_does_not_fail_the_running_task(scheduler: Scheduler) -> None:
     """The second start's report is acknowledged and settles nothing."""
     task = workload("a")
@@ -51,6 +61,7 @@ def test_w01_a_duplicate_start_does_not_fail_the_running_task(scheduler: Schedul
     assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+@pytest.mark.reference_fault("W2")
 @pytest.mark.skipif(
     AIRFLOW < (3, 1), reason="Airflow 3.0 holds the second half back until the first has ended"
 )
@@ -70,6 +81,7 @@ def test_w02_a_deferred_tasks_first_result_does_not_settle_its_second_half(
     assert scheduler.event(first.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+@pytest.mark.reference_fault("W3")
 def test_w03_a_revoked_task_leaves_nothing_behind(scheduler: Scheduler) -> None:
     """Its slot is free, and its late result makes no event."""
     task = workload("a")
@@ -82,6 +94,7 @@ def test_w03_a_revoked_task_leaves_nothing_behind(scheduler: Scheduler) -> None:
     assert scheduler.ends() == {}
 
 
+@pytest.mark.reference_fault("W4")
 def test_w04_a_failing_sync_does_not_reach_the_scheduler(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +108,7 @@ def test_w04_a_failing_sync_does_not_reach_the_scheduler(
     assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+@pytest.mark.reference_fault("W4")
 def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -108,6 +122,7 @@ def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
     assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+@pytest.mark.reference_fault("W5")
 def test_w05_a_queue_that_may_not_be_read_stops_no_dispatch_and_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,6 +140,7 @@ def test_w05_a_queue_that_may_not_be_read_stops_no_dispatch_and_is_said(
     assert "AccessDenied" in caplog.text
 
 
+@pytest.mark.reference_fault("W6")
 def test_w06_results_of_others_do_not_starve_ours(scheduler: Scheduler) -> None:
     """Ten stale messages fill every receive, and ours behind them arrives all the same."""
     for n in range(10):
@@ -135,6 +151,7 @@ def test_w06_results_of_others_do_not_starve_ours(scheduler: Scheduler) -> None:
     assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
 
 
+@pytest.mark.reference_fault("W7")
 def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Scheduler) -> None:
     """What Lambda gave up on comes back over the dead-letter queue with its reason."""
     task = workload("a")
@@ -150,6 +167,7 @@ def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Schedule
     assert scheduler.executor._ledger.state(id) is State.SETTLED
 
 
+@pytest.mark.reference_fault("W7")
 def test_w07_a_destination_record_fails_the_task_with_lambdas_words(scheduler: Scheduler) -> None:
     """Lambda's other format of a dead letter is read as well."""
     task = workload("a")
@@ -165,16 +183,7 @@ def test_w07_a_destination_record_fails_the_task_with_lambdas_words(scheduler: S
     assert "signal: killed" in info
 
 
-def test_w08_a_result_that_cannot_be_sent_raises() -> None:
-    """The invocation fails, so that the dead-letter queue tells: the handler's own test."""
-    handler.test_a_result_that_cannot_be_sent_raises()
-
-
-def test_w09_without_a_results_queue_nothing_starts() -> None:
-    """A missing queue is found before the task runs: the handler's own test."""
-    handler.test_without_a_queue_nothing_starts()
-
-
+@pytest.mark.reference_fault("W10")
 def test_w10_a_backlog_takes_a_tenth_of_the_calls() -> None:
     """200 waiting results take at most 26 receives and 26 deletes, however often Airflow loops."""
     results = CountedQueue("results")
@@ -192,6 +201,7 @@ def test_w10_a_backlog_takes_a_tenth_of_the_calls() -> None:
     assert results.calls["delete"] <= 26
 
 
+@pytest.mark.reference_fault("W11")
 def test_w11_the_scheduler_does_not_wait_for_an_invoke() -> None:
     """A heartbeat returns before any invoke has an answer, and several are under way at once."""
     function = HeldFunction()
@@ -206,6 +216,7 @@ def test_w11_the_scheduler_does_not_wait_for_an_invoke() -> None:
         assert function.wait_for(50)
 
 
+@pytest.mark.reference_fault("W12")
 @pytest.mark.parametrize(
     "id",
     [
@@ -230,6 +241,7 @@ def test_w12_what_names_no_invocation_is_not_adopted(
     assert len(said) < 2000
 
 
+@pytest.mark.reference_fault("W12")
 @pytest.mark.parametrize("long", [False, True])
 def test_w12_what_the_reference_left_in_flight_is_adopted(scheduler: Scheduler, long: bool) -> None:
     """Its handler answers with the task's key: that settles the task and frees its slot."""
@@ -242,6 +254,7 @@ def test_w12_what_the_reference_left_in_flight_is_adopted(scheduler: Scheduler, 
     assert scheduler.executor.slots_available == 4
 
 
+@pytest.mark.reference_fault("W13")
 def test_w13_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Scheduler) -> None:
     """They are removed and the task's own result is taken."""
     task = workload("a")
@@ -256,6 +269,7 @@ def test_w13_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Sche
     assert scheduler.dead_letters.wait_until_empty()
 
 
+@pytest.mark.reference_fault("W13")
 def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +291,7 @@ def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
     assert set(scheduler.ends()) == {bad.ti.key, good.ti.key}
 
 
+@pytest.mark.reference_fault("W14")
 def test_w14_a_refused_delete_holds_nothing_back() -> None:
     """A delete that AWS throttles is logged; the results of that batch and all later ones count."""
     results = CountedQueue("results")
@@ -290,6 +305,7 @@ def test_w14_a_refused_delete_holds_nothing_back() -> None:
             scheduler.executor.heartbeat()
 
 
+@pytest.mark.reference_fault("W15")
 def test_w15_throttling_burns_no_task(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,11 +317,7 @@ def test_w15_throttling_burns_no_task(
     assert scheduler.ends() == {}
 
 
-def test_w15_a_permanent_refusal_is_not_tried_again(scheduler: Scheduler) -> None:
-    """The task fails at its first try with AWS's words, and the next is sent."""
-    executor.test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler)
-
-
+@pytest.mark.reference_fault("W16")
 @pytest.mark.parametrize("qualifier", ["", ":$LATEST"])
 def test_w16_a_function_is_named_by_its_arn(account: Account, qualifier: str) -> None:
     """The start accepts a full ARN, with and without a version."""
@@ -317,6 +329,7 @@ def test_w16_a_function_is_named_by_its_arn(account: Account, qualifier: str) ->
     started_by_arn.terminate()
 
 
+@pytest.mark.reference_fault("W17")
 def test_w17_ending_does_not_wait_for_what_runs() -> None:
     """With `end_wait_timeout` 0 an ending scheduler leaves it to the next one."""
     with started(Scheduler(LambdaExecutor(parallelism=4))) as scheduler:
@@ -326,6 +339,7 @@ def test_w17_ending_does_not_wait_for_what_runs() -> None:
         assert time.monotonic() - before_s < CLOSE_TIMEOUT_S
 
 
+@pytest.mark.reference_fault("W17")
 def test_w17_ending_sends_what_waits_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that Lambda throttled a moment ago is sent before the end."""
     monkeypatch.setattr("lambda_executor.dispatcher.THROTTLE", Backoff(0.05, 0.05, floor=1))
@@ -337,11 +351,7 @@ def test_w17_ending_sends_what_waits_for_another_try(monkeypatch: pytest.MonkeyP
         assert len(scheduler.function.invocations) == 1
 
 
-def test_w17_ending_sends_what_was_accepted() -> None:
-    """What came with the last heartbeat is not lost."""
-    executor.test_ending_sends_what_was_accepted()
-
-
+@pytest.mark.reference_fault("W17")
 def test_w17_ending_takes_over_what_the_last_heartbeat_had_no_time_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -353,8 +363,3 @@ def test_w17_ending_takes_over_what_the_last_heartbeat_had_no_time_for(
         scheduler.executor.heartbeat()
         scheduler.executor.end()
         assert len(scheduler.function.invocations) == 20
-
-
-def test_w18_the_queue_selects_the_function(scheduler: Scheduler) -> None:
-    """Each queue may have a function of its own, and an unknown one is an error."""
-    executor.test_the_queue_selects_the_function(scheduler)

@@ -26,6 +26,8 @@ def answer(code: str, status: int) -> Exception:
     )
 
 
+@pytest.mark.reference_fault("W4")
+@pytest.mark.reference_fault("W5")
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -52,7 +54,7 @@ def answer(code: str, status: int) -> Exception:
     ],
 )
 def test_an_error_has_one_meaning(error: Exception, kind: type[AwsError]) -> None:
-    """Throttled, without credentials, transient or rejected, with AWS's own words (W4, W5)."""
+    """Throttled, without credentials, transient or rejected, with AWS's own words."""
     translated = aws.translate(error)
     assert type(translated) is kind
     assert str(translated) == str(error)

@@ -246,6 +246,7 @@ def test_a_probe_is_answered_and_runs_nothing() -> None:
     assert (world.started, world.sent) == ([], [])
 
 
+@pytest.mark.reference_fault("W9")
 def test_without_a_queue_nothing_starts() -> None:
     """That there is nobody to report to is found out before the task, not after it."""
     world = World(default_queue=None)
@@ -254,6 +255,7 @@ def test_without_a_queue_nothing_starts() -> None:
     assert world.started == []
 
 
+@pytest.mark.reference_fault("W8")
 def test_a_result_that_cannot_be_sent_raises() -> None:
     """A lost result fails the invocation, so that the dead-letter queue tells; the log as well."""
     world = World(queue_takes=False)

@@ -41,8 +41,9 @@ def test_a_result_may_overtake_the_answer_to_its_own_invoke() -> None:
     assert len(ledger) == 0
 
 
+@pytest.mark.reference_fault("W2")
 def test_the_first_half_of_a_deferred_task_does_not_settle_its_second() -> None:
-    """A newer invocation of the same workload supersedes the older one (W2)."""
+    """A newer invocation of the same workload supersedes the older one."""
     ledger: Ledger[str] = Ledger()
     ledger.add(A, "task")
     ledger.add(B, "task")

@@ -68,11 +68,13 @@ def test_what_is_ours_arrives_and_stays_until_it_is_acknowledged() -> None:
     assert len(queue) == 1
 
 
+@pytest.mark.reference_fault("W13")
+@pytest.mark.reference_fault("W14")
 @pytest.mark.parametrize(
     "body", ["5", "null", "[]", "{", "{}", '{"task_key": ["a"], "return_code": 0}', '"x"', ""]
 )
 def test_one_malformed_message_does_not_hold_the_others_back(body: str) -> None:
-    """It is removed and counted; what came with it arrives (W13/14)."""
+    """It is removed and counted; what came with it arrives."""
     queue = MemoryQueue()
     queue.send(body)
     queue.reply(OURS)
@@ -87,8 +89,9 @@ def test_one_malformed_message_does_not_hold_the_others_back(body: str) -> None:
     assert (counts["malformed"], counts["deleted"], counts["received"]) == (1, 1, 2)
 
 
+@pytest.mark.reference_fault("W6")
 def test_foreign_messages_do_not_starve_ours() -> None:
-    """Each time one is handed back it stays away longer, and none is deleted (W6)."""
+    """Each time one is handed back it stays away longer, and none is deleted."""
     clock = Time()
     queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
     for n in range(10):
@@ -168,8 +171,9 @@ class Counting(MemoryQueue):
         return super().delete(receipts)
 
 
+@pytest.mark.reference_fault("W10")
 def test_calls_are_made_for_full_batches() -> None:
-    """A backlog takes hardly more receives and deletes than tens of its messages (W10)."""
+    """A backlog takes hardly more receives and deletes than tens of its messages."""
     queue = Counting()
     for n in range(1000):
         queue.reply(InvocationId(f"id-{n}"))

@@ -13,6 +13,7 @@ LARGE = Target("fn-large", "live")
 ROUTES = Routes(Target("fn"), default_queue="default", by_queue={"large": LARGE})
 
 
+@pytest.mark.reference_fault("W16")
 @pytest.mark.parametrize(
     ("text", "target"),
     [
@@ -33,7 +34,7 @@ ROUTES = Routes(Target("fn"), default_queue="default", by_queue={"large": LARGE}
     ],
 )
 def test_names_and_arns_with_and_without_a_qualifier_are_read(text: str, target: Target) -> None:
-    """Every form that Lambda takes (W16)."""
+    """Every form that Lambda takes."""
     assert Target.parse(text, where="function_name") == target
     assert str(target) == text
 
@@ -60,7 +61,7 @@ def test_the_queue_selects_the_function() -> None:
 
 
 def test_without_a_map_every_queue_runs_on_the_one_function() -> None:
-    """What people of the reference have (W18 says how to have more)."""
+    """What people of the reference have: one function for every task."""
     assert Routes(Target("fn")).target("anything") == Target("fn")
 
 
