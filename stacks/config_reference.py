@@ -82,9 +82,9 @@ def render() -> str:
 
 
 def _relation(name: str, docstring: str) -> str:
-    reason, _, source = docstring.strip().partition("\n\n")
-    cited = f" [Source]({source.strip()})." if source else ""
-    return f"- **{name.replace('_', ' ').capitalize()}.** {' '.join(reason.split())}{cited}\n"
+    paragraphs = [" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")]
+    why = " ".join(f"[Source]({p})." if p.startswith("https://") else p for p in paragraphs)
+    return f"- **{name.replace('_', ' ').capitalize()}.** {why}\n"
 
 
 def _row(field: FieldText) -> str:

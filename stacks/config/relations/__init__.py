@@ -1,8 +1,9 @@
 """The relations that must hold between the values of a stage: one function each, in one table.
 
-A relation's name says what must hold, its docstring why; it yields a sentence for each way in which
-it is broken, with both values, what is allowed and the fix. It is asked only when every value is
-fine by itself. It must not know the CDK, nor where the values come from.
+A relation's name says what must hold, its docstring why; a paragraph that is a URL is the source.
+It yields a sentence for each way in which it is broken, with both values, what is allowed and the
+fix. It is asked only when every value is fine by itself. It must not know the CDK, nor where the
+values come from.
 """
 
 from __future__ import annotations
