@@ -1,10 +1,11 @@
 """One asynchronous invoke, with no more work than a signed HTTP request takes.
 
-Sending is what a busy scheduler's process spends its time on, and boto3's `invoke` takes more than
-twice the processor time of this (docs/reference/benchmarks.md). The signature and the connections
-are still the client's own, and with them credentials and their refresh, Region, endpoint, proxies,
-CA bundle and time-outs. Left out is what botocore works out again for every call: validation,
-endpoint rules, user agent, checksums, retries (the dispatcher's), the parsing of an empty answer.
+Sending is what a busy scheduler's process spends its time on, and this takes little more than half
+of the processor time of boto3's `invoke` (docs/reference/benchmarks.md). The signature and the
+connections are still the client's own, and with them credentials and their refresh, Region,
+endpoint, proxies, CA bundle and time-outs. Left out is what botocore works out again for every
+call: validation, endpoint rules, user agent, checksums, retries (the dispatcher's), the parsing of
+an empty answer.
 """
 
 from __future__ import annotations
