@@ -78,7 +78,7 @@ class Environment:
         )
         #: One group ends after the other, in this order.
         self.groups = (self.control_plane, self.database, self.cloud)
-        self._bystanders = frozenset(process_table.descendants(os.getpid()))
+        self._bystanders = process_table.descendants()
         self.folders_outside: list[Path] = []
         self.outputs: Mapping[str, str] = {}
         self._cdk = Cdk(self.cloud, home)
@@ -129,7 +129,7 @@ class Environment:
         """End every program; what was deployed is forgotten with the embedded AWS."""
         for group in self.groups:
             group.end_all()
-        process_table.end_orphans(self._bystanders)
+        process_table.kill(process_table.descendants() - self._bystanders)
         for folder in self.folders_outside:
             shutil.rmtree(folder, ignore_errors=True)
 

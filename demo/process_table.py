@@ -1,6 +1,6 @@
-"""Linux's process table: who is alive, who is below whom, and how processes are ended.
+"""This machine's processes: whether one that was started is still there, and how they are ended.
 
-It must not know how they were started. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+It must not know how they were started.
 """
 
 from __future__ import annotations
@@ -9,94 +9,89 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-#: Seconds that a process has to end before it and its group are killed. Airflow's scheduler takes
-#: a few to end its own children; a busy machine multiplies that.
+import psutil
+
+#: Seconds that a process has to end before it and what it started are killed. Airflow's scheduler
+#: takes a few to end its own children; a busy machine multiplies that.
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process as it can be found again: a process id alone may have been reused."""
+    """A process as it can be found again: a process id alone may have been reused.
+
+    Attributes:
+        name: For people.
+        pid: Its process id.
+        started_s: When it started, in seconds since the machine did: unlike the time of day, this
+            stays the same when somebody sets the clock.
+        stop_signal: What asks it to end.
+    """
 
     name: str
     pid: int
-    started_at_ticks: int
+    started_s: float
     stop_signal: int
 
     @classmethod
     def of(cls, name: str, pid: int, stop_signal: signal.Signals) -> Identity:
         """The process that has this id now."""
-        found = _stat(pid)
-        return cls(name, pid, found.started_at_ticks if found else 0, int(stop_signal))
+        return cls(name, pid, _started_s(psutil.Process(pid)), int(stop_signal))
+
+    def find(self) -> psutil.Process | None:
+        """This very process; None: it has ended (a zombie has)."""
+        try:
+            found = psutil.Process(self.pid)
+            is_zombie = found.status() == psutil.STATUS_ZOMBIE
+            return found if _started_s(found) == self.started_s and not is_zombie else None
+        except psutil.NoSuchProcess:
+            return None
 
     def is_alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
-        found = _stat(self.pid)
-        return (
-            found is not None
-            and found.state != "Z"
-            and found.started_at_ticks == self.started_at_ticks
-        )
+        """Whether this very process still runs."""
+        return self.find() is not None
 
     def to_json(self) -> dict[str, Any]:
         """For the state file; `Identity(**...)` is the way back."""
         return asdict(self)
 
 
-def end_together(processes: Iterable[Identity], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Ask all of them to end, wait for them, then kill what is left of their groups."""
-    asked = [process for process in processes if process.is_alive()]
-    for process in asked:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, process.stop_signal)
+def end_together(identities: Iterable[Identity], timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Ask all of them to end, wait for them, then kill what is left of them and theirs."""
+    asked = {identity: found for identity in identities if (found := identity.find())}
+    # Looked up first: what has a session of its own cannot be traced to a parent that is gone.
+    below = [child for process in asked.values() for child in descendants(process)]
+    for identity, process in asked.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(identity.stop_signal)
     deadline = time.monotonic() + timeout_s
-    while any(process.is_alive() for process in asked) and time.monotonic() < deadline:
+    while any(identity.is_alive() for identity in asked) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    for process in asked:
+    for identity in asked:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(identity.pid, signal.SIGKILL)
+    kill(below)
 
 
-def end_orphans(bystanders: Collection[int]) -> None:
-    """Kill whatever ended children left behind, but for processes that others started."""
-    for pid in set(descendants(os.getpid())) - set(bystanders):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill those that are still there."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
-def descendants(pid: int) -> list[int]:
-    """Every living process below this one."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (found := _stat(int(entry.name))) and found.state != "Z":
-            children.setdefault(found.parent, []).append(int(entry.name))
-    below, queue = [], [pid]
-    while queue:
-        for child in children.get(queue.pop(), []):
-            below.append(child)
-            queue.append(child)
-    return below
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    state: str
-    parent: int
-    started_at_ticks: int
-
-
-def _stat(pid: int) -> _Stat | None:
+def descendants(process: psutil.Process | None = None) -> frozenset[psutil.Process]:
+    """Every process below this one, or below ours."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    after_name = text.rpartition(")")[2].split()
-    return _Stat(
-        state=after_name[0], parent=int(after_name[1]), started_at_ticks=int(after_name[19])
-    )
+        return frozenset((process or psutil.Process()).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return frozenset()
+
+
+def _started_s(process: psutil.Process) -> float:
+    return round(process.create_time() - psutil.boot_time(), 2)

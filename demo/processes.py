@@ -140,7 +140,7 @@ class Children:
         self._on_start = on_start
         self._children: list[Child] = []
         if not outlive_us:
-            # What a killed child leaves behind becomes ours: `end_orphans` finds it.
+            # What a killed child leaves behind becomes ours, and can be found.
             _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, program: Program) -> Child:

@@ -29,7 +29,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import structlog
 from airflow.sdk.api import client
 from airflow.sdk.execution_time import supervisor

@@ -6,11 +6,11 @@ The same modules as `make demo`; what is told here is told of that command too.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import make_url
@@ -39,7 +39,7 @@ class Story:
     unexpected: list[str]
     deployed: list[leftovers.Resource]
     left: list[leftovers.Resource]
-    processes_left: set[int]
+    processes_left: list[str]
     folders_left: list[str]
     secrets: list[str]
     denied: dict[str, str]
@@ -58,7 +58,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story() -> Story:
     """One environment, from nothing to nothing."""
-    before = set(process_table.descendants(os.getpid()))
+    before = process_table.descendants()
     with environment.running(paths.E2E, FILES, Screen()) as here:
         ended = exercise.run_all(here)
         deployed = here.deployed()
@@ -75,7 +75,11 @@ def story() -> Story:
         unexpected=ended.unexpected(here),
         deployed=deployed,
         left=left,
-        processes_left=set(process_table.descendants(os.getpid())) - before,
+        processes_left=[
+            process.name()
+            for process in process_table.descendants() - before
+            if process.status() != psutil.STATUS_ZOMBIE
+        ],
         folders_left=[str(folder) for folder in here.folders_outside if folder.exists()],
         secrets=[here.airflow.settings[name] for name in SECRETS] + [password],
         denied=denied,
@@ -184,7 +188,7 @@ def test_nothing_is_left_in_the_account(story: Story) -> None:
 
 def test_nothing_is_left_on_the_machine(story: Story) -> None:
     """No process and no folder outside the repository outlives the environment."""
-    assert story.processes_left == set()
+    assert story.processes_left == []
     assert story.folders_left == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,18 +12,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from demo.process_table import Identity, descendants
+from demo.process_table import Identity
 from demo.processes import Child, Children, ProcessError, Program
 
 TIMEOUT_S = 30.0
 ROOT = Path(__file__).parents[2]
-#: Ignores SIGTERM, and has a child of its own in its process group.
+#: Ignores SIGTERM, and has a child of its own, which may have a session of its own too.
 STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+sleep = [sys.executable, "-c", "import time; time.sleep(1000)"]
+child = subprocess.Popen(sleep, start_new_session={own_session})
 print(child.pid, flush=True)
 time.sleep(1000)
 """
@@ -64,16 +67,17 @@ def eventually(is_so: Callable[[], bool]) -> bool:
     return is_so()
 
 
+@pytest.mark.parametrize("own_session", [False, True])
 def test_a_child_that_will_not_end_is_killed_with_its_own(
-    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_session: bool
 ) -> None:
-    """SIGKILL follows SIGTERM, and reaches the whole process group."""
+    """SIGKILL follows SIGTERM, and reaches what the child started, in whatever session."""
     monkeypatch.setattr("demo.process_table.end_together.__defaults__", (0.2,))
-    child = start(children, tmp_path, STUBBORN)
+    child = start(children, tmp_path, STUBBORN.format(own_session=own_session))
     grandchild = int(child.wait_until(lambda: printed(child), "prints", TIMEOUT_S))
     children.end_all()
     assert not child.is_alive()
-    assert eventually(lambda: grandchild not in descendants(os.getpid()))
+    assert eventually(lambda: not is_running(grandchild))
 
 
 def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
@@ -87,9 +91,9 @@ def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
     with parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert _is_running(pid)
+        assert is_running(pid)
         parent.send_signal(signal.SIGKILL)
-    assert eventually(lambda: not _is_running(pid))
+    assert eventually(lambda: not is_running(pid))
 
 
 def test_each_start_is_told_of_at_once(tmp_path: Path) -> None:
@@ -135,14 +139,33 @@ def test_a_reused_process_id_is_somebody_else(children: Children, tmp_path: Path
     """The same process id with another start time is not ours to end."""
     child = start(children, tmp_path, "import time; time.sleep(1000)")
     ours = child.identity
-    other = replace(ours, started_at_ticks=ours.started_at_ticks + 1)
+    other = replace(ours, started_s=ours.started_s + 0.01)
     assert ours.is_alive()
     assert not other.is_alive()
-    assert Identity(**ours.to_json()) == ours
+    assert Identity(**json.loads(json.dumps(ours.to_json()))) == ours
 
 
-def _is_running(pid: int) -> bool:
+def test_whoever_sets_the_clock_makes_nobody_somebody_else(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process is known again although the time of day has jumped since it started."""
+    ours = start(children, tmp_path, "import time; time.sleep(1000)").identity
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: 12.0)
+    assert ours.is_alive()
+
+
+def test_a_zombie_has_ended() -> None:
+    """Nobody waits for the end of a process whose parent does not care."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    identity = Identity.of("ended", ended.pid, signal.SIGTERM)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert not identity.is_alive()
+    ended.wait()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False

@@ -20,7 +20,7 @@ from demo.processes import ProcessError
 from demo.screen import Screen
 
 #: Linux's process ids end at 2^22: never a running process.
-GONE = Identity(name="scheduler", pid=2**22 + 1, started_at_ticks=1, stop_signal=15)
+GONE = Identity(name="scheduler", pid=2**22 + 1, started_s=0.01, stop_signal=15)
 
 
 def state(tmp_path: Path) -> State:
