@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import trustme
 from botocore.config import Config
 
 from demo import paths
-from demo.certificate import Certificate
 from demo.processes import Child, Children, Program
 
 ACCOUNT = "000000000000"
@@ -150,7 +150,7 @@ def start(children: Children, home: paths.Home, region: str, *options: str) -> E
     Raises:
         ProcessError: It did not start.
     """
-    certificate = Certificate.make(home.aws)
+    trust, key = _make_certificate(home.aws)
     child = children.start(
         Program(
             name="embedded-aws",
@@ -158,14 +158,29 @@ def start(children: Children, home: paths.Home, region: str, *options: str) -> E
                 *(paths.LOCAL_AWS_PYTHON, "-m", "local_aws"),
                 *("--port", "0", "--state-dir", home.aws),
                 "--auth",  # The roles of the stacks get what their policies grant, and no more.
-                *("--certificate", certificate.chain, "--key", certificate.key),
+                *("--certificate", trust, "--key", key),
                 *options,
             ],
             environment=bare_environment(),
             cwd=paths.ROOT,
         )
     )
-    return EmbeddedAws(_address(child), region, certificate.chain)
+    return EmbeddedAws(_address(child), region, trust)
+
+
+def _make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 with its issuer, whom its clients alone trust, and its key.
+
+    TLS is part of the demo because the stacks' policies refuse everything else.
+    """
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    chain, key = folder / "certificate.pem", folder / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(chain)
+    authority.cert_pem.write_to_path(chain, append=True)
+    key.touch(mode=0o600)
+    issued.private_key_pem.write_to_path(key)
+    return chain, key
 
 
 def _address(child: Child) -> str:

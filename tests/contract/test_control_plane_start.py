@@ -105,7 +105,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ports = {port: _free_port() for port in (API_PORT, HEALTH_PORT, LOG_PORT)}
     try:
         database.start(postgres, installation, address)
-        with tls_front(folder, address.port) as port:
+        with tls_front(address.port) as port:
             yield Site(folder, _container(address, port, ports), ports, airflow)
             airflow.end_all()
     finally:

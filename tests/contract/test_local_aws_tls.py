@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 from botocore.exceptions import SSLError
 
-from demo.certificate import Certificate
 from tests.contract.local_aws_fixtures import (
     CLEAN_ENVIRONMENT,
     ROOT,
@@ -18,10 +19,25 @@ from tests.contract.local_aws_fixtures import (
 )
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """Two files: a certificate with its issuer, and its key."""
+
+    chain: Path
+    key: Path
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate for 127.0.0.1."""
-    return Certificate.make(tmp_path_factory.mktemp("certificate"))
+    """A certificate for 127.0.0.1, of an issuer whom nobody knows."""
+    folder = tmp_path_factory.mktemp("certificate")
+    made = Certificate(folder / "certificate.pem", folder / "key.pem")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(made.chain)
+    authority.cert_pem.write_to_path(made.chain, append=True)
+    issued.private_key_pem.write_to_path(made.key)
+    return made
 
 
 def test_clients_that_trust_the_certificate_are_answered(
