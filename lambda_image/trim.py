@@ -1,8 +1,7 @@
 """Removes from the installed packages what no program reads, and compiles the rest.
 
-Runs while the image is built, right after packages are installed; a program of its own, standard
-library only. It must not know which packages there are, except two whose compiled files
-are not worth their size. Decision 15 has the figures.
+Part of the image's build; standard library only. It must not know which packages there are, except
+two whose compiled files are not worth their size. Decision 15 has the figures.
 """
 
 from __future__ import annotations
@@ -12,9 +11,6 @@ import functools
 import importlib.util
 import re
 import shutil
-import sys
-import sysconfig
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -65,22 +61,3 @@ def compile_all(site: Path) -> bool:
 def _is_compiled(source: Path) -> bool:
     compiled = Path(importlib.util.cache_from_source(str(source)))
     return compiled.exists() and compiled.read_bytes()[4:5] == _UNCHECKED_HASH
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Do both where this Python has its packages; `--only-compile`, for the user's: no more.
-
-    What is trimmed of ours is known to work without. A module that is not Python, a template for
-    example, fails the build if it is one of ours, and is the user's own affair if it is theirs.
-    """
-    only_compile = "--only-compile" in arguments
-    compiled = True
-    for site in {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}:
-        if not only_compile:
-            trim(site)
-        compiled &= compile_all(site)
-    return 0 if compiled or only_compile else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

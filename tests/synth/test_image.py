@@ -63,6 +63,7 @@ def tag_of(tmp_path: Path) -> Callable[[Path], str]:
         "executor/src/lambda_executor/wire.py",
         "executor/src/lambda_executor/options.py",
         "executor/pyproject.toml",
+        "lambda_image/build.py",
         "lambda_image/handler.py",
         "lambda_image/requirements.txt",
         "lambda_image/Dockerfile",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_image import trim
+from lambda_image import build, trim
 
 UNCHECKED_HASH = 1
 
@@ -64,11 +64,13 @@ def test_what_is_added_later_is_compiled_and_nothing_twice(tmp_path: Path) -> No
 def test_packages_of_the_user_are_compiled_and_stay_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also their tests, which may be of use, and a template that is no Python."""
+    """Also their tests, which may be of use, and a template that is no Python; ours do not."""
     monkeypatch.setattr("sysconfig.get_path", lambda _kind: str(tmp_path))
+    monkeypatch.setenv("INSTALLER", "true")
     write(tmp_path, "p/testing/a.py")
     (tmp_path / "p" / "template.py").write_text("{{ name }} = :\n")
-    assert trim.main(["--only-compile"]) == 0
+    build.requirements()
     assert list(tmp_path.glob("p/testing/__pycache__/a.*.pyc"))
-    assert trim.main([]) == 1
+    with pytest.raises(SystemExit, match=f"not every module in {tmp_path} compiles"):
+        build.airflow("3.3.2")
     assert not (tmp_path / "p" / "testing").exists()
