@@ -1,11 +1,11 @@
-"""The command line: `python -m demo run | up | down | picture`."""
+"""The command line: `python -m demo run | up | down`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from demo import dag_folder, environment, exercise, leftovers, local, paths, picture, report
+from demo import dag_folder, environment, exercise, leftovers, local, paths, report
 from demo.environment import EnvironmentInUseError
 from demo.processes import ProcessError
 from demo.runs import RunsError
@@ -21,11 +21,9 @@ def main() -> int:
                 return run(screen)
             case "up":
                 return local.up(screen, paths.LOCAL, dag_folder.ALL)
-            case "down":
-                return local.down(screen, paths.LOCAL)
             case _:
-                return picture.take(screen, paths.LOCAL)
-    except (EnvironmentInUseError, ProcessError, RunsError, picture.PictureError) as e:
+                return local.down(screen, paths.LOCAL)
+    except (EnvironmentInUseError, ProcessError, RunsError) as e:
         screen.say(str(e))
         return 1
     except KeyboardInterrupt:
@@ -65,7 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("run", help="deploy, run the DAGs, show a table, take everything down")
     verbs.add_parser("up", help="the same environment, kept up, with the Airflow UI")
     verbs.add_parser("down", help="end what `up` started")
-    verbs.add_parser("picture", help="a picture of the mapped DAG in the UI of `up`")
     return parser
 
 

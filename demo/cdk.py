@@ -147,7 +147,7 @@ class Cdk:
 
 
 def last_line(log: Path) -> str:
-    """What a program said last."""
+    """The last line that a program wrote."""
     try:
         lines = _ANSI.sub("", log.read_text(errors="replace")).splitlines()
     except OSError:

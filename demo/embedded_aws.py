@@ -1,6 +1,6 @@
-"""The embedded AWS as its clients see it: where it is, as whom they call, the first answer.
+"""The embedded AWS: how it is started, and what its clients need to reach it.
 
-Reached through its address alone, as every client of AWS does. It must not know what is deployed.
+They reach it by its address alone, as clients of AWS do. This must not know what is deployed.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class EmbeddedAws:
 
 
 def bare_environment() -> dict[str, str]:
-    """What every program of ours gets: where programs are, who runs it, and no AWS of the user."""
+    """What each of our programs gets of the user's environment, which is nothing about AWS."""
     kept = {
         name: os.environ[name]
         for name in ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_OPTIONS")

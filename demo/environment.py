@@ -1,4 +1,4 @@
-"""The whole environment: what starts after what, and what ends before what.
+"""The whole environment: starts and ends its parts in the right order.
 
 It must not know which DAGs are run nor what is expected of them.
 """
@@ -10,13 +10,10 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from demo import (
@@ -30,6 +27,7 @@ from demo import (
     processes,
 )
 from demo.cdk import SYNTH_TIMEOUT_S, Cdk
+from demo.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.screen import Screen
 
 REGION = "eu-west-1"
@@ -91,26 +89,10 @@ class Environment:
         """
         self.home.make_empty()
         dag_folder.stage(self.files, self.home.dags)
-        port = _free_port()
+        port = free_port()
         self._start_cloud(port)
         self._deploy()
         self._start_airflow(port)
-
-    def redeploy(self, **sections: Mapping[str, object]) -> None:
-        """Synthesise and deploy again, as a user does after a change; Airflow runs on.
-
-        Args:
-            sections: Of the stage's configuration, merged over what the start was made with.
-
-        Raises:
-            ProcessError: It failed; CloudFormation has rolled back what it could.
-        """
-        with self.screen.phase("cdk deploy --all, again") as phase:
-            changed = {**self._override}
-            for name, section in sections.items():
-                changed[name] = {**changed.get(name, {}), **section}
-            self.cloud.finish(self._cdk.start_synth(changed), SYNTH_TIMEOUT_S)
-            self.outputs = self._cdk.deploy(self.aws, phase.detail)
 
     def take_down(self) -> list[leftovers.Resource]:
         """Stop Airflow, destroy the stacks, and say what is left of them."""
@@ -214,16 +196,16 @@ def running(
             environment.start()
             yield environment
         finally:
-            with processes.interrupts_held_off():
+            with interrupts_held_off():
                 environment.end()
 
 
 @contextlib.contextmanager
 def sole_use(home: paths.Home) -> Iterator[None]:
-    """Nobody else starts an environment in this home meanwhile.
+    """Keep every other process from starting an environment in this home.
 
     Raises:
-        EnvironmentInUseError: Somebody does.
+        EnvironmentInUseError: Another process has started one.
     """
     home.path.parent.mkdir(parents=True, exist_ok=True)
     with home.path.with_suffix(".lock").open("w") as lock:
@@ -236,29 +218,8 @@ def sole_use(home: paths.Home) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing is left behind."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    # What is ignored already (nohup) stays so.
-    numbers = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
         return port

@@ -14,12 +14,11 @@ from typing import Any
 
 from demo.embedded_aws import EmbeddedAws
 from demo.runs import Try, TryKey
-
-SETTLED = "invocation settled"
+from lambda_executor.log_lines import SETTLED
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
+class LoggedInvocation:
     """One settled invocation.
 
     Attributes:
@@ -52,11 +51,11 @@ class Row:
 
     key: TryKey
     state: str
-    invocation: Invocation | None
+    invocation: LoggedInvocation | None
     was_run: bool
 
 
-def parse(message: str) -> Invocation | None:
+def parse(message: str) -> LoggedInvocation | None:
     """An invocation, if the log line settles one that ran a task."""
     try:
         line = json.loads(message)
@@ -64,7 +63,7 @@ def parse(message: str) -> Invocation | None:
         return None
     if not isinstance(line, Mapping) or line.get("event") != SETTLED or line.get("dag_id") is None:
         return None
-    return Invocation(
+    return LoggedInvocation(
         key=TryKey(
             dag_id=line["dag_id"],
             run_id=line["run_id"],
@@ -81,20 +80,20 @@ def parse(message: str) -> Invocation | None:
     )
 
 
-def read(aws: EmbeddedAws, log_group: str) -> list[Invocation]:
+def read(aws: EmbeddedAws, log_group: str) -> list[LoggedInvocation]:
     """Every settled invocation in the function's log group."""
     pages = aws.client("logs").get_paginator("filter_log_events").paginate(logGroupName=log_group)
     messages: Iterable[Any] = (event["message"] for page in pages for event in page["events"])
     return [found for message in messages if (found := parse(message))]
 
 
-def join(tries: Iterable[Try], invocations: Iterable[Invocation]) -> list[Row]:
+def join(tries: Iterable[Try], invocations: Iterable[LoggedInvocation]) -> list[Row]:
     """One row for each invocation, and one for each try that needed none.
 
     A try that took several invocations left the function to wait and came back: all but the last
     are `deferred`. A `duplicate` is a second delivery and says nothing about the state.
     """
-    by_try: dict[TryKey, list[Invocation]] = defaultdict(list)
+    by_try: dict[TryKey, list[LoggedInvocation]] = defaultdict(list)
     for invocation in invocations:
         by_try[invocation.key].append(invocation)
     rows = []

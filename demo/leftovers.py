@@ -1,13 +1,13 @@
-"""Is anything left? Lists, through boto3, every kind of resource that the stacks make.
+"""What the stacks leave behind: lists, through boto3, every kind of resource that they make.
 
-Compared is with what was there before the first `cdk deploy`: the CDK bootstrap stack and what an
+What was there before the first `cdk deploy` does not count: the CDK bootstrap stack and what an
 account has by itself, such as its default VPC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from demo.cdk import BOOTSTRAP_STACK
@@ -23,7 +23,6 @@ class Resource:
     id: str
 
     def __str__(self) -> str:
-        """For a person."""
         return f"{self.service} {self.kind} {self.id}"
 
 
@@ -39,7 +38,7 @@ class Listing:
     operation: str
     key: str
     id: str | None
-    arguments: dict[str, Any]
+    arguments: Mapping[str, str] = field(default_factory=dict)
     is_there: Callable[[Any, str], bool] = lambda _client, _id: True
 
     def resources(self, aws: EmbeddedAws) -> Iterator[Resource]:
@@ -56,10 +55,6 @@ class Listing:
                     yield Resource(self.service, self.key, name)
 
 
-def _listing(service: str, operation: str, key: str, id_: str | None, **arguments: Any) -> Listing:  # noqa: ANN401  # boto3's own
-    return Listing(service, operation, key, id_, arguments)
-
-
 def _is_kept(kms: Any, key_id: str) -> bool:  # noqa: ANN401  # boto3's own
     """Whether a key is there for good: KMS lists a deleted one for a week at least, for nothing."""
     state: str = kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"]
@@ -67,45 +62,45 @@ def _is_kept(kms: Any, key_id: str) -> bool:  # noqa: ANN401  # boto3's own
 
 
 LISTINGS: tuple[Listing, ...] = (
-    _listing("budgets", "describe_budgets", "Budgets", "BudgetName", AccountId=ACCOUNT),
-    _listing("cloudformation", "describe_stacks", "Stacks", "StackName"),
-    _listing("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
-    _listing("cloudwatch", "describe_alarms", "CompositeAlarms", "AlarmName"),
-    _listing("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
-    _listing("ec2", "describe_addresses", "Addresses", "AllocationId"),
-    _listing("ec2", "describe_flow_logs", "FlowLogs", "FlowLogId"),
-    _listing("ec2", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
-    _listing("ec2", "describe_nat_gateways", "NatGateways", "NatGatewayId"),
-    _listing("ec2", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
-    _listing("ec2", "describe_route_tables", "RouteTables", "RouteTableId"),
-    _listing("ec2", "describe_security_groups", "SecurityGroups", "GroupId"),
-    _listing("ec2", "describe_subnets", "Subnets", "SubnetId"),
-    _listing("ec2", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
-    _listing("ec2", "describe_vpcs", "Vpcs", "VpcId"),
-    _listing("ecr", "describe_repositories", "repositories", "repositoryName"),
-    _listing("ecs", "list_clusters", "clusterArns", None),
-    _listing("ecs", "list_task_definitions", "taskDefinitionArns", None),
-    _listing("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
-    _listing("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupName"),
-    _listing("iam", "list_policies", "Policies", "PolicyName", Scope="Local"),
-    _listing("iam", "list_roles", "Roles", "RoleName"),
-    _listing("kms", "list_aliases", "Aliases", "AliasName"),
-    Listing("kms", "list_keys", "Keys", "KeyId", {}, _is_kept),
-    _listing("lambda", "list_functions", "Functions", "FunctionName"),
-    _listing("logs", "describe_log_groups", "logGroups", "logGroupName"),
-    _listing("logs", "describe_metric_filters", "metricFilters", "filterName"),
-    _listing("rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
-    _listing("rds", "describe_db_parameter_groups", "DBParameterGroups", "DBParameterGroupName"),
-    _listing("rds", "describe_db_proxies", "DBProxies", "DBProxyName"),
-    _listing("rds", "describe_db_snapshots", "DBSnapshots", "DBSnapshotIdentifier"),
-    _listing("rds", "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupName"),
-    _listing("s3", "list_buckets", "Buckets", "Name"),
-    _listing("secretsmanager", "list_secrets", "SecretList", "Name"),
-    _listing("servicediscovery", "list_namespaces", "Namespaces", "Name"),
-    _listing("servicediscovery", "list_services", "Services", "Name"),
-    _listing("sns", "list_topics", "Topics", "TopicArn"),
-    _listing("sqs", "list_queues", "QueueUrls", None),
-    _listing("ssm", "describe_parameters", "Parameters", "Name"),
+    Listing("budgets", "describe_budgets", "Budgets", "BudgetName", {"AccountId": ACCOUNT}),
+    Listing("cloudformation", "describe_stacks", "Stacks", "StackName"),
+    Listing("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    Listing("cloudwatch", "describe_alarms", "CompositeAlarms", "AlarmName"),
+    Listing("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
+    Listing("ec2", "describe_addresses", "Addresses", "AllocationId"),
+    Listing("ec2", "describe_flow_logs", "FlowLogs", "FlowLogId"),
+    Listing("ec2", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    Listing("ec2", "describe_nat_gateways", "NatGateways", "NatGatewayId"),
+    Listing("ec2", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
+    Listing("ec2", "describe_route_tables", "RouteTables", "RouteTableId"),
+    Listing("ec2", "describe_security_groups", "SecurityGroups", "GroupId"),
+    Listing("ec2", "describe_subnets", "Subnets", "SubnetId"),
+    Listing("ec2", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
+    Listing("ec2", "describe_vpcs", "Vpcs", "VpcId"),
+    Listing("ecr", "describe_repositories", "repositories", "repositoryName"),
+    Listing("ecs", "list_clusters", "clusterArns", None),
+    Listing("ecs", "list_task_definitions", "taskDefinitionArns", None),
+    Listing("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
+    Listing("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupName"),
+    Listing("iam", "list_policies", "Policies", "PolicyName", {"Scope": "Local"}),
+    Listing("iam", "list_roles", "Roles", "RoleName"),
+    Listing("kms", "list_aliases", "Aliases", "AliasName"),
+    Listing("kms", "list_keys", "Keys", "KeyId", is_there=_is_kept),
+    Listing("lambda", "list_functions", "Functions", "FunctionName"),
+    Listing("logs", "describe_log_groups", "logGroups", "logGroupName"),
+    Listing("logs", "describe_metric_filters", "metricFilters", "filterName"),
+    Listing("rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
+    Listing("rds", "describe_db_parameter_groups", "DBParameterGroups", "DBParameterGroupName"),
+    Listing("rds", "describe_db_proxies", "DBProxies", "DBProxyName"),
+    Listing("rds", "describe_db_snapshots", "DBSnapshots", "DBSnapshotIdentifier"),
+    Listing("rds", "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupName"),
+    Listing("s3", "list_buckets", "Buckets", "Name"),
+    Listing("secretsmanager", "list_secrets", "SecretList", "Name"),
+    Listing("servicediscovery", "list_namespaces", "Namespaces", "Name"),
+    Listing("servicediscovery", "list_services", "Services", "Name"),
+    Listing("sns", "list_topics", "Topics", "TopicArn"),
+    Listing("sqs", "list_queues", "QueueUrls", None),
+    Listing("ssm", "describe_parameters", "Parameters", "Name"),
 )
 
 
@@ -115,12 +110,12 @@ def inventory(aws: EmbeddedAws) -> frozenset[Resource]:
 
 
 def left(before: Iterable[Resource], after: Iterable[Resource]) -> list[Resource]:
-    """What came and did not go."""
+    """What exists after, and did not before."""
     return sorted(frozenset(after) - frozenset(before))
 
 
 def sentence(remaining: list[Resource]) -> str:
-    """The line at the end."""
+    """The same for a person."""
     if not remaining:
         kinds = len(LISTINGS)
         return (

@@ -8,15 +8,16 @@ end: the embedded AWS keeps what was deployed in memory, and forgets it.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from demo import dag_folder, paths, process_table, processes
-from demo.environment import Environment, sole_use, termination_as_interrupt
+from pydantic import TypeAdapter
+
+from demo import dag_folder, paths, process_table
+from demo.environment import Environment, sole_use
+from demo.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.process_table import Identity
 from demo.runs import Api
 from demo.screen import Screen
@@ -42,24 +43,14 @@ class State:
     def read(cls, file: Path) -> State | None:
         """What the file says; None: there is none."""
         try:
-            content: dict[str, Any] = json.loads(file.read_text())
+            return _STATE.validate_json(file.read_bytes())
         except FileNotFoundError:
             return None
-        return cls(
-            url=content["url"],
-            groups=tuple(tuple(Identity(**each) for each in group) for group in content["groups"]),
-            folders_outside=tuple(Path(folder) for folder in content["folders_outside"]),
-        )
 
     def write(self, file: Path) -> None:
         """Keep it for `down`."""
-        content = {
-            "url": self.url,
-            "groups": [[each.to_json() for each in group] for group in self.groups],
-            "folders_outside": [str(folder) for folder in self.folders_outside],
-        }
         fresh = file.with_suffix(".new")
-        fresh.write_text(json.dumps(content, indent=2) + "\n")
+        fresh.write_bytes(_STATE.dump_json(self, indent=2))
         fresh.replace(file)
 
     def alive(self) -> list[Identity]:
@@ -71,8 +62,11 @@ class State:
         return [each for group in self.groups for each in group if not each.is_alive()]
 
 
+_STATE = TypeAdapter(State)
+
+
 def up(screen: Screen, home: paths.Home, files: Sequence[dag_folder.DagFile]) -> int:
-    """Start everything, let every DAG run, and leave it.
+    """Start everything, unpause every DAG, run one of them, and keep all of it up.
 
     Raises:
         EnvironmentInUseError: Another `up` or `down` is at it.
@@ -90,10 +84,10 @@ def up(screen: Screen, home: paths.Home, files: Sequence[dag_folder.DagFile]) ->
         )
         try:
             environment.start()
-            _set_going(environment)
+            _start_dags(environment)
             replace(_state_of(environment), url=environment.airflow.url).write(home.state)
         except BaseException:
-            with processes.interrupts_held_off():
+            with interrupts_held_off():
                 environment.end()
                 home.state.unlink(missing_ok=True)
             raise
@@ -156,7 +150,7 @@ def _state_of(environment: Environment) -> State:
     )
 
 
-def _set_going(environment: Environment) -> None:
+def _start_dags(environment: Environment) -> None:
     """Unpause all, and run one DAG so that there is something to look at."""
     dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
     with Api(environment.airflow.url) as api:

@@ -7,7 +7,6 @@ two can exist side by side.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,51 +20,27 @@ CDK = ROOT / "node_modules" / ".bin" / "cdk"
 STAND_IN_DOCKER = ROOT / "local_aws" / "bin" / "docker"
 
 
-@dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of one environment; everything it writes is below `path`."""
+    """The folder of one environment: everything that it writes is below `path`."""
 
-    path: Path
-
-    @property
-    def aws(self) -> Path:
-        """State of the embedded AWS, its image store included."""
-        return self.path / "aws"
-
-    @property
-    def airflow(self) -> Path:
-        """Airflow's AIRFLOW_HOME."""
-        return self.path / "airflow"
-
-    @property
-    def assembly(self) -> Path:
-        """The cloud assembly that `cdk synth` writes and every later `cdk` call takes."""
-        return self.path / "cdk.out"
-
-    @property
-    def dags(self) -> Path:
-        """The DAG folder: the scheduler's own and the image's."""
-        return self.path / "dags"
-
-    @property
-    def database(self) -> Path:
-        """The database cluster; for root a link to where an unprivileged account can reach it."""
-        return self.path / "postgres"
-
-    @property
-    def logs(self) -> Path:
-        """One file for each program."""
-        return self.path / "logs"
-
-    @property
-    def task_logs(self) -> Path:
-        """Airflow's default folder of task logs, which the functions share."""
-        return self.airflow / "logs"
-
-    @property
-    def state(self) -> Path:
-        """What `up` writes for `down`."""
-        return self.path / "state.json"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: State of the embedded AWS, its image store included.
+        self.aws = path / "aws"
+        #: Airflow's AIRFLOW_HOME.
+        self.airflow = path / "airflow"
+        #: The cloud assembly that `cdk synth` writes and every later `cdk` call takes.
+        self.assembly = path / "cdk.out"
+        #: The DAG folder: the scheduler's own and the image's.
+        self.dags = path / "dags"
+        #: The database cluster; for root a link to where an unprivileged account can reach it.
+        self.database = path / "postgres"
+        #: One file for each program.
+        self.logs = path / "logs"
+        #: Airflow's default folder of task logs, which the functions share.
+        self.task_logs = self.airflow / "logs"
+        #: What `up` writes for `down`.
+        self.state = path / "state.json"
 
     def make_empty(self) -> None:
         """Forget what an earlier environment left here, and make the folders."""
@@ -78,4 +53,3 @@ class Home:
 
 DEMO = Home(ROOT / "build" / "demo")
 LOCAL = Home(ROOT / "build" / "local")
-E2E = Home(ROOT / "build" / "e2e")

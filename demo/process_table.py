@@ -10,8 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import psutil
 
@@ -55,10 +54,6 @@ class Identity:
     def is_alive(self) -> bool:
         """Whether this very process still runs."""
         return self.find() is not None
-
-    def to_json(self) -> dict[str, Any]:
-        """For the state file; `Identity(**...)` is the way back."""
-        return asdict(self)
 
 
 def end_together(identities: Iterable[Identity], timeout_s: float = STOP_TIMEOUT_S) -> None:

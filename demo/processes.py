@@ -7,14 +7,13 @@ Linux only: `prctl`.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -71,7 +70,7 @@ class Child:
 
         Args:
             probe: None means not yet. Called a few times each second.
-            what: What the probe tells, for the error: "answers on port 8080".
+            what: What the probe waits for, for the error: "answers on port 8080".
             timeout_s: How long to wait.
 
         Raises:
@@ -199,15 +198,11 @@ class Children:
         self._children.remove(child)
 
     def dead(self) -> list[Child]:
-        """The children that have ended though nobody waited for it."""
+        """The children that have ended by themselves."""
         return [child for child in self._children if not child.is_alive()]
 
-    def named(self, name: str) -> Child:
-        """The child that runs the program of this name."""
-        return next(child for child in self._children if child.program.name == name)
-
     def identities(self) -> list[Identity]:
-        """The living."""
+        """Those that still run, as another process can find them again."""
         return [child.identity for child in self._children if child.is_alive()]
 
     def end_all(self) -> None:
@@ -215,18 +210,6 @@ class Children:
         end_together(self.identities())
         while self._children:
             self._children.pop().end()
-
-
-@contextlib.contextmanager
-def interrupts_held_off() -> Iterator[None]:
-    """Let the clean-up finish: a second Ctrl-C in it would leave processes behind."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 def log_tail(log: Path, lines: int = LOG_LINES_SHOWN) -> str:

@@ -1,4 +1,4 @@
-"""DAG runs through Airflow's REST API: set going, watched to their end, read with every try.
+"""DAG runs through Airflow's REST API: started, watched to their end, read with every try.
 
 It must not know Lambda; what became of the invocations is in `invocations`.
 """
@@ -49,7 +49,7 @@ class Try:
     """One try, in Airflow's words.
 
     Attributes:
-        key: Which.
+        key: Which try.
         state: How it ended, or where it is.
         hostname: Where it ran; empty when the scheduler ended it without running it, as it does
             with skipped tasks and empty operators.
@@ -73,7 +73,6 @@ class Progress:
         return all(run.state in FINAL for run in self.runs)
 
     def __str__(self) -> str:
-        """For one live line."""
         runs = sum(run.state in FINAL for run in self.runs)
         tasks = sum(each.state in FINAL for each in self.tries)
         running = sum(each.state == "running" for each in self.tries)
@@ -127,10 +126,6 @@ class Api:
             f"/api/v2/dags/{dag_id}/dagRuns",
             json={"dag_run_id": RUN_ID, "logical_date": None},
         )
-
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """One DAG run in Airflow's words."""
-        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
 
     def wait(self, timeout_s: float, watch: Callable[[Progress], None]) -> Progress:
         """Wait until every run of every DAG has ended.

@@ -26,10 +26,9 @@ def _console() -> Console:
 
 @dataclass
 class Screen:
-    """Prints to stdout; `phases` remembers how long each phase took, in seconds."""
+    """Prints to stdout, with the seconds since it was made."""
 
     console: Console = field(default_factory=_console)
-    phases: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._started_s = time.monotonic()
@@ -51,7 +50,7 @@ class Screen:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
-        """A step of the whole, timed: said when it starts, and again when it is done."""
+        """Print when a step starts, and how long it took when it is done."""
         started_s = self.elapsed_s
         with contextlib.ExitStack() as stack:
             if self.console.is_terminal:
@@ -59,8 +58,7 @@ class Screen:
             else:
                 self.say(name)
                 yield Phase(name, self, None)
-        self.phases[name] = self.elapsed_s - started_s
-        self.say(f"{name}: done in {self.phases[name]:.1f} s")
+        self.say(f"{name}: done in {self.elapsed_s - started_s:.1f} s")
 
 
 class Phase:
@@ -74,7 +72,7 @@ class Phase:
         self._said_at_s = screen.elapsed_s
 
     def detail(self, text: str) -> None:
-        """What it is at; only the latest counts."""
+        """Show what the step is doing now."""
         if not text or text == self._said:
             return
         if self._status:

@@ -6,13 +6,13 @@ import contextlib
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo import airflow, database, paths
+from demo.environment import free_port
 from demo.processes import Children
 from demo.runs import Api
 from tests.bench.report import HOME, ROOT
@@ -62,10 +62,10 @@ def running(dag_id: str, runs: int) -> Iterator[Server]:
     installation = database.Installation.make(home)
     try:
         address = database.Address(
-            "127.0.0.1", _free_port(), "airflow", "airflow", secrets.token_hex(16)
+            "127.0.0.1", free_port(), "airflow", "airflow", secrets.token_hex(16)
         )
         database.start(groups[0], installation, address)
-        port = _free_port()
+        port = free_port()
         settings = {
             **airflow.settings(home, port, address.url, "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL=none"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -103,10 +103,3 @@ def _queue(
         if line.startswith('{"token"') or '"dag_rel_path"' in line:
             workloads.setdefault(json.loads(line)["ti"]["task_id"], []).append(line)
     return workloads
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 from demo import paths
 from demo.dag_folder import DagFile
-from demo.environment import Environment, sole_use, termination_as_interrupt
-from demo.processes import Child, interrupts_held_off
+from demo.environment import Environment, sole_use
+from demo.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.processes import Child
 from demo.runs import RUN_ID, Api
 from demo.screen import Screen
 from local_aws.images import ImageStore
@@ -102,7 +103,7 @@ class Bench:
         self.api.trigger(dag_id)
 
         def ended() -> dict[str, Any] | None:
-            run = self.api.run(dag_id, RUN_ID)
+            run = self.api._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{RUN_ID}")
             return run if run["end_date"] else None
 
         run = migration.until(ended, f"the run of {dag_id} ends", TIMEOUT_S)
@@ -120,7 +121,9 @@ def bench() -> Iterator[Bench]:
         environment.concurrency = SLOTS
         try:
             environment.start()
-            environment.control_plane.named("airflow-scheduler").end()
+            for child in environment.control_plane._children:
+                if child.program.name == "airflow-scheduler":
+                    child.end()
             reference = _furnish_reference(environment)
             with Api(environment.airflow.url) as api:
                 ours = {"AIRFLOW__CORE__PARALLELISM": str(IN_FLIGHT)}

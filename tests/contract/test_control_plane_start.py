@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from demo import database, paths
 from demo.embedded_aws import bare_environment
+from demo.environment import free_port
 from demo.processes import Child, Children, Program
 from lambda_image.control_plane import FERNET_KEY, airflow_environment
 from stacks.constructs.airflow_service import ENTRY_POINT
@@ -99,10 +99,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home.logs.mkdir()
     installation = database.Installation.make(home)
     address = database.Address(
-        "127.0.0.1", _free_port(), "airflow", "airflow", f"p@/:%{secrets.token_hex(8)}"
+        "127.0.0.1", free_port(), "airflow", "airflow", f"p@/:%{secrets.token_hex(8)}"
     )
     postgres, airflow = (Children(home.logs, outlive_us=False) for _ in range(2))
-    ports = {port: _free_port() for port in (API_PORT, HEALTH_PORT, LOG_PORT)}
+    ports = {port: free_port() for port in (API_PORT, HEALTH_PORT, LOG_PORT)}
     try:
         database.start(postgres, installation, address)
         with tls_front(address.port) as port:
@@ -279,10 +279,3 @@ def _container(address: database.Address, port: int, ports: Mapping[int, int]) -
 
 def _healthy(site: Site, name: str) -> Callable[[], bool | None]:
     return lambda: site.check(name) or None
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

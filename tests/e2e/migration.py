@@ -14,7 +14,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,8 +24,9 @@ import httpx
 
 from demo import airflow, database, embedded_aws, image_builder, paths
 from demo.embedded_aws import ACCOUNT, EmbeddedAws
-from demo.environment import REGION, sole_use, termination_as_interrupt
-from demo.processes import Child, Children, interrupts_held_off
+from demo.environment import REGION, free_port, sole_use
+from demo.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.processes import Child, Children
 from demo.runs import FINAL, Api
 from local_aws.images import DESCRIPTION, ImageStore
 
@@ -147,7 +147,7 @@ def site() -> Iterator[Site]:
         try:
             aws = embedded_aws.start(cloud, HOME, REGION)
             address = database.Address(
-                "127.0.0.1", _free_port(), "airflow", "airflow", secrets.token_hex(16)
+                "127.0.0.1", free_port(), "airflow", "airflow", secrets.token_hex(16)
             )
             database.start(postgres, installation, address)
             yield _furnish(aws, address, control_plane, schedulers)
@@ -211,7 +211,7 @@ def _furnish(
     aws: EmbeddedAws, address: database.Address, control_plane: Children, schedulers: Children
 ) -> Site:
     """What the reference's documentation tells its users to make and to set."""
-    port = _free_port()
+    port = free_port()
     sqs = aws.client("sqs")
     queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("results", "dead")}
     variables = {
@@ -315,10 +315,3 @@ def make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[st
         MemorySize=2048,
     )
     return name
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -20,6 +20,7 @@ from demo.screen import Screen
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
 
+HOME = paths.Home(paths.ROOT / "build" / "e2e")
 FILES = (dag_folder.TASKFLOW, dag_folder.RETRY, dag_folder.LARGE)
 SECRETS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
@@ -59,7 +60,7 @@ class Story:
 def story() -> Story:
     """One environment, from nothing to nothing."""
     before = process_table.descendants()
-    with environment.running(paths.E2E, FILES, Screen()) as here:
+    with environment.running(HOME, FILES, Screen()) as here:
         ended = exercise.run_all(here)
         deployed = here.deployed()
         denied = _denied_to_the_scheduler(here)
@@ -172,9 +173,7 @@ def test_the_scheduler_has_only_what_its_policy_grants(story: Story) -> None:
 
 def test_the_look_for_leftovers_sees_what_is_deployed(story: Story) -> None:
     """While the stacks are up, the look that later finds nothing finds every service of theirs."""
-    templates = [
-        json.loads(file.read_text()) for file in paths.E2E.assembly.glob("*.template.json")
-    ]
+    templates = [json.loads(file.read_text()) for file in HOME.assembly.glob("*.template.json")]
     types = {found["Type"] for template in templates for found in template["Resources"].values()}
     services = {type_.split("::")[1].lower() for type_ in types if type_.startswith("AWS::")}
     assert {"lambda", "sqs", "rds"} < services
@@ -194,11 +193,11 @@ def test_nothing_is_left_on_the_machine(story: Story) -> None:
 
 def test_no_secret_is_in_a_log(story: Story) -> None:
     """No program, no function and no task writes a password, a key or a task's token to its log."""
-    programs = [*paths.E2E.logs.iterdir(), *paths.E2E.aws.glob("*.log")]
+    programs = [*HOME.logs.iterdir(), *HOME.aws.glob("*.log")]
     assert {"airflow-scheduler.log", "local-aws.log", "cdk-deploy.log"} <= {
         log.name for log in programs
     }
-    tasks = [*paths.E2E.task_logs.rglob("attempt=*.log")]
+    tasks = [*HOME.task_logs.rglob("attempt=*.log")]
     assert len(tasks) == len(story.ended.rows)
     assert story.function_log.count('"invocation settled"') == len(story.ended.rows)
     logs = {str(log): log.read_text(errors="replace") for log in (*programs, *tasks)}
@@ -209,7 +208,7 @@ def test_no_secret_is_in_a_log(story: Story) -> None:
 
 def test_no_task_waits_for_the_execution_api_to_be_built(story: Story) -> None:
     """Airflow builds it at its first call, which takes seconds: that call was the demo's own."""
-    lines = (paths.E2E.logs / "airflow-api-server.log").read_text().splitlines()
+    lines = (HOME.logs / "airflow-api-server.log").read_text().splitlines()
     calls = [line for line in lines if "path=/execution/" in line]
     assert "method=GET path=/execution/health" in calls[0]
     assert "status_code=200" in calls[0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.cdk import SYNTH_TIMEOUT_S
 from demo.environment import Environment
 from demo.processes import ProcessError
 from demo.runs import Api
@@ -120,6 +121,18 @@ def eventually(probe: Callable[[], T | None]) -> T:
     return found
 
 
+def redeploy(here: Environment, **sections: Mapping[str, object]) -> None:
+    """Synthesise and deploy again, as a user does after a change; Airflow runs on.
+
+    The sections of the stage's configuration are merged over those that the start was made with.
+    """
+    changed = {**here._override}
+    for name, section in sections.items():
+        changed[name] = {**changed.get(name, {}), **section}
+    here.cloud.finish(here._cdk.start_synth(changed), SYNTH_TIMEOUT_S)
+    here.outputs = here._cdk.deploy(here.aws, lambda _line: None)
+
+
 def test_the_scheduler_is_denied_what_it_does_not_need(here: Environment) -> None:
     """The deployed role sends, drains and looks, and is refused everything else."""
     credentials = here.aws.client("sts").assume_role(
@@ -191,7 +204,7 @@ def test_a_second_deploy_changes_nothing(here: Environment) -> None:
 
     log = here.home.logs / "cdk-deploy.log"
     before, seen = ours(), len(log.read_text())
-    here.redeploy()
+    redeploy(here)
     assert ours() == before
     said = log.read_text()[seen:]
     unchanged = set(re.findall(r"(airflow-lambda-local-\S+) \(no changes\)", said))
@@ -203,7 +216,7 @@ def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
     set_going(here, "fifty")
     eventually(lambda: "running" in states(here, "fifty") or None)
     (here.home.dags / MARKER).write_text("second")
-    here.redeploy()
+    redeploy(here)
     with rest(here) as api:
         body = {"key": "fifty_may_go_on", "value": "yes"}
         api.post("/variables", json=body).raise_for_status()
@@ -235,7 +248,7 @@ def test_an_image_that_does_not_exist_is_rolled_back(here: Environment) -> None:
     before, left = now(), here.deployed()
     repository = before[1].partition("@")[0].rpartition(":")[0] or before[1].partition("@")[0]
     with pytest.raises(ProcessError, match=NO_IMAGE):
-        here.redeploy(image={"uri": f"{repository}@{NO_IMAGE}"})
+        redeploy(here, image={"uri": f"{repository}@{NO_IMAGE}"})
     status = here.aws.client("cloudformation").describe_stacks(
         StackName="airflow-lambda-local-execution"
     )["Stacks"][0]["StackStatus"]
