@@ -16,13 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-#: Variables of the container; whoever starts it sets them (`stacks/constructs/control_plane.py`).
-PREFIX = "AIRFLOW_LAMBDA_"
-DATABASE_PARTS = ("HOST", "PORT", "NAME", "USERNAME", "PASSWORD")
-FERNET_KEY = f"{PREFIX}FERNET_KEY"
-SIGNING_KEY = f"{PREFIX}SIGNING_KEY"
-#: Of the api-server alone: only there does somebody log in.
-ADMIN_PASSWORD = f"{PREFIX}ADMIN_PASSWORD"
+from lambda_executor import names
 
 ADMIN = "admin"
 
@@ -37,12 +31,12 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
     Raises:
         MissingSecretError: A variable is not set, or empty.
     """
-    given = {name: value for name, value in container.items() if name.startswith(PREFIX)}
-    host, port, name, username, password = (
-        _secret(given, f"{PREFIX}DATABASE_{part}") for part in DATABASE_PARTS
-    )
+    given = {
+        name: value for name, value in container.items() if name.startswith(names.CONTAINER_PREFIX)
+    }
+    host, port, name, username, password = (_secret(given, variable) for variable in names.DATABASE)
     address = f"{quote(username, safe='')}:{quote(password, safe='')}@{host}:{port}/{name}"
-    signing_key = _secret(given, SIGNING_KEY)
+    signing_key = _secret(given, names.SIGNING_KEY)
     # Signs what the api-server asks the triggerer's log server for: no token for one is a token
     # for the other.
     log_server_key = hashlib.sha256(f"log server {signing_key}".encode()).hexdigest()
@@ -51,7 +45,7 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
         # The two drivers have different words for the same: no connection without TLS.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}?sslmode=require",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{address}?ssl=require",
-        "AIRFLOW__CORE__FERNET_KEY": _fernet_keys(_secret(given, FERNET_KEY)),
+        "AIRFLOW__CORE__FERNET_KEY": _fernet_keys(_secret(given, names.FERNET_KEY)),
         "AIRFLOW__API_AUTH__JWT_SECRET": signing_key,
         "AIRFLOW__API__SECRET_KEY": log_server_key,
     }
@@ -73,7 +67,7 @@ def main() -> None:
         sys.exit(str(e))
     home = Path(environment["AIRFLOW_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    if password := os.environ.get(ADMIN_PASSWORD):
+    if password := os.environ.get(names.ADMIN_PASSWORD):
         passwords = home / "passwords.json"
         write_passwords(passwords, password)
         environment |= {

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lambda_executor import options
-
-EXECUTOR = "lambda_executor.LambdaExecutor"
+from lambda_executor.names import EXECUTOR
 
 _SECRETS_BACKEND = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
 

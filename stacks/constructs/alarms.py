@@ -18,6 +18,8 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from lambda_executor.wire import Outcome
+
 from .watched import (
     WatchedControlPlane,
     WatchedDatabase,
@@ -150,7 +152,7 @@ def _of_function(watched: WatchedFunction) -> Iterator[Rule]:
         subject=subject,
         says="The function refuses to start workloads: its image, its settings or its network "
         "are unfit.",
-        metric=watched.invocations.settled("rejected").with_(period=_MINUTES),
+        metric=watched.invocations.settled(Outcome.REJECTED).with_(period=_MINUTES),
         limit=3,  # One is a DAG that was deleted meanwhile; several are not about one workload.
     )
     yield Rule(
@@ -158,7 +160,7 @@ def _of_function(watched: WatchedFunction) -> Iterator[Rule]:
         subject=subject,
         says=f"A task did not end within the {watched.timeout.to_seconds():.0f} s of the function "
         "and was stopped.",
-        metric=watched.invocations.settled("deadline").with_(period=_HOUR),
+        metric=watched.invocations.settled(Outcome.DEADLINE).with_(period=_HOUR),
         limit=1,  # It will not end within them next time either. One mail an hour is enough.
     )
 

@@ -18,6 +18,8 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
+from lambda_executor import names
+
 from .acknowledge import acknowledge
 from .airflow_service import (
     ENTRY_POINT,
@@ -202,9 +204,7 @@ class ControlPlane(Construct):
                 health_command=HEALTH_COMMANDS[API_SERVER],
                 count=props.api_servers,
                 secrets={
-                    "AIRFLOW_LAMBDA_ADMIN_PASSWORD": ecs.Secret.from_secrets_manager(
-                        self.admin_password
-                    )
+                    names.ADMIN_PASSWORD: ecs.Secret.from_secrets_manager(self.admin_password)
                 },
                 ports=(API_PORT,),
                 first=("db", "migrate"),
@@ -305,17 +305,17 @@ class ControlPlane(Construct):
             **props.settings,
             "AIRFLOW__API__BASE_URL": props.entrance.url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_api_url(props.namespace),
-            "AIRFLOW_LAMBDA_DATABASE_HOST": props.database.host,
-            "AIRFLOW_LAMBDA_DATABASE_PORT": props.database.port,
-            "AIRFLOW_LAMBDA_DATABASE_NAME": props.database.name,
+            names.DATABASE_HOST: props.database.host,
+            names.DATABASE_PORT: props.database.port,
+            names.DATABASE_NAME: props.database.name,
         }
 
     def _secrets(self, signing_key: secretsmanager.ISecret) -> Mapping[str, ecs.Secret]:
         reference = ecs.Secret.from_secrets_manager
         database = self._props.database
         return {
-            "AIRFLOW_LAMBDA_DATABASE_USERNAME": reference(database.secret, "username"),
-            "AIRFLOW_LAMBDA_DATABASE_PASSWORD": reference(database.secret, "password"),
-            "AIRFLOW_LAMBDA_FERNET_KEY": reference(database.fernet_key),
-            "AIRFLOW_LAMBDA_SIGNING_KEY": reference(signing_key),
+            names.DATABASE_USERNAME: reference(database.secret, "username"),
+            names.DATABASE_PASSWORD: reference(database.secret, "password"),
+            names.FERNET_KEY: reference(database.fernet_key),
+            names.SIGNING_KEY: reference(signing_key),
         }

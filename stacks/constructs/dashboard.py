@@ -12,7 +12,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from .invocation_metrics import OUTCOMES
+from lambda_executor.wire import Outcome
+
 from .watched import (
     WatchedControlPlane,
     WatchedDatabase,
@@ -22,6 +23,15 @@ from .watched import (
 
 #: The whole width is 24.
 _THIRD = 8
+
+#: In the order of the legend.
+_OUTCOMES = (
+    Outcome.COMPLETED,
+    Outcome.CRASHED,
+    Outcome.DEADLINE,
+    Outcome.REJECTED,
+    Outcome.DUPLICATE,
+)
 
 #: Where the CloudWatch agent puts what Airflow sends to its statsd.
 #: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-Agent-custom-metrics-statsd.html
@@ -85,9 +95,7 @@ def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
             for metric in ("AsyncEventsReceived", "Invocations", "Throttles")
         ),
     )
-    yield _graph(
-        f"{name}: ends, in the handler's words", *(told.settled(outcome) for outcome in OUTCOMES)
-    )
+    yield _graph(f"{name}: ends, in the handler's words", *map(told.settled, _OUTCOMES))
     errors = function.metric("Errors", statistic="Sum", label="failed invocations")
     dropped = function.metric("AsyncEventsDropped", statistic="Sum", label="dropped")
     yield _graph(

@@ -12,9 +12,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from lambda_executor.log_lines import SETTLED
-
-#: Every `outcome` of the handler's line about the end of an invocation (docs/reference/handler.md).
-OUTCOMES = ("completed", "crashed", "deadline", "rejected", "duplicate")
+from lambda_executor.wire import Outcome
 
 #: What Lambda writes when it ends an invocation from outside, word by word, so that a task's log,
 #: which is lines of JSON, cannot be mistaken for it. The keys are reasons of the executor's metric
@@ -62,7 +60,7 @@ class InvocationMetrics(Construct):
             _settled(
                 logs.FilterPattern.boolean_value("$.reported", value=False),
                 # The reference's executor is not told of duplicates, on purpose.
-                logs.FilterPattern.string_value("$.outcome", "!=", "duplicate"),
+                logs.FilterPattern.string_value("$.outcome", "!=", Outcome.DUPLICATE.value),
             ),
         )
         self.ends = {
@@ -70,14 +68,14 @@ class InvocationMetrics(Construct):
             for reason, pattern in _ENDS.items()
         }
 
-    def settled(self, outcome: str) -> cloudwatch.Metric:
-        """How many invocations ended in one of `OUTCOMES`."""
+    def settled(self, outcome: Outcome) -> cloudwatch.Metric:
+        """How many invocations ended so."""
         return cloudwatch.Metric(
             namespace=self._namespace,
             metric_name="Settled",
-            dimensions_map={"outcome": outcome},
+            dimensions_map={"outcome": outcome.value},
             statistic=cloudwatch.Stats.SUM,
-            label=outcome,
+            label=outcome.value,
         )
 
     def _count(

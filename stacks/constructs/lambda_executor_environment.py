@@ -19,6 +19,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from lambda_executor import options
+from lambda_executor.names import EXECUTOR
 
 from .payload_bucket import PayloadBucket
 from .results_queue import ResultsQueue
@@ -203,7 +204,7 @@ class LambdaExecutorEnvironment(Construct):
             self,
             "Executor",
             parameter_name=props.parameter_name,
-            description="What lambda_executor.LambdaExecutor needs to use this stage",
+            description=f"What {EXECUTOR} needs to use this stage",
             # 4 KB are free; many queues need more, and pay for it.
             # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
             tier=ssm.ParameterTier.INTELLIGENT_TIERING,

@@ -23,7 +23,8 @@ from demo import database, paths
 from demo.embedded_aws import bare_environment
 from demo.environment import free_port
 from demo.processes import Child, Children, Program
-from lambda_image.control_plane import FERNET_KEY, airflow_environment
+from lambda_executor.names import FERNET_KEY
+from lambda_image.control_plane import airflow_environment
 from stacks.constructs.airflow_service import ENTRY_POINT
 from stacks.constructs.control_plane import API_PORT, HEALTH_COMMANDS, SETTINGS
 from tests.contract.tls_front import tls_front

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from airflow.sdk._shared.module_loading import import_string
 
-from lambda_image.control_plane import (
+from lambda_executor.names import (
     ADMIN_PASSWORD,
-    DATABASE_PARTS,
+    CONTAINER_PREFIX,
+    DATABASE,
+    DATABASE_PASSWORD,
+    DATABASE_USERNAME,
     FERNET_KEY,
-    PREFIX,
     SIGNING_KEY,
 )
 from stacks.constructs.control_plane import HEALTH_COMMANDS
@@ -190,11 +192,10 @@ def test_load_balancer_waits_for_as_long_as_the_container_check(inside: Assembly
 
 def test_containers_get_what_their_entry_point_asks_for(inside: Assembly) -> None:
     """The names of the variables agree; only the api-server learns the admin's password."""
-    database = {f"{PREFIX}DATABASE_{part}" for part in DATABASE_PARTS}
     for name, container in containers(inside).items():
         given = {*variables(container), *secrets(container)}
-        assert {variable for variable in given if variable.startswith(PREFIX)} == {
-            *database,
+        assert {variable for variable in given if variable.startswith(CONTAINER_PREFIX)} == {
+            *DATABASE,
             FERNET_KEY,
             SIGNING_KEY,
             *([ADMIN_PASSWORD] if name == "api-server" else []),
@@ -208,9 +209,12 @@ def test_secrets_are_references_each_to_one_secret(inside: Assembly) -> None:
         made = [s.logical_id for s in inside.resources("AWS::SecretsManager::Secret")]
         assert not [word for word in (*made, "resolve:") if word in text]
         references = secrets(container)
-        for part, field in (("USERNAME", ":username::"), ("PASSWORD", ":password::")):
-            assert "DatabaseSecret" in references[f"{PREFIX}DATABASE_{part}"]
-            assert field in references[f"{PREFIX}DATABASE_{part}"]
+        for variable, field in (
+            (DATABASE_USERNAME, ":username::"),
+            (DATABASE_PASSWORD, ":password::"),
+        ):
+            assert "DatabaseSecret" in references[variable]
+            assert field in references[variable]
         assert "FernetKey" in references[FERNET_KEY]
         assert "SigningKey" in references[SIGNING_KEY]
 

@@ -16,7 +16,7 @@ from lambda_executor.settling import kind
 from lambda_image.deadline import Margins
 from lambda_image.invocation import InvocationHandler
 from lambda_image.verdict import Verdict
-from stacks.constructs.invocation_metrics import _ENDS, OUTCOMES
+from stacks.constructs.invocation_metrics import _ENDS
 from tests.synth.assembly import Assembly, Resource
 from tests.synth.variants import ROOT
 
@@ -272,14 +272,13 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
 
 def test_every_outcome_is_drawn(watched: Assembly) -> None:
     """The dashboard has a line for each way in which an invocation can end."""
-    assert set(OUTCOMES) == {outcome.value for outcome in wire.Outcome}
     shown = {
         metric[3]
         for graph in graphs(watched)
         for metric in graph["metrics"]
         if len(metric) > 3 and metric[2] == "outcome"
     }
-    assert shown == set(OUTCOMES)
+    assert shown == {outcome.value for outcome in wire.Outcome}
 
 
 @pytest.mark.parametrize(

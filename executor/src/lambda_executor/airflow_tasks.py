@@ -17,14 +17,12 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lambda_executor.errors import DatabaseError
+from lambda_executor.names import FAILURE_EVENT
 from lambda_executor.wire import InvocationId
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
-
-#: The event under which the executor tells the reason of a failure.
-EVENT = "lambda executor"
 
 _ACTIVE = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
 #: Ids of one query: each is a term of its WHERE clause.
@@ -105,7 +103,7 @@ def active() -> list[Active]:
 
 def failures(limit: int) -> list[Failure]:
     """The newest reasons that the executor gave, newest first."""
-    query = select(Log).where(Log.event == EVENT).order_by(Log.dttm.desc()).limit(limit)
+    query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)
     with _session() as session:
         return [Failure(row.dttm, _task_of(row), row.extra or "") for row in session.scalars(query)]
 

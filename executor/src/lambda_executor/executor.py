@@ -36,6 +36,7 @@ from lambda_executor.ledger import Ledger, Settlement, State
 from lambda_executor.live_log import PATIENCE as LIVE_LOG_PATIENCE
 from lambda_executor.live_log import LiveLog, RunningTask
 from lambda_executor.metrics import metric
+from lambda_executor.names import FAILURE_EVENT
 from lambda_executor.outgoing import Outgoing
 from lambda_executor.poller import Arrival, Poller
 from lambda_executor.ports import FunctionInvoker, PayloadStore, Queue
@@ -296,7 +297,7 @@ class LambdaExecutor(AirflowExecutor):
             return
         self.log.error("%s failed: %s", settlement.key, settlement.reason)
         self.fail(settlement.key, info=settlement.reason)
-        self.log_task_event(event="lambda executor", extra=settlement.reason, ti_key=settlement.key)
+        self.log_task_event(event=FAILURE_EVENT, extra=settlement.reason, ti_key=settlement.key)
 
     def _report_metrics(self, parts: Traffic[WorkloadKey]) -> None:
         now_s = time.time()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lambda_executor.names import EXECUTOR
 from lambda_executor.options import OPTIONS, SECTION, Option
 
 
@@ -17,10 +18,10 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Lambda Executor",
         "description": "Runs each task as one asynchronous AWS Lambda invocation.",
         "cli": ["lambda_executor.cli.get_cli_commands"],
-        "executors": ["lambda_executor.LambdaExecutor"],
+        "executors": [EXECUTOR],
         "config": {
             SECTION: {
-                "description": "The executor `lambda_executor.LambdaExecutor`.",
+                "description": f"The executor `{EXECUTOR}`.",
                 "options": {
                     option.name: {
                         "description": _description(option),
