@@ -17,8 +17,8 @@ import httpx
 from demo import paths
 from demo.embedded_aws import bare_environment
 from demo.processes import Child, Children, Program
+from lambda_executor.names import EXECUTOR
 
-EXECUTOR = "lambda_executor.LambdaExecutor"
 MIGRATE_TIMEOUT_S = 240.0
 START_TIMEOUT_S = 240.0
 #: What answers in /api/v2/monitor/health, by program.

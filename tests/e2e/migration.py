@@ -28,13 +28,14 @@ from demo.environment import REGION, free_port, sole_use
 from demo.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.processes import Child, Children
 from demo.runs import FINAL, Api
+from lambda_executor.names import EXECUTOR
 from local_aws.images import DESCRIPTION, ImageStore
 
 T = TypeVar("T")
 
 HOME = paths.Home(paths.ROOT / "build" / "migration")
 DAGS = Path(__file__).parent / "dags" / "migration.py"
-OURS = airflow.EXECUTOR
+OURS = EXECUTOR
 REFERENCE = "airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor"
 REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
 #: An interpreter with what an image has: Airflow, boto3 and `awslambdaric`.
