@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from stacks.config import StageConfig
 from stacks.config_loading import StageConfigError, load
+from stacks.names import prefix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
@@ -90,7 +91,7 @@ def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
         )
         for page in formation.get_paginator("describe_stacks").paginate()
         for found in page["Stacks"]
-        if found["StackName"].startswith(f"airflow-lambda-{stage}-")
+        if found["StackName"].startswith(f"{prefix(stage)}-")
     ]
 
 

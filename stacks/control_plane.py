@@ -35,9 +35,9 @@ from stacks.constructs.watched import WatchedControlPlane
 from stacks.database import DatabaseStack
 from stacks.execution import ExecutionStack
 from stacks.image import StageImage
+from stacks.names import prefix
 from stacks.network import NetworkStack
-from stacks.retention import RETENTION
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 from stacks.storage import StorageStack
 from stacks.wiring_forms import executor_settings, remote_logging_settings, secrets_settings
 
@@ -56,14 +56,12 @@ class ControlPlaneStack(StageStack):
 
     Args:
         scope: The app.
-        stage: The stage's name.
-        config: The stage's configuration.
+        stage: The stage.
         network: Where the services are.
         database: Airflow's.
         execution: What the scheduler uses.
         image: What the services run from.
         storage: Logs and DAG files; None: the stage has none of its own.
-        key_arn: Of the stage's KMS key; None: keys of AWS's own.
         synthesizer: Decides the repository that the image goes to; None: there is none.
 
     Attributes:
@@ -74,35 +72,32 @@ class ControlPlaneStack(StageStack):
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
         self,
         scope: Construct,
+        stage: Stage,
         *,
-        stage: str,
-        config: StageConfig,
         network: NetworkStack,
         database: DatabaseStack,
         execution: ExecutionStack,
         image: StageImage,
         storage: StorageStack | None,
-        key_arn: str | None,
         synthesizer: cdk.IStackSynthesizer | None,
     ) -> None:
         super().__init__(
             scope,
             "control-plane",
-            stage=stage,
-            config=config,
+            stage,
             description="Airflow's own programs",
             synthesizer=synthesizer,
-            key_arn=key_arn,
         )
+        config = stage.config
         settings = config.control_plane
-        self.entrance = entrance = self._entrance(config, network)
+        self.entrance = entrance = self._entrance(network)
         architecture = config.default_function.architecture
         self.control_plane = ControlPlane(
             self,
             "ControlPlane",
             ControlPlaneProps(
-                name=self.prefix,
-                namespace=namespace(stage),
+                name=stage.prefix,
+                namespace=namespace(stage.name),
                 vpc=network.vpc,
                 subnets=network.private_subnets,
                 # The relations of the configuration see to both that are cast here.
@@ -126,14 +121,14 @@ class ControlPlaneStack(StageStack):
                 schedulers=settings.schedulers,
                 triggerers=settings.triggerers,
                 execute_command=settings.execute_command,
-                settings=self._settings(stage, config, execution, storage),
-                log_group_name=f"/airflow-lambda/{stage}/control-plane",
-                log_retention=RETENTION[config.logs.retention_days],
+                settings=self._settings(execution, storage),
+                log_group_name=stage.path("control-plane"),
+                log_retention=stage.log_retention,
                 removal_policy=self.removal,
                 encryption_key=self.key,
             ),
         )
-        self._permit(config, execution, storage)
+        self._permit(execution, storage)
         cdk.CfnOutput(self, "AirflowUrl", value=entrance.url)
         cdk.CfnOutput(
             self,
@@ -153,7 +148,7 @@ class ControlPlaneStack(StageStack):
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
         """
         services = self.control_plane.services
-        where = f"--region {self.region} --cluster {self.prefix}"
+        where = f"--region {self.region} --cluster {self.stage.prefix}"
         service = services[API_SERVER].service.service_name
         cdk.CfnOutput(
             self,
@@ -164,15 +159,15 @@ class ControlPlaneStack(StageStack):
                 f"container=$(aws ecs describe-tasks {where} --tasks $task --query "
                 f"\"tasks[0].containers[?name=='{API_SERVER}'].runtimeId\" --output text); "
                 f"aws ssm start-session --region {self.region} "
-                f"--target ecs:{self.prefix}_${{task##*/}}_$container "
+                f"--target ecs:{self.stage.prefix}_${{task##*/}}_$container "
                 "--document-name AWS-StartPortForwardingSession "
                 f"--parameters portNumber={API_PORT},localPortNumber={API_PORT}"
             ),
             description=f"Then Airflow is at http://localhost:{API_PORT}",
         )
 
-    def _entrance(self, config: StageConfig, network: NetworkStack) -> Entrance:
-        settings = config.control_plane
+    def _entrance(self, network: NetworkStack) -> Entrance:
+        settings = self.config.control_plane
         return Entrance(
             self,
             "Entrance",
@@ -189,19 +184,16 @@ class ControlPlaneStack(StageStack):
         )
 
     def _settings(
-        self,
-        stage: str,
-        config: StageConfig,
-        execution: ExecutionStack,
-        storage: StorageStack | None,
+        self, execution: ExecutionStack, storage: StorageStack | None
     ) -> Mapping[str, str]:
+        settings = self.config.execution
         return {
             **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),
-            **secrets_settings(stage),
-            **_dag_settings(config, storage),
-            "AIRFLOW__CORE__PARALLELISM": str(config.execution.parallelism),
-            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(config.execution.task_queued_timeout_s),
+            **secrets_settings(self.stage.name),
+            **_dag_settings(self.config, storage),
+            "AIRFLOW__CORE__PARALLELISM": str(settings.parallelism),
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(settings.task_queued_timeout_s),
             "AWS_DEFAULT_REGION": self.region,
         }
 
@@ -215,9 +207,7 @@ class ControlPlaneStack(StageStack):
             api_servers=self.control_plane.targets,
         )
 
-    def _permit(
-        self, config: StageConfig, execution: ExecutionStack, storage: StorageStack | None
-    ) -> None:
+    def _permit(self, execution: ExecutionStack, storage: StorageStack | None) -> None:
         roles = {name: service.role for name, service in self.control_plane.services.items()}
         roles["scheduler"].add_managed_policy(execution.executor_environment.scheduler_policy)
         for name in roles.keys() - {"scheduler"}:
@@ -228,9 +218,9 @@ class ControlPlaneStack(StageStack):
             actions=["ssm:GetParameter"],
             resource_arns=[execution.executor_environment.config_parameter.parameter_arn],
         )
-        for function in config.functions:
+        for function in self.config.functions:
             # By its name: what another stack imports can never be removed.
-            name = self.function_name(function)
+            name = self.stage.function_name(function)
             log_group = logs.LogGroup.from_log_group_name(
                 self, f"Log-{function.name}", f"/aws/lambda/{name}"
             )
@@ -249,7 +239,7 @@ class ControlPlaneStack(StageStack):
 
 def namespace(stage: str) -> str:
     """Domain of a stage's services, inside its VPC only."""
-    return f"airflow-lambda-{stage}.internal"
+    return f"{prefix(stage)}.internal"
 
 
 def own_execution_api_url(stage: str) -> str:

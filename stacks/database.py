@@ -11,7 +11,7 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from stacks.config import PASSWORD_ROTATION, StageConfig
+from stacks.config import PASSWORD_ROTATION
 from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.airflow_database import (
     AirflowDatabase,
@@ -20,8 +20,7 @@ from stacks.constructs.airflow_database import (
     PasswordRotation,
 )
 from stacks.network import NetworkStack
-from stacks.retention import RETENTION
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 
 
 class DatabaseStack(StageStack):
@@ -29,10 +28,8 @@ class DatabaseStack(StageStack):
 
     Args:
         scope: The app.
-        stage: The stage's name.
-        config: The stage's configuration.
+        stage: The stage.
         network: Where the database is, and who may reach it.
-        key_arn: Of the stage's KMS key.
 
     Attributes:
         database: The database.
@@ -40,24 +37,9 @@ class DatabaseStack(StageStack):
             that is somewhere else has its own.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        stage: str,
-        config: StageConfig,
-        network: NetworkStack,
-        key_arn: str | None = None,
-    ) -> None:
-        super().__init__(
-            scope,
-            "database",
-            stage=stage,
-            config=config,
-            description="Airflow's metadata database",
-            key_arn=key_arn,
-        )
-        settings = config.database
+    def __init__(self, scope: Construct, stage: Stage, *, network: NetworkStack) -> None:
+        super().__init__(scope, "database", stage, description="Airflow's metadata database")
+        settings = stage.config.database
         self.database = AirflowDatabase(
             self,
             "Database",
@@ -76,34 +58,36 @@ class DatabaseStack(StageStack):
                 deletion_protection=settings.deletion_protection,
                 removal_policy=self.removal,
                 encryption_key=self.key,
-                rotation=self._rotation(config, network),
-                proxy=self._proxy(config, network),
+                rotation=self._rotation(network),
+                proxy=self._proxy(network),
             ),
         )
-        self.fernet_key = self._fernet_key() if config.control_plane.kind == "fargate" else None
-        self._acknowledge_choices(config)
-        self._outputs(config)
+        self.fernet_key = (
+            self._fernet_key() if self.config.control_plane.kind == "fargate" else None
+        )
+        self._acknowledge_choices()
+        self._outputs()
 
-    def _rotation(self, config: StageConfig, network: NetworkStack) -> PasswordRotation | None:
-        days, group = config.database.rotation_days, network.rotation_security_group
+    def _rotation(self, network: NetworkStack) -> PasswordRotation | None:
+        days, group = self.config.database.rotation_days, network.rotation_security_group
         if days is None or group is None:
             return None
         return PasswordRotation(
             every=cdk.Duration.days(days),
-            function_name=f"{self.prefix}-{PASSWORD_ROTATION}",
+            function_name=f"{self.stage.prefix}-{PASSWORD_ROTATION}",
             subnets=network.private_subnets,
             security_groups=network.with_endpoints(network.database_clients, group),
-            log_retention=RETENTION[config.logs.retention_days],
+            log_retention=self.stage.log_retention,
         )
 
-    def _proxy(self, config: StageConfig, network: NetworkStack) -> ConnectionProxy | None:
+    def _proxy(self, network: NetworkStack) -> ConnectionProxy | None:
         group = network.proxy_security_group
         if group is None:
             return None
         return ConnectionProxy(
-            name=self.prefix,
+            name=self.stage.prefix,
             security_group=group,
-            log_retention=RETENTION[config.logs.retention_days],
+            log_retention=self.stage.log_retention,
         )
 
     def _fernet_key(self) -> secretsmanager.Secret:
@@ -111,7 +95,7 @@ class DatabaseStack(StageStack):
         key = secretsmanager.Secret(
             self,
             "FernetKey",
-            description=f"Encrypts connections and variables in the database, {self.prefix}",
+            description=f"Encrypts connections and variables in the database, {self.stage.prefix}",
             encryption_key=self.key,
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 password_length=64, exclude_punctuation=True
@@ -131,8 +115,8 @@ class DatabaseStack(StageStack):
             self, "SecurityGroup", group.security_group_id, mutable=False
         )
 
-    def _acknowledge_choices(self, config: StageConfig) -> None:
-        settings = config.database
+    def _acknowledge_choices(self) -> None:
+        settings = self.config.database
         if not settings.multi_az:
             acknowledge(
                 self.database, RDS3="A standby is chosen by database.multi_az of the stage."
@@ -147,10 +131,10 @@ class DatabaseStack(StageStack):
                 RDS10="Protection is chosen by database.deletion_protection of the stage.",
             )
 
-    def _outputs(self, config: StageConfig) -> None:
+    def _outputs(self) -> None:
         cdk.CfnOutput(self, "DatabaseHost", value=self.database.host)
         cdk.CfnOutput(self, "DatabasePort", value=self.database.port)
-        cdk.CfnOutput(self, "DatabaseName", value=config.database.name)
+        cdk.CfnOutput(self, "DatabaseName", value=self.config.database.name)
         cdk.CfnOutput(
             self,
             "DatabaseSecretArn",

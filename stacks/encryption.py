@@ -11,9 +11,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.config import StageConfig
 from stacks.constructs.closed_key import closed_key
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 
 
 class EncryptionStack(StageStack):
@@ -23,19 +22,17 @@ class EncryptionStack(StageStack):
         key_arn: The key's ARN.
     """
 
-    def __init__(self, scope: Construct, *, stage: str, config: StageConfig) -> None:
-        super().__init__(
-            scope, "encryption", stage=stage, config=config, description="the key of its data"
-        )
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        super().__init__(scope, "encryption", stage, description="the key of its data")
         key = closed_key(
             self,
             "Key",
-            description=f"What the stage {stage} of Airflow on Lambda stores",
+            description=f"What the stage {stage.name} of Airflow on Lambda stores",
             services=[
                 self._logs(
-                    f"/airflow-lambda/{stage}/*",
-                    f"/aws/lambda/{self.prefix}*",
-                    f"/aws/rds/proxy/{self.prefix}",
+                    stage.path("*"),
+                    f"/aws/lambda/{stage.prefix}*",
+                    f"/aws/rds/proxy/{stage.prefix}",
                 )
             ],
             removal_policy=self.removal,

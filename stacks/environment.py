@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import StageConfig
@@ -21,6 +22,7 @@ from stacks.image import StageImage
 from stacks.network import NetworkStack
 from stacks.observability import ObservabilityStack, Watched
 from stacks.registry import RegistryStack
+from stacks.stage import Stage
 from stacks.storage import StorageStack
 from stacks.synthesizer import OwnRepositorySynthesizer
 
@@ -37,68 +39,48 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
     image = StageImage(root, config.image)
     key_arn = config.encryption.key_arn
     if config.encryption.key == "customer" and key_arn is None:
-        key_arn = EncryptionStack(scope, stage=stage, config=config).key_arn
-    registry = (
-        None
-        if config.image.existing
-        else RegistryStack(scope, stage=stage, config=config, key_arn=key_arn)
-    )
-    network = (
-        NetworkStack(scope, stage=stage, config=config, key_arn=key_arn)
-        if config.needs_vpc
-        else None
-    )
+        key_arn = EncryptionStack(scope, Stage(stage, config, None)).key_arn
+    this = Stage(stage, config, key_arn)
+    registry = None if config.image.existing else RegistryStack(scope, this)
+    network = NetworkStack(scope, this) if config.needs_vpc else None
     database = (
-        DatabaseStack(scope, stage=stage, config=config, network=network, key_arn=key_arn)
-        if network and config.database.enabled
-        else None
+        DatabaseStack(scope, this, network=network) if network and config.database.enabled else None
     )
-    storage = (
-        StorageStack(scope, stage=stage, config=config, key_arn=key_arn)
-        if StorageStack.wanted(config)
-        else None
-    )
+    storage = StorageStack(scope, this) if StorageStack.wanted(config) else None
     execution = ExecutionStack(
         scope,
-        stage=stage,
-        config=config,
+        this,
         image=image,
         execution_api_url=config.execution.execution_api_url or own_execution_api_url(stage),
         storage=storage,
         placement=_placement(network),
         synthesizer=_publishing_into(registry),
-        key_arn=key_arn,
     )
-    if database and network:
-        database.add_stack_dependency(network)
-    for earlier in filter(None, (registry, storage)):
-        execution.add_stack_dependency(earlier)
-    if network and config.network.function_in_vpc:
-        execution.add_stack_dependency(network)
     control_plane = (
         ControlPlaneStack(
             scope,
-            stage=stage,
-            config=config,
+            this,
             network=network,
             database=database,
             execution=execution,
             image=image,
             storage=storage,
             synthesizer=_publishing_into(registry),
-            key_arn=key_arn,
         )
         if network and database and config.control_plane.kind == "fargate"
         else None
     )
+    if database:
+        _deploy_after(database, network)
+    _deploy_after(execution, registry, storage)
+    if config.network.function_in_vpc:
+        _deploy_after(execution, network)
     if control_plane:
-        for earlier in filter(None, (registry, network, database, storage, execution)):
-            control_plane.add_stack_dependency(earlier)
+        _deploy_after(control_plane, registry, network, database, storage, execution)
     if config.observability.wanted:
         observability = ObservabilityStack(
             scope,
-            stage=stage,
-            config=config,
+            this,
             watched=Watched(
                 results=execution.executor_environment.queue.results,
                 dead_letters=execution.executor_environment.queue.dead_letters,
@@ -112,9 +94,12 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
                 control_plane=control_plane.watched if control_plane else None,
             ),
         )
-        observability.add_stack_dependency(execution)
-        for earlier in filter(None, (database, control_plane)):
-            observability.add_stack_dependency(earlier)
+        _deploy_after(observability, execution, database, control_plane)
+
+
+def _deploy_after(stack: cdk.Stack, *earlier: cdk.Stack | None) -> None:
+    for each in filter(None, earlier):
+        stack.add_stack_dependency(each)
 
 
 def _placement(network: NetworkStack | None) -> Placement | None:

@@ -21,8 +21,7 @@ from stacks.constructs.lambda_executor_environment import (
 )
 from stacks.functions import Placement, function_props
 from stacks.image import StageImage
-from stacks.retention import RETENTION
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 from stacks.storage import StorageStack
 from stacks.wiring import hand_out, secrets_policy
 from stacks.wiring_forms import Wiring, remote_logging_settings
@@ -33,14 +32,12 @@ class ExecutionStack(StageStack):
 
     Args:
         scope: The app.
-        stage: The stage's name.
-        config: The stage's configuration.
+        stage: The stage.
         image: What the functions run from.
         execution_api_url: The Execution API as the functions reach it.
         storage: Logs of tasks and DAG files; None: the stage has none of its own.
         placement: The VPC that the functions run in; None: outside of any.
         synthesizer: Decides the repository that the image goes to; None: there is none.
-        key_arn: Of the stage's KMS key.
 
     Attributes:
         executor_environment: The functions, and what connects them with a scheduler.
@@ -50,41 +47,38 @@ class ExecutionStack(StageStack):
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
         self,
         scope: Construct,
+        stage: Stage,
         *,
-        stage: str,
-        config: StageConfig,
         image: StageImage,
         execution_api_url: str,
         storage: StorageStack | None,
         placement: Placement | None,
         synthesizer: cdk.IStackSynthesizer | None,
-        key_arn: str | None = None,
     ) -> None:
         super().__init__(
             scope,
             "execution",
-            stage=stage,
-            config=config,
+            stage,
             description="functions, queues and wiring",
             synthesizer=synthesizer,
-            key_arn=key_arn,
         )
+        settings = stage.config.execution
         # "Default" is not part of logical ids: those of its parts are as if they were here.
         self.executor_environment = LambdaExecutorEnvironment(
             self,
             "Default",
             LambdaExecutorEnvironmentProps(
-                name=self.prefix,
-                functions=function_props(self, config, image),
+                name=stage.prefix,
+                functions=function_props(self, image),
                 execution_api_url=execution_api_url,
-                parameter_name=f"/airflow-lambda/{stage}/executor",
+                parameter_name=stage.path("executor"),
                 removal_policy=self.removal,
-                log_retention=RETENTION[config.logs.retention_days],
-                environment=_variables(config, storage),
-                results_queues=config.execution.results_queues,
-                results_retention=cdk.Duration.seconds(config.execution.results_retention_s),
-                results_visibility=cdk.Duration.seconds(config.execution.results_visibility_s),
-                event_age=cdk.Duration.seconds(config.execution.event_age_s),
+                log_retention=stage.log_retention,
+                environment=_variables(stage.config, storage),
+                results_queues=settings.results_queues,
+                results_retention=cdk.Duration.seconds(settings.results_retention_s),
+                results_visibility=cdk.Duration.seconds(settings.results_visibility_s),
+                event_age=cdk.Duration.seconds(settings.event_age_s),
                 encryption_key=self.key,
                 vpc=placement.vpc if placement else None,
                 subnets=placement.subnets if placement else None,
@@ -93,9 +87,9 @@ class ExecutionStack(StageStack):
         )
         if storage:
             self._permit(storage)
-        self.secrets_policy = secrets_policy(self, stage)
-        if config.control_plane.kind == "none":
-            self._hand_out(stage, config, execution_api_url, storage)
+        self.secrets_policy = secrets_policy(self, stage.name)
+        if stage.config.control_plane.kind == "none":
+            self._hand_out(execution_api_url, storage)
         self._outputs()
 
     def _permit(self, storage: StorageStack) -> None:
@@ -107,18 +101,12 @@ class ExecutionStack(StageStack):
         if storage.task_logs:
             storage.task_logs.grant_read(self.executor_environment.scheduler_policy)
 
-    def _hand_out(
-        self,
-        stage: str,
-        config: StageConfig,
-        execution_api_url: str,
-        storage: StorageStack | None,
-    ) -> None:
+    def _hand_out(self, execution_api_url: str, storage: StorageStack | None) -> None:
         """For the Airflow that is somewhere else."""
         role = iam.Role(
             self,
             "SchedulerRole",
-            description=f"An Airflow scheduler that uses {self.prefix}",
+            description=f"An Airflow scheduler that uses {self.stage.prefix}",
             # Who in the account may assume it is said where those identities are managed.
             assumed_by=iam.AccountRootPrincipal(),
             managed_policies=[self.executor_environment.scheduler_policy],
@@ -127,15 +115,15 @@ class ExecutionStack(StageStack):
         hand_out(
             self,
             Wiring(
-                stage=stage,
+                stage=self.stage.name,
                 region=self.region,
                 config_parameter=self.executor_environment.config_parameter.parameter_name,
                 remote_log_folder=storage.remote_log_folder if storage else None,
                 execution_api_url=execution_api_url,
                 scheduler_policy_arn=self.executor_environment.scheduler_policy.managed_policy_arn,
                 secrets_policy_arn=self.secrets_policy.managed_policy_arn,
-                task_queued_timeout_s=config.execution.task_queued_timeout_s,
-                parallelism=config.execution.parallelism,
+                task_queued_timeout_s=self.config.execution.task_queued_timeout_s,
+                parallelism=self.config.execution.parallelism,
             ),
         )
 

@@ -13,7 +13,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_lambda as lambda_
 
 from lambda_executor import options
-from stacks.config import DEFAULT_FUNCTION, Architecture, FunctionConfig, StageConfig
+from stacks.config import DEFAULT_FUNCTION, Architecture, FunctionConfig
 from stacks.constructs.lambda_executor_environment import FunctionProps
 from stacks.image import StageImage
 from stacks.stage import StageStack
@@ -39,11 +39,9 @@ class Placement:
     security_groups: tuple[ec2.ISecurityGroup, ...]
 
 
-def function_props(
-    stack: StageStack, config: StageConfig, image: StageImage
-) -> tuple[FunctionProps, ...]:
+def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps, ...]:
     """The functions of a stage, the default one first."""
-    ordered = sorted(config.functions, key=lambda settings: settings.name != DEFAULT_FUNCTION)
+    ordered = sorted(stack.config.functions, key=lambda settings: settings.name != DEFAULT_FUNCTION)
     return tuple(
         FunctionProps(
             name=settings.name,

@@ -12,11 +12,10 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.config import MOST_AZS, NetworkConfig, StageConfig
+from stacks.config import MOST_AZS, StageConfig
 from stacks.constructs.acknowledge import acknowledge
 from stacks.constructs.service_endpoints import ServiceEndpoints
-from stacks.retention import RETENTION
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 
 _POSTGRES = ec2.Port.tcp(5432)
 _ISOLATED, _PUBLIC, _PRIVATE = "Isolated", "Public", "Private"
@@ -41,22 +40,14 @@ class NetworkStack(StageStack):
         endpoint_clients: Carried by whatever needs the VPC's endpoints; None: there are none.
     """
 
-    def __init__(
-        self, scope: Construct, *, stage: str, config: StageConfig, key_arn: str | None = None
-    ) -> None:
-        super().__init__(
-            scope,
-            "network",
-            stage=stage,
-            config=config,
-            description="the VPC and its connections",
-            key_arn=key_arn,
-        )
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        super().__init__(scope, "network", stage, description="the VPC and its connections")
         self.isolated_subnets = ec2.SubnetSelection(subnet_group_name=_ISOLATED)
         self.private_subnets = ec2.SubnetSelection(subnet_group_name=_PRIVATE)
         self.public_subnets = ec2.SubnetSelection(subnet_group_name=_PUBLIC)
+        config = stage.config
         network = config.network
-        self.vpc = self._existing_vpc(network) if network.vpc_id else self._new_vpc(stage, config)
+        self.vpc = self._existing_vpc() if network.vpc_id else self._new_vpc()
         self.cidrs = [] if network.vpc_id else [network.cidr]
         self.database_clients = self._security_group(
             "DatabaseClients", "Carried by what needs the database"
@@ -73,7 +64,7 @@ class NetworkStack(StageStack):
         )
         self.proxy_security_group = self._proxy() if config.database.proxy else None
         self.rotation_security_group = self._rotation() if config.database.rotation_days else None
-        self.endpoint_clients = self._endpoints(config) if network.endpoints else None
+        self.endpoint_clients = self._endpoints() if network.endpoints else None
         cdk.CfnOutput(
             self,
             "DatabaseClientsSecurityGroupId",
@@ -94,8 +85,8 @@ class NetworkStack(StageStack):
         """The groups of something in the private subnets, and the one that the endpoints let in."""
         return (*groups, self.endpoint_clients) if self.endpoint_clients else groups
 
-    def _new_vpc(self, stage: str, config: StageConfig) -> ec2.IVpc:
-        network = config.network
+    def _new_vpc(self) -> ec2.IVpc:
+        network = self.config.network
         vpc = ec2.Vpc(
             self,
             "Vpc",
@@ -103,19 +94,20 @@ class NetworkStack(StageStack):
             availability_zones=self.availability_zones[: network.max_azs],
             reserved_azs=MOST_AZS - network.max_azs,
             nat_gateways=network.nat_gateways,
-            subnet_configuration=_subnets(config),
+            subnet_configuration=_subnets(self.config),
             # Would bring a custom resource, whose function and log group outlive the stack. Nothing
             # is put into the default security group.
             restrict_default_security_group=False,
         )
         if network.flow_logs:
-            self._log_flows(vpc, stage, config)
+            self._log_flows(vpc)
         else:
             acknowledge(vpc, VPC7="Flow logs are for stages with data worth an audit trail.")
         return vpc
 
-    def _existing_vpc(self, network: NetworkConfig) -> ec2.IVpc:
+    def _existing_vpc(self) -> ec2.IVpc:
         """As it is described: nobody looks into the account, and a mistake is found at deploy."""
+        network = self.config.network
         vpc = ec2.Vpc.from_vpc_attributes(
             self,
             "Vpc",
@@ -146,8 +138,9 @@ class NetworkStack(StageStack):
         group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager")
         return group
 
-    def _endpoints(self, config: StageConfig) -> ec2.SecurityGroup:
+    def _endpoints(self) -> ec2.SecurityGroup:
         """Those of the services that are called from inside, each of which costs by the hour."""
+        config = self.config
         clients = self._security_group("EndpointClients", "Carried by what calls AWS from inside")
         control_plane = config.control_plane.kind == "fargate"
         wanted = {
@@ -181,12 +174,12 @@ class NetworkStack(StageStack):
             allow_all_outbound=allow_all_outbound,
         )
 
-    def _log_flows(self, vpc: ec2.Vpc, stage: str, config: StageConfig) -> None:
+    def _log_flows(self, vpc: ec2.Vpc) -> None:
         log_group = logs.LogGroup(
             self,
             "FlowLogs",
-            log_group_name=f"/airflow-lambda/{stage}/flow-logs",
-            retention=RETENTION[config.logs.retention_days],
+            log_group_name=self.stage.path("flow-logs"),
+            retention=self.stage.log_retention,
             removal_policy=self.removal,
             encryption_key=self.key,
         )

@@ -14,7 +14,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.config import FunctionConfig, StageConfig
+from stacks.config import FunctionConfig
 from stacks.constructs.alarm_topic import AlarmTopic
 from stacks.constructs.alarms import Alarms
 from stacks.constructs.budget import MonthlyBudget
@@ -26,7 +26,8 @@ from stacks.constructs.watched import (
     WatchedEnvironment,
     WatchedFunction,
 )
-from stacks.stage import STAGE_TAG, StageStack
+from stacks.names import STAGE_TAG
+from stacks.stage import Stage, StageStack
 
 #: In this repository, whose address only its owner knows.
 RUNBOOK = "docs/howto/runbook.md"
@@ -54,30 +55,21 @@ class ObservabilityStack(StageStack):
 
     Args:
         scope: The app.
-        stage: The stage's name.
-        config: The stage's configuration.
+        stage: The stage.
         watched: What other stacks made.
     """
 
-    def __init__(
-        self, scope: Construct, *, stage: str, config: StageConfig, watched: Watched
-    ) -> None:
-        super().__init__(
-            scope,
-            "observability",
-            stage=stage,
-            config=config,
-            description="dashboard, alarms and budget",
-        )
+    def __init__(self, scope: Construct, stage: Stage, *, watched: Watched) -> None:
+        super().__init__(scope, "observability", stage, description="dashboard, alarms and budget")
         # It looks at others without holding them: what it watches can change or go first, and no
         # name of an export ties their hands.
         cdk.CrossStackReferences.of(self).consume(cdk.ReferenceStrength.WEAK)
-        settings = config.observability
+        settings = stage.config.observability
         if settings.dashboard:
             topic = AlarmTopic(self, "AlarmTopic", email=settings.alarm_email)
             environment = WatchedEnvironment(
-                name=self.prefix,
-                functions=tuple(self._function(f, config) for f in config.functions),
+                name=stage.prefix,
+                functions=tuple(map(self._function, stage.config.functions)),
                 results=watched.results,
                 dead_letters=watched.dead_letters,
                 database=watched.database,
@@ -97,19 +89,19 @@ class ObservabilityStack(StageStack):
                 value=topic.topic.topic_arn,
                 description="SNS topic of the alarms, to subscribe a pager or a chat to",
             )
-            cdk.CfnOutput(self, "DashboardName", value=self.prefix)
+            cdk.CfnOutput(self, "DashboardName", value=stage.prefix)
         if settings.budget_usd_month and settings.alarm_email:
             MonthlyBudget(
                 self,
                 "MonthlyBudget",
                 limit_usd=settings.budget_usd_month,
-                tag=(STAGE_TAG, stage),
+                tag=(STAGE_TAG, stage.name),
                 email=settings.alarm_email,
             )
 
-    def _function(self, settings: FunctionConfig, config: StageConfig) -> WatchedFunction:
+    def _function(self, settings: FunctionConfig) -> WatchedFunction:
         """A function by its name, which is known."""
-        name = self.function_name(settings)
+        name = self.stage.function_name(settings)
         scope = Construct(self, f"Function{settings.name.title().replace('-', '')}")
         return WatchedFunction(
             name=settings.name,
@@ -121,6 +113,6 @@ class ObservabilityStack(StageStack):
                 namespace=f"AirflowLambda/{name}",
             ),
             timeout=cdk.Duration.seconds(settings.timeout_s),
-            event_age=cdk.Duration.seconds(config.execution.event_age_s),
+            event_age=cdk.Duration.seconds(self.config.execution.event_age_s),
             concurrency=settings.reserved_concurrency,
         )

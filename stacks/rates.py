@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stacks.names import APP
 from stacks.prices import HOURS_A_MONTH, PRICES
 
 #: What a workload writes to the function's log: Lambda's three lines, the handler's two, and a copy
@@ -104,9 +105,7 @@ def _bucket(bucket: Resource) -> Cost:
 
 
 def _log_group(group: Resource) -> Cost:
-    of_workloads = str(group.properties.get("LogGroupName", "")).startswith(
-        "/aws/lambda/airflow-lambda"
-    )
+    of_workloads = str(group.properties.get("LogGroupName", "")).startswith(f"/aws/lambda/{APP}")
     return Cost(each=(_LOG_GB * _usd("Logs, taken in") if of_workloads else 0.0, 0.0))
 
 

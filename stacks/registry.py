@@ -10,8 +10,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.config import StageConfig
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 from stacks.synthesizer import qualified
 
 
@@ -22,18 +21,9 @@ class RegistryStack(StageStack):
         repository_name: Its physical name, known at synth as the synthesizer needs it.
     """
 
-    def __init__(
-        self, scope: Construct, *, stage: str, config: StageConfig, key_arn: str | None = None
-    ) -> None:
-        super().__init__(
-            scope,
-            "registry",
-            stage=stage,
-            config=config,
-            description="the repository of the image",
-            key_arn=key_arn,
-        )
-        self.repository_name = self.prefix
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        super().__init__(scope, "registry", stage, description="the repository of the image")
+        self.repository_name = stage.prefix
         repository = ecr.Repository(
             self,
             "Repository",
@@ -43,12 +33,12 @@ class RegistryStack(StageStack):
             image_scan_on_push=True,
             encryption=ecr.RepositoryEncryption.KMS if self.key else None,
             encryption_key=self.key,
-            lifecycle_rules=[ecr.LifecycleRule(max_image_count=config.image.keep_images)],
+            lifecycle_rules=[ecr.LifecycleRule(max_image_count=stage.config.image.keep_images)],
             removal_policy=self.removal,
             empty_on_delete=self.removal == cdk.RemovalPolicy.DESTROY,
         )
         repository.add_to_resource_policy(self._cdk_may_publish())
-        repository.add_to_resource_policy(self._lambda_may_pull(config))
+        repository.add_to_resource_policy(self._lambda_may_pull())
 
     def _cdk_may_publish(self) -> iam.PolicyStatement:
         """The bootstrap role may push into its own repository only; this adds ours."""
@@ -71,7 +61,7 @@ class RegistryStack(StageStack):
             ],
         )
 
-    def _lambda_may_pull(self, config: StageConfig) -> iam.PolicyStatement:
+    def _lambda_may_pull(self) -> iam.PolicyStatement:
         """Without it Lambda would write this statement itself, beside CloudFormation.
 
         https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions
@@ -86,10 +76,10 @@ class RegistryStack(StageStack):
                         self.format_arn(
                             service="lambda",
                             resource="function",
-                            resource_name=self.function_name(function),
+                            resource_name=self.stage.function_name(function),
                             arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
                         )
-                        for function in config.functions
+                        for function in self.config.functions
                     ]
                 }
             },

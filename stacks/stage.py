@@ -5,14 +5,51 @@ It must not know what any of the stacks contains.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from stacks import names
 from stacks.config import DEFAULT_FUNCTION, FunctionConfig, StageConfig
+from stacks.retention import RETENTION
 
-#: On everything that is part of a stage, with the stage's name.
-STAGE_TAG = "airflow-lambda:stage"
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage, as each of its stacks knows it.
+
+    Attributes:
+        name: The stage's name.
+        config: The stage's configuration.
+        key_arn: Of the KMS key for what the stage stores; None: the keys of AWS's own.
+    """
+
+    name: str
+    config: StageConfig
+    key_arn: str | None
+
+    @property
+    def prefix(self) -> str:
+        """What the physical names of the stage begin with."""
+        return names.prefix(self.name)
+
+    @property
+    def log_retention(self) -> logs.RetentionDays:
+        """How long its logs are kept."""
+        return RETENTION[self.config.logs.retention_days]
+
+    def path(self, name: str) -> str:
+        """The whole name of a log group or a parameter of the stage."""
+        return f"/{names.folder(self.name)}/{name}"
+
+    def function_name(self, function: FunctionConfig) -> str:
+        """Physical name of a function of the stage; the default one has the stage's own."""
+        is_default = function.name == DEFAULT_FUNCTION
+        return self.prefix if is_default else f"{self.prefix}-{function.name}"
 
 
 class StageStack(cdk.Stack):
@@ -24,30 +61,27 @@ class StageStack(cdk.Stack):
     Args:
         scope: The app.
         part: What the stack is: the last part of its name.
-        stage: The stage's name.
-        config: The stage's configuration.
+        stage: The stage.
         description: Shown in the CloudFormation console.
         synthesizer: None: the CDK's default.
-        key_arn: Of the KMS key for what the stack stores; None: the keys of AWS's own.
 
     Attributes:
-        prefix: What the physical names of the stage start with.
-        removal: What becomes of the stack's data when the stack is deleted.
-        key: The KMS key for what the stack stores; None: the keys of AWS's own.
+        stage: The stage.
+        config: The stage's configuration.
+        removal: What becomes of the stage's data when the stack is deleted.
     """
 
-    def __init__(  # noqa: PLR0913 - a stack's own few words
+    def __init__(
         self,
         scope: Construct,
         part: str,
+        stage: Stage,
         *,
-        stage: str,
-        config: StageConfig,
         description: str,
         synthesizer: cdk.IStackSynthesizer | None = None,
-        key_arn: str | None = None,
     ) -> None:
-        self.prefix = f"airflow-lambda-{stage}"
+        self.stage = stage
+        self.config = config = stage.config
         retain = config.removal == "retain"
         # What a first deploy that fails has made is empty, and its name would be in the way of the
         # next one (docs/howto/first-deploy-failed.md).
@@ -56,16 +90,16 @@ class StageStack(cdk.Stack):
         )
         super().__init__(
             scope,
-            f"{self.prefix}-{part}",
-            description=f"Airflow on Lambda, stage {stage}: {description}",
+            f"{stage.prefix}-{part}",
+            description=f"Airflow on Lambda, stage {stage.name}: {description}",
             env=cdk.Environment(account=config.account, region=config.region),
             synthesizer=synthesizer,
-            tags={STAGE_TAG: stage},
+            tags={names.STAGE_TAG: stage.name},
             termination_protection=retain,
         )
-        self.key = kms.Key.from_key_arn(self, "Key", key_arn) if key_arn else None
 
-    def function_name(self, function: FunctionConfig) -> str:
-        """Physical name of a function of the stage; the default one has the stage's own."""
-        is_default = function.name == DEFAULT_FUNCTION
-        return self.prefix if is_default else f"{self.prefix}-{function.name}"
+    @cached_property
+    def key(self) -> kms.IKey | None:
+        """The KMS key for what the stack stores; None: the keys of AWS's own."""
+        key_arn = self.stage.key_arn
+        return kms.Key.from_key_arn(self, "Key", key_arn) if key_arn else None

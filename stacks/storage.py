@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.config import StageConfig
 from stacks.constructs.dag_bucket import DagBucket
 from stacks.constructs.task_logs import TaskLogBucket, TaskLogGroup
-from stacks.retention import RETENTION
-from stacks.stage import StageStack
+from stacks.stage import Stage, StageStack
 
 
 class StorageStack(StageStack):
@@ -22,41 +20,26 @@ class StorageStack(StageStack):
 
     Args:
         scope: The app.
-        stage: The stage's name.
-        config: The stage's configuration.
-        key_arn: Of the stage's KMS key; None: keys of AWS's own.
+        stage: The stage.
 
     Attributes:
         task_logs: Where tasks' logs go; None: nowhere.
         dags: Where DAG files are pushed to; None: they come from elsewhere.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        stage: str,
-        config: StageConfig,
-        key_arn: str | None = None,
-    ) -> None:
-        super().__init__(
-            scope,
-            "storage",
-            stage=stage,
-            config=config,
-            description="logs of tasks and pushed DAG files",
-            key_arn=key_arn,
-        )
-        self.task_logs = self._task_logs(stage, config)
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        super().__init__(scope, "storage", stage, description="logs of tasks and pushed DAG files")
+        dags = stage.config.dags
+        self.task_logs = self._task_logs()
         self.dags = (
             DagBucket(
                 self,
                 "DagBucket",
-                key=config.dags.s3_key,
+                key=dags.s3_key,
                 removal_policy=self.removal,
                 encryption_key=self.key,
             )
-            if config.dags.source == "s3"
+            if dags.source == "s3"
             else None
         )
         if self.task_logs:
@@ -70,16 +53,6 @@ class StorageStack(StageStack):
         return config.logs.remote != "none" or config.dags.source == "s3"
 
     @property
-    def logs_bucket(self) -> s3.IBucket | None:
-        """The bucket of task logs; None: they go elsewhere, or nowhere."""
-        return self.task_logs.bucket if isinstance(self.task_logs, TaskLogBucket) else None
-
-    @property
-    def dags_bucket(self) -> s3.IBucket | None:
-        """The bucket of DAG files; None: there is none."""
-        return self.dags.bucket if self.dags else None
-
-    @property
     def dags_uri(self) -> str | None:
         """Where DAG files are pushed to; None: nowhere."""
         return self.dags.uri if self.dags else None
@@ -89,22 +62,22 @@ class StorageStack(StageStack):
         """Airflow's `[logging] remote_base_log_folder`; None: no remote logging."""
         return self.task_logs.folder if self.task_logs else None
 
-    def _task_logs(self, stage: str, config: StageConfig) -> TaskLogBucket | TaskLogGroup | None:
-        days = config.logs.retention_days
-        if config.logs.remote == "s3":
+    def _task_logs(self) -> TaskLogBucket | TaskLogGroup | None:
+        settings = self.config.logs
+        if settings.remote == "s3":
             return TaskLogBucket(
                 self,
                 "TaskLogs",
-                retention=cdk.Duration.days(days),
+                retention=cdk.Duration.days(settings.retention_days),
                 removal_policy=self.removal,
                 encryption_key=self.key,
             )
-        if config.logs.remote == "cloudwatch":
+        if settings.remote == "cloudwatch":
             return TaskLogGroup(
                 self,
                 "TaskLogs",
-                name=f"/airflow-lambda/{stage}/task-logs",
-                retention=RETENTION[days],
+                name=self.stage.path("task-logs"),
+                retention=self.stage.log_retention,
                 removal_policy=self.removal,
                 encryption_key=self.key,
             )
@@ -114,7 +87,7 @@ class StorageStack(StageStack):
         policy = iam.ManagedPolicy(
             self,
             "DagPushPolicy",
-            description=f"Push the DAG files of {self.prefix}",
+            description=f"Push the DAG files of {self.stage.prefix}",
         )
         dags.grant_push(policy)
         cdk.CfnOutput(

@@ -11,7 +11,8 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from stacks.constructs.acknowledge import acknowledge, shown
-from stacks.wiring_forms import Wiring, env_file, helm_values, secrets_prefix
+from stacks.names import folder
+from stacks.wiring_forms import Wiring, env_file, helm_values
 
 
 def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
@@ -24,7 +25,7 @@ def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
     of_stage = cdk.Stack.of(scope).format_arn(
         service="secretsmanager",
         resource="secret",
-        resource_name=f"{secrets_prefix(stage)}/*",
+        resource_name=f"{folder(stage)}/*",
         arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
     )
     policy.add_statements(
@@ -49,7 +50,7 @@ def hand_out(scope: Construct, wiring: Wiring) -> None:
         parameter = ssm.StringParameter(
             scope,
             id,
-            parameter_name=f"/airflow-lambda/{wiring.stage}/{name}",
+            parameter_name=f"/{folder(wiring.stage)}/{name}",
             description=f"{what} of an Airflow that uses this stage",
             string_value=text,
         )

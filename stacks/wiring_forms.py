@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lambda_executor import options
 from lambda_executor.names import EXECUTOR
+from stacks.names import folder
 
 _SECRETS_BACKEND = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
 
@@ -68,16 +69,11 @@ def secrets_settings(stage: str) -> Mapping[str, str]:
         "AIRFLOW__SECRETS__BACKEND": _SECRETS_BACKEND,
         "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(
             {
-                "connections_prefix": f"{secrets_prefix(stage)}/connections",
-                "variables_prefix": f"{secrets_prefix(stage)}/variables",
+                "connections_prefix": f"{folder(stage)}/connections",
+                "variables_prefix": f"{folder(stage)}/variables",
             }
         ),
     }
-
-
-def secrets_prefix(stage: str) -> str:
-    """What the names of a stage's connections and variables in Secrets Manager begin with."""
-    return f"airflow-lambda/{stage}"
 
 
 def env_file(wiring: Wiring) -> str:
@@ -89,7 +85,7 @@ def env_file(wiring: Wiring) -> str:
 # The stage takes its [scheduler] task_queued_timeout to be {wiring.task_queued_timeout_s}, its \
 [core] parallelism {wiring.parallelism}.
 {_lines(_settings(wiring), "{0}={1}")}
-# Connections and variables out of Secrets Manager, below {secrets_prefix(wiring.stage)}/; not \
+# Connections and variables out of Secrets Manager, below {folder(wiring.stage)}/; not \
 with another secrets backend.
 # The role then needs {wiring.secrets_policy_arn}
 {_lines(secrets_settings(wiring.stage), "#{0}={1}")}
@@ -111,7 +107,7 @@ def helm_values(wiring: Wiring) -> str:
 executor: {EXECUTOR}
 env:
 {_lines(environment, "  - name: {0}{br}    value: '{1}'")}
-  # Connections and variables out of Secrets Manager, below {secrets_prefix(wiring.stage)}/; not \
+  # Connections and variables out of Secrets Manager, below {folder(wiring.stage)}/; not \
 with another secrets backend.
   # The role then needs {wiring.secrets_policy_arn}
 {_lines(secrets_settings(wiring.stage), "  #- name: {0}{br}  #  value: '{1}'")}
