@@ -10,8 +10,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.config import StageConfig
-from stacks.constructs.dag_bucket import DagBucket
-from stacks.constructs.task_logs import TaskLogBucket, TaskLogGroup
+from stacks.constructs.buckets import DagBucket, TaskLogBucket
+from stacks.constructs.task_logs import TaskLogGroup
 from stacks.stage import Stage, StageStack
 
 

@@ -8,6 +8,7 @@ docs/decisions/0024-constructs-as-a-package.md
 from .airflow_database import AirflowDatabase, AirflowDatabaseProps, PasswordRotation
 from .alarm_topic import AlarmTopic
 from .alarms import Alarms
+from .buckets import PayloadBucket
 from .budget import MonthlyBudget
 from .dashboard import EnvironmentDashboard
 from .invocation_metrics import InvocationMetrics
@@ -16,7 +17,6 @@ from .lambda_executor_environment import (
     LambdaExecutorEnvironment,
     LambdaExecutorEnvironmentProps,
 )
-from .payload_bucket import PayloadBucket
 from .results_queue import ResultsQueue
 from .watched import WatchedControlPlane, WatchedDatabase, WatchedEnvironment, WatchedFunction
 from .workload_function import WorkloadFunction, WorkloadFunctionProps

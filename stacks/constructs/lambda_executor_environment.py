@@ -21,7 +21,7 @@ from constructs import Construct
 from lambda_executor import options
 from lambda_executor.names import EXECUTOR
 
-from .payload_bucket import PayloadBucket
+from .buckets import PayloadBucket
 from .results_queue import ResultsQueue
 from .workload_function import WorkloadFunction, WorkloadFunctionProps
 

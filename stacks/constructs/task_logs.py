@@ -1,7 +1,6 @@
-"""Where the logs of tasks go when the tasks have ended: one bucket, or one log group.
+"""A log group for the logs of tasks that have ended; `buckets.TaskLogBucket` is the other choice.
 
-Owns what holds them, who may write and who may read; Airflow's own remote logging does both. It
-must not know what is in a log.
+Owns who may write and who may read; Airflow's own remote logging does both.
 https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/logging/index.html
 """
 
@@ -11,79 +10,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
-
-from .acknowledge import acknowledge
-from .closed_bucket import allow_objects, closed_bucket
-
-#: Below it are the logs, so that the bucket has room for something else one day.
-_PREFIX = "task-logs"
-
-
-class TaskLogBucket(Construct):
-    """A bucket of task logs.
-
-    Args:
-        scope: The parent.
-        id: The construct's id.
-        retention: How long a log is kept.
-        removal_policy: What becomes of the bucket when it leaves the stack.
-        encryption_key: None: a key of S3's own.
-
-    Attributes:
-        bucket: Holds the logs.
-        folder: What Airflow calls `[logging] remote_base_log_folder`.
-    """
-
-    def __init__(
-        self,
-        scope: Construct,
-        id: str,
-        *,
-        retention: cdk.Duration,
-        removal_policy: cdk.RemovalPolicy,
-        encryption_key: kms.IKey | None = None,
-    ) -> None:
-        super().__init__(scope, id)
-        self.bucket = closed_bucket(
-            self,
-            "Logs",
-            lifecycle_rules=[
-                s3.LifecycleRule(
-                    id="Expire",
-                    expiration=retention,
-                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
-                )
-            ],
-            removal_policy=removal_policy,
-            encryption_key=encryption_key,
-        )
-        self.folder = f"s3://{self.bucket.bucket_name}/{_PREFIX}"
-        acknowledge(
-            self.bucket,
-            S1="It holds logs itself; a bucket for the access to logs would need one of its own, "
-            "and CloudTrail's data events tell who read what where that is wanted.",
-        )
-
-    def grant_write(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let functions add to the logs of tasks.
-
-        Airflow reads a log before it adds to it, and has to be told "not found" of a new one, not
-        "denied": that takes the permission to list.
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
-        """
-        return allow_objects(
-            self.bucket, f"{_PREFIX}/*", grantee, "s3:GetObject", "s3:PutObject", and_list=True
-        )
-
-    def grant_write_of_triggers(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a triggerer add its part, which takes the same."""
-        return self.grant_write(grantee)
-
-    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let whoever shows logs read them."""
-        return allow_objects(self.bucket, f"{_PREFIX}/*", grantee, "s3:GetObject", and_list=True)
 
 
 class TaskLogGroup(Construct):

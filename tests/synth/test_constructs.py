@@ -16,7 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.assertions import Match, Template
 
 from stacks.constructs.airflow_database import AirflowDatabase, AirflowDatabaseProps
-from stacks.constructs.payload_bucket import PayloadBucket
+from stacks.constructs.buckets import PayloadBucket
 from stacks.constructs.results_queue import ResultsQueue
 from stacks.constructs.workload_function import WorkloadFunction, WorkloadFunctionProps
 
