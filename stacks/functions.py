@@ -14,7 +14,7 @@ from aws_cdk import aws_lambda as lambda_
 
 from lambda_executor import options
 from stacks.config import DEFAULT_FUNCTION, Architecture, FunctionConfig
-from stacks.constructs.lambda_executor_environment import FunctionProps
+from stacks.constructs.workload_function import FunctionProps
 from stacks.image import StageImage
 from stacks.stage import StageStack
 

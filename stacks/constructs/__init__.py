@@ -13,13 +13,12 @@ from .budget import MonthlyBudget
 from .dashboard import EnvironmentDashboard
 from .invocation_metrics import InvocationMetrics
 from .lambda_executor_environment import (
-    FunctionProps,
     LambdaExecutorEnvironment,
     LambdaExecutorEnvironmentProps,
 )
 from .results_queue import ResultsQueue
 from .watched import WatchedControlPlane, WatchedDatabase, WatchedEnvironment, WatchedFunction
-from .workload_function import WorkloadFunction, WorkloadFunctionProps
+from .workload_function import FunctionProps, WorkloadFunction, WorkloadFunctionProps
 
 __all__ = [
     "AirflowDatabase",

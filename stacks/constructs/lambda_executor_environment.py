@@ -7,13 +7,12 @@ all. It must not know the executor beyond its option table, nor what the functio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
@@ -23,38 +22,7 @@ from lambda_executor.names import EXECUTOR
 
 from .buckets import PayloadBucket
 from .results_queue import ResultsQueue
-from .workload_function import WorkloadFunction, WorkloadFunctionProps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionProps:
-    """One function of an environment; the defaults are Lambda's limits, and one whole vCPU.
-
-    Attributes:
-        name: Its name in the environment; the first function has the environment's own.
-        code: The handler image.
-        queues: Airflow's queues whose tasks it runs; the first function runs the default queue's.
-        architecture: The image's.
-        memory_mb: Memory, and with it the share of a CPU.
-        timeout: The longest one try may take.
-        ephemeral_storage: `/tmp`.
-        reserved_concurrency: None: no reservation; 0: a pause.
-        provisioned_concurrency: Environments that are kept warm; None: none.
-        tenant_isolation: Whether tenants share no environment.
-        environment: Variables of this function alone.
-    """
-
-    name: str = "default"
-    code: lambda_.DockerImageCode
-    queues: tuple[str, ...] = ()
-    architecture: lambda_.Architecture = field(default_factory=lambda: lambda_.Architecture.X86_64)
-    memory_mb: int = 1769
-    timeout: cdk.Duration = field(default_factory=lambda: cdk.Duration.minutes(15))
-    ephemeral_storage: cdk.Size = field(default_factory=lambda: cdk.Size.mebibytes(512))
-    reserved_concurrency: int | None = None
-    provisioned_concurrency: int | None = None
-    tenant_isolation: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+from .workload_function import FunctionProps, WorkloadFunction, WorkloadFunctionProps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,29 +113,25 @@ class LambdaExecutorEnvironment(Construct):
     def _function(
         self, props: LambdaExecutorEnvironmentProps, settings: FunctionProps, *, is_first: bool
     ) -> WorkloadFunction:
+        payloads = self.payloads.bucket
         return WorkloadFunction(
             self,
             "Workload" if is_first else f"Workload{settings.name.title().replace('-', '')}",
             WorkloadFunctionProps(
-                name=props.name if is_first else f"{props.name}-{settings.name}",
-                code=settings.code,
-                architecture=settings.architecture,
-                memory_mb=settings.memory_mb,
-                timeout=settings.timeout,
-                ephemeral_storage=settings.ephemeral_storage,
-                reserved_concurrency=settings.reserved_concurrency,
-                provisioned_concurrency=settings.provisioned_concurrency,
-                tenant_isolation=settings.tenant_isolation,
+                settings=replace(
+                    settings,
+                    name=props.name if is_first else f"{props.name}-{settings.name}",
+                    environment={
+                        options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
+                        options.PAYLOAD_BUCKET.environment_variable: payloads.bucket_name,
+                        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": props.execution_api_url,
+                        **props.environment,
+                        **settings.environment,
+                    },
+                ),
                 event_age=props.event_age,
                 dead_letter_queue=self.queue.dead_letters,
                 failures=self.queue.failures,
-                environment={
-                    options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
-                    options.PAYLOAD_BUCKET.environment_variable: self.payloads.bucket.bucket_name,
-                    "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": props.execution_api_url,
-                    **props.environment,
-                    **settings.environment,
-                },
                 log_retention=props.log_retention,
                 removal_policy=props.removal_policy,
                 encryption_key=props.encryption_key,

@@ -35,24 +35,46 @@ _VPC_ACTIONS = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionProps:
+    """A function that runs workloads; the defaults are Lambda's limits, and one whole vCPU.
+
+    Attributes:
+        name: Its name in an environment, whose first function has the environment's own name.
+        code: The handler image.
+        queues: Airflow's queues whose tasks it runs; the first function runs the default queue's.
+        architecture: The image's.
+        memory_mb: Memory, and with it the share of a CPU.
+        timeout: The longest one try may take.
+        ephemeral_storage: `/tmp`.
+        reserved_concurrency: None: no reservation; 0: a pause.
+        provisioned_concurrency: Environments that are kept warm; None: none.
+        tenant_isolation: Whether tenants share no environment.
+        environment: Variables of this function alone.
+    """
+
+    name: str = "default"
+    code: lambda_.DockerImageCode
+    queues: tuple[str, ...] = ()
+    architecture: lambda_.Architecture = field(default_factory=lambda: lambda_.Architecture.X86_64)
+    memory_mb: int = 1769
+    timeout: cdk.Duration = field(default_factory=lambda: cdk.Duration.minutes(15))
+    ephemeral_storage: cdk.Size = field(default_factory=lambda: cdk.Size.mebibytes(512))
+    reserved_concurrency: int | None = None
+    provisioned_concurrency: int | None = None
+    tenant_isolation: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadFunctionProps:
     """What a `WorkloadFunction` is made of.
 
     Attributes:
-        name: Physical name of the function; its log group is `/aws/lambda/<name>`.
-        code: The image.
-        architecture: The image's.
-        memory_mb: Memory, and with it the share of a CPU.
-        timeout: The longest one invocation may take.
-        ephemeral_storage: `/tmp`.
-        reserved_concurrency: None: no reservation; 0: a pause.
-        provisioned_concurrency: Environments that the alias keeps warm; None: none.
-        tenant_isolation: Whether tenants share no environment.
+        settings: The function, by its physical name; its log group is `/aws/lambda/<name>`.
         event_age: How long Lambda keeps an invocation it cannot start.
         dead_letter_queue: Where Lambda puts an invocation it gave up on.
         failures: Where Lambda puts the record of why; None: nowhere. Whoever makes the queues
             grants the function's role to send to them where they are encrypted with a key.
-        environment: Variables of the function.
         log_retention: Of the function's log.
         removal_policy: What becomes of the log when it leaves the stack.
         encryption_key: For the log and the variables; None: keys of AWS's own.
@@ -61,19 +83,10 @@ class WorkloadFunctionProps:
         security_groups: Inside the VPC.
     """
 
-    name: str
-    code: lambda_.DockerImageCode
-    architecture: lambda_.Architecture
-    memory_mb: int
-    timeout: cdk.Duration
-    ephemeral_storage: cdk.Size
-    reserved_concurrency: int | None
-    provisioned_concurrency: int | None = None
-    tenant_isolation: bool = False
+    settings: FunctionProps
     event_age: cdk.Duration
     dead_letter_queue: sqs.IQueue
     failures: sqs.IQueue | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
     log_retention: logs.RetentionDays
     removal_policy: cdk.RemovalPolicy
     encryption_key: kms.IKey | None = None
@@ -120,10 +133,11 @@ class WorkloadFunction(Construct):
 
     def __init__(self, scope: Construct, id: str, props: WorkloadFunctionProps) -> None:
         super().__init__(scope, id)
+        settings = props.settings
         self.log_group = logs.LogGroup(
             self,
             "Log",
-            log_group_name=f"/aws/lambda/{props.name}",
+            log_group_name=f"/aws/lambda/{settings.name}",
             retention=props.log_retention,
             removal_policy=props.removal_policy,
             encryption_key=props.encryption_key,
@@ -132,14 +146,14 @@ class WorkloadFunction(Construct):
         self.function = lambda_.DockerImageFunction(
             self,
             "Function",
-            function_name=props.name,
+            function_name=settings.name,
             description="Runs one Airflow workload per invocation",
-            code=props.code,
-            architecture=props.architecture,
-            memory_size=props.memory_mb,
-            timeout=props.timeout,
-            ephemeral_storage_size=props.ephemeral_storage,
-            reserved_concurrent_executions=props.reserved_concurrency,
+            code=settings.code,
+            architecture=settings.architecture,
+            memory_size=settings.memory_mb,
+            timeout=settings.timeout,
+            ephemeral_storage_size=settings.ephemeral_storage,
+            reserved_concurrent_executions=settings.reserved_concurrency,
             retry_attempts=0,
             max_event_age=props.event_age,
             dead_letter_queue=props.dead_letter_queue,
@@ -148,11 +162,11 @@ class WorkloadFunction(Construct):
             # stopped after some sixteen rounds: a loop would cost until somebody looks.
             # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
             recursive_loop=lambda_.RecursiveLoop.TERMINATE,
-            tenancy_config=lambda_.TenancyConfig.PER_TENANT if props.tenant_isolation else None,
-            environment=dict(props.environment),
+            tenancy_config=lambda_.TenancyConfig.PER_TENANT if settings.tenant_isolation else None,
+            environment=dict(settings.environment),
             environment_encryption=props.encryption_key,
             log_group=self.log_group,
-            role=self._role(in_vpc=props.vpc is not None, name=props.name),
+            role=self._role(in_vpc=props.vpc is not None, name=settings.name),
             current_version_options=lambda_.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
             vpc=props.vpc,
             vpc_subnets=props.subnets,
@@ -163,7 +177,7 @@ class WorkloadFunction(Construct):
             "Live",
             alias_name="live",
             version=self.function.current_version,
-            provisioned_concurrent_executions=props.provisioned_concurrency,
+            provisioned_concurrent_executions=settings.provisioned_concurrency,
             retry_attempts=0,
             max_event_age=props.event_age,
             on_failure=records,

@@ -18,7 +18,11 @@ from aws_cdk.assertions import Match, Template
 from stacks.constructs.airflow_database import AirflowDatabase, AirflowDatabaseProps
 from stacks.constructs.buckets import PayloadBucket
 from stacks.constructs.results_queue import ResultsQueue
-from stacks.constructs.workload_function import WorkloadFunction, WorkloadFunctionProps
+from stacks.constructs.workload_function import (
+    FunctionProps,
+    WorkloadFunction,
+    WorkloadFunctionProps,
+)
 
 RETAIN = cdk.RemovalPolicy.RETAIN
 
@@ -37,13 +41,13 @@ def test_function_takes_a_dead_letter_queue_made_elsewhere(stack: cdk.Stack) -> 
         stack,
         "Workload",
         WorkloadFunctionProps(
-            name="theirs",
-            code=lambda_.DockerImageCode.from_ecr(image, tag_or_digest="1"),
-            architecture=lambda_.Architecture.ARM_64,
-            memory_mb=512,
-            timeout=cdk.Duration.seconds(60),
-            ephemeral_storage=cdk.Size.mebibytes(512),
-            reserved_concurrency=None,
+            settings=FunctionProps(
+                name="theirs",
+                code=lambda_.DockerImageCode.from_ecr(image, tag_or_digest="1"),
+                architecture=lambda_.Architecture.ARM_64,
+                memory_mb=512,
+                timeout=cdk.Duration.seconds(60),
+            ),
             event_age=cdk.Duration.minutes(5),
             dead_letter_queue=sqs.Queue.from_queue_arn(stack, "Imported", arn),
             log_retention=logs.RetentionDays.ONE_WEEK,
