@@ -16,21 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError
 
 from lambda_executor.dag_manifest import MANIFEST_NAME, DagLocation, DagManifest, is_plain_path
 from lambda_executor.errors import LambdaExecutorError
 from lambda_image import archives
 from lambda_image.archives import ArchiveError
+from lambda_image.aws_calls import error_code, read_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 #: Objects fetched side by side. The threads end with the fetch: none is there when a task forks.
 CONNECTIONS = 16
-
-#: How often one object is asked for. botocore repeats a request, but not the reading of its answer.
-_ATTEMPTS = 3
 
 
 class DagSourceError(LambdaExecutorError):
@@ -126,7 +125,7 @@ class Folder:
         try:
             found = self._manifest(known.manifest_etag if known is not None else None)
         except ClientError as e:
-            if _code(e) != "NoSuchKey":
+            if error_code(e) != "NoSuchKey":
                 raise
             return self._fetch(self._listed(), None, known)
         if found is None:
@@ -146,7 +145,7 @@ class Folder:
                 Bucket=self.location.bucket, Key=self.location.manifest_key, **condition
             )
         except ClientError as e:
-            if _code(e) in ("304", "NotModified"):
+            if error_code(e) in ("304", "NotModified"):
                 return None
             raise
         with closing(answer["Body"]) as body:
@@ -218,25 +217,17 @@ class Archive:
 def _download(client: S3Client, bucket: str, key: str, wanted: _Object, file: IO[bytes]) -> None:
     """Fetch one object whole, and only if it is the one that was seen."""
     version: dict[str, Any] = {"VersionId": wanted.version_id} if wanted.version_id else {}
-    for attempts_left in reversed(range(_ATTEMPTS)):
+
+    def take(answer: GetObjectOutputTypeDef) -> None:
+        if answer["ETag"] != wanted.etag:
+            raise ChangedMeanwhileError(f"{key} has other content")
         file.seek(0)
         file.truncate()
-        try:
-            answer = client.get_object(Bucket=bucket, Key=key, **version)
-            with closing(answer["Body"]) as body:
-                if answer["ETag"] != wanted.etag:
-                    raise ChangedMeanwhileError(f"{key} has other content")
-                shutil.copyfileobj(body, file)
-        except ClientError as e:
-            if _code(e) in ("NoSuchKey", "NoSuchVersion"):
-                raise ChangedMeanwhileError(f"{key} is gone") from e
-            raise
-        except (HTTPClientError, IncompleteReadError):
-            if not attempts_left:
-                raise
-        else:
-            return
+        shutil.copyfileobj(answer["Body"], file)
 
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code"))
+    try:
+        read_object(client, take, Bucket=bucket, Key=key, **version)
+    except ClientError as e:
+        if error_code(e) in ("NoSuchKey", "NoSuchVersion"):
+            raise ChangedMeanwhileError(f"{key} is gone") from e
+        raise

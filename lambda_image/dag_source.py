@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambda_executor.dag_manifest import DagLocation
 from lambda_executor.errors import DecodeError
 from lambda_executor.options import DAGS_S3_URI
+from lambda_image.aws_calls import PATIENCE, error_code
 from lambda_image.dag_objects import (
     CONNECTIONS,
     Archive,
@@ -37,12 +38,8 @@ PATIENCE_S = 20.0
 
 _PAUSE_S = 0.5
 
-_CLIENT_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 3},
-    connect_timeout=2,  # The first look is part of the init phase, which has ten seconds.
-    read_timeout=10,
-    max_pool_connections=CONNECTIONS,
-)
+#: The first look is part of the init phase, which has ten seconds.
+_CLIENT_CONFIG = PATIENCE.merge(Config(connect_timeout=2, max_pool_connections=CONNECTIONS))
 
 
 class S3DagSource:
@@ -153,8 +150,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | Non
 
 
 def _hint(error: Exception) -> str:
-    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else ""
-    if code in ("AccessDenied", "403"):
+    if isinstance(error, ClientError) and error_code(error) in ("AccessDenied", "403"):
         return (
             ". The function's role needs s3:GetObject and s3:GetObjectVersion on the files and "
             "s3:ListBucket on the bucket; without the latter S3 says so of a missing object too"

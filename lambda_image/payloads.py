@@ -11,36 +11,25 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_executor.errors import DecodeError
 from lambda_executor.options import PAYLOAD_BUCKET
 from lambda_executor.wire import Invocation, PayloadPointer
 from lambda_image import time_limit
+from lambda_image.aws_calls import PATIENCE, error_code, read_object
 from lambda_image.verdict import Verdict, duplicate, rejected
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 #: Seconds that fetch and deletion may take, whatever S3 does: the workload has still to run.
 FETCH_TIMEOUT_S = 30.0
-
-#: How often a fetch is begun. botocore repeats a request, but not the reading of its answer.
-_ATTEMPTS = 3
-
-_CLIENT_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=10
-)
 
 
 class _FetchError(Exception):
@@ -65,7 +54,7 @@ class Payloads:
         """Look up the bucket."""
         return cls(
             PAYLOAD_BUCKET.from_environment(environ),
-            lambda: boto3.session.Session().client("s3", config=_CLIENT_CONFIG),
+            lambda: boto3.session.Session().client("s3", config=PATIENCE),
         )
 
     def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
@@ -113,27 +102,20 @@ class Payloads:
 
 def _fetch(client: S3Client, pointer: PayloadPointer) -> bytes | None:
     """The object; None: another start has taken it."""
-    for attempts_left in reversed(range(_ATTEMPTS)):
-        try:
-            return _read(client, pointer)
-        except (HTTPClientError, IncompleteReadError):
-            if not attempts_left:
-                raise
-        except ClientError as e:
-            if _is_missing(e, client, pointer):
-                return None
-            raise
-    raise AssertionError  # The last attempt returns or raises.
 
-
-def _read(client: S3Client, pointer: PayloadPointer) -> bytes:
-    answer = client.get_object(Bucket=pointer.bucket, Key=pointer.key)
-    with closing(answer["Body"]) as body:
+    def take(answer: GetObjectOutputTypeDef) -> bytes:
         if answer["ContentLength"] != pointer.size_bytes:
             raise _FetchError(
                 f"it is {answer['ContentLength']} bytes, the event says {pointer.size_bytes}"
             )
-        return body.read()
+        return answer["Body"].read()
+
+    try:
+        return read_object(client, take, Bucket=pointer.bucket, Key=pointer.key)
+    except ClientError as e:
+        if _is_missing(e, client, pointer):
+            return None
+        raise
 
 
 def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -> bool:
@@ -143,7 +125,7 @@ def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -
     one that is not there succeeds, and the function is granted both or neither.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
-    code = error.response.get("Error", {}).get("Code")
+    code = error_code(error)
     return code == "NoSuchKey" or (code == "AccessDenied" and _delete(client, pointer))
 
 

@@ -22,10 +22,10 @@ from airflow.providers.amazon.aws.hooks.logs import AwsLogsHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.log.cloudwatch_task_handler import CloudWatchRemoteLogIO
 from airflow.providers.amazon.aws.log.s3_task_handler import S3RemoteLogIO
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_image import log_events
+from lambda_image.aws_calls import PATIENCE
 from lambda_image.environment import CLOUDWATCH, S3
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ __all__ = ["LOGGING_CONFIG", "REMOTE_TASK_LOG"]
 
 log = structlog.get_logger(__name__)
 
-#: The task has ended: nobody should pay minutes for a network that has no way to the service.
-_CLIENT_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=10
-)
-
 
 class S3TaskLog(S3RemoteLogIO):
     """The provider's, with less patience."""
@@ -50,7 +45,7 @@ class S3TaskLog(S3RemoteLogIO):
         """The client of the log bucket."""
         return S3Hook(
             aws_conn_id=conf.get("logging", "remote_log_conn_id", fallback=None),
-            config=_CLIENT_CONFIG,
+            config=PATIENCE,
             transfer_config_args={"use_threads": False, "preferred_transfer_client": "classic"},
         )
 
@@ -66,7 +61,7 @@ class CloudWatchTaskLog(CloudWatchRemoteLogIO):
         return AwsLogsHook(
             aws_conn_id=conf.get("logging", "remote_log_conn_id", fallback=None),
             region_name=self.region_name,
-            config=_CLIENT_CONFIG,
+            config=PATIENCE,
         )
 
     def upload(self, path: Any, ti: Any = None) -> None:  # noqa: ANN401, ARG002 - the provider's

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambda_executor.errors import AwsError, ConfigError
 from lambda_executor.options import QUEUE_URL, REFERENCE_SECTION
 from lambda_image import time_limit
+from lambda_image.aws_calls import PATIENCE
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -35,12 +36,7 @@ QUEUE_URL_VARIABLES = (
 #: and jitter (at most 20 s each): a few attempts ride out a blip and still end well before a
 #: time-out. It also replaces connections that died while the environment was frozen.
 #: https://docs.aws.amazon.com/boto3/latest/guide/retries.html
-_CLIENT_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 6},
-    connect_timeout=3,
-    read_timeout=10,
-)
-
+_CLIENT_CONFIG = PATIENCE.merge(Config(retries={"mode": "standard", "total_max_attempts": 6}))
 
 #: Seconds that sending may take, however much time the function has left: it is paid for.
 _MAX_SEND_S = 60.0
