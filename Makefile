@@ -33,13 +33,13 @@ $(UV): | tools
 	@"$(PYTHON)" -m venv build/uv
 	@build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.stamp: uv.lock pyproject.toml executor/pyproject.toml | tools $(UV)
+.venv/.stamp: uv.lock pyproject.toml constructs/pyproject.toml executor/pyproject.toml | tools $(UV)
 	@echo "Installing the Python packages of uv.lock into .venv"
 	@$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
 # One venv per dependency group that cannot live with the others: build/venv/<group>.
-build/venv/%/.stamp: uv.lock | tools $(UV)
+build/venv/%/.stamp: uv.lock local_aws/pyproject.toml | tools $(UV)
 	@echo "Installing the dependency group $* into build/venv/$*"
 	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
@@ -95,7 +95,7 @@ lint: setup ## Format, lint, types, import arrows, Dockerfile, lock files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
+	@PYTHONPATH=local_aws/src $(BIN)/lint-imports --no-cache
 	@$(BIN)/hadolint lambda_image/Dockerfile
 	@$(UV) lock --check --quiet
 	@$(MAKE) requirements-check
@@ -109,10 +109,10 @@ EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --
 
 .PHONY: docs
 docs: setup ## Write the generated reference pages
-	@$(BIN)/python -m lambda_executor.options > docs/reference/options.md
-	@$(BIN)/python -m lambda_executor.metrics > docs/reference/metrics.md
-	@$(BIN)/python -m stacks.config_reference > docs/reference/stage-config.md
-	@$(BIN)/python -m stacks.cost_reference > docs/reference/costs.md
+	@$(BIN)/python -m lambda_executor.contract.options > docs/reference/options.md
+	@$(BIN)/python -m lambda_executor.core.metrics > docs/reference/metrics.md
+	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
+	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
 
 # Of the packages that the image's own ask for: what no task, no log, no secrets backend and none of
 # Airflow's own programs reads. docs/decisions/0015-what-is-in-the-image.md has a reason for each.
@@ -148,8 +148,8 @@ PARALLEL := -n 2 --no-loadscope-reorder
 
 .PHONY: test
 test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Every test: unit, contract, synth, end to end, chaos, container
-	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/test_executor.py tests/contract/test_executor_events.py tests/contract/test_reference_faults.py
-	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/container tests/synth tests/contract tests/chaos tests/unit
+	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/executor/test_executor.py tests/contract/executor/test_executor_events.py tests/contract/executor/test_reference_faults.py
+	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/container tests/synth tests/contract local_aws/tests tests/chaos tests/unit
 
 .PHONY: test-container
 test-container: setup build/venv/image/.stamp ## The image, built and run by podman: skipped where there is none, unless CI=true
@@ -161,7 +161,7 @@ chaos: setup ## The ledger's state machine at length: ten thousand histories
 
 .PHONY: test-fast
 test-fast: setup ## Unit tests alone: pure, no sockets
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit local_aws/tests/unit
 
 .PHONY: bench
 bench: setup build/venv/image/.stamp ## Ours beside the reference, executor, handler and end to end: tables, and build/bench/*.json

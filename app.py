@@ -10,8 +10,8 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
-from stacks.config_loading import StageConfigError, load
-from stacks.environment import build
+from stacks.composition import build
+from stacks.config.loading import StageConfigError, load
 
 DEFAULT_STAGE = "dev"
 

@@ -22,8 +22,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from stacks.config import StageConfig
-from stacks.config_loading import StageConfigError, load
-from stacks.names import prefix
+from stacks.config.loading import StageConfigError, load
+from stacks.stage.names import prefix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from demo import dag_folder, environment, exercise, leftovers, local, paths, report
-from demo.environment import EnvironmentInUseError
-from demo.processes import ProcessError
-from demo.runs import RunsError
+from demo import kept_up, paths
+from demo.installation import dag_files, environment, leftovers
+from demo.installation.environment import EnvironmentInUseError
+from demo.machine.processes import ProcessError
+from demo.outcome import exercise, table
+from demo.outcome.airflow_api import RunsError
 from demo.screen import Screen
 
 
@@ -20,9 +22,9 @@ def main() -> int:
             case "run":
                 return run(screen)
             case "up":
-                return local.up(screen, paths.LOCAL, dag_folder.ALL)
+                return kept_up.up(screen, paths.LOCAL, dag_files.ALL)
             case _:
-                return local.down(screen, paths.LOCAL)
+                return kept_up.down(screen, paths.LOCAL)
     except (EnvironmentInUseError, ProcessError, RunsError) as e:
         screen.say(str(e))
         return 1
@@ -34,10 +36,10 @@ def main() -> int:
 def run(screen: Screen) -> int:
     """Deploy, run every DAG, show the table, take everything down."""
     home = paths.DEMO
-    with environment.running(home, dag_folder.ALL, screen) as here:
+    with environment.running(home, dag_files.ALL, screen) as here:
         ended = exercise.run_all(here)
-        screen.show(report.table(ended.rows))
-        for line in report.summary(ended.rows, ended.wall_s, here.concurrency):
+        screen.show(table.table(ended.rows))
+        for line in table.summary(ended.rows, ended.wall_s, here.concurrency):
             screen.say(line)
         problems = ended.unexpected(here)
         remaining = here.take_down()

@@ -17,7 +17,7 @@ PYTHON = BIN / "python"
 AIRFLOW = BIN / "airflow"
 LOCAL_AWS_PYTHON = ROOT / "build" / "venv" / "local-aws" / "bin" / "python"
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
-STAND_IN_DOCKER = ROOT / "local_aws" / "bin" / "docker"
+STAND_IN_DOCKER = ROOT / "local_aws" / "src" / "local_aws" / "images" / "bin" / "docker"
 
 
 class Home:

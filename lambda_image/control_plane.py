@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from lambda_executor import names
+from lambda_executor.contract import names
 
 ADMIN = "admin"
 

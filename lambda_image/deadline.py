@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lambda_executor.errors import ConfigError
-from lambda_executor.options import KILL_MARGIN_S, STOP_MARGIN_S, SecondsOption
-from lambda_image.zygote import Times
+from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S, SecondsOption
+from lambda_image.machine.zygote import Times
 
 #: Parts of a short time-out that the margins take if nothing sets them.
 _STOP_PART = 0.25

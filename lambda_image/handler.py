@@ -12,34 +12,37 @@ from typing import Any
 
 gc.disable()  # Until `preload.freeze`: next to nothing of what imports make is garbage.
 
-from lambda_image import dag_source, environment, log_output  # noqa: E402
-from lambda_image.temporary import TemporaryFolder  # noqa: E402
+from lambda_image.dags import source  # noqa: E402
+from lambda_image.logs import log_output  # noqa: E402
+from lambda_image.machine import environment  # noqa: E402
+from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
 _temporary = TemporaryFolder()  # Before anything of this process is in it.
 environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is imported.
-_dags = dag_source.prepare()  # Likewise, for its DAG folder.
+_dags = source.prepare()  # Likewise, for its DAG folder.
 
-from lambda_image import invocation_log, preload  # noqa: E402
 from lambda_image.deadline import Margins  # noqa: E402
-from lambda_image.invocation import InvocationHandler  # noqa: E402
-from lambda_image.payloads import Payloads  # noqa: E402
-from lambda_image.reporter import Reporter  # noqa: E402
+from lambda_image.invocation.handling import InvocationHandler  # noqa: E402
+from lambda_image.invocation.payloads import Payloads  # noqa: E402
+from lambda_image.invocation.reporter import Reporter  # noqa: E402
+from lambda_image.logs import invocation_log  # noqa: E402
+from lambda_image.runtime import preload  # noqa: E402
 
 _margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image import airflow_processes, probe  # noqa: E402 - import Airflow, warm by now
-from lambda_image.dag_bundles import DagBundles  # noqa: E402 - likewise
-from lambda_image.runner import WorkloadRunner  # noqa: E402 - likewise
+from lambda_image.runtime import probe, processes  # noqa: E402 - import Airflow, warm by now
+from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - likewise
+from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - likewise
 
 _dag_bundles = DagBundles(_dags)
 _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 preload.freeze()
 _temporary.keep()
-_processes = airflow_processes.make(
+_processes = processes.make(
     invocation_log.write
 )  # Last: a workload's process has what is here now.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, replace
 
-from lambda_executor.wire import Outcome
+from lambda_executor.contract.wire import Outcome
 
 _SIGNAL_CAUSES = {
     signal.SIGKILL: (

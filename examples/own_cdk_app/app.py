@@ -7,6 +7,13 @@ are the constructs of `airflow-lambda-constructs`.
 from __future__ import annotations
 
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_rds as rds
+from constructs import Construct
+
 from airflow_lambda_constructs import (
     AirflowDatabase,
     AirflowDatabaseProps,
@@ -21,12 +28,6 @@ from airflow_lambda_constructs import (
     WatchedEnvironment,
     WatchedFunction,
 )
-from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecr as ecr
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_rds as rds
-from constructs import Construct
 
 #: By its digest: a tag could come to mean something else.
 IMAGE = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"

@@ -1,28 +1,28 @@
 """What a person may say about a stage, and the relations that must hold between the values.
 
 One frozen pydantic model per concern; the models are also the source of the reference page
-(`stacks/config_reference.py`) and of what an error calls allowed. `relations/` has what must hold
+(`stacks/config/reference.py`) and of what an error calls allowed. `relations/` has what must hold
 between values. It must not know the CDK: the stacks unpack a model into typed arguments, constructs
 never see it.
 """
 
 from __future__ import annotations
 
-from stacks.config.control_plane import ControlPlaneConfig
-from stacks.config.dags import BundleConfig, DagsConfig, LogsConfig
-from stacks.config.database import DatabaseConfig
-from stacks.config.encryption import EncryptionConfig
-from stacks.config.execution import ExecutionConfig
-from stacks.config.functions import (
+from stacks.config.sections.control_plane import ControlPlaneConfig
+from stacks.config.sections.dags import BundleConfig, DagsConfig, LogsConfig
+from stacks.config.sections.database import DatabaseConfig
+from stacks.config.sections.encryption import EncryptionConfig
+from stacks.config.sections.execution import ExecutionConfig
+from stacks.config.sections.functions import (
     DEFAULT_FUNCTION,
     PASSWORD_ROTATION,
     Architecture,
     FunctionConfig,
 )
-from stacks.config.image import ExistingImage, ImageConfig
-from stacks.config.network import MOST_AZS, NetworkConfig
-from stacks.config.observability import ObservabilityConfig
-from stacks.config.section import RetentionDays, Section
+from stacks.config.sections.image import ExistingImage, ImageConfig
+from stacks.config.sections.network import MOST_AZS, NetworkConfig
+from stacks.config.sections.observability import ObservabilityConfig
+from stacks.config.sections.section import RetentionDays, Section
 from stacks.config.stage import StageConfig
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Everything a person may say about one stage.
 
 It must not know the CDK: the stacks unpack it into typed arguments, constructs never see it. Where
-the values come from is `stacks/config_loading.py`.
+the values come from is `stacks/config/loading.py`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from stacks.config.control_plane import ControlPlaneConfig
-from stacks.config.dags import DagsConfig, LogsConfig
-from stacks.config.database import DatabaseConfig
-from stacks.config.encryption import EncryptionConfig
-from stacks.config.execution import ExecutionConfig
-from stacks.config.functions import DEFAULT_FUNCTION, Architecture, FunctionConfig
-from stacks.config.image import ImageConfig
-from stacks.config.network import NetworkConfig
-from stacks.config.observability import ObservabilityConfig
 from stacks.config.relations import BrokenRelationsError, broken
-from stacks.config.section import Section
+from stacks.config.sections.control_plane import ControlPlaneConfig
+from stacks.config.sections.dags import DagsConfig, LogsConfig
+from stacks.config.sections.database import DatabaseConfig
+from stacks.config.sections.encryption import EncryptionConfig
+from stacks.config.sections.execution import ExecutionConfig
+from stacks.config.sections.functions import DEFAULT_FUNCTION, Architecture, FunctionConfig
+from stacks.config.sections.image import ImageConfig
+from stacks.config.sections.network import NetworkConfig
+from stacks.config.sections.observability import ObservabilityConfig
+from stacks.config.sections.section import Section
 
 
 class StageConfig(Section):

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo import airflow, database, paths
-from demo.environment import free_port
-from demo.processes import Children
-from demo.runs import Api
+from demo import paths
+from demo.installation import airflow_programs
+from demo.installation.environment import free_port
+from demo.machine import postgres
+from demo.machine.processes import Children
+from demo.outcome.airflow_api import Api
 from tests.bench.report import HOME, ROOT
 
 DAGS = Path(__file__).parent / "dags"
@@ -59,20 +61,22 @@ def running(dag_id: str, runs: int) -> Iterator[Server]:
     groups = [Children(home.logs, outlive_us=False) for _ in range(2)]
     home.make_empty()
     shutil.copytree(DAGS, home.dags, dirs_exist_ok=True)
-    installation = database.Installation.make(home)
+    installation = postgres.Installation.make(home)
     try:
-        address = database.Address(
+        address = postgres.Address(
             "127.0.0.1", free_port(), "airflow", "airflow", secrets.token_hex(16)
         )
-        database.start(groups[0], installation, address)
+        postgres.start(groups[0], installation, address)
         port = free_port()
         settings = {
-            **airflow.settings(home, port, address.url, "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL=none"),
+            **airflow_programs.settings(
+                home, port, address.url, "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL=none"
+            ),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(TOKEN_VALID_S),
             "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": str(TOKEN_VALID_S),
         }
-        installed = airflow.Airflow(home, port, settings, {})
+        installed = airflow_programs.Airflow(home, port, settings, {})
         installed.migrate(groups[1])
         workloads = _queue(installed, home.dags, dag_id, runs)
         server = groups[1].start(installed.program("api-server"))
@@ -85,7 +89,7 @@ def running(dag_id: str, runs: int) -> Iterator[Server]:
 
 
 def _queue(
-    installed: airflow.Airflow, folder: Path, dag_id: str, runs: int
+    installed: airflow_programs.Airflow, folder: Path, dag_id: str, runs: int
 ) -> dict[str, list[str]]:
     environment = dict(installed.program("api-server").environment)
     with (installed.home.logs / "queued.log").open("w") as log:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from demo import paths
-from demo.dag_folder import DagFile
-from demo.environment import Environment, sole_use
-from demo.interrupts import interrupts_held_off, termination_as_interrupt
-from demo.processes import Child
-from demo.runs import RUN_ID, Api
+from demo.installation.dag_files import DagFile
+from demo.installation.environment import Environment, sole_use
+from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.machine.processes import Child
+from demo.outcome.airflow_api import RUN_ID, Api
 from demo.screen import Screen
-from local_aws.images import ImageStore
+from local_aws.images.store import ImageStore
 from tests.bench.report import HOME, Report
 from tests.e2e import migration
 

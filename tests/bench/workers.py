@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lambda_executor.wire import Invocation, InvocationId
+from lambda_executor.contract.wire import Invocation, InvocationId
 from tests.bench.airflow_server import Server
 from tests.bench.report import HOME, ROOT
 from tests.bench.worker import Way
-from tests.contract.handler_process import image_variables
+from tests.support.handler_process import image_variables
 
 #: What all three run in: the Airflow that the image installs.
 IMAGE = ROOT / "build" / "venv" / "image" / "bin"

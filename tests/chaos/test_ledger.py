@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-from tests.unit.test_ledger import LedgerMachine
+from tests.unit.executor.test_ledger import LedgerMachine
 
 
 class LedgerMachineAtLength(LedgerMachine):

@@ -17,8 +17,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests import rie
 from tests.container.engine import FOLDER, Podman
+from tests.support import rie
 
 _STAND_IN = Path(__file__).parent / "stand_in"
 _APT = Path("/etc/apt")

@@ -10,7 +10,7 @@ import pytest
 from tests.container import base
 from tests.container.emulated import Emulated
 from tests.container.engine import ROOT, EngineError, Podman, missing
-from tests.contract.handler_process import Server
+from tests.support.handler_process import Server
 
 DOCKERFILE = ROOT / "lambda_image" / "Dockerfile"
 

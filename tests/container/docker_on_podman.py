@@ -16,7 +16,7 @@ from pathlib import Path
 
 import boto3
 
-from local_aws.images import DESCRIPTION, ImageStore
+from local_aws.images.store import DESCRIPTION, ImageStore
 from tests.container.emulated import LIMITS
 from tests.container.engine import FOLDER, Podman
 

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lambda_executor.wire import Invocation, InvocationId, Result
+from lambda_executor.contract.wire import Invocation, InvocationId, Result
 from tests.container.engine import Podman
-from tests.contract.handler_process import Server
+from tests.support.handler_process import Server
 
 MEMORY_MB = 512
 TIMEOUT_S = 20

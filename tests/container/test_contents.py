@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lambda_image.trim import NOT_COMPILED
+from lambda_image.packaging.trim import NOT_COMPILED
 from tests.container.conftest import DOCKERFILE
 from tests.container.emulated import LIMITS
 from tests.container.engine import FOLDER, ROOT, EngineError, Podman
@@ -111,7 +111,7 @@ def test_the_image_runs_as_nobody_and_holds_no_secret(
 def test_airflow_finds_the_executor_and_its_provider(podman: Podman, image: str) -> None:
     """The one image serves the control plane: the executor is a distribution, its options known."""
     found = json.loads(_in_image(podman, image, _AIRFLOW))
-    assert found["executor"] == "lambda_executor.executor.LambdaExecutor"
+    assert found["executor"] == "lambda_executor.scheduler.executor.LambdaExecutor"
     assert found["provider"] == found["distribution"]
 
 

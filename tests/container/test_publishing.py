@@ -17,15 +17,16 @@ from typing import Any
 
 import pytest
 
-from demo import embedded_aws, paths
-from demo.cdk import SYNTH_TIMEOUT_S, Cdk
-from demo.embedded_aws import EmbeddedAws
-from demo.processes import Children, Program
-from lambda_executor.wire import Invocation, InvocationId, Outcome, Result
+from demo import paths
+from demo.installation.cdk_cli import SYNTH_TIMEOUT_S, Cdk
+from demo.machine import embedded_aws
+from demo.machine.embedded_aws import EmbeddedAws
+from demo.machine.processes import Children, Program
+from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
 from tests.container.docker_on_podman import REGISTRY
 from tests.container.emulated import USER
 from tests.container.engine import FOLDER, ROOT, Podman
-from tests.contract.handler_process import Server, task
+from tests.support.handler_process import Server, task
 
 REGION = "eu-west-1"
 HOME = paths.Home(FOLDER / "publishing")

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lambda_executor.wire import Outcome
+from lambda_executor.contract.wire import Outcome
 from tests.container.emulated import MEMORY_MB, TIMEOUT_S, USER, Emulated
-from tests.contract.handler_process import TOKEN, Server, task
+from tests.support.handler_process import TOKEN, Server, task
 
 READ_ONLY = "Read-only file system"
 

@@ -10,13 +10,13 @@ import pytest
 
 from tests.container.emulated import LIMITS
 from tests.container.engine import Podman
-from tests.contract import local_aws_fixtures
+from tests.support import local_aws
 
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[str]:
     """An embedded AWS; its address."""
-    server = local_aws_fixtures.Server(tmp_path)
+    server = local_aws.Server(tmp_path)
     yield server.url
     server.stop()
 
@@ -29,7 +29,7 @@ def test_logs_bundles_and_secrets_work_in_the_image(podman: Podman, image: str, 
         "AWS_ENDPOINT_URL": aws,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": local_aws_fixtures.REGION,
+        "AWS_DEFAULT_REGION": local_aws.REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     given = [f"--env={name}={value}" for name, value in variables.items()]

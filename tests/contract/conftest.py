@@ -1,14 +1,14 @@
 """Fixtures of the contract tests."""
 
-from tests.contract.account import account
-from tests.contract.local_aws_fixtures import (
+from tests.support.account import account
+from tests.support.local_aws import (
     bare_aws,
     bare_enforcing_aws,
     enforcing_aws,
     local_aws,
     strict_aws,
 )
-from tests.contract.scheduling import scheduler
+from tests.support.scheduler import scheduler
 
 __all__ = [
     "account",

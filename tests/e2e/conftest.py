@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from demo import dag_folder, environment, paths
-from demo.environment import Environment
+from demo import paths
+from demo.installation import dag_files, environment
+from demo.installation.environment import Environment
 from demo.screen import Screen
 
 HOME = paths.Home(paths.ROOT / "build" / "operation")
 DAGS = ("curious", "fifty", "operation")
 
 
-class OwnDag(dag_folder.DagFile):
+class OwnDag(dag_files.DagFile):
     """A DAG of these tests."""
 
     @property

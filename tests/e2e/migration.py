@@ -22,14 +22,17 @@ from typing import TypeVar
 
 import httpx
 
-from demo import airflow, database, embedded_aws, image_builder, paths
-from demo.embedded_aws import ACCOUNT, EmbeddedAws
-from demo.environment import REGION, free_port, sole_use
-from demo.interrupts import interrupts_held_off, termination_as_interrupt
-from demo.processes import Child, Children
-from demo.runs import FINAL, Api
-from lambda_executor.names import EXECUTOR
-from local_aws.images import DESCRIPTION, ImageStore
+from demo import paths
+from demo.installation import airflow_programs
+from demo.installation.environment import REGION, free_port, sole_use
+from demo.machine import embedded_aws, stand_in_image
+from demo.machine import postgres as database
+from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws
+from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.machine.processes import Child, Children
+from demo.outcome.airflow_api import FINAL, Api
+from lambda_executor.contract.names import EXECUTOR
+from local_aws.images.store import DESCRIPTION, ImageStore
 
 T = TypeVar("T")
 
@@ -66,7 +69,7 @@ class Site:
     """
 
     aws: EmbeddedAws
-    airflow: airflow.Airflow
+    airflow: airflow_programs.Airflow
     schedulers: Children
     queues: Mapping[str, str]
     function: str
@@ -124,7 +127,7 @@ class Site:
         """A function of our image, built from its Dockerfile, that answers to the same queue."""
         store = ImageStore(HOME.aws / "images")
         directory = store.new_directory()
-        image_builder.build(
+        stand_in_image.build(
             paths.ROOT,
             paths.ROOT / "lambda_image" / "Dockerfile",
             directory,
@@ -232,7 +235,7 @@ def _furnish(
     prefix = "AIRFLOW__AWS_LAMBDA_EXECUTOR__"
     first, *others = (f"{prefix}{name}={value}" for name, value in options.items())
     settings = {
-        **airflow.settings(HOME, port, address.url, first),
+        **airflow_programs.settings(HOME, port, address.url, first),
         **dict(other.split("=", 1) for other in others),
         "AIRFLOW__CORE__EXECUTOR": REFERENCE,
         "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
@@ -241,7 +244,7 @@ def _furnish(
     }
     role_arn = _make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
     as_scheduler = aws.environment_as(role_arn, HOME.airflow)
-    installed = airflow.Airflow(HOME, port, settings, as_scheduler)
+    installed = airflow_programs.Airflow(HOME, port, settings, as_scheduler)
     installed.migrate(control_plane)
     for name in ("api-server", "dag-processor"):
         control_plane.start(installed.program(name))

@@ -15,13 +15,16 @@ import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import make_url
 
-from demo import dag_folder, environment, exercise, leftovers, paths, process_table
+from demo import paths
+from demo.installation import dag_files, environment, leftovers
+from demo.machine import process_table
+from demo.outcome import exercise
 from demo.screen import Screen
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
 
 HOME = paths.Home(paths.ROOT / "build" / "e2e")
-FILES = (dag_folder.TASKFLOW, dag_folder.RETRY, dag_folder.LARGE)
+FILES = (dag_files.TASKFLOW, dag_files.RETRY, dag_files.LARGE)
 SECRETS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
     "AIRFLOW__API__SECRET_KEY",

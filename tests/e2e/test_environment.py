@@ -12,11 +12,11 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from demo.cdk import SYNTH_TIMEOUT_S
-from demo.environment import Environment
-from demo.processes import ProcessError
-from demo.runs import Api
-from lambda_executor import options
+from demo.installation.cdk_cli import SYNTH_TIMEOUT_S
+from demo.installation.environment import Environment
+from demo.machine.processes import ProcessError
+from demo.outcome.airflow_api import Api
+from lambda_executor.contract import options
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
 

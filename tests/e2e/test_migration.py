@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from demo.runs import Api, Try
+from demo.outcome.airflow_api import Api, Try
 from tests.e2e import migration
 from tests.e2e.migration import OURS, REFERENCE
 

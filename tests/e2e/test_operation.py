@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from demo import paths
-from demo.environment import Environment
-from demo.runs import Api
+from demo.installation.environment import Environment
+from demo.outcome.airflow_api import Api
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.process_table import Identity
-from demo.processes import Child, Children, ProcessError, Program
+from demo.machine.process_table import Identity
+from demo.machine.processes import Child, Children, ProcessError, Program
 
 TIMEOUT_S = 30.0
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ time.sleep(1000)
 PARENT = """
 import sys, time
 from pathlib import Path
-from demo.processes import Children, Program
+from demo.machine.processes import Children, Program
 folder = Path(sys.argv[1])
 program = Program("child", [sys.executable, "-c", "import time; time.sleep(1000)"], {}, folder)
 print(Children(folder, outlive_us=False).start(program).identity.pid, flush=True)
@@ -71,7 +71,7 @@ def test_a_child_that_will_not_end_is_killed_with_its_own(
     children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_session: bool
 ) -> None:
     """SIGKILL follows SIGTERM, and reaches what the child started, in whatever session."""
-    monkeypatch.setattr("demo.process_table.end_together.__defaults__", (0.2,))
+    monkeypatch.setattr("demo.machine.process_table.end_together.__defaults__", (0.2,))
     child = start(children, tmp_path, STUBBORN.format(own_session=own_session))
     grandchild = int(child.wait_until(lambda: printed(child), "prints", TIMEOUT_S))
     children.end_all()

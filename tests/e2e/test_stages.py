@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from demo import embedded_aws, leftovers, paths
-from demo.cdk import DESTROY_TIMEOUT_S, SYNTH_TIMEOUT_S, Cdk
-from demo.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment
-from demo.environment import REGION, sole_use
-from demo.processes import Children, ProcessError, Program
+from demo import paths
+from demo.installation import leftovers
+from demo.installation.cdk_cli import DESTROY_TIMEOUT_S, SYNTH_TIMEOUT_S, Cdk
+from demo.installation.environment import REGION, sole_use
+from demo.machine import embedded_aws
+from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment
+from demo.machine.processes import Children, ProcessError, Program
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,9 +12,9 @@ import aws_cdk as cdk
 from aws_cdk.assertions import Template
 from cdk_nag import AwsSolutionsChecks
 
+from stacks.composition import build
 from stacks.config import StageConfig
-from stacks.config_loading import load
-from stacks.environment import build
+from stacks.config.loading import load
 from tests.synth.variants import CONTEXT, ROOT
 
 #: Every stack that a stage may have, in the order of a deploy.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lambda_executor.names import EXECUTOR
-from lambda_executor.options import OPTIONS, SECTION, Option
+from lambda_executor.contract.names import EXECUTOR
+from lambda_executor.contract.options import OPTIONS, SECTION, Option
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-lambda-executor",
         "name": "Lambda Executor",
         "description": "Runs each task as one asynchronous AWS Lambda invocation.",
-        "cli": ["lambda_executor.cli.get_cli_commands"],
+        "cli": ["lambda_executor.ops.cli.get_cli_commands"],
         "executors": [EXECUTOR],
         "config": {
             SECTION: {

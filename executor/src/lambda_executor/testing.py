@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lambda_executor.errors import AwsError
-from lambda_executor.ports import Message
-from lambda_executor.routing import Target
-from lambda_executor.wire import Invocation, InvocationId, Result
+from lambda_executor.contract.errors import AwsError
+from lambda_executor.contract.wire import Invocation, InvocationId, Result
+from lambda_executor.core.ports import Message
+from lambda_executor.core.routing import Target
 
 __all__ = ["MemoryFunction", "MemoryPayloads", "MemoryQueue"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stacks.config.control_plane import FARGATE_MEMORY_MB
-from stacks.config.section import region_of
+from stacks.config.sections.control_plane import FARGATE_MEMORY_MB
+from stacks.config.sections.section import region_of
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stacks.config.functions import DEFAULT_FUNCTION, PASSWORD_ROTATION
+from stacks.config.sections.functions import DEFAULT_FUNCTION, PASSWORD_ROTATION
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig

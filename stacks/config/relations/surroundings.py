@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stacks.config.section import region_of
+from stacks.config.sections.section import region_of
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig

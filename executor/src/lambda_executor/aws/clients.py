@@ -13,8 +13,8 @@ import botocore.exceptions as botocore_errors
 from botocore.config import Config
 
 from lambda_executor.aws.translation import translate
-from lambda_executor.errors import CredentialsError
-from lambda_executor.poller import LONG_POLL_S
+from lambda_executor.contract.errors import CredentialsError
+from lambda_executor.engine.poller import LONG_POLL_S
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient

@@ -6,8 +6,8 @@ import hashlib
 from contextlib import closing
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.dag_manifest import DagLocation, DagManifest, StoredFile
-from lambda_executor.errors import AwsError, RejectedError
+from lambda_executor.contract.dag_manifest import DagLocation, DagManifest, StoredFile
+from lambda_executor.contract.errors import AwsError, RejectedError
 
 
 class S3DagFolder:

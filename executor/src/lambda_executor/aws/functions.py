@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.invoking import invoke_event
-from lambda_executor.routing import Target
+from lambda_executor.core.routing import Target
 
 if TYPE_CHECKING:
     from typing import NotRequired

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from lambda_executor import probe
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.functions import named
-from lambda_executor.errors import AwsError, RejectedError
-from lambda_executor.routing import Target
+from lambda_executor.contract import probe
+from lambda_executor.contract.errors import AwsError, RejectedError
+from lambda_executor.core.routing import Target
 
 #: What Lambda does where nothing is set.
 #: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html

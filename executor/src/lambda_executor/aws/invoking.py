@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
-from lambda_executor.routing import Target
+from lambda_executor.core.routing import Target
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.errors import AwsError, ConfigError
+from lambda_executor.contract.errors import AwsError, ConfigError
 
 
 def read_parameter(clients: Clients, name: str) -> dict[str, str]:

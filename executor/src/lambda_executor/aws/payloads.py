@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.errors import AwsError
+from lambda_executor.contract.errors import AwsError
 
 
 class S3Payloads:

@@ -6,7 +6,7 @@ from typing import Final
 
 import botocore.exceptions as botocore_errors
 
-from lambda_executor.errors import (
+from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
     RejectedError,

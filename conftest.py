@@ -1,0 +1,48 @@
+"""What holds in every suite: no test reaches a real AWS account or asks Airflow's home for one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# First, so that pytest does not take the project folder of that name for the package.
+import local_aws as _  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent
+
+# Before anything imports Airflow or boto3: a private, empty Airflow home and fake credentials.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AWS_"))]:
+    del os.environ[name]
+os.environ.update(
+    AIRFLOW_HOME=str(ROOT / "build" / "tests" / "airflow"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="sqlite://",
+    AIRFLOW__API_AUTH__JWT_SECRET="a secret for tests, long enough for a signing key",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="eu-west-1",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    AWS_EC2_METADATA_DISABLED="true",
+    CDK_DISABLE_CLI_TELEMETRY="true",
+    COLUMNS="200",  # Tables are as wide wherever a test runs.
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """How `pytest -n` deals tests out."""
+    from tests.support.sharing import ByFile  # noqa: PLC0415 - not every environment has pytest-xdist
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests are pure: a socket in one of them is an error."""
+    for item in items:
+        if {ROOT / "tests/unit", ROOT / "local_aws/tests/unit"} & set(item.path.parents):
+            item.add_marker(pytest.mark.disable_socket)

@@ -1,0 +1,56 @@
+"""Logical units to build an environment from: they take objects, never a stage's configuration.
+
+This folder is a distribution of its own too, `airflow-lambda-constructs`, for somebody else's CDK
+app: what is named here is its interface, and nothing here imports the rest of `stacks`.
+docs/decisions/0024-constructs-as-a-package.md
+"""
+
+from airflow_lambda_constructs.airflow.airflow_database import (
+    AirflowDatabase,
+    AirflowDatabaseProps,
+    PasswordRotation,
+)
+from airflow_lambda_constructs.execution.buckets import PayloadBucket
+from airflow_lambda_constructs.execution.lambda_executor_environment import (
+    LambdaExecutorEnvironment,
+    LambdaExecutorEnvironmentProps,
+)
+from airflow_lambda_constructs.execution.results_queue import ResultsQueue
+from airflow_lambda_constructs.execution.workload_function import (
+    FunctionProps,
+    WorkloadFunction,
+    WorkloadFunctionProps,
+)
+from airflow_lambda_constructs.observability.alarm_topic import AlarmTopic
+from airflow_lambda_constructs.observability.alarms import Alarms
+from airflow_lambda_constructs.observability.budget import MonthlyBudget
+from airflow_lambda_constructs.observability.dashboard import EnvironmentDashboard
+from airflow_lambda_constructs.observability.invocation_metrics import InvocationMetrics
+from airflow_lambda_constructs.observability.watched import (
+    WatchedControlPlane,
+    WatchedDatabase,
+    WatchedEnvironment,
+    WatchedFunction,
+)
+
+__all__ = [
+    "AirflowDatabase",
+    "AirflowDatabaseProps",
+    "AlarmTopic",
+    "Alarms",
+    "EnvironmentDashboard",
+    "FunctionProps",
+    "InvocationMetrics",
+    "LambdaExecutorEnvironment",
+    "LambdaExecutorEnvironmentProps",
+    "MonthlyBudget",
+    "PasswordRotation",
+    "PayloadBucket",
+    "ResultsQueue",
+    "WatchedControlPlane",
+    "WatchedDatabase",
+    "WatchedEnvironment",
+    "WatchedFunction",
+    "WorkloadFunction",
+    "WorkloadFunctionProps",
+]

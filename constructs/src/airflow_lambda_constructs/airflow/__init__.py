@@ -1,0 +1,1 @@
+"""An Airflow on Fargate, its database and the way in."""

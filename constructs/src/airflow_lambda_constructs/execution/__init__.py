@@ -1,0 +1,1 @@
+"""What runs workloads: functions, queues, buckets and their key."""

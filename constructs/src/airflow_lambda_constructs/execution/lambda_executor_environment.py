@@ -1,0 +1,199 @@
+"""The whole of what an Airflow needs to run its tasks on Lambda, as one construct.
+
+Owns what connects the parts: who may send where, and the parameter that tells an executor of it
+all. It must not know the executor beyond its option table, nor what the functions' image is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from airflow_lambda_constructs.execution.buckets import PayloadBucket
+from airflow_lambda_constructs.execution.results_queue import ResultsQueue
+from airflow_lambda_constructs.execution.workload_function import (
+    FunctionProps,
+    WorkloadFunction,
+    WorkloadFunctionProps,
+)
+from lambda_executor.contract import options
+from lambda_executor.contract.names import EXECUTOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LambdaExecutorEnvironmentProps:
+    """What a `LambdaExecutorEnvironment` is made of.
+
+    Attributes:
+        name: Physical name of the first function, and what those of the others begin with.
+        functions: The functions.
+        execution_api_url: Airflow's Execution API as the functions reach it.
+        parameter_name: Of the SSM parameter that an executor is told of.
+        removal_policy: What becomes of queues, payloads and logs when they leave the stack.
+        log_retention: Of the functions' logs.
+        environment: Variables of every function.
+        results_queues: One for each scheduler that runs at the same time.
+        results_retention: How long a result waits for a scheduler; longer than any time-out.
+        results_visibility: How long a received one is hidden from other schedulers.
+        event_age: How long Lambda keeps an invocation that it cannot start; at most Airflow's
+            `[scheduler] task_queued_timeout`, for as long as which a workload's token is good.
+        encryption_key: For everything that is stored; None: keys of AWS's own.
+        vpc: Where the functions are; None: outside of any.
+        subnets: Of the functions; None: the VPC's private ones.
+        security_groups: Of the functions.
+    """
+
+    name: str
+    functions: tuple[FunctionProps, ...]
+    execution_api_url: str
+    parameter_name: str
+    removal_policy: cdk.RemovalPolicy
+    log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
+    environment: Mapping[str, str] = field(default_factory=dict)
+    results_queues: int = 1
+    results_retention: cdk.Duration = field(default_factory=lambda: cdk.Duration.days(4))
+    results_visibility: cdk.Duration = field(default_factory=lambda: cdk.Duration.minutes(2))
+    event_age: cdk.Duration = field(default_factory=lambda: cdk.Duration.minutes(9))
+    encryption_key: kms.IKey | None = None
+    vpc: ec2.IVpc | None = None
+    subnets: ec2.SubnetSelection | None = None
+    security_groups: tuple[ec2.ISecurityGroup, ...] = ()
+
+
+class LambdaExecutorEnvironment(Construct):
+    """Functions, queues, payloads, and what a scheduler needs to use them.
+
+    Attributes:
+        queue: Results, dead letters and failures.
+        payloads: For invocations that are too large for one event.
+        functions: The functions, the first one first.
+        config_parameter: The executor's options, as one SSM parameter.
+        scheduler_policy: What a scheduler needs, for its role.
+    """
+
+    def __init__(self, scope: Construct, id: str, props: LambdaExecutorEnvironmentProps) -> None:
+        super().__init__(scope, id)
+        self.queue = ResultsQueue(
+            self,
+            "ResultsQueue",
+            count=props.results_queues,
+            retention=props.results_retention,
+            visibility_timeout=props.results_visibility,
+            removal_policy=props.removal_policy,
+            encryption_key=props.encryption_key,
+        )
+        self.payloads = PayloadBucket(
+            self,
+            "PayloadBucket",
+            prefix=options.PAYLOAD_PREFIX,
+            removal_policy=props.removal_policy,
+            encryption_key=props.encryption_key,
+        )
+        self.functions = tuple(
+            self._function(props, settings, is_first=number == 0)
+            for number, settings in enumerate(props.functions)
+        )
+        for workload in self.functions:
+            self.queue.grant_send(workload.function)
+            self.payloads.grant_take(workload.function)
+        self.config_parameter = self._parameter(props)
+        self.scheduler_policy = self._scheduler_policy(props.name)
+
+    @property
+    def config_line(self) -> str:
+        """The line that wires an Airflow to the environment."""
+        variable = options.CONFIG_PARAMETER.environment_variable
+        return f"{variable}={self.config_parameter.parameter_name}"
+
+    def _function(
+        self, props: LambdaExecutorEnvironmentProps, settings: FunctionProps, *, is_first: bool
+    ) -> WorkloadFunction:
+        payloads = self.payloads.bucket
+        return WorkloadFunction(
+            self,
+            "Workload" if is_first else f"Workload{settings.name.title().replace('-', '')}",
+            WorkloadFunctionProps(
+                settings=replace(
+                    settings,
+                    name=props.name if is_first else f"{props.name}-{settings.name}",
+                    environment={
+                        options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
+                        options.PAYLOAD_BUCKET.environment_variable: payloads.bucket_name,
+                        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": props.execution_api_url,
+                        **props.environment,
+                        **settings.environment,
+                    },
+                ),
+                event_age=props.event_age,
+                dead_letter_queue=self.queue.dead_letters,
+                failures=self.queue.failures,
+                log_retention=props.log_retention,
+                removal_policy=props.removal_policy,
+                encryption_key=props.encryption_key,
+                vpc=props.vpc,
+                subnets=props.subnets,
+                security_groups=props.security_groups,
+            ),
+        )
+
+    def _parameter(self, props: LambdaExecutorEnvironmentProps) -> ssm.StringParameter:
+        """Every option that the executor reads from here, by its name in the option table."""
+        stack, default = cdk.Stack.of(self), self.functions[0]
+        by_queue = {
+            queue: f"{workload.function.function_name}:{workload.alias.alias_name}"
+            # Each queue is a tenant.
+            + (f"@{queue}" if settings.tenant_isolation else "")
+            for settings, workload in zip(props.functions, self.functions, strict=True)
+            for queue in settings.queues
+        }
+        wired = {
+            options.FUNCTION_NAME: default.function.function_name,
+            options.FUNCTION_QUALIFIER: default.alias.alias_name,
+            options.FUNCTIONS: stack.to_json_string(by_queue),
+            options.QUEUE_URL: self.queue.results[0].queue_url,
+            options.QUEUE_URLS: stack.to_json_string(
+                [queue.queue_url for queue in self.queue.results]
+            ),
+            options.DEAD_LETTER_QUEUE_URL: self.queue.dead_letters.queue_url,
+            options.LOG_GROUP: default.log_group.log_group_name,
+            options.PAYLOAD_BUCKET: self.payloads.bucket.bucket_name,
+            options.REGION_NAME: stack.region,
+        }
+        return ssm.StringParameter(
+            self,
+            "Executor",
+            parameter_name=props.parameter_name,
+            description=f"What {EXECUTOR} needs to use this stage",
+            # 4 KB are free; many queues need more, and pay for it.
+            # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+            tier=ssm.ParameterTier.INTELLIGENT_TIERING,
+            string_value=stack.to_json_string(
+                {option.name: wired[option] for option in options.WIRED_OPTIONS}
+            ),
+        )
+
+    def _scheduler_policy(self, name: str) -> iam.ManagedPolicy:
+        """For the role of a scheduler, whoever runs it."""
+        policy = iam.ManagedPolicy(
+            self,
+            "SchedulerPolicy",
+            description=f"What an Airflow scheduler needs to use {name}",
+        )
+        for workload in self.functions:
+            workload.grant_dispatch(policy)
+        self.queue.grant_drain(policy)
+        self.payloads.grant_put(policy)
+        iam.Grant.add_to_principal(
+            grantee=policy,
+            actions=["ssm:GetParameter"],
+            resource_arns=[self.config_parameter.parameter_arn],
+        )
+        return policy

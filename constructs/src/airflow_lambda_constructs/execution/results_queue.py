@@ -1,0 +1,117 @@
+"""The way back from the functions: queues of results, dead letters and failures as one thing."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from airflow_lambda_constructs.acknowledge import acknowledge
+
+#: The longest that SQS keeps a message: dead letters and failures are evidence.
+_EVIDENCE_RETENTION = cdk.Duration.days(14)
+
+#: The longest that SQS lets a receive wait: the fewest empty ones.
+_LONG_POLL = cdk.Duration.seconds(20)
+
+
+class ResultsQueue(Construct):
+    """Results from the handler, dead letters and failure records from Lambda.
+
+    Lambda tells twice of an invocation that it gave up on. A dead letter is for the executor, which
+    settles the workload and deletes it. A failure record, with Lambda's condition and the stack
+    trace, is for people: no scheduler reads it, and it is there for two weeks.
+    docs/decisions/0018-functions.md
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        count: How many results queues, one for each scheduler that runs at the same time.
+        retention: How long a result waits for a scheduler.
+        visibility_timeout: How long a received one is hidden from other schedulers.
+        removal_policy: What becomes of the queues when they leave the stack.
+        encryption_key: None: a key of SQS's own.
+
+    Attributes:
+        results: The handler sends to the one that an invocation names, or else to the first.
+        dead_letters: Lambda sends to it what it gave up on.
+        failures: Lambda sends to it why it gave up.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only settings of one queue
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        count: int = 1,
+        retention: cdk.Duration,
+        visibility_timeout: cdk.Duration,
+        removal_policy: cdk.RemovalPolicy,
+        encryption_key: kms.IKey | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._key = encryption_key
+        names = ("Results", *(f"Results{number}" for number in range(2, count + 1)))
+        *results, self.dead_letters, self.failures = (
+            sqs.Queue(
+                self,
+                name,
+                encryption=(
+                    sqs.QueueEncryption.KMS if encryption_key else sqs.QueueEncryption.SQS_MANAGED
+                ),
+                encryption_master_key=encryption_key,
+                enforce_ssl=True,
+                retention_period=kept,
+                visibility_timeout=visibility_timeout,
+                receive_message_wait_time=_LONG_POLL,
+                removal_policy=removal_policy,
+            )
+            for name, kept in (
+                *((name, retention) for name in names),
+                ("DeadLetters", _EVIDENCE_RETENTION),
+                ("Failures", _EVIDENCE_RETENTION),
+            )
+        )
+        self.results = tuple(results)
+        for queue in self.results:
+            acknowledge(
+                queue,
+                SQS3="A result is taken off by the scheduler it belongs to, however often another "
+                "one has seen it; the poller removes and counts what nobody can read.",
+            )
+        acknowledge(
+            self.failures,
+            SQS3="It holds what failed already, for people to look at; nothing takes it off.",
+        )
+
+    def grant_send(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let the handler send results, and nothing else."""
+        return self._grant(grantee, ["sqs:SendMessage"], self.results)
+
+    def grant_drain(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a scheduler take results and dead letters off, or hand them back."""
+        return self._grant(
+            grantee,
+            [
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage",
+            ],
+            (*self.results, self.dead_letters),
+        )
+
+    def _grant(
+        self, grantee: iam.IGrantable, actions: list[str], queues: tuple[sqs.Queue, ...]
+    ) -> iam.Grant:
+        grant = iam.Grant.add_to_principal(
+            grantee=grantee, actions=actions, resource_arns=[queue.queue_arn for queue in queues]
+        )
+        if self._key:
+            sends = "sqs:SendMessage" in actions
+            # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html#sqs-what-permissions-for-sse
+            use = ["kms:Decrypt", "kms:GenerateDataKey"] if sends else ["kms:Decrypt"]
+            grant = grant.combine(self._key.grant(grantee, *use))
+        return grant

@@ -1,0 +1,72 @@
+"""Where alarms go: an encrypted SNS topic that CloudWatch may publish to, over TLS only.
+
+Owns the topic and its key. It must not know what the alarms are about.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from airflow_lambda_constructs.execution.closed_key import closed_key
+
+_CLOUDWATCH = iam.ServicePrincipal("cloudwatch.amazonaws.com")
+
+
+class AlarmTopic(Construct):
+    """A topic for alarms, with a key of its own.
+
+    CloudWatch cannot publish to a topic that is encrypted with SNS's own key, whose policy nobody
+    can change: https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        email: Who is mailed, once they have confirmed; None: whoever subscribes to the topic.
+
+    Attributes:
+        topic: The topic.
+        action: Sends an alarm to it.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, email: str | None) -> None:
+        super().__init__(scope, id)
+        key = closed_key(
+            self,
+            "Key",
+            description="Alarms on their way through SNS",
+            services=[
+                iam.PolicyStatement(
+                    sid="CloudWatchAlarms",
+                    principals=[_CLOUDWATCH],
+                    actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                    resources=["*"],  # In a key's policy: this key.
+                    conditions=self._of_this_account(),
+                )
+            ],
+            # Nothing that is read later is encrypted with it.
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+        self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
+        self.topic.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="CloudWatchAlarms",
+                principals=[_CLOUDWATCH],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions=self._of_this_account(),
+            )
+        )
+        self.action: cloudwatch.IAlarmAction = actions.SnsAction(self.topic)
+        if email:
+            self.topic.add_subscription(subscriptions.EmailSubscription(email))
+
+    def _of_this_account(self) -> dict[str, dict[str, str]]:
+        """Alarms of other accounts are not ours (the confused deputy)."""
+        return {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}

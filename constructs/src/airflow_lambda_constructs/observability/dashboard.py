@@ -1,0 +1,237 @@
+"""One page on how an environment fares, from the invocations to the database.
+
+Owns what is drawn and where. The limits drawn in are those of what is watched; alarms are
+`alarms.py`. A graph without data has none to show: most metrics exist only while something happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from airflow_lambda_constructs.observability.watched import (
+    WatchedControlPlane,
+    WatchedDatabase,
+    WatchedEnvironment,
+    WatchedFunction,
+)
+from lambda_executor.contract.wire import Outcome
+
+#: The whole width is 24.
+_THIRD = 8
+
+#: In the order of the legend.
+_OUTCOMES = (
+    Outcome.COMPLETED,
+    Outcome.CRASHED,
+    Outcome.DEADLINE,
+    Outcome.REJECTED,
+    Outcome.DUPLICATE,
+)
+
+#: Where the CloudWatch agent puts what Airflow sends to its statsd.
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-Agent-custom-metrics-statsd.html
+_AGENT = "CWAgent"
+
+#: Title of a graph, to the executor's metrics in it and their statistic. A search splits names
+#: into words, so that it does not matter how the agent joins them.
+#: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
+_EXECUTOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "Executor: invocations": ("Maximum", ("pending", "in_flight")),
+    "Executor: milliseconds": ("Average", ("dispatch_ms", "queue_to_start_ms", "result_ms")),
+    "Executor: dead letters by reason, throttles, duplicates": (
+        "Sum",
+        ("dead_letters", "throttles", "duplicates", "reconciled"),
+    ),
+}
+
+
+class EnvironmentDashboard(Construct):
+    """The dashboard of an environment.
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        environment: What is watched; the dashboard has its name.
+
+    Attributes:
+        dashboard: The dashboard.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, environment: WatchedEnvironment) -> None:
+        super().__init__(scope, id)
+        self.dashboard = cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            dashboard_name=environment.name,
+            default_interval=cdk.Duration.hours(3),
+            widgets=[list(row) for row in _rows(environment)],
+        )
+        self.dashboard.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+
+
+def _rows(environment: WatchedEnvironment) -> Iterator[Iterator[cloudwatch.IWidget]]:
+    for function in environment.functions:
+        yield _invocations(function)
+        yield _times(function)
+    yield _queues(environment)
+    yield _executor()
+    if environment.database:
+        yield _database(environment.database)
+    if environment.control_plane:
+        yield _control_plane(environment.control_plane)
+
+
+def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
+    function, told, name = watched.function, watched.invocations, watched.name
+    yield _graph(
+        f"{name}: events and invocations",
+        *(
+            function.metric(metric, statistic="Sum", label=metric)
+            for metric in ("AsyncEventsReceived", "Invocations", "Throttles")
+        ),
+    )
+    yield _graph(f"{name}: ends, in the handler's words", *map(told.settled, _OUTCOMES))
+    errors = function.metric("Errors", statistic="Sum", label="failed invocations")
+    dropped = function.metric("AsyncEventsDropped", statistic="Sum", label="dropped")
+    yield _graph(
+        f"{name}: dead letters by reason",
+        *(metric.with_(label=reason) for reason, metric in told.ends.items()),
+        told.unreported.with_(label="result not sent"),
+        errors,
+        # A failed invocation is dropped too, as nothing is retried: the rest never started.
+        cloudwatch.MathExpression(
+            expression="MAX([0, FILL(dropped, 0) - FILL(errors, 0)])",
+            using_metrics={"dropped": dropped, "errors": errors},
+            label="never started: too old, or paused (about)",
+        ),
+        function.metric("DeadLetterErrors", statistic="Sum", label="lost on the way"),
+    )
+
+
+def _times(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
+    function, told, name = watched.function, watched.invocations, watched.name
+    yield _graph(
+        f"{name}: duration, ms",
+        function.metric("Duration", statistic="Maximum", label="longest"),
+        told.run_time.with_(label="median of the workloads"),
+        limits={"time-out": watched.timeout.to_milliseconds()},
+    )
+    yield _graph(
+        f"{name}: waiting, ms",
+        function.metric("AsyncEventAge", statistic="Maximum", label="oldest event"),
+        told.queue_to_start.with_(label="median from hand-over to start"),
+        told.init_time.with_(label="median of a cold start"),
+        limits={"dropped": watched.event_age.to_milliseconds()},
+    )
+    yield _graph(
+        f"{name}: at the same time; memory, MB",
+        function.metric("ConcurrentExecutions", statistic="Maximum", label="invocations"),
+        told.init_time.with_(statistic="SampleCount", label="cold starts"),
+        right=(told.peak_memory.with_(statistic="Maximum", label="most memory"),),
+        limits={"concurrency": watched.concurrency} if watched.concurrency else {},
+    )
+
+
+def _queues(environment: WatchedEnvironment) -> Iterator[cloudwatch.IWidget]:
+    queues = {
+        **{f"results {n}": queue for n, queue in enumerate(environment.results, start=1)},
+        "dead letters": environment.dead_letters,
+    }
+    yield _graph(
+        "Queues: messages that wait",
+        *(
+            queue.metric_approximate_number_of_messages_visible(statistic="Maximum", label=name)
+            for name, queue in queues.items()
+        ),
+    )
+    yield _graph(
+        "Queues: messages that a scheduler holds",
+        *(
+            queue.metric_approximate_number_of_messages_not_visible(statistic="Maximum", label=name)
+            for name, queue in queues.items()
+        ),
+    )
+    yield _graph(
+        "Queues: age of the oldest message, s",
+        *(
+            queue.metric_approximate_age_of_oldest_message(statistic="Maximum", label=name)
+            for name, queue in queues.items()
+        ),
+    )
+
+
+def _executor() -> Iterator[cloudwatch.IWidget]:
+    for title, (statistic, names) in _EXECUTOR.items():
+        yield _graph(
+            title,
+            *(
+                cloudwatch.SearchExpression(
+                    expression=f"SEARCH('Namespace=\"{_AGENT}\" lambda_executor {name}', "
+                    f"'{statistic}')",
+                    label="",  # The metric's own name and dimensions, `reason` among them.
+                )
+                for name in names
+            ),
+        )
+
+
+def _database(watched: WatchedDatabase) -> Iterator[cloudwatch.IWidget]:
+    instance = watched.instance
+    yield _graph(
+        "Database: processors (%) and connections",
+        instance.metric_cpu_utilization(label="processors"),
+        right=(instance.metric_database_connections(label="connections"),),
+    )
+    yield _graph(
+        "Database: free storage and memory, bytes",
+        instance.metric_free_storage_space(statistic="Minimum", label="storage"),
+        right=(instance.metric_freeable_memory(statistic="Minimum", label="memory"),),
+    )
+    yield _graph(
+        "Database: seconds for one operation",
+        instance.metric("ReadLatency", label="reads"),
+        instance.metric("WriteLatency", label="writes"),
+    )
+
+
+def _control_plane(watched: WatchedControlPlane) -> Iterator[cloudwatch.IWidget]:
+    services = watched.services.items()
+    yield _graph(
+        "Airflow: processors, %",
+        *(service.metric_cpu_utilization(label=name) for name, service in services),
+    )
+    yield _graph(
+        "Airflow: memory, %",
+        *(service.metric_memory_utilization(label=name) for name, service in services),
+    )
+    yield _graph(
+        "API server: healthy tasks and response time (s)",
+        watched.of_api_servers("HealthyHostCount").with_(label="healthy"),
+        watched.of_api_servers("UnHealthyHostCount").with_(label="unhealthy"),
+        right=(watched.of_api_servers("TargetResponseTime").with_(label="response time"),),
+    )
+
+
+def _graph(
+    title: str,
+    *left: cloudwatch.IMetric,
+    right: tuple[cloudwatch.IMetric, ...] = (),
+    limits: Mapping[str, float] | None = None,
+) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(
+        title=title,
+        width=_THIRD,
+        left=list(left),
+        right=list(right),
+        left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
+        right_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
+        left_annotations=[
+            cloudwatch.HorizontalAnnotation(value=value, label=label)
+            for label, value in (limits or {}).items()
+        ],
+        period=cdk.Duration.minutes(1),
+    )

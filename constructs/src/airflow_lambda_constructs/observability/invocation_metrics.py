@@ -1,0 +1,118 @@
+"""What a function's log tells, in numbers: the handler's lines and Lambda's own as metrics.
+
+Owns the metric filters, and so the names of these metrics. It must not know what is drawn or
+alarmed on. A metric that nothing is written to costs nothing
+(https://aws.amazon.com/cloudwatch/pricing/), so an idle function has no price here.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from lambda_executor.contract.log_lines import SETTLED
+from lambda_executor.contract.wire import Outcome
+
+#: What Lambda writes when it ends an invocation from outside, word by word, so that a task's log,
+#: which is lines of JSON, cannot be mistaken for it. The keys are reasons of the executor's metric
+#: `dead_letters`. https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html
+_ENDS = {
+    "timeout": "[time, request, a=Task, b=timed, c=out, d=after, ...]",
+    "killed": "[a=RequestId*, request, b=Error*, c=Runtime, d=exited, e=with, f=error*, "
+    "g=signal*, h=killed*, ...]",
+    "crash": "[a=RequestId*, request, b=Error*, c=Runtime, d=exited, e=with, f=error*, "
+    "g=exit, h=status, ...]",
+}
+
+
+class InvocationMetrics(Construct):
+    """Metrics of one function from its log group.
+
+    Args:
+        scope: The parent.
+        id: The construct's id.
+        log_group: The function's.
+        namespace: Of the metrics, one for each function: a filter cannot add a constant dimension.
+
+    Attributes:
+        run_time: From the handler's entry to the result, ms.
+        queue_to_start: From the executor's hand-over to the handler's entry, ms.
+        init_time: Of a new execution environment, ms; its sample count is that of cold starts.
+        peak_memory: Of the environment, MB.
+        unreported: Results that no queue took.
+        ends: How often Lambda ended an invocation from outside, by reason.
+    """
+
+    def __init__(
+        self, scope: Construct, id: str, *, log_group: logs.ILogGroup, namespace: str
+    ) -> None:
+        super().__init__(scope, id)
+        self._log_group = log_group
+        self._namespace = namespace
+        self._count("Settled", _settled(), {"outcome": "$.outcome"})
+        self.run_time = self._measure("RunTime", "$.run_ms")
+        self.queue_to_start = self._measure("QueueToStart", "$.queue_to_start_ms")
+        self.init_time = self._measure("InitTime", "$.init_ms")
+        self.peak_memory = self._measure("PeakMemory", "$.max_memory_mb", cloudwatch.Unit.MEGABYTES)
+        self.unreported = self._count(
+            "Unreported",
+            _settled(
+                logs.FilterPattern.boolean_value("$.reported", value=False),
+                # The reference's executor is not told of duplicates, on purpose.
+                logs.FilterPattern.string_value("$.outcome", "!=", Outcome.DUPLICATE.value),
+            ),
+        )
+        self.ends = {
+            reason: self._count(f"Ended{reason.capitalize()}", logs.FilterPattern.literal(pattern))
+            for reason, pattern in _ENDS.items()
+        }
+
+    def settled(self, outcome: Outcome) -> cloudwatch.Metric:
+        """How many invocations ended so."""
+        return cloudwatch.Metric(
+            namespace=self._namespace,
+            metric_name="Settled",
+            dimensions_map={"outcome": outcome.value},
+            statistic=cloudwatch.Stats.SUM,
+            label=outcome.value,
+        )
+
+    def _count(
+        self,
+        name: str,
+        pattern: logs.IFilterPattern,
+        dimensions: dict[str, str] | None = None,
+    ) -> cloudwatch.Metric:
+        """A metric of how many lines there are like this."""
+        return logs.MetricFilter(
+            self,
+            name,
+            log_group=self._log_group,
+            filter_pattern=pattern,
+            metric_namespace=self._namespace,
+            metric_name=name,
+            metric_value="1",
+            unit=cloudwatch.Unit.COUNT,
+            dimensions=dimensions,
+        ).metric(statistic=cloudwatch.Stats.SUM)
+
+    def _measure(
+        self, name: str, field: str, unit: cloudwatch.Unit = cloudwatch.Unit.MILLISECONDS
+    ) -> cloudwatch.Metric:
+        """A metric of the values of one field of the line about the end of an invocation."""
+        return logs.MetricFilter(
+            self,
+            name,
+            log_group=self._log_group,
+            filter_pattern=_settled(logs.FilterPattern.number_value(field, ">=", 0)),
+            metric_namespace=self._namespace,
+            metric_name=name,
+            metric_value=field,
+            unit=unit,
+        ).metric(statistic=cloudwatch.Stats.percentile(50))
+
+
+def _settled(*more: logs.JsonPattern) -> logs.IFilterPattern:
+    """The one line that the handler writes at the end of each invocation."""
+    return logs.FilterPattern.all(logs.FilterPattern.string_value("$.event", "=", SETTLED), *more)

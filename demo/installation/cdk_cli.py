@@ -1,0 +1,155 @@
+"""The real CDK CLI, told to talk to the embedded AWS: synth, bootstrap, deploy, destroy.
+
+It must not know what is in the stacks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo import paths
+from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment, download_settings
+from demo.machine.processes import Child, Children, Program
+
+SYNTH_TIMEOUT_S = 300.0
+BOOTSTRAP_TIMEOUT_S = 300.0
+#: Holds the image's packages on a fresh machine.
+DEPLOY_TIMEOUT_S = 900.0
+DESTROY_TIMEOUT_S = 300.0
+#: The stack that `cdk bootstrap` makes; it stays when everything else is destroyed.
+BOOTSTRAP_STACK = "CDKToolkit"
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+Detail = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cdk:
+    """The CLI, with one cloud assembly for all of its calls.
+
+    Attributes:
+        children: Its calls run among these.
+        home: Where its files go.
+        stage: What it synthesises.
+    """
+
+    children: Children
+    home: paths.Home
+    stage: str = "local"
+
+    def start_synth(self, override: Mapping[str, Any]) -> Child:
+        """Begin to synthesise the stage; needs no AWS, so it can run beside anything.
+
+        Args:
+            override: Merged over the stage's configuration before it is validated.
+        """
+        return self.children.start(
+            self._program(
+                *("synth", "--quiet", "--output", str(self.home.assembly)),
+                *("--context", f"stage={self.stage}"),
+                *("--context", f"override={json.dumps(override)}"),
+                name="cdk-synth",
+            )
+        )
+
+    def bootstrap(self, aws: EmbeddedAws, detail: Detail) -> None:
+        """Prepare the embedded account.
+
+        Raises:
+            ProcessError: It failed or took too long.
+        """
+        self._run(
+            "bootstrap",
+            f"aws://{ACCOUNT}/{aws.region}",
+            aws=aws,
+            timeout_s=BOOTSTRAP_TIMEOUT_S,
+            detail=detail,
+        )
+
+    def deploy(self, aws: EmbeddedAws, detail: Detail) -> dict[str, str]:
+        """Deploy every stack, the image included.
+
+        Returns:
+            The outputs of all stacks.
+
+        Raises:
+            ProcessError: It failed or took too long.
+        """
+        outputs = self.home.path / "outputs.json"
+        self._run(
+            *("deploy", "--all", "--require-approval", "never", "--outputs-file", str(outputs)),
+            aws=aws,
+            timeout_s=DEPLOY_TIMEOUT_S,
+            detail=detail,
+        )
+        by_stack: dict[str, dict[str, str]] = json.loads(outputs.read_text())
+        return {key: value for stack in by_stack.values() for key, value in stack.items()}
+
+    def destroy(self, aws: EmbeddedAws, detail: Detail) -> None:
+        """Destroy every stack.
+
+        Raises:
+            ProcessError: It failed or took too long.
+        """
+        self._run(
+            *("destroy", "--all", "--force"), aws=aws, timeout_s=DESTROY_TIMEOUT_S, detail=detail
+        )
+
+    def _run(
+        self, verb: str, *arguments: str, aws: EmbeddedAws, timeout_s: float, detail: Detail
+    ) -> None:
+        app = ("--app", str(self.home.assembly))
+        program = self._program(verb, *arguments, *app, name=f"cdk-{verb}", aws=aws)
+        log = self.home.logs / f"{program.name}.log"
+        self.children.run(program, timeout_s, watch=lambda: detail(last_line(log)))
+
+    def _program(self, *arguments: str, name: str, aws: EmbeddedAws | None = None) -> Program:
+        return Program(
+            name=name,
+            argv=[paths.CDK, *arguments, "--no-notices", "--no-color", "--ci"],
+            environment=bare_environment()
+            | {
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "CDK_DISABLE_CLI_TELEMETRY": "true",
+                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
+                # The CLI remembers which key belongs to which account.
+                "CDK_HOME": str(self.home.path / "cdk-home"),
+            }
+            | (self._aws_environment(aws) if aws else {}),
+            cwd=paths.ROOT,
+        )
+
+    def _aws_environment(self, aws: EmbeddedAws) -> dict[str, str]:
+        return (
+            download_settings()
+            | aws.environment()
+            | {
+                "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+                "CDK_DEFAULT_REGION": aws.region,
+                "CDK_DOCKER": str(paths.STAND_IN_DOCKER),
+                "LOCAL_AWS_STATE_DIR": str(self.home.aws),
+                "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
+                "LOCAL_AWS_IMAGE_BUILDER": shlex.join(
+                    [
+                        *(str(paths.PYTHON), "-m", "demo.machine.stand_in_image"),
+                        # As a mounted file system would be: the UI finds the tasks' logs in it.
+                        *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={self.home.task_logs}"),
+                    ]
+                ),
+            }
+        )
+
+
+def last_line(log: Path) -> str:
+    """The last line that a program wrote."""
+    try:
+        lines = _ANSI.sub("", log.read_text(errors="replace")).splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

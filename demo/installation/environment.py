@@ -1,0 +1,220 @@
+"""The whole environment: starts and ends its parts in the right order.
+
+It must not know which DAGs are run nor what is expected of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from demo import paths
+from demo.installation import airflow_programs, dag_files, leftovers
+from demo.installation.cdk_cli import SYNTH_TIMEOUT_S, Cdk
+from demo.machine import embedded_aws, postgres, process_table, processes
+from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.screen import Screen
+
+REGION = "eu-west-1"
+
+#: `[core] parallelism` where nothing else is said: a function is never asked for more.
+AIRFLOW_PARALLELISM = 32
+
+
+class EnvironmentInUseError(Exception):
+    """Another run uses the same folder."""
+
+
+class Environment:
+    """Embedded AWS, deployed stacks, database and Airflow.
+
+    Args:
+        home: Where its files go.
+        files: The DAGs of its DAG folder and image.
+        screen: Where progress is shown.
+        on_start: Called with this environment after each start of a program. None: its programs
+            end when this process is gone, and nobody has to know of them.
+
+    Attributes:
+        concurrency: How many execution environments the function may have.
+        outputs: Of all stacks; empty before the deploy.
+        folders_outside: Folders to remove at the end that are not below `home`.
+    """
+
+    def __init__(
+        self,
+        home: paths.Home,
+        files: Sequence[dag_files.DagFile],
+        screen: Screen,
+        on_start: Callable[[Environment], None] | None = None,
+    ) -> None:
+        self.home = home
+        self.screen = screen
+        self.files = files
+        # More at the same time would only wait for each other's cores.
+        self.concurrency = min(2 * (os.cpu_count() or 1), AIRFLOW_PARALLELISM)
+        self.cloud, self.database, self.control_plane = (
+            processes.Children(home.logs, outlive_us=True, on_start=partial(on_start, self))
+            if on_start
+            else processes.Children(home.logs, outlive_us=False)
+            for _ in range(3)
+        )
+        #: One group ends after the other, in this order.
+        self.groups = (self.control_plane, self.database, self.cloud)
+        self._bystanders = process_table.descendants()
+        self.folders_outside: list[Path] = []
+        self.outputs: Mapping[str, str] = {}
+        self._cdk = Cdk(self.cloud, home)
+
+    def start(self) -> None:
+        """Everything, up to a healthy Airflow.
+
+        Raises:
+            ProcessError: A step failed; the message ends with the program's log.
+        """
+        self.home.make_empty()
+        dag_files.stage(self.files, self.home.dags)
+        port = free_port()
+        self._start_cloud(port)
+        self._deploy()
+        self._start_airflow(port)
+
+    def take_down(self) -> list[leftovers.Resource]:
+        """Stop Airflow, destroy the stacks, and say what is left of them."""
+        with self.screen.phase("Stopping Airflow and its database"):
+            self.control_plane.end_all()
+            self.database.end_all()
+        with self.screen.phase("cdk destroy --all") as phase:
+            self._cdk.destroy(self.aws, phase.detail)
+        return self.deployed()
+
+    def deployed(self) -> list[leftovers.Resource]:
+        """What exists in the account and did not before the first deploy."""
+        return leftovers.left(self._before, leftovers.inventory(self.aws))
+
+    def end(self) -> None:
+        """End every program; what was deployed is forgotten with the embedded AWS."""
+        for group in self.groups:
+            group.end_all()
+        process_table.kill(process_table.descendants() - self._bystanders)
+        for folder in self.folders_outside:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def dead(self) -> list[processes.Child]:
+        """Programs that ought to run and do not."""
+        return [child for group in self.groups for child in group.dead()]
+
+    def _start_cloud(self, port: int) -> None:
+        with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
+            self._override = self._overrides(port)
+            synth = self._cdk.start_synth(self._override)
+            self.aws = embedded_aws.start(self.cloud, self.home, REGION)
+            phase.detail(f"embedded AWS at {self.aws.endpoint}")
+            self.cloud.finish(synth, SYNTH_TIMEOUT_S)
+
+    def _overrides(self, port: int) -> Mapping[str, Any]:
+        return {
+            "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
+            "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
+            "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
+        }
+
+    def _deploy(self) -> None:
+        with self.screen.phase("cdk bootstrap") as phase:
+            self._cdk.bootstrap(self.aws, phase.detail)
+        self._before = leftovers.inventory(self.aws)
+        engine = next(filter(shutil.which, ("docker", "podman")), None)
+        self.screen.say(
+            (f"{engine} is not used" if engine else "No container engine here")
+            + ": the functions are processes of this machine, and a stand-in of `docker build` "
+            "puts together the directory that they run from"
+        )
+        with self.screen.phase("cdk deploy --all") as phase:
+            self.outputs = self._cdk.deploy(self.aws, phase.detail)
+
+    def _start_airflow(self, port: int) -> None:
+        with self.screen.phase("Starting Postgres, migrating Airflow's database"):
+            address = self._database_address()
+            installation = postgres.Installation.make(self.home)
+            if not installation.folder.is_relative_to(self.home.path):
+                self.folders_outside.append(installation.folder)
+            postgres.start(self.database, installation, address)
+            self.airflow = airflow_programs.Airflow(
+                home=self.home,
+                port=port,
+                settings=airflow_programs.settings(
+                    self.home, port, address.url, self.outputs["ConfigLine"]
+                ),
+                scheduler_settings=self.aws.environment_as(
+                    self.outputs["SchedulerRoleArn"], self.home.airflow
+                ),
+            )
+            self.airflow.migrate(self.control_plane)
+        with self.screen.phase("Starting Airflow"):
+            self.airflow.start(self.control_plane)
+
+    def _database_address(self) -> postgres.Address:
+        secret = self.aws.client("secretsmanager").get_secret_value(
+            SecretId=self.outputs["DatabaseSecretArn"]
+        )
+        credentials = json.loads(secret["SecretString"])
+        return postgres.Address(
+            host=self.outputs["DatabaseHost"],
+            port=int(self.outputs["DatabasePort"]),
+            name=self.outputs["DatabaseName"],
+            user=credentials["username"],
+            password=credentials["password"],
+        )
+
+
+@contextlib.contextmanager
+def running(
+    home: paths.Home, files: Sequence[dag_files.DagFile], screen: Screen
+) -> Iterator[Environment]:
+    """An environment that ends with the block, whatever happens in it.
+
+    Raises:
+        EnvironmentInUseError: Another process runs one in the same home.
+        ProcessError: It did not start.
+    """
+    with sole_use(home), termination_as_interrupt():
+        environment = Environment(home, files, screen)
+        try:
+            environment.start()
+            yield environment
+        finally:
+            with interrupts_held_off():
+                environment.end()
+
+
+@contextlib.contextmanager
+def sole_use(home: paths.Home) -> Iterator[None]:
+    """Keep every other process from starting an environment in this home.
+
+    Raises:
+        EnvironmentInUseError: Another process has started one.
+    """
+    home.path.parent.mkdir(parents=True, exist_ok=True)
+    with home.path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EnvironmentInUseError(
+                f"another run uses {home.path}: wait for it to end, or end it with Ctrl-C"
+            ) from None
+        yield
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

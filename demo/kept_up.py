@@ -1,0 +1,166 @@
+"""`up` and `down`: the environment kept up between two commands.
+
+What `down` needs is in one file: the processes, in groups that end one after the other, and the
+folders outside of the home. It is written anew after each start of a program, so that an `up` that
+was killed half-way leaves nothing that cannot be found. Nothing is destroyed through CDK at the
+end: the embedded AWS keeps what was deployed in memory, and forgets it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from demo import paths
+from demo.installation import dag_files
+from demo.installation.environment import Environment, sole_use
+from demo.machine import process_table
+from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.machine.process_table import Identity
+from demo.outcome.airflow_api import Api
+from demo.screen import Screen
+
+READ_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is up.
+
+    Attributes:
+        url: Airflow's; None: `up` has not got to its end.
+        groups: The processes; one group ends after the other.
+        folders_outside: To remove at the end.
+    """
+
+    url: str | None
+    groups: tuple[tuple[Identity, ...], ...]
+    folders_outside: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> State | None:
+        """What the file says; None: there is none."""
+        try:
+            return _STATE.validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write(self, file: Path) -> None:
+        """Keep it for `down`."""
+        fresh = file.with_suffix(".new")
+        fresh.write_bytes(_STATE.dump_json(self, indent=2))
+        fresh.replace(file)
+
+    def alive(self) -> list[Identity]:
+        """The processes that are still those that were started."""
+        return [each for group in self.groups for each in group if each.is_alive()]
+
+    def dead(self) -> list[Identity]:
+        """The processes that have ended since."""
+        return [each for group in self.groups for each in group if not each.is_alive()]
+
+
+_STATE = TypeAdapter(State)
+
+
+def up(screen: Screen, home: paths.Home, files: Sequence[dag_files.DagFile]) -> int:
+    """Start everything, unpause every DAG, run one of them, and keep all of it up.
+
+    Raises:
+        EnvironmentInUseError: Another `up` or `down` is at it.
+        ProcessError: It did not start; what had started has ended.
+        RunsError: Airflow did not get as far as it should.
+    """
+    with sole_use(home), termination_as_interrupt():
+        state = State.read(home.state)
+        if state and state.url and state.alive():
+            return _already_up(screen, home, state)
+        if state:  # The machine was switched off, or an earlier `up` was killed.
+            _end(screen, home, state)
+        environment = Environment(
+            home, files, screen, on_start=lambda here: _state_of(here).write(home.state)
+        )
+        try:
+            environment.start()
+            _start_dags(environment)
+            replace(_state_of(environment), url=environment.airflow.url).write(home.state)
+        except BaseException:
+            with interrupts_held_off():
+                environment.end()
+                home.state.unlink(missing_ok=True)
+            raise
+    screen.say(f"Airflow:      {environment.airflow.url} (everybody is its administrator)")
+    screen.say(f"Embedded AWS: {environment.aws.endpoint} (key and secret: test)")
+    screen.say(f"Logs:         {home.logs}")
+    screen.say("`make local-down` ends it.")
+    return 0
+
+
+def down(screen: Screen, home: paths.Home) -> int:
+    """End what `up` started.
+
+    Raises:
+        EnvironmentInUseError: An `up` is still at it.
+    """
+    with sole_use(home):
+        state = State.read(home.state)
+        if state is None:
+            screen.say("Nothing is up: `make local` starts it.")
+            return 0
+        _end(screen, home, state)
+    screen.say("Everything has ended. What was deployed is gone with the embedded AWS.")
+    return 0
+
+
+def _already_up(screen: Screen, home: paths.Home, state: State) -> int:
+    dead = state.dead()
+    if not dead:
+        screen.say(f"Already up: Airflow is at {state.url}. `make local-down` ends it.")
+        return 0
+    names = ", ".join(process.name for process in dead)
+    logs = ", ".join(str(home.logs / f"{process.name}.log") for process in dead)
+    screen.say(
+        f"Only a part is still up: {names} ended by itself; the end of {logs} may say why. "
+        "`make local-down` ends the rest, `make local` then starts everything anew."
+    )
+    return 1
+
+
+def _end(screen: Screen, home: paths.Home, state: State) -> None:
+    for group in state.groups:
+        alive = [process for process in group if process.is_alive()]
+        if alive:
+            screen.say(
+                "Ending " + ", ".join(f"{process.name} ({process.pid})" for process in alive)
+            )
+            process_table.end_together(alive)
+    for folder in state.folders_outside:
+        shutil.rmtree(folder, ignore_errors=True)
+    home.state.unlink()
+
+
+def _state_of(environment: Environment) -> State:
+    """What there is by now; not yet complete."""
+    return State(
+        url=None,
+        groups=tuple(tuple(group.identities()) for group in environment.groups),
+        folders_outside=tuple(environment.folders_outside),
+    )
+
+
+def _start_dags(environment: Environment) -> None:
+    """Unpause all, and run one DAG so that there is something to look at."""
+    dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
+    with Api(environment.airflow.url) as api:
+        with environment.screen.phase("Waiting for Airflow to read the DAGs"):
+            api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
+        for dag_id in dag_ids:
+            api.unpause(dag_id)
+        for dag_id in dag_files.MAPPED.dag_ids:
+            api.trigger(dag_id)
+    for child in environment.dead():
+        raise child.failure("ended though it should run on")

@@ -1,0 +1,195 @@
+"""Builds, where there is no container engine, a directory that stands in for the image.
+
+Does what `lambda_image/Dockerfile` says: copies the same files to the same places below the
+directory, and runs the same Python programs there. The packages go into a virtual environment in
+`build/venv`, made once for each content of what they are made from.
+It must not know what the handler does, nor the embedded AWS that asks for the directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from string import Template
+
+from demo import paths
+
+UV = paths.ROOT / "build" / "uv" / "bin" / "uv"
+VENVS = paths.ROOT / "build" / "venv"
+
+_TASK_ROOT = "/var/task"
+#: The steps of the build that install packages, and the files that these come from.
+_INSTALLS_PACKAGES = re.compile(r"lambda_image\.build (airflow|requirements)\b")
+_PACKAGES_FROM = (
+    *("requirements.txt", "own-requirements.txt"),
+    *("lambda_image/packaging/build.py", "lambda_image/packaging/trim.py"),
+)
+#: What a directory can follow, and FROM and USER, which mean nothing to it. All else is an error:
+#: image and stand-in cannot drift apart.
+_KNOWN = re.compile(
+    r"(ARG |CMD |COPY (?!--)|ENV |FROM |RUN python [^&|;]+$|USER |WORKDIR /var/task$)"
+)
+
+
+class DockerfileError(Exception):
+    """The Dockerfile says something that a directory cannot stand in for."""
+
+
+def build(
+    context: Path,
+    dockerfile: Path,
+    output: Path,
+    build_args: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Make the directory, with `image.json` for the embedded AWS.
+
+    Args:
+        context: The build context.
+        dockerfile: What to do.
+        output: Where to build.
+        build_args: Values of the Dockerfile's arguments.
+        extra: Variables beyond the Dockerfile's: what one machine makes possible, such as a
+            folder that function and control plane share. The function may write the folders
+            that are named here, and no other of the machine's.
+
+    Raises:
+        DockerfileError: It says something that a directory cannot stand in for.
+    """
+    recipe = read(dockerfile.read_text(encoding="utf-8"), build_args)
+    for line in recipe["COPY"]:
+        *sources, destination = line.split()
+        for source in sources:
+            _copy(context, source, output, destination)
+    packages = list(filter(_INSTALLS_PACKAGES.search, recipe["RUN"]))
+    venv = _environment(output, packages)
+    _run([line for line in recipe["RUN"] if line not in packages], output, venv)
+    variables = dict(_assignment(word) for line in recipe["ENV"] for word in shlex.split(line))
+    shared = extra or {}
+    description = {
+        "command": [f"{venv}/bin/python", "-m", "awslambdaric", *json.loads(recipe["CMD"][-1])],
+        "working_directory": f"{output}{_TASK_ROOT}",
+        "environment": {
+            "PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin",
+            **{name: _here(value, output) for name, value in variables.items()},
+            **shared,
+        },
+        "readable": [str(venv)],
+        "writable": [value for value in shared.values() if Path(value).is_absolute()],
+    }
+    (output / "image.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def read(dockerfile: str, build_args: Mapping[str, str]) -> dict[str, list[str]]:
+    """What a Dockerfile says after each instruction, in its order, with the arguments' values.
+
+    Raises:
+        DockerfileError: It has an instruction that a directory cannot stand in for.
+    """
+    text = re.sub(r"\s*\\\n\s*", " ", re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE))
+    arguments = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE)) | dict(build_args)
+    found: dict[str, list[str]] = {}
+    for line in filter(None, Template(text).safe_substitute(arguments).splitlines()):
+        if not _KNOWN.match(line):
+            raise DockerfileError(
+                f"the stand-in image knows no `{line}`: do it in "
+                "lambda_image/packaging/build.py, or teach "
+                "demo/machine/stand_in_image.py to do the same in a directory"
+            )
+        instruction, _, rest = line.partition(" ")
+        found.setdefault(instruction, []).append(rest)
+    return found
+
+
+def main() -> int:
+    """Build one image; the embedded AWS's stand-in for the docker CLI calls this."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.machine.stand_in_image",
+        description="Build a directory that stands in for the function's image.",
+    )
+    parser.add_argument("--context", type=Path, required=True, help="the build context")
+    parser.add_argument("--file", type=Path, required=True, help="the Dockerfile")
+    parser.add_argument("--output", type=Path, required=True, help="where to build")
+    for name, what in (("--build-arg", "a build argument"), ("--env", "one more variable")):
+        add = partial(parser.add_argument, name, type=_assignment, action="append", default=[])
+        add(metavar="NAME=VALUE", help=f"{what}; may be given more than once")
+    given = parser.parse_args()
+    context, output = given.context.resolve(), given.output.resolve()
+    dockerfile = given.file if given.file.is_file() else context / given.file
+    try:
+        build(context, dockerfile, output, dict(given.build_arg), dict(given.env))
+    except (DockerfileError, OSError, subprocess.CalledProcessError) as e:
+        print(f"the stand-in image was not built: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _assignment(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{word!r} is not NAME=VALUE")
+    return name, value
+
+
+def _copy(context: Path, pattern: str, output: Path, destination: str) -> None:
+    sources = sorted(context.glob(pattern.rstrip("/")))
+    if not sources:
+        raise DockerfileError(f"COPY {pattern}: nothing of that name in {context}")
+    target = Path(f"{output}{destination}")
+    (target if destination.endswith("/") else target.parent).mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+
+
+def _environment(output: Path, commands: Sequence[str]) -> Path:
+    """The virtual environment with the image's packages, made once for each set."""
+    made_from = [Path(f"{output}{_TASK_ROOT}", name).read_text() for name in _PACKAGES_FROM]
+    key = hashlib.sha256(repr([sys.version_info[:2], commands, made_from]).encode()).hexdigest()
+    venv = VENVS / f"image-{key[:12]}"
+    VENVS.mkdir(parents=True, exist_ok=True)
+    with (VENVS / f"{venv.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Two builds at once must not share a half-made one.
+        if not (venv / "complete").exists():
+            print(f"Installing the image's packages into {venv}", flush=True)
+            make = [str(UV), "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)]
+            subprocess.run(make, check=True)
+            _run(commands, output, venv)
+            (venv / "complete").touch()
+    return venv
+
+
+def _run(commands: Sequence[str], output: Path, venv: Path) -> None:
+    """Run what the image runs, with the virtual environment's Python, and uv in pip's place."""
+    installer = shlex.join([str(UV), "pip", "install", "--quiet", "--python", str(venv)])
+    for command in commands:
+        arguments = [_here(word, output) for word in shlex.split(command)[1:]]
+        subprocess.run(
+            [f"{venv}/bin/python", *arguments],
+            cwd=f"{output}{_TASK_ROOT}",
+            env=os.environ | {"INSTALLER": installer},
+            check=True,
+        )
+
+
+def _here(word: str, output: Path) -> str:
+    """A path of the image, in the directory that stands in for it."""
+    return f"{output}{word}" if word.startswith((_TASK_ROOT, "/usr/src")) else word
+
+
+if __name__ == "__main__":
+    sys.exit(main())

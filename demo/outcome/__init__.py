@@ -1,0 +1,1 @@
+"""DAG runs, what became of them, and whether that was expected."""

@@ -1,0 +1,75 @@
+"""Did everything end as it should? Pure: rows and DAG runs in, sentences out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from demo.installation.dag_files import DagFile
+from demo.outcome.airflow_api import Run
+from demo.outcome.tries import Row
+
+
+def unexpected(
+    files: Iterable[DagFile],
+    runs: Collection[Run],
+    rows: Collection[Row],
+    messages_left: Mapping[str, int],
+) -> list[str]:
+    """What is not as expected, one sentence each; empty: all is well."""
+    found = []
+    for file in files:
+        for dag_id in file.dag_ids:
+            found += _of_runs(file, dag_id, runs)
+        found += _of_tries(file, rows)
+    found += _of_invocations(rows)
+    return found + [
+        f"the executor left {number} messages in {queue}"
+        for queue, number in messages_left.items()
+        if number
+    ]
+
+
+def lacks_invocation(row: Row) -> bool:
+    """Whether Airflow says that this try ran, and no function's log tells of it."""
+    return row.was_run and row.invocation is None
+
+
+def _of_runs(file: DagFile, dag_id: str, runs: Collection[Run]) -> list[str]:
+    mine = [run for run in runs if run.dag_id == dag_id]
+    if not mine:
+        return [f"{dag_id} has no DAG run"]
+    return [
+        f"{dag_id} ({run.run_id}) ended as {run.state}, expected is {file.ends}"
+        for run in mine
+        if run.state != file.ends
+    ]
+
+
+def _of_tries(file: DagFile, rows: Collection[Row]) -> list[str]:
+    mine = [row for row in rows if row.key.dag_id in file.dag_ids]
+    found = []
+    for task_id, tries in file.tries.items():
+        took = max((row.key.try_number for row in mine if row.key.task_id == task_id), default=0)
+        if took != tries:
+            found.append(f"{file.name}.{task_id} took {took} tries, expected are {tries}")
+    deferred = {row.key.task_id for row in mine if row.state == "deferred"}
+    found += [
+        f"{file.name}.{task_id} did not leave the function to wait"
+        for task_id in sorted(file.deferred - deferred)
+    ]
+    return found
+
+
+def _of_invocations(rows: Collection[Row]) -> list[str]:
+    silent = [
+        f"{row.key} ran, but no invocation in the function's log tells of it"
+        for row in rows
+        if lacks_invocation(row)
+    ]
+    odd = [
+        f"an invocation of {row.key} ended as {row.invocation.outcome}"
+        for row in rows
+        if row.invocation and row.invocation.outcome != "completed"
+    ]
+    unknown = [f"Airflow does not know {row.key}" for row in rows if row.state == "unknown"]
+    return silent + odd + unknown

@@ -1,0 +1,141 @@
+"""Where DAG files lie in S3, and the manifest that says which objects belong together.
+
+`dags push` writes the manifest last; the function reads it to learn with one call whether anything
+changed. Plain Python: the handler image imports it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+
+from lambda_executor.contract.errors import ConfigError, DecodeError
+
+#: The manifest's name below the prefix.
+MANIFEST_NAME = ".lambda-executor-manifest.json"
+MANIFEST_VERSION = 1
+
+ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")
+
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<key>.*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class DagLocation:
+    """A place in S3 that holds one DAG folder.
+
+    Attributes:
+        bucket: The bucket.
+        key: Of the archive; of a folder its prefix, empty or with a slash at its end, so that
+            `dags` never means `dags-old/` too.
+    """
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> DagLocation:
+        """Read a URI as a person writes it.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        match = _URI.fullmatch(uri.strip())
+        key = (match["key"] or "") if match else ""
+        if match is None or key.startswith("/") or "//" in key:
+            raise ConfigError(
+                f"{uri!r} is no place for DAG files: give s3://bucket/prefix/ for a folder, or "
+                f"s3://bucket/key with a key that ends in {', '.join(ARCHIVE_SUFFIXES)}"
+            )
+        if key and not key.endswith(("/", *ARCHIVE_SUFFIXES)):
+            key += "/"
+        return cls(match["bucket"], key)
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether one object holds the whole folder."""
+        return self.key.endswith(ARCHIVE_SUFFIXES)
+
+    @property
+    def manifest_key(self) -> str:
+        """The manifest's key."""
+        return f"{self.key}{MANIFEST_NAME}"
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file as S3 holds it.
+
+    Attributes:
+        etag: S3's name for the content.
+        size_bytes: Its length.
+        sha256: Of the content, in hexadecimal.
+        version_id: Which version of the object, where the bucket keeps versions.
+    """
+
+    etag: str
+    size_bytes: int
+    sha256: str
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DagManifest:
+    """One state of a DAG folder: path below the prefix to file."""
+
+    files: Mapping[str, StoredFile]
+
+    @property
+    def version(self) -> str:
+        """A name for this state: the same for the same paths and contents."""
+        told = "".join(f"{path}\0{file.sha256}\n" for path, file in sorted(self.files.items()))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def encode(self) -> bytes:
+        """As it lies in S3."""
+        files = {path: asdict(file) for path, file in sorted(self.files.items())}
+        told = {"manifest_version": MANIFEST_VERSION, "version": self.version, "files": files}
+        return json.dumps(told, indent=1).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, raw: bytes) -> DagManifest:
+        """Read what lies in S3.
+
+        Raises:
+            DecodeError: It is no manifest of this version, or a path in it leads elsewhere.
+        """
+        try:
+            told = json.loads(raw)
+            version = told["manifest_version"]
+            files = {path: StoredFile(**file) for path, file in told["files"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+            raise DecodeError(f"{MANIFEST_NAME} is not a manifest: {type(e).__name__}") from None
+        if version != MANIFEST_VERSION:
+            raise DecodeError(
+                f"{MANIFEST_NAME} has manifest_version {version!r}, this release reads "
+                f"{MANIFEST_VERSION}: push with the release that the function has"
+            )
+        for path in files:
+            if not is_plain_path(path):
+                raise DecodeError(f"{MANIFEST_NAME} names {path!r}, which leads out of the folder")
+        return cls(files)
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path leads to a place below the folder that it is joined to, and means only one."""
+    pure = PurePosixPath(path)
+    return (
+        str(pure) == path
+        and path != "."
+        and not pure.is_absolute()
+        and ".." not in pure.parts
+        and not any(character in path for character in "\\\0")
+    )

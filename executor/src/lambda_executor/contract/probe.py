@@ -1,0 +1,75 @@
+"""A probe and its answer, byte for byte: it asks a function what it is, and runs nothing.
+
+Plain Python, like `wire.py`: the handler image answers with it, the doctor asks with it.
+
+A probe is a JSON array on purpose. A handler that does not know probes (the reference's, or one of
+another origin that takes invocations) looks for keys of an object first of all: it fails on an
+array before it runs or sends anything, and that failure is an answer too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lambda_executor.contract.errors import DecodeError
+
+_HEAD = "lambda_executor probe"
+_TEXTS = ("airflow", "python", "execution_api_url", "execution_api_error")
+_NUMBERS = ("wire_version", "execution_api_ms")
+
+#: The event that asks; both sides ignore what follows the head.
+EVENT: bytes = json.dumps([_HEAD]).encode()
+
+
+def is_probe(event: object) -> bool:
+    """Whether the event that Lambda hands to the handler is a probe."""
+    return isinstance(event, list) and event[:1] == [_HEAD]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What a function says of itself.
+
+    Attributes:
+        airflow: Version of its Airflow.
+        python: Version of its Python.
+        wire_version: The version of the wire that it speaks.
+        execution_api_url: Where it looks for the Execution API; empty: nowhere.
+        execution_api_error: Why it cannot be reached; empty: it answered.
+        execution_api_ms: Milliseconds until it answered or failed.
+    """
+
+    airflow: str
+    python: str
+    wire_version: int
+    execution_api_url: str
+    execution_api_error: str
+    execution_api_ms: float
+
+    def encode(self) -> dict[str, object]:
+        """What the handler returns."""
+        return {_HEAD: asdict(self)}
+
+    @classmethod
+    def decode(cls, payload: bytes) -> ProbeAnswer:
+        """Read what a function returned.
+
+        Raises:
+            DecodeError: It is not the answer to a probe.
+        """
+        try:
+            answer = json.loads(payload)
+        except (ValueError, RecursionError) as e:
+            raise DecodeError("the answer to a probe is not JSON", payload) from e
+        facts = answer.get(_HEAD) if isinstance(answer, Mapping) else None
+        if not isinstance(facts, Mapping):
+            raise DecodeError("not the answer to a probe", payload)
+        values: dict[str, Any] = {name: facts.get(name) for name in (*_TEXTS, *_NUMBERS)}
+        if not all(isinstance(values[name], str) for name in _TEXTS) or not all(
+            isinstance(values[name], int | float) for name in _NUMBERS
+        ):
+            raise DecodeError("the answer to a probe lacks what it should tell", payload)
+        return cls(**values)

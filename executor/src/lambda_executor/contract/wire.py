@@ -1,0 +1,476 @@
+"""What crosses the border between executor and handler, byte for byte.
+
+This is the only place that knows the JSON of an invocation (executor to handler), of a result
+(handler to results queue) and of a dead letter (Lambda to dead-letter queue). It must not know
+Airflow, boto3 or any other package: the handler image, the executor and the tests import it alone.
+
+The keys `task_key`, `command`, `executor_config` and `return_code` are those of
+`AwsLambdaExecutor` (apache-airflow-providers-amazon); every other key is ours and optional, and
+both sides ignore keys they do not know. Golden files: `tests/contract/golden`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from typing import Any, NewType, cast
+
+from lambda_executor.contract.errors import DecodeError, EncodeError
+from lambda_executor.contract.options import PAYLOAD_PREFIX
+
+WIRE_VERSION = 1
+
+#: Bytes of one asynchronous invocation's payload, at most.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_INVOCATION_BYTES = 1024 * 1024
+
+#: Bytes of an invocation that travels through S3, at most: what Lambda takes when it is asked
+#: synchronously. Encoding it holds the interpreter, and with it the scheduler's thread.
+MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
+
+#: Characters of a reason, or another text for people; what is longer is cut, so that a result
+#: always fits a queue message.
+MAX_REASON_CHARS = 4096
+
+#: What the handler image is asked to run; the workload's JSON follows as the last item.
+#: The reference handler passes `command` to a subprocess, ours takes the workload out of it.
+WORKLOAD_COMMAND = (
+    "python",
+    "-m",
+    "airflow.sdk.execution_time.execute_workload",
+    "--json-string",
+)
+
+#: The command of an invocation whose payload is in S3. Our handler never runs it; the reference's
+#: does, which then reports the failure instead of waiting for anything, and logs why.
+POINTER_COMMAND = (
+    "python",
+    "-c",
+    (
+        "raise SystemExit('the invocation is too large for one event and lies in S3, which only "
+        "the handler of airflow-lambda-executor reads: use its image, or a smaller "
+        "executor_config')"
+    ),
+)
+
+#: Names one dispatch of one workload: fresh every time and unguessable. Knowing it entitles a
+#: sender to settle it.
+InvocationId = NewType("InvocationId", str)
+
+#: Characters of an invocation id, at most (Airflow 2.11 keeps it in a VARCHAR(250)).
+MAX_ID_CHARS = 250
+
+#: Characters of a `task_key` on the wire, at most. The reference's is the task's key as JSON: three
+#: ids of up to 250 characters, each up to six characters when JSON escapes it.
+MAX_KEY_CHARS = 5000
+
+
+class Outcome(Enum):
+    """What became of an invocation, in the handler's words."""
+
+    COMPLETED = "completed"  # The task runtime ran to its end; `return_code` is its exit code.
+    CRASHED = "crashed"  # The task's process died: a signal, out of memory, `os._exit`.
+    REJECTED = "rejected"  # Nothing was started: the event, the image or its settings are unfit.
+    DEADLINE = "deadline"  # The handler stopped the task before the function's time-out.
+    DUPLICATE = "duplicate"  # The same workload was already started elsewhere: settles nothing.
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadPointer:
+    """Where the payload of an invocation is that is too large for one event.
+
+    Attributes:
+        bucket: The S3 bucket.
+        key: The object's key; only `payload_key` of the invocation's own id is valid.
+        size_bytes: How long the object is.
+    """
+
+    bucket: str
+    key: str
+    size_bytes: int
+
+
+def payload_key(id: InvocationId) -> str:
+    """The key of an invocation's payload: one object per dispatch, as hard to guess as its id.
+
+    It does not tell the id, which entitles to settle the invocation: keys are in access logs.
+    """
+    # The id came as JSON, which can hold half of a surrogate pair.
+    digest = hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
+    return f"{PAYLOAD_PREFIX}{digest}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One asynchronous Lambda call for one try of one workload.
+
+    Attributes:
+        id: The dispatch id, `task_key` on the wire.
+        command: The reference's argv, the workload's JSON last. Holds the workload's token, so
+            it is kept out of `repr`.
+        executor_config: The task's `executor_config`, JSON-serialisable.
+        reply_to: URL of the results queue; None leaves the choice to the function's settings.
+        queued_at_s: When the executor took the workload, in seconds since the epoch.
+        not_after_s: When it must not start any more, in seconds since the epoch: its token has
+            run out by then.
+        payload: Where the whole of it is, when this is only what points there.
+    """
+
+    id: InvocationId
+    command: tuple[str, ...] = field(repr=False)
+    executor_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reply_to: str | None = None
+    queued_at_s: float | None = None
+    not_after_s: float | None = None
+    payload: PayloadPointer | None = None
+    wire_version: int = WIRE_VERSION
+
+    @classmethod
+    def for_workload(  # noqa: PLR0913 - the fields of an invocation
+        cls,
+        id: InvocationId,
+        workload_json: str,
+        *,
+        executor_config: Mapping[str, Any] | None = None,
+        reply_to: str | None = None,
+        queued_at_s: float | None = None,
+        not_after_s: float | None = None,
+    ) -> Invocation:
+        """Make the invocation that runs a workload given as Airflow's JSON."""
+        return cls(
+            id=id,
+            command=(*WORKLOAD_COMMAND, workload_json),
+            executor_config=executor_config or {},
+            reply_to=reply_to,
+            queued_at_s=queued_at_s,
+            not_after_s=not_after_s,
+        )
+
+    @property
+    def workload_json(self) -> str:
+        """The workload inside `command`.
+
+        Raises:
+            DecodeError: `command` is not one that carries a workload.
+        """
+        *head, last = self.command or ("",)
+        if tuple(head)[-2:] != WORKLOAD_COMMAND[-2:]:
+            raise DecodeError(
+                "the invocation's command does not carry a workload: expected "
+                f"{' '.join(WORKLOAD_COMMAND)} <workload>",
+                self.command,
+            )
+        return last
+
+    def pointing_to(self, payload: PayloadPointer) -> Invocation:
+        """What is sent in the place of this invocation when its payload is in S3."""
+        return replace(self, command=POINTER_COMMAND, executor_config={}, payload=payload)
+
+    def encode(self, limit_bytes: int = MAX_INVOCATION_BYTES) -> bytes:
+        """The payload for Lambda's `Invoke`.
+
+        Args:
+            limit_bytes: `MAX_PAYLOAD_BYTES` for a payload that may go to S3 instead.
+
+        Raises:
+            EncodeError: `executor_config` is not JSON-serialisable, or the payload is too large.
+        """
+        payload: dict[str, Any] = {
+            "task_key": self.id,
+            "command": list(self.command),
+            "executor_config": dict(self.executor_config),
+            "wire_version": self.wire_version,
+        }
+        if self.reply_to is not None:
+            payload["reply_to"] = self.reply_to
+        if self.queued_at_s is not None:
+            payload["queued_at_s"] = self.queued_at_s
+        if self.not_after_s is not None:
+            payload["not_after_s"] = self.not_after_s
+        if self.payload is not None:
+            payload["payload"] = asdict(self.payload)
+        try:
+            encoded = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
+        except (TypeError, ValueError) as e:
+            raise EncodeError(
+                f"executor_config cannot travel as JSON ({e}): use only strings, finite numbers, "
+                "booleans, None, lists and dictionaries with string keys"
+            ) from e
+        if len(encoded) > limit_bytes:
+            raise EncodeError(
+                f"the invocation is {len(encoded)} bytes, allowed are at most {limit_bytes}: make "
+                "executor_config smaller, or pass a reference to what is in it"
+            )
+        return encoded
+
+    @classmethod
+    def decode(cls, event: object) -> Invocation:
+        """Read the event that Lambda hands to the handler.
+
+        Args:
+            event: The parsed JSON; any shape.
+
+        Raises:
+            DecodeError: The event is not an invocation of a known wire version.
+        """
+        body = _mapping(event, "the event")
+        wire_version = body.get("wire_version", WIRE_VERSION)
+        if wire_version != WIRE_VERSION or isinstance(wire_version, bool):
+            raise DecodeError(
+                f"wire_version is {_short(wire_version)}, this side speaks {WIRE_VERSION}: "
+                "deploy the handler image and the executor from the same release",
+                event,
+            )
+        command = body.get("command")
+        if (
+            not isinstance(command, Sequence)
+            or isinstance(command, str)
+            or not command
+            or not all(isinstance(item, str) for item in command)
+        ):
+            raise DecodeError("command must be a non-empty list of strings", event)
+        executor_config = body.get("executor_config")
+        if executor_config is None:
+            executor_config = {}
+        if not isinstance(executor_config, Mapping):
+            raise DecodeError("executor_config must be an object", event)
+        reply_to = body.get("reply_to")
+        if reply_to is not None and not isinstance(reply_to, str):
+            raise DecodeError("reply_to must be the URL of a queue", event)
+        id = _id(body, event)
+        return cls(
+            id=id,
+            command=tuple(command),
+            executor_config=executor_config,
+            reply_to=reply_to,
+            queued_at_s=_number(body, "queued_at_s"),
+            not_after_s=_number(body, "not_after_s"),
+            payload=_pointer(body.get("payload"), id, event),
+            wire_version=wire_version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The handler's word on one invocation.
+
+    Attributes:
+        id: The invocation's id, returned as it came.
+        return_code: 0 when the runtime did its work (the task's own state is Airflow's to know),
+            negative for a signal, anything else for a failure.
+        outcome: What became of it.
+        reason: A sentence for the user; empty when there is nothing to say.
+        request_id: Lambda's request id.
+        log_stream: Where the invocation's own log is.
+        cold: Whether the execution environment was started for this invocation.
+        init_ms: Milliseconds of the handler's init phase; only of a cold start.
+        run_ms: Milliseconds from the handler's entry to this result.
+        started_at_s: When the handler was entered, in seconds since the epoch.
+        queue_to_start_ms: Milliseconds from `Invocation.queued_at_s` to the handler's entry.
+        max_memory_mb: The most memory, in MiB, that the largest process of it had.
+    """
+
+    id: InvocationId
+    return_code: int
+    outcome: Outcome = Outcome.COMPLETED
+    reason: str = ""
+    request_id: str | None = None
+    log_stream: str | None = None
+    cold: bool | None = None
+    init_ms: float | None = None
+    run_ms: float | None = None
+    started_at_s: float | None = None
+    queue_to_start_ms: float | None = None
+    max_memory_mb: float | None = None
+    wire_version: int = WIRE_VERSION
+
+    def encode(self) -> str:
+        """The body of the message to the results queue."""
+        body: dict[str, Any] = {
+            "task_key": self.id,
+            "return_code": int(self.return_code),
+            "wire_version": self.wire_version,
+            "outcome": self.outcome.value,
+        }
+        optional = {
+            "reason": self.reason[:MAX_REASON_CHARS] or None,
+            "request_id": self.request_id,
+            "log_stream": self.log_stream,
+            "cold": self.cold,
+            "init_ms": self.init_ms,
+            "run_ms": self.run_ms,
+            "started_at_s": self.started_at_s,
+            "queue_to_start_ms": self.queue_to_start_ms,
+            "max_memory_mb": self.max_memory_mb,
+        }
+        body.update({key: value for key, value in optional.items() if value is not None})
+        return json.dumps(body, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, body: str) -> Result:
+        """Read a message of the results queue, ours or the reference handler's.
+
+        Facts we only report (`reason`, `log_stream`, milliseconds) are dropped when they have a
+        wrong type: they must never keep a task from being settled. An outcome this side does not
+        know counts as `completed`, and `return_code` decides.
+
+        Raises:
+            DecodeError: The body is not a JSON object with a usable `task_key` and `return_code`.
+        """
+        message = _mapping(_json(body), "a result")
+        return_code = message.get("return_code")
+        if not isinstance(return_code, int) or isinstance(return_code, bool):
+            raise DecodeError("return_code must be a whole number", body)
+        cold = message.get("cold")
+        return cls(
+            id=_id(message, body),
+            return_code=return_code,
+            outcome=_outcome(message.get("outcome")),
+            reason=_text(message, "reason") or "",
+            request_id=_text(message, "request_id"),
+            log_stream=_text(message, "log_stream"),
+            cold=cold if isinstance(cold, bool) else None,
+            init_ms=_number(message, "init_ms"),
+            run_ms=_number(message, "run_ms"),
+            started_at_s=_number(message, "started_at_s"),
+            queue_to_start_ms=_number(message, "queue_to_start_ms"),
+            max_memory_mb=_number(message, "max_memory_mb"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An invocation that Lambda gave up on.
+
+    Attributes:
+        id: The invocation's id.
+        reason: Why, in Lambda's words where it gives any.
+        request_id: Lambda's request id.
+    """
+
+    id: InvocationId
+    reason: str
+    request_id: str | None = None
+
+    @classmethod
+    def decode(cls, body: str, attributes: Mapping[str, str] | None = None) -> DeadLetter:
+        """Read a message of the dead-letter queue in either of Lambda's two formats.
+
+        The function's dead-letter queue carries the bare event as body and the attributes
+        `RequestID`, `ErrorCode`, `ErrorMessage`; an on-failure destination carries an envelope
+        with `requestPayload` and `responsePayload`.
+        https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+
+        Args:
+            body: The message's body.
+            attributes: The message attributes, name to string value.
+
+        Raises:
+            DecodeError: Neither format, or without a usable `task_key`.
+        """
+        message = _mapping(_json(body), "a dead letter")
+        event = _dead_event(message)
+        if event is not message:
+            context = message.get("requestContext")
+            context = context if isinstance(context, Mapping) else {}
+            response = message.get("responsePayload")
+            response = response if isinstance(response, Mapping) else {}
+            reason = _text(response, "errorMessage") or _text(context, "condition")
+            request_id = _text(context, "requestId")
+        else:
+            given = attributes or {}
+            reason = _text(given, "ErrorMessage")
+            request_id = _text(given, "RequestID")
+        return cls(
+            id=_id(event, body),
+            reason=reason or "Lambda gave up on the invocation without a reason",
+            request_id=request_id,
+        )
+
+
+def dead_event(body: str) -> Mapping[str, Any]:
+    """The event that a dead letter is about, as Lambda was given it. Holds the workload's token.
+
+    Raises:
+        DecodeError: The body is of neither of Lambda's two formats.
+    """
+    return _dead_event(_mapping(_json(body), "a dead letter"))
+
+
+def _dead_event(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "requestPayload" in message:
+        return _mapping(message["requestPayload"], "requestPayload")
+    return message
+
+
+def _json(body: str) -> object:
+    try:
+        return cast("object", json.loads(body))
+    except (ValueError, RecursionError) as e:
+        raise DecodeError("the body is not JSON", body) from e
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise DecodeError(f"{what} must be a JSON object, not {type(value).__name__}", value)
+    return value
+
+
+def _id(message: Mapping[str, Any], raw: object) -> InvocationId:
+    value = message.get("task_key")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARS:
+        raise DecodeError(f"task_key must be a string of 1 to {MAX_KEY_CHARS} characters", raw)
+    return InvocationId(value)
+
+
+def _pointer(value: object, id: InvocationId, raw: object) -> PayloadPointer | None:
+    if value is None:
+        return None
+    pointer = _mapping(value, "payload")
+    bucket, size_bytes = pointer.get("bucket"), pointer.get("size_bytes")
+    if not isinstance(bucket, str) or not bucket:
+        raise DecodeError("payload.bucket must be the name of a bucket", raw)
+    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool):
+        raise DecodeError("payload.size_bytes must be a whole number", raw)
+    if not 0 <= size_bytes <= MAX_PAYLOAD_BYTES:
+        raise DecodeError(
+            f"payload.size_bytes is {_short(size_bytes)}, allowed are 0 to {MAX_PAYLOAD_BYTES}", raw
+        )
+    if pointer.get("key") != payload_key(id):
+        raise DecodeError("payload.key is not the key of this invocation's own payload", raw)
+    return PayloadPointer(bucket, payload_key(id), size_bytes)
+
+
+def _outcome(value: object) -> Outcome:
+    try:
+        return Outcome(value)
+    except ValueError:
+        return Outcome.COMPLETED
+
+
+def _text(message: Mapping[str, Any], key: str) -> str | None:
+    """A text that every log and database takes: JSON can write what they cannot."""
+    value = message.get(key)
+    if not isinstance(value, str):
+        return None
+    # Postgres has no NUL in a text, and UTF-8 no half of a surrogate pair.
+    return value[:MAX_REASON_CHARS].replace("\0", "?").encode(errors="replace").decode()
+
+
+def _number(message: Mapping[str, Any], key: str) -> float | None:
+    """A finite number: JSON as Python reads it has NaN, and integers beyond every float."""
+    value = message.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _short(value: object) -> str:
+    return repr(value)[:40]

@@ -1,0 +1,59 @@
+"""Whether what stands in a task's `external_executor_id` names an invocation to take over: pure.
+
+Two executors may have written it. Ours writes a dispatch id, a UUID. `AwsLambdaExecutor` writes
+the task's own key as JSON, and sends the same text as `task_key`: what it left in flight when an
+environment was switched to ours comes back under that. Anything else names no invocation that
+will ever answer, and adopting it would hold a slot for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+
+from lambda_executor.contract.wire import MAX_ID_CHARS, MAX_KEY_CHARS, InvocationId
+
+#: Characters of an id that is not ours in a log line.
+SHOWN_CHARS = 80
+
+
+def invocation_of(external_id: str | None, key: Mapping[str, object]) -> InvocationId:
+    """The invocation that a task's external id names.
+
+    Args:
+        external_id: The task's `external_executor_id`.
+        key: The task's key, as a mapping.
+
+    Raises:
+        ValueError: It names none; the message is for the log.
+    """
+    if not external_id:
+        raise ValueError("it has no external_executor_id: it was not sent, or nobody knows")
+    if not (is_dispatch_id(external_id) or _is_key(external_id, key)):
+        raise ValueError(
+            f"its external_executor_id {external_id[:SHOWN_CHARS]!r} is neither a dispatch id (a "
+            "UUID) nor, as AwsLambdaExecutor writes it, the task's own key as JSON"
+        )
+    return InvocationId(external_id)
+
+
+def is_dispatch_id(text: str) -> bool:
+    """Whether a text is an id that our executor gives, or Airflow for it: a UUID."""
+    if len(text) > MAX_ID_CHARS:
+        return False
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_key(text: str, key: Mapping[str, object]) -> bool:
+    if len(text) > MAX_KEY_CHARS:
+        return False
+    try:
+        named = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(named, dict) and named == dict(key)

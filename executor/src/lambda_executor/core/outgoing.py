@@ -1,0 +1,119 @@
+"""From a workload to what is sent for it; runs on the sending threads.
+
+It knows the shape of Airflow's workloads by their attributes and imports nothing of Airflow.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lambda_executor.contract.errors import EncodeError, ExpiredError
+from lambda_executor.contract.wire import (
+    MAX_INVOCATION_BYTES,
+    MAX_PAYLOAD_BYTES,
+    Invocation,
+    InvocationId,
+    PayloadPointer,
+    payload_key,
+)
+from lambda_executor.core.ports import PayloadStore
+from lambda_executor.core.routing import Routes
+from lambda_executor.engine.dispatcher import Envelope
+
+
+class Workload(Protocol):
+    """What is read of Airflow's `ExecuteTask`, `ExecuteCallback` and `TestConnection`."""
+
+    token: str
+
+    def model_dump_json(self) -> str:
+        """The workload as the task runtime reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One workload on its way to a function; call it to get what is sent.
+
+    Attributes:
+        id: The dispatch id.
+        workload: Airflow's; it holds a token.
+        queue: The queue that the task asks for; None for other workloads.
+        executor_config: The task's.
+        routes: Which function serves which queue.
+        reply_to: URL of the results queue.
+        queued_at_s: When the executor took it, in seconds since the epoch.
+        payloads: Takes what is too large for one event; None: it cannot be sent.
+    """
+
+    id: InvocationId
+    workload: Workload = field(repr=False)
+    queue: str | None
+    executor_config: Mapping[str, Any] | None = field(repr=False)
+    routes: Routes
+    reply_to: str
+    queued_at_s: float
+    payloads: PayloadStore | None = None
+
+    def __call__(self) -> Envelope:
+        """Route and encode it; what is too large for one event goes ahead through the store.
+
+        Raises:
+            RouteError: No function serves it.
+            EncodeError: It cannot travel, or its token has run out while it waited.
+            AwsError: The store did not take it; it counts like a send that failed.
+        """
+        not_after_s = token_expiry_s(self.workload.token)
+        if not_after_s is not None and time.time() >= not_after_s:
+            waited_s = time.time() - self.queued_at_s
+            raise ExpiredError(
+                f"not sent: the workload's token ran out while it waited ({waited_s:.0f} s since "
+                "it was queued). Raise [scheduler] task_queued_timeout, or find out why it waits"
+            )
+        invocation = Invocation.for_workload(
+            self.id,
+            self.workload.model_dump_json(),
+            executor_config=self.executor_config,
+            reply_to=self.reply_to,
+            queued_at_s=self.queued_at_s,
+            not_after_s=not_after_s,
+        )
+        target = self.routes.target(self.queue, self.executor_config)
+        payload = invocation.encode(MAX_PAYLOAD_BYTES)
+        if len(payload) > MAX_INVOCATION_BYTES:
+            payload = self._put(invocation, payload)
+        return Envelope(target, payload)
+
+    def _put(self, invocation: Invocation, payload: bytes) -> bytes:
+        """Put the payload where the handler finds it, and make the event that points there.
+
+        Every try puts it again: what an earlier try sent may have been taken and deleted.
+        """
+        if self.payloads is None:
+            raise EncodeError(
+                f"the invocation is {len(payload)} bytes, Lambda takes at most "
+                f"{MAX_INVOCATION_BYTES}, and no [lambda_executor] payload_bucket is set for "
+                "larger ones: set it (the execution stack makes a bucket and wires it), or make "
+                "executor_config smaller"
+            )
+        pointer = PayloadPointer(self.payloads.bucket, payload_key(self.id), len(payload))
+        self.payloads.put(pointer.key, payload)
+        return invocation.pointing_to(pointer).encode()
+
+
+def token_expiry_s(token: str) -> float | None:
+    """When a workload's token runs out, in seconds since the epoch; None when it does not say.
+
+    Airflow's tokens are JWTs that live `[scheduler] task_queued_timeout`. The claim is only read:
+    whether the token is good is for the API server to say.
+    """
+    try:
+        claims = token.split(".")[1]
+        expiry = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+    return float(expiry) if isinstance(expiry, int | float) else None

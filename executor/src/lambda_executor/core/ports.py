@@ -1,0 +1,87 @@
+"""What the dispatcher and the poller need of the world, as protocols.
+
+`aws.py` implements them with boto3, `testing.py` in memory. Implementations translate every
+failure into an error of `lambda_executor.contract.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lambda_executor.core.routing import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as a queue delivers it.
+
+    Attributes:
+        body: The text, possibly a secret: never logged.
+        receipt: What deletes or hands back this delivery.
+        receive_count: How often it was delivered, this time included.
+        attributes: Message attributes, name to string value.
+        sent_at_s: When it was sent, in seconds since the epoch; None: the queue does not say.
+    """
+
+    body: str = field(repr=False)
+    receipt: str = field(repr=False)
+    receive_count: int = 1
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sent_at_s: float | None = None
+
+
+class FunctionInvoker(Protocol):
+    """Sends invocations to functions. Called from many threads at once."""
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Hand one payload to Lambda, asynchronously.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+
+class PayloadStore(Protocol):
+    """Keeps what is too large for one event. Called from many threads at once."""
+
+    @property
+    def bucket(self) -> str:
+        """Where the other side finds it."""
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Keep one payload under a key, in the place of an earlier one.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+
+class Queue(Protocol):
+    """One SQS queue. Called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """What a log line calls it."""
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Up to ten messages; waits up to `wait_s` seconds for the first.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete up to ten deliveries; returns how many AWS refused.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+    def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
+        """Make up to ten deliveries visible again for others after `delay_s` seconds.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """

@@ -1,0 +1,139 @@
+"""Which function runs a workload: pure, from the queue of the task and its `executor_config`.
+
+It must not know AWS or Airflow; `config.py` makes the routes, the executor asks them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lambda_executor.contract.errors import ConfigError, RouteError
+
+#: The key of a task's `executor_config` under which the executor looks for its own settings.
+EXECUTOR_CONFIG_KEY = "lambda_executor"
+
+#: Name, or partial or full ARN, each with an optional version or alias behind the last colon, and
+#: for a function that isolates tenants, whose environments it runs in.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
+_FUNCTION = re.compile(
+    r"""
+    (?P<function>
+        (?: arn:[a-z0-9-]+:lambda:[a-z0-9-]+:\d{12}:function: | \d{12}:function: )?
+        [A-Za-z0-9-_]{1,64}
+    )
+    (?: : (?P<qualifier> \$LATEST | [A-Za-z0-9-_]{1,128} ) )?
+    (?: @ (?P<tenant> [A-Za-z0-9._:/=+\-]{1,256} ) )?
+    """,
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A function, and which version or alias of it.
+
+    Attributes:
+        function: Name or ARN without a qualifier.
+        qualifier: Version or alias; None: the latest unpublished version.
+        tenant: Whose execution environments; None: the function does not isolate tenants.
+    """
+
+    function: str
+    qualifier: str | None = None
+    tenant: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, qualifier: str | None = None, where: str) -> Target:
+        """Read a name or an ARN, with or without a qualifier.
+
+        Args:
+            text: `name`, `name:alias`, or an ARN of either form; each perhaps with `@tenant`.
+            qualifier: The version or alias when `text` has none.
+            where: What a person set, for the error.
+
+        Raises:
+            ConfigError: It is none of these, or both name a qualifier and they differ.
+        """
+        match = _FUNCTION.fullmatch(text.strip())
+        if match is None:
+            raise ConfigError(
+                f"{where} is {text!r:.200}, which is neither the name nor the ARN of a function; "
+                "write name, name:alias or arn:aws:lambda:<region>:<account>:function:<name>"
+                "[:alias]"
+            )
+        own = match["qualifier"]
+        if own and qualifier and own != qualifier:
+            raise ConfigError(
+                f"{where} is {text!r} with the qualifier {own!r}, and function_qualifier is "
+                f"{qualifier!r}: remove one of them"
+            )
+        return cls(match["function"], own or qualifier, match["tenant"])
+
+    def __str__(self) -> str:
+        name = f"{self.function}:{self.qualifier}" if self.qualifier else self.function
+        return f"{name}@{self.tenant}" if self.tenant else name
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The functions of one environment.
+
+    Attributes:
+        default: What runs every workload for which nothing else is said.
+        default_queue: The queue of a task that names none; it needs no entry.
+        by_queue: Function by queue name. Empty: queues are ignored and `default` runs all.
+    """
+
+    default: Target
+    default_queue: str = "default"
+    by_queue: Mapping[str, Target] = field(default_factory=dict)
+
+    def target(self, queue: str | None, executor_config: Mapping[str, Any] | None = None) -> Target:
+        """The function for a workload.
+
+        Args:
+            queue: The task's queue; None for a workload that has none.
+            executor_config: The task's; `{"lambda_executor": {"function": <queue or function>}}`
+                wins over the queue.
+
+        Raises:
+            RouteError: Nothing is known by that name.
+        """
+        asked = (executor_config or {}).get(EXECUTOR_CONFIG_KEY)
+        if asked is not None:
+            return self._asked(asked)
+        if queue is None or not self.by_queue:
+            return self.default
+        if queue in self.by_queue:
+            return self.by_queue[queue]
+        if queue == self.default_queue:
+            return self.default
+        raise RouteError(
+            f"no function serves the queue {queue!r}; known queues: {self._known()}. Set the "
+            "task's queue to one of them, or add it to [lambda_executor] functions"
+        )
+
+    def targets(self) -> tuple[Target, ...]:
+        """Every function that is known, the default one first."""
+        others = set(self.by_queue.values()) - {self.default}
+        return (self.default, *sorted(others, key=str))
+
+    def _asked(self, asked: object) -> Target:
+        name = asked.get("function") if isinstance(asked, Mapping) else None
+        if not isinstance(name, str):
+            raise RouteError(
+                f"executor_config[{EXECUTOR_CONFIG_KEY!r}] is {asked!r:.100}; write "
+                '{"function": "<a queue or a function>"}'
+            )
+        if name in self.by_queue:
+            return self.by_queue[name]
+        try:
+            return Target.parse(name, where=f"executor_config[{EXECUTOR_CONFIG_KEY!r}]['function']")
+        except ConfigError as e:
+            raise RouteError(f"{e}; known queues: {self._known()}") from e
+
+    def _known(self) -> str:
+        return ", ".join(sorted({self.default_queue, *self.by_queue}))

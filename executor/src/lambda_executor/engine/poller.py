@@ -1,0 +1,291 @@
+"""Drains one queue, on its own threads: sorts what arrives and deletes what was taken.
+
+It owns the receiving and the deleting; it must not know Airflow, boto3 or the ledger. What
+concerns an invocation of ours is handed to the scheduler's thread as an arrival and deleted only
+after `acknowledge`. What is not readable is removed and counted. What belongs to another
+scheduler is handed back, later each time, so that it can never starve what is ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from lambda_executor.contract.errors import AwsError, DecodeError
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
+from lambda_executor.core.backoff import Backoff
+from lambda_executor.core.ports import Message, Queue
+
+log = logging.getLogger(__name__)
+
+#: The longest that SQS holds a receive open: fewest calls when nothing comes.
+LONG_POLL_S = 20
+#: The same for each further receive of a wave: long enough to ask all of SQS's servers.
+BACKLOG_POLL_S = 1
+#: Messages of one receive or one batch call, at most; a full receive means that more is waiting.
+BATCH = 10
+#: Seconds from a wave that emptied the queue to the next, so that the next is fuller.
+GATHER_S = 0.04
+#: A wave that took so long let more messages gather than a quick one, and the next grows by more.
+SLOW_WAVE_S = 0.15
+#: Seconds that a delete waits for its batch to fill. Nothing hangs on it, and each call costs.
+FILL_S = 0.25
+#: A queue that cannot be read is asked again, ever more slowly.
+RETRY = Backoff(base_s=1, cap_s=60, floor=0.5)
+#: Seconds for which another scheduler's message is hidden, at most.
+HAND_BACK_CAP_S = 900
+
+Report = Result | DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a queue says about one of our invocations."""
+
+    report: Report
+    receipt: str = field(repr=False)
+    sent_at_s: float | None = None
+
+
+def hand_back_delay_s(receive_count: int) -> int:
+    """Seconds for which a foreign message stays hidden after its n-th delivery.
+
+    None the first time, as its owner is probably waiting for it; then 1, 2, 4, ...
+    """
+    return min(HAND_BACK_CAP_S, 2 ** min(receive_count - 2, 30)) if receive_count > 1 else 0
+
+
+class Poller:
+    """Threads that empty one queue.
+
+    Receives are made in waves. While nothing comes a wave is one long poll; a wave of full receives
+    only means that there is a backlog, and the next one is wider; one that met the end of the
+    queue is followed by a narrower one, after a moment in which messages gather. So there are as
+    many receives as results need, at any rate and any latency, and hardly any that bring a few.
+    Deletes wait for full batches, and run side by side when there is more than one of them.
+
+    Args:
+        queue: Where to receive from.
+        decode: Reads one message; raises `DecodeError`.
+        knows: Whether an invocation is ours; called on the poller's threads.
+        threads: How many receives, and how many deletes, may be under way at once.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        decode: Callable[[Message], Report],
+        knows: Callable[[InvocationId], bool],
+        threads: int = 1,
+    ) -> None:
+        self._queue = queue
+        self._decode = decode
+        self._knows = knows
+        self._arrivals: list[Arrival] = []
+        self._arrived = threading.Condition()
+        self._counts: Counter[str] = Counter()
+        self._counts_lock = threading.Lock()
+        self._closed = threading.Event()
+        self._most = threads
+        self._deleters = threading.Semaphore(threads)
+        self._deletable: list[str] = []
+        self._deletable_changed = threading.Condition()
+        self._deletes_under_way = 0
+        self._failures = 0
+
+    def start(self) -> None:
+        """Start to listen, and to delete.
+
+        Raises:
+            RuntimeError: The machine gives no thread for one of the two, so neither is done.
+        """
+        try:
+            # The thread that deletes comes first: it ends at once, while a long poll stays open.
+            self._thread("delete", self._delete).start()
+            self._thread("poll", self._listen).start()
+        except RuntimeError:
+            self.close(0)
+            raise
+
+    def arrivals(self, wait_s: float = 0) -> list[Arrival]:
+        """What arrived for us since the last call; waits up to `wait_s` seconds for the first."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._arrivals, wait_s)
+            arrivals, self._arrivals = self._arrivals, []
+            return arrivals
+
+    def acknowledge(self, receipts: Iterable[str]) -> None:
+        """Have deliveries deleted; returns at once."""
+        with self._deletable_changed:
+            was_empty = not self._deletable
+            self._deletable.extend(receipts)
+            if was_empty or len(self._deletable) >= BATCH:
+                self._deletable_changed.notify_all()
+
+    def give_back(self, receipts: Sequence[str]) -> None:
+        """Make deliveries visible to others at once; waits for the queue to answer."""
+        for start in range(0, len(receipts), BATCH):
+            try:
+                self._queue.hand_back(receipts[start : start + BATCH], 0)
+            except AwsError as error:
+                # They come back by themselves when their visibility time-out has passed.
+                log.warning("Could not give back to %s: %s", self._queue.name, error)
+
+    def counts(self) -> Counter[str]:
+        """How many messages were received, malformed, handed back, deleted since the last call."""
+        with self._counts_lock:
+            counts, self._counts = self._counts, Counter()
+            return counts
+
+    def close(self, timeout_s: float) -> None:
+        """Stop receiving and delete what was acknowledged.
+
+        A long poll that is open is not waited for; what it still brings is handed back.
+        """
+        self._closed.set()
+        with self._deletable_changed:
+            self._deletable_changed.notify_all()
+            self._deletable_changed.wait_for(
+                lambda: not (self._deletable or self._deletes_under_way), timeout_s
+            )
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Sort one receive: arrivals, malformed ones, other schedulers' ones."""
+        malformed: list[str] = []
+        foreign: dict[int, list[str]] = {}
+        for message in messages:
+            try:
+                report = self._decode(message)
+            except DecodeError as error:
+                log.warning("Removing a malformed message from %s: %s", self._queue.name, error)
+                malformed.append(message.receipt)
+                continue
+            if self._knows(report.id):
+                self._arrive(Arrival(report, message.receipt, message.sent_at_s))
+            else:
+                delay_s = hand_back_delay_s(message.receive_count)
+                foreign.setdefault(delay_s, []).append(message.receipt)
+        self._count(
+            received=len(messages),
+            malformed=len(malformed),
+            handed_back=sum(map(len, foreign.values())),
+        )
+        self.acknowledge(malformed)
+        for delay_s, receipts in foreign.items():
+            self._queue.hand_back(receipts, delay_s)
+
+    def _arrive(self, arrival: Arrival) -> None:
+        with self._arrived:
+            self._arrivals.append(arrival)
+            self._arrived.notify_all()
+
+    # ---- receiving ----
+
+    def _listen(self) -> None:
+        """Receive until closed, wave after wave."""
+        width, growth = 1, 0
+        while not self._closed.is_set():
+            began_s = time.monotonic()
+            full = self._wave(width)
+            if full == width:
+                took_s = min(time.monotonic() - began_s, 2 * SLOW_WAVE_S)
+                growth += 1 + int(took_s / SLOW_WAVE_S)
+                width = min(self._most, width + 2 ** min(growth - 1, 16))
+            else:
+                width, growth = max(1, full), 0
+                self._closed.wait(GATHER_S)
+
+    def _wave(self, width: int) -> int:
+        """Make so many receives side by side; returns how many of them were full."""
+        sizes: deque[int] = deque()
+        helpers = [
+            self._start_helper("poll", lambda: sizes.append(self._receive(BACKLOG_POLL_S)))
+            for _ in range(width - 1)
+        ]
+        sizes.append(self._receive(LONG_POLL_S))
+        for helper in helpers:
+            if helper is not None:
+                helper.join()
+        return sum(size >= BATCH for size in sizes)
+
+    def _receive(self, wait_s: int) -> int:
+        """One receive; returns how many messages it brought."""
+        try:
+            messages = self._queue.receive(wait_s)
+            self._failures = 0
+            if not self._closed.is_set():
+                self.take(messages)
+            elif messages:
+                # Nobody asks for arrivals any more: leave them to the next scheduler.
+                self._queue.hand_back([m.receipt for m in messages], 0)
+        except AwsError as error:
+            self._failures += 1
+            delay_s = RETRY.delay_s(self._failures)
+            log.error("Cannot read %s, next try in %.0f s: %s", self._queue.name, delay_s, error)
+            self._closed.wait(delay_s)
+            return 0
+        except Exception:
+            # Whatever one receive held must not end the thread: results would stop for ever.
+            log.exception("A receive from %s could not be handled", self._queue.name)
+            self._closed.wait(RETRY.base_s)
+            return 0
+        return len(messages)
+
+    # ---- deleting ----
+
+    def _delete(self) -> None:
+        """Delete until closed and nothing is left."""
+        while batch := self._next_batch():
+            self._deleters.acquire()
+            if self._start_helper("delete", partial(self._delete_batch, batch)) is None:
+                self._delete_batch(batch)
+
+    def _next_batch(self) -> list[str]:
+        """What to delete with one call; empty when closed and nothing is left."""
+        with self._deletable_changed:
+            self._deletable_changed.wait_for(lambda: self._deletable or self._closed.is_set())
+            self._deletable_changed.wait_for(
+                lambda: len(self._deletable) >= BATCH or self._closed.is_set(), FILL_S
+            )
+            batch, self._deletable = self._deletable[:BATCH], self._deletable[BATCH:]
+            self._deletes_under_way += bool(batch)
+            return batch
+
+    def _delete_batch(self, batch: Sequence[str]) -> None:
+        try:
+            refused = self._queue.delete(batch)
+        except AwsError as error:
+            # It will be delivered again, found settled, and acknowledged again.
+            log.warning("Could not delete from %s: %s", self._queue.name, error)
+        except Exception:
+            log.exception("Could not delete from %s", self._queue.name)
+        else:
+            self._count(deleted=len(batch) - refused)
+        self._deleters.release()
+        with self._deletable_changed:
+            self._deletes_under_way -= 1
+            self._deletable_changed.notify_all()
+
+    def _start_helper(self, verb: str, target: Callable[[], object]) -> threading.Thread | None:
+        thread = self._thread(verb, target)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The machine gives no more threads: what is there does the work, more slowly.
+            log.warning("%s: %s", thread.name, error)
+            return None
+        return thread
+
+    def _thread(self, verb: str, target: Callable[[], object]) -> threading.Thread:
+        name = f"lambda-{verb}-{self._queue.name}"
+        return threading.Thread(target=target, name=name, daemon=True)
+
+    def _count(self, **counts: int) -> None:
+        with self._counts_lock:
+            self._counts.update(counts)

@@ -1,0 +1,168 @@
+"""What Airflow's database tells a person about this executor's tasks; reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from airflow.executors.executor_loader import ExecutorLoader
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from lambda_executor.contract.errors import DatabaseError
+from lambda_executor.contract.names import FAILURE_EVENT
+from lambda_executor.contract.wire import InvocationId
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+_ACTIVE = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
+#: Ids of one query: each is a term of its WHERE clause.
+_CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TaskName:
+    """One try of one task, as a person calls it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}.{self.task_id}{mapped} {self.run_id} try {self.try_number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The tasks of this executor that are in one state.
+
+    Attributes:
+        state: Airflow's word for it.
+        count: How many.
+        oldest_at: When the one that is longest in flight was queued.
+    """
+
+    state: str
+    count: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A reason that the executor gave for a failure."""
+
+    at: datetime | None
+    task: TaskName | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A task that Airflow holds to be in flight under some dispatch id.
+
+    Attributes:
+        task: Which.
+        state: `queued` before its start, `running` after it.
+        queue: Its queue.
+    """
+
+    task: TaskName
+    state: str
+    queue: str | None
+
+
+def active() -> list[Active]:
+    """What is in flight, by state."""
+    query = (
+        select(TaskInstance.state, func.count(), func.min(TaskInstance.queued_dttm))
+        .where(
+            TaskInstance.state.in_(_ACTIVE),
+            TaskInstance.external_executor_id.is_not(None),
+            _is_ours(),
+        )
+        .group_by(TaskInstance.state)
+        .order_by(TaskInstance.state)
+    )
+    with _session() as session:
+        return [
+            Active(str(state), count, oldest) for state, count, oldest in session.execute(query)
+        ]
+
+
+def failures(limit: int) -> list[Failure]:
+    """The newest reasons that the executor gave, newest first."""
+    query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)
+    with _session() as session:
+        return [Failure(row.dttm, _task_of(row), row.extra or "") for row in session.scalars(query)]
+
+
+def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
+    """Those of the dispatch ids that Airflow holds to be in flight, and the task of each."""
+    found = {}
+    rest = list(ids)
+    with _session() as session:
+        for first in range(0, len(rest), _CHUNK):
+            query = select(
+                TaskInstance.external_executor_id,
+                TaskInstance.dag_id,
+                TaskInstance.run_id,
+                TaskInstance.task_id,
+                TaskInstance.map_index,
+                TaskInstance.try_number,
+                TaskInstance.state,
+                TaskInstance.queue,
+            ).where(
+                TaskInstance.state.in_(_ACTIVE),
+                TaskInstance.external_executor_id.in_(rest[first : first + _CHUNK]),
+            )
+            for row in session.execute(query):
+                name = TaskName(row.dag_id, row.run_id, row.task_id, row.map_index, row.try_number)
+                id = InvocationId(row.external_executor_id)
+                found[id] = Awaited(name, str(row.state), row.queue)
+    return found
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    try:
+        with create_session() as session:
+            yield session
+    except SQLAlchemyError as e:
+        first = str(e).partition("\n")[0]
+        raise DatabaseError(
+            f"Airflow's database cannot be read ({first}): run this where the scheduler runs, with "
+            "the same [database] sql_alchemy_conn"
+        ) from e
+
+
+def _is_ours() -> ColumnElement[bool]:
+    """Tasks of this executor: they name it, or none and it is the default one."""
+    names = {
+        name
+        for executor in ExecutorLoader.get_executor_names()
+        if executor.module_path.startswith("lambda_executor.")
+        for name in (executor.alias, executor.module_path)
+        if name
+    }
+    default = ExecutorLoader.get_default_executor_name().module_path
+    named = TaskInstance.executor.in_(names)
+    return or_(named, TaskInstance.executor.is_(None)) if default in names else named
+
+
+def _task_of(row: Log) -> TaskName | None:
+    if row.dag_id is None or row.task_id is None:
+        return None
+    map_index = -1 if row.map_index is None else row.map_index
+    return TaskName(row.dag_id, row.run_id or "", row.task_id, map_index, row.try_number or 0)

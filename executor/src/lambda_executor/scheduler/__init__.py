@@ -1,0 +1,1 @@
+"""The executor as Airflow's scheduler and its API server see it."""

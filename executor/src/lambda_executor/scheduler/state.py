@@ -1,0 +1,140 @@
+"""What Airflow's database says about workloads in flight; the `AirflowState` of the reconciler.
+
+Reads only, in sessions of its own: it runs beside the scheduler's thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar, cast
+from uuid import UUID
+
+from airflow.configuration import conf
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancekey import TaskInstanceKey
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import select
+
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.scheduler.compat import AIRFLOW
+
+if TYPE_CHECKING:
+    from airflow.executors.workloads.types import WorkloadKey
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+if AIRFLOW >= (3, 3):
+    from airflow.models.callback import CallbackKey, ExecutorCallback
+    from airflow.utils.state import CallbackState
+
+    _WAITING_CALLBACKS = (CallbackState.QUEUED, CallbackState.RUNNING)
+
+Item = TypeVar("Item")
+
+#: Keys of one query: each is a term of its WHERE clause.
+CHUNK = 200
+
+#: Seconds that Lambda runs a function, at most, and some for the way back.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LONGEST_RUN_S = 900 + 60
+
+_WAITING = frozenset(
+    {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
+)
+_RUNNING = frozenset({TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING})
+
+
+class DatabaseState:
+    """Task instances and callbacks as they are in the database."""
+
+    def waits_for(self, in_flight: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
+        """The invocations of tasks that are queued or running in the same try, and of callbacks.
+
+        A task that somebody else has dispatched since, under another id, does not wait for ours.
+        Of other workloads Airflow has no end that we could see: they are always waited for.
+        """
+        tasks = {key: id for id, key in in_flight.items() if isinstance(key, TaskInstanceKey)}
+        callbacks = {str(key): id for id, key in in_flight.items() if is_callback(key)}
+        waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
+        with create_session() as session:
+            for chunk in _chunks(tasks):
+                waiting |= _tasks_in(session, {key: tasks[key] for key in chunk}, _WAITING)
+            for names in _chunks(callbacks):
+                waiting |= {callbacks[name] for name in _waiting_callbacks(session, names)}
+        return waiting
+
+    def unowned(self) -> dict[InvocationId, WorkloadKey]:
+        """Callbacks that are queued or running; their ids are their dispatch ids.
+
+        Airflow has no owner of a callback and never offers those of a dead scheduler for adoption.
+        """
+        if AIRFLOW < (3, 3):
+            return {}
+        with create_session() as session:
+            ids = session.scalars(
+                select(ExecutorCallback.id).where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
+            )
+            return {InvocationId(str(id)): CallbackKey(id=str(id)) for id in ids}
+
+    def longest_wait_s(self) -> float:
+        """A token starts nothing after `[scheduler] task_queued_timeout`, and what runs ends."""
+        return conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
+
+    def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
+        """Those of the invocations whose task is running, so that some start of it counted."""
+        by_key = {key: id for id, key in tasks.items() if isinstance(key, TaskInstanceKey)}
+        if not by_key:
+            return set()
+        with create_session() as session:
+            return set().union(
+                *(
+                    _tasks_in(session, {key: by_key[key] for key in chunk}, _RUNNING)
+                    for chunk in _chunks(by_key)
+                )
+            )
+
+
+def is_callback(key: WorkloadKey) -> bool:
+    """Whether a workload's key is a callback's; its kind has a type of its own since 3.3."""
+    return AIRFLOW >= (3, 3) and isinstance(key, CallbackKey)
+
+
+def _tasks_in(
+    session: Session,
+    tasks: Mapping[TaskInstanceKey, InvocationId],
+    states: frozenset[TaskInstanceState],
+) -> set[InvocationId]:
+    rows = session.execute(
+        select(
+            TaskInstance.dag_id,
+            TaskInstance.task_id,
+            TaskInstance.run_id,
+            TaskInstance.try_number,
+            TaskInstance.map_index,
+            TaskInstance.state,
+            TaskInstance.external_executor_id,
+        ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(tasks)))
+    )
+    found = set()
+    for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
+        id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
+        if id is not None and state in states and external_id in (None, id):
+            found.add(id)
+    return found
+
+
+def _waiting_callbacks(session: Session, names: Iterable[str]) -> set[str]:
+    ids = session.scalars(
+        select(ExecutorCallback.id)
+        .where(ExecutorCallback.id.in_([UUID(name) for name in names]))
+        .where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
+    )
+    return {str(id) for id in ids}
+
+
+def _chunks(keys: Iterable[Item]) -> Iterable[list[Item]]:
+    rest = iter(keys)
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        yield chunk

@@ -1,0 +1,1 @@
+"""From Airflow's configuration to clients that are connected and checked."""

@@ -1,0 +1,188 @@
+"""Airflow's configuration, read once into a frozen `ExecutorConfig`.
+
+It owns where an option's value comes from; with `executor.py` it is the only module that knows
+Airflow.
+
+An option's value (`option_values.py`) is the first of: our section `[lambda_executor]`
+(environment variable, file, command or secret, as Airflow has it), the SSM parameter that
+`config_parameter` names, the same option in `[aws_lambda_executor]`, the default of the option
+table.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_executor import aws
+from lambda_executor.contract import options
+from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.options import OPTIONS, SECTION
+from lambda_executor.core.routing import Routes, Target
+from lambda_executor.setup.option_values import Conf, OptionValues
+
+log = logging.getLogger(__name__)
+
+#: Reads the SSM parameter of that name into option names and values.
+ReadParameter = Callable[[str], Mapping[str, str]]
+
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class AwsConfig:
+    """How to reach AWS at all: what is needed before the SSM parameter can be read."""
+
+    conn_id: str | None
+    region_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig:
+    """Every option of one executor; the option table says what each means."""
+
+    routes: Routes
+    queue_urls: tuple[str, ...]
+    dead_letter_queue_url: str
+    region_name: str | None
+    check_health_on_startup: bool
+    max_invoke_attempts: int
+    end_wait_timeout_s: int
+    dispatch_threads: int
+    poll_threads: int
+    log_group: str | None = None
+    payload_bucket: str | None = None
+
+    def log_group_of(self, target: Target) -> str:
+        """The CloudWatch log group of a function."""
+        if self.log_group and target == self.routes.default:
+            return self.log_group
+        return f"/aws/lambda/{target.function.rpartition(':')[2]}"
+
+    def own_queue(self, job_id: int | str | None) -> int:
+        """Which of `queue_urls` is one scheduler's own, by the id of its job."""
+        number = int(str(job_id)) if str(job_id).isdecimal() else 0
+        return number % len(self.queue_urls)
+
+
+def load_aws_config(conf: Conf) -> AwsConfig:
+    """Read how AWS is reached."""
+    values = OptionValues(conf)
+    return AwsConfig(values.get(options.CONN_ID), values.get(options.REGION_NAME))
+
+
+def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
+    """Read and check every option.
+
+    Args:
+        conf: Airflow's configuration.
+        read_parameter: Called once, only when `config_parameter` is set.
+
+    Raises:
+        ConfigError: An option is missing or has a value that cannot work.
+    """
+    name = OptionValues(conf).get(options.CONFIG_PARAMETER)
+    parameter = read_parameter(name) if name else {}
+    unknown = sorted(set(parameter) - {option.name for option in OPTIONS})
+    if unknown:
+        log.warning(
+            "SSM parameter %s holds options that this version does not know and ignores: %s",
+            name,
+            ", ".join(unknown),
+        )
+    values = OptionValues(conf, parameter)
+    return ExecutorConfig(
+        routes=_routes(values, conf.get("operators", "default_queue", fallback=None)),
+        queue_urls=_queue_urls(values),
+        dead_letter_queue_url=values[options.DEAD_LETTER_QUEUE_URL],
+        region_name=values.get(options.REGION_NAME),
+        check_health_on_startup=values[options.CHECK_HEALTH_ON_STARTUP],
+        max_invoke_attempts=values[options.MAX_INVOKE_ATTEMPTS],
+        end_wait_timeout_s=values[options.END_WAIT_TIMEOUT],
+        dispatch_threads=values[options.DISPATCH_THREADS],
+        poll_threads=values[options.POLL_THREADS],
+        log_group=values.get(options.LOG_GROUP),
+        payload_bucket=_payload_bucket(values),
+    )
+
+
+def _routes(values: OptionValues, default_queue: str | None) -> Routes:
+    default = Target.parse(
+        values[options.FUNCTION_NAME],
+        qualifier=values.companion(options.FUNCTION_QUALIFIER, options.FUNCTION_NAME),
+        where=f"[{SECTION}] function_name",
+    )
+    text = values.get(options.FUNCTIONS)
+    try:
+        functions = json.loads(text) if text else {}
+    except ValueError:
+        functions = None
+    if not isinstance(functions, dict) or not all(isinstance(f, str) for f in functions.values()):
+        raise ConfigError(
+            f"[{SECTION}] functions is {text!r}: it must be a JSON object from queue to function, "
+            f"for example {options.FUNCTIONS.example}"
+        )
+    by_queue = {
+        queue: Target.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
+        for queue, function in functions.items()
+    }
+    return Routes(default, default_queue or "default", by_queue)
+
+
+def _queue_urls(values: OptionValues) -> tuple[str, ...]:
+    text = values.companion(options.QUEUE_URLS, options.QUEUE_URL)
+    if text is None:
+        return (values[options.QUEUE_URL],)
+    try:
+        urls = json.loads(text)
+    except ValueError:
+        urls = None
+    if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
+        raise ConfigError(
+            f"[{SECTION}] queue_urls is {text!r}: it must be a JSON list of one or more URLs of "
+            f"queues, for example {options.QUEUE_URLS.example}"
+        )
+    return tuple(dict.fromkeys(urls))
+
+
+def _payload_bucket(values: OptionValues) -> str | None:
+    name = values.get(options.PAYLOAD_BUCKET)
+    if name and not _BUCKET_NAME.fullmatch(name):
+        raise ConfigError(
+            f"[{SECTION}] payload_bucket is {name!r}: it must be the name of a bucket, without "
+            f"s3:// and without a path, for example {options.PAYLOAD_BUCKET.example}"
+        )
+    return name
+
+
+def session_factory(how: AwsConfig) -> aws.SessionFactory:
+    """How to make a boto3 session: from the Airflow connection, or boto3's own chain.
+
+    Raises:
+        ConfigError: `conn_id` is set and the Amazon provider is not installed.
+    """
+    conn_id = how.conn_id
+    if not conn_id:
+        return aws.Session
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import (  # noqa: PLC0415 - optional
+            AwsGenericHook,
+        )
+    except ImportError as e:
+        raise ConfigError(
+            f"[{SECTION}] conn_id is {conn_id!r}, and reading AWS credentials from an Airflow "
+            "connection needs apache-airflow-providers-amazon: install it, or unset conn_id to use "
+            "boto3's own credential chain"
+        ) from e
+
+    def from_connection() -> aws.Session:
+        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, region_name=how.region_name)
+        session: aws.Session = hook.get_session()
+        return session
+
+    return from_connection

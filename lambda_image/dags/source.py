@@ -1,0 +1,169 @@
+"""Where the function's DAG files come from: the image, or S3, looked at before every workload.
+
+The look is one call, made every time: a task whose DAG was just uploaded runs with it. It must not
+know what a workload is, nor Airflow.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambda_executor.contract.dag_manifest import DagLocation
+from lambda_executor.contract.errors import DecodeError
+from lambda_executor.contract.options import DAGS_S3_URI
+from lambda_image.aws_calls import PATIENCE, error_code
+from lambda_image.dags.objects import (
+    CONNECTIONS,
+    Archive,
+    ChangedMeanwhileError,
+    DagSourceError,
+    Fetch,
+    Folder,
+    Remote,
+)
+from lambda_image.dags.trees import DagTrees
+
+#: How long a fetch waits for an upload that is under way to come to its end.
+PATIENCE_S = 20.0
+
+_PAUSE_S = 0.5
+
+#: The first look is part of the init phase, which has ten seconds.
+_CLIENT_CONFIG = PATIENCE.merge(Config(connect_timeout=2, max_pool_connections=CONNECTIONS))
+
+
+class S3DagSource:
+    """A DAG folder that follows a place in S3.
+
+    Args:
+        location: For reasons.
+        make_remote: Makes what is asked; called once, when it is first needed.
+        trees: Where the files go.
+        clock: Seconds that only grow.
+        sleep: Waits.
+    """
+
+    def __init__(
+        self,
+        location: DagLocation,
+        make_remote: Callable[[], Remote],
+        trees: DagTrees,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._location = location
+        self._make_remote = make_remote
+        self._trees = trees
+        self._clock = clock
+        self._sleep = sleep
+        self._remote: Remote | None = None
+        self._fetched: Fetch | None = None
+
+    def __str__(self) -> str:
+        return str(self._location)
+
+    def feeds(self, folder: Path) -> bool:
+        """Whether a folder is the one that follows the place."""
+        return folder == self._trees.link
+
+    def refresh(self, patience_s: float = PATIENCE_S) -> None:
+        """Bring the folder to the state of now.
+
+        Args:
+            patience_s: How long to wait for an upload that is under way.
+
+        Raises:
+            DagSourceError: It cannot be had. The folder stays as it was.
+        """
+        try:
+            self._refresh(patience_s)
+        except (ClientError, BotoCoreError, DecodeError) as e:
+            raise DagSourceError(f"{self._told()}: {e}{_hint(e)}") from e
+        except DagSourceError as e:
+            raise DagSourceError(f"{self._told()}: {e}") from e
+        except OSError as e:
+            raise DagSourceError(f"{self._told()}: {_disk_reason(e, self._trees.link)}") from e
+        except Exception as e:  # Files are from anywhere, and this is called in the init phase.
+            raise DagSourceError(f"{self._told()}: {type(e).__name__}: {e}") from e
+
+    def _refresh(self, patience_s: float) -> None:
+        if self._remote is None:
+            self._remote = self._make_remote()
+        deadline_s = self._clock() + patience_s
+        while (fetch := self._remote.changed_since(self._fetched)) is not None:
+            try:
+                self._trees.replace(fetch.into)
+            except ChangedMeanwhileError as e:
+                if self._clock() >= deadline_s:
+                    raise DagSourceError(
+                        f"{e}, and was for {patience_s:g} s: it was changed by something else than "
+                        "`airflow lambda-executor dags push`, or a push broke off; push again"
+                    ) from e
+                self._sleep(_PAUSE_S)
+            else:
+                self._fetched = fetch
+                return
+
+    def _told(self) -> str:
+        return f"the DAG files of {self._location} could not be fetched"
+
+
+def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | None:
+    """Read where the DAG files are, and tell Airflow where they will be; before it is imported.
+
+    Fetched files are below AIRFLOW_HOME, and gone with it; so are the files of Airflow's bundles,
+    unless they have a place already.
+
+    Returns:
+        None: they are in the image.
+
+    Raises:
+        ConfigError: The variable is set to something that is no place in S3.
+    """
+    home = Path(environ["AIRFLOW_HOME"])
+    environ.setdefault("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(home / "dag_bundles"))
+    uri = DAGS_S3_URI.from_environment(environ)
+    if uri is None:
+        return None
+    location = DagLocation.parse(uri)
+    home.mkdir(parents=True, exist_ok=True)
+    # A folder of this process's own: an AIRFLOW_HOME that somebody set may be shared.
+    trees = DagTrees(Path(tempfile.mkdtemp(prefix="dags-", dir=home)))
+    environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(trees.link)
+
+    def make_remote() -> Remote:
+        client = boto3.session.Session().client("s3", config=_CLIENT_CONFIG)
+        return (Archive if location.is_archive else Folder)(client, location)
+
+    return S3DagSource(location, make_remote, trees)
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, ClientError) and error_code(error) in ("AccessDenied", "403"):
+        return (
+            ". The function's role needs s3:GetObject and s3:GetObjectVersion on the files and "
+            "s3:ListBucket on the bucket; without the latter S3 says so of a missing object too"
+        )
+    return ""
+
+
+def _disk_reason(error: OSError, link: Path) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"{type(error).__name__}: {error}"
+    disk = shutil.disk_usage(link.parent)
+    free, all_of_it = disk.free >> 20, disk.total >> 20
+    return (
+        f"they do not fit on the function's disk, of whose {all_of_it} MiB {free} are free: give "
+        "the function more ephemeral storage, or upload less"
+    )

@@ -1,0 +1,249 @@
+"""One invocation from event to settled: decode, check, run, report, log.
+
+Knows the order of things and nothing of Airflow or AWS: both are given to it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lambda_executor.contract.errors import ConfigError, DecodeError
+from lambda_executor.contract.log_lines import SETTLED, STARTED
+from lambda_executor.contract.probe import ProbeAnswer, is_probe
+from lambda_executor.contract.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
+from lambda_image.deadline import RESERVE_S, Deadline, Margins
+from lambda_image.logs import log_output
+from lambda_image.logs.invocation_log import WorkloadFacts, WriteLog
+from lambda_image.verdict import Verdict, rejected
+
+
+class LambdaContext(Protocol):
+    """What is read of the context object that Lambda's runtime hands over.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+    """
+
+    aws_request_id: str
+    log_stream_name: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How long it takes until Lambda ends the execution environment."""
+
+
+class Runner(Protocol):
+    """Runs workloads; `runner.WorkloadRunner`."""
+
+    def run(self, workload_json: str, deadline: Deadline) -> Verdict:
+        """Run one to its end, whatever that is, in its time; never raises."""
+
+
+class PayloadSource(Protocol):
+    """Has what is too large for one event; `payloads.Payloads`."""
+
+    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+        """The invocation, or the one that it points to; a verdict if there is none by then."""
+
+
+class ResultSender(Protocol):
+    """Sends results; `reporter.Reporter`."""
+
+    def queue_url(self, reply_to: str | None) -> str:
+        """The queue for an invocation; raises when there is none."""
+
+    def send(self, queue_url: str, result: Result, by_s: float) -> None:
+        """Send one result; raises when it was not taken by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The circumstances of one invocation."""
+
+    started_at_s: float
+    cold: bool
+    init_ms: float | None
+    request_id: str
+    log_stream: str
+    entered_at_s: float  # On the monotonic clock, like the next.
+    ends_at_s: float
+
+
+@dataclass(slots=True)
+class InvocationHandler:
+    """Handles the invocations of one execution environment, one at a time.
+
+    Attributes:
+        runner: Runs the workload.
+        reporter: Sends the result.
+        payloads: Has the invocations that are too large for one event.
+        margins: How long before the end of its time a workload is ended.
+        write_log: Writes one line of the invocation's own log.
+        answer_probe: Says what this image is.
+        init_ms: What the init phase took; told with the first invocation.
+        now_s: Seconds since the epoch.
+        clock_s: Seconds that only grow.
+    """
+
+    runner: Runner
+    reporter: ResultSender
+    payloads: PayloadSource
+    margins: Margins
+    write_log: WriteLog
+    answer_probe: Callable[[], ProbeAnswer]
+    init_ms: float
+    now_s: Callable[[], float] = time.time
+    clock_s: Callable[[], float] = time.monotonic
+    _cold: bool = field(default=True, init=False)
+
+    def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
+        """Handle one event.
+
+        Returns:
+            The result as it was sent, for someone who invokes the function by hand; of a probe,
+            its answer.
+
+        Raises:
+            DecodeError: The event is not an invocation, and has nobody to report to.
+            ConfigError: No results queue is known; nothing was started.
+            ReportError: The result could not be sent.
+        """
+        start = self._enter(context)
+        if is_probe(event):
+            return self.answer_probe().encode()
+        try:
+            invocation = Invocation.decode(event)
+        except DecodeError as e:
+            return self._reject(event, e, start)
+        queue_url = self.reporter.queue_url(invocation.reply_to)
+        verdict, facts = self._run(invocation, start)
+        result = self._result(invocation.id, verdict, start, invocation.queued_at_s)
+        # The reference's executor knows no `duplicate` and would end the running task by it.
+        silent = verdict.outcome is Outcome.DUPLICATE and not _speaks_our_wire(event)
+        return self._settle(result, None if silent else queue_url, facts, start)
+
+    def _run(self, invocation: Invocation, start: _Start) -> tuple[Verdict, WorkloadFacts]:
+        """Start the workload unless something speaks against it; returns how it ended."""
+        try:
+            remaining_s = start.ends_at_s - start.entered_at_s
+            deadline = self.margins.deadline(remaining_s, start.entered_at_s)
+        except ConfigError as e:
+            return rejected(str(e)), WorkloadFacts()
+        whole = self.payloads.whole(invocation, deadline.give_up_at_s)
+        if isinstance(whole, Verdict):
+            return whole, WorkloadFacts()
+        try:
+            workload_json = whole.workload_json
+        except DecodeError as e:
+            return rejected(str(e)), WorkloadFacts()
+        facts = WorkloadFacts.read(workload_json)
+        if expired := _expired(whole, self.now_s()):
+            return rejected(expired), facts
+        self._note_start(whole.id, start, facts)
+        return self.runner.run(workload_json, deadline).without(facts.token), facts
+
+    def _enter(self, context: LambdaContext) -> _Start:
+        cold, self._cold = self._cold, False
+        log_output.about({"request_id": context.aws_request_id})
+        entered_at_s = self.clock_s()
+        return _Start(
+            started_at_s=self.now_s(),
+            cold=cold,
+            init_ms=self.init_ms if cold else None,
+            request_id=context.aws_request_id,
+            log_stream=context.log_stream_name,
+            entered_at_s=entered_at_s,
+            ends_at_s=entered_at_s + context.get_remaining_time_in_millis() / 1000,
+        )
+
+    def _note_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
+        context = {**facts.fields(), "invocation_id": id_, "request_id": start.request_id}
+        log_output.about(context, facts.token)
+        self.write_log("info", STARTED, **context, cold=start.cold)
+
+    def _reject(self, event: object, error: DecodeError, start: _Start) -> dict[str, Any]:
+        """Report an event that is no invocation, if it names itself and somebody to tell."""
+        given = event if isinstance(event, Mapping) else {}
+        key, reply_to = given.get("task_key"), given.get("reply_to")
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
+            # Without its cause, which holds the event: only the message goes on.
+            raise DecodeError(
+                f"not an invocation, and without a usable task_key: {error}"
+            ) from None
+        queue_url = self.reporter.queue_url(reply_to if isinstance(reply_to, str) else None)
+        result = self._result(InvocationId(key), rejected(str(error)), start)
+        return self._settle(result, queue_url, WorkloadFacts(), start)
+
+    def _result(
+        self,
+        id_: InvocationId,
+        verdict: Verdict,
+        start: _Start,
+        queued_at_s: float | None = None,
+    ) -> Result:
+        waited_s = None if queued_at_s is None else start.started_at_s - queued_at_s
+        return Result(
+            id=id_,
+            return_code=verdict.return_code,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            request_id=start.request_id,
+            log_stream=start.log_stream,
+            cold=start.cold,
+            init_ms=start.init_ms,
+            run_ms=round((self.now_s() - start.started_at_s) * 1000, 1),
+            started_at_s=start.started_at_s,
+            queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),
+            max_memory_mb=verdict.max_memory_mb,
+        )
+
+    def _settle(
+        self, result: Result, queue_url: str | None, facts: WorkloadFacts, start: _Start
+    ) -> dict[str, Any]:
+        reported = False
+        try:
+            if queue_url is not None:
+                self.reporter.send(queue_url, result, start.ends_at_s - RESERVE_S)
+                reported = True
+        finally:
+            self.write_log(
+                "info" if reported or queue_url is None else "error",
+                SETTLED,
+                **facts.fields(),
+                invocation_id=result.id,
+                request_id=result.request_id,
+                outcome=result.outcome.value,
+                return_code=result.return_code,
+                reason=result.reason,
+                cold=result.cold,
+                init_ms=result.init_ms,
+                run_ms=result.run_ms,
+                queue_to_start_ms=result.queue_to_start_ms,
+                max_memory_mb=result.max_memory_mb,
+                started_at_s=result.started_at_s,
+                reported=reported,
+            )
+        sent: dict[str, Any] = json.loads(result.encode())
+        return sent
+
+
+def _expired(invocation: Invocation, now_s: float) -> str | None:
+    """Why an invocation may not start any more; None if it may."""
+    if invocation.not_after_s is None or now_s < invocation.not_after_s:
+        return None
+    waited = (
+        f"after it had waited for {now_s - invocation.queued_at_s:.0f} s"
+        if invocation.queued_at_s is not None
+        else "while it waited"
+    )
+    return (
+        f"not started: the workload's token ran out {now_s - invocation.not_after_s:.0f} s ago, "
+        f"{waited} to be started. Give the function more concurrency, or raise [scheduler] "
+        "task_queued_timeout"
+    )
+
+
+def _speaks_our_wire(event: object) -> bool:
+    return isinstance(event, Mapping) and "wire_version" in event

@@ -1,0 +1,104 @@
+"""Sends results to the results queue, or says clearly that it could not.
+
+With `payloads.py` the only module of the image that talks to AWS. It knows nothing of workloads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambda_executor.contract.errors import AwsError, ConfigError
+from lambda_executor.contract.options import QUEUE_URL, REFERENCE_SECTION
+from lambda_image.aws_calls import PATIENCE
+from lambda_image.machine import time_limit
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+    from lambda_executor.contract.wire import Result
+
+#: Where the results queue is looked up when an invocation has no `reply_to`, first match wins.
+#: The second and third are the reference handler's.
+QUEUE_URL_VARIABLES = (
+    QUEUE_URL.environment_variable,
+    f"AIRFLOW__{REFERENCE_SECTION.upper()}__{QUEUE_URL.name.upper()}",
+    "QUEUE_URL",
+)
+
+#: botocore's standard mode repeats throttling, server and network errors with exponential backoff
+#: and jitter (at most 20 s each): a few attempts ride out a blip and still end well before a
+#: time-out. It also replaces connections that died while the environment was frozen.
+#: https://docs.aws.amazon.com/boto3/latest/guide/retries.html
+_CLIENT_CONFIG = PATIENCE.merge(Config(retries={"mode": "standard", "total_max_attempts": 6}))
+
+#: Seconds that sending may take, however much time the function has left: it is paid for.
+_MAX_SEND_S = 60.0
+
+
+class ReportError(AwsError):
+    """The result could not be sent; Lambda's dead-letter queue has to tell."""
+
+
+class Reporter:
+    """Sends results over one client that lives as long as the execution environment."""
+
+    def __init__(self, client: SQSClient, default_queue_url: str | None) -> None:
+        self._client = client
+        self._default_queue_url = default_queue_url
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Reporter:
+        """Make the client and look up the queue; fails the init phase if there is no client."""
+        given = (environ.get(name) for name in QUEUE_URL_VARIABLES)
+        return cls(
+            boto3.session.Session().client("sqs", config=_CLIENT_CONFIG),
+            default_queue_url=next((url for url in given if url), None),
+        )
+
+    def queue_url(self, reply_to: str | None) -> str:
+        """The queue that the result of an invocation goes to.
+
+        Raises:
+            ConfigError: Neither the invocation nor the function's settings name one.
+        """
+        if url := reply_to or self._default_queue_url:
+            return url
+        raise ConfigError(
+            "no results queue is known, so nothing was started: the invocation has no reply_to "
+            f"and none of {', '.join(QUEUE_URL_VARIABLES)} is set. Set {QUEUE_URL_VARIABLES[0]} "
+            "in the function's environment"
+        )
+
+    def send(self, queue_url: str, result: Result, by_s: float) -> None:
+        """Send one result.
+
+        Args:
+            queue_url: Where to.
+            result: What.
+            by_s: When the queue has to have taken it, on the monotonic clock: who is ended in the
+                middle of a retry cannot tell any more that it failed.
+
+        Raises:
+            ReportError: The queue did not take it, or not within the retries or the time.
+        """
+        why: object
+        try:
+            with time_limit.until(min(by_s, time.monotonic() + _MAX_SEND_S)):
+                self._client.send_message(QueueUrl=queue_url, MessageBody=result.encode())
+        except (BotoCoreError, ClientError) as e:
+            why = e
+        except time_limit.OutOfTime:
+            why = "the queue did not answer in time"
+        else:
+            return
+        raise ReportError(
+            f"the result ({result.outcome.value}, return code {result.return_code}) could not be "
+            f"sent to {queue_url}: {why}"
+        )

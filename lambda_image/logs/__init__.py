@@ -1,0 +1,1 @@
+"""The function's own log: one JSON object a line."""

@@ -1,0 +1,1 @@
+"""The execution environment: its processes, variables, memory, clock and temporary folder."""

@@ -1,0 +1,207 @@
+"""Whether the DAG of a task can be had: found out before Airflow is told of the task's start.
+
+Airflow's bundles fetch their files in the task's own process, when the task counts as running. Here
+the same bundle, at the version that the workload names, is fetched in the parent first: what cannot
+be had is a reason, and the task's process finds the files in place. It must not know what becomes
+of a workload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from airflow import settings
+from airflow.configuration import conf
+from airflow.dag_processing.bundles.base import BaseDagBundle
+from airflow.dag_processing.bundles.local import LocalDagBundle
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.executors.workloads import ExecuteTask
+from airflow.sdk import Connection
+
+from lambda_executor.contract.errors import LambdaExecutorError
+from lambda_image.dags import preload
+from lambda_image.dags.objects import DagSourceError
+from lambda_image.dags.source import S3DagSource
+from lambda_image.logs.invocation_log import WriteLog
+from lambda_image.machine import environment
+from lambda_image.runtime.compat import AirflowNotFoundException, Workload, bundle_names
+
+#: A reason is a sentence for a person; git can say pages.
+_MAX_REASON_CHARS = 500
+
+_USER_INFO = re.compile(r"://[^/@\s]+@")
+
+
+class _ObstacleError(LambdaExecutorError):
+    """The DAG cannot be had; the message says why."""
+
+
+class DagBundles:
+    """The DAG bundles of one execution environment.
+
+    Args:
+        source: What the DAG folder follows; None: it is in the image.
+    """
+
+    def __init__(self, source: S3DagSource | None) -> None:
+        self._source = source
+        self._manager: DagBundlesManager | None = None
+        self._used: dict[str, str] = {}
+        with contextlib.suppress(_ObstacleError):  # It is told with the first task.
+            self._known()
+
+    def warm_up(self, write_log: WriteLog) -> None:
+        """Do in the init phase what the tasks' processes need not do then.
+
+        Raises:
+            ConfigError: A variable has a value that cannot work.
+        """
+        is_wanted = preload.is_wanted()
+        if self._source is not None:
+            try:
+                self._source.refresh(patience_s=0)
+            except DagSourceError as e:  # It is tried again, and told, with the first task.
+                write_log("warning", "no DAG files yet", reason=str(e))
+        if is_wanted:
+            imported = preload.preload(_local_folders(), write_log)
+            write_log("info", "DAG imports preloaded", statements=len(imported))
+
+    def obstacle(self, workload: Workload) -> str | None:
+        """Fetch what a workload needs; why it cannot be had, or None."""
+        if getattr(workload, "bundle_info", None) is None:
+            return None
+        try:
+            if self._source is not None:
+                self._source.refresh()
+            if isinstance(workload, ExecuteTask):
+                with environment.restored():
+                    self._fetch(workload)
+        except LambdaExecutorError as e:
+            return str(e)
+        except Exception as e:  # noqa: BLE001 - a bundle is anybody's code; nothing was started
+            return f"the task's DAG bundle cannot be had: {_words(e)}"
+        return None
+
+    def _fetch(self, workload: ExecuteTask) -> None:
+        name, version = workload.bundle_info.name, workload.bundle_info.version
+        manager = self._known()
+        known = sorted(bundle_names(manager))
+        if name not in known:
+            raise _ObstacleError(
+                f"the function knows no DAG bundle {name!r}, only {', '.join(known)}: give it the "
+                "same [dag_processor] dag_bundle_config_list as the DAG processor"
+            )
+        if not all(map(_is_known_here, _connections(name))):
+            return  # Only Airflow's database has them, which answers to tasks that have started.
+        try:
+            bundle = manager.get_bundle(name, version)
+            if version is not None:
+                self._remove_old_versions(bundle, version)
+            bundle.initialize()
+        except AirflowNotFoundException:
+            return  # As above: a connection that the bundle uses without being told to.
+        except Exception as e:
+            at = f" at version {version}" if version else ""
+            raise _ObstacleError(f"the DAG bundle {name!r}{at} cannot be had: {_words(e)}") from e
+        file = Path(bundle.path, workload.dag_rel_path)
+        if not file.exists() and not any(parent.is_file() for parent in file.parents):
+            raise _ObstacleError(self._missing(bundle, file))
+
+    def _known(self) -> DagBundlesManager:
+        """Airflow's own list, which cannot be made when the class of any bundle cannot be."""
+        if self._manager is None:
+            try:
+                self._manager = DagBundlesManager()  # type: ignore[no-untyped-call]
+            except Exception as e:
+                raise _ObstacleError(
+                    "[dag_processor] dag_bundle_config_list cannot be used in the function's "
+                    f"image: {_words(e)}. An image gets more packages by the build argument for "
+                    "extra requirements; GitDagBundle also needs the program git"
+                ) from e
+        return self._manager
+
+    def _remove_old_versions(self, bundle: BaseDagBundle, version: str) -> None:
+        """Keep the disk of a warm environment for this version and the last one.
+
+        A folder outside AIRFLOW_HOME is one that others may use too: Airflow looks after it.
+        """
+        kept = {version, self._used.get(bundle.name)}
+        self._used[bundle.name] = version
+        if not bundle.versions_dir.is_relative_to(os.environ["AIRFLOW_HOME"]):
+            return
+        if bundle.versions_dir.is_dir():
+            for tree in bundle.versions_dir.iterdir():
+                if tree.name not in kept:
+                    shutil.rmtree(tree, ignore_errors=True)
+
+    def _missing(self, bundle: BaseDagBundle, file: Path) -> str:
+        if not isinstance(bundle, LocalDagBundle):
+            at = f" at version {bundle.version}" if bundle.version else ""
+            path = file.relative_to(bundle.path)
+            return f"the DAG file {path} is not in the DAG bundle {bundle.name!r}{at}"
+        if self._source is not None and self._source.feeds(bundle.path):
+            path = file.relative_to(bundle.path)
+            return (
+                f"the DAG file {path} is not in {self._source}: upload it, for example with "
+                "`airflow lambda-executor dags push`"
+            )
+        return (
+            f"the DAG file {file} is not in the function's image: build the image with the same "
+            "DAGs that the DAG processor reads"
+        )
+
+
+def _configured() -> list[dict[str, Any]]:
+    """The configuration of every bundle that has the shape of one."""
+    found = conf.getjson("dag_processor", "dag_bundle_config_list")
+    return [
+        each
+        for each in (found if isinstance(found, list) else [])
+        if isinstance(each, dict) and isinstance(each.get("kwargs") or {}, dict)
+    ]
+
+
+def _local_folders() -> list[Path]:
+    """The folders of bundles that fetch nothing."""
+    local = f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
+    folders = (
+        Path((bundle.get("kwargs") or {}).get("path") or settings.DAGS_FOLDER)
+        for bundle in _configured()
+        if bundle.get("classpath") == local
+    )
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _connections(name: str) -> Iterator[str]:
+    """The connections that a bundle's configuration names."""
+    for bundle in _configured():
+        if bundle.get("name") == name:
+            for option, value in (bundle.get("kwargs") or {}).items():
+                if option.endswith("conn_id") and isinstance(value, str) and value:
+                    yield value
+
+
+def _is_known_here(conn_id: str) -> bool:
+    """Whether this process can read a connection: from its environment or a secrets backend."""
+    try:
+        Connection.get(conn_id)
+    except Exception:  # noqa: BLE001 - a backend may fail in any way; the task's process will tell
+        return False
+    return True
+
+
+def _words(error: BaseException) -> str:
+    """An error and its causes, on one line, without what a URL holds before its host."""
+    words = []
+    link: BaseException | None = error
+    while link is not None:
+        words.append(f"{type(link).__name__}: {link}")
+        link = link.__cause__
+    said = " ".join(_USER_INFO.sub("://***@", "; ".join(words)).split())
+    return said if len(said) <= _MAX_REASON_CHARS else f"{said[:_MAX_REASON_CHARS]}..."

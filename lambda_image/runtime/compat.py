@@ -1,0 +1,109 @@
+"""What differs between the versions of Airflow that this image can hold, 3.0 to 3.3.
+
+One name here for what has another name, another place or another call in one of them. The private
+parts that workloads' processes need are in `airflow_processes`. Each minor version runs a task in
+`tests/contract/lambda_image/test_airflow_minors.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import operator
+import sys
+from typing import Annotated, Any, TypeAlias
+
+import structlog
+from airflow.configuration import conf
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.executors import base_executor, workloads
+from airflow.executors.workloads import ExecuteTask
+from airflow.sdk.execution_time import supervisor
+from airflow.sdk.log import configure_logging
+from pydantic import Field, TypeAdapter
+
+
+class _NeverRaisedError(Exception):
+    """Stands for an exception that this Airflow does not have."""
+
+
+def _exception(name: str) -> Any:  # noqa: ANN401 - a class, to be caught or raised
+    for module in ("airflow.sdk.exceptions", "airflow.exceptions"):  # the second before 3.2
+        if found := getattr(importlib.import_module(module), name, None):
+            return found
+    return _NeverRaisedError
+
+
+AirflowNotFoundException = _exception("AirflowNotFoundException")
+AirflowTaskTimeout = _exception("AirflowTaskTimeout")
+#: Before 3.2 every refused start is a `ServerResponseError`.
+TaskAlreadyRunningError = _exception("TaskAlreadyRunningError")
+
+#: An instance of one of `_KINDS`.
+Workload: TypeAlias = Any
+
+#: Callbacks came with 3.2, connection tests with 3.3.
+_KINDS = [
+    getattr(workloads, name)
+    for name in ("ExecuteTask", "ExecuteCallback", "TestConnection")
+    if hasattr(workloads, name)
+]
+_ANY_KIND: Any = Annotated[functools.reduce(operator.or_, _KINDS), Field(discriminator="type")]
+#: Decodes a workload of any kind that this Airflow gives to executors.
+WORKLOADS: TypeAdapter[Workload] = TypeAdapter(_ANY_KIND if len(_KINDS) > 1 else ExecuteTask)
+
+
+def run_workload(workload: Workload, server: str) -> int:
+    """Run a workload as Airflow's own executors do; returns the exit code of its process."""
+    if stock := getattr(base_executor.BaseExecutor, "run_workload", None):  # from 3.3
+        return int(stock(workload, server=server, subprocess_logs_to_stdout=True))
+    if isinstance(workload, ExecuteTask):
+        takes = inspect.signature(supervisor.supervise).parameters
+        optional = {"sentry_integration"} & takes.keys()  # from 3.2
+        return supervisor.supervise(
+            ti=workload.ti,
+            bundle_info=workload.bundle_info,
+            dag_rel_path=workload.dag_rel_path,
+            token=workload.token,
+            server=server,
+            log_path=workload.log_path,
+            subprocess_logs_to_stdout=True,
+            **{name: getattr(workload, name) for name in optional},
+        )
+    execute: Any = workloads.callback.execute_callback_workload  # type: ignore[attr-defined] # 3.2
+    succeeded, _ = execute(workload.callback, structlog.get_logger("callback"))
+    return 0 if succeeded else 1
+
+
+def has_own_process(workload: Workload) -> bool:
+    """Whether Airflow runs this workload in a child; others run where `run_workload` is called."""
+    if isinstance(workload, ExecuteTask):
+        return True
+    supervised = hasattr(base_executor.BaseExecutor, "run_workload")
+    return supervised and isinstance(workload, workloads.ExecuteCallback)
+
+
+def bundle_names(manager: DagBundlesManager) -> list[str]:
+    """The names of all DAG bundles that are configured."""
+    if stock := getattr(manager, "get_all_bundle_names", None):  # from 3.2
+        return list(stock())
+    return [bundle.name for bundle in manager.get_all_dag_bundles()]
+
+
+def execution_api_url() -> str:
+    """Where the Execution API is, by Airflow's configuration."""
+    if stock := getattr(base_executor, "get_execution_api_server_url", None):  # from 3.3
+        return str(stock())
+    base_url = conf.get("api", "base_url", fallback="/")
+    if base_url.startswith("/"):
+        base_url = f"http://localhost:8080{base_url}"
+    fallback = f"{base_url.rstrip('/')}/execution/"
+    return str(conf.get("core", "execution_api_server_url", fallback=fallback))
+
+
+def log_as_json() -> None:
+    """Let Airflow's own log lines, and the tasks' copies, go to stdout as JSON like ours."""
+    takes_json = "json_output" in inspect.signature(configure_logging).parameters  # from 3.1
+    form: dict[str, Any] = {"json_output": True} if takes_json else {"enable_pretty_log": False}
+    configure_logging(output=sys.stdout.buffer, **form)

@@ -1,0 +1,1 @@
+"""Fixes of resource types, attributes and deletions in CloudFormation."""

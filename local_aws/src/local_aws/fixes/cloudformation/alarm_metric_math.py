@@ -1,0 +1,35 @@
+"""CloudFormation makes an alarm over an expression of metrics.
+
+ministack's refuses it. Nothing puts these metrics here, and nothing evaluates the expression: the
+alarm is kept as one of the first metric in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ministack.services.cloudformation import provisioners
+
+from local_aws.fixes.cloudformation._cloudformation import Properties
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+
+def apply(_images: ImageStore) -> None:
+    """Give ministack the alarm of one metric."""
+    stock = provisioners._cw_metric_alarm_record
+
+    def record(name: str, properties: Properties) -> Any:  # noqa: ANN401 - ministack's
+        return stock(name, _of_one_metric(properties))
+
+    provisioners._cw_metric_alarm_record = record
+
+
+def _of_one_metric(properties: Properties) -> Properties:
+    for query in properties.get("Metrics") or []:
+        if "MetricStat" in query:
+            kept = {name: value for name, value in properties.items() if name != "Metrics"}
+            first: Properties = query["MetricStat"]
+            return {**kept, **first["Metric"], "Period": first["Period"]}
+    return properties

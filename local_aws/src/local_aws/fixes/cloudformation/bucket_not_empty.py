@@ -1,0 +1,32 @@
+"""CloudFormation does not delete a bucket that holds objects.
+
+AWS fails the deletion ("The bucket you tried to delete is not empty"); ministack's provisioner
+drops bucket and objects.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ministack.services import s3
+
+from local_aws.fixes.cloudformation._cloudformation import Properties, handler
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+
+def apply(_images: ImageStore) -> None:
+    """Refuse in front of ministack's own deletion."""
+    bucket = handler("AWS::S3::Bucket")
+    stock = bucket["delete"]
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        if (s3._buckets.get(physical_id) or {}).get("objects"):
+            raise ValueError(
+                f"The bucket you tried to delete is not empty (Service: S3, Status Code: 409): "
+                f"{physical_id}"
+            )
+        stock(physical_id, properties)
+
+    bucket["delete"] = delete

@@ -1,0 +1,41 @@
+"""CloudFormation applies every property of `AWS::Lambda::Function` that our stacks use.
+
+ministack's provisioner drops `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig` and
+`TenancyConfig`: the function is unbounded, its dead letters are lost and its tenants not isolated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ministack.services import lambda_svc
+
+from local_aws.fixes.cloudformation._cloudformation import (
+    Created,
+    Properties,
+    after_create_and_update,
+)
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+
+def apply(_images: ImageStore) -> None:
+    """Set them through the calls of the API that own them."""
+    after_create_and_update("AWS::Lambda::Function", _set_properties)
+
+
+def _set_properties(name: str, properties: Properties, attributes: dict[str, Any]) -> Created:
+    reserved = properties.get("ReservedConcurrentExecutions")
+    if reserved is None:
+        lambda_svc._delete_function_concurrency(name)
+    else:
+        lambda_svc._put_function_concurrency(name, {"ReservedConcurrentExecutions": int(reserved)})
+    configuration = lambda_svc._functions[name]["config"]
+    if error := lambda_svc._validate_dead_letter_config(properties.get("DeadLetterConfig")):
+        raise ValueError(f"AWS::Lambda::Function {name}: {error[2]!r}")
+    configuration["DeadLetterConfig"] = properties.get("DeadLetterConfig") or {}
+    if tenancy := properties.get("TenancyConfig"):
+        configuration["TenancyConfig"] = tenancy
+    configuration["VpcConfig"] = lambda_svc._vpc_config_with_id(properties.get("VpcConfig"))
+    return name, attributes

@@ -1,0 +1,48 @@
+"""`Fn::GetAtt` gives the address range of a VPC and of a subnet.
+
+CDK asks for `CidrBlock` of the VPC for the rules of interface endpoints; ministack knows the range
+and fails with "Requested attribute CidrBlock does not exist in schema".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ministack.services import ec2
+
+from local_aws.fixes.cloudformation._cloudformation import (
+    Created,
+    Properties,
+    after_create_and_update,
+)
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+
+def apply(_images: ImageStore) -> None:
+    """Add them to what ministack returns."""
+    after_create_and_update("AWS::EC2::VPC", _with_vpc_attributes)
+    after_create_and_update("AWS::EC2::Subnet", _with_subnet_attributes)
+
+
+def _with_vpc_attributes(
+    vpc_id: str, _properties: Properties, attributes: dict[str, Any]
+) -> Created:
+    return vpc_id, {
+        **attributes,
+        "CidrBlock": ec2._vpcs[vpc_id]["CidrBlock"],
+        "CidrBlockAssociations": [],
+        "Ipv6CidrBlocks": [],
+    }
+
+
+def _with_subnet_attributes(
+    subnet_id: str, _properties: Properties, attributes: dict[str, Any]
+) -> Created:
+    subnet = ec2._subnets[subnet_id]
+    return subnet_id, {
+        **attributes,
+        "CidrBlock": subnet["CidrBlock"],
+        "VpcId": subnet["VpcId"],
+    }

@@ -1,0 +1,52 @@
+"""A database instance has an address at which a database can really be started.
+
+RDS gives each instance a host name and a port that it listens on; ministack's CloudFormation gives
+an amazonaws.com name that nothing can listen at. Here the endpoint is 127.0.0.1 and a port that was
+free when the instance was made and stays the instance's own: the demo starts Postgres there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ministack.services import rds
+from ministack.services.cloudformation import provisioners
+
+from local_aws.fixes.cloudformation._cloudformation import (
+    Created,
+    Properties,
+    after_create_and_update,
+)
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+_HOST = "127.0.0.1"
+
+#: Below Linux's range for outgoing connections (32768 and up), which would take the port away.
+_PORTS = range(15432, 32000)
+
+
+def apply(_images: ImageStore) -> None:
+    """Set the endpoint after ministack has made or changed the instance."""
+    after_create_and_update("AWS::RDS::DBInstance", _set_endpoint)
+
+
+def _set_endpoint(name: str, _properties: Properties, _attributes: dict[str, Any]) -> Created:
+    instance = rds._instances[name]
+    port = instance.setdefault("_local_port", None) or _free_port()
+    instance["_local_port"] = port
+    instance["Endpoint"].update(Address=_HOST, Port=port)
+    return name, provisioners._rds_db_instance_attrs(instance)
+
+
+def _free_port() -> int:
+    taken = {instance.get("_local_port") for instance in rds._instances.values()}
+    while True:
+        port = secrets.choice(_PORTS)
+        if port not in taken:
+            with contextlib.suppress(OSError), socket.create_server((_HOST, port)):
+                return port

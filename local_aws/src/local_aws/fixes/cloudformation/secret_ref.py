@@ -1,0 +1,49 @@
+"""`Ref` of `AWS::SecretsManager::Secret` is the secret's ARN.
+
+ministack returns its name, and what CDK builds from it (policies, dynamic references) then names
+no secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ministack.services import secretsmanager
+
+from local_aws.fixes.cloudformation._cloudformation import Created, Properties, handler
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+
+def apply(_images: ImageStore) -> None:
+    """Translate between ARN and name around ministack's own provisioner."""
+    secret = handler("AWS::SecretsManager::Secret")
+    stock_create, stock_update, stock_delete = secret["create"], secret["update"], secret["delete"]
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Created:
+        return _by_arn(stock_create(logical_id, properties, stack))
+
+    def update(physical_id: str, *change: Any) -> Created:  # noqa: ANN401 - passed through
+        return _by_arn(stock_update(_name(physical_id), *change))
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        stock_delete(_name(physical_id), properties)
+
+    secret.update(create=create, update=update, delete=delete)
+
+
+def _by_arn(created: Created) -> Created:
+    _name, attributes = created
+    return attributes["Arn"], attributes
+
+
+def _name(physical_id: str) -> str:
+    return next(
+        (
+            str(name)
+            for name, secret in secretsmanager._secrets.items()
+            if secret["ARN"] == physical_id
+        ),
+        physical_id,
+    )

@@ -1,0 +1,1 @@
+"""Fixes of how ministack enforces IAM."""

@@ -1,0 +1,29 @@
+"""What a role may do with a log group is granted on the ARN that ends with `:*`.
+
+AWS checks calls to CloudWatch Logs, all but those about tags, against `log-group:<name>:*`, and so
+do CDK's grants name it. ministack under `--auth` checks `log-group:<name>`, which that pattern does
+not match, so a role that was granted its one log group is denied.
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ministack.core import iam_actions
+
+if TYPE_CHECKING:
+    from local_aws.images.store import ImageStore
+
+
+def apply(_images: ImageStore) -> None:
+    """Name the ARN with the ending, leave the rest to ministack."""
+    stock = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(*request: Any) -> str:  # noqa: ANN401 - passed through
+        service, headers = request[0], request[3]
+        arn = str(stock(*request))
+        of_tags = "Tag" in headers.get("x-amz-target", "")
+        return f"{arn}:*" if service == "logs" and ":log-group:" in arn and not of_tags else arn
+
+    iam_actions.extract_resource_arn = extract_resource_arn

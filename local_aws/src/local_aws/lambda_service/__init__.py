@@ -1,0 +1,1 @@
+"""Lambda's semantics: environments, their scaling, the async queue, destinations."""

@@ -1,0 +1,224 @@
+"""The Lambda Runtime API of one execution environment, on a port of its own.
+
+Serves the four routes of https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html to an
+unmodified runtime. It knows nothing of processes, pools or logs: it hands one invocation at a
+time to whoever asks for the next one, and tells how the runtime answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from typing import ClassVar
+
+from local_aws.lambda_service.model import Invocation
+
+#: Bytes of a response, at most: 6 MB and what Lambda adds.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_RESPONSE_BYTES = 6 * 1024 * 1024 + 100
+
+_ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
+_NEXT = "/2018-06-01/runtime/invocation/next"
+_INIT_ERROR = "/2018-06-01/runtime/init/error"
+_ACCEPTED = b'{"status":"OK"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the runtime said of an invocation: a response, or an error's JSON."""
+
+    payload: bytes
+    is_error: bool
+    too_large: bool = False
+
+
+class RuntimeApi:
+    """One environment's Runtime API; a listening socket until `close`.
+
+    Every wait here ends early with `close`, which the owner calls when the process is gone.
+
+    Attributes:
+        address: What `AWS_LAMBDA_RUNTIME_API` is set to.
+    """
+
+    def __init__(self) -> None:
+        self._state = threading.Condition()
+        self._waiting_for_next = False
+        self._invocation: Invocation | None = None
+        self._deadline_ms = 0
+        self._current_id: str | None = None
+        self._answer: Answer | None = None
+        self._init_error: bytes | None = None
+        self._closed = False
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, name="runtime-api", daemon=True).start()
+
+    @property
+    def init_error(self) -> bytes | None:
+        """The error that ended the init phase, as the runtime reported it."""
+        return self._init_error
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait for the runtime to ask for its next invocation."""
+        with self._state:
+            self._state.wait_for(
+                lambda: self._waiting_for_next or self._closed or self._init_error is not None,
+                timeout_s,
+            )
+            return self._waiting_for_next and not self._closed
+
+    def send(self, invocation: Invocation, timeout_s: float) -> Answer | None:
+        """Hand an invocation to the runtime and wait for its answer.
+
+        Returns:
+            The answer; None when the time is up or the environment is gone.
+        """
+        with self._state:
+            self._invocation, self._current_id = invocation, invocation.request_id
+            self._answer = None
+            self._deadline_ms = int((time.time() + timeout_s) * 1000)
+            self._state.notify_all()
+            self._state.wait_for(lambda: self._answer or self._closed, timeout_s)
+            self._invocation = self._current_id = None
+            return self._answer
+
+    def close(self) -> None:
+        """Wake every waiter and give the port back."""
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            self._state.notify_all()
+        # On Linux this, unlike `close`, wakes the thread that accepts.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        handler = type("Handler", (_Handler,), {"api": self})
+        while True:
+            try:
+                connection, peer = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(
+                target=_serve, args=(handler, connection, peer), name="runtime-api", daemon=True
+            ).start()
+
+    # ---- called by the runtime's requests ----
+
+    def next_invocation(self) -> tuple[Invocation, int] | None:
+        """Wait for an invocation; None when the environment is gone."""
+        with self._state:
+            self._waiting_for_next = True
+            self._state.notify_all()
+            self._state.wait_for(lambda: self._invocation or self._closed)
+            self._waiting_for_next = False
+            invocation, self._invocation = self._invocation, None
+            return None if invocation is None else (invocation, self._deadline_ms)
+
+    def accept_answer(self, request_id: str, answer: Answer) -> bool:
+        """Take the answer to the current invocation; False for any other request id."""
+        with self._state:
+            if request_id != self._current_id or self._answer is not None:
+                return False
+            self._answer = answer
+            self._state.notify_all()
+            return True
+
+    def accept_init_error(self, body: bytes) -> None:
+        """Take the error that ended the init phase."""
+        with self._state:
+            self._init_error = body
+            self._state.notify_all()
+
+
+def _serve(handler: type[_Handler], connection: socket.socket, peer: object) -> None:
+    # A runtime that is killed leaves its connection in any state.
+    with contextlib.suppress(OSError), connection:
+        handler(connection, peer, None)  # type: ignore[arg-type] # no server is behind it
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: ClassVar[RuntimeApi]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        if self.path != _NEXT:
+            self._reply(404, _error("InvalidPath", self.path))
+            return
+        taken = self.api.next_invocation()
+        if taken is None:
+            self.close_connection = True
+            return
+        invocation, deadline_ms = taken
+        self._reply(
+            200,
+            invocation.payload,
+            {
+                "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+                "Lambda-Runtime-Deadline-Ms": str(deadline_ms),
+                "Lambda-Runtime-Invoked-Function-Arn": invocation.invoked_arn,
+                "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{'0' * 24};Sampled=0",
+                **_tenant(invocation),
+            },
+        )
+
+    def do_POST(self) -> None:
+        body = self._body()
+        if self.path == _INIT_ERROR:
+            self.api.accept_init_error(body)
+            self._reply(202, _ACCEPTED)
+            return
+        match = _ANSWER.fullmatch(self.path)
+        if match is None:
+            self._reply(404, _error("InvalidPath", self.path))
+            return
+        request_id, kind = match.groups()
+        too_large = kind == "response" and len(body) > MAX_RESPONSE_BYTES
+        answer = Answer(b"" if too_large else body, kind == "error", too_large)
+        if not self.api.accept_answer(request_id, answer):
+            self._reply(400, _error("InvalidRequestID", f"{request_id} is not under way"))
+        elif too_large:
+            self._reply(413, _error("RequestEntityTooLarge", f"{len(body)} bytes"))
+        else:
+            self._reply(202, _ACCEPTED)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay quiet: the runtime's requests are no event of the log."""
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():  # trailers
+            pass
+        return b"".join(chunks)
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _tenant(invocation: Invocation) -> dict[str, str]:
+    tenant_id = invocation.tenant_id
+    return {"Lambda-Runtime-Aws-Tenant-Id": tenant_id} if tenant_id else {}
+
+
+def _error(error_type: str, message: str) -> bytes:
+    return json.dumps({"errorType": error_type, "errorMessage": message}).encode()

@@ -1,0 +1,237 @@
+"""The border between ministack's Lambda service and our data plane.
+
+ministack keeps functions, versions, aliases and permissions, routes and authorises every request
+and invokes functions for its event sources. Of its Lambda service, the functions that *run*
+something are replaced here, for container images only: one synchronous run, one asynchronous
+invocation, and what follows a change or deletion of a function. Beside it only
+`function_records`, `image_pinning`, `log_streams` and `tenants` know ministack.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from ministack.services import lambda_svc, sts
+
+from local_aws.images.store import Image, ImageStore, image_name
+from local_aws.lambda_service.async_queue import AsyncQueue, Event
+from local_aws.lambda_service.destinations import Destinations
+from local_aws.lambda_service.environment_log import EnvironmentLog, stream_name
+from local_aws.lambda_service.execution_environment import Environment
+from local_aws.lambda_service.model import FunctionVersion, Invocation, Outcome
+from local_aws.lambda_service.pool import Limits, Pools, Throttled
+from local_aws.on_ministack import function_records, image_pinning, tenants
+from local_aws.on_ministack.front import exchange
+from local_aws.on_ministack.log_streams import CloudWatchStream
+from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How asynchronous invocations are delivered.
+
+    Attributes:
+        retry_delay_s: The pause before the first retry.
+        duplicate_every: Every how manieth event of a function is delivered twice; 0: none.
+    """
+
+    retry_delay_s: float
+    duplicate_every: int
+
+
+class DataPlane:
+    """Runs the functions of ministack's Lambda service whose code is a container image.
+
+    Args:
+        images: Where images are found.
+        client_variables: Make an AWS client in a function's environment talk to this AWS.
+        limits: What bounds the pools.
+        confinement: What sandboxes are made of.
+        delivery: How asynchronous invocations are delivered.
+    """
+
+    def __init__(
+        self,
+        images: ImageStore,
+        client_variables: Mapping[str, str],
+        limits: Limits,
+        confinement: Confinement,
+        delivery: Delivery,
+    ) -> None:
+        self._images = images
+        self._confinement = confinement
+        self._client_variables = client_variables
+        #: The certificates that the functions' clients read.
+        self._trusted = [Path(p) for p in [client_variables.get("AWS_CA_BUNDLE")] if p]
+        self._destinations = Destinations(client_variables["AWS_ENDPOINT_URL"], _role_session)
+        self._queue = AsyncQueue(
+            exists=lambda function: function_records.find(function) is not None,
+            reserved_concurrency=function_records.reserved_concurrency,
+            settle=self._destinations.settle,
+            retry_delay_s=delivery.retry_delay_s,
+            duplicate_every=delivery.duplicate_every,
+        )
+        self._pools = Pools(
+            limits,
+            function_records,
+            start=self._start,
+            on_release=self._queue.dispatch,
+        )
+        self._queue.attach(self._pools)
+
+    def install(self) -> None:
+        """Take over the parts of ministack's Lambda service that run functions."""
+        image_pinning.install(self._images)
+        tenants.install()
+        stock_execute = lambda_svc._execute_function
+        stock_invoke_async = lambda_svc.invoke_async_with_retry
+
+        def execute(record: dict[str, Any], event: object) -> dict[str, Any]:
+            if not function_records.is_image(record):
+                return dict(stock_execute(record, event))
+            return self._invoke_and_wait(function_records.configuration_of(record), event)
+
+        def invoke_async(record: dict[str, Any], event: object) -> None:
+            if not function_records.is_image(record):
+                stock_invoke_async(record, event)
+            else:
+                self._accept(function_records.configuration_of(record), event)
+
+        lambda_svc._execute_function = execute
+        lambda_svc.invoke_async_with_retry = invoke_async
+        # Called by ministack after every change and deletion of a function.
+        for name in ("_sweep_extract_cache", "_pool_kill_function"):
+            setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._pools.end_stale))
+        for name in ("_put_function_concurrency", "_delete_function_concurrency"):
+            setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._queue.dispatch))
+        for name in ("_put_provisioned_concurrency", "_delete_provisioned_concurrency"):
+            setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._pools.provision))
+
+    def close(self) -> None:
+        """End every execution environment."""
+        self._queue.close()
+        self._pools.close()
+
+    def _invoke_and_wait(self, configuration: Mapping[str, Any], event: object) -> dict[str, Any]:
+        """Run a synchronous invocation; the answer in the shape ministack's executors give."""
+        function = FunctionVersion.from_configuration(configuration)
+        invocation = _invocation(configuration, event)
+        permit = self._pools.try_acquire(function, invocation.tenant_id)
+        if isinstance(permit, Throttled):
+            return dict(lambda_svc._throttle_response(permit.reason, "Rate Exceeded."))
+        return _result(self._pools.run(permit, invocation))
+
+    def _accept(self, configuration: Mapping[str, Any], event: object) -> None:
+        function = FunctionVersion.from_configuration(configuration)
+        self._queue.put(
+            Event(
+                function,
+                _invocation(configuration, event),
+                function_records.event_invoke_config(
+                    function.function_key, configuration["FunctionArn"]
+                ),
+                accepted_s=time.time(),
+            )
+        )
+
+    def _start(self, function: FunctionVersion, tenant_id: str, provisioned: bool) -> Environment:
+        """Start an environment with what Lambda gives it, and the address of this AWS."""
+        image = Image.read(self._images.find(image_name(function.image_uri)))
+        stream = stream_name(function.version)
+        argv = [*image.command[:-1], *function.command] if function.command else image.command
+        variables = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            **image.variables,
+            **function.variables,
+            **_role_session(function),
+            "AWS_REGION": function.region,
+            "AWS_DEFAULT_REGION": function.region,
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": (
+                "provisioned-concurrency" if provisioned else "on-demand"
+            ),
+            "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "AWS_LAMBDA_LOG_FORMAT": function.log_format,
+            **({"AWS_LAMBDA_LOG_LEVEL": function.log_level} if function.log_level else {}),
+            "_HANDLER": argv[-1],
+            "LAMBDA_TASK_ROOT": image.working_directory,
+            **self._client_variables,
+        }
+        command = RuntimeCommand(
+            argv,
+            Path(image.working_directory),
+            variables,
+            memory_mb=function.memory_mb,
+            tmp_mb=function.tmp_mb,
+            readable=(*image.readable, *self._trusted),
+            writable=image.writable,
+        )
+        return Environment(
+            function,
+            tenant_id,
+            Sandbox(command, self._confinement),
+            EnvironmentLog(function, CloudWatchStream(function, stream)),
+        )
+
+
+def _invocation(configuration: Mapping[str, Any], event: object) -> Invocation:
+    request_id, tenant_id = str(uuid.uuid4()), ""
+    if (request := exchange.get()) is not None:
+        request.request_id, tenant_id = request_id, request.tenant_id
+    payload = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+    return Invocation(request_id, payload, configuration["FunctionArn"], tenant_id)
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    try:
+        body = json.loads(outcome.payload or b"null")
+    except ValueError:
+        body = outcome.payload.decode(errors="replace")
+    result: dict[str, Any] = {"body": body, "log": outcome.log_tail}
+    if outcome.failed:
+        result |= {"error": True, "function_error": "Unhandled"}
+    return result
+
+
+def _role_session(function: FunctionVersion) -> dict[str, str]:
+    """Fresh session credentials of the execution role, as environment variables."""
+    access_key = "ASIA" + secrets.token_hex(8).upper()
+    secret_key, token = secrets.token_urlsafe(30), secrets.token_urlsafe(64)
+    role_name = function.role.rpartition("/")[2]
+    sts.register_session(
+        access_key,
+        {
+            "Arn": f"arn:aws:sts::{function.account}:assumed-role/{role_name}/{function.name}",
+            "UserId": f"AROA{role_name}:{function.name}",
+            "SecretAccessKey": secret_key,
+            "SessionToken": token,
+        },
+    )
+    return {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_SESSION_TOKEN": token,
+    }
+
+
+def _then(stock: Callable[..., Any], follow_up: Callable[[], None]) -> Callable[..., Any]:
+    @wraps(stock)
+    def both(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever ministack passes
+        result = stock(*args, **kwargs)
+        follow_up()
+        return result
+
+    return both

@@ -1,0 +1,1 @@
+"""The walls around one execution environment, and the limits within them."""

@@ -1,0 +1,288 @@
+"""The first process of a sandbox: starts runtimes, freezes and kills them, watches their memory.
+
+Started by `sandbox.py` as a program of its own
+(`python -I -S init.py MEMORY_MB CGROUP_FD ARGV...`), in the sandbox's process namespace
+where it has one. It is the reaper of everything below it, so that a process that left its group
+or session (`setsid`, a double fork) is still found. Its standard input is a socket of packets:
+
+    start ADDRESS   run ARGV with this Runtime API            later: exited STATUS PEAK_BYTES
+    stop            kill every process below                  exited STATUS PEAK_BYTES
+    freeze          stop every process below                  frozen PEAK_BYTES
+    thaw            let them go on
+
+STATUS is that of the runtime, negative for a signal; its end is the end of everything it left
+behind. When the other end of the socket closes, because the emulator is done or dead in whatever
+way, everything is killed and the sandbox ends.
+
+Only the standard library, and little of it: this starts with every cold start.
+"""
+# ruff: noqa: PTH110, PTH123, PTH208 - pathlib would add a third to the start-up time
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_MEMORY_CHECK_S = 0.25
+_CANNOT_START = 127
+_CONTROL = 0
+
+
+class Memory:
+    """How much the processes hold together: the most that was seen, and whether it is too much.
+
+    Args:
+        limit_bytes: What they may hold.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.peak_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._most_resident_bytes = 0
+
+    def look(self) -> None:
+        """Take a sample; over the limit, kill the process that holds most, as the kernel does.
+
+        Resident pages count forked pages twice, so the exact (and dear) proportional share is
+        read only where they are over the limit or more than ever before.
+        """
+        resident = {pid: _resident_bytes(pid) for pid in _processes()}
+        together = sum(resident.values())
+        if together <= min(self._most_resident_bytes, self._limit_bytes):
+            return
+        self._most_resident_bytes = max(self._most_resident_bytes, together)
+        share = sum(_proportional_bytes(pid) for pid in resident)
+        self.peak_bytes = max(self.peak_bytes, share)
+        if share > self._limit_bytes:
+            with contextlib.suppress(ProcessLookupError):
+                worst = max(resident, key=lambda pid: self._badness(pid, resident[pid]))
+                os.kill(worst, signal.SIGKILL)
+
+    def look_back(self) -> None:
+        """Count what a single process may have held between two samples."""
+        self.look()
+        alone = max(map(_most_resident_bytes, _processes()), default=0)
+        self.peak_bytes = max(self.peak_bytes, alone)
+
+    def _badness(self, pid: int, resident_bytes: int) -> float:
+        """The kernel's own order of whom to kill: https://docs.kernel.org/filesystems/proc.html."""
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj") as adjustment:
+            return resident_bytes + int(adjustment.read()) * self._limit_bytes / 1000
+        return resident_bytes
+
+
+class Sandbox:
+    """The processes of one execution environment.
+
+    Args:
+        argv: The runtime.
+        memory: Told when to look.
+        cgroup: The open `cgroup.procs` that every runtime joins; negative: none.
+    """
+
+    def __init__(self, argv: list[str], memory: Memory, cgroup: int) -> None:
+        self._argv = argv
+        self._memory = memory
+        self._cgroup = cgroup
+        self._runtime: int | None = None
+        self._frozen = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether there are processes that change."""
+        return self._runtime is not None and not self._frozen
+
+    def obey(self, command: str) -> None:
+        """Carry out what the emulator asks for."""
+        verb, _, argument = command.partition(" ")
+        if verb == "start":
+            self._frozen = False
+            self._runtime = self._spawn(argument)
+        elif verb == "stop" and self._runtime is not None:
+            self._memory.look_back()
+            self.end()
+        elif verb == "freeze":
+            self._memory.look_back()
+            self._signal_all(signal.SIGSTOP)
+            self._frozen = True
+            self._tell(f"frozen {self._memory.peak_bytes}")
+        elif verb == "thaw":
+            self._frozen = False
+            self._signal_all(signal.SIGCONT)
+
+    def reap(self) -> None:
+        """Collect what has exited; the runtime's end is everybody's."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._runtime:
+                self._end(status)
+
+    def end(self) -> None:
+        """Kill everything."""
+        self._end(None)
+
+    def _end(self, status: int | None) -> None:
+        """Kill everything, then tell how the runtime ended; orphans become our children.
+
+        So no child left means no process left.
+        """
+        while True:
+            for pid in _descendants():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                pid, raw = os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+            if pid == self._runtime:
+                status = raw
+        if status is not None:
+            self._runtime = None
+            code = os.waitstatus_to_exitcode(status)
+            self._tell(f"exited {code} {self._memory.peak_bytes}")
+
+    def _signal_all(self, number: int) -> None:
+        """Send a signal to every process, also to one that is being started meanwhile."""
+        told: set[int] = set()
+        while fresh := [pid for pid in _processes() if pid not in told]:
+            for pid in fresh:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            told.update(fresh)
+
+    def _tell(self, packet: str) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more: the end is near
+            os.write(_CONTROL, packet.encode())
+
+    def _spawn(self, runtime_api: str) -> int:
+        init = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != init:
+                os._exit(_CANNOT_START)
+            if self._cgroup >= 0:
+                os.write(self._cgroup, b"0")  # whoever writes it
+                os.close(self._cgroup)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, _CONTROL)
+            environment = {**os.environ, "AWS_LAMBDA_RUNTIME_API": runtime_api}
+            os.execvpe(self._argv[0], self._argv, environment)  # noqa: S606 - the image's command
+        except OSError as e:
+            os.write(2, f"cannot run {self._argv[0]}: {e.strerror}\n".encode())
+        finally:
+            os._exit(_CANNOT_START)
+
+
+def main(memory_mb: int, cgroup: int, argv: list[str]) -> None:
+    """Do what comes through the socket until it closes."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    memory = Memory(memory_mb * 1024 * 1024)
+    sandbox = Sandbox(argv, memory, cgroup)
+    poll = select.poll()
+    poll.register(_CONTROL, select.POLLIN | select.POLLHUP)
+    poll.register(woken, select.POLLIN)
+    looked_s = time.monotonic()
+    while True:
+        ready = {fd for fd, _ in poll.poll(_MEMORY_CHECK_S * 1000 if sandbox.runs else None)}
+        if woken in ready:
+            os.read(woken, 4096)
+            sandbox.reap()
+        if _CONTROL in ready:
+            command = os.read(_CONTROL, 4096)
+            if not command:
+                sandbox.end()
+                return
+            sandbox.obey(command.decode())
+        if sandbox.runs and time.monotonic() >= looked_s + _MEMORY_CHECK_S:
+            memory.look()
+            looked_s = time.monotonic()
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _processes() -> list[int]:
+    """Every process below, in the quickest way that the kernel has."""
+    if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        return _children_quickly(os.getpid())
+    return _descendants()
+
+
+def _descendants() -> list[int]:
+    """Every process below, by the parent that each process of the machine names."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
+                # "pid (name) state ppid ...": the name may hold spaces and brackets.
+                parent = int(stat.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry))
+    found, todo = [], [os.getpid()]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def _children_quickly(pid: int) -> list[int]:
+    """The descendants as the kernel lists them, with CONFIG_PROC_CHILDREN.
+
+    One that another is reaping meanwhile may hide its sister; who must miss none looks again.
+    """
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
+                for child in map(int, children.read().split()):
+                    found += [child, *_children_quickly(child)]
+    return found
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _most_resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            return sum(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
+    except OSError:
+        return 0
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
+            return sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith(b"Pss:"))
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

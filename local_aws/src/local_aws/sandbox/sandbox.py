@@ -1,0 +1,262 @@
+"""One sandbox: what separates an execution environment from the machine, and the way to command it.
+
+The sandbox lives as long as its environment; runtimes come and go in it, and find the /tmp that
+the last one left. It is made of what the machine allows: bubblewrap's walls or a plain process,
+a cgroup or the init process's own look at the memory. It knows nothing of invocations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from local_aws.sandbox import bubblewrap
+from local_aws.sandbox.cgroup import MemoryCgroup, MemoryCgroups
+
+_INIT = Path(__file__).with_name("init.py")
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCommand:
+    """The process of an execution environment.
+
+    Attributes:
+        argv: The command.
+        working_directory: Where it starts.
+        variables: All of its environment but what the sandbox adds.
+        memory_mb: What all processes may hold together.
+        tmp_mb: The size of /tmp.
+        readable: What it needs to see although it may lie below the machine's /tmp.
+        writable: What it may write, beside its own /tmp.
+    """
+
+    argv: Sequence[str]
+    working_directory: Path
+    variables: Mapping[str, str]
+    memory_mb: int
+    tmp_mb: int
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What sandboxes are made of on this machine.
+
+    Attributes:
+        bubblewrap: The program; empty: sandboxes are plain processes.
+        cgroups: Where memory limits are set; None: nowhere.
+    """
+
+    bubblewrap: str
+    cgroups: MemoryCgroups | None
+
+    @classmethod
+    def choose(cls, wanted: str) -> Confinement:
+        """Find out what this machine allows.
+
+        Args:
+            wanted: `process`, `bwrap`, or `auto` for bubblewrap where it works.
+
+        Raises:
+            ValueError: `bwrap` is wanted and does not work here; the message says why.
+        """
+        cgroups = MemoryCgroups.find()
+        if wanted == "process":
+            return cls("", cgroups)
+        program = bubblewrap.find()
+        problem = bubblewrap.problem(program) if program else "there is no program of that name"
+        if problem and wanted == "bwrap":
+            raise ValueError(
+                f"bwrap does not work here ({problem}): install bubblewrap and allow user "
+                "namespaces, or choose --sandbox process"
+            )
+        return cls("" if problem else program or "", cgroups)
+
+    def close(self) -> None:
+        """Remove what was made to find out; when all sandboxes are gone."""
+        if self.cgroups:
+            self.cgroups.close()
+
+    def __str__(self) -> str:
+        walls = f"walls by {self.bubblewrap}" if self.bubblewrap else "plain processes"
+        return f"{walls}, memory limits by {'cgroup' if self.cgroups else 'looking at it'}"
+
+
+class Sandbox:
+    """The processes of one environment.
+
+    Args:
+        command: What runs in it.
+        confinement: What it is made of.
+
+    Attributes:
+        output: What its processes print.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self, command: RuntimeCommand, confinement: Confinement) -> None:
+        self._memory_mb = command.memory_mb
+        self._state = threading.Condition()
+        self._on_exit: Callable[[], None] = lambda: None
+        self._running = self._frozen = self._gone = False
+        self._exit_status = 0
+        self._peak_bytes = 0
+        self._cgroup: MemoryCgroup | None = None
+        with contextlib.ExitStack() as undo:
+            self._temporary = None if confinement.bubblewrap else tempfile.mkdtemp(prefix="tmp-")
+            if self._temporary:
+                undo.callback(shutil.rmtree, self._temporary, ignore_errors=True)
+            if confinement.cgroups:
+                # What lies in the /tmp of the walls is memory too, to the kernel.
+                tmp_mb = command.tmp_mb if confinement.bubblewrap else 0
+                limit_bytes = (command.memory_mb + tmp_mb) * _MEBIBYTE
+                self._cgroup = confinement.cgroups.make(uuid.uuid4().hex, limit_bytes)
+                undo.callback(self._cgroup.remove)
+            self._process = self._start_init(command, confinement.bubblewrap)
+            self._clean_up = undo.pop_all()
+        assert self._process.stdout is not None  # noqa: S101 - Popen was given PIPE
+        self.output: IO[bytes] = self._process.stdout
+        threading.Thread(target=self._listen, name="sandbox", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether runtimes can be started in it."""
+        return not self._gone
+
+    @property
+    def running(self) -> bool:
+        """Whether a runtime lives in it."""
+        return self._running
+
+    @property
+    def exit_status(self) -> int:
+        """How the last runtime ended; negative: by this signal."""
+        return self._exit_status
+
+    @property
+    def peak_mb(self) -> int:
+        """The most memory that was seen in it, all of its processes together."""
+        if self._cgroup and self._cgroup.killed:
+            return self._memory_mb
+        return min(self._memory_mb, -(-self._peak_bytes // _MEBIBYTE))
+
+    def start(self, runtime_api: str, on_exit: Callable[[], None]) -> None:
+        """Start a runtime; `on_exit` is called when it has ended, on a thread of the sandbox."""
+        with self._state:
+            self._on_exit = on_exit
+            self._running = not self._gone
+        self._send(f"start {runtime_api}")
+        if self._gone:
+            on_exit()
+
+    def stop(self) -> None:
+        """Kill every process; returns when all are gone."""
+        self._send("stop")
+        with self._state:
+            self._state.wait_for(lambda: not self._running)
+
+    def freeze(self) -> None:
+        """Stop every process where it is; returns when each has its signal."""
+        with self._state:
+            self._frozen = False
+        self._send("freeze")
+        with self._state:
+            self._state.wait_for(lambda: self._frozen or self._gone)
+
+    def thaw(self) -> None:
+        """Let the processes go on."""
+        self._send("thaw")
+
+    def cut(self) -> None:
+        """Cut the lifeline: every process is killed, soon. May be repeated."""
+        # Unlike `close` this wakes the thread that listens.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Kill every process; returns when all are gone. May be repeated."""
+        self.cut()
+        with self._state:
+            self._state.wait_for(lambda: self._gone)
+
+    def _start_init(self, command: RuntimeCommand, program: str) -> subprocess.Popen[bytes]:
+        joining = self._cgroup.open() if self._cgroup else -1
+        init = [sys.executable, "-I", "-S", str(_INIT), str(command.memory_mb), str(joining)]
+        line = [*init, *command.argv]
+        if program:
+            for path in command.writable:
+                path.mkdir(parents=True, exist_ok=True)
+            # This interpreter and the init process lie wherever the project does.
+            ours = (Path(sys.prefix), Path(sys.base_prefix), _INIT)
+            walls = bubblewrap.Walls(
+                command.tmp_mb,
+                (*ours, *command.readable),
+                command.writable,
+                command.working_directory,
+            )
+            line = bubblewrap.command(program, walls, line)
+        home = self._temporary or "/tmp"  # noqa: S108 - the sandbox's own
+        variables = {"TMPDIR": self._temporary} if self._temporary else {}
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            return subprocess.Popen(
+                line,
+                cwd=command.working_directory,
+                # Lambda sets no HOME: a shell must not find that of whoever runs the emulator.
+                env={"HOME": home, **variables, **command.variables},
+                stdin=theirs.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if joining < 0 else (joining,),
+            )
+        except OSError:
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
+            if joining >= 0:
+                os.close(joining)
+
+    def _send(self, packet: str) -> None:
+        with contextlib.suppress(OSError):  # it is gone, which `_listen` finds out
+            self._control.send(packet.encode())
+
+    def _listen(self) -> None:
+        """Take what the init process tells, until it is gone."""
+        with contextlib.suppress(OSError):
+            while packet := self._control.recv(4096):
+                verb, *numbers = packet.decode().split()
+                self._take(verb, [int(number) for number in numbers])
+        self._process.wait()
+        self._control.close()
+        self._clean_up.close()
+        with self._state:
+            self._gone, self._running = True, False
+            self._state.notify_all()
+        self._on_exit()
+
+    def _take(self, verb: str, numbers: list[int]) -> None:
+        with self._state:
+            self._peak_bytes = numbers[-1]
+            self._frozen = verb == "frozen"
+            if verb == "exited":
+                self._running, self._exit_status = False, numbers[0]
+            self._state.notify_all()
+        if verb == "exited":
+            self._on_exit()

@@ -1,0 +1,453 @@
+"""Every fix of ministack works, and is still needed.
+
+Each test looks at the same thing twice: with all fixes, where AWS's behaviour is asserted, and
+without any (`bare`), where ministack's own is. When the second assertion fails, a newer ministack
+behaves by itself and the fix can go.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.local_aws import ACCOUNT, REGION, REGISTRY, ROOT, Queue, Server, client
+
+ALLOWED = "allowed"
+
+
+def template(outputs: dict[str, Any] | None = None, **resources: tuple[str, dict[str, Any]]) -> Any:
+    """A CloudFormation template of resources given as type and properties."""
+    return {
+        "Resources": {
+            name: {"Type": type_, "Properties": properties}
+            for name, (type_, properties) in resources.items()
+        },
+        "Outputs": {key: {"Value": value} for key, value in (outputs or {}).items()},
+    }
+
+
+def error_code(call: Any, **request: Any) -> str:
+    """The code of the error that a call answers; `ALLOWED` when it answers none."""
+    try:
+        call(**request)
+    except ClientError as e:
+        return str(e.response["Error"]["Code"])
+    return ALLOWED
+
+
+VPC = ("AWS::EC2::VPC", {"CidrBlock": "10.1.0.0/16"})
+GROUP = ("AWS::EC2::SecurityGroup", {"GroupDescription": "d", "VpcId": {"Ref": "Vpc"}})
+
+
+def test_ref_of_a_secret_is_its_arn(local_aws: Server, bare_aws: Server) -> None:
+    """secret_ref: AWS gives the ARN, ministack the name."""
+    stack = template({"Ref": {"Ref": "S"}}, S=("AWS::SecretsManager::Secret", {}))
+    assert local_aws.deploy(stack).output("Ref").startswith("arn:aws:secretsmanager:")
+    assert not bare_aws.deploy(stack).output("Ref").startswith("arn:")
+
+
+def test_security_group_rules_are_resources(local_aws: Server, bare_aws: Server) -> None:
+    """security_group_rules: rules of their own are deployed, and gone after the stack."""
+    rule = {"GroupId": {"Ref": "Group"}, "IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432}
+    stack = template(
+        {"Group": {"Fn::GetAtt": ["Group", "GroupId"]}},
+        Vpc=VPC,
+        Group=GROUP,
+        In=("AWS::EC2::SecurityGroupIngress", {**rule, "CidrIp": "10.1.0.0/16"}),
+        Out=("AWS::EC2::SecurityGroupEgress", {**rule, "CidrIp": "10.1.0.0/16"}),
+    )
+    deployed = local_aws.deploy(stack)
+    (group,) = local_aws.client("ec2").describe_security_groups(
+        GroupIds=[deployed.output("Group")]
+    )["SecurityGroups"]
+    assert [rule["FromPort"] for rule in group["IpPermissions"]] == [5432]
+    assert 5432 in [rule.get("FromPort") for rule in group["IpPermissionsEgress"]]
+    assert error_code(bare_aws.deploy, template=stack) == "ValidationError"
+
+
+def test_a_vpc_tells_its_address_range(local_aws: Server, bare_aws: Server) -> None:
+    """network_attributes: `Fn::GetAtt` knows `CidrBlock`."""
+    stack = template({"Range": {"Fn::GetAtt": ["Vpc", "CidrBlock"]}}, Vpc=VPC)
+    assert local_aws.deploy(stack).output("Range") == "10.1.0.0/16"
+    assert bare_aws.deploy(stack).status == "ROLLBACK_COMPLETE"
+
+
+def test_a_vpc_can_have_egress(local_aws: Server, bare_aws: Server) -> None:
+    """network_records: address and NAT gateway are made, and deleted with the stack."""
+    gateway = {
+        "SubnetId": {"Ref": "Subnet"},
+        "AllocationId": {"Fn::GetAtt": ["Address", "AllocationId"]},
+    }
+    stack = template(
+        Vpc=VPC,
+        Subnet=("AWS::EC2::Subnet", {"VpcId": {"Ref": "Vpc"}, "CidrBlock": "10.1.0.0/24"}),
+        Address=("AWS::EC2::EIP", {"Domain": "vpc"}),
+        Gateway=("AWS::EC2::NatGateway", gateway),
+    )
+    ec2 = local_aws.client("ec2")
+    deployed = local_aws.deploy(stack)
+    assert len(ec2.describe_nat_gateways()["NatGateways"]) == 1
+    deployed.delete()
+    assert ec2.describe_nat_gateways()["NatGateways"] == []
+    assert ec2.describe_addresses()["Addresses"] == []
+    assert error_code(bare_aws.deploy, template=stack) == "ValidationError"
+
+
+def test_a_database_can_be_started_at_its_endpoint(local_aws: Server, bare_aws: Server) -> None:
+    """rds_endpoint: the endpoint is a port of this machine, the same everywhere."""
+    stack = template(
+        {
+            "Host": {"Fn::GetAtt": ["Db", "Endpoint.Address"]},
+            "Port": {"Fn::GetAtt": ["Db", "Endpoint.Port"]},
+        },
+        Db=(
+            "AWS::RDS::DBInstance",
+            {"DBInstanceClass": "db.t4g.micro", "Engine": "postgres", "AllocatedStorage": "20"},
+        ),
+    )
+    deployed = local_aws.deploy(stack)
+    (instance,) = local_aws.client("rds").describe_db_instances()["DBInstances"]
+    assert deployed.output("Host") == instance["Endpoint"]["Address"] == "127.0.0.1"
+    assert int(deployed.output("Port")) == instance["Endpoint"]["Port"]
+    assert 1024 < instance["Endpoint"]["Port"] < 32768
+    assert bare_aws.deploy(stack).output("Host").endswith("amazonaws.com")
+
+
+def test_a_bucket_with_objects_is_not_deleted(local_aws: Server, bare_aws: Server) -> None:
+    """bucket_not_empty: the deletion fails as long as there are objects."""
+    stack = template({"Name": {"Ref": "B"}}, B=("AWS::S3::Bucket", {}))
+
+    def status_after_deletion(server: Server) -> str:
+        deployed = server.deploy(stack)
+        server.client("s3").put_object(Bucket=deployed.output("Name"), Key="k", Body=b"")
+        return deployed.delete()
+
+    assert status_after_deletion(local_aws) == "DELETE_FAILED"
+    assert status_after_deletion(bare_aws) == "DELETE_COMPLETE"
+
+
+def test_an_image_that_ecr_lacks_is_not_found(local_aws: Server, bare_aws: Server) -> None:
+    """image_not_found: DescribeImages says so instead of an empty list."""
+
+    def describe(server: Server) -> str:
+        ecr, name = server.client("ecr"), f"r-{uuid.uuid4().hex}"
+        ecr.create_repository(repositoryName=name)
+        return error_code(
+            ecr.describe_images, repositoryName=name, imageIds=[{"imageTag": "absent"}]
+        )
+
+    assert describe(local_aws) == "ImageNotFoundException"
+    assert describe(bare_aws) == ALLOWED
+
+
+def function_request(uri: str) -> dict[str, Any]:
+    """CreateFunction's parameters for an image."""
+    return {
+        "FunctionName": f"f-{uuid.uuid4().hex}",
+        "Role": f"arn:aws:iam::{ACCOUNT}:role/any",
+        "PackageType": "Image",
+        "Code": {"ImageUri": uri},
+    }
+
+
+def test_a_function_needs_its_image(local_aws: Server, bare_aws: Server) -> None:
+    """missing_image: neither the API nor CloudFormation takes an image that does not exist."""
+    request = function_request(f"{REGISTRY}/absent:tag")
+    stack = template(F=("AWS::Lambda::Function", request))
+    for server, code, status in (
+        (local_aws, "InvalidParameterValueException", "ROLLBACK_COMPLETE"),
+        (bare_aws, ALLOWED, "CREATE_COMPLETE"),
+    ):
+        assert error_code(server.client("lambda").create_function, **request) == code
+        assert server.deploy(stack).status == status
+
+
+def test_an_unfit_event_is_refused(local_aws: Server, bare_aws: Server) -> None:
+    """invoke_limits: too many bytes and what is no JSON never reach a function."""
+
+    def answers(server: Server) -> list[str]:
+        function = server.function()
+        request = {"FunctionName": function.name, "InvocationType": "Event"}
+        return [
+            error_code(function.client.invoke, **request, Payload=payload)
+            for payload in (b'"' + b"x" * 1024 * 1024 + b'"', b"{not json", b"{}")
+        ]
+
+    refused = ["RequestTooLargeException", "InvalidRequestContentException"]
+    assert answers(local_aws) == [*refused, ALLOWED]
+    assert answers(bare_aws) == [ALLOWED] * 3
+
+
+def test_a_functions_code_cannot_become_a_missing_image(local_aws: Server) -> None:
+    """missing_image: an update is refused too, and leaves the function as it was."""
+    function = local_aws.function()
+    code = error_code(
+        function.client.update_function_code,
+        FunctionName=function.name,
+        ImageUri=f"{REGISTRY}/absent:tag",
+    )
+    assert code == "InvalidParameterValueException"
+    assert function.invoke()["StatusCode"] == 200
+
+
+def test_cloudformation_sets_every_property(local_aws: Server, bare_aws: Server) -> None:
+    """function_properties: concurrency, dead-letter queue and tenancy reach the function."""
+
+    def settings(server: Server) -> tuple[Any, Any, Any]:
+        request = function_request(server.image("local_aws_handlers.handle"))
+        properties = {
+            **request,
+            "ReservedConcurrentExecutions": 3,
+            "DeadLetterConfig": {"TargetArn": server.queue().arn},
+            "TenancyConfig": {"TenantIsolationMode": "PER_TENANT"},
+        }
+        assert server.deploy(template(F=("AWS::Lambda::Function", properties))).status
+        found = server.client("lambda").get_function(FunctionName=request["FunctionName"])
+        configuration = found["Configuration"]
+        return (
+            found.get("Concurrency"),
+            configuration.get("DeadLetterConfig"),
+            configuration.get("TenancyConfig"),
+        )
+
+    concurrency, dead_letters, tenancy = settings(local_aws)
+    assert concurrency == {"ReservedConcurrentExecutions": 3}
+    assert dead_letters["TargetArn"].startswith("arn:aws:sqs:")
+    assert tenancy == {"TenantIsolationMode": "PER_TENANT"}
+    assert settings(bare_aws) == (None, None, None)
+
+
+def latency_s(queue: Queue) -> float:
+    """How long after a message was sent a waiting receive has it."""
+    with ThreadPoolExecutor() as threads:
+        received = threads.submit(lambda: (queue.receive(), time.monotonic())[1])
+        # The poll must be under way, and ministack have just looked: it does every 100 ms.
+        time.sleep(0.12)
+        queue.server.client("sqs").send_message(QueueUrl=queue.url, MessageBody="{}")
+        sent_s = time.monotonic()
+        return received.result() - sent_s
+
+
+def test_a_long_poll_ends_when_a_message_arrives(local_aws: Server, bare_aws: Server) -> None:
+    """prompt_receive: no interval passes between a message's arrival and its receipt."""
+    prompt = statistics.median(latency_s(local_aws.queue()) for _ in range(3))
+    polled = statistics.median(latency_s(bare_aws.queue()) for _ in range(3))
+    assert prompt < 0.03
+    assert polled > prompt
+
+
+def test_long_polls_do_not_hold_up_other_requests(local_aws: Server) -> None:
+    """With twenty receives waiting, another call is answered at once."""
+    queues = [local_aws.queue() for _ in range(20)]
+    sqs = local_aws.client("sqs")
+    with ThreadPoolExecutor(20) as threads:
+        waiting = [threads.submit(queue.receive) for queue in queues]
+        began_s = time.monotonic()
+        local_aws.client("ssm").describe_parameters()
+        took_s = time.monotonic() - began_s
+        for queue in queues:
+            sqs.send_message(QueueUrl=queue.url, MessageBody="{}")
+        assert [future.result()["body"] for future in waiting] == [{}] * 20
+    assert took_s < 1
+
+
+def assume_role(server: Server, statement: dict[str, Any]) -> tuple[str, ...]:
+    """Credentials of a new role that may do what the statement allows."""
+    iam, name = server.client("iam"), f"r-{uuid.uuid4().hex[:8]}"
+    root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    trust = policy({"Effect": "Allow", "Principal": root, "Action": "sts:AssumeRole"})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
+    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=policy(statement))
+    session = server.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="s")
+    given = session["Credentials"]
+    return given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
+
+
+def policy(statement: dict[str, Any]) -> str:
+    """A policy of one statement."""
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def test_describe_repositories_is_permitted_by_name(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """describe_repositories_permission: a grant for one repository suffices to describe it."""
+
+    def describe(server: Server) -> str:
+        name = f"r-{uuid.uuid4().hex}"
+        server.client("ecr").create_repository(repositoryName=name)
+        arn = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{name}"
+        role = assume_role(
+            server, {"Effect": "Allow", "Action": "ecr:DescribeRepositories", "Resource": arn}
+        )
+        ecr = client("ecr", server.url, *role)
+        return error_code(ecr.describe_repositories, repositoryNames=[name])
+
+    assert describe(enforcing_aws) == ALLOWED
+    assert describe(bare_enforcing_aws) == "AccessDeniedException"
+
+
+def test_policies_see_secure_transport(enforcing_aws: Server, bare_enforcing_aws: Server) -> None:
+    """secure_transport: a bucket that denies plain HTTP can be used."""
+
+    def list_bucket(server: Server) -> str:
+        s3, name = server.client("s3"), f"b-{uuid.uuid4().hex}"
+        s3.create_bucket(Bucket=name)
+        resources = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
+        denied = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": resources,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+        s3.put_bucket_policy(Bucket=name, Policy=policy(denied))
+        role = assume_role(server, {"Effect": "Allow", "Action": "s3:*", "Resource": resources})
+        return error_code(client("s3", server.url, *role).list_objects_v2, Bucket=name)
+
+    assert list_bucket(enforcing_aws) == ALLOWED
+    assert list_bucket(bare_enforcing_aws) == "AccessDenied"
+
+
+def test_a_batch_needs_the_permission_of_the_single_call(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """sqs_batch_permission: sqs:DeleteMessage permits DeleteMessageBatch, and only that."""
+
+    def delete_batch(server: Server, action: str) -> str:
+        name = f"q-{uuid.uuid4().hex}"
+        url = server.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        role = assume_role(server, {"Effect": "Allow", "Action": action, "Resource": arn})
+        entries = [{"Id": "1", "ReceiptHandle": "gone"}]
+        sqs = client("sqs", server.url, *role)
+        return error_code(sqs.delete_message_batch, QueueUrl=url, Entries=entries)
+
+    assert delete_batch(enforcing_aws, "sqs:DeleteMessage") == ALLOWED
+    assert "AccessDenied" in delete_batch(enforcing_aws, "sqs:ReceiveMessage")
+    assert "AccessDenied" in delete_batch(bare_enforcing_aws, "sqs:DeleteMessage")
+
+
+def test_a_log_group_is_granted_by_its_arn_with_the_ending(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """log_group_permission: the ARN with `:*` permits reading a log group, the bare one not."""
+
+    def read(server: Server, ending: str) -> str:
+        name = f"/aws/lambda/{uuid.uuid4().hex}"
+        server.client("logs").create_log_group(logGroupName=name)
+        arn = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}{ending}"
+        role = assume_role(
+            server, {"Effect": "Allow", "Action": "logs:FilterLogEvents", "Resource": arn}
+        )
+        logs = client("logs", server.url, *role)
+        return error_code(logs.filter_log_events, logGroupName=name)
+
+    assert read(enforcing_aws, ":*") == ALLOWED
+    assert "AccessDenied" in read(enforcing_aws, "")
+    assert "AccessDenied" in read(bare_enforcing_aws, ":*")
+
+
+def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws: Server) -> None:
+    """records: each of the types is made, answered by its own API, and gone after the stack."""
+    name = f"records-{uuid.uuid4().hex[:8]}"
+    subnets = {
+        zone: (
+            "AWS::EC2::Subnet",
+            {"VpcId": {"Ref": "Vpc"}, "CidrBlock": f"10.1.{i}.0/24", "AvailabilityZone": zone_name},
+        )
+        for i, (zone, zone_name) in enumerate((("A", f"{REGION}a"), ("B", f"{REGION}b")))
+    }
+    stack = template(
+        None,
+        Vpc=VPC,
+        **subnets,
+        Log=("AWS::EC2::FlowLog", {
+            "ResourceId": {"Ref": "Vpc"}, "ResourceType": "VPC", "TrafficType": "ALL",
+            "LogGroupName": name,
+        }),
+        Secret=("AWS::SecretsManager::Secret", {"Name": name, "SecretString": "{}"}),
+        Rotation=("AWS::SecretsManager::RotationSchedule", {
+            "SecretId": {"Ref": "Secret"}, "RotationRules": {"AutomaticallyAfterDays": 30},
+        }),
+        Proxy=("AWS::RDS::DBProxy", {
+            "DBProxyName": name, "EngineFamily": "POSTGRESQL", "RequireTLS": True,
+            "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/proxy",
+            "Auth": [{"AuthScheme": "SECRETS", "SecretArn": {"Ref": "Secret"}}],
+            "VpcSubnetIds": [{"Ref": "A"}, {"Ref": "B"}],
+        }),
+        Targets=("AWS::RDS::DBProxyTargetGroup", {
+            "DBProxyName": {"Ref": "Proxy"}, "TargetGroupName": "default",
+        }),
+        Budget=("AWS::Budgets::Budget", {"Budget": {
+            "BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": 5, "Unit": "USD"},
+        }}),
+        Nameless=("AWS::Budgets::Budget", {"Budget": {
+            "BudgetType": "COST", "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": 6, "Unit": "USD"},
+        }}),
+    )  # fmt: skip
+    deployed = local_aws.deploy(stack)
+    assert deployed.status == "CREATE_COMPLETE"
+
+    def seen() -> list[bool]:
+        logs = local_aws.client("ec2").describe_flow_logs()["FlowLogs"]
+        secrets = local_aws.client("secretsmanager").list_secrets()["SecretList"]
+        proxies = local_aws.client("rds").describe_db_proxies()["DBProxies"]
+        budgets = local_aws.client("budgets").describe_budgets(AccountId=ACCOUNT)["Budgets"]
+        return [
+            any(log["LogDestination"] == name for log in logs),
+            any(s["Name"] == name and s.get("RotationEnabled", False) for s in secrets),
+            any(p["DBProxyName"] == name and p["RequireTLS"] for p in proxies),
+            any(budget["BudgetName"] == name for budget in budgets),
+            any(float(budget["BudgetLimit"]["Amount"]) == 6 for budget in budgets),
+        ]
+
+    assert all(seen())
+    deployed.delete()
+    assert not any(seen())
+    with pytest.raises(ClientError, match="Unrecognized resource types") as refused:
+        bare_aws.deploy(stack)
+    assert str(refused.value).count("AWS::") == 5
+
+
+def test_an_alarm_may_have_an_expression(local_aws: Server, bare_aws: Server) -> None:
+    """alarm_metric_math: such an alarm is deployed, seen by its API, and gone after the stack."""
+    name = f"alarm-{uuid.uuid4().hex[:8]}"
+    metric = {"Namespace": "AWS/RDS", "MetricName": "ReadLatency"}
+    alarm = {
+        "AlarmName": name,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "Metrics": [
+            {"Id": "all", "Expression": "one * 2"},
+            {"Id": "one", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Average"}},
+        ],
+    }
+    stack = template(None, Alarm=("AWS::CloudWatch::Alarm", alarm))
+    deployed = local_aws.deploy(stack)
+    cloudwatch = local_aws.client("cloudwatch")
+    (found,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    assert (found["Namespace"], found["MetricName"]) == ("AWS/RDS", "ReadLatency")
+    deployed.delete()
+    assert cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"] == []
+    assert bare_aws.deploy(stack).status == "ROLLBACK_COMPLETE"
+
+
+def test_every_fix_has_its_test() -> None:
+    """The name of each fix opens the docstring of a test here, and stands in the reference."""
+    files = (ROOT / "local_aws/src/local_aws/fixes").glob("*/[!_]*.py")
+    names = {file.stem for file in files}
+    tests = [value for name, value in globals().items() if name.startswith("test_")]
+    assert names <= {(test.__doc__ or "").partition(":")[0] for test in tests}
+    reference = (ROOT / "docs" / "reference" / "local-aws.md").read_text()
+    assert {name for name in names if f"`{name}`" not in reference} == set()

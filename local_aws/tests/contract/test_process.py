@@ -1,0 +1,102 @@
+"""The embedded AWS as a program: its start, its end and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.local_aws import (
+    CLEAN_ENVIRONMENT,
+    ROOT,
+    SERVER_PYTHON,
+    Server,
+    wait_for_exit,
+)
+
+
+@pytest.fixture
+def server(local_aws: Server, tmp_path: Path) -> Server:
+    """A server of the test's own."""
+    assert local_aws.process.poll() is None
+    return Server(tmp_path / "state")
+
+
+def start_processes(server: Server, tmp_path: Path) -> list[int]:
+    """A warm runtime, and a child of it that has left its session; their process ids."""
+    function = server.function()
+    function.invoke({"leave_child": str(tmp_path / "child")})
+    processes = function.processes()
+    assert len(processes) == 2
+    return processes
+
+
+def test_a_stop_is_clean(server: Server, tmp_path: Path) -> None:
+    """Ctrl-C ends every process of every environment, then the server, with 0.
+
+    SIGTERM is what the fixtures of all these tests stop their servers with.
+    """
+    processes = start_processes(server, tmp_path)
+    assert server.stop(signal.SIGINT) == 0
+    for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_stop_does_not_wait_for_long_polls(server: Server) -> None:
+    """A receive that could wait for twenty seconds does not hold the stop up."""
+    queue = server.queue()
+    sqs = server.client("sqs")
+    with ThreadPoolExecutor() as threads:
+        poll = threads.submit(sqs.receive_message, QueueUrl=queue.url, WaitTimeSeconds=20)
+        sqs.list_queues()
+        began_s = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began_s < 10
+        assert poll.exception() is not None
+    log = (server.state_dir / "local-aws.log").read_text()
+    assert "Traceback" not in log
+
+
+def test_a_killed_server_leaves_no_process(server: Server, tmp_path: Path) -> None:
+    """Environments end by themselves when the server dies without a chance to end them."""
+    processes = start_processes(server, tmp_path)
+    server.stop(signal.SIGKILL)
+    wait_for_exit(processes)
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the program where it is expected to refuse."""
+    return subprocess.run(
+        [str(SERVER_PYTHON), "-m", "local_aws", *options],
+        cwd=ROOT,
+        env=CLEAN_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_said(local_aws: Server, tmp_path: Path) -> None:
+    """A port that is in use ends the program with a sentence, not a traceback."""
+    port = local_aws.url.rpartition(":")[2]
+    done = run("--state-dir", str(tmp_path), "--port", port)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the embedded AWS cannot start: ")
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_fix_is_said(local_aws: Server, tmp_path: Path) -> None:
+    """`--without-fix` names the fixes there are when it is given another."""
+    assert local_aws.process.poll() is None
+    done = run("--state-dir", str(tmp_path), "--port", "0", "--without-fix", "nothing")
+    assert done.returncode == 1
+    assert "there is no fix nothing: choose from " in done.stderr
+    assert "Traceback" not in done.stderr

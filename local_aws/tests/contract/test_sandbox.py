@@ -1,0 +1,98 @@
+"""What an execution environment on the embedded AWS may use: memory, /tmp, the file system."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.local_aws import Function, Server
+
+
+@pytest.fixture(params=["local_aws", "strict_aws"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Every kind of sandbox there is here."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def walled(local_aws: Server) -> Server:
+    """A server whose sandboxes have walls."""
+    if "walls by" not in confinement(local_aws):
+        pytest.skip("bubblewrap does not work here: sandboxes have no walls")
+    return local_aws
+
+
+@pytest.fixture
+def limited(strict_aws: Server) -> Server:
+    """A server whose memory limits are the kernel's."""
+    if "by cgroup" not in confinement(strict_aws):
+        pytest.skip("no memory cgroup can be made here: limits are looked at")
+    return strict_aws
+
+
+def confinement(server: Server) -> str:
+    """What its log says that sandboxes are made of."""
+    log = (server.state_dir / "local-aws.log").read_text()
+    (line,) = re.findall(r"execution environments: (.*)", log)
+    return str(line)
+
+
+def max_memory_mb(function: Function) -> int:
+    """`Max Memory Used` of the last REPORT line."""
+    report = [message for _, message in function.log_lines() if message.startswith("REPORT")][-1]
+    found = re.search(r"\tMax Memory Used: (\d+) MB", report)
+    assert found, report
+    return int(found[1])
+
+
+def test_too_much_memory_kills(server: Server) -> None:
+    """An environment that holds more than `MemorySize` is killed like Lambda kills it."""
+    function = server.function(MemorySize=128)
+    answer = function.invoke({"allocate_mb": 400})
+    assert answer["Payload"]["errorType"] == "Runtime.ExitError"
+    assert answer["Payload"]["errorMessage"].endswith("signal: killed")
+    assert max_memory_mb(function) == 128
+
+
+def test_too_much_memory_of_a_child_kills_the_child(server: Server) -> None:
+    """The kernel takes the process that holds most; a runtime that is small survives it."""
+    answer = server.function(MemorySize=128).invoke({"child_allocates_mb": 400})
+    assert answer["Payload"]["did"] == -9
+
+
+def test_a_peak_is_enough(limited: Server) -> None:
+    """With the kernel's limit, memory that is held for a moment only counts."""
+    answer = limited.function(MemorySize=128).invoke({"peak_mb": 400})
+    assert answer["Payload"]["errorMessage"].endswith("signal: killed")
+
+
+def test_the_report_tells_the_memory(server: Server) -> None:
+    """`Max Memory Used` holds what the handler had for a moment, and stays under the size."""
+    function = server.function(MemorySize=512)
+    function.invoke({"peak_mb": 200})
+    assert 200 <= max_memory_mb(function) <= 300
+
+
+def test_tmp_is_as_large_as_configured(walled: Server) -> None:
+    """Beyond `EphemeralStorage` a write fails as on a full disk, and costs no memory limit."""
+    function = walled.function(MemorySize=128, EphemeralStorage={"Size": 200})
+    assert function.invoke({"write": "fits", "write_mb": 150})["Payload"]["did"] == 0
+    assert function.invoke({"write": "more", "write_mb": 60})["Payload"]["did"] == errno.ENOSPC
+
+
+def test_nothing_else_can_be_written(walled: Server) -> None:
+    """The image and the machine are read-only, root or not."""
+    image = str(Path(__file__).parent / "should-not-be-there")
+    for path in (image, "/should-not-be-there", "/dev/shm/should-not-be-there"):
+        assert walled.function().invoke({"write": path})["Payload"]["did"] == errno.EROFS
+
+
+def test_no_privilege_is_left(walled: Server) -> None:
+    """The handler has no capabilities, and sees no process of the machine."""
+    status = walled.function().invoke({"read": "/proc/self/status"})["Payload"]["did"]
+    assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
+    assert re.search(r"^PPid:\t1$", status, re.MULTILINE)

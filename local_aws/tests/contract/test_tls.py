@@ -1,0 +1,76 @@
+"""The embedded AWS over TLS: who is trusted, and what policies see."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from botocore.exceptions import SSLError
+
+from tests.support.local_aws import (
+    CLEAN_ENVIRONMENT,
+    ROOT,
+    SERVER_PYTHON,
+    Server,
+    client,
+)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Two files: a certificate with its issuer, and its key."""
+
+    chain: Path
+    key: Path
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for 127.0.0.1, of an issuer whom nobody knows."""
+    folder = tmp_path_factory.mktemp("certificate")
+    made = Certificate(folder / "certificate.pem", folder / "key.pem")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(made.chain)
+    authority.cert_pem.write_to_path(made.chain, append=True)
+    issued.private_key_pem.write_to_path(made.key)
+    return made
+
+
+def test_clients_that_trust_the_certificate_are_answered(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    """Addresses in answers are TLS ones, also the function's; whoever lacks trust stays outside."""
+    files = ("--certificate", str(certificate.chain), "--key", str(certificate.key))
+    server = Server(tmp_path, *files, trust=certificate.chain)
+    try:
+        url = server.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+        assert url.startswith(server.url + "/")
+        with pytest.raises(SSLError):
+            client("sqs", server.url, "test", "test").list_queues()
+        given = server.function().invoke({})["Payload"]["environment"]
+        assert given["AWS_ENDPOINT_URL"] == server.url
+        assert given["AWS_CA_BUNDLE"] == str(certificate.chain)
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_certificate_without_its_key_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    """One of the two options alone could only mean plain HTTP by mistake."""
+    done = subprocess.run(
+        [
+            *(str(SERVER_PYTHON), "-m", "local_aws", "--port", "0", "--state-dir", str(tmp_path)),
+            *("--certificate", str(certificate.chain)),
+        ],
+        cwd=ROOT,
+        env=CLEAN_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--certificate and --key go together" in done.stderr

@@ -1,0 +1,64 @@
+"""Scaling rate, walls and cgroups of the embedded AWS, where they are pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from local_aws.lambda_service.model import FunctionKey
+from local_aws.lambda_service.scaling import ScalingRate
+from local_aws.sandbox.bubblewrap import Walls, command
+from local_aws.sandbox.cgroup import candidates
+
+ONE, OTHER = (FunctionKey("0", "r", name) for name in ("one", "other"))
+
+
+def test_a_burst_empties_the_bucket_and_time_fills_it() -> None:
+    """A full bucket at once, then one after the other, and never more than a bucket saved."""
+    now_s = [0.0]
+    rate = ScalingRate(5, now_s=lambda: now_s[0])
+    assert [rate.take(ONE) for _ in range(6)] == [True] * 5 + [False]
+    assert rate.take(OTHER)
+    now_s[0] = 2.0  # a fifth of the period: one environment
+    assert [rate.take(ONE) for _ in range(2)] == [True, False]
+    now_s[0] = 1000.0
+    assert [rate.take(ONE) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_the_walls_hide_the_machines_tmp_but_not_what_is_needed_of_it() -> None:
+    """Read-only paths are bound again only below /tmp; what may be written always."""
+    walls = Walls(
+        512,
+        readable=(Path("/tmp/checkout"), Path("/usr/lib")),
+        writable=(Path("/data/logs"),),
+        working_directory=Path("/tmp/checkout/task"),
+    )
+    line = command("bwrap", walls, ["python", "init.py"])
+    joined = " ".join(line)
+    assert "--ro-bind / / " in joined
+    assert f"--size {512 * 1024 * 1024} --tmpfs /tmp --ro-bind /tmp/checkout " in joined
+    assert "--bind /data/logs /data/logs --chdir /tmp/checkout/task -- python init.py" in joined
+    assert "/usr/lib" not in line
+
+
+def test_a_memory_cgroup_is_looked_for_from_the_own_one_upwards(tmp_path: Path) -> None:
+    """v1 and v2, each from the process's own cgroup to the root of its hierarchy."""
+    v1, v2 = tmp_path / "memory", tmp_path / "unified"
+    (v1 / "a/b").mkdir(parents=True)
+    (v2 / "user.slice/session").mkdir(parents=True)
+    mounts = (
+        f"cgroup {tmp_path}/cpu cgroup rw,cpu 0 0\n"
+        f"cgroup {v1} cgroup rw,memory 0 0\n"
+        f"cgroup2 {v2} cgroup2 rw 0 0\n"
+    )
+    own = "5:cpu:/\n4:memory:/a/b\n0::/user.slice/session\n"
+    assert list(candidates(mounts, own)) == [
+        *(v1 / "a/b", v1 / "a", v1),
+        *(v2 / "user.slice/session", v2 / "user.slice", v2),
+    ]
+
+
+def test_a_cgroup_outside_of_what_is_mounted_is_skipped(tmp_path: Path) -> None:
+    """In a container the path of the own cgroup may be the machine's, and not be there."""
+    assert list(candidates(f"cgroup2 {tmp_path} cgroup2 rw 0 0\n", "0::/docker/ab/cd\n")) == [
+        tmp_path
+    ]

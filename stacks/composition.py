@@ -1,0 +1,119 @@
+"""All stacks of one stage and the order between them.
+
+The cut is by lifecycle: what is thrown away together is in one stack.
+docs/decisions/0006-stacks-by-lifecycle.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from airflow_lambda_constructs.observability.watched import WatchedDatabase
+from stacks.config import StageConfig
+from stacks.control_plane_stack import ControlPlaneStack, own_execution_api_url
+from stacks.database_stack import DatabaseStack
+from stacks.encryption_stack import EncryptionStack
+from stacks.execution_stack import ExecutionStack
+from stacks.network_stack import NetworkStack
+from stacks.observability_stack import ObservabilityStack, Watched
+from stacks.registry_stack import RegistryStack
+from stacks.stage.functions import Placement
+from stacks.stage.image import StageImage
+from stacks.stage.stage_stack import Stage
+from stacks.stage.synthesizer import OwnRepositorySynthesizer
+from stacks.storage_stack import StorageStack
+
+
+def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> None:
+    """Add the stacks of a stage to the app.
+
+    Args:
+        scope: The app.
+        stage: The stage's name.
+        config: The stage's configuration.
+        root: The root of the repository, which the image is built from.
+    """
+    image = StageImage(root, config.image)
+    key_arn = config.encryption.key_arn
+    if config.encryption.key == "customer" and key_arn is None:
+        key_arn = EncryptionStack(scope, Stage(stage, config, None)).key_arn
+    this = Stage(stage, config, key_arn)
+    registry = None if config.image.existing else RegistryStack(scope, this)
+    network = NetworkStack(scope, this) if config.needs_vpc else None
+    database = (
+        DatabaseStack(scope, this, network=network) if network and config.database.enabled else None
+    )
+    storage = StorageStack(scope, this) if StorageStack.wanted(config) else None
+    execution = ExecutionStack(
+        scope,
+        this,
+        image=image,
+        execution_api_url=config.execution.execution_api_url or own_execution_api_url(stage),
+        storage=storage,
+        placement=_placement(network),
+        synthesizer=_publishing_into(registry),
+    )
+    control_plane = (
+        ControlPlaneStack(
+            scope,
+            this,
+            network=network,
+            database=database,
+            execution=execution,
+            image=image,
+            storage=storage,
+            synthesizer=_publishing_into(registry),
+        )
+        if network and database and config.control_plane.kind == "fargate"
+        else None
+    )
+    if database:
+        _deploy_after(database, network)
+    _deploy_after(execution, registry, storage)
+    if config.network.function_in_vpc:
+        _deploy_after(execution, network)
+    if control_plane:
+        _deploy_after(control_plane, registry, network, database, storage, execution)
+    if config.observability.wanted:
+        observability = ObservabilityStack(
+            scope,
+            this,
+            watched=Watched(
+                results=execution.executor_environment.queue.results,
+                dead_letters=execution.executor_environment.queue.dead_letters,
+                database=(
+                    WatchedDatabase(
+                        instance=database.database.instance, storage_gb=config.database.storage_gb
+                    )
+                    if database
+                    else None
+                ),
+                control_plane=control_plane.watched if control_plane else None,
+            ),
+        )
+        _deploy_after(observability, execution, database, control_plane)
+
+
+def _deploy_after(stack: cdk.Stack, *earlier: cdk.Stack | None) -> None:
+    for each in filter(None, earlier):
+        stack.add_stack_dependency(each)
+
+
+def _placement(network: NetworkStack | None) -> Placement | None:
+    if network is None or network.function_security_group is None:
+        return None
+    return Placement(
+        network.vpc,
+        network.private_subnets,
+        network.with_endpoints(network.function_security_group),
+    )
+
+
+def _publishing_into(registry: RegistryStack | None) -> OwnRepositorySynthesizer | None:
+    """A synthesizer belongs to one stack."""
+    if registry is None:
+        return None
+    return OwnRepositorySynthesizer(registry=registry, repository_name=registry.repository_name)

@@ -1,0 +1,1 @@
+"""The sections of a stage's configuration, one class each."""

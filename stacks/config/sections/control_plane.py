@@ -1,0 +1,69 @@
+"""Airflow itself, as services on Fargate, or somewhere else."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Literal
+
+from pydantic import Field
+
+from stacks.config.sections.section import ARN_HEAD, UUID, Cidr, Section
+
+#: Smallest, largest and step of the memory that Fargate gives to so many CPU units.
+#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
+FARGATE_MEMORY_MB = {
+    512: (1024, 4096, 1024),
+    1024: (2048, 8192, 1024),
+    2048: (4096, 16384, 1024),
+    4096: (8192, 30720, 1024),
+}
+
+
+class ControlPlaneConfig(Section):
+    """Airflow's api-server, schedulers, dag-processor and triggerer."""
+
+    kind: Literal["fargate", "none"] = Field(
+        "none",
+        description='"fargate": services of this stage; "none": an existing Airflow uses the '
+        "stage.",
+    )
+    certificate_arn: str | None = Field(
+        None,
+        pattern=f"^{ARN_HEAD.format(service='acm')}certificate/{UUID}$",
+        description="ACM certificate of the load balancer, for HTTPS; null: plain HTTP, inside the "
+        "VPC only.",
+        examples=[
+            "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+        ],
+    )
+    domain_name: str | None = Field(
+        None,
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$",
+        max_length=253,
+        description="Name that the certificate is for and that leads to the load balancer.",
+        examples=["airflow.example.com"],
+    )
+    allowed_cidrs: list[Cidr] = Field(
+        [],
+        description="IPv4 ranges that may open the UI, besides the VPC itself; with a public one "
+        "among them the load balancer is on the Internet.",
+    )
+    execute_command: bool = Field(
+        False,
+        description="Whether people with the permission `ssm:StartSession` reach the UI through a "
+        "tunnel, and a shell beside it: the way in without VPN and certificate.",
+    )
+    api_servers: int = Field(1, ge=1, le=16, description="How many api-servers run.")
+    schedulers: int = Field(1, ge=1, le=16, description="How many schedulers run.")
+    triggerers: int = Field(
+        1, ge=0, le=16, description="How many triggerers run; 0: no task may be deferred."
+    )
+    cpu: Literal[512, 1024, 2048, 4096] = Field(
+        1024, description="CPU units of each service; 1024 are one vCPU."
+    )
+    memory_mb: int = Field(2048, ge=1024, le=30720, description="Memory of each service.")
+
+    @property
+    def on_the_internet(self) -> bool:
+        """Whether somebody outside of private networks may open the UI."""
+        return any(not IPv4Network(cidr).is_private for cidr in self.allowed_cidrs)

@@ -1,0 +1,61 @@
+"""Where the functions and the control plane have their DAGs from, and where logs go."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from stacks.config.sections.section import RetentionDays, Section
+
+
+class BundleConfig(Section):
+    """A DAG bundle of Airflow 3: an entry of `[dag_processor] dag_bundle_config_list`."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]{1,250}$",
+        description="The bundle's name.",
+        examples=["dags"],
+    )
+    classpath: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
+        description="The bundle's class, which the image must hold.",
+        examples=["airflow.providers.git.bundles.git.GitDagBundle"],
+    )
+    kwargs: dict[str, JsonValue] = Field(
+        {},
+        description="What the class is made with, a JSON object. No secrets: name a connection.",
+    )
+
+
+class DagsConfig(Section):
+    """Where the DAGs come from."""
+
+    source: Literal["baked", "s3", "bundle"] = Field(
+        "baked",
+        description='"baked": they are in the image; "s3": in a bucket of the stage; "bundle": '
+        "Airflow's own DAG bundles fetch them.",
+    )
+    s3_key: str = Field(
+        "dags/",
+        pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*(/|\.zip|\.tar\.gz)$",
+        description="For s3: the folder of the bucket, with a slash at its end, or the archive "
+        "(`.zip`, `.tar.gz`) that the DAGs are in.",
+        examples=["dags/"],
+    )
+    bundles: list[BundleConfig] = Field(
+        [], description="For bundle: Airflow's `dag_bundle_config_list`."
+    )
+
+
+class LogsConfig(Section):
+    """Logs of the tasks, and how long logs are kept."""
+
+    remote: Literal["none", "s3", "cloudwatch"] = Field(
+        "none",
+        description="Where a task's log goes when it has ended, so that the UI shows it: a bucket "
+        "or a log group of the stage; none: only the function's own log has it.",
+    )
+    retention_days: RetentionDays = Field(
+        14, description="Days that every log of the stage is kept."
+    )

@@ -1,0 +1,58 @@
+"""Airflow's metadata database."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stacks.config.sections.section import Section
+
+
+class DatabaseConfig(Section):
+    """Airflow's metadata database."""
+
+    enabled: bool = Field(
+        True,
+        description="Whether the stage has a database; an existing Airflow brings its own.",
+    )
+    instance_class: str = Field(
+        "db.t4g.micro",
+        pattern=r"^db\.[a-z0-9-]+\.[a-z0-9]+$",
+        description="RDS instance class.",
+        examples=["db.t4g.micro"],
+    )
+    storage_gb: int = Field(20, ge=20, le=65536, description="Storage (gp3).")
+    postgres_version: Literal["16", "17", "18"] = Field(
+        "17",
+        description="Major version of Postgres; RDS chooses the minor one and keeps it current.",
+    )
+    multi_az: bool = Field(
+        False, description="Whether a standby in another Availability Zone takes over on failure."
+    )
+    backup_days: int = Field(
+        1, ge=0, le=35, description="Days that automated backups are kept; 0: none are made."
+    )
+    deletion_protection: bool = Field(
+        False, description="Whether AWS refuses to delete the database until this is off."
+    )
+    name: str = Field(
+        "airflow",
+        pattern=r"^[a-z][a-z0-9_]{0,62}$",
+        description="Name of the database on the instance.",
+        examples=["airflow"],
+    )
+    proxy: bool = Field(
+        False,
+        description="Whether there is an RDS Proxy, which is paid for by the hour. No component of "
+        "Airflow 3 uses it (workloads have the Execution API, the services pools of their own): it "
+        "is for workloads of an Airflow 2.11, which this executor does not support yet, and for "
+        "code in the functions that connects to this database.",
+    )
+    rotation_days: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Days after which Secrets Manager changes the password; null: never. Airflow "
+        "has to start again to learn the new one.",
+    )

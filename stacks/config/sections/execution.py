@@ -1,0 +1,77 @@
+"""How invocations travel between Airflow and the functions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from stacks.config.sections.section import Section
+
+
+def _an_execution_api_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise ValueError("it must be a whole URL, https:// or http:// included")
+    if not url.path.rstrip("/").endswith("/execution"):
+        raise ValueError("it must end in /execution/, where Airflow serves its Execution API")
+    return value
+
+
+ExecutionApiUrl = Annotated[str, AfterValidator(_an_execution_api_url)]
+
+
+class ExecutionConfig(Section):
+    """How invocations travel between Airflow and the functions.
+
+    Bounds of event age: https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html,
+    of retention and visibility:
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-quotas.html
+    """
+
+    execution_api_url: ExecutionApiUrl | None = Field(
+        None,
+        description="URL of the Execution API of the existing Airflow that the stage serves, as "
+        "the functions reach it; null with a control plane of the stage's own.",
+        examples=["https://airflow.example.com/execution/"],
+    )
+    task_queued_timeout_s: int = Field(
+        600,
+        ge=60,
+        description="`[scheduler] task_queued_timeout` of that Airflow; the token of a workload "
+        "is valid for as long.",
+    )
+    event_age_s: int = Field(
+        540,
+        ge=60,
+        le=21600,
+        description="How long Lambda keeps an invocation that it cannot start yet, before it "
+        "becomes a dead letter.",
+    )
+    parallelism: int = Field(
+        32,
+        ge=1,
+        description="`[core] parallelism` of each of that Airflow's schedulers: how many workloads "
+        "it has under way at the same time.",
+    )
+    results_queues: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="How many results queues there are: one for each scheduler that runs at the "
+        "same time, so that none has to hand back what belongs to another.",
+    )
+    results_visibility_s: int = Field(
+        120,
+        ge=10,
+        le=43200,
+        description="How long a result that a scheduler has received but not acknowledged is "
+        "hidden from the others.",
+    )
+    results_retention_s: int = Field(
+        345600,
+        ge=60,
+        le=1209600,
+        description="How long a result waits for a scheduler that is down.",
+    )

@@ -1,0 +1,268 @@
+"""Airflow's own programs, for a stage that has no Airflow yet.
+
+Owns their settings and permissions, and what a person is told to open them. Everything here may be
+replaced by any deploy; what Airflow knows is in the database. It must not know how the functions or
+the database are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from airflow_lambda_constructs.acknowledge import acknowledge, shown
+from airflow_lambda_constructs.airflow.airflow_control_plane import (
+    API_PORT,
+    API_SERVER,
+    ControlPlane,
+    ControlPlaneProps,
+    Database,
+    execution_api_url,
+)
+from airflow_lambda_constructs.airflow.airflow_service import AirflowImage
+from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
+from airflow_lambda_constructs.observability.watched import WatchedControlPlane
+from stacks.config import Architecture, StageConfig
+from stacks.database_stack import DatabaseStack
+from stacks.execution_stack import ExecutionStack
+from stacks.network_stack import NetworkStack
+from stacks.stage.image import StageImage
+from stacks.stage.names import prefix
+from stacks.stage.stage_stack import Stage, StageStack
+from stacks.storage_stack import StorageStack
+from stacks.wiring.forms import executor_settings, remote_logging_settings, secrets_settings
+
+_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
+    "x86_64": ecs.CpuArchitecture.X86_64,
+    "arm64": ecs.CpuArchitecture.ARM64,
+}
+
+_S3_BUNDLE = "airflow.providers.amazon.aws.bundles.s3.S3DagBundle"
+#: Airflow's name for the only bundle of a configuration that names none: the functions' name too.
+_DAG_FOLDER_BUNDLE = "dags-folder"
+
+
+class ControlPlaneStack(StageStack):
+    """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer.
+
+    Args:
+        scope: The app.
+        stage: The stage.
+        network: Where the services are.
+        database: Airflow's.
+        execution: What the scheduler uses.
+        image: What the services run from.
+        storage: Logs and DAG files; None: the stage has none of its own.
+        synthesizer: Decides the repository that the image goes to; None: there is none.
+
+    Attributes:
+        entrance: The load balancer.
+        control_plane: The services.
+    """
+
+    def __init__(  # noqa: PLR0913 - the config and what other stacks made
+        self,
+        scope: Construct,
+        stage: Stage,
+        *,
+        network: NetworkStack,
+        database: DatabaseStack,
+        execution: ExecutionStack,
+        image: StageImage,
+        storage: StorageStack | None,
+        synthesizer: cdk.IStackSynthesizer | None,
+    ) -> None:
+        super().__init__(
+            scope,
+            "control-plane",
+            stage,
+            description="Airflow's own programs",
+            synthesizer=synthesizer,
+        )
+        config = stage.config
+        settings = config.control_plane
+        self.entrance = entrance = self._entrance(network)
+        architecture = config.default_function.architecture
+        self.control_plane = ControlPlane(
+            self,
+            "ControlPlane",
+            ControlPlaneProps(
+                name=stage.prefix,
+                namespace=namespace(stage.name),
+                vpc=network.vpc,
+                subnets=network.private_subnets,
+                # The relations of the configuration see to both that are cast here.
+                functions=cast("ec2.ISecurityGroup", network.function_security_group),
+                carried=network.with_endpoints(network.database_clients),
+                entrance=entrance,
+                database=Database(
+                    host=database.database.host,
+                    port=database.database.port,
+                    name=config.database.name,
+                    secret=database.database.secret,
+                    fernet_key=cast("secretsmanager.ISecret", database.fernet_key),
+                ),
+                image=AirflowImage(
+                    image=image.container(self, architecture),
+                    architecture=_ARCHITECTURES[architecture],
+                ),
+                cpu=settings.cpu,
+                memory_mb=settings.memory_mb,
+                api_servers=settings.api_servers,
+                schedulers=settings.schedulers,
+                triggerers=settings.triggerers,
+                execute_command=settings.execute_command,
+                settings=self._settings(execution, storage),
+                log_group_name=stage.path("control-plane"),
+                log_retention=stage.log_retention,
+                removal_policy=self.removal,
+                encryption_key=self.key,
+            ),
+        )
+        self._permit(execution, storage)
+        cdk.CfnOutput(self, "AirflowUrl", value=entrance.url)
+        cdk.CfnOutput(
+            self,
+            "AdminPasswordCommand",
+            value=(
+                f"aws secretsmanager get-secret-value --region {self.region} --secret-id "
+                f"{self.control_plane.admin_password.secret_arn} --query SecretString --output text"
+            ),
+            description="Prints the password of the user admin",
+        )
+        if settings.execute_command:
+            self._tell_the_tunnel()
+
+    def _tell_the_tunnel(self) -> None:
+        """The way in for whoever has neither VPN nor certificate.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
+        """
+        services = self.control_plane.services
+        where = f"--region {self.region} --cluster {self.stage.prefix}"
+        service = services[API_SERVER].service.service_name
+        cdk.CfnOutput(
+            self,
+            "TunnelCommand",
+            value=(
+                f"task=$(aws ecs list-tasks {where} --service-name {service} "
+                "--query 'taskArns[0]' --output text); "
+                f"container=$(aws ecs describe-tasks {where} --tasks $task --query "
+                f"\"tasks[0].containers[?name=='{API_SERVER}'].runtimeId\" --output text); "
+                f"aws ssm start-session --region {self.region} "
+                f"--target ecs:{self.stage.prefix}_${{task##*/}}_$container "
+                "--document-name AWS-StartPortForwardingSession "
+                f"--parameters portNumber={API_PORT},localPortNumber={API_PORT}"
+            ),
+            description=f"Then Airflow is at http://localhost:{API_PORT}",
+        )
+
+    def _entrance(self, network: NetworkStack) -> Entrance:
+        settings = self.config.control_plane
+        return Entrance(
+            self,
+            "Entrance",
+            EntranceProps(
+                vpc=network.vpc,
+                on_the_internet=settings.on_the_internet,
+                subnets=(
+                    network.public_subnets if settings.on_the_internet else network.private_subnets
+                ),
+                allowed_cidrs=[*network.cidrs, *settings.allowed_cidrs],
+                certificate_arn=settings.certificate_arn,
+                domain_name=settings.domain_name,
+            ),
+        )
+
+    def _settings(
+        self, execution: ExecutionStack, storage: StorageStack | None
+    ) -> Mapping[str, str]:
+        settings = self.config.execution
+        return {
+            **executor_settings(execution.executor_environment.config_parameter.parameter_name),
+            **remote_logging_settings(storage.remote_log_folder if storage else None),
+            **secrets_settings(self.stage.name),
+            **_dag_settings(self.config, storage),
+            "AIRFLOW__CORE__PARALLELISM": str(settings.parallelism),
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(settings.task_queued_timeout_s),
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    @property
+    def watched(self) -> WatchedControlPlane:
+        """What tells how the services fare."""
+        services = self.control_plane.services
+        return WatchedControlPlane(
+            services={name: service.service for name, service in services.items()},
+            load_balancer=self.entrance.load_balancer,
+            api_servers=self.control_plane.targets,
+        )
+
+    def _permit(self, execution: ExecutionStack, storage: StorageStack | None) -> None:
+        roles = {name: service.role for name, service in self.control_plane.services.items()}
+        roles["scheduler"].add_managed_policy(execution.executor_environment.scheduler_policy)
+        for name in roles.keys() - {"scheduler"}:
+            roles[name].add_managed_policy(execution.secrets_policy)
+        api_server = roles[API_SERVER]
+        iam.Grant.add_to_principal(
+            grantee=api_server,
+            actions=["ssm:GetParameter"],
+            resource_arns=[execution.executor_environment.config_parameter.parameter_arn],
+        )
+        for function in self.config.functions:
+            # By its name: what another stack imports can never be removed.
+            name = self.stage.function_name(function)
+            log_group = logs.LogGroup.from_log_group_name(
+                self, f"Log-{function.name}", f"/aws/lambda/{name}"
+            )
+            log_group.grant(api_server, "logs:FilterLogEvents", "logs:GetLogEvents")
+            finding = f"IAM5[Resource::{shown(self, log_group.log_group_arn)}]"
+            acknowledge(
+                api_server, **{finding: "The streams of one log group, whose names AWS draws."}
+            )
+        if storage and storage.task_logs:
+            storage.task_logs.grant_read(api_server)
+            if "triggerer" in roles:
+                storage.task_logs.grant_write_of_triggers(roles["triggerer"])
+        if storage and storage.dags:
+            storage.dags.grant_read(roles["dag-processor"])
+
+
+def namespace(stage: str) -> str:
+    """Domain of a stage's services, inside its VPC only."""
+    return f"{prefix(stage)}.internal"
+
+
+def own_execution_api_url(stage: str) -> str:
+    """Where the functions of a stage reach the Execution API of its own control plane."""
+    return execution_api_url(namespace(stage))
+
+
+def _dag_settings(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
+    """Where DAG files are parsed from: the very files that the functions run."""
+    if config.dags.source == "bundle":
+        bundles = [bundle.model_dump() for bundle in config.dags.bundles]
+    elif storage and storage.dags:
+        bundles = [
+            {
+                "name": _DAG_FOLDER_BUNDLE,
+                "classpath": _S3_BUNDLE,
+                "kwargs": {
+                    "bucket_name": storage.dags.bucket.bucket_name,
+                    "prefix": config.dags.s3_key,
+                    "aws_conn_id": None,
+                },
+            }
+        ]
+    else:
+        return {}
+    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}

@@ -1,0 +1,158 @@
+"""Where workloads run, and the wiring that a scheduler needs to send them there.
+
+Everything here may be replaced by any deploy; what must not be is in other stacks. It must not
+know the executor beyond its option table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from airflow_lambda_constructs.execution.lambda_executor_environment import (
+    LambdaExecutorEnvironment,
+    LambdaExecutorEnvironmentProps,
+)
+from lambda_executor.contract import options
+from stacks.config import StageConfig
+from stacks.stage.functions import Placement, function_props
+from stacks.stage.image import StageImage
+from stacks.stage.stage_stack import Stage, StageStack
+from stacks.storage_stack import StorageStack
+from stacks.wiring.forms import Wiring, remote_logging_settings
+from stacks.wiring.parameter import hand_out, secrets_policy
+
+
+class ExecutionStack(StageStack):
+    """Functions, queues, permissions and the parameter that wires an Airflow to them.
+
+    Args:
+        scope: The app.
+        stage: The stage.
+        image: What the functions run from.
+        execution_api_url: The Execution API as the functions reach it.
+        storage: Logs of tasks and DAG files; None: the stage has none of its own.
+        placement: The VPC that the functions run in; None: outside of any.
+        synthesizer: Decides the repository that the image goes to; None: there is none.
+
+    Attributes:
+        executor_environment: The functions, and what connects them with a scheduler.
+        secrets_policy: What reads connections and variables of the stage in Secrets Manager.
+    """
+
+    def __init__(  # noqa: PLR0913 - the config and what other stacks made
+        self,
+        scope: Construct,
+        stage: Stage,
+        *,
+        image: StageImage,
+        execution_api_url: str,
+        storage: StorageStack | None,
+        placement: Placement | None,
+        synthesizer: cdk.IStackSynthesizer | None,
+    ) -> None:
+        super().__init__(
+            scope,
+            "execution",
+            stage,
+            description="functions, queues and wiring",
+            synthesizer=synthesizer,
+        )
+        settings = stage.config.execution
+        # "Default" is not part of logical ids: those of its parts are as if they were here.
+        self.executor_environment = LambdaExecutorEnvironment(
+            self,
+            "Default",
+            LambdaExecutorEnvironmentProps(
+                name=stage.prefix,
+                functions=function_props(self, image),
+                execution_api_url=execution_api_url,
+                parameter_name=stage.path("executor"),
+                removal_policy=self.removal,
+                log_retention=stage.log_retention,
+                environment=_variables(stage.config, storage),
+                results_queues=settings.results_queues,
+                results_retention=cdk.Duration.seconds(settings.results_retention_s),
+                results_visibility=cdk.Duration.seconds(settings.results_visibility_s),
+                event_age=cdk.Duration.seconds(settings.event_age_s),
+                encryption_key=self.key,
+                vpc=placement.vpc if placement else None,
+                subnets=placement.subnets if placement else None,
+                security_groups=placement.security_groups if placement else (),
+            ),
+        )
+        if storage:
+            self._permit(storage)
+        self.secrets_policy = secrets_policy(self, stage.name)
+        if stage.config.control_plane.kind == "none":
+            self._hand_out(execution_api_url, storage)
+        self._outputs()
+
+    def _permit(self, storage: StorageStack) -> None:
+        for workload in self.executor_environment.functions:
+            if storage.task_logs:
+                storage.task_logs.grant_write(workload.function)
+            if storage.dags:
+                storage.dags.grant_read(workload.function)
+        if storage.task_logs:
+            storage.task_logs.grant_read(self.executor_environment.scheduler_policy)
+
+    def _hand_out(self, execution_api_url: str, storage: StorageStack | None) -> None:
+        """For the Airflow that is somewhere else."""
+        role = iam.Role(
+            self,
+            "SchedulerRole",
+            description=f"An Airflow scheduler that uses {self.stage.prefix}",
+            # Who in the account may assume it is said where those identities are managed.
+            assumed_by=iam.AccountRootPrincipal(),
+            managed_policies=[self.executor_environment.scheduler_policy],
+        )
+        cdk.CfnOutput(self, "SchedulerRoleArn", value=role.role_arn)
+        hand_out(
+            self,
+            Wiring(
+                stage=self.stage.name,
+                region=self.region,
+                config_parameter=self.executor_environment.config_parameter.parameter_name,
+                remote_log_folder=storage.remote_log_folder if storage else None,
+                execution_api_url=execution_api_url,
+                scheduler_policy_arn=self.executor_environment.scheduler_policy.managed_policy_arn,
+                secrets_policy_arn=self.secrets_policy.managed_policy_arn,
+                task_queued_timeout_s=self.config.execution.task_queued_timeout_s,
+                parallelism=self.config.execution.parallelism,
+            ),
+        )
+
+    def _outputs(self) -> None:
+        environment, default = self.executor_environment, self.executor_environment.functions[0]
+        values = {
+            "ConfigParameterName": environment.config_parameter.parameter_name,
+            "ConfigLine": environment.config_line,
+            "FunctionName": default.function.function_name,
+            "FunctionAlias": default.alias.alias_name,
+            "ResultsQueueUrl": environment.queue.results[0].queue_url,
+            "DeadLetterQueueUrl": environment.queue.dead_letters.queue_url,
+            "FailuresQueueUrl": environment.queue.failures.queue_url,
+            "PayloadBucketName": environment.payloads.bucket.bucket_name,
+            "LogGroupName": default.log_group.log_group_name,
+            "SchedulerPolicyArn": environment.scheduler_policy.managed_policy_arn,
+            "SecretsPolicyArn": self.secrets_policy.managed_policy_arn,
+        }
+        for key, value in values.items():
+            cdk.CfnOutput(self, key, value=value)
+
+
+def _variables(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
+    """Of every function: where DAG files are and logs go; no secret is among them."""
+    variables = dict(remote_logging_settings(storage.remote_log_folder if storage else None))
+    if storage and storage.dags_uri:
+        variables[options.DAGS_S3_URI.environment_variable] = storage.dags_uri
+    if config.dags.source == "bundle":
+        variables["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
+            [bundle.model_dump() for bundle in config.dags.bundles]
+        )
+    return variables

@@ -1,0 +1,213 @@
+"""The VPC and who may talk to whom in it.
+
+Owns subnets, ways out and security groups, the connections between them included. It must not know
+what is put into the subnets.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+import jsii
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from airflow_lambda_constructs.acknowledge import acknowledge
+from airflow_lambda_constructs.airflow.service_endpoints import ServiceEndpoints
+from stacks.config import MOST_AZS, StageConfig
+from stacks.stage.stage_stack import Stage, StageStack
+
+_POSTGRES = ec2.Port.tcp(5432)
+_ISOLATED, _PUBLIC, _PRIVATE = "Isolated", "Public", "Private"
+
+
+class NetworkStack(StageStack):
+    """A VPC with isolated subnets, and subnets with a way out only where one is paid for.
+
+    An existing VPC is used as it is: what is added to it are security groups.
+
+    Attributes:
+        vpc: The VPC.
+        isolated_subnets: For the database.
+        private_subnets: With a way out.
+        public_subnets: With an address on the Internet.
+        cidrs: Address ranges of the VPC, as far as they are known.
+        database_security_group: Of the database; lets `database_clients`, and the proxy, in.
+        database_clients: Carried by whatever needs the database.
+        proxy_security_group: Of the database's proxy, for the functions; None: there is none.
+        rotation_security_group: Of what changes the password; None: nothing does.
+        function_security_group: Of the functions; None: they run outside the VPC.
+        endpoint_clients: Carried by whatever needs the VPC's endpoints; None: there are none.
+    """
+
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        super().__init__(scope, "network", stage, description="the VPC and its connections")
+        self.isolated_subnets = ec2.SubnetSelection(subnet_group_name=_ISOLATED)
+        self.private_subnets = ec2.SubnetSelection(subnet_group_name=_PRIVATE)
+        self.public_subnets = ec2.SubnetSelection(subnet_group_name=_PUBLIC)
+        config = stage.config
+        network = config.network
+        self.vpc = self._existing_vpc() if network.vpc_id else self._new_vpc()
+        self.cidrs = [] if network.vpc_id else [network.cidr]
+        self.database_clients = self._security_group(
+            "DatabaseClients", "Carried by what needs the database"
+        )
+        self.function_security_group = (
+            # Workloads talk to whatever their authors name.
+            self._security_group("Function", "Of the functions", allow_all_outbound=True)
+            if network.function_in_vpc
+            else None
+        )
+        self.database_security_group = self._security_group("Database", "Of the database")
+        self.database_security_group.connections.allow_from(
+            self.database_clients, _POSTGRES, "Postgres from its clients"
+        )
+        self.proxy_security_group = self._proxy() if config.database.proxy else None
+        self.rotation_security_group = self._rotation() if config.database.rotation_days else None
+        self.endpoint_clients = self._endpoints() if network.endpoints else None
+        cdk.CfnOutput(
+            self,
+            "DatabaseClientsSecurityGroupId",
+            value=self.database_clients.security_group_id,
+            description="Security group to give to an Airflow that uses the database",
+        )
+
+    @property
+    @jsii.member(jsii_name="availabilityZones")
+    def availability_zones(self) -> list[str]:
+        """The zones of the Region that is deployed to, by CloudFormation's own function.
+
+        With a pinned account and Region the CDK would look them up in the account at synth.
+        """
+        return [cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(MOST_AZS)]
+
+    def with_endpoints(self, *groups: ec2.ISecurityGroup) -> tuple[ec2.ISecurityGroup, ...]:
+        """The groups of something in the private subnets, and the one that the endpoints let in."""
+        return (*groups, self.endpoint_clients) if self.endpoint_clients else groups
+
+    def _new_vpc(self) -> ec2.IVpc:
+        network = self.config.network
+        vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(network.cidr),
+            availability_zones=self.availability_zones[: network.max_azs],
+            reserved_azs=MOST_AZS - network.max_azs,
+            nat_gateways=network.nat_gateways,
+            subnet_configuration=_subnets(self.config),
+            # Would bring a custom resource, whose function and log group outlive the stack. Nothing
+            # is put into the default security group.
+            restrict_default_security_group=False,
+        )
+        if network.flow_logs:
+            self._log_flows(vpc)
+        else:
+            acknowledge(vpc, VPC7="Flow logs are for stages with data worth an audit trail.")
+        return vpc
+
+    def _existing_vpc(self) -> ec2.IVpc:
+        """As it is described: nobody looks into the account, and a mistake is found at deploy."""
+        network = self.config.network
+        vpc = ec2.Vpc.from_vpc_attributes(
+            self,
+            "Vpc",
+            vpc_id=str(network.vpc_id),
+            availability_zones=network.availability_zones,
+            private_subnet_ids=network.private_subnet_ids or None,
+            isolated_subnet_ids=network.isolated_subnet_ids or None,
+            public_subnet_ids=network.public_subnet_ids or None,
+        )
+        cdk.Annotations.of(vpc).acknowledge_warning(
+            "@aws-cdk/aws-ec2:noSubnetRouteTableId", "No route of an existing VPC is changed."
+        )
+        return vpc
+
+    def _proxy(self) -> ec2.SecurityGroup:
+        group = self._security_group("DatabaseProxy", "Of the proxy of the database")
+        if self.function_security_group:
+            group.connections.allow_from(
+                self.function_security_group, _POSTGRES, "Postgres from the functions"
+            )
+        self.database_security_group.connections.allow_from(
+            group, _POSTGRES, "Postgres from its proxy"
+        )
+        return group
+
+    def _rotation(self) -> ec2.SecurityGroup:
+        group = self._security_group("Rotation", "Of what changes the password of the database")
+        group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager")
+        return group
+
+    def _endpoints(self) -> ec2.SecurityGroup:
+        """Those of the services that are called from inside, each of which costs by the hour."""
+        config = self.config
+        clients = self._security_group("EndpointClients", "Carried by what calls AWS from inside")
+        control_plane = config.control_plane.kind == "fargate"
+        wanted = {
+            "Sqs": config.network.function_in_vpc or control_plane,
+            "Logs": control_plane or config.logs.remote == "cloudwatch",
+            "SecretsManager": control_plane or config.database.rotation_days is not None,
+            "Ssm": control_plane,
+            "SsmMessages": control_plane and config.control_plane.execute_command,
+            "Lambda": control_plane,
+            "EcrApi": control_plane,
+            "EcrDocker": control_plane,
+        }
+        ServiceEndpoints(
+            self,
+            "Endpoints",
+            vpc=self.vpc,
+            subnets=self.private_subnets,
+            clients=clients,
+            services=[name for name, is_wanted in wanted.items() if is_wanted],
+        )
+        return clients
+
+    def _security_group(
+        self, id: str, description: str, *, allow_all_outbound: bool = False
+    ) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(
+            self,
+            id,
+            vpc=self.vpc,
+            description=description,
+            allow_all_outbound=allow_all_outbound,
+        )
+
+    def _log_flows(self, vpc: ec2.Vpc) -> None:
+        log_group = logs.LogGroup(
+            self,
+            "FlowLogs",
+            log_group_name=self.stage.path("flow-logs"),
+            retention=self.stage.log_retention,
+            removal_policy=self.removal,
+            encryption_key=self.key,
+        )
+        vpc.add_flow_log(
+            "FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(log_group)
+        )
+
+
+def _subnets(config: StageConfig) -> list[ec2.SubnetConfiguration]:
+    """All kinds in all zones, those not needed yet as reserved address ranges.
+
+    So no later change of the configuration moves the subnets that the database is in.
+    """
+    network = config.network
+    private = (
+        ec2.SubnetType.PRIVATE_WITH_EGRESS
+        if network.nat_gateways
+        else ec2.SubnetType.PRIVATE_ISOLATED
+    )
+    on_the_internet = (
+        config.control_plane.kind == "fargate" and config.control_plane.on_the_internet
+    )
+    kinds = {
+        _ISOLATED: (ec2.SubnetType.PRIVATE_ISOLATED, True),
+        _PUBLIC: (ec2.SubnetType.PUBLIC, network.nat_gateways > 0 or on_the_internet),
+        _PRIVATE: (private, network.nat_gateways > 0 or network.endpoints),
+    }
+    return [
+        ec2.SubnetConfiguration(name=name, subnet_type=kind, reserved=not needed)
+        for name, (kind, needed) in kinds.items()
+    ]

@@ -1,0 +1,118 @@
+"""What tells people how a stage fares: dashboard, alarms and budget.
+
+It holds no data and nothing depends on it: it can be deployed and destroyed at any time. It must
+not know how what it watches is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from airflow_lambda_constructs.observability.alarm_topic import AlarmTopic
+from airflow_lambda_constructs.observability.alarms import Alarms
+from airflow_lambda_constructs.observability.budget import MonthlyBudget
+from airflow_lambda_constructs.observability.dashboard import EnvironmentDashboard
+from airflow_lambda_constructs.observability.invocation_metrics import InvocationMetrics
+from airflow_lambda_constructs.observability.watched import (
+    WatchedControlPlane,
+    WatchedDatabase,
+    WatchedEnvironment,
+    WatchedFunction,
+)
+from stacks.config import FunctionConfig
+from stacks.stage.names import STAGE_TAG
+from stacks.stage.stage_stack import Stage, StageStack
+
+#: In this repository, whose address only its owner knows.
+RUNBOOK = "docs/howto/runbook.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What other stacks made.
+
+    Attributes:
+        results: The results queues.
+        dead_letters: The dead-letter queue.
+        database: None: the stage has none.
+        control_plane: None: the stage has none.
+    """
+
+    results: tuple[sqs.IQueue, ...]
+    dead_letters: sqs.IQueue
+    database: WatchedDatabase | None
+    control_plane: WatchedControlPlane | None
+
+
+class ObservabilityStack(StageStack):
+    """Dashboard, alarms and budget, as far as the stage asks for them.
+
+    Args:
+        scope: The app.
+        stage: The stage.
+        watched: What other stacks made.
+    """
+
+    def __init__(self, scope: Construct, stage: Stage, *, watched: Watched) -> None:
+        super().__init__(scope, "observability", stage, description="dashboard, alarms and budget")
+        # It looks at others without holding them: what it watches can change or go first, and no
+        # name of an export ties their hands.
+        cdk.CrossStackReferences.of(self).consume(cdk.ReferenceStrength.WEAK)
+        settings = stage.config.observability
+        if settings.dashboard:
+            topic = AlarmTopic(self, "AlarmTopic", email=settings.alarm_email)
+            environment = WatchedEnvironment(
+                name=stage.prefix,
+                functions=tuple(map(self._function, stage.config.functions)),
+                results=watched.results,
+                dead_letters=watched.dead_letters,
+                database=watched.database,
+                control_plane=watched.control_plane,
+            )
+            Alarms(
+                self,
+                "Alarms",
+                environment=environment,
+                runbook=settings.runbook_url or RUNBOOK,
+                actions=[topic.action],
+            )
+            EnvironmentDashboard(self, "Dashboard", environment=environment)
+            cdk.CfnOutput(
+                self,
+                "AlarmTopicArn",
+                value=topic.topic.topic_arn,
+                description="SNS topic of the alarms, to subscribe a pager or a chat to",
+            )
+            cdk.CfnOutput(self, "DashboardName", value=stage.prefix)
+        if settings.budget_usd_month and settings.alarm_email:
+            MonthlyBudget(
+                self,
+                "MonthlyBudget",
+                limit_usd=settings.budget_usd_month,
+                tag=(STAGE_TAG, stage.name),
+                email=settings.alarm_email,
+            )
+
+    def _function(self, settings: FunctionConfig) -> WatchedFunction:
+        """A function by its name, which is known."""
+        name = self.stage.function_name(settings)
+        scope = Construct(self, f"Function{settings.name.title().replace('-', '')}")
+        return WatchedFunction(
+            name=settings.name,
+            function=lambda_.Function.from_function_name(scope, "Function", name),
+            invocations=InvocationMetrics(
+                scope,
+                "Metrics",
+                log_group=logs.LogGroup.from_log_group_name(scope, "Log", f"/aws/lambda/{name}"),
+                namespace=f"AirflowLambda/{name}",
+            ),
+            timeout=cdk.Duration.seconds(settings.timeout_s),
+            event_age=cdk.Duration.seconds(self.config.execution.event_age_s),
+            concurrency=settings.reserved_concurrency,
+        )

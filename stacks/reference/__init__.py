@@ -1,0 +1,1 @@
+"""The cost page, generated from the templates of the stages."""

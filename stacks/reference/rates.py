@@ -1,0 +1,237 @@
+"""How the cost of each type of resource is found in its own properties.
+
+It must not know how the stacks are made, beyond the names of what is looked at in passing: it reads
+what CloudFormation would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stacks.reference.prices import HOURS_A_MONTH, PRICES
+from stacks.stage.names import APP
+
+#: What a workload writes to the function's log: Lambda's three lines, the handler's two, and a copy
+#: of a task's own log of some ten lines.
+_LOG_GB = 4_000 / 1e9
+#: Requests of a workload: its result is sent once, and received and deleted in batches; of a queue
+#: that is empty, a minute (docs/reference/benchmarks.md).
+SQS_REQUESTS = 1.25
+_SQS_IDLE_A_MINUTE = 3.5
+#: Of the image, compressed.
+_IMAGE_GB = 0.25
+#: RDS Proxy counts the processors of the database, two at least.
+_PROXY_VCPUS = 2
+
+Template = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource and what surrounds it.
+
+    Attributes:
+        name: Its logical id.
+        properties: Its own.
+        template: Where it is.
+    """
+
+    name: str
+    properties: Mapping[str, Any]
+    template: Template
+
+    def referred(self, reference: Mapping[str, str]) -> Mapping[str, Any]:
+        """Properties of the resource that a `Ref` of this one leads to."""
+        properties: Mapping[str, Any] = self.template["Resources"][reference["Ref"]]["Properties"]
+        return properties
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one resource costs, in US dollars.
+
+    Attributes:
+        idle: A month without a task.
+        each: A workload, and for every second that it runs.
+    """
+
+    idle: float = 0.0
+    each: tuple[float, float] = (0.0, 0.0)
+
+    def thousand(self, seconds: float) -> float:
+        """A thousand workloads that run for so long."""
+        once, a_second = self.each
+        return 1000 * (once + a_second * seconds)
+
+
+def _usd(name: str) -> float:
+    return PRICES[name].usd
+
+
+def _function(function: Resource) -> Cost:
+    properties = function.properties
+    arch = properties.get("Architectures", ["x86_64"])[0]
+    gb = properties.get("MemorySize", 128) / 1024
+    return Cost(each=(_usd("Lambda, requests") / 1e6, gb * _usd(f"Lambda, {arch}")))
+
+
+def _alias(alias: Resource) -> Cost:
+    provisioned = alias.properties.get("ProvisionedConcurrencyConfig", {})
+    function = alias.referred(alias.properties["FunctionName"])
+    gb_seconds = (
+        provisioned.get("ProvisionedConcurrentExecutions", 0)
+        * (function["MemorySize"] / 1024)
+        * HOURS_A_MONTH
+        * 3600
+    )
+    return Cost(idle=gb_seconds * _usd("Lambda, provisioned concurrency"))
+
+
+def _queue(queue: Resource) -> Cost:
+    if "Failures" in queue.name:
+        return Cost()  # Nobody polls it.
+    a_request = _usd("SQS, requests") / 1e6
+    return Cost(
+        idle=_SQS_IDLE_A_MINUTE * 60 * HOURS_A_MONTH * a_request,
+        each=(SQS_REQUESTS * a_request, 0.0),
+    )
+
+
+def _bucket(bucket: Resource) -> Cost:
+    a_log = _usd("S3, writes") / 1000
+    return Cost(each=(a_log if "TaskLogs" in bucket.name else 0.0, 0.0))
+
+
+def _log_group(group: Resource) -> Cost:
+    of_workloads = str(group.properties.get("LogGroupName", "")).startswith(f"/aws/lambda/{APP}")
+    return Cost(each=(_LOG_GB * _usd("Logs, taken in") if of_workloads else 0.0, 0.0))
+
+
+def _database(database: Resource) -> Cost:
+    properties = database.properties
+    copies = 2 if properties.get("MultiAZ") else 1
+    instance = HOURS_A_MONTH * _usd(f"RDS, {properties['DBInstanceClass']}")
+    storage = int(properties["AllocatedStorage"]) * _usd("RDS, gp3")
+    return Cost(idle=copies * (instance + storage))
+
+
+def _proxy(_: Resource) -> Cost:
+    return Cost(idle=_PROXY_VCPUS * HOURS_A_MONTH * _usd("RDS Proxy"))
+
+
+def _endpoint(endpoint: Resource) -> Cost:
+    properties = endpoint.properties
+    if properties.get("VpcEndpointType") != "Interface":
+        return Cost()  # Gateways are free.
+    return Cost(idle=len(properties["SubnetIds"]) * HOURS_A_MONTH * _usd("Interface endpoint"))
+
+
+def _load_balancer(load_balancer: Resource) -> Cost:
+    properties = load_balancer.properties
+    addresses = len(properties["Subnets"]) if properties["Scheme"] == "internet-facing" else 0
+    an_hour = _usd("Load balancer") + addresses * _usd("Public IPv4 address")
+    return Cost(idle=HOURS_A_MONTH * an_hour)
+
+
+def _service(service: Resource) -> Cost:
+    task = service.referred(service.properties["TaskDefinition"])
+    machine = task.get("RuntimePlatform", {}).get("CpuArchitecture", "X86_64").lower()
+    an_hour = int(task["Cpu"]) / 1024 * _usd(f"Fargate, {machine}") + int(
+        task["Memory"]
+    ) / 1024 * _usd(f"Fargate, {machine}, memory")
+    return Cost(idle=service.properties.get("DesiredCount", 1) * HOURS_A_MONTH * an_hour)
+
+
+def _alarm(alarm: Resource) -> Cost:
+    metrics = [m for m in alarm.properties.get("Metrics", []) if "MetricStat" in m]
+    return Cost(idle=max(1, len(metrics)) * _usd("Alarm"))
+
+
+def _always(name: str, amount: float = 1.0) -> Callable[[Resource], Cost]:
+    """So much a month whatever happens."""
+    return lambda _: Cost(idle=amount * _usd(name))
+
+
+#: Type of a resource to how its cost is found, and what to know about it.
+RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
+    "AWS::CloudWatch::Alarm": (_alarm, "each metric that it looks at"),
+    "AWS::CloudWatch::Dashboard": (_always("Dashboard"), "three are free in an account"),
+    "AWS::EC2::EIP": (_always("Public IPv4 address", HOURS_A_MONTH), "of the NAT gateway"),
+    "AWS::EC2::NatGateway": (_always("NAT gateway", HOURS_A_MONTH), "and as much for each GB"),
+    "AWS::EC2::VPCEndpoint": (_endpoint, "interfaces in each zone, and $0.01 for each GB"),
+    "AWS::ECR::Repository": (
+        _always("Image storage", _IMAGE_GB),
+        f"one image of {_IMAGE_GB} GB; versions share most layers",
+    ),
+    "AWS::ECS::Service": (_service, "processor and memory of its tasks, all day"),
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": (
+        _load_balancer,
+        "with its addresses; and $0.008 for each unit of load and hour",
+    ),
+    "AWS::KMS::Key": (_always("KMS key"), "and $0.03 for 10,000 requests"),
+    "AWS::Lambda::Alias": (_alias, "provisioned concurrency, where there is any"),
+    "AWS::Lambda::Function": (_function, "memory and time of the workloads"),
+    "AWS::Logs::LogGroup": (_log_group, f"{_LOG_GB * 1e6:.0f} kB a workload; storage $0.03 a GB"),
+    "AWS::Logs::MetricFilter": (
+        lambda _: Cost(),
+        "$0.30 a month for each metric in use, by the hour; a dozen for each function",
+    ),
+    "AWS::RDS::DBInstance": (_database, "with its storage; backups up to its size are free"),
+    "AWS::RDS::DBProxy": (_proxy, "two vCPUs at least"),
+    "AWS::Route53::HostedZone": (_always("Private DNS zone"), ""),
+    "AWS::S3::Bucket": (
+        _bucket,
+        "a write for each task's log, where they go there; $0.023 for each GB kept",
+    ),
+    "AWS::SQS::Queue": (_queue, f"{_SQS_IDLE_A_MINUTE} receives a minute of each that is polled"),
+    "AWS::SecretsManager::Secret": (_always("Secret"), "and $0.05 for 10,000 calls"),
+    "AWS::ServiceDiscovery::PrivateDnsNamespace": (_always("Private DNS zone"), "its zone"),
+}
+
+#: Types that nothing is charged for.
+FREE = frozenset(
+    {
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::Budgets::Budget",
+        "AWS::EC2::FlowLog",
+        "AWS::EC2::InternetGateway",
+        "AWS::EC2::Route",
+        "AWS::EC2::RouteTable",
+        "AWS::EC2::SecurityGroup",
+        "AWS::EC2::SecurityGroupEgress",
+        "AWS::EC2::SecurityGroupIngress",
+        "AWS::EC2::Subnet",
+        "AWS::EC2::SubnetRouteTableAssociation",
+        "AWS::EC2::VPC",
+        "AWS::EC2::VPCGatewayAttachment",
+        "AWS::ECS::Cluster",
+        "AWS::ECS::TaskDefinition",
+        "AWS::ElasticLoadBalancingV2::Listener",
+        "AWS::ElasticLoadBalancingV2::ListenerRule",
+        "AWS::ElasticLoadBalancingV2::TargetGroup",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
+        "AWS::IAM::Role",
+        "AWS::KMS::Alias",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::Permission",
+        "AWS::Lambda::Version",
+        "AWS::RDS::DBParameterGroup",
+        "AWS::RDS::DBProxyTargetGroup",
+        "AWS::RDS::DBSubnetGroup",
+        "AWS::Route53::RecordSet",
+        "AWS::S3::BucketPolicy",
+        "AWS::SNS::Subscription",
+        "AWS::SNS::Topic",
+        "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
+        "AWS::SSM::Parameter",
+        "AWS::SecretsManager::ResourcePolicy",
+        "AWS::SecretsManager::RotationSchedule",
+        "AWS::SecretsManager::SecretTargetAttachment",
+        "AWS::ServiceDiscovery::Service",
+    }
+)

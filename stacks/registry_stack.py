@@ -1,0 +1,86 @@
+"""The repository of the stage's image: it lives longer than any image or function in it.
+
+Owns who may push and pull. It must not know what is in the image.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.stage.stage_stack import Stage, StageStack
+from stacks.stage.synthesizer import qualified
+
+
+class RegistryStack(StageStack):
+    """The ECR repository that `cdk deploy` publishes the image into.
+
+    Attributes:
+        repository_name: Its physical name, known at synth as the synthesizer needs it.
+    """
+
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        super().__init__(scope, "registry", stage, description="the repository of the image")
+        self.repository_name = stage.prefix
+        repository = ecr.Repository(
+            self,
+            "Repository",
+            repository_name=self.repository_name,
+            # A tag is the hash of what the image is made of: it never means something else.
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,
+            image_scan_on_push=True,
+            encryption=ecr.RepositoryEncryption.KMS if self.key else None,
+            encryption_key=self.key,
+            lifecycle_rules=[ecr.LifecycleRule(max_image_count=stage.config.image.keep_images)],
+            removal_policy=self.removal,
+            empty_on_delete=self.removal == cdk.RemovalPolicy.DESTROY,
+        )
+        repository.add_to_resource_policy(self._cdk_may_publish())
+        repository.add_to_resource_policy(self._lambda_may_pull())
+
+    def _cdk_may_publish(self) -> iam.PolicyStatement:
+        """The bootstrap role may push into its own repository only; this adds ours."""
+        role = qualified(
+            self.synthesizer, cdk.DefaultStackSynthesizer.DEFAULT_IMAGE_ASSET_PUBLISHING_ROLE_ARN
+        )
+        return iam.PolicyStatement(
+            sid="CdkImagePublishing",
+            principals=[iam.ArnPrincipal(cdk.Fn.sub(role))],
+            actions=[
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:CompleteLayerUpload",
+                "ecr:DescribeImages",
+                "ecr:DescribeRepositories",
+                "ecr:GetDownloadUrlForLayer",
+                "ecr:InitiateLayerUpload",
+                "ecr:PutImage",
+                "ecr:UploadLayerPart",
+            ],
+        )
+
+    def _lambda_may_pull(self) -> iam.PolicyStatement:
+        """Without it Lambda would write this statement itself, beside CloudFormation.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions
+        """
+        return iam.PolicyStatement(
+            sid="LambdaECRImageRetrievalPolicy",
+            principals=[iam.ServicePrincipal("lambda.amazonaws.com")],
+            actions=["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            conditions={
+                "StringLike": {
+                    "aws:sourceArn": [
+                        self.format_arn(
+                            service="lambda",
+                            resource="function",
+                            resource_name=self.stage.function_name(function),
+                            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                        )
+                        for function in self.config.functions
+                    ]
+                }
+            },
+        )

@@ -1,0 +1,1 @@
+"""What all stacks of a stage share: names, image, functions, retention, the synthesizer."""

@@ -1,0 +1,71 @@
+"""From a stage's configuration to its functions and to where they are.
+
+It must not know what the functions talk to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_lambda as lambda_
+
+from airflow_lambda_constructs.execution.workload_function import FunctionProps
+from lambda_executor.contract import options
+from stacks.config import DEFAULT_FUNCTION, Architecture, FunctionConfig
+from stacks.stage.image import StageImage
+from stacks.stage.stage_stack import StageStack
+
+ARCHITECTURES: Mapping[Architecture, lambda_.Architecture] = {
+    "x86_64": lambda_.Architecture.X86_64,
+    "arm64": lambda_.Architecture.ARM_64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The VPC that the functions run in.
+
+    Attributes:
+        vpc: The VPC.
+        subnets: With a way out.
+        security_groups: The functions'.
+    """
+
+    vpc: ec2.IVpc
+    subnets: ec2.SubnetSelection
+    security_groups: tuple[ec2.ISecurityGroup, ...]
+
+
+def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps, ...]:
+    """The functions of a stage, the default one first."""
+    ordered = sorted(stack.config.functions, key=lambda settings: settings.name != DEFAULT_FUNCTION)
+    return tuple(
+        FunctionProps(
+            name=settings.name,
+            code=image.code(stack, settings.architecture),
+            queues=tuple(settings.queues),
+            architecture=ARCHITECTURES[settings.architecture],
+            memory_mb=settings.memory_mb,
+            timeout=cdk.Duration.seconds(settings.timeout_s),
+            ephemeral_storage=cdk.Size.mebibytes(settings.ephemeral_storage_mb),
+            reserved_concurrency=settings.reserved_concurrency,
+            provisioned_concurrency=settings.provisioned_concurrency,
+            tenant_isolation=settings.tenant_isolation,
+            environment=dict(_margins(settings)),
+        )
+        for settings in ordered
+    )
+
+
+def _margins(settings: FunctionConfig) -> Iterator[tuple[str, str]]:
+    """Unset, the handler has defaults that fit the time-out."""
+    margins = {
+        options.STOP_MARGIN_S: settings.stop_margin_s,
+        options.KILL_MARGIN_S: settings.kill_margin_s,
+    }
+    for option, margin in margins.items():
+        if margin is not None:
+            yield option.environment_variable, str(margin)

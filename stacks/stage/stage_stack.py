@@ -1,0 +1,105 @@
+"""What all stacks of a stage have in common: names, account, removal policy.
+
+It must not know what any of the stacks contains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from stacks.config import DEFAULT_FUNCTION, FunctionConfig, StageConfig
+from stacks.stage import names
+from stacks.stage.retention import RETENTION
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage, as each of its stacks knows it.
+
+    Attributes:
+        name: The stage's name.
+        config: The stage's configuration.
+        key_arn: Of the KMS key for what the stage stores; None: the keys of AWS's own.
+    """
+
+    name: str
+    config: StageConfig
+    key_arn: str | None
+
+    @property
+    def prefix(self) -> str:
+        """What the physical names of the stage begin with."""
+        return names.prefix(self.name)
+
+    @property
+    def log_retention(self) -> logs.RetentionDays:
+        """How long its logs are kept."""
+        return RETENTION[self.config.logs.retention_days]
+
+    def path(self, name: str) -> str:
+        """The whole name of a log group or a parameter of the stage."""
+        return f"/{names.folder(self.name)}/{name}"
+
+    def function_name(self, function: FunctionConfig) -> str:
+        """Physical name of a function of the stage; the default one has the stage's own."""
+        is_default = function.name == DEFAULT_FUNCTION
+        return self.prefix if is_default else f"{self.prefix}-{function.name}"
+
+
+class StageStack(cdk.Stack):
+    """One stack of a stage, `airflow-lambda-<stage>-<part>`.
+
+    Without a pinned account or Region it is environment-agnostic as to them: the same commit and
+    context give the same template on any machine, without an AWS call.
+
+    Args:
+        scope: The app.
+        part: What the stack is: the last part of its name.
+        stage: The stage.
+        description: Shown in the CloudFormation console.
+        synthesizer: None: the CDK's default.
+
+    Attributes:
+        stage: The stage.
+        config: The stage's configuration.
+        removal: What becomes of the stage's data when the stack is deleted.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        part: str,
+        stage: Stage,
+        *,
+        description: str,
+        synthesizer: cdk.IStackSynthesizer | None = None,
+    ) -> None:
+        self.stage = stage
+        self.config = config = stage.config
+        retain = config.removal == "retain"
+        # What a first deploy that fails has made is empty, and its name would be in the way of the
+        # next one (docs/howto/first-deploy-failed.md).
+        self.removal = (
+            cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else cdk.RemovalPolicy.DESTROY
+        )
+        super().__init__(
+            scope,
+            f"{stage.prefix}-{part}",
+            description=f"Airflow on Lambda, stage {stage.name}: {description}",
+            env=cdk.Environment(account=config.account, region=config.region),
+            synthesizer=synthesizer,
+            tags={names.STAGE_TAG: stage.name},
+            termination_protection=retain,
+        )
+
+    @cached_property
+    def key(self) -> kms.IKey | None:
+        """The KMS key for what the stack stores; None: the keys of AWS's own."""
+        key_arn = self.stage.key_arn
+        return kms.Key.from_key_arn(self, "Key", key_arn) if key_arn else None

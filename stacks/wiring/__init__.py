@@ -1,0 +1,1 @@
+"""The executor's options as a scheduler takes them: SSM parameter, env file, Helm values."""

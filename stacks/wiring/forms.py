@@ -1,0 +1,136 @@
+"""The words in which an Airflow is told to use a stage, and the files they are handed out in.
+
+Functions, a control plane of the stage's own and an Airflow that is somewhere else are told the
+same. No secret is among the words: secrets are named, and read by whoever has the role. It must not
+know the CDK: what is not known before a deploy comes as a text with a placeholder in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lambda_executor.contract import options
+from lambda_executor.contract.names import EXECUTOR
+from stacks.stage.names import folder
+
+_SECRETS_BACKEND = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What a stage has for an Airflow.
+
+    Attributes:
+        stage: The stage's name.
+        region: The Region that the stage is in.
+        config_parameter: Name of the SSM parameter with the executor's options.
+        remote_log_folder: Where functions leave the logs of tasks; None: nowhere.
+        execution_api_url: Where functions expect the Execution API of that Airflow.
+        scheduler_policy_arn: Managed policy for the role of that Airflow.
+        secrets_policy_arn: Managed policy for whoever is to read connections and variables.
+        task_queued_timeout_s: What the stage takes that Airflow's to be.
+        parallelism: What the stage takes that of each of its schedulers to be.
+    """
+
+    stage: str
+    region: str
+    config_parameter: str
+    remote_log_folder: str | None
+    execution_api_url: str
+    scheduler_policy_arn: str
+    secrets_policy_arn: str
+    task_queued_timeout_s: int
+    parallelism: int
+
+
+def executor_settings(config_parameter: str) -> Mapping[str, str]:
+    """The executor, and the one line that wires it."""
+    return {
+        "AIRFLOW__CORE__EXECUTOR": EXECUTOR,
+        options.CONFIG_PARAMETER.environment_variable: config_parameter,
+    }
+
+
+def remote_logging_settings(folder: str | None) -> Mapping[str, str]:
+    """For whoever writes logs of tasks and whoever shows them; None: no remote logging."""
+    if folder is None:
+        return {}
+    return {
+        "AIRFLOW__LOGGING__REMOTE_LOGGING": "True",
+        "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": folder,
+    }
+
+
+def secrets_settings(stage: str) -> Mapping[str, str]:
+    """Connections and variables are looked for in Secrets Manager first."""
+    return {
+        "AIRFLOW__SECRETS__BACKEND": _SECRETS_BACKEND,
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(
+            {
+                "connections_prefix": f"{folder(stage)}/connections",
+                "variables_prefix": f"{folder(stage)}/variables",
+            }
+        ),
+    }
+
+
+def env_file(wiring: Wiring) -> str:
+    """Variables, one a line, as `docker run --env-file` and Compose read them."""
+    return f"""\
+# An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
+# Its role needs the policy {wiring.scheduler_policy_arn}
+# The functions call its Execution API at {wiring.execution_api_url}
+# The stage takes its [scheduler] task_queued_timeout to be {wiring.task_queued_timeout_s}, its \
+[core] parallelism {wiring.parallelism}.
+{_lines(_settings(wiring), "{0}={1}")}
+# Connections and variables out of Secrets Manager, below {folder(wiring.stage)}/; not \
+with another secrets backend.
+# The role then needs {wiring.secrets_policy_arn}
+{_lines(secrets_settings(wiring.stage), "#{0}={1}")}
+"""
+
+
+def helm_values(wiring: Wiring) -> str:
+    """Values for the official chart, whose `executor` takes any class from 1.19 on.
+
+    https://airflow.apache.org/docs/helm-chart/stable/parameters-ref.html
+    """
+    environment = {k: v for k, v in _settings(wiring).items() if k != "AIRFLOW__CORE__EXECUTOR"}
+    return f"""\
+# An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
+# Your image (images.airflow) has to have the distribution airflow-lambda-executor.
+# The functions call its Execution API at {wiring.execution_api_url}
+# The stage takes its [scheduler] task_queued_timeout to be {wiring.task_queued_timeout_s}, its \
+[core] parallelism {wiring.parallelism}.
+executor: {EXECUTOR}
+env:
+{_lines(environment, "  - name: {0}{br}    value: '{1}'")}
+  # Connections and variables out of Secrets Manager, below {folder(wiring.stage)}/; not \
+with another secrets backend.
+  # The role then needs {wiring.secrets_policy_arn}
+{_lines(secrets_settings(wiring.stage), "  #- name: {0}{br}  #  value: '{1}'")}
+scheduler:
+  serviceAccount:
+    annotations:
+      # A role of yours that the cluster's service accounts may assume, with the policy
+      # {wiring.scheduler_policy_arn}
+      eks.amazonaws.com/role-arn: &role "arn:aws:iam::<account>:role/<role>"
+apiServer:  # It shows the logs.
+  serviceAccount:
+    annotations:
+      eks.amazonaws.com/role-arn: *role
+"""
+
+
+def _settings(wiring: Wiring) -> Mapping[str, str]:
+    return {
+        **executor_settings(wiring.config_parameter),
+        options.REGION_NAME.environment_variable: wiring.region,
+        **remote_logging_settings(wiring.remote_log_folder),
+    }
+
+
+def _lines(settings: Mapping[str, str], form: str) -> str:
+    return "\n".join(form.format(*setting, br="\n") for setting in settings.items())

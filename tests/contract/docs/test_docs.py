@@ -1,0 +1,33 @@
+"""The reference pages are what the code says today."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lambda_executor.contract import options
+from lambda_executor.core import metrics
+
+DOCS = Path(__file__).parents[3] / "docs"
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def test_the_page_of_the_options_is_fresh() -> None:
+    """`make docs` would change nothing."""
+    assert (DOCS / "reference" / "options.md").read_text() == options.as_markdown()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*-1.json")))
+def test_the_page_of_the_wire_shows_what_is_sent(name: str) -> None:
+    """Its examples are the golden files of our own messages."""
+    page = (DOCS / "reference" / "wire.md").read_text()
+    examples = [json.loads(found) for found in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert json.loads((GOLDEN / name).read_text()) in examples
+
+
+def test_the_page_of_the_metrics_is_fresh() -> None:
+    """`make docs` would change nothing."""
+    assert (DOCS / "reference" / "metrics.md").read_text() == metrics.as_markdown()

@@ -1,0 +1,148 @@
+"""What the executor reads from Airflow's database, and what it frees because of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.models.callback import Callback, CallbackKey
+from airflow.models.connection_test import ConnectionTestKey
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancekey import TaskInstanceKey
+from sqlalchemy import create_engine, insert
+from sqlalchemy.orm import Session, sessionmaker
+
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.scheduler import state as airflow_state
+from lambda_executor.scheduler.state import CHUNK, DatabaseState
+
+if TYPE_CHECKING:
+    from airflow.executors.workloads.types import WorkloadKey
+
+
+def key(number: int, *, try_number: int = 1) -> TaskInstanceKey:
+    """A task's key."""
+    return TaskInstanceKey("dag", f"task-{number}", "run", try_number, -1)
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sessionmaker[Session]]:
+    """A database with Airflow's own table of task instances."""
+    import_all_models()  # type: ignore[no-untyped-call]
+    engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
+    Base.metadata.create_all(engine, tables=[TaskInstance.__table__, Callback.__table__])
+    sessions = sessionmaker(engine)
+    monkeypatch.setattr(airflow_state, "create_session", sessions)
+    yield sessions
+    engine.dispose()
+
+
+def store(database: sessionmaker[Session], **tasks: tuple[int, str | None, str | None]) -> None:
+    """Store task instances: number, state and external executor id by anything."""
+    with database.begin() as session:
+        for number, state, external_id in tasks.values():
+            session.execute(
+                insert(TaskInstance).values(
+                    id=uuid.uuid4(),
+                    dag_id="dag",
+                    task_id=f"task-{number}",
+                    run_id="run",
+                    map_index=-1,
+                    try_number=1,
+                    pool="default_pool",
+                    pool_slots=1,
+                    state=state,
+                    external_executor_id=external_id,
+                )
+            )
+
+
+def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
+    database: sessionmaker[Session],
+) -> None:
+    """And for one whose id it does not know yet; for no task that has ended or moved on."""
+    store(
+        database,
+        queued=(0, "queued", "id-0"),
+        running=(1, "running", "id-1"),
+        no_id_yet=(2, "queued", None),
+        ended=(3, "success", "id-3"),
+        deferred=(4, "deferred", "id-4"),
+        elsewhere=(5, "running", "another"),
+        cleared=(6, None, None),
+        next_try=(7, "running", "id-7"),
+    )
+    in_flight = {InvocationId(f"id-{n}"): key(n) for n in range(7)}
+    in_flight[InvocationId("id-7")] = key(7, try_number=2)
+    in_flight[InvocationId("id-8")] = key(8)
+    assert DatabaseState().waits_for(in_flight) == {"id-0", "id-1", "id-2"}
+
+
+def callback(database: sessionmaker[Session], state: str) -> CallbackKey:
+    """Store a callback of a deadline, as the scheduler does."""
+    id = uuid.uuid4()
+    with database.begin() as session:
+        session.execute(
+            insert(Callback).values(
+                id=id,
+                type="executor",
+                fetch_method="import_path",
+                data={},
+                priority_weight=1,
+                state=state,
+                created_at=datetime.now(tz=UTC),
+            )
+        )
+    return CallbackKey(str(id))
+
+
+def test_airflow_waits_for_callbacks_that_are_queued_or_running(
+    database: sessionmaker[Session],
+) -> None:
+    """And for none that has ended or is gone."""
+    keys = {state: callback(database, state) for state in ("queued", "running", "success")}
+    keys["gone"] = CallbackKey(str(uuid.uuid4()))
+    in_flight = {InvocationId(state): key for state, key in keys.items()}
+    assert DatabaseState().waits_for(in_flight) == {"queued", "running"}
+
+
+def test_a_connection_test_is_always_waited_for(database: sessionmaker[Session]) -> None:
+    """Airflow ends those by itself, through the executor."""
+    store(database)
+    in_flight = {InvocationId("id"): ConnectionTestKey("test")}
+    assert DatabaseState().waits_for(in_flight) == {"id"}
+
+
+def test_callbacks_that_wait_have_no_owner(database: sessionmaker[Session]) -> None:
+    """Those that are queued or running, under their dispatch ids; none that has ended."""
+    waiting = [callback(database, state) for state in ("queued", "running")]
+    callback(database, "failed")
+    assert DatabaseState().unowned() == {InvocationId(key.id): key for key in waiting}
+
+
+def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
+    """One that is queued, has ended, or runs under another id was not, as far as this id goes."""
+    store(
+        database,
+        running=(0, "running", "id-0"),
+        queued=(1, "queued", "id-1"),
+        ended=(2, "success", "id-2"),
+        elsewhere=(3, "running", "another"),
+    )
+    tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(4)}
+    tasks[InvocationId("callback")] = CallbackKey("callback")
+    assert DatabaseState().started(tasks) == {"id-0"}
+
+
+def test_many_are_asked_for_in_parts(database: sessionmaker[Session]) -> None:
+    """More than one query's worth gives the same answer."""
+    count = 2 * CHUNK + 1
+    store(database, **{str(n): (n, "running", f"id-{n}") for n in range(count)})
+    in_flight = {InvocationId(f"id-{n}"): key(n) for n in range(count)}
+    assert DatabaseState().waits_for(in_flight) == set(in_flight)

@@ -1,0 +1,213 @@
+"""`airflow lambda-executor dags push`: from a folder here to the folder of a function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambda_executor.aws import S3DagFolder
+from lambda_executor.contract.dag_manifest import MANIFEST_NAME, DagLocation, DagManifest
+from lambda_executor.contract.options import DAGS_S3_URI
+from lambda_image.dags import source as dag_source
+from tests.support.command_line import complaint, run
+
+URI = "s3://bucket/dags/"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket, beside another folder of somebody's."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="bucket")
+        client.put_object(Bucket="bucket", Key="dags-old/a.py", Body=b"old")
+        yield client
+
+
+@pytest.fixture
+def dags(tmp_path: Path) -> Path:
+    """A DAG folder with what lies around in one."""
+    folder = tmp_path / "dags"
+    for path in ("a.py", "team/b.py", "team/sql/c.sql", ".airflowignore"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path)
+    for path in ("__pycache__/a.pyc", ".git/HEAD", "team/.DS_Store"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+def keys(s3: Any) -> set[str]:
+    """What is below the prefix."""
+    found = s3.list_objects_v2(Bucket="bucket", Prefix="dags/")["Contents"]
+    return {each["Key"].removeprefix("dags/") for each in found}
+
+
+def manifest(s3: Any) -> DagManifest:
+    """The one in the bucket."""
+    answer = s3.get_object(Bucket="bucket", Key=DagLocation.parse(URI).manifest_key)
+    return DagManifest.decode(answer["Body"].read())
+
+
+def function_has(home: Path) -> dict[str, str]:
+    """The DAG folder of a function that starts now."""
+    environ = {"AIRFLOW_HOME": str(home), DAGS_S3_URI.environment_variable: URI}
+    source = dag_source.prepare(environ)
+    assert source is not None
+    source.refresh()
+    folder = Path(environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
+
+
+def test_what_is_pushed_is_what_the_function_has(
+    s3: Any, dags: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Folders are kept, what Python and git leave behind is not uploaded."""
+    code, answer = run(capfd, "dags", "push", str(dags), "s3://bucket/dags")
+    assert code == 0
+    assert "uploaded team/sql/c.sql" in answer
+    assert f"version {manifest(s3).version}: 4 uploaded, 0 deleted, 0 unchanged" in answer
+    files = {path: path for path in ("a.py", "team/b.py", "team/sql/c.sql", ".airflowignore")}
+    assert keys(s3) == {*files, MANIFEST_NAME}
+    assert function_has(tmp_path / "home") == files
+
+
+def test_only_changes_are_uploaded_and_what_is_gone_is_deleted(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The second push tells each file that it touched, and no other."""
+    run(capfd, "dags", "push", str(dags), URI)
+    (dags / "a.py").write_text("new")
+    (dags / "team/b.py").unlink()
+    code, answer = run(capfd, "dags", "push", str(dags), URI)
+    assert code == 0
+    lines = answer.splitlines()
+    assert lines[:2] == ["uploaded a.py", "deleted team/b.py"]
+    assert lines[2].endswith("1 uploaded, 1 deleted, 2 unchanged")
+    assert keys(s3) == {"a.py", "team/sql/c.sql", ".airflowignore", MANIFEST_NAME}
+
+
+@pytest.mark.usefixtures("s3")
+def test_the_manifest_comes_after_the_files_and_before_the_deletions(
+    dags: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads at any moment finds all files of one manifest."""
+    run(capfd, "dags", "push", str(dags), URI)
+    (dags / "a.py").write_text("new")
+    (dags / "team/b.py").unlink()
+    did: list[str] = []
+    real = boto3.session.Session.client
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        client = real(self, *args, **kwargs)
+        client.meta.events.register(
+            "before-call.s3",
+            lambda model, params, **_: did.append(
+                f"{model.name} {params['url_path'].rpartition('/')[2]}"
+            ),
+        )
+        return client
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto3.session.Session, "client", watched)
+        run(capfd, "dags", "push", str(dags), URI)
+    assert [each for each in did if not each.startswith(("Get", "List"))] == [
+        "PutObject a.py",
+        f"PutObject {MANIFEST_NAME}",
+        "DeleteObject b.py",
+    ]
+
+
+def test_a_dry_run_changes_nothing(s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It says what a push would do."""
+    run(capfd, "dags", "push", str(dags), URI)
+    before = manifest(s3)
+    (dags / "new.py").touch()
+    (dags / "a.py").unlink()
+    code, answer = run(capfd, "dags", "push", str(dags), URI, "--dry-run")
+    assert (code, manifest(s3)) == (0, before)
+    assert answer.splitlines() == [
+        "would upload new.py",
+        "would delete a.py",
+        "1 to upload, 1 to delete, 3 unchanged",
+    ]
+
+
+def test_what_a_push_did_not_put_there_is_left_alone(
+    s3: Any, dags: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong prefix costs nobody's data; the function does not get it either."""
+    s3.put_object(Bucket="bucket", Key="dags/precious.csv", Body=b"1")
+    code, answer = run(capfd, "dags", "push", str(dags), URI)
+    assert code == 0
+    assert "1 objects are not from a push and are left alone: precious.csv" in answer
+    assert "precious.csv" in keys(s3)
+    assert "precious.csv" not in function_has(tmp_path / "home")
+
+
+def test_a_file_that_was_changed_in_s3_is_uploaded_again(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What the last push believes is not what counts."""
+    run(capfd, "dags", "push", str(dags), URI)
+    s3.put_object(Bucket="bucket", Key="dags/a.py", Body=b"by hand")
+    _, answer = run(capfd, "dags", "push", str(dags), URI)
+    assert "uploaded a.py" in answer
+
+
+def test_patterns_leave_files_out(s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By name anywhere, or by path."""
+    words = ("--exclude", "*.sql", "--exclude", "team/b.py")
+    run(capfd, "dags", "push", str(dags), URI, *words)
+    assert set(manifest(s3).files) == {"a.py", ".airflowignore"}
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize(
+    ("folder", "uri", "says"),
+    [
+        ("gone", URI, "is not a folder"),
+        ("empty", URI, "has no files to upload"),
+        ("dags", "bucket/dags", "is no place for DAG files"),
+        ("dags", "s3://bucket/dags.zip", "is an archive, and push uploads a folder"),
+        ("dags", "s3://no-such-bucket/dags", "NoSuchBucket"),
+        ("linked", URI, "is a link to a folder"),
+    ],
+)
+def test_what_cannot_be_pushed_is_one_sentence(
+    dags: Path, folder: str, uri: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With exit code 1, on stderr."""
+    (dags.parent / "empty").mkdir()
+    (dags.parent / "linked").mkdir()
+    (dags.parent / "linked/there").symlink_to(dags)
+    assert says in complaint(capfd, "dags", "push", str(dags.parent / folder), uri)
+
+
+def test_a_push_that_breaks_off_leaves_the_old_version(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that was refused is named, the manifest is as it was; the next push completes it."""
+    run(capfd, "dags", "push", str(dags), URI)
+    before = manifest(s3)
+    (dags / "a.py").write_text("new")
+    real = S3DagFolder._put
+
+    def refuse(self: S3DagFolder, key: str, content: bytes) -> dict[str, str]:
+        if key.endswith("a.py"):
+            self = S3DagFolder(self._clients, DagLocation("no-such-bucket", ""))
+        return real(self, key, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(S3DagFolder, "_put", refuse)
+        assert "a.py was not uploaded: " in complaint(capfd, "dags", "push", str(dags), URI)
+    assert manifest(s3) == before
+    code, answer = run(capfd, "dags", "push", str(dags), URI)
+    assert (code, answer.splitlines()[0]) == (0, "uploaded a.py")

@@ -1,0 +1,281 @@
+"""`airflow lambda-executor status` and `dead-letters`: AWS's own shapes, Airflow's own tables."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from airflow.executors import executor_loader
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from sqlalchemy import Engine, create_engine, insert
+from sqlalchemy.orm import sessionmaker
+
+from lambda_executor import aws
+from lambda_executor.contract.errors import RejectedError
+from lambda_executor.contract.wire import Invocation, InvocationId
+from lambda_executor.ops import tasks
+from tests.support.account import Account
+from tests.support.command_line import run, run_json
+
+REASON = "Task timed out after 900.00 seconds"
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Airflow's own tables of tasks and events, in which the executor is ours."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "lambda_executor.LambdaExecutor")
+    # What is read from the configuration once per process stays out of other tests.
+    monkeypatch.setattr(executor_loader, "_executor_names", [])
+    monkeypatch.setattr(executor_loader, "_team_name_to_executors", defaultdict(list))
+    import_all_models()  # type: ignore[no-untyped-call]
+    engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
+    Base.metadata.create_all(engine, tables=[TaskInstance.__table__, Log.__table__])
+    monkeypatch.setattr(tasks, "create_session", sessionmaker(engine))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sent(account: Account, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The events that functions are invoked with; moto would run them."""
+    account.write_parameter()
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        aws.LambdaFunctions, "invoke", lambda _, __, payload: events.append(json.loads(payload))
+    )
+    return events
+
+
+def token(good_for_s: float) -> str:
+    """A token as Airflow makes them, as far as anybody but the API server reads it."""
+    claims = json.dumps({"exp": time.time() + good_for_s}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2VjcmV0"
+
+
+def event(id: str, good_for_s: float = 300) -> dict[str, Any]:
+    """What Lambda was given for a task."""
+    ti = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, "try_number": 2}
+    workload = json.dumps({"type": "ExecuteTask", "token": token(good_for_s), "ti": ti})
+    decoded: dict[str, Any] = json.loads(
+        Invocation.for_workload(InvocationId(id), workload).encode()
+    )
+    return decoded
+
+
+def bury(account: Account, body: object) -> None:
+    """Do what Lambda does with an event that it gives up on."""
+    boto3.client("sqs").send_message(
+        QueueUrl=account.options["dead_letter_queue_url"],
+        MessageBody=json.dumps(body),
+        MessageAttributes={
+            "RequestID": {"DataType": "String", "StringValue": "request-1"},
+            "ErrorMessage": {"DataType": "String", "StringValue": REASON},
+        },
+    )
+
+
+def store(database: Engine, id: str, state: str = "queued") -> None:
+    """A task that Airflow knows under a dispatch id."""
+    row = {
+        "id": uuid.uuid4(),
+        "dag_id": "d",
+        "task_id": f"t-{id}",
+        "run_id": "r",
+        "map_index": -1,
+        "try_number": 2,
+        "pool": "default_pool",
+        "pool_slots": 1,
+        "queue": "default",
+        "state": state,
+        "external_executor_id": id,
+        "queued_dttm": datetime.now(UTC),
+    }
+    with database.begin() as connection:
+        connection.execute(insert(TaskInstance).values(row))
+
+
+def visible(account: Account) -> int:
+    """How many dead letters anybody can receive now."""
+    answer = boto3.client("sqs").get_queue_attributes(
+        QueueUrl=account.options["dead_letter_queue_url"],
+        AttributeNames=["ApproximateNumberOfMessages"],
+    )
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+@pytest.mark.usefixtures("database", "sent")
+def test_list_tells_all_but_the_token_and_leaves_everything_visible(
+    account: Account, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Both of Lambda's formats and what is none; more than one receive of them."""
+    for number in range(11):
+        bury(account, event(f"id-{number}"))
+    bury(
+        account,
+        {
+            "requestPayload": event("destination"),
+            "requestContext": {"requestId": "request-2", "condition": "RetriesExhausted"},
+            "responsePayload": {"errorMessage": "signal: killed"},
+        },
+    )
+    bury(account, ["no", "invocation"])
+    code, rows = run_json(capfd, "dead-letters", "list")
+    assert (code, len(rows)) == (0, 13)
+    by_id = {row["id"]: row for row in rows}
+    assert by_id["id-3"] | {"age_s": None, "age": None} == {
+        "id": "id-3",
+        "task": "d.t r try 2",
+        "reason": REASON,
+        "request_id": "request-1",
+        "age_s": None,
+        "age": None,
+        "retry": "no: Airflow does not wait for it: its task has ended, or was dispatched again",
+    }
+    assert by_id["destination"]["reason"] == "signal: killed"
+    assert by_id[None]["reason"].startswith("not an invocation")
+    assert by_id["id-3"]["age_s"] >= 0
+    assert "c2VjcmV0" not in json.dumps(rows)
+    assert visible(account) == 13
+    code, answer = run(capfd, "dead-letters", "list", "--limit", "10")
+    assert (code, answer.count("request id")) == (0, 10)
+    assert "there may be more (--limit)" in answer
+    assert "c2VjcmV0" not in answer
+
+
+def test_retry_sends_only_what_airflow_still_waits_for(
+    account: Account,
+    database: Engine,
+    sent: list[dict[str, Any]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The same event under the same id, its dead letter gone; the rest stays, with the reason."""
+    store(database, "waits")
+    store(database, "runs", "running")
+    store(database, "too-late")
+    again = event("waits")
+    for body in (again, event("runs"), event("ended"), event("too-late", -5), "nothing"):
+        bury(account, body)
+    code, answer = run(capfd, "dead-letters", "retry", "--all")
+    assert code == 1
+    assert sent == [again]
+    assert "waits: sent again" in answer
+    assert "runs: left as it is: its task is running" in answer
+    assert "ended: left as it is: Airflow does not wait for it" in answer
+    assert "too-late: left as it is: its token is good for 0 s" in answer
+    assert visible(account) == 4
+
+
+def test_retry_wants_to_know_what(
+    account: Account,
+    database: Engine,
+    sent: list[dict[str, Any]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """By dispatch id or --all; an id that is not there is told."""
+    for id in ("one", "two"):
+        store(database, id)
+        bury(account, event(id))
+    assert run(capfd, "dead-letters", "retry")[0] == 1
+    assert run(capfd, "dead-letters", "retry", "--all", "one")[0] == 1
+    assert sent == []
+    code, answer = run(capfd, "dead-letters", "retry", "two", "three")
+    assert (code, [each["task_key"] for each in sent]) == (1, ["two"])
+    assert "three: not among the visible dead letters" in answer
+    assert visible(account) == 1
+
+
+@pytest.mark.usefixtures("sent")
+def test_what_cannot_be_sent_again_stays(
+    account: Account,
+    database: Engine,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A function that is not there loses no dead letter."""
+
+    def invoke(*_: object) -> None:
+        raise RejectedError("Function not found")
+
+    monkeypatch.setattr(aws.LambdaFunctions, "invoke", invoke)
+    store(database, "waits")
+    bury(account, event("waits"))
+    code, answer = run(capfd, "dead-letters", "retry", "waits")
+    assert code == 1
+    assert "waits: left as it is: not sent: Function not found" in answer
+    assert visible(account) == 1
+
+
+@pytest.mark.usefixtures("sent")
+def test_purge_deletes_what_no_task_waits_for_and_only_when_told(
+    account: Account, database: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without --yes it says how many; the dead letter of a task in flight stays."""
+    store(database, "waits", "running")
+    for body in (event("waits"), event("ended"), ["no", "invocation"]):
+        bury(account, body)
+    code, answer = run(capfd, "dead-letters", "purge")
+    assert (code, visible(account)) == (1, 3)
+    assert "2 would be deleted" in answer
+    code, answer = run(capfd, "dead-letters", "purge", "--yes")
+    assert (code, visible(account)) == (0, 1)
+    assert "1 are kept" in answer
+    assert "2 deleted" in answer
+
+
+@pytest.mark.usefixtures("sent")
+def test_status_tells_what_is_in_flight_and_what_failed(
+    account: Account, database: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Counts by state, the depth of each queue, the newest reasons; a missing queue is told."""
+    for number in range(3):
+        store(database, f"id-{number}", "running" if number else "queued")
+    store(database, "ended", "success")
+    store(database, "elsewhere", "running")
+    with database.begin() as connection:
+        connection.execute(
+            TaskInstance.__table__.update()
+            .where(TaskInstance.external_executor_id == "elsewhere")
+            .values(executor="LocalExecutor")
+        )
+        failed = Log("lambda executor", extra=REASON, dag_id="d", task_id="t", try_number=1)
+        row = {"event": failed.event, "dttm": failed.dttm, "extra": failed.extra}
+        connection.execute(insert(Log).values(row | {"dag_id": "d", "task_id": "t"}))
+    bury(account, event("id-1"))
+    code, told = run_json(capfd, "status")
+    assert code == 0
+    assert {each["state"]: each["count"] for each in told["in_flight"]} == {
+        "queued": 1,
+        "running": 2,
+    }
+    assert {each["subject"]: each["visible"] for each in told["queues"]} == {
+        "results queue": 0,
+        "dead-letter queue": 1,
+    }
+    assert [each["said"] for each in told["last_errors"]] == [REASON]
+    boto3.client("sqs").delete_queue(QueueUrl=account.options["queue_url"])
+    code, answer = run(capfd, "status")
+    assert code == 1
+    assert "PROBLEM" in answer
+    assert REASON in answer
+
+
+@pytest.mark.usefixtures("sent")
+def test_a_database_that_cannot_be_read_is_one_sentence(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no traceback."""
+    nothing = sessionmaker(create_engine("sqlite://"))
+    monkeypatch.setattr(tasks, "create_session", nothing)
+    assert run(capfd, "status") == (1, "")

@@ -1,0 +1,253 @@
+"""The executor keeps its promises to Airflow's scheduler, with Lambda and SQS in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from airflow.utils.state import TaskInstanceState
+
+from lambda_executor import LambdaExecutor
+from lambda_executor.contract.errors import RejectedError
+from lambda_executor.contract.wire import Outcome, Result
+from lambda_executor.core.ledger import State
+from lambda_executor.scheduler import executor as executor_module
+from lambda_executor.scheduler.compat import external_id_of
+from lambda_executor.scheduler.state import DatabaseState
+from lambda_executor.testing import MemoryQueue
+from tests.support import threads
+from tests.support.scheduler import SETTINGS, TOKEN, Scheduler, workload
+
+
+def test_a_task_goes_out_under_the_id_that_airflow_keeps(scheduler: Scheduler) -> None:
+    """The dispatch id is the external executor id that the scheduler committed."""
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    # Before 3.2 the scheduler does not commit an id itself: it is told ours by an event.
+    kept = external_id_of(task.ti) or scheduler.executor.event_buffer[task.ti.key][1]
+    assert id == kept
+    (invocation,) = scheduler.function.invocations
+    assert json.loads(invocation.workload_json)["token"] == TOKEN
+    assert invocation.reply_to == SETTINGS.queue_urls[0]
+    assert scheduler.executor.slots_available == 3
+
+
+def test_a_success_frees_the_slot(scheduler: Scheduler) -> None:
+    """A result with return code 0 is the task's success event."""
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.results.reply(id)
+    assert scheduler.event(task.ti.key) == (TaskInstanceState.SUCCESS, None)
+    assert scheduler.executor.slots_available == 4
+
+
+def test_a_result_is_deleted_only_after_the_scheduler_took_the_event(scheduler: Scheduler) -> None:
+    """While the event lies in the buffer the message stays in the queue."""
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.results.reply(id)
+    scheduler.loop_until(lambda: task.ti.key in scheduler.ends())
+    for _ in range(3):
+        scheduler.executor.heartbeat()
+    assert len(scheduler.results) == 1
+    scheduler.executor.get_event_buffer()
+    scheduler.executor.heartbeat()
+    assert scheduler.results.wait_until_empty()
+
+
+def test_a_crash_before_the_event_is_taken_loses_no_result(scheduler: Scheduler) -> None:
+    """The scheduler that adopts the task gets the message again and settles it."""
+    now_s = [0.0]
+    scheduler.results = MemoryQueue("results", visibility_timeout_s=30, clock=lambda: now_s[0])
+    scheduler.executor.terminate()
+    scheduler.start()
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.results.reply(id)
+    scheduler.loop_until(lambda: task.ti.key in scheduler.ends())
+    scheduler.die()
+    heir = Scheduler(LambdaExecutor(parallelism=4), results=scheduler.results)
+    heir.start()
+    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
+    assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    assert heir.executor.slots_available == 3
+    now_s[0] = 31
+    heir.results.send("wake the long poll")
+    assert heir.event(task.ti.key) == (TaskInstanceState.SUCCESS, None)
+    heir.executor.terminate()
+
+
+def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
+    """The reason, request id and log stream are the event's info and in Airflow's event log."""
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.results.send(
+        Result(id, -9, Outcome.CRASHED, "signal: killed", request_id="r-1", log_stream="s-1")
+    )
+    state, info = scheduler.event(task.ti.key)
+    assert state == TaskInstanceState.FAILED
+    assert info == "signal: killed (request id r-1, log stream s-1)"
+    (entry,) = scheduler.executor._task_event_logs
+    assert (entry.task_id, entry.extra) == ("a", info)
+
+
+@pytest.mark.reference_fault("W15")
+def test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler: Scheduler) -> None:
+    """The reason is AWS's; the next task is sent."""
+    scheduler.function.failures.append(RejectedError("Function not found: x"))
+    bad, good = workload("bad"), workload("good")
+    scheduler.executor.queue_workload(bad, session=None)  # type: ignore[arg-type]
+    assert scheduler.event(bad.ti.key) == (TaskInstanceState.FAILED, "Function not found: x")
+    scheduler.queue(good)
+    assert json.loads(scheduler.function.invocations[0].workload_json)["ti"]["task_id"] == "good"
+
+
+def test_an_executor_config_that_cannot_travel_fails_its_own_task(scheduler: Scheduler) -> None:
+    """It never reaches the function; its neighbour does."""
+    bad, good = workload("bad", executor_config={"x": object()}), workload("good")
+    scheduler.executor.queue_workload(bad, session=None)  # type: ignore[arg-type]
+    scheduler.queue(good)
+    assert json.loads(scheduler.function.invocations[0].workload_json)["ti"]["task_id"] == "good"
+    state, info = scheduler.event(bad.ti.key)
+    assert state == TaskInstanceState.FAILED
+    assert "executor_config cannot travel" in info
+
+
+@pytest.mark.reference_fault("W18")
+def test_the_queue_selects_the_function(scheduler: Scheduler) -> None:
+    """A task of a mapped queue runs on that function, an unknown queue names the known ones."""
+    scheduler.queue(workload("a"), workload("b", queue="large"))
+    assert sorted(map(str, scheduler.function.targets)) == ["function", "function-large:live"]
+    lost = workload("c", queue="gpu")
+    scheduler.executor.queue_workload(lost, session=None)  # type: ignore[arg-type]
+    state, info = scheduler.event(lost.ti.key)
+    assert state == TaskInstanceState.FAILED
+    assert "no function serves the queue 'gpu'; known queues: default, large" in info
+
+
+def test_a_workload_whose_token_has_run_out_is_not_sent(scheduler: Scheduler) -> None:
+    """It fails with that reason and never reaches the function."""
+    claims = base64.urlsafe_b64encode(b'{"exp": 1000}').decode().rstrip("=")
+    task = workload("a", token=f"x.{claims}.y")
+    scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
+    state, info = scheduler.event(task.ti.key)
+    assert state == TaskInstanceState.FAILED
+    assert "token ran out" in info
+    assert scheduler.function.invocations == []
+
+
+def test_a_heartbeat_takes_over_no_more_than_there_is_time_for(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left keeps its place in Airflow's queue, and the next heartbeats take it."""
+    monkeypatch.setattr(executor_module, "TAKE_OVER_S", 0)
+    tasks = [workload(name) for name in "abc"]
+    for task in tasks:
+        scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
+    for taken in (1, 2, 3):
+        scheduler.executor.heartbeat()
+        assert scheduler.executor.running == {task.ti.key for task in tasks[:taken]}
+        assert set(scheduler.executor.queued_tasks) == {task.ti.key for task in tasks[taken:]}
+    assert scheduler.function.wait_for(3)
+
+
+def test_a_lost_result_does_not_hold_its_slot_for_ever(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once Airflow has not waited for it in two looks, the slot is free and no event is made."""
+    task = workload("a")
+    scheduler.queue(task)
+    scheduler.loop_until(lambda: scheduler.executor._ledger.count(State.IN_FLIGHT))
+    assert scheduler.executor._parts
+    reconciler = scheduler.executor._parts.reconciler
+    monkeypatch.setattr(DatabaseState, "waits_for", lambda *_: set())
+    monkeypatch.setattr(DatabaseState, "unowned", lambda _: {})
+    for looks in (1, 2):
+        reconciler.look()
+        scheduler.executor.heartbeat()
+        assert scheduler.executor.slots_available == (3 if looks == 1 else 4)
+    assert scheduler.ends() == {}
+
+
+@pytest.mark.reference_fault("W17")
+def test_ending_sends_what_was_accepted() -> None:
+    """A scheduler that ends right after a heartbeat leaves nothing unsent, and does not wait."""
+    scheduler = Scheduler(LambdaExecutor(parallelism=1000))
+    scheduler.start()
+    for n in range(300):
+        scheduler.executor.queue_workload(workload(str(n)), session=None)  # type: ignore[arg-type]
+    scheduler.executor.heartbeat()
+    scheduler.executor.end()
+    assert len(scheduler.function.invocations) == 300
+
+
+@pytest.fixture
+def trio() -> Iterator[list[Scheduler]]:
+    """Three schedulers that share a deployment with a results queue for each."""
+    queues = [MemoryQueue(f"results-{n}") for n in range(3)]
+    dead_letters = MemoryQueue("dead-letters")
+    schedulers = [
+        Scheduler(LambdaExecutor(parallelism=4), dead_letters=dead_letters) for _ in queues
+    ]
+    for n, one in enumerate(schedulers):
+        one.start_sharing(queues, job_id=30 + n)
+    yield schedulers
+    for one in schedulers:
+        one.executor.terminate()
+
+
+def test_several_schedulers_have_a_results_queue_each(trio: list[Scheduler]) -> None:
+    """Each asks for replies to its own, and none sees another's results."""
+    tasks = [workload(f"task-{n}") for n in range(3)]
+    for one, task in zip(trio, tasks, strict=True):
+        (id,) = one.queue(task)
+        assert one.function.invocations[0].reply_to == f"https://sqs/{one.results.name}"
+        one.results.reply(id)
+    for one, task in zip(trio, tasks, strict=True):
+        assert one.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+        assert one.executor._parts
+        counts = [poller.counts()["handed_back"] for poller in one.executor._parts.pollers]
+        assert counts == [0, 0]
+
+
+def test_results_for_a_dead_scheduler_reach_the_one_that_adopted_its_tasks(
+    trio: list[Scheduler],
+) -> None:
+    """The heir polls every results queue as long as something adopted is in flight."""
+    dead, heir, _ = trio
+    task = workload("a")
+    (id,) = dead.queue(task)
+    dead.executor.terminate()
+    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
+    assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    dead.results.reply(id)
+    assert heir.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+    heir.loop_until(lambda: len(dead.results) == 0)
+    assert heir.executor._parts
+    parts = heir.executor._parts
+    heir.loop_until(lambda: not parts.heirs)
+
+
+@pytest.mark.parametrize("name", ["lambda-poll-results-0", "lambda-delete-results-2"])
+def test_other_queues_are_polled_once_the_machine_gives_threads_again(
+    name: str, trio: list[Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adopting does not fail for lack of a thread, and each later sync tries again."""
+    dead, heir, other = trio
+    tasks = {queue: workload(queue.name) for queue in (dead.results, other.results)}
+    ids = {queue: dead.queue(task)[0] for queue, task in tasks.items()}
+    dead.executor.terminate()
+    with monkeypatch.context() as patch:
+        threads.refuse(patch, lambda thread: thread.name == name)
+        for queue, task in tasks.items():
+            ti = SimpleNamespace(key=task.ti.key, external_executor_id=ids[queue])
+            assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+        heir.executor.heartbeat()
+    for queue, task in tasks.items():
+        queue.reply(ids[queue])
+        assert heir.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
+        heir.executor.heartbeat()
+        assert queue.wait_until_empty()

@@ -1,0 +1,50 @@
+"""The distribution keeps its promises to Airflow and to those who import parts of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+from lambda_executor.contract.options import OPTIONS
+from lambda_executor.provider_info import get_provider_info
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["contract.wire", "contract.options", "contract.errors", "core.ledger", "provider_info"],
+)
+def test_the_plain_modules_import_neither_airflow_nor_boto3(module: str) -> None:
+    """The image and the stacks can import them without either."""
+    code = (
+        f"import lambda_executor.{module}, sys; "
+        "print(sorted({'airflow', 'boto3', 'botocore', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_metadata_fits_airflows_schema() -> None:
+    """Airflow's provider discovery accepts it."""
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_every_option_is_in_the_metadata_without_a_default() -> None:
+    """An unset option stays unset for Airflow, so that the SSM parameter can set it."""
+    options = get_provider_info()["config"]["lambda_executor"]["options"]
+    assert list(options) == [option.name for option in OPTIONS]
+    assert {option["default"] for option in options.values()} == {None}
+
+
+def test_airflow_finds_the_provider() -> None:
+    """The entry point is installed and loads."""
+    (entry_point,) = [
+        e for e in entry_points(group="apache_airflow_provider") if "lambda_executor" in e.value
+    ]
+    assert entry_point.load()()["package-name"] == "airflow-lambda-executor"

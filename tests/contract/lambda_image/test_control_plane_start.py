@@ -1,0 +1,289 @@
+"""The programs of the control plane as their containers start them, on a real database over TLS.
+
+The entry point, the arguments, the settings and the health checks are the constructs' own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy
+from cryptography.fernet import Fernet
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from airflow_lambda_constructs.airflow.airflow_control_plane import (
+    API_PORT,
+    HEALTH_COMMANDS,
+    SETTINGS,
+)
+from airflow_lambda_constructs.airflow.airflow_service import ENTRY_POINT
+from demo import paths
+from demo.installation.environment import free_port
+from demo.machine import postgres as database
+from demo.machine.embedded_aws import bare_environment
+from demo.machine.processes import Child, Children, Program
+from lambda_executor.contract.names import FERNET_KEY
+from lambda_image.control_plane import airflow_environment
+from tests.support.tls_front import tls_front
+
+#: What the image installs, nothing more.
+PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
+ADMIN_PASSWORD = secrets.token_hex(12)
+TIMEOUT_S = 240.0
+#: Airflow's, of the scheduler's health server and the triggerer's log server.
+HEALTH_PORT, LOG_PORT = 8974, 8794
+#: Where the image has them in one folder.
+MODULES = {"PYTHONPATH": f"{paths.ROOT}:{paths.ROOT / 'executor/src'}"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A folder, a database and what the containers get."""
+
+    folder: Path
+    container: Mapping[str, str]
+    ports: Mapping[int, int]
+    children: Children
+    started: dict[str, Child] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The api-server's."""
+        return f"http://127.0.0.1:{self.ports[API_PORT]}"
+
+    def start(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Child:
+        """Start a program as its container would, in an AIRFLOW_HOME of its own."""
+        self.started[name] = self.children.start(
+            Program(
+                name=name,
+                argv=[*self.command(ENTRY_POINT), *arguments],
+                environment=self.environment(name) | dict(extra or {}),
+                cwd=paths.ROOT,
+            )
+        )
+        return self.started[name]
+
+    def check(self, name: str) -> bool:
+        """Whether the health check of a program's container succeeds."""
+        ran = subprocess.run(
+            self.command(HEALTH_COMMANDS[name]),
+            env=self.environment(name),
+            cwd=paths.ROOT,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return ran.returncode == 0
+
+    def environment(self, name: str) -> dict[str, str]:
+        """All variables of a container."""
+        return {**self.container, **MODULES, "AIRFLOW_HOME": str(self.folder / name)}
+
+    def command(self, argv: tuple[str, ...]) -> list[str]:
+        """A container's command with the image's packages, on ports that are free here."""
+        argv = (str(PYTHON), *argv[1:])
+        for port, here in self.ports.items():
+            argv = tuple(part.replace(str(port), str(here)) for part in argv)
+        return list(argv)
+
+    def log(self, name: str) -> str:
+        """What a program has written."""
+        return (self.folder / "logs" / f"{name}.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An empty database, and nothing started yet."""
+    folder = tmp_path_factory.mktemp("control-plane")
+    home = paths.Home(folder)
+    home.logs.mkdir()
+    installation = database.Installation.make(home)
+    address = database.Address(
+        "127.0.0.1", free_port(), "airflow", "airflow", f"p@/:%{secrets.token_hex(8)}"
+    )
+    postgres, airflow = (Children(home.logs, outlive_us=False) for _ in range(2))
+    ports = {port: free_port() for port in (API_PORT, HEALTH_PORT, LOG_PORT)}
+    try:
+        database.start(postgres, installation, address)
+        with tls_front(address.port) as port:
+            yield Site(folder, _container(address, port, ports), ports, airflow)
+            airflow.end_all()
+    finally:
+        for children in (airflow, postgres):
+            children.end_all()
+        shutil.rmtree(installation.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def migrated(site: Site) -> Site:
+    """Two api-servers at once, each with the step that comes first: on an empty database."""
+    both = [site.start(f"migrate-{number}", "db", "migrate") for number in (1, 2)]
+    for child in both:
+        child.wait_for_end(TIMEOUT_S)
+    return site
+
+
+@pytest.fixture(scope="module")
+def running(migrated: Site) -> Site:
+    """All programs, healthy by their containers' own checks."""
+    password = {"AIRFLOW_LAMBDA_ADMIN_PASSWORD": ADMIN_PASSWORD}
+    migrated.start("api-server", "api-server", "--proxy-headers", extra=password)
+    for name in ("scheduler", "dag-processor", "triggerer"):
+        migrated.start(name, name)
+    for name in HEALTH_COMMANDS:
+        migrated.started[name].wait_until(_healthy(migrated, name), "is healthy", TIMEOUT_S)
+    return migrated
+
+
+def test_both_drivers_connect_over_tls(site: Site) -> None:
+    """The URLs are what psycopg2 and asyncpg understand, and the database would refuse without."""
+    airflow = airflow_environment(site.container)
+    engine = sqlalchemy.create_engine(airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    with engine.connect() as connection:
+        assert connection.scalar(sqlalchemy.text("SELECT 1")) == 1
+    engine.dispose()
+
+    async def ask() -> int | None:
+        engine = create_async_engine(airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"])
+        async with engine.connect() as connection:
+            answer: int | None = await connection.scalar(sqlalchemy.text("SELECT 1"))
+        await engine.dispose()
+        return answer
+
+    assert asyncio.run(ask()) == 1
+
+
+def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> None:
+    """Both migrations end well, and a later one finds nothing to do."""
+    again = migrated.start("migrate-again", "db", "migrate")
+    again.wait_for_end(TIMEOUT_S)
+    engine = sqlalchemy.create_engine(
+        airflow_environment(migrated.container)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    )
+    with engine.connect() as connection:
+        versions = connection.scalars(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+        pools = connection.scalars(sqlalchemy.text("SELECT pool FROM slot_pool"))
+        assert len(versions.all()) == 1
+        assert pools.all() == ["default_pool"]
+    engine.dispose()
+
+
+def test_any_command_of_airflow_sees_the_stages_database_and_keys(migrated: Site) -> None:
+    """As docs/howto/control-plane.md has it: what the old key encrypted, the new one can read."""
+    old = migrated.container[FERNET_KEY]
+    both = {**migrated.container, FERNET_KEY: f"{secrets.token_hex(16)},{old}"}
+    settings = airflow_environment(both)
+    new_key, old_key = settings["AIRFLOW__CORE__FERNET_KEY"].split(",")
+    engine = sqlalchemy.create_engine(settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO variable (key, val, is_encrypted) VALUES ('k', :val, true)"
+            ),
+            {"val": Fernet(old_key).encrypt(b"something").decode()},
+        )
+    rotation = migrated.start("rotation", "rotate-fernet-key", extra={FERNET_KEY: both[FERNET_KEY]})
+    rotation.wait_for_end(TIMEOUT_S)
+    with engine.connect() as connection:
+        encrypted = connection.scalar(sqlalchemy.text("SELECT val FROM variable WHERE key = 'k'"))
+    engine.dispose()
+    assert Fernet(new_key).decrypt(encrypted) == b"something"
+
+
+def test_every_program_passes_the_health_check_of_its_container(running: Site) -> None:
+    """All four are healthy, by their own checks and in the api-server's eyes."""
+    health = httpx.get(f"{running.url}/api/v2/monitor/health", trust_env=False).json()
+    assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
+    )
+
+
+def test_the_admin_opens_the_ui_with_the_secrets_password(running: Site) -> None:
+    """The generated password gives a token that the API takes; another one gives none."""
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
+        wrong = client.post("/auth/token", json={"username": "admin", "password": "wrong"})
+        assert wrong.status_code == 401
+        right = client.post("/auth/token", json={"username": "admin", "password": ADMIN_PASSWORD})
+        token = right.raise_for_status().json()["access_token"]
+        assert client.get("/api/v2/pools").status_code == 401
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.get("/api/v2/pools", headers=headers).json()["total_entries"] == 1
+
+
+def test_the_execution_api_serves_functions_and_asks_for_their_token(running: Site) -> None:
+    """The path that functions are told is there, and takes nobody without a workload's token."""
+    with httpx.Client(base_url=f"{running.url}/execution", trust_env=False, timeout=60) as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/variables/any").status_code in {401, 403}
+
+
+def test_a_dead_program_fails_the_health_check_of_its_container(running: Site) -> None:
+    """The checks that ask the database see that the program is gone, which ended properly."""
+    assert running.check("triggerer")
+    running.started["triggerer"].end()
+    assert not running.check("triggerer")
+
+
+def test_no_secret_is_in_a_log(running: Site) -> None:
+    """What the programs write holds no password and no key."""
+    hidden = {
+        value
+        for name, value in (*running.container.items(), ("", ADMIN_PASSWORD))
+        if name.endswith(("PASSWORD", "_KEY")) or not name
+    }
+    assert len(hidden) == 4
+    for log in (running.folder / "logs").glob("*.log"):
+        text = log.read_text(errors="replace")
+        assert not [value for value in hidden if value in text], log.name
+
+
+def test_a_container_without_its_secrets_ends_with_their_names(site: Site) -> None:
+    """A task definition that lacks one is told at once, in one line."""
+    ran = subprocess.run(
+        site.command(ENTRY_POINT),
+        env={**MODULES, "PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(site.folder)},
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("AIRFLOW_LAMBDA_DATABASE_HOST is not set: the task definition")
+
+
+def _container(address: database.Address, port: int, ports: Mapping[int, int]) -> Mapping[str, str]:
+    """What the task definition gives, and the ports of this machine."""
+    return {
+        **bare_environment(),
+        **SETTINGS,
+        # Whatever else Airflow needs of a machine without AWS.
+        "AIRFLOW_CONFIG": "/dev/null",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "1",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(ports[API_PORT]),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports[HEALTH_PORT]),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[LOG_PORT]),
+        "AIRFLOW_LAMBDA_DATABASE_HOST": "127.0.0.1",
+        "AIRFLOW_LAMBDA_DATABASE_PORT": str(port),
+        "AIRFLOW_LAMBDA_DATABASE_NAME": address.name,
+        "AIRFLOW_LAMBDA_DATABASE_USERNAME": address.user,
+        "AIRFLOW_LAMBDA_DATABASE_PASSWORD": address.password,
+        "AIRFLOW_LAMBDA_FERNET_KEY": secrets.token_hex(16),
+        "AIRFLOW_LAMBDA_SIGNING_KEY": secrets.token_hex(32),
+    }
+
+
+def _healthy(site: Site, name: str) -> Callable[[], bool | None]:
+    return lambda: site.check(name) or None

@@ -1,0 +1,410 @@
+"""Where a task's DAG file comes from: S3 and Airflow's own bundles, by the real handler."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lambda_executor.contract.dag_manifest import DagLocation, DagManifest, StoredFile
+from lambda_executor.contract.options import DAGS_S3_URI
+from lambda_executor.contract.wire import Outcome, Result
+from lambda_image.dags.objects import Fetch
+from lambda_image.dags.source import S3DagSource
+from lambda_image.dags.trees import DagTrees
+from lambda_image.runtime.bundles import DagBundles
+from tests.support.handler_process import ROOT, HandlerProcess, Server, task
+from tests.support.local_aws import REGION
+from tests.support.local_aws import Server as LocalAws
+
+BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+
+#: A DAG in a folder of its own, with a module beside it, which says what it is.
+HELPER = "VERSION = {!r}"
+DAG = """
+from airflow.sdk import dag, task
+from team.helper import VERSION
+
+@dag(schedule=None)
+def handled():
+    @task
+    def says():
+        print("the DAG is", VERSION)
+    says()
+
+handled()
+"""
+
+
+def files(version: str) -> dict[str, str]:
+    """One version of a DAG folder."""
+    return {"team/handled.py": DAG, "team/helper.py": HELPER.format(version)}
+
+
+def says(**changes: Any) -> dict[str, Any]:
+    """The task of that DAG."""
+    return task("says", **{"dag_rel_path": "team/handled.py", **changes})
+
+
+def assert_ran(ended: tuple[Result, str], version: str) -> None:
+    """Check that the task ran, in this version."""
+    result, log = ended
+    assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0), log
+    assert f"the DAG is {version}" in log
+
+
+def assert_rejected(handler: HandlerProcess, workload: dict[str, Any], says: str) -> None:
+    """Check that Airflow was not told of a start, and that the result says why."""
+    result, _ = handler.run(workload)
+    assert result.outcome is Outcome.REJECTED, result
+    assert says in result.reason
+    assert handler.server.calls == []
+
+
+@pytest.fixture(scope="module")
+def start(
+    tmp_path_factory: pytest.TempPathFactory, local_aws: LocalAws
+) -> Iterator[Callable[..., HandlerProcess]]:
+    """Starts execution environments that have the embedded AWS's S3."""
+    server, started = Server(), list[HandlerProcess]()
+
+    def start(**variables: str) -> HandlerProcess:
+        reach = {"AWS_ENDPOINT_URL_S3": local_aws.url, "AWS_REGION": REGION}
+        reach["AWS_DEFAULT_REGION"] = REGION
+        folder = tmp_path_factory.mktemp("environment")
+        handler = HandlerProcess(folder, folder / "no-dags", server, reach | variables)
+        started.append(handler)
+        return handler
+
+    yield start
+    for handler in started:
+        handler.close()
+        assert list(handler.temporary.iterdir()) == []  # All that was fetched went with it.
+    server.close()
+
+
+class Bucket:
+    """A bucket of the embedded AWS."""
+
+    def __init__(self, local_aws: LocalAws) -> None:
+        self.name = f"dags-{uuid.uuid4().hex[:12]}"
+        self._s3 = local_aws.client("s3")
+        self._s3.create_bucket(Bucket=self.name)
+
+    def put(self, contents: dict[str, str], prefix: str = "dags/") -> dict[str, StoredFile]:
+        """Put files; what a manifest says of them."""
+        stored = {}
+        for path, body in contents.items():
+            answer = self._s3.put_object(Bucket=self.name, Key=prefix + path, Body=body.encode())
+            stored[path] = StoredFile(answer["ETag"], len(body), "sha")
+        return stored
+
+    def push(self, contents: dict[str, str]) -> None:
+        """Put files and the manifest."""
+        manifest = DagManifest(self.put(contents))
+        key = DagLocation(self.name, "dags/").manifest_key
+        self._s3.put_object(Bucket=self.name, Key=key, Body=manifest.encode())
+
+
+@pytest.fixture(scope="module")
+def bucket(local_aws: LocalAws) -> Bucket:
+    """An empty one."""
+    return Bucket(local_aws)
+
+
+def test_a_warm_environment_runs_what_was_just_uploaded(
+    start: Callable[..., HandlerProcess], bucket: Bucket
+) -> None:
+    """DAG file and the module that it imports are the new ones; without any, the task fails."""
+    place = f"s3://{bucket.name}/dags/"
+    handler = start(**{DAGS_S3_URI.environment_variable: place})
+    assert_rejected(handler, says(), f"the DAG files of {place} could not be fetched: there is no")
+    bucket.put(files("synced"))
+    assert_ran(handler.run(says()), "synced")
+    bucket.push(files("one") | {"team/gone.py": DAG})
+    assert_ran(handler.run(says()), "one")
+    assert_ran(handler.run(says()), "one")
+    bucket.push(files("two"))
+    assert_ran(handler.run(says()), "two")
+    assert len(list(handler.temporary.glob("airflow-*/dags-*/tree-*"))) == 1
+    gone = says(dag_rel_path="team/gone.py")
+    assert_rejected(handler, gone, f"the DAG file team/gone.py is not in {place}: upload it")
+    assert_rejected(handler, says(dag_rel_path="x" * 300), "DAG bundle cannot be had: OSError")
+
+
+class Damaged:
+    """A place whose files are such as nobody has met."""
+
+    def changed_since(self, _: Fetch | None) -> Fetch | None:
+        """Fail as a library can."""
+        raise ValueError("negative seek value")
+
+
+def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(tmp_path: Path) -> None:
+    """The log tells of it, and the next task's reason: nothing was started."""
+    place, lines = DagLocation.parse("s3://bucket/dags.zip"), list[Any]()
+    bundles = DagBundles(S3DagSource(place, Damaged, DagTrees(tmp_path)))
+    bundles.warm_up(lambda *line, **fields: lines.append((line, fields)))
+    reason = "the DAG files of s3://bucket/dags.zip could not be fetched: ValueError: negative seek"
+    assert lines[0][0] == ("warning", "no DAG files yet")
+    assert reason in lines[0][1]["reason"]
+    obstacle = bundles.obstacle(SimpleNamespace(bundle_info=object()))
+    assert obstacle is not None
+    assert reason in obstacle
+
+
+def test_a_bundle_of_a_wrong_shape_does_not_end_the_init_phase(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each task is told of it; who is to tell, if the function does not start?"""
+    monkeypatch.setenv(BUNDLES, json.dumps([{"name": "n", "classpath": LOCAL, "kwargs": ["x"]}]))
+    DagBundles(None).warm_up(lambda *_, **__: None)
+
+
+class Repository:
+    """A git repository with nobody's configuration."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self._git("init", "--quiet", "--initial-branch", "main")
+
+    def commit(self, version: str) -> str:
+        """Commit one version; its name."""
+        write(self.path, version)
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--message", version)
+        return self._git("rev-parse", "HEAD")
+
+    def _git(self, *words: str) -> str:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            **{f"GIT_{who}_NAME": "n" for who in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{who}_EMAIL": "e" for who in ("AUTHOR", "COMMITTER")},
+        }
+        command = ["git", "-C", str(self.path), *words]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+def write(folder: Path, version: str) -> None:
+    """Write one version into a folder."""
+    for name, body in files(version).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(body)
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """One warm environment with a bundle of each kind, and where their files are from."""
+
+    handler: HandlerProcess
+    bucket: Bucket
+    repository: Repository
+    folder: Path
+
+    def says(self, bundle: str, version: str | None = None, **changes: Any) -> dict[str, Any]:
+        """The task, from one of the bundles."""
+        return says(bundle_info={"name": bundle, "version": version}, **changes)
+
+    def run(self, bundle: str, version: str | None = None) -> tuple[Result, str]:
+        """Run it."""
+        return self.handler.run(self.says(bundle, version))
+
+
+def bundle(name: str, kind: str, **kwargs: Any) -> dict[str, Any]:
+    """The configuration of one bundle."""
+    return {"name": name, "classpath": kind, "kwargs": kwargs}
+
+
+S3 = "airflow.providers.amazon.aws.bundles.s3.S3DagBundle"
+GIT = "airflow.providers.git.bundles.git.GitDagBundle"
+LOCAL = "airflow.dag_processing.bundles.local.LocalDagBundle"
+
+
+@pytest.fixture(scope="module")
+def bundles(
+    start: Callable[..., HandlerProcess],
+    local_aws: LocalAws,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Bundles:
+    """One warm environment for all tests."""
+    folder = tmp_path_factory.mktemp("bundles")
+    bucket, repository = Bucket(local_aws), Repository(folder / "repository")
+    repository.commit("zero")
+    url = str(repository.path)
+    config = [
+        bundle("s3", S3, bucket_name=bucket.name, prefix="dags"),
+        bundle("s3-gone", S3, bucket_name="no-such-bucket-at-all"),
+        bundle("git", GIT, repo_url=url, tracking_ref="main"),
+        bundle("git-gone", GIT, repo_url="https://me:secret@127.0.0.1:1/r", tracking_ref="main"),
+        bundle("git-ref-gone", GIT, repo_url=url, tracking_ref="gone"),
+        bundle("git-known", GIT, tracking_ref="main", git_conn_id="known_here"),
+        bundle("git-unknown", GIT, tracking_ref="main", git_conn_id="in_the_database"),
+        bundle("local", LOCAL, path=str(folder / "local")),
+    ]
+    known = json.dumps({"conn_type": "git", "host": url})
+    handler = start(**{BUNDLES: json.dumps(config), "AIRFLOW_CONN_KNOWN_HERE": known})
+    return Bundles(handler, bucket, repository, folder)
+
+
+def test_s3_dag_bundle_is_the_bucket_as_it_is_now(bundles: Bundles) -> None:
+    """Files that changed since the last task are fetched before the next."""
+    bundles.bucket.put(files("one"))
+    assert_ran(bundles.run("s3"), "one")
+    bundles.bucket.put(files("twice"))
+    assert_ran(bundles.run("s3"), "twice")
+
+
+def test_git_dag_bundle_runs_the_version_that_the_workload_names(bundles: Bundles) -> None:
+    """An old run goes on with its own DAG; the disk keeps the last two versions."""
+    first, second, third = (bundles.repository.commit(name) for name in ("one", "two", "three"))
+    assert_ran(bundles.run("git", second), "two")
+    assert_ran(bundles.run("git", first), "one")
+    assert_ran(bundles.run("git", third), "three")
+    versions = bundles.handler.temporary.glob("airflow-*/dag_bundles/git/versions/*")
+    assert {path.name for path in versions} == {first, third}
+
+
+def test_git_dag_bundle_without_a_version_is_the_branch_as_it_is_now(bundles: Bundles) -> None:
+    """A commit since the last task is what the next one runs."""
+    bundles.repository.commit("five")
+    assert_ran(bundles.run("git"), "five")
+    bundles.repository.commit("six")
+    assert_ran(bundles.run("git"), "six")
+
+
+def test_local_dag_bundle_is_a_folder(bundles: Bundles) -> None:
+    """Of the image, or one that is mounted."""
+    write(bundles.folder / "local", "local")
+    assert_ran(bundles.run("local"), "local")
+
+
+def test_a_bundle_may_need_a_connection_that_the_function_has(bundles: Bundles) -> None:
+    """From its environment or a secrets backend: then it is fetched before the start."""
+    bundles.repository.commit("by connection")
+    assert_ran(bundles.run("git-known"), "by connection")
+
+
+def test_a_connection_that_only_airflow_knows_is_left_to_the_task(bundles: Bundles) -> None:
+    """The Execution API tells connections to tasks that have started; then git may be asked."""
+    result, _ = bundles.run("git-unknown")
+    assert result.outcome is Outcome.COMPLETED
+    paths = [path.rpartition("/execution/")[2] for _, path, _ in bundles.handler.server.calls]
+    assert paths.index("connections/in_the_database") > 0
+    assert paths[0].endswith("/run")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "reason"),
+    [
+        ("s3-gone", None, "'s3-gone' cannot be had: AirflowException: S3 bucket 'no-such"),
+        ("git", "0" * 40, f"'git' at version {'0' * 40} cannot be had: "),
+        ("git-gone", None, "'git-gone' cannot be had: RuntimeError: Error cloning repository"),
+        ("git-ref-gone", None, "'git-ref-gone' cannot be had: GitCommandError: "),
+        ("other", None, "the function knows no DAG bundle 'other', only git, git-gone"),
+    ],
+)
+def test_a_bundle_that_cannot_be_had_is_the_reason(
+    bundles: Bundles, name: str, version: str | None, reason: str
+) -> None:
+    """In its own words, without a password; Airflow does not hear of a start."""
+    workload = bundles.says(name, version)
+    assert_rejected(bundles.handler, workload, reason)
+    result, _ = bundles.handler.run(workload)
+    assert "secret" not in result.reason
+
+
+def test_a_file_that_a_bundle_does_not_have_is_the_reason(bundles: Bundles) -> None:
+    """Named with the bundle."""
+    bundles.bucket.put(files("one"))
+    gone = {"dag_rel_path": "gone.py"}
+    reason = "the DAG file gone.py is not in the DAG bundle 's3'"
+    assert_rejected(bundles.handler, bundles.says("s3", **gone), reason)
+    reason = "gone.py is not in the function's image"
+    assert_rejected(bundles.handler, bundles.says("local", **gone), reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(GIT, "Bad git executable"), ("no_such_provider.Bundle", "No module named 'no_such_provider")],
+)
+def test_an_image_that_lacks_what_a_bundle_needs_says_so(
+    start: Callable[..., HandlerProcess], tmp_path: Path, kind: str, reason: str
+) -> None:
+    """The init phase does not fail by it: then nobody would be told."""
+    config = json.dumps([bundle("mine", kind)])
+    handler = start(**{BUNDLES: config, "PATH": str(tmp_path)})
+    workload = says(bundle_info={"name": "mine", "version": None})
+    assert_rejected(handler, workload, "dag_bundle_config_list cannot be used in the function's")
+    assert_rejected(handler, workload, reason)
+
+
+#: What is installed: two good modules, one that fails, one that a forked process would miss.
+INSTALLED = {
+    # However busy the machine is that runs the tests.
+    "sitecustomize": (
+        "from lambda_image.dags import preload\npreload.ENOUGH_S = preload.TOO_LONG_S = 600"
+    ),
+    "good": "import os\nprint('said on import')\nPROCESS = os.getpid()",
+    "broken": "raise ValueError('on import')",
+    "threaded": (
+        "import os, threading\nPROCESS = os.getpid()\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    ),
+}
+IMPORTING = """
+import os
+from airflow.sdk import dag, task
+import good, own, threaded
+try:
+    import broken
+except ValueError:
+    pass
+
+@dag(schedule=None)
+def handled():
+    @task
+    def says():
+        modules = {each.__name__: each.PROCESS == os.getpid() for each in (good, own, threaded)}
+        print("imported by the task:", sorted(name for name in modules if modules[name]))
+    says()
+
+handled()
+"""
+
+
+def test_a_task_finds_what_its_dag_imports(
+    start: Callable[..., HandlerProcess], tmp_path: Path
+) -> None:
+    """What is installed was imported in the init phase if that is safe; the user's own was not."""
+    installed, dags = tmp_path / "site-packages", tmp_path / "dags"
+    installed.mkdir()
+    dags.mkdir()
+    for name, body in INSTALLED.items():
+        (installed / f"{name}.py").write_text(body)
+    (dags / "handled.py").write_text(IMPORTING)
+    (dags / "own.py").write_text("import os\nPROCESS = os.getpid()")
+    path = f"{ROOT}:{ROOT / 'executor/src'}:{installed}"
+    handler = start(PYTHONPATH=path, AIRFLOW__CORE__DAGS_FOLDER=str(dags))
+    result, log = handler.run(task("says"))
+    assert result.return_code == 0
+    assert "imported by the task: ['own', 'threaded']" in log, log
+    lines = [json.loads(line) for line in handler.output.read_text().splitlines()]
+    told = [line for line in lines if line["event"].startswith("DAG import")]
+    assert [(line["event"], line.get("module")) for line in told] == [
+        ("DAG import given up: the init phase begins again without it", "threaded"),
+        ("DAG imports not preloaded: tasks start slower", None),
+        ("DAG imports preloaded", None),
+    ]
+    assert set(told[1]["modules"]) == {"threaded", "broken"}

@@ -1,0 +1,113 @@
+"""What handlers make of a probe: ours answers it, the reference's refuses it and does nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from airflow.version import version as airflow_version
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_executor.contract.errors import DecodeError
+from lambda_executor.contract.probe import EVENT, ProbeAnswer, is_probe
+from lambda_executor.contract.wire import WIRE_VERSION
+from tests.support.handler_process import HandlerProcess, Server
+
+PROBE = json.loads(EVENT)
+
+
+@pytest.fixture(scope="module")
+def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
+    """The real handler in a process of its own."""
+    folder = tmp_path_factory.mktemp("probed")
+    (folder / "dags").mkdir()
+    server = Server()
+    process = HandlerProcess(folder, folder / "dags", server)
+    yield process
+    process.close()
+    server.close()
+
+
+def probe(handler: HandlerProcess) -> ProbeAnswer:
+    """Ask as Lambda's runtime hands the question over."""
+    answer, _ = handler.invoke(PROBE)
+    return ProbeAnswer.decode(json.dumps(answer).encode())
+
+
+def test_the_handler_tells_its_versions_and_reaches_the_api(handler: HandlerProcess) -> None:
+    """It asks the API server's health route, and neither starts nor reports anything."""
+    answer = probe(handler)
+    assert (answer.airflow, answer.python) == (airflow_version, platform.python_version())
+    assert answer.wire_version == WIRE_VERSION
+    assert answer.execution_api_url == f"{handler.server.url}/execution/"
+    assert answer.execution_api_error == ""
+    assert [(verb, path) for verb, path, _ in handler.server.calls] == [
+        ("GET", "/execution/health")
+    ]
+    assert handler.server.results == []
+
+
+def test_an_api_that_does_not_answer_is_told(handler: HandlerProcess) -> None:
+    """The answer has the reason instead of the probe failing."""
+    handler.server.is_gone = True
+    try:
+        answer = probe(handler)
+    finally:
+        handler.server.is_gone = False
+    assert "RemoteProtocolError" in answer.execution_api_error
+
+
+def test_the_reference_handler_refuses_a_probe_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It fails on the event's shape before it runs a command, copies DAGs or sends a result."""
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)  # It sets the root's.
+    reference = reference_handler()
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("the probe had an effect")
+
+    monkeypatch.setattr(subprocess, "run", never)
+    for name in ("run_and_report", "fetch_dags_from_s3", "get_sqs_client"):
+        monkeypatch.setattr(reference, name, never)
+    with pytest.raises(AttributeError):
+        reference.lambda_handler(PROBE, None)
+
+
+def reference_handler() -> ModuleType:
+    """The handler of the installed Amazon provider, which is no module of its package."""
+    from airflow.providers.amazon.aws.executors import (  # noqa: PLC0415 - its home, not its use
+        aws_lambda,
+    )
+
+    file = Path(aws_lambda.__path__[0]) / "docker" / "app.py"
+    module = ModuleType("reference_handler")
+    exec(compile(file.read_text(), str(file), "exec"), module.__dict__)
+    return module
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
+def test_only_a_probe_is_a_probe(event: object) -> None:
+    """No other event is taken for one."""
+    assert not is_probe(event)
+
+
+@given(
+    st.binary()
+    | st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(lambda value: json.dumps({PROBE[0]: value}).encode())
+)
+def test_no_other_answer_is_taken_for_one(payload: bytes) -> None:
+    """Whatever another handler returns is refused by name and never raises anything else."""
+    with pytest.raises(DecodeError):
+        ProbeAnswer.decode(payload)

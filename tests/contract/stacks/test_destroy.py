@@ -1,0 +1,237 @@
+"""Taking a stage down: what is emptied and deleted, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+import destroy
+from tests.support.local_aws import ACCOUNT, REGION, Server, eventually
+
+PLACE = f"{REGION} of the account {ACCOUNT}"
+
+
+class Stage:
+    """A stack with a versioned bucket of the stage `local`, or of one whose name begins like it.
+
+    No stage of cdk.json makes such a stack: it is as one that was deployed with other options.
+    """
+
+    def __init__(self, server: Server, name: str, imports: Stage | None = None) -> None:
+        self.server = server
+        self.bucket = f"b-{uuid.uuid4().hex[:12]}"
+        self.name = f"airflow-lambda-{name}-part{uuid.uuid4().hex[:6]}"
+        resource = {
+            "Type": "AWS::S3::Bucket",
+            "Properties": {
+                "BucketName": self.bucket,
+                "VersioningConfiguration": {"Status": "Enabled"},
+            },
+        }
+        value: Any = {"Fn::ImportValue": imports.name} if imports else "something"
+        template = {
+            "Resources": {"Bucket": resource},
+            "Outputs": {"Export": {"Value": value, "Export": {"Name": self.name}}},
+        }
+        formation = server.client("cloudformation")
+        formation.create_stack(StackName=self.name, TemplateBody=json.dumps(template))
+        eventually(lambda: self.is_there() or None)
+
+    def is_there(self) -> bool:
+        """Whether the stack is, and complete."""
+        try:
+            found = self.server.client("cloudformation").describe_stacks(StackName=self.name)
+        except ClientError:
+            return False
+        return str(found["Stacks"][0]["StackStatus"]) == "CREATE_COMPLETE"
+
+    def put(self) -> None:
+        """One object in two versions, and one that was deleted."""
+        s3 = self.server.client("s3")
+        for body in (b"old", b"new"):
+            s3.put_object(Bucket=self.bucket, Key="kept", Body=body)
+        s3.put_object(Bucket=self.bucket, Key="deleted", Body=b"")
+        s3.delete_object(Bucket=self.bucket, Key="deleted")
+
+    def versions(self) -> int:
+        """How many versions and delete markers are in the bucket."""
+        listed = self.server.client("s3").list_object_versions(Bucket=self.bucket)
+        return len(listed.get("Versions", ())) + len(listed.get("DeleteMarkers", ()))
+
+    def protect(self, *, on: bool) -> None:
+        """Have CloudFormation refuse its deletion, or not."""
+        self.server.client("cloudformation").update_termination_protection(
+            StackName=self.name, EnableTerminationProtection=on
+        )
+
+
+@pytest.fixture
+def aws(local_aws: Server) -> Iterator[Server]:
+    """Where the stage is, and nothing of it stays there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.setattr(destroy, "POLL_S", 0.05)
+        yield local_aws
+        session = boto3.Session()
+        for stage in ("elsewhere", "local2", "local"):  # The first one imports.
+            stacks = destroy.stacks_of(session, stage)
+            for bucket in (b for stack in stacks for b in destroy.buckets_of(session, stack)):
+                destroy.empty(session, bucket)
+            assert destroy.delete(session, stacks) == []
+
+
+def test_everything_of_the_stage_goes_and_nobody_elses(aws: Server) -> None:
+    """Stacks and every version in their buckets, of this stage only."""
+    ours, others = Stage(aws, "local"), Stage(aws, "local2")
+    for stage in (ours, others):
+        stage.put()
+    assert destroy.main(["local", "--yes"]) == 0
+    assert (ours.is_there(), others.is_there()) == (False, True)
+    assert others.versions() == 4
+    assert ours.bucket not in {b["Name"] for b in aws.client("s3").list_buckets()["Buckets"]}
+
+
+def test_what_imports_goes_before_what_it_imports_from(aws: Server) -> None:
+    """CloudFormation would refuse it the other way round, as the embedded one does."""
+    first = Stage(aws, "local")
+    second = Stage(aws, "local", imports=first)
+    third = Stage(aws, "local", imports=second)
+    with pytest.raises(ClientError, match="is imported by"):
+        aws.client("cloudformation").delete_stack(StackName=first.name)
+    assert destroy.main(["local", "--yes"]) == 0
+    assert not any(stage.is_there() for stage in (first, second, third))
+
+
+def test_what_another_stack_imports_is_refused(aws: Server) -> None:
+    """A stack of somebody else's keeps ours: said before anything is emptied."""
+    ours = Stage(aws, "local")
+    other = Stage(aws, "elsewhere", imports=ours)
+    ours.put()
+    with pytest.raises(SystemExit, match=f"{ours.name} is used by {other.name}, not of this stage"):
+        destroy.main(["local", "--yes"])
+    assert (ours.is_there(), ours.versions()) == (True, 4)
+
+
+def late(aws: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[str]:
+    """Have a log written into the stage's bucket after it was emptied; the buckets emptied."""
+    stock, emptied = destroy.empty, []
+
+    def empty(session: boto3.Session, bucket: str) -> None:
+        stock(session, bucket)
+        emptied.append(bucket)
+        if len(emptied) <= times:
+            aws.client("s3").put_object(Bucket=stage.bucket, Key="late", Body=b"")
+
+    monkeypatch.setattr(destroy, "empty", empty)
+    return emptied
+
+
+def test_a_log_that_was_written_meanwhile_takes_a_second_round(
+    aws: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came after the first emptying is emptied too, before the stack is deleted again."""
+    stage = Stage(aws, "local")
+    emptied = late(aws, stage, monkeypatch, times=1)
+    assert destroy.main(["local", "--yes"]) == 0
+    assert emptied == [stage.bucket, stage.bucket]
+    assert not stage.is_there()
+
+
+def test_what_fails_twice_is_not_hidden(aws: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends with CloudFormation's own reason, once, and with what is still there."""
+    stage = Stage(aws, "local")
+    late(aws, stage, monkeypatch, times=9)
+    with pytest.raises(SystemExit) as ended:
+        destroy.main(["local", "--yes"])
+    first, reason, last = str(ended.value).splitlines()
+    assert first == f"{stage.name} was not deleted"
+    assert reason.startswith("  Bucket: The bucket you tried to delete is not empty")
+    assert last == f"Still there in {PLACE}: {stage.name}"
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_stage_that_keeps_its_data_is_refused() -> None:
+    """Nothing of a stage with the removal "retain" is deleted, even if nobody is asked."""
+    with pytest.raises(SystemExit, match='the removal "retain": its data is to outlive'):
+        destroy.main(["prod", "--yes"])
+
+
+def test_a_stack_that_is_protected_is_refused(aws: Server) -> None:
+    """Whatever cdk.json says by now: what was deployed to be kept is kept, its objects included."""
+    stage = Stage(aws, "local")
+    stage.put()
+    stage.protect(on=True)
+    with pytest.raises(SystemExit, match=f"{stage.name} is protected from deletion"):
+        destroy.main(["local", "--yes"])
+    stage.protect(on=False)
+    assert stage.versions() == 4
+
+
+@pytest.mark.usefixtures("aws")
+def test_credentials_of_another_account_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that is bound to an account is not looked for in another one."""
+    # The embedded AWS takes a key of twelve digits for the account's number.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
+    with pytest.raises(SystemExit, match="is in the account 000000000000, these credentials are"):
+        destroy.main(["local", "--yes"])
+
+
+def test_without_the_stages_name_nothing_is_touched(
+    aws: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question says what goes, where; it is answered with the name, and with nothing else."""
+    stage = Stage(aws, "local")
+    stage.put()
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "yes"
+
+    monkeypatch.setattr("builtins.input", answer)
+    with pytest.raises(SystemExit, match=r"Nothing was touched\."):
+        destroy.main(["local"])
+    assert stage.versions() == 4
+    (question,) = asked
+    assert f"the stage local in {PLACE}" in question
+    assert f"\n  {stage.name}\n" in question
+
+
+def test_the_region_is_the_one_that_the_cdk_deploys_to(
+    aws: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REGION, which botocore does not look at, comes before AWS_DEFAULT_REGION."""
+    stage = Stage(aws, "local")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert destroy.main(["local", "--yes"]) == 0
+    assert not stage.is_there()
+
+
+def test_another_region_is_said_to_have_nothing(
+    aws: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who looks in the wrong Region learns which one it was."""
+    stage = Stage(aws, "local")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    assert destroy.main(["local", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert said == f"There is no stack of the stage local in eu-north-1 of the account {ACCOUNT}.\n"
+    assert stage.is_there()
+
+
+@pytest.mark.usefixtures("aws")
+def test_without_any_region_there_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No traceback, and no guess."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(SystemExit, match="set AWS_REGION to the one that it was deployed to"):
+        destroy.main(["local", "--yes"])

@@ -1,0 +1,187 @@
+"""What the scheduler does with an executor, one step at a time, with Lambda and SQS in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from airflow.executors.workloads import ExecuteTask
+from airflow.models.taskinstancekey import TaskInstanceKey
+
+from lambda_executor import LambdaExecutor
+from lambda_executor.contract.errors import AwsError
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.ports import Message
+from lambda_executor.core.routing import Routes, Target
+from lambda_executor.setup.config import ExecutorConfig
+from lambda_executor.testing import MemoryFunction, MemoryQueue
+
+TOKEN = "the-workload-token"
+SETTINGS = ExecutorConfig(
+    routes=Routes(Target("function"), by_queue={"large": Target("function-large", "live")}),
+    queue_urls=("https://sqs/results",),
+    dead_letter_queue_url="https://sqs/dead",
+    region_name=None,
+    check_health_on_startup=False,
+    max_invoke_attempts=1,
+    end_wait_timeout_s=0,
+    dispatch_threads=2,
+    poll_threads=1,
+)
+
+
+def workload(
+    task_id: str,
+    *,
+    executor_config: dict[str, Any] | None = None,
+    queue: str = "default",
+    token: str = TOKEN,
+) -> ExecuteTask:
+    """A task as the scheduler queues it, with the id that it pre-assigned."""
+    return ExecuteTask.model_validate(
+        {
+            "token": token,
+            "dag_rel_path": "dag.py",
+            "bundle_info": {"name": "dags-folder"},
+            "log_path": "x.log",
+            "ti": {
+                "id": str(uuid.uuid4()),
+                "dag_version_id": str(uuid.uuid4()),
+                "task_id": task_id,
+                "dag_id": "dag",
+                "run_id": "run",
+                "try_number": 1,
+                "map_index": -1,
+                "pool_slots": 1,
+                "queue": queue,
+                "priority_weight": 1,
+                "external_executor_id": str(uuid.uuid4()),
+                "executor_config": executor_config,
+            },
+        }
+    )
+
+
+@dataclass
+class Scheduler:
+    """What the scheduler does with an executor, one step at a time."""
+
+    executor: LambdaExecutor
+    function: MemoryFunction = field(default_factory=MemoryFunction)
+    results: MemoryQueue = field(default_factory=lambda: MemoryQueue("results"))
+    dead_letters: MemoryQueue = field(default_factory=lambda: MemoryQueue("dead-letters"))
+
+    def start(self) -> None:
+        """Start the executor on the twins."""
+        self.executor._start_parts(SETTINGS, self.function, [self.results], self.dead_letters)
+
+    def start_sharing(self, queues: list[MemoryQueue], job_id: int) -> None:
+        """Start as one of several schedulers that have a results queue each."""
+        self.executor.job_id = job_id
+        self.results = queues[job_id % len(queues)]
+        urls = tuple(f"https://sqs/{queue.name}" for queue in queues)
+        settings = dataclasses.replace(SETTINGS, queue_urls=urls)
+        self.executor._start_parts(settings, self.function, queues, self.dead_letters)
+
+    def die(self) -> None:
+        """Stop receiving with nothing acknowledged."""
+        assert self.executor._parts
+        for poller in self.executor._parts.pollers:
+            poller.close(0)
+
+    def queue(self, *workloads: ExecuteTask) -> list[InvocationId]:
+        """Queue workloads and wait until the function has them."""
+        before = len(self.function.invocations)
+        for one in workloads:
+            self.executor.queue_workload(one, session=None)  # type: ignore[arg-type]
+        self.executor.heartbeat()
+        assert self.function.wait_for(before + len(workloads))
+        return [i.id for i in self.function.invocations[before:]]
+
+    def loop_until(self, condition: Callable[[], object], timeout_s: float = 10) -> None:
+        """Heartbeat as the scheduler does, leaving the events where they are."""
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline_s, "the executor did not get there"
+            self.executor.heartbeat()
+
+    def ends(self) -> dict[Any, Any]:
+        """The events of workloads that ended; before 3.2 there are others, with their ids."""
+        return {k: v for k, v in self.executor.event_buffer.items() if v[0] != "running"}
+
+    def event(self, key: TaskInstanceKey) -> tuple[Any, Any]:
+        """Wait for a task's event and take it, as the scheduler does after a heartbeat."""
+        self.loop_until(lambda: key in self.ends())
+        return self.executor.get_event_buffer()[key]
+
+
+class CountedQueue(MemoryQueue):
+    """A queue that counts calls, and fails those that it is told to fail."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.calls: Counter[str] = Counter()
+        self.open = threading.Event()
+        self.open.set()
+        self.failures: dict[str, deque[AwsError]] = {"receive": deque(), "delete": deque()}
+
+    def receive(self, wait_s: int) -> Sequence[Message]:
+        """Receive, once the queue is open, or fail; what was empty is not counted."""
+        if not self.open.wait(wait_s):
+            return []
+        self._fail("receive")
+        messages = super().receive(wait_s)
+        self.calls["receive"] += bool(messages)
+        return messages
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Delete, or fail."""
+        self._fail("delete")
+        self.calls["delete"] += 1
+        return super().delete(receipts)
+
+    def _fail(self, call: str) -> None:
+        if self.failures[call]:
+            raise self.failures[call].popleft()
+
+
+class HeldFunction(MemoryFunction):
+    """A function whose answers come only when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Semaphore(0)
+        self.answer = threading.Event()
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Accept one payload, later."""
+        self.asked.release()
+        assert self.answer.wait(10)
+        super().invoke(target, payload)
+
+
+@contextlib.contextmanager
+def started(scheduler: Scheduler) -> Iterator[Scheduler]:
+    """Start its executor; it ends with the block."""
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.executor.terminate()
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Scheduler]:
+    """A scheduler whose executor was started."""
+    scheduler = Scheduler(LambdaExecutor(parallelism=4))
+    scheduler.start()
+    yield scheduler
+    scheduler.executor.terminate()

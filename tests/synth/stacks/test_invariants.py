@@ -1,0 +1,446 @@
+"""What holds in every stage and every combination of options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from lambda_executor.contract import options
+from lambda_executor.core.routing import Target
+from stacks.config import FunctionConfig, RetentionDays
+from stacks.stage.retention import RETENTION
+from tests.synth.assembly import Assembly, Resource
+from tests.synth.policies import statements
+
+#: Everything that holds data, or would outlive its stack if nobody said otherwise.
+STATEFUL = (
+    "AWS::ECR::Repository",
+    "AWS::KMS::Key",
+    "AWS::Logs::LogGroup",
+    "AWS::RDS::DBInstance",
+    "AWS::RDS::DBParameterGroup",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::SecretsManager::Secret",
+)
+
+
+def functions(assembly: Assembly) -> list[tuple[FunctionConfig, Resource]]:
+    """What the stage says of each of its functions, and the function."""
+    by_name = {r.properties["FunctionName"]: r for r in assembly.resources("AWS::Lambda::Function")}
+    prefix = f"airflow-lambda-{assembly.stage}"
+    names = [
+        prefix if f.name == "default" else f"{prefix}-{f.name}" for f in assembly.config.functions
+    ]
+    assert set(names) == set(by_name)
+    return [(f, by_name[name]) for f, name in zip(assembly.config.functions, names, strict=True)]
+
+
+def variables(function: Resource) -> dict[str, Any]:
+    """The environment of a function."""
+    found: dict[str, Any] = function.properties["Environment"]["Variables"]
+    return found
+
+
+def payload_bucket(assembly: Assembly) -> Resource:
+    """The bucket of invocations that are too large for one event."""
+    return assembly.only("AWS::S3::Bucket", "PayloadBucket")
+
+
+def wired(assembly: Assembly) -> dict[str, str]:
+    """The executor's options in the parameter, with logical ids for what is not known yet."""
+    parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
+    assert parameter["Name"] == f"/airflow-lambda/{assembly.stage}/executor"
+    _, parts = parameter["Value"]["Fn::Join"]
+    resolved = "".join(part if isinstance(part, str) else part["Ref"] for part in parts)
+    found: dict[str, str] = json.loads(resolved)
+    return found
+
+
+def test_removal_policy_is_explicit(assembly: Assembly) -> None:
+    """What holds data says what becomes of it, and it is what the stage asked for.
+
+    Even what is retained goes when the deploy that makes it fails: it is empty, and the next try
+    makes it under the same name.
+    """
+    retain = assembly.config.removal == "retain"
+    deleted, replaced = ("RetainExceptOnCreate", "Retain") if retain else ("Delete", "Delete")
+    for resource in assembly.resources(*STATEFUL):
+        if resource.part == "observability":
+            continue  # Its key is for alarms on their way: nothing is kept with it.
+        assert resource.body.get("DeletionPolicy") == deleted, str(resource)
+        assert resource.body.get("UpdateReplacePolicy") == replaced, str(resource)
+
+
+def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: Assembly) -> None:
+    """Nothing else is protected by itself: the rollback of its creation would stop there."""
+    for balancer in assembly.resources("AWS::ElasticLoadBalancingV2::LoadBalancer"):
+        attributes = balancer.properties["LoadBalancerAttributes"]
+        assert {"Key": "deletion_protection.enabled", "Value": "true"} not in attributes
+    assert not [
+        str(resource)
+        for resource in assembly.resources()
+        if resource.properties.get("DeletionProtection") and resource.type != "AWS::RDS::DBInstance"
+    ]
+
+
+def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
+    """A stage that is to be destroyed keeps nothing back but versions, which go with the function.
+
+    A repository is emptied first, or CloudFormation could not delete it; the log of a proxy is the
+    stage's own, and no custom resource leaves its function's log group behind.
+    """
+    if assembly.config.removal == "retain":
+        pytest.skip("the stage keeps its data")
+    kept = {
+        resource.type
+        for resource in assembly.resources()
+        if resource.body.get("DeletionPolicy", "").startswith("Retain")
+    }
+    assert kept == {"AWS::Lambda::Version"}
+    for repository in assembly.resources("AWS::ECR::Repository"):
+        assert repository.properties["EmptyOnDelete"] is True
+    for database in assembly.resources("AWS::RDS::DBInstance"):
+        assert database.properties["DeleteAutomatedBackups"] is True
+    groups = {g.properties["LogGroupName"] for g in assembly.resources("AWS::Logs::LogGroup")}
+    for proxy in assembly.resources("AWS::RDS::DBProxy"):
+        assert f"/aws/rds/proxy/{proxy.properties['DBProxyName']}" in groups
+    assert not [str(r) for r in assembly.resources() if r.type.startswith("Custom::")]
+
+
+def test_every_log_group_has_a_name_and_ends(assembly: Assembly) -> None:
+    """Logs are kept as long as the stage says, and a name that is known can be looked for."""
+    for group in assembly.resources("AWS::Logs::LogGroup"):
+        assert group.properties["RetentionInDays"] == assembly.config.logs.retention_days
+        name = group.properties["LogGroupName"]
+        assert f"airflow-lambda-{assembly.stage}" in name or (
+            f"airflow-lambda/{assembly.stage}/" in name
+        ), str(group)
+
+
+def test_data_is_encrypted_at_rest(assembly: Assembly) -> None:
+    """Everything that is stored is encrypted: with the stage's key, or with AWS's own."""
+    own = assembly.config.encryption.key == "customer"
+    for database in assembly.resources("AWS::RDS::DBInstance"):
+        assert database.properties["StorageEncrypted"] is True
+        assert ("KmsKeyId" in database.properties) is own
+    for queue in assembly.resources("AWS::SQS::Queue"):
+        assert queue.properties.get("SqsManagedSseEnabled", False) is not own, str(queue)
+        assert ("KmsMasterKeyId" in queue.properties) is own, str(queue)
+    for bucket in assembly.resources("AWS::S3::Bucket"):
+        (rule,) = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        algorithm = rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"]
+        assert algorithm == ("aws:kms" if own else "AES256"), str(bucket)
+    for resource, setting in (
+        *((r, "KmsKeyId") for r in assembly.resources("AWS::Logs::LogGroup")),
+        *((r, "KmsKeyId") for r in assembly.resources("AWS::SecretsManager::Secret")),
+        *((r, "KmsKeyArn") for r in assembly.resources("AWS::Lambda::Function")),
+    ):
+        assert (setting in resource.properties) is own, str(resource)
+    for repository in assembly.resources("AWS::ECR::Repository"):
+        assert ("EncryptionConfiguration" in repository.properties) is own
+
+
+def test_key_of_the_stage_lets_its_logs_in_and_rotates(assembly: Assembly) -> None:
+    """CloudWatch uses the key for the stage's log groups only; people, as their roles say."""
+    for key in assembly.resources("AWS::KMS::Key"):
+        assert key.properties["EnableKeyRotation"] is True
+    if not assembly.has("encryption"):
+        return
+    key = assembly.only("AWS::KMS::Key", "Key")
+    account, of_logs = statements(key)
+    assert ":root" in json.dumps(account["Principal"])
+    assert "kms:PutKeyPolicy" in account["Action"]
+    context = json.dumps(of_logs["Condition"]["ArnLike"])
+    assert "kms:EncryptionContext:aws:logs:arn" in context
+    assert f"/aws/lambda/airflow-lambda-{assembly.stage}*" in context
+    assert f"/aws/rds/proxy/airflow-lambda-{assembly.stage}" in context
+
+
+def test_queues_refuse_plain_http(assembly: Assembly) -> None:
+    """Every queue denies everybody everything that does not come over TLS."""
+    queues = {queue.logical_id for queue in assembly.resources("AWS::SQS::Queue")}
+    denied = set()
+    for policy in assembly.resources("AWS::SQS::QueuePolicy"):
+        for statement in statements(policy):
+            assert statement["Effect"] == "Deny"
+            assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        denied |= {queue["Ref"] for queue in policy.properties["Queues"]}
+    assert denied == queues
+
+
+def test_buckets_are_closed(assembly: Assembly) -> None:
+    """Every bucket is closed to the public and to plain HTTP, and what is in it ends."""
+    policies = {
+        policy.properties["Bucket"]["Ref"]: policy
+        for policy in assembly.resources("AWS::S3::BucketPolicy")
+    }
+    for bucket in assembly.resources("AWS::S3::Bucket"):
+        assert set(bucket.properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket.properties["LifecycleConfiguration"]["Rules"], str(bucket)
+        (statement,) = statements(policies[bucket.logical_id])
+        assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert len(statement["Resource"]) == 2  # the bucket and the objects
+
+
+def test_payloads_pass(assembly: Assembly) -> None:
+    """Nothing stays for long in the bucket of payloads, in no older version either."""
+    bucket = payload_bucket(assembly)
+    assert "VersioningConfiguration" not in bucket.properties
+    (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 1)
+    assert not rule.keys() & {"Prefix", "TagFilters"}
+
+
+def test_functions_read_the_bucket_that_the_executor_writes_to(assembly: Assembly) -> None:
+    """The functions' variable and the executor's option name the same bucket, and no other."""
+    bucket = payload_bucket(assembly).logical_id
+    for _, function in functions(assembly):
+        assert variables(function)[options.PAYLOAD_BUCKET.environment_variable] == {"Ref": bucket}
+    assert wired(assembly)["payload_bucket"] == bucket
+
+
+def test_database_is_private_and_takes_tls_only(assembly: Assembly) -> None:
+    """The database has no public address, refuses plain connections and is in isolated subnets."""
+    if not assembly.has("database"):
+        assert not assembly.config.database.enabled
+        return
+    parameters = assembly.only("AWS::RDS::DBParameterGroup").properties["Parameters"]
+    assert parameters == {"rds.force_ssl": "1"}
+    database = assembly.only("AWS::RDS::DBInstance").properties
+    assert database["Engine"] == "postgres"
+    assert database["EngineVersion"] == assembly.config.database.postgres_version
+    assert database["PubliclyAccessible"] is False
+    assert "{{resolve:secretsmanager:" in json.dumps(database["MasterUserPassword"])
+    for proxy in assembly.resources("AWS::RDS::DBProxy"):
+        assert proxy.properties["RequireTLS"] is True
+    isolated = json.dumps(assembly.config.network.isolated_subnet_ids)
+    for subnet in assembly.only("AWS::RDS::DBSubnetGroup").properties["SubnetIds"]:
+        assert "IsolatedSubnet" in json.dumps(subnet) or json.dumps(subnet) in isolated
+
+
+def test_everybody_in_the_vpc_is_let_in_by_reference(assembly: Assembly) -> None:
+    """Security groups name other groups, never addresses, with the load balancer's exception."""
+    for rule in assembly.resources("AWS::EC2::SecurityGroupIngress"):
+        assert "SourceSecurityGroupId" in rule.properties, str(rule)
+        assert "CidrIp" not in rule.properties, str(rule)
+    for group in assembly.resources("AWS::EC2::SecurityGroup"):
+        if not group.logical_id.startswith("Entrance"):
+            assert "SecurityGroupIngress" not in group.properties, str(group)
+
+
+def test_database_is_reached_by_its_clients_on_one_port(assembly: Assembly) -> None:
+    """The database lets its clients and its proxy in, and the proxy lets the functions in."""
+    if not assembly.has("database"):
+        return
+    ways = {
+        (rule.logical_id.partition("from")[0], rule.properties["FromPort"])
+        for rule in assembly.resources("AWS::EC2::SecurityGroupIngress")
+        if rule.part == "network" and rule.logical_id.startswith("Database")
+    }
+    sources = {
+        name
+        for rule in assembly.resources("AWS::EC2::SecurityGroupIngress")
+        if rule.logical_id.startswith("Database")
+        for name in ("DatabaseClients", "DatabaseProxy", "Function")
+        if name in json.dumps(rule.properties["SourceSecurityGroupId"])
+    }
+    assert {port for _, port in ways} == {5432}
+    proxied = {"DatabaseProxy", "Function"} if assembly.config.database.proxy else set()
+    assert sources == {"DatabaseClients", *proxied}
+
+
+def test_lambda_never_starts_a_workload_twice(assembly: Assembly) -> None:
+    """Retries are 0 for whatever is invoked, alias or unpublished version; events age as asked."""
+    configs = assembly.resources("AWS::Lambda::EventInvokeConfig")
+    assert len(configs) == 2 * len(functions(assembly))
+    unpublished = [c for c in configs if "$LATEST" in json.dumps(c.properties["Qualifier"])]
+    assert len(unpublished) == len(functions(assembly))
+    for config in configs:
+        assert config.properties["MaximumRetryAttempts"] == 0
+        age = config.properties["MaximumEventAgeInSeconds"]
+        assert age == assembly.config.execution.event_age_s
+        assert age <= assembly.config.execution.task_queued_timeout_s
+
+
+def test_what_lambda_gives_up_on_is_told_twice(assembly: Assembly) -> None:
+    """The executor is told on the dead-letter queue that it drains; people, on one of their own."""
+    dead_letters = assembly.only("AWS::SQS::Queue", "ResultsQueueDeadLetters").logical_id
+    failures = assembly.only("AWS::SQS::Queue", "ResultsQueueFailures").logical_id
+    for _, function in functions(assembly):
+        target = function.properties["DeadLetterConfig"]["TargetArn"]
+        assert target == {"Fn::GetAtt": [dead_letters, "Arn"]}
+    for config in assembly.resources("AWS::Lambda::EventInvokeConfig"):
+        destination = config.properties["DestinationConfig"]["OnFailure"]["Destination"]
+        assert destination == {"Fn::GetAtt": [failures, "Arn"]}
+    assert wired(assembly)["dead_letter_queue_url"] == dead_letters
+    assert failures not in json.dumps(wired(assembly))
+
+
+def test_functions_stop_loops(assembly: Assembly) -> None:
+    """A workload that invokes its own function through a queue or a bucket is stopped by Lambda."""
+    for _, function in functions(assembly):
+        assert function.properties["RecursiveLoop"] == "Terminate"
+
+
+def test_aliases_point_at_published_versions(assembly: Assembly) -> None:
+    """What is invoked is a version that never changes, and an older one survives a deploy."""
+    versions = {v.logical_id: v for v in assembly.resources("AWS::Lambda::Version")}
+    aliases = assembly.resources("AWS::Lambda::Alias")
+    assert len(aliases) == len(versions) == len(functions(assembly))
+    for alias in aliases:
+        (version, _) = alias.properties["FunctionVersion"]["Fn::GetAtt"]
+        assert versions[version].body["DeletionPolicy"] == "Retain"
+        assert alias.properties["Name"] == "live"
+
+
+def test_functions_are_what_the_stage_says(assembly: Assembly) -> None:
+    """Memory, time-out, /tmp, architecture, concurrency and tenancy reach each function."""
+    for settings, function in functions(assembly):
+        properties = function.properties
+        assert properties["MemorySize"] == settings.memory_mb
+        assert properties["Timeout"] == settings.timeout_s
+        assert properties["EphemeralStorage"] == {"Size": settings.ephemeral_storage_mb}
+        assert properties["Architectures"] == [settings.architecture]
+        reserved = properties.get("ReservedConcurrentExecutions")
+        assert reserved == settings.reserved_concurrency
+        tenancy = {"TenantIsolationMode": "PER_TENANT"} if settings.tenant_isolation else None
+        assert properties.get("TenancyConfig") == tenancy
+        (alias,) = (
+            alias.properties
+            for alias in assembly.resources("AWS::Lambda::Alias")
+            if alias.properties["FunctionName"] == {"Ref": function.logical_id}
+        )
+        warm = alias.get("ProvisionedConcurrencyConfig", {}).get("ProvisionedConcurrentExecutions")
+        assert warm == settings.provisioned_concurrency
+
+
+def test_functions_are_told_what_the_handler_reads(assembly: Assembly) -> None:
+    """Each variable is there when, and only when, the stage asks for it; and none is a secret."""
+    config = assembly.config
+    remote = config.logs.remote != "none"
+    for settings, function in functions(assembly):
+        margins = settings.stop_margin_s is not None
+        expected = {
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": True,
+            options.QUEUE_URL.environment_variable: True,
+            options.PAYLOAD_BUCKET.environment_variable: True,
+            options.STOP_MARGIN_S.environment_variable: margins,
+            options.KILL_MARGIN_S.environment_variable: margins,
+            options.DAGS_S3_URI.environment_variable: config.dags.source == "s3",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": config.dags.source == "bundle",
+            "AIRFLOW__LOGGING__REMOTE_LOGGING": remote,
+            "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": remote,
+        }
+        assert variables(function).keys() == {name for name, given in expected.items() if given}
+        assert "resolve:secretsmanager" not in json.dumps(variables(function))
+
+
+def test_every_allowed_log_retention_has_the_cdks_name() -> None:
+    """What the configuration allows can be built."""
+    assert set(get_args(RetentionDays)) == set(RETENTION)
+
+
+def test_functions_are_in_the_vpc_only_where_asked(assembly: Assembly) -> None:
+    """Inside the VPC a function is in subnets with a way out, and nowhere near it otherwise."""
+    network = assembly.config.network
+    for _, function in functions(assembly):
+        vpc = function.properties.get("VpcConfig")
+        assert bool(vpc) == network.function_in_vpc
+        for subnet in vpc["SubnetIds"] if vpc else ():
+            assert "PrivateSubnet" in json.dumps(subnet) or subnet in network.private_subnet_ids
+    assert assembly.has("network") == assembly.config.needs_vpc
+
+
+def test_parameter_holds_every_wired_option(assembly: Assembly) -> None:
+    """The SSM parameter is a JSON object of all wired options, each a text, none empty."""
+    found = wired(assembly)
+    assert list(found) == [option.name for option in options.WIRED_OPTIONS]
+    assert all(isinstance(value, str) and value for value in found.values())
+    required = {option.name for option in options.OPTIONS if option.required}
+    assert required <= found.keys()
+
+
+def test_every_queue_of_airflow_leads_to_its_function(assembly: Assembly) -> None:
+    """The executor is told which function, by its alias, serves which queue."""
+    routes = json.loads(wired(assembly)["functions"])
+    expected = {
+        queue: Target(function.logical_id, "live", queue if settings.tenant_isolation else None)
+        for settings, function in functions(assembly)
+        for queue in settings.queues
+    }
+    assert {q: Target.parse(target, where=q) for q, target in routes.items()} == expected
+    assert len(json.loads(wired(assembly)["queue_urls"])) == (
+        assembly.config.execution.results_queues
+    )
+
+
+def test_parameter_takes_more_than_is_free(assembly: Assembly) -> None:
+    """Many queues make it longer than the 4 KB of a standard parameter; few cost nothing."""
+    parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
+    assert parameter["Tier"] == "Intelligent-Tiering"
+
+
+def test_config_line_is_the_whole_wiring(assembly: Assembly) -> None:
+    """The line that wires an Airflow can be copied as it is."""
+    line = assembly.json("execution")["Outputs"]["ConfigLine"]["Value"]
+    joined = line if isinstance(line, str) else "".join(map(str, line["Fn::Join"][1]))
+    parameter = assembly.only("AWS::SSM::Parameter", "Executor").logical_id
+    assert joined == f"AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER={ {'Ref': parameter} }"
+
+
+def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> None:
+    """The keys that people and tools read are there, no more and no less."""
+    local = assembly_of("local")
+    outputs = {
+        part: {
+            key
+            for key, output in local.json(part).get("Outputs", {}).items()
+            if "Export" not in output
+        }
+        for part in local.parts
+    }
+    assert outputs == {
+        "registry": set(),
+        "network": {"DatabaseClientsSecurityGroupId"},
+        "database": {"DatabaseHost", "DatabasePort", "DatabaseName", "DatabaseSecretArn"},
+        "execution": {
+            "ConfigLine",
+            "ConfigParameterName",
+            "DeadLetterQueueUrl",
+            "EnvFileCommand",
+            "FailuresQueueUrl",
+            "FunctionAlias",
+            "FunctionName",
+            "HelmValuesCommand",
+            "LogGroupName",
+            "PayloadBucketName",
+            "ResultsQueueUrl",
+            "SchedulerPolicyArn",
+            "SchedulerRoleArn",
+            "SecretsPolicyArn",
+        },
+    }
+
+
+def test_stacks_are_those_that_the_stage_needs(assembly: Assembly) -> None:
+    """No stack is there for nothing: each costs a deploy, and some cost money."""
+    config = assembly.config
+    assert set(assembly.parts) == {
+        part
+        for part, needed in {
+            "encryption": config.encryption.key == "customer" and not config.encryption.key_arn,
+            "registry": config.image.uri is None,
+            "network": config.needs_vpc,
+            "database": config.database.enabled,
+            "storage": config.logs.remote != "none" or config.dags.source == "s3",
+            "execution": True,
+            "control-plane": config.control_plane.kind == "fargate",
+            "observability": config.observability.wanted,
+        }.items()
+        if needed
+    }

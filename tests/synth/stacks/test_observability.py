@@ -1,0 +1,375 @@
+"""What is watched: every alarm leads somewhere, every metric exists, every limit has its reason."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_lambda_constructs.observability.invocation_metrics import _ENDS
+from lambda_executor.contract import wire
+from lambda_executor.core import metrics
+from lambda_executor.core.reports import kind
+from lambda_image.deadline import Margins
+from lambda_image.invocation.handling import InvocationHandler
+from lambda_image.verdict import Verdict
+from tests.synth.assembly import Assembly, Resource
+from tests.synth.variants import ROOT
+
+Get = Callable[[str], Assembly]
+
+#: The metrics that services publish under these dimensions, from their documentation:
+#: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+#: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-metrics.html
+#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/available-metrics.html
+#: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
+PUBLISHED = {
+    ("AWS/Lambda", ("FunctionName",)): {
+        "AsyncEventAge",
+        "AsyncEventsDropped",
+        "AsyncEventsReceived",
+        "ConcurrentExecutions",
+        "DeadLetterErrors",
+        "Duration",
+        "Errors",
+        "Invocations",
+        "Throttles",
+    },
+    ("AWS/SQS", ("QueueName",)): {
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesVisible",
+    },
+    ("AWS/RDS", ("DBInstanceIdentifier",)): {
+        "CPUUtilization",
+        "DatabaseConnections",
+        "FreeStorageSpace",
+        "FreeableMemory",
+        "ReadLatency",
+        "WriteLatency",
+    },
+    ("AWS/ECS", ("ClusterName", "ServiceName")): {"CPUUtilization", "MemoryUtilization"},
+    ("AWS/ApplicationELB", ("LoadBalancer", "TargetGroup")): {
+        "HealthyHostCount",
+        "TargetResponseTime",
+        "UnHealthyHostCount",
+    },
+}
+
+
+@pytest.fixture(params=["dev", "prod"])
+def watched(request: pytest.FixtureRequest, assembly_of: Get) -> Assembly:
+    """The stages that are watched, in turn."""
+    return assembly_of(request.param)
+
+
+def alarms(assembly: Assembly) -> dict[str, dict[str, Any]]:
+    """The properties of every alarm, by the alarm's name without the stage's."""
+    prefix = f"airflow-lambda-{assembly.stage}-"
+    return {
+        alarm.properties["AlarmName"].removeprefix(prefix): dict(alarm.properties)
+        for alarm in assembly.resources("AWS::CloudWatch::Alarm")
+    }
+
+
+def sections(page: str) -> set[str]:
+    """The anchors of a page's sections."""
+    titles = re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    return {title.lower().replace(" ", "-") for title in titles}
+
+
+def graphs(assembly: Assembly) -> list[dict[str, Any]]:
+    """The graphs of the dashboard, what is only known at deploy replaced by `?`."""
+    body = assembly.only("AWS::CloudWatch::Dashboard").properties["DashboardBody"]
+    text = (
+        body
+        if isinstance(body, str)
+        else "".join(part if isinstance(part, str) else "?" for part in body["Fn::Join"][1])
+    )
+    return [widget["properties"] for widget in json.loads(text)["widgets"]]
+
+
+def drawn(assembly: Assembly) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Namespace, name and dimensions of every metric of the dashboard."""
+    for graph in graphs(assembly):
+        for metric in graph["metrics"]:
+            if isinstance(metric[0], str):
+                namespace, name, *dimensions = (part for part in metric if isinstance(part, str))
+                yield namespace, name, tuple(sorted(dimensions[::2]))
+
+
+def alarmed(assembly: Assembly) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Namespace, name and dimensions of every metric of an alarm."""
+    for alarm in alarms(assembly).values():
+        stats = [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", []) if "MetricStat" in m]
+        for metric in stats or [alarm]:
+            dimensions = tuple(sorted(d["Name"] for d in metric.get("Dimensions", [])))
+            yield metric["Namespace"], metric["MetricName"], dimensions
+
+
+def filtered(assembly: Assembly) -> dict[tuple[str, str], Resource]:
+    """The metric filters, by namespace and name of their metric."""
+    found = {}
+    for filter_ in assembly.resources("AWS::Logs::MetricFilter"):
+        (made,) = filter_.properties["MetricTransformations"]
+        found[made["MetricNamespace"], made["MetricName"]] = filter_
+    return found
+
+
+def test_every_alarm_has_its_section_in_the_runbook(watched: Assembly) -> None:
+    """An alarm's text ends with the runbook and a section that the page has."""
+    known = sections("docs/howto/runbook.md")
+    for name, alarm in alarms(watched).items():
+        page, _, anchor = alarm["AlarmDescription"].rpartition(" ")[2].partition("#")
+        assert page == "docs/howto/runbook.md"
+        assert anchor in known, name
+        assert name.endswith(anchor)
+
+
+def test_alarms_lead_to_the_runbook_that_people_can_open(assembly_of: Get) -> None:
+    """With the address of their own copy an alarm's text has a link that can be followed."""
+    for name, alarm in alarms(assembly_of("much")).items():
+        page, _, anchor = alarm["AlarmDescription"].rpartition(" ")[2].partition("#")
+        assert page == "https://wiki.example.com/airflow-lambda/runbook"
+        assert name.endswith(anchor)
+
+
+def test_every_section_of_the_runbook_has_its_alarm(assembly_of: Get) -> None:
+    """The page tells of no alarm that does not exist; the budget is its own kind of alarm."""
+    stages = [assembly_of("dev"), assembly_of("prod")]
+    names = [name for stage in stages for name in alarms(stage)]
+    for section in sections("docs/howto/runbook.md") - {"budget"}:
+        assert any(name.endswith(section) for name in names), section
+
+
+def test_alarms_go_to_a_topic_when_they_begin_and_when_they_end(watched: Assembly) -> None:
+    """Every alarm tells the one topic of both."""
+    topic = {"Ref": watched.only("AWS::SNS::Topic").logical_id}
+    for name, alarm in alarms(watched).items():
+        assert alarm["AlarmActions"] == [topic], name
+        assert alarm["OKActions"] == [topic], name
+
+
+def test_topic_is_encrypted_with_a_key_that_cloudwatch_may_use(watched: Assembly) -> None:
+    """The topic has a key of the stage, over TLS only, and CloudWatch of this account may use both.
+
+    With SNS's own key no alarm would arrive.
+    """
+    key = watched.only("AWS::KMS::Key", "AlarmTopic")
+    topic = watched.only("AWS::SNS::Topic").properties
+    assert topic["KmsMasterKeyId"] == {"Fn::GetAtt": [key.logical_id, "Arn"]}
+    statements = [
+        *key.properties["KeyPolicy"]["Statement"],
+        *watched.only("AWS::SNS::TopicPolicy").properties["PolicyDocument"]["Statement"],
+    ]
+    by_cloudwatch = [s for s in statements if "cloudwatch" in json.dumps(s["Principal"])]
+    assert [s["Action"] for s in by_cloudwatch] == [
+        ["kms:Decrypt", "kms:GenerateDataKey"],
+        "sns:Publish",
+    ]
+    for statement in by_cloudwatch:
+        assert statement["Condition"] == {
+            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+        }
+    assert [s["Condition"] for s in statements if s["Effect"] == "Deny"] == [
+        {"Bool": {"aws:SecureTransport": "false"}}
+    ]
+
+
+def test_alarms_are_mailed_where_an_address_is_given(assembly_of: Get) -> None:
+    """The address gets a subscription; without one the topic is there to be subscribed to."""
+    subscription = assembly_of("much").only("AWS::SNS::Subscription").properties
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "oncall@example.com")
+    assert not assembly_of("dev").resources("AWS::SNS::Subscription")
+
+
+def test_every_metric_is_one_that_somebody_publishes(watched: Assembly) -> None:
+    """Each metric, drawn or alarmed on, is a documented one of a service or made by a filter."""
+    ours = {
+        (namespace, name, tuple(d["Key"] for d in made.get("Dimensions", [])))
+        for (namespace, name), filter_ in filtered(watched).items()
+        for made in filter_.properties["MetricTransformations"]
+    }
+    used = {*drawn(watched), *alarmed(watched)}
+    assert used
+    for namespace, name, dimensions in used:
+        published = PUBLISHED.get((namespace, dimensions), set())
+        assert name in published or (namespace, name, dimensions) in ours, (namespace, name)
+
+
+def test_dashboard_shows_the_whole_way_of_an_invocation(watched: Assembly) -> None:
+    """Nothing that the services publish and that is listed above is left out, per part there is."""
+    shown = {(namespace, name) for namespace, name, _ in drawn(watched)}
+    of_control_plane = {"AWS/ApplicationELB", "AWS/ECS"}
+    for (namespace, _), names in PUBLISHED.items():
+        expected = (
+            names if namespace not in of_control_plane or watched.has("control-plane") else set()
+        )
+        assert {name for space, name in shown if space == namespace} == expected, namespace
+
+
+def test_executor_metrics_on_the_dashboard_exist(watched: Assembly) -> None:
+    """What is searched for under the executor's name is in its table of metrics."""
+    searched = {
+        name
+        for graph in graphs(watched)
+        for metric in graph["metrics"]
+        for name in re.findall(r"lambda_executor (\w+)'", json.dumps(metric))
+    }
+    assert len(searched) >= 8
+    assert searched <= metrics.METRICS.keys()
+
+
+def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
+    """Every field that a filter looks at is in the line that the handler really writes."""
+    written: dict[str, Any] = {}
+    it: Any = SimpleNamespace(
+        run=lambda *_: Verdict(wire.Outcome.COMPLETED, 0, ""),
+        whole=lambda invocation, *_: invocation,
+        queue_url=lambda *_: "https://sqs.test/results",
+        send=lambda *_: None,
+        aws_request_id="1",
+        log_stream_name="2",
+        get_remaining_time_in_millis=lambda: 60_000,
+    )
+    handler = InvocationHandler(
+        runner=it,
+        reporter=it,
+        payloads=it,
+        write_log=lambda _, event, **fields: written.update(fields, event=event),
+        answer_probe=lambda: pytest.fail("no probe was sent"),
+        init_ms=1.0,
+        margins=Margins(None, None),
+    )
+    handler.handle({"task_key": "k", "command": ["{}"], "executor_config": {}}, it)
+
+    patterns = [f.properties["FilterPattern"] for f in filtered(watched).values()]
+    dimensions = [
+        dimension["Value"]
+        for filter_ in filtered(watched).values()
+        for made in filter_.properties["MetricTransformations"]
+        for dimension in made.get("Dimensions", [])
+    ]
+    fields = set(re.findall(r"\$\.(\w+)", " ".join(patterns + dimensions)))
+    assert {
+        "event",
+        "init_ms",
+        "max_memory_mb",
+        "outcome",
+        "queue_to_start_ms",
+        "reported",
+        "run_ms",
+    } == fields
+    assert fields <= written.keys()
+    event = f'$.event = "{written["event"]}"'
+    assert all(event in pattern for pattern in patterns if pattern.startswith("{"))
+
+
+def test_every_outcome_is_drawn(watched: Assembly) -> None:
+    """The dashboard has a line for each way in which an invocation can end."""
+    shown = {
+        metric[3]
+        for graph in graphs(watched)
+        for metric in graph["metrics"]
+        if len(metric) > 3 and metric[2] == "outcome"
+    }
+    assert shown == {outcome.value for outcome in wire.Outcome}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (
+            "2026-06-23T14:08:22.417Z 5f3c1a9e-0000 Task timed out after 3.01 seconds",
+            "timeout",
+        ),
+        ("RequestId: 5f3c1a9e-0000 Error: Runtime exited with error: signal: killed", "killed"),
+        ("RequestId: 5f3c1a9e-0000 Error: Runtime exited with error: exit status 1", "crash"),
+        ('{"event": "Task timed out after 3 seconds", "level": "info"}', None),
+        ('{"event": "RequestId: 1 Error: Runtime exited with error: exit status 1"}', None),
+        ("REPORT RequestId: 5f3c1a9e-0000 Duration: 1.00 ms Billed Duration: 1 ms", None),
+    ],
+)
+def test_lambdas_own_words_are_counted_by_reason(line: str, reason: str | None) -> None:
+    """Lambda's line about an end counts under the executor's word for it, a task's log never."""
+    matched = {name for name, pattern in _ENDS.items() if matches(pattern, line)}
+    assert matched == ({reason} if reason else set())
+    if reason:
+        letter = wire.DeadLetter(id=wire.InvocationId("k"), reason=line, request_id=None)
+        assert kind(letter) == reason
+
+
+def matches(pattern: str, line: str) -> bool:
+    """Whether a space-delimited filter pattern matches a line, as CloudWatch Logs documents it.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html
+    """
+    *fields, rest = pattern.strip("[]").split(", ")
+    assert rest == "..."
+    words = line.split()
+    wanted = [field.partition("=")[2] or "*" for field in fields]
+    return len(words) >= len(wanted) and all(
+        fnmatch.fnmatchcase(word, glob) for word, glob in zip(words, wanted, strict=False)
+    )
+
+
+def test_limits_follow_the_stage(watched: Assembly) -> None:
+    """An alarm goes off at half of what a stage allows to wait and at a tenth of its storage."""
+    config, found = watched.config, alarms(watched)
+    waits = found["default-invocations-wait"]
+    assert waits["Threshold"] == config.execution.event_age_s * 1000 / 2
+    full = found["database-full"]
+    assert full["Threshold"] == config.database.storage_gb * 1024**3 / 10
+    assert full["ComparisonOperator"] == "LessThanOrEqualToThreshold"
+    unread = [name for name in found if name.endswith("results-unread")]
+    assert len(unread) == config.execution.results_queues
+
+
+def test_silence_is_no_alarm_but_of_a_service(watched: Assembly) -> None:
+    """Nothing happens while no task runs, and no alarm may go off then."""
+    for name, alarm in alarms(watched).items():
+        expected = "breaching" if name.endswith("service-down") else "notBreaching"
+        assert alarm["TreatMissingData"] == expected, name
+
+
+def test_nothing_is_held_by_being_watched(watched: Assembly) -> None:
+    """No export is imported: CloudFormation would refuse to change or delete what is behind it.
+
+    A results queue less, a listener with a certificate instead of one without: what is watched is
+    deployed first.
+    """
+    template = json.dumps(watched.json("observability"))
+    assert "Fn::GetStackOutput" in template
+    assert "Fn::ImportValue" not in template
+
+
+def test_budget_counts_what_the_stacks_are_tagged_with(assembly_of: Get) -> None:
+    """The budget's filter is the tag that every stack carries, and its reader the stage's."""
+    assembly = assembly_of("much")
+    budget = assembly.only("AWS::Budgets::Budget").properties
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": 50, "Unit": "USD"}
+    (counted,) = budget["Budget"]["CostFilters"]["TagKeyValue"]
+    key, value = counted.removeprefix("user:").split("$")
+    for part in assembly.parts:
+        artifact = assembly.manifest()["artifacts"][f"airflow-lambda-dev-{part}"]
+        assert artifact["properties"]["tags"][key] == value
+    addresses = {
+        subscriber["Address"]
+        for notification in budget["NotificationsWithSubscribers"]
+        for subscriber in notification["Subscribers"]
+    }
+    assert addresses == {"oncall@example.com"}
+    assert not assembly_of("dev").resources("AWS::Budgets::Budget")
+
+
+def test_nothing_is_built_where_nothing_is_wanted(assembly_of: Get) -> None:
+    """A stage without dashboard and budget has no such stack."""
+    local = assembly_of("local")
+    assert not local.config.observability.wanted
+    assert "observability" not in local.parts

@@ -1,0 +1,224 @@
+"""Logs of tasks and pushed DAG files: what holds them, who may touch them, and how they go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from airflow.providers.amazon.aws.log.cloudwatch_task_handler import CloudWatchRemoteLogIO
+from aws_cdk import aws_iam as iam
+from aws_cdk.assertions import Template
+
+from airflow_lambda_constructs.execution.task_logs import TaskLogGroup
+from stacks.stage.retention import RETENTION
+from stacks.storage_stack import StorageStack
+from tests.synth.assembly import Assembly, Resource, config_of, synthesize
+
+_ELSEWHERE: Mapping[str, Any] = {
+    "control_plane": {"kind": "none"},
+    "execution": {"execution_api_url": "https://airflow.example.com/execution/"},
+}
+_BUCKETS: Mapping[str, Any] = {
+    **_ELSEWHERE,
+    "removal": "destroy",
+    "logs": {"remote": "s3", "retention_days": 30},
+    "dags": {"source": "s3", "s3_key": "team/dags/"},
+}
+_LOG_GROUP: Mapping[str, Any] = {
+    **_ELSEWHERE,
+    "encryption": {"key": "customer"},
+    "logs": {"remote": "cloudwatch", "retention_days": 30},
+    "dags": {"source": "s3", "s3_key": "dags.zip"},
+}
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """A stage with both buckets and keys of AWS's own."""
+    return synthesize(tmp_path_factory.mktemp("buckets"), "dev", _BUCKETS)
+
+
+@pytest.fixture(scope="module")
+def log_group(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """A stage with a log group, an archive of DAG files and a KMS key of its own."""
+    return synthesize(tmp_path_factory.mktemp("log-group"), "dev", _LOG_GROUP)
+
+
+def bucket(assembly: Assembly, name: str) -> Resource:
+    """A bucket of the storage stack."""
+    return assembly.only("AWS::S3::Bucket", name)
+
+
+def allowed(policy: Resource, about: str) -> set[tuple[str, str]]:
+    """Every action that a policy allows on something, and the end of what it is allowed on."""
+    pairs = set()
+    for statement in policy.properties["PolicyDocument"]["Statement"]:
+        actions, resources = statement["Action"], statement["Resource"]
+        actions = actions if isinstance(actions, list) else [actions]
+        resources = resources if isinstance(resources, list) else [resources]
+        for resource in resources:
+            joined = resource.get("Fn::Join") if isinstance(resource, dict) else None
+            parts = joined[1] if joined else [resource]
+            if about in json.dumps(parts):
+                end = parts[-1] if isinstance(parts[-1], str) else ""
+                pairs |= {(action, end) for action in actions}
+    return pairs
+
+
+@pytest.mark.parametrize("name", ["TaskLogs", "DagBucket"])
+def test_buckets_are_closed(buckets: Assembly, name: str) -> None:
+    """Nobody from outside, nothing in plain text or without TLS; gone with a stage that goes."""
+    found = bucket(buckets, name)
+    assert set(found.properties["PublicAccessBlockConfiguration"].values()) == {True}
+    (rule,) = found.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    assert found.body["DeletionPolicy"] == found.body["UpdateReplacePolicy"] == "Delete"
+    policy = buckets.only("AWS::S3::BucketPolicy", name)
+    (statement,) = policy.properties["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_logs_expire_and_dag_files_have_versions(buckets: Assembly) -> None:
+    """A log is kept as long as any log of the stage; a push can be undone for a month."""
+    (logs,) = bucket(buckets, "TaskLogs").properties["LifecycleConfiguration"]["Rules"]
+    assert logs["ExpirationInDays"] == 30
+    dags = bucket(buckets, "DagBucket").properties
+    assert dags["VersioningConfiguration"] == {"Status": "Enabled"}
+    (rule,) = dags["LifecycleConfiguration"]["Rules"]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert "ExpirationInDays" not in rule
+
+
+def test_a_task_adds_to_its_log_and_reads_dag_files(buckets: Assembly) -> None:
+    """The function's role writes no DAG file, deletes nothing, and reaches one prefix of each."""
+    role = buckets.only("AWS::IAM::Policy", "WorkloadRole")
+    assert allowed(role, "TaskLogs") == {
+        ("s3:GetObject", "/task-logs/*"),
+        ("s3:PutObject", "/task-logs/*"),
+        ("s3:ListBucket", ""),
+    }
+    assert allowed(role, "DagBucket") == {
+        ("s3:GetObject", "/team/dags/*"),
+        ("s3:GetObjectVersion", "/team/dags/*"),
+        ("s3:ListBucket", ""),
+    }
+
+
+def test_a_scheduler_reads_logs_and_no_dag_file(buckets: Assembly) -> None:
+    """The one policy covers what the env file turns on."""
+    policy = buckets.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy")
+    assert allowed(policy, "TaskLogs") == {("s3:GetObject", "/task-logs/*"), ("s3:ListBucket", "")}
+    assert allowed(policy, "DagBucket") == set()
+
+
+def test_whoever_pushes_may_replace_dag_files_and_nothing_else(buckets: Assembly) -> None:
+    """The policy for people and pipelines: one prefix of one bucket."""
+    policy = buckets.only("AWS::IAM::ManagedPolicy", "DagPushPolicy")
+    everything = allowed(policy, "")
+    assert everything == {
+        ("s3:DeleteObject", "/team/dags/*"),
+        ("s3:GetObject", "/team/dags/*"),
+        ("s3:PutObject", "/team/dags/*"),
+        ("s3:ListBucket", ""),
+    }
+
+
+def test_push_is_one_command(buckets: Assembly) -> None:
+    """The output can be copied as it is; the functions fetch from where it pushes to."""
+    outputs = buckets.json("storage")["Outputs"]
+    _, parts = outputs["DagsPushCommand"]["Value"]["Fn::Join"]
+    assert parts == [
+        "airflow lambda-executor dags push dags s3://",
+        {"Ref": bucket(buckets, "DagBucket").logical_id},
+        "/team/dags/",
+    ]
+    variables = buckets.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
+    _, fetched = variables["AIRFLOW__LAMBDA_EXECUTOR__DAGS_S3_URI"]["Fn::Join"]
+    assert (fetched[0], fetched[-1]) == ("s3://", "/team/dags/")
+
+
+def test_env_file_shows_the_logs_that_functions_write(buckets: Assembly) -> None:
+    """An Airflow that is somewhere else looks for logs where the functions leave them."""
+    variables = buckets.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
+    _, (_, written, prefix) = variables["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]["Fn::Join"]
+    _, parts = buckets.only("AWS::SSM::Parameter", "EnvFile").properties["Value"]["Fn::Join"]
+    at = parts.index(written)
+    assert parts[at - 1].endswith("AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER=s3://")
+    assert parts[at + 1].startswith(f"{prefix}\n")
+
+
+def test_log_group_is_named_as_airflow_reads_it(log_group: Assembly) -> None:
+    """Airflow takes Region and name out of the ARN, and finds the group that the stack makes."""
+    variables = log_group.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
+    _, parts = variables["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]["Fn::Join"]
+    known = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012"}
+    folder = "".join(part if isinstance(part, str) else known[part["Ref"]] for part in parts)
+    assert folder.startswith("cloudwatch://arn:aws:logs:")
+    reader = CloudWatchRemoteLogIO(
+        base_log_folder="/", log_group_arn=folder.removeprefix("cloudwatch://")
+    )
+    group = log_group.only("AWS::Logs::LogGroup", "TaskLogs").properties
+    assert (reader.region_name, reader.log_group) == ("eu-west-1", group["LogGroupName"])
+    assert group["RetentionInDays"] == 30
+
+
+def test_a_task_writes_streams_of_the_log_group_and_a_scheduler_reads_them(
+    log_group: Assembly,
+) -> None:
+    """Tasks can neither make the group anew nor read each other's logs."""
+    role = log_group.only("AWS::IAM::Policy", "WorkloadRole")
+    actions = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    assert {action for action, _ in allowed(role, "TaskLogs")} == actions
+    policy = log_group.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy")
+    assert {action for action, _ in allowed(policy, "TaskLogs")} == {"logs:GetLogEvents"}
+
+
+def test_a_key_of_the_stage_takes_permissions_of_its_own(log_group: Assembly) -> None:
+    """The bucket is encrypted with it; whoever reads or writes may use the key, and so far only."""
+    (rule,) = bucket(log_group, "DagBucket").properties["BucketEncryption"][
+        "ServerSideEncryptionConfiguration"
+    ]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert rule["BucketKeyEnabled"] is True
+    push = log_group.only("AWS::IAM::ManagedPolicy", "DagPushPolicy")
+    assert {action for action, _ in allowed(push, "")} == {
+        *("s3:DeleteObject", "s3:GetObject", "s3:PutObject", "s3:ListBucket"),
+        *("kms:Decrypt", "kms:GenerateDataKey"),
+    }
+    assert "KmsKeyId" in log_group.only("AWS::Logs::LogGroup", "TaskLogs").properties
+
+
+def test_archive_is_one_object(log_group: Assembly) -> None:
+    """Of an archive one key is granted, without a wildcard."""
+    role = log_group.only("AWS::IAM::Policy", "WorkloadRole")
+    assert ("s3:GetObject", "/dags.zip") in allowed(role, "DagBucket")
+
+
+def test_nothing_wanted_is_no_stack() -> None:
+    """An empty stack cannot be deployed."""
+    override = {**_ELSEWHERE, "logs": {"remote": "none"}, "dags": {"source": "baked"}}
+    assert not StorageStack.wanted(config_of("dev", override))
+
+
+def test_a_triggerer_makes_no_group_but_this_one(tmp_path: Path) -> None:
+    """Airflow's library makes sure of its log group; it may, of the one that is there."""
+    stack = cdk.Stack(cdk.App(outdir=str(tmp_path)), "Theirs")
+    logs_of_tasks = TaskLogGroup(
+        stack,
+        "TaskLogs",
+        name="/theirs",
+        retention=RETENTION[30],
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    role = iam.Role.from_role_arn(stack, "Role", "arn:aws:iam::123456789012:role/triggerer")
+    logs_of_tasks.grant_write_of_triggers(role)
+    (policy,) = Template.from_stack(stack).find_resources("AWS::IAM::Policy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+    assert statement["Action"] == actions
+    assert list(statement["Resource"]) == ["Fn::GetAtt"]

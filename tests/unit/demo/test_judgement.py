@@ -1,0 +1,310 @@
+"""The demo's pure parts: log lines joined with tries, expected ends, leftovers, the table."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from demo.installation.dag_files import ALL, DagFile, stage
+from demo.installation.leftovers import Resource, left, sentence
+from demo.outcome import expectations, table
+from demo.outcome.airflow_api import Run, Try, TryKey
+from demo.outcome.tries import LoggedInvocation, Row, join, parse
+from demo.screen import Screen
+
+KEY = TryKey(dag_id="dag", run_id="demo", task_id="task", map_index=-1, try_number=1)
+SECOND = replace(KEY, try_number=2)
+FILE = DagFile("dag", ("dag",))
+
+
+def line(**changes: Any) -> str:
+    """The handler's last word on an invocation, as it stands in the log."""
+    fields = {
+        "timestamp": "2030-01-01T00:00:00.000+00:00",
+        "level": "info",
+        "event": "invocation settled",
+        "dag_id": "dag",
+        "task_id": "task",
+        "run_id": "demo",
+        "map_index": -1,
+        "try_number": 1,
+        "invocation_id": "5",
+        "request_id": "6",
+        "outcome": "completed",
+        "return_code": 0,
+        "reason": "",
+        "cold": False,
+        "init_ms": None,
+        "run_ms": 50.0,
+        "queue_to_start_ms": 20.0,
+        "started_at_s": 100.0,
+    }
+    return json.dumps(fields | changes)
+
+
+def invocation(key: TryKey = KEY, **changes: Any) -> LoggedInvocation:
+    """One that completed, warm."""
+    made = LoggedInvocation(
+        key, "completed", cold=False, queue_to_start_ms=20.0, run_ms=50.0, started_at_s=100.0
+    )
+    return replace(made, **changes)
+
+
+def ran(key: TryKey = KEY, state: str = "success") -> Try:
+    """A try that Airflow says ran on some host."""
+    return Try(key, state, hostname="function")
+
+
+def unexpected(files: list[DagFile], runs: list[Run], rows: list[Row]) -> list[str]:
+    """The judgement, with empty queues."""
+    return expectations.unexpected(files, runs, rows, {"ResultsQueueUrl": 0})
+
+
+def states(rows: list[Row]) -> list[str]:
+    """The state column."""
+    return [row.state for row in rows]
+
+
+# --- log lines ---
+
+
+def test_a_settled_line_becomes_an_invocation() -> None:
+    """The handler's line carries the try's key and the measured times."""
+    assert parse(line()) == invocation()
+
+
+def test_an_unmapped_task_has_index_minus_one_in_either_spelling() -> None:
+    """A line without a map index is of the same try as Airflow's -1."""
+    assert parse(line(map_index=None)) == invocation()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "START RequestId: 6 Version: 1",
+        "[]",
+        line(event="task started"),
+        line(dag_id=None, task_id=None, run_id=None, map_index=None, try_number=None),
+    ],
+    ids=["not JSON", "not an object", "another event", "another workload"],
+)
+def test_other_lines_are_passed_over(message: str) -> None:
+    """Only lines that settle an invocation of a task count."""
+    assert parse(message) is None
+
+
+# --- joining ---
+
+
+def test_each_try_gets_its_own_invocation() -> None:
+    """A retry is another row, with its own state and its own numbers."""
+    rows = join(
+        [ran(KEY, "failed"), ran(SECOND)],
+        [invocation(SECOND, run_ms=7.0), invocation(run_ms=9.0)],
+    )
+    assert [(row.key.try_number, row.state, row.invocation) for row in rows] == [
+        (1, "failed", invocation(run_ms=9.0)),
+        (2, "success", invocation(SECOND, run_ms=7.0)),
+    ]
+
+
+def test_a_try_that_left_and_came_back_is_deferred_first() -> None:
+    """Of two invocations of one try the earlier is the deferral, whatever the order of the log."""
+    later, earlier = invocation(started_at_s=130.0), invocation(started_at_s=100.0)
+    rows = join([ran()], [later, earlier])
+    assert [(row.state, row.invocation) for row in rows] == [
+        ("deferred", earlier),
+        ("success", later),
+    ]
+
+
+def test_a_duplicate_says_nothing_about_the_state() -> None:
+    """A second delivery is shown as such, and is not taken for the end of a deferral."""
+    rows = join([ran()], [invocation(), invocation(outcome="duplicate", started_at_s=101.0)])
+    assert states(rows) == ["success", "duplicate"]
+
+
+def test_a_task_that_needed_no_function_has_a_row() -> None:
+    """Skipped tasks and empty operators are shown without an invocation."""
+    (row,) = join([Try(KEY, "skipped", hostname="")], [])
+    assert (row.state, row.invocation, row.was_run) == ("skipped", None, False)
+
+
+def test_an_invocation_of_nothing_known_is_not_dropped() -> None:
+    """What Airflow does not know of is shown, as `unknown`."""
+    assert states(join([], [invocation()])) == ["unknown"]
+
+
+# --- expected ends ---
+
+
+def test_nothing_is_unexpected_when_all_is_well() -> None:
+    """A run that succeeded through one completed invocation is fine."""
+    assert unexpected([FILE], [Run("dag", "demo", "success")], join([ran()], [invocation()])) == []
+
+
+def test_an_expected_failure_is_fine_and_its_success_is_not() -> None:
+    """A DAG that must fail is held to it."""
+    fails = replace(FILE, ends="failed")
+    assert unexpected([fails], [Run("dag", "demo", "failed")], []) == []
+    assert unexpected([fails], [Run("dag", "demo", "success")], []) == [
+        "dag (demo) ended as success, expected is failed"
+    ]
+
+
+def test_a_dag_without_a_run_is_unexpected() -> None:
+    """What did not run did not succeed."""
+    assert unexpected([FILE], [], []) == ["dag has no DAG run"]
+
+
+def test_a_retry_must_have_happened() -> None:
+    """A task that is to fail once takes two tries, no fewer and no more."""
+    retries = replace(FILE, tries={"task": 2})
+    runs = [Run("dag", "demo", "success")]
+    twice = join([ran(KEY, "failed"), ran(SECOND)], [invocation(), invocation(SECOND)])
+    assert unexpected([retries], runs, twice) == []
+    assert unexpected([retries], runs, join([ran()], [invocation()])) == [
+        "dag.task took 1 tries, expected are 2"
+    ]
+
+
+def test_a_deferral_must_have_happened() -> None:
+    """A task that is to wait outside the function must have left it."""
+    defers = replace(FILE, deferred=frozenset({"task"}))
+    runs = [Run("dag", "demo", "success")]
+    came_back = join([ran()], [invocation(), invocation(started_at_s=130.0)])
+    assert unexpected([defers], runs, came_back) == []
+    assert unexpected([defers], runs, join([ran()], [invocation()])) == [
+        "dag.task did not leave the function to wait"
+    ]
+
+
+def test_a_try_that_ran_elsewhere_is_unexpected() -> None:
+    """Success alone is not enough: the function's log must tell of every try that ran."""
+    (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], join([ran()], []))
+    assert problem.endswith("no invocation in the function's log tells of it")
+
+
+def test_an_invocation_that_did_not_complete_is_unexpected() -> None:
+    """Duplicates, crashes and rejections are named even when Airflow is content."""
+    rows = join([ran()], [invocation(outcome="crashed")])
+    (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], rows)
+    assert problem.endswith("ended as crashed")
+
+
+def test_a_result_that_nobody_took_is_unexpected() -> None:
+    """Airflow knows a task's end without the queues: that they work must be looked at."""
+    rows = join([ran()], [invocation()])
+    runs = [Run("dag", "demo", "success")]
+    assert expectations.unexpected([FILE], runs, rows, {"ResultsQueueUrl": 2}) == [
+        "the executor left 2 messages in ResultsQueueUrl"
+    ]
+
+
+# --- leftovers ---
+
+
+def test_only_what_came_and_stayed_is_left() -> None:
+    """What was there before, and what has gone, is not left behind."""
+    bootstrap = Resource("cloudformation", "Stacks", "CDKToolkit")
+    queue = Resource("sqs", "QueueUrls", "http://127.0.0.1/queue")
+    assert left({bootstrap}, {bootstrap}) == []
+    assert left({bootstrap}, {bootstrap, queue}) == [queue]
+    assert left({bootstrap, queue}, {bootstrap}) == []
+
+
+def test_the_last_line_names_what_is_left() -> None:
+    """The sentence says that nothing is left only when nothing is."""
+    queue = Resource("sqs", "QueueUrls", "http://127.0.0.1/queue")
+    assert sentence([]).startswith("Nothing is left but")
+    assert sentence([queue]) == "Left behind: sqs QueueUrls http://127.0.0.1/queue"
+
+
+# --- screen and table ---
+
+
+def piped() -> tuple[Screen, io.StringIO]:
+    """A screen that is not a terminal."""
+    output = io.StringIO()
+    return Screen(Console(file=output, width=160, highlight=False)), output
+
+
+def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> None:
+    """Mapped tasks show their index, warm and cold are told apart, colours stay out of pipes."""
+    mapped = replace(KEY, map_index=7)
+    rows = join(
+        [ran(), ran(mapped, "failed"), Try(replace(KEY, task_id="empty"), "skipped", "")],
+        [invocation(cold=True, queue_to_start_ms=None), invocation(mapped)],
+    )
+    screen, output = piped()
+    screen.show(table.table(rows))
+    cells = [text.split() for text in output.getvalue().splitlines()]
+    assert ["dag", "task", "success", "1", "cold", "-", "50"] in cells
+    assert ["dag", "task", "[7]", "failed", "1", "warm", "20", "50"] in cells
+    assert ["dag", "empty", "skipped", "-", "-", "-", "-"] in cells
+    assert "\x1b" not in output.getvalue()
+
+
+def test_a_run_of_the_schedule_is_marked_and_explained() -> None:
+    """Only the rows of scheduled runs have the mark, and the line below the table exists then."""
+    scheduled = replace(KEY, run_id="scheduled__2030-01-01T00:00:00+00:00")
+    screen, output = piped()
+    screen.show(table.table(join([ran(), ran(scheduled)], [])))
+    cells = [text.split() for text in output.getvalue().splitlines()]
+    assert ["dag", "task", "success", "-", "-", "-", "-"] in cells
+    assert ["dag", "*", "task", "success", "-", "-", "-", "-"] in cells
+    assert "* a run of the DAG's own schedule" in output.getvalue()
+    unmarked, without = piped()
+    unmarked.show(table.table(join([ran()], [])))
+    assert "*" not in without.getvalue()
+
+
+def test_the_median_is_of_warm_runs_alone() -> None:
+    """Cold starts are counted, and kept out of the medians."""
+    keys = [replace(KEY, map_index=index) for index in range(3)]
+    rows = join(
+        [ran(key) for key in keys],
+        [
+            invocation(keys[0], cold=True, run_ms=9000.0, queue_to_start_ms=9000.0),
+            invocation(keys[1], run_ms=10.0, queue_to_start_ms=1.0),
+            invocation(keys[2], run_ms=30.0, queue_to_start_ms=3.0),
+        ],
+    )
+    assert table.summary(rows, wall_s=4.2, concurrency=4) == [
+        "3 invocations, 1 of them cold starts",
+        "median warm run: 20 ms",
+        "median warm queue-to-start: 2 ms",
+        (
+            "queue-to-start includes the wait for a free execution environment: the function's "
+            "reserved concurrency is 4, two for each core"
+        ),
+        "wall time of the DAG runs: 4.2 s",
+    ]
+
+
+def test_a_phase_is_timed_and_said_without_ansi() -> None:
+    """In a pipe a phase is two plain lines."""
+    screen, output = piped()
+    with screen.phase("Doing [it]"):
+        pass
+    assert output.getvalue().count("Doing [it]") == 2
+    assert re.search(r"Doing \[it\]: done in \d+\.\d s", output.getvalue())
+    assert "\x1b" not in output.getvalue()
+
+
+# --- the DAG folder ---
+
+
+def test_the_examples_are_copied_unchanged(tmp_path: Path) -> None:
+    """Every DAG file exists in its distribution or in ours, and arrives byte for byte."""
+    stage(ALL, tmp_path)
+    assert sum(file.origin is not None for file in ALL) >= 6
+    for file in ALL:
+        assert (tmp_path / f"{file.name}.py").read_bytes() == file.source.read_bytes()

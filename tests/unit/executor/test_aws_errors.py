@@ -1,0 +1,60 @@
+"""Every error of botocore has one meaning here."""
+
+from __future__ import annotations
+
+import botocore.exceptions as botocore_errors
+import pytest
+
+from lambda_executor import aws
+from lambda_executor.contract.errors import (
+    AwsError,
+    CredentialsError,
+    RejectedError,
+    ThrottledError,
+    TransientError,
+)
+
+
+def answer(code: str, status: int) -> Exception:
+    """An error answer of AWS."""
+    return botocore_errors.ClientError(
+        {
+            "Error": {"Code": code, "Message": "said"},
+            "ResponseMetadata": {"HTTPStatusCode": status},  # type: ignore[typeddict-item]
+        },
+        "Invoke",
+    )
+
+
+@pytest.mark.reference_fault("W4")
+@pytest.mark.reference_fault("W5")
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (answer("TooManyRequestsException", 429), ThrottledError),
+        (answer("ThrottlingException", 400), ThrottledError),
+        (answer("ExpiredTokenException", 403), CredentialsError),
+        (answer("UnrecognizedClientException", 403), CredentialsError),
+        (answer("AccessDeniedException", 403), RejectedError),
+        (answer("ResourceNotFoundException", 404), RejectedError),
+        (answer("InvalidRequestContentException", 400), RejectedError),
+        (answer("RequestTooLargeException", 413), RejectedError),
+        (answer("ResourceConflictException", 409), TransientError),
+        (answer("ServiceException", 500), TransientError),
+        (answer("SlowDown", 503), TransientError),
+        (answer("AccessDenied", 403), RejectedError),
+        (answer("InvalidToken", 400), CredentialsError),
+        (answer("RequestTimeTooSkewed", 403), CredentialsError),
+        (answer("NoSuchBucket", 404), RejectedError),
+        (answer("EC2UnexpectedException", 502), TransientError),
+        (botocore_errors.NoCredentialsError(), CredentialsError),
+        (botocore_errors.EndpointConnectionError(endpoint_url="x"), TransientError),
+        (botocore_errors.ReadTimeoutError(endpoint_url="x"), TransientError),
+        (botocore_errors.ParamValidationError(report="x"), RejectedError),
+    ],
+)
+def test_an_error_has_one_meaning(error: Exception, kind: type[AwsError]) -> None:
+    """Throttled, without credentials, transient or rejected, with AWS's own words."""
+    translated = aws.translate(error)
+    assert type(translated) is kind
+    assert str(translated) == str(error)

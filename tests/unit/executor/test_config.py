@@ -1,0 +1,171 @@
+"""Where an option's value comes from, and what is said when it cannot work."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from lambda_executor.contract.errors import ConfigError
+from lambda_executor.core.routing import Routes, Target
+from lambda_executor.setup import config
+from lambda_executor.setup.config import AwsConfig
+
+COMPLETE = {
+    "function_name": "fn",
+    "queue_url": "https://sqs/results",
+    "dead_letter_queue_url": "https://sqs/dead",
+}
+
+
+class Conf:
+    """Airflow's configuration with what somebody set, by section."""
+
+    def __init__(self, **sections: Mapping[str, str]) -> None:
+        self._sections = sections
+
+    def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
+        """The value of an option, or the fallback."""
+        return self._sections.get(section, {}).get(key, fallback)
+
+
+def no_parameter(name: str) -> Mapping[str, str]:
+    """Fails the test when the parameter is read."""
+    raise AssertionError(f"read {name}")
+
+
+@pytest.mark.parametrize("name", ["s3://bucket", "bucket/prefix", "Bucket", "b", "x" * 64])
+def test_a_payload_bucket_that_is_no_name_is_refused(name: str) -> None:
+    """The error shows what was given and what a name looks like."""
+    conf = Conf(lambda_executor={**COMPLETE, "payload_bucket": name})
+    with pytest.raises(ConfigError, match=rf"payload_bucket is '{re.escape(name)}'.*without s3://"):
+        config.load(conf, no_parameter)
+
+
+def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> None:
+    """The order is: our section, SSM parameter, the reference's section, default."""
+    conf = Conf(
+        lambda_executor={"config_parameter": "/p", "function_name": "ours"},
+        aws_lambda_executor={
+            "function_name": "reference",
+            "queue_url": "reference",
+            "max_invoke_attempts": "7",
+        },
+    )
+    parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm"}
+    loaded = config.load(conf, {"/p": parameter}.__getitem__)
+    assert loaded.routes.default == Target("ours")
+    assert loaded.queue_urls == ("ssm",)
+    assert loaded.max_invoke_attempts == 7
+    assert loaded.dispatch_threads == 256
+
+
+def test_an_environment_of_the_reference_works_unchanged() -> None:
+    """With nothing in our section, the reference's is complete."""
+    given = {**COMPLETE, "function_qualifier": "live"}
+    loaded = config.load(Conf(aws_lambda_executor=given), no_parameter)
+    assert loaded.routes == Routes(Target("fn", "live"))
+
+
+def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
+    """The fallback knows the reference's options only."""
+    conf = Conf(lambda_executor=COMPLETE, aws_lambda_executor={"dispatch_threads": "3"})
+    assert config.load(conf, no_parameter).dispatch_threads == 256
+
+
+@pytest.mark.parametrize("missing", sorted(COMPLETE))
+def test_a_missing_option_is_named_with_the_fix(missing: str) -> None:
+    """The error names the option, its variable and the SSM parameter that sets it."""
+    conf = Conf(lambda_executor={k: v for k, v in COMPLETE.items() if k != missing})
+    with pytest.raises(ConfigError) as caught:
+        config.load(conf, no_parameter)
+    assert f"[lambda_executor] {missing} is not set" in str(caught.value)
+    assert f"AIRFLOW__LAMBDA_EXECUTOR__{missing.upper()}" in str(caught.value)
+    assert "AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("max_invoke_attempts", "0", "at least 1"),
+        ("max_invoke_attempts", "many", "at least 1"),
+        ("dispatch_threads", "-4", "at least 1"),
+        ("dispatch_threads", "1001", "at most 1000"),
+        ("end_wait_timeout", "1.5", "at least 0"),
+        ("end_wait_timeout", "1" * 400, "at most 86400"),
+        ("check_health_on_startup", "maybe", "True or False"),
+        ("functions", "large", "JSON object from queue to function"),
+        ("functions", "[]", "JSON object from queue to function"),
+        ("queue_urls", "[]", "one or more URLs"),
+        ("queue_urls", "https://sqs/a", "one or more URLs"),
+        ("function_name", "no name", "neither the name nor the ARN"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(option: str, value: str, allowed: str) -> None:
+    """The error has the option, the value and the bounds."""
+    conf = Conf(lambda_executor={**COMPLETE, option: value})
+    with pytest.raises(ConfigError, match=rf"{option} is '{re.escape(value)}'.*{allowed}"):
+        config.load(conf, no_parameter)
+
+
+def test_an_option_that_only_newer_stacks_know_is_ignored_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A parameter written by a newer release works."""
+    conf = Conf(lambda_executor={"config_parameter": "/p"})
+    with caplog.at_level(logging.WARNING):
+        config.load(conf, lambda _: {**COMPLETE, "new_option": "x"})
+    assert "new_option" in caplog.text
+
+
+def test_each_scheduler_has_a_results_queue_of_its_own() -> None:
+    """Its job id chooses; without a job or a list there is the one queue."""
+    urls = '["https://sqs/a", "https://sqs/b", "https://sqs/a"]'
+    shared = config.load(Conf(lambda_executor={**COMPLETE, "queue_urls": urls}), no_parameter)
+    assert shared.queue_urls == ("https://sqs/a", "https://sqs/b")
+    assert [shared.own_queue(job_id) for job_id in (4, 5, "7", None)] == [0, 1, 1, 0]
+    alone = config.load(Conf(lambda_executor=COMPLETE), no_parameter)
+    assert alone.queue_urls == ("https://sqs/results",)
+    assert alone.own_queue(7) == 0
+
+
+def test_who_sets_the_function_sets_its_qualifier() -> None:
+    """A function of our section is not joined with the alias of the stacks' parameter."""
+    parameter = {**COMPLETE, "function_qualifier": "live"}
+
+    def routes(**explicit: str) -> Routes:
+        conf = Conf(lambda_executor={"config_parameter": "/p", **explicit})
+        return config.load(conf, lambda _: parameter).routes
+
+    assert routes() == Routes(Target("fn", "live"))
+    assert routes(function_name="mine") == Routes(Target("mine"))
+    assert routes(function_name="mine:prod") == Routes(Target("mine", "prod"))
+    assert routes(function_qualifier="7") == Routes(Target("fn", "7"))
+
+
+def test_who_sets_the_queue_sets_how_many_there_are() -> None:
+    """A queue of our section is not lost to the list of the stacks' parameter."""
+    parameter = {**COMPLETE, "queue_urls": '["https://sqs/a", "https://sqs/b"]'}
+
+    def queue_urls(**explicit: str) -> tuple[str, ...]:
+        conf = Conf(lambda_executor={"config_parameter": "/p", **explicit})
+        return config.load(conf, lambda _: parameter).queue_urls
+
+    assert queue_urls() == ("https://sqs/a", "https://sqs/b")
+    assert queue_urls(queue_url="https://sqs/mine") == ("https://sqs/mine",)
+
+
+def test_defaults_of_the_reference_count_only_where_it_was_configured() -> None:
+    """The Amazon provider's default connection is not used because the provider is installed."""
+    defaults = {"conn_id": "aws_default", "region_name": ""}
+    assert config.load_aws_config(Conf(aws_lambda_executor=defaults)).conn_id is None
+    configured = Conf(aws_lambda_executor={**defaults, **COMPLETE})
+    assert config.load_aws_config(configured).conn_id == "aws_default"
+
+
+def test_without_a_connection_the_session_is_boto3s_own() -> None:
+    """No Airflow connection is asked for when conn_id is unset."""
+    session = config.session_factory(AwsConfig(conn_id=None, region_name=None))()
+    assert session.get_credentials() is not None

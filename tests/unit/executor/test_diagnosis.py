@@ -1,0 +1,134 @@
+"""What the doctor makes of facts: each rule by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lambda_executor.aws import EventFacts, FunctionFacts, ProbeReply, QueueFacts
+from lambda_executor.contract.probe import ProbeAnswer
+from lambda_executor.contract.wire import WIRE_VERSION
+from lambda_executor.core.findings import Finding, Verdict
+from lambda_executor.ops import diagnosis
+from lambda_executor.ops.diagnosis import Versions
+
+FUNCTION = FunctionFacts(
+    state="Active",
+    state_reason="",
+    last_update="Successful",
+    last_update_reason="",
+    timeout_s=300,
+    dead_letter_arn="arn:dead",
+)
+EVENTS = EventFacts(retries=0, age_s=540, destination_arn="")
+QUEUE = QueueFacts("arn:dead", visible=0, hidden=0, retention_s=86400, visibility_timeout_s=120)
+HERE = Versions(airflow="3.3.2", python="3.12.4")
+ANSWER = ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution/", "", 3)
+
+
+def probed(**changes: object) -> dict[str, Finding]:
+    """What an answer with some changes means."""
+    answer = replace(ANSWER, **changes)  # type: ignore[arg-type] # of one field each
+    reply = ProbeReply(json.dumps(answer.encode()).encode())
+    return {finding.subject: finding for finding in diagnosis.probed("f", reply, HERE)}
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        ("Active", Verdict.OK),
+        ("Inactive", Verdict.OK),
+        ("Pending", Verdict.PROBLEM),
+        ("Failed", Verdict.PROBLEM),
+    ],
+)
+def test_a_function_must_be_invokable(state: str, verdict: Verdict) -> None:
+    """An inactive one wakes up by itself; the others do not run."""
+    assert diagnosis.function("f", replace(FUNCTION, state=state)).verdict is verdict
+
+
+def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
+    """What ran before goes on while a function is updated."""
+    failed = replace(FUNCTION, last_update="Failed", last_update_reason="no image")
+    assert "no image" in diagnosis.function("f", failed).said
+    assert diagnosis.function("f", failed).is_problem
+    updating = diagnosis.function("f", replace(FUNCTION, last_update="InProgress"))
+    assert (updating.verdict, "in progress" in updating.said) == (Verdict.OK, True)
+
+
+@pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
+def test_an_event_must_not_outlive_its_token(age_s: int, is_problem: bool) -> None:
+    """At most task_queued_timeout, which is as long as the token is good."""
+    finding = diagnosis.event_age("f", replace(EVENTS, age_s=age_s), 600)
+    assert finding.is_problem is is_problem
+
+
+def test_either_way_of_dead_letters_is_enough() -> None:
+    """The function's dead-letter queue or its destination; one of them must be the right queue."""
+
+    def finding(queue_arn: str, destination_arn: str) -> Finding:
+        function = replace(FUNCTION, dead_letter_arn=queue_arn)
+        events = replace(EVENTS, destination_arn=destination_arn)
+        return diagnosis.dead_letters("f", function, events, QUEUE)
+
+    assert not finding("arn:other", "arn:dead").is_problem
+    assert not finding("arn:dead", "arn:other").is_problem
+    assert "go to arn:other and not to arn:dead" in finding("arn:other", "").said
+    assert "go nowhere" in finding("", "").said
+
+
+def test_a_queue_keeps_messages_longer_than_a_function_runs() -> None:
+    """Otherwise the result of a long task is gone before anybody could take it."""
+    assert not diagnosis.queue("results queue", "q", QUEUE, 900).is_problem
+    assert diagnosis.queue("results queue", "q", replace(QUEUE, retention_s=900), 900).is_problem
+
+
+def test_a_good_answer_is_good_throughout() -> None:
+    """The same versions, and an Execution API that answers."""
+    assert {finding.verdict for finding in probed().values()} == {Verdict.OK}
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "verdict"),
+    [
+        ({"airflow": "3.3.9"}, "Airflow", Verdict.OK),
+        ({"airflow": "3.2.2"}, "Airflow", Verdict.PROBLEM),
+        ({"airflow": "3.30.0"}, "Airflow", Verdict.PROBLEM),
+        ({"python": "3.11.7"}, "Python", Verdict.OK),
+        ({"wire_version": WIRE_VERSION + 1}, "wire", Verdict.PROBLEM),
+        ({"execution_api_error": "ConnectError"}, "Execution API", Verdict.PROBLEM),
+    ],
+)
+def test_versions_are_compared(changes: dict[str, object], subject: str, verdict: Verdict) -> None:
+    """Airflow to the minor version, the wire exactly; Python is told and left to the DAGs."""
+    finding = probed(**changes)[subject]
+    assert finding.verdict is verdict
+    assert str(next(iter(changes.values()))) in finding.said
+
+
+@pytest.mark.parametrize(
+    ("failure", "message", "verdict"),
+    [
+        # The reference's handler, and an older one of ours.
+        ("AttributeError", "'list' object has no attribute 'get'", Verdict.UNKNOWN),
+        ("DecodeError", "not an invocation, and without a usable task_key", Verdict.UNKNOWN),
+        # The image does not even import.
+        ("Runtime.ImportModuleError", "No module named 'airflow'", Verdict.PROBLEM),
+        ("Sandbox.Timedout", "Task timed out after 3.00 seconds", Verdict.PROBLEM),
+    ],
+)
+def test_no_answer_is_unknown_unless_the_handler_was_never_reached(
+    failure: str, message: str, verdict: Verdict
+) -> None:
+    """A handler that knows no probes may run workloads well; one that cannot start may not."""
+    (finding,) = diagnosis.probed("f", ProbeReply(b"{}", failure, message), HERE)
+    assert finding.verdict is verdict
+    assert message in finding.said
+
+
+def test_an_answer_of_something_else_is_unknown() -> None:
+    """The reference's handler answers an invocation with nothing."""
+    (finding,) = diagnosis.probed("f", ProbeReply(b"null"), HERE)
+    assert (finding.subject, finding.verdict) == ("probe", Verdict.UNKNOWN)

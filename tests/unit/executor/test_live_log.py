@@ -1,0 +1,145 @@
+"""Which lines of a function's log are a task's, and what happens when there are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_executor.aws import LogLine
+from lambda_executor.contract import log_lines
+from lambda_executor.contract.errors import ConfigError
+from lambda_executor.scheduler.live_log import (
+    PAUSE_S,
+    LiveLog,
+    RunningTask,
+    of_invocation,
+    presented,
+)
+
+TASK = RunningTask("ours", "default", None, None)
+
+
+def line(text: str | dict[str, object], at_ms: int = 0) -> LogLine:
+    """A line of a stream."""
+    return LogLine("stream", at_ms, text if isinstance(text, str) else json.dumps(text))
+
+
+def started(id: str) -> dict[str, object]:
+    """What the handler writes before a workload."""
+    return {"event": "invocation started", "invocation_id": id}
+
+
+def settled(id: str) -> dict[str, object]:
+    """What it writes after it."""
+    return {"event": "invocation settled", "invocation_id": id}
+
+
+def texts(lines: Iterable[str | dict[str, object]]) -> list[str]:
+    """What of these lines is of our invocation."""
+    return [each.text for each in of_invocation("ours", map(line, lines))]
+
+
+def test_only_the_lines_of_the_invocation_are_shown() -> None:
+    """An environment runs one invocation after the other into the same stream."""
+    said = texts(
+        [
+            started("other"),
+            "a secret of another task",
+            settled("other"),
+            "START RequestId: 1 Version: 7",
+            started("ours"),
+            "said",
+            settled("ours"),
+            "END RequestId: 1",
+            started("third"),
+            "another secret",
+        ]
+    )
+    assert [json.loads(each)["event"] if each[0] == "{" else each for each in said] == [
+        "invocation started",
+        "said",
+        "invocation settled",
+    ]
+
+
+@pytest.mark.parametrize(
+    "next_start",
+    [
+        "START RequestId: 2 Version: 7",
+        json.dumps({"time": "t", "type": "platform.start", "record": {"requestId": "2"}}),
+        json.dumps(started("other")),
+    ],
+)
+def test_a_crash_is_shown_to_its_end(next_start: str) -> None:
+    """No line settles it: the platform's words are the last, before anything of the next."""
+    crash = "Error: Runtime exited with error: signal: killed"
+    said = texts([started("ours"), "said", crash, "REPORT RequestId: 1", next_start, "a secret"])
+    assert said[1:] == ["said", crash, "REPORT RequestId: 1"]
+
+
+@given(st.lists(st.text(min_size=1)), st.lists(st.text(min_size=1)))
+def test_nothing_of_another_invocation_is_shown_whatever_is_logged(
+    before: list[str], inside: list[str]
+) -> None:
+    """What a task prints can end what is shown of it, and never show more than its own."""
+    secret = "the secret of another task"
+    said = texts([*before, secret, started("ours"), *inside, settled("ours"), secret])
+    assert secret not in [*said[1:]] or secret in inside
+    assert said[0] == json.dumps(started("ours"))
+
+
+@given(st.text())
+def test_every_line_is_one_that_airflow_reads(text: str) -> None:
+    """JSON with an event: as it was, or made of a time and the text."""
+    shown = json.loads(presented(line(text, at_ms=1_700_000_000_000)))
+    try:
+        given_event = json.loads(text)["event"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        assert shown == {"timestamp": "2023-11-14T22:13:20.000+00:00", "event": text}
+    else:
+        assert shown["event"] == given_event
+
+
+def test_a_reader_of_a_tasks_log_is_not_told_on_each_line_which_task_it_is() -> None:
+    """The UI shows every field of a line; those of the task's own stay."""
+    context = dict.fromkeys(log_lines.CONTEXT, "x")
+    said = {"event": "said", "logger": "task", "rows": 3}
+    assert json.loads(presented(line(said | context))) == said
+    start = line({"event": log_lines.STARTED, **context})
+    assert presented(start) == start.text
+
+
+def test_what_does_not_work_is_told_and_not_tried_again_at_once() -> None:
+    """An API server without permissions answers each look at a log at once, and recovers."""
+    now_s = 0.0
+    tries = 0
+
+    def reach() -> None:
+        nonlocal tries
+        tries += 1
+        raise ConfigError("no credentials")
+
+    log = LiveLog(reach, clock=lambda: now_s)  # type: ignore[arg-type] # never gets as far
+    expected: tuple[list[str], list[str]] = (
+        ["The function's log cannot be read: no credentials"],
+        [],
+    )
+    assert [log.read(TASK), log.read(TASK)] == [expected, expected]
+    assert tries == 1
+    now_s = PAUSE_S + 1
+    assert log.read(TASK) == expected
+    assert tries == 2
+
+
+def test_nothing_it_meets_is_raised() -> None:
+    """Airflow's API would answer with an error instead of the rest of the log."""
+
+    def reach() -> None:
+        raise RuntimeError("anything")
+
+    sources, lines = LiveLog(reach).read(TASK)  # type: ignore[arg-type] # never gets as far
+    assert ("anything" in sources[0], lines) == (True, [])

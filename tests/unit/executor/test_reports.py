@@ -1,0 +1,61 @@
+"""What a report says reaches the user, and only what is about the end settles."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
+from lambda_executor.core.ledger import Ledger, State
+from lambda_executor.core.reports import kind, settle
+
+A = InvocationId("a")
+
+
+@pytest.fixture
+def ledger() -> Ledger[str]:
+    """One invocation in flight."""
+    ledger: Ledger[str] = Ledger()
+    ledger.adopt(A, "task")
+    return ledger
+
+
+def test_a_success_has_nothing_to_say(ledger: Ledger[str]) -> None:
+    """Return code 0 settles, whatever the handler adds."""
+    settlement = settle(ledger, Result(A, 0, reason="already done", request_id="r"))
+    assert settlement is not None
+    assert (settlement.succeeded, settlement.reason) == (True, "")
+
+
+def test_a_failure_says_why_and_where_to_look(ledger: Ledger[str]) -> None:
+    """The handler's reason, its request id and log stream."""
+    settlement = settle(ledger, Result(A, 1, Outcome.REJECTED, "no bundle", "r-1", "s-1"))
+    assert settlement is not None
+    assert settlement.reason == "no bundle (request id r-1, log stream s-1)"
+
+
+def test_a_failure_without_a_reason_says_its_code(ledger: Ledger[str]) -> None:
+    """The reference's handler gives nothing else."""
+    settlement = settle(ledger, Result(A, 3))
+    assert settlement is not None
+    assert settlement.reason == "the handler ended with return code 3"
+
+
+def test_a_duplicate_settles_nothing(ledger: Ledger[str]) -> None:
+    """The invocation stays in flight."""
+    assert settle(ledger, Result(A, 0, Outcome.DUPLICATE)) is None
+    assert ledger.state(A) is State.IN_FLIGHT
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("2026-11-21T08:00:00.000Z r-1 Task timed out after 900.00 seconds", "timeout"),
+        ("RequestId: r-1 Error: Runtime exited with error: signal: killed", "killed"),
+        ("RequestId: r-1 Error: Runtime exited with error: exit status 1", "crash"),
+        ("EventAgeExceeded", "expired"),
+        ("something else", "other"),
+    ],
+)
+def test_dead_letters_are_counted_by_kind(reason: str, expected: str) -> None:
+    """Lambda's words give one of a few names."""
+    assert kind(DeadLetter(A, reason)) == expected

@@ -1,0 +1,264 @@
+"""What the init phase imports because the DAG files do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.options import PRELOAD_DAG_IMPORTS
+from lambda_image.dags import preload as dag_preload
+from lambda_image.dags.preload import SKIP_VARIABLE, Import, imports_of, preload
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Installs modules; forgets them afterwards."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    yield lambda **modules: _write(folder, modules)
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def dags(tmp_path: Path) -> Write:
+    """Writes DAG files."""
+    return lambda **files: _write(tmp_path / "dags", files)
+
+
+def _write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        file = folder / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+class Log:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, _level: str, event: str, /, **fields: Any) -> None:
+        """One line."""
+        self.lines.append((event, fields))
+
+
+class BegunAgainError(Exception):
+    """The init phase began again."""
+
+
+def begin_again(variable: str, value: str) -> NoReturn:
+    """Stands for the process that begins anew."""
+    raise BegunAgainError(variable, value)
+
+
+def run(folder: Path, *, age_ms: float = 0.0) -> tuple[list[str], Log]:
+    """Preload; the modules that were imported, and the log."""
+    log = Log()
+    done = preload([folder], log, age_ms=lambda: age_ms, begin_again=begin_again)
+    return [statement.module for statement in done], log
+
+
+def test_only_what_runs_at_the_top_level_counts(dags: Write) -> None:
+    """Not what functions import, what is relative, or what only type checkers see."""
+    folder = dags(
+        a="""
+import one.two, three as alias
+from four.five import six, seven
+from eight import *
+from . import beside
+from __future__ import annotations
+if TYPE_CHECKING:
+    import never
+else:
+    import nine
+if typing.TYPE_CHECKING:
+    import never
+try:
+    import ten
+except ImportError:
+    import never_either
+with suppress(ImportError):
+    import eleven
+def function():
+    import never
+class Operator:
+    import never
+"""
+    )
+    assert {(each.module, each.names) for each in imports_of([folder])} == {
+        ("one.two", ()),
+        ("three", ()),
+        ("four.five", ("seven", "six")),
+        ("eight", ()),
+        ("__future__", ("annotations",)),
+        ("nine", ()),
+        ("ten", ()),
+        ("eleven", ()),
+    }
+
+
+def test_what_most_files_import_comes_first(dags: Write) -> None:
+    """If time or memory ends, it ends with what helps least."""
+    folder = dags(a="import rare\nimport common", b="import common", **{"deep/c": "import common"})
+    assert imports_of([folder]) == [Import("common"), Import("rare")]
+
+
+def test_a_file_that_does_not_parse_has_no_imports(dags: Write) -> None:
+    """Its task will tell."""
+    folder = dags(a="import one\n)", b="import two", c="x = '\0'", d="(" * 1000)
+    assert imports_of([folder]) == [Import("two")]
+
+
+def test_what_is_installed_is_imported_and_no_dag_file_is_run(
+    installed: Write, dags: Write, tmp_path: Path
+) -> None:
+    """Modules and the submodules that are named like attributes."""
+    package = {"package/__init__": "x = 1", "package/sub": "", "package/other": ""}
+    installed(plain="", **package)
+    ran = tmp_path / "ran"
+    folder = dags(a=f"import plain\nfrom package import x, sub\nopen({str(ran)!r}, 'w')")
+    assert sorted(run(folder)[0]) == ["package", "plain"]
+    assert {"plain", "package.sub"} <= set(sys.modules)
+    assert "package.other" not in sys.modules
+    assert not ran.exists()
+
+
+def test_the_users_own_modules_are_not_imported(
+    installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they are found, and even if something that is installed has the same name."""
+    installed(shared="")
+    folder = dags(a="import beside\nimport shared\nimport dags.beside", beside="", shared="")
+    monkeypatch.syspath_prepend(folder.parent)  # As /var/task is, which holds the DAG folder.
+    done, log = run(folder)
+    assert (done, log.lines) == ([], [])
+    assert {"beside", "shared", "dags", "dags.beside"}.isdisjoint(sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise ValueError('broken')", "ValueError: broken"),
+        ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        ("import not_installed_anywhere", "ModuleNotFoundError"),
+    ],
+)
+def test_a_module_that_fails_is_skipped_and_told(
+    installed: Write, dags: Write, body: str, says: str
+) -> None:
+    """The others are imported."""
+    installed(fine="", faulty=body)
+    done, log = run(dags(a="import faulty\nimport fine"))
+    assert done == ["fine"]
+    ((event, fields),) = log.lines
+    assert event == "DAG imports not preloaded: tasks start slower"
+    assert says in fields["modules"]["faulty"]
+
+
+def test_what_is_not_installed_is_told(dags: Write) -> None:
+    """The task that needs it will fail by it."""
+    _, log = run(dags(a="import not_installed_anywhere"))
+    assert "No module named" in log.lines[0][1]["modules"]["not_installed_anywhere"]
+
+
+def test_a_module_that_prints_is_not_heard(
+    installed: Write, dags: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every line of the log is JSON."""
+    installed(noisy="print('hello')\nimport sys; sys.stderr.write('you')")
+    assert run(dags(a="import noisy"))[0] == ["noisy"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_module_that_takes_too_long_is_given_up(
+    installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that catches what interrupts it; then the init phase begins again without it."""
+    monkeypatch.setattr(dag_preload, "TOO_LONG_S", 0.05)
+    installed(slow="import threading\ntry:\n  threading.Event().wait(60)\nexcept: pass\nwhile 1: 0")
+    with pytest.raises(BegunAgainError, match=f"{SKIP_VARIABLE}.*slow"):
+        run(dags(a="import slow"))
+
+
+def test_a_module_that_leaves_a_thread_is_given_up(
+    installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked process would not have the thread; what was given up before stays so."""
+    monkeypatch.setenv(SKIP_VARIABLE, "earlier")
+    installed(
+        threaded="import threading\nover = threading.Event()\n"
+        "threading.Thread(target=over.wait, daemon=True).start()"
+    )
+    with pytest.raises(BegunAgainError, match="earlier,threaded"):
+        run(dags(a="import threaded"))
+    sys.modules["threaded"].over.set()
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and thread.daemon:
+            thread.join(5)
+
+
+def test_the_second_init_phase_leaves_out_what_the_first_gave_up(
+    installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so in each start's log, and the variable does not reach the tasks."""
+    monkeypatch.setenv(SKIP_VARIABLE, "slow")
+    installed(slow="raise AssertionError", fine="")
+    done, log = run(dags(a="import slow\nimport fine"))
+    assert done == ["fine"]
+    assert list(log.lines[0][1]["modules"]) == ["slow"]
+    assert SKIP_VARIABLE not in os.environ
+
+
+def test_an_init_phase_that_has_taken_long_imports_nothing_more(
+    installed: Write, dags: Write
+) -> None:
+    """Lambda ends it after ten seconds."""
+    installed(fine="")
+    done, log = run(dags(a="import fine"), age_ms=dag_preload.ENOUGH_S * 1000 + 1)
+    assert done == []
+    assert "fine" not in sys.modules
+    assert "the init phase has taken 6.0 s" in log.lines[0][1]["reason"]
+
+
+def test_a_small_function_keeps_its_memory_for_the_task(
+    installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is imported once half of it is in use."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "16")
+    installed(fine="")
+    done, log = run(dags(a="import fine"))
+    assert done == []
+    assert log.lines[0][1]["reason"].endswith("of 16 MB are in use")
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        *[(None, True), ("", True), ("True", True), ("1", True), ("yes", True)],
+        *[("false", False), ("0", False), ("off", False)],
+    ],
+)
+def test_it_can_be_switched_off(value: str | None, wanted: bool) -> None:
+    """By one variable of the function."""
+    environ = {} if value is None else {PRELOAD_DAG_IMPORTS.environment_variable: value}
+    assert dag_preload.is_wanted(environ) is wanted
+
+
+def test_a_switch_that_is_neither_is_named() -> None:
+    """The init phase fails with what is allowed."""
+    with pytest.raises(ConfigError, match="is 'maybe': it must be True or False"):
+        dag_preload.is_wanted({PRELOAD_DAG_IMPORTS.environment_variable: "maybe"})

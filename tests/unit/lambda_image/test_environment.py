@@ -1,0 +1,101 @@
+"""The execution environment's name, and its state between workloads."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lambda_executor.contract.errors import ConfigError
+from lambda_image.machine import environment
+
+
+def test_environments_of_one_function_have_names_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow takes a second start under the same name, user and process id for the first one's."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "airflow")
+    names = []
+    for id_ in ("0a1b", "2c3d"):
+        monkeypatch.setenv("AWS_LAMBDA_LOG_STREAM_NAME", f"2026/01/01/[$LATEST]{id_}")
+        names.append(environment.hostname())
+    assert names == ["airflow-0a1b", "airflow-2c3d"]
+
+
+def test_an_environment_without_a_log_stream_has_a_stable_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A task's heartbeats must come from the name that its start came from."""
+    monkeypatch.delenv("AWS_LAMBDA_LOG_STREAM_NAME", raising=False)
+    name = environment.hostname()
+    assert name == environment.hostname()
+    assert len(name) > len("lambda-") + 30
+
+
+def test_nothing_of_a_workload_stays_in_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Variables, working directory and signal handlers are as before, even after an error."""
+    monkeypatch.setenv("KEPT", "before")
+    directory, handler = Path.cwd(), signal.getsignal(signal.SIGTERM)
+
+    def workload() -> None:
+        os.environ["KEPT"] = "after"
+        os.environ["AIRFLOW_CONN_SECRET"] = "x"
+        os.chdir(tmp_path)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), environment.restored():
+        workload()
+    assert os.environ["KEPT"] == "before"
+    assert "AIRFLOW_CONN_SECRET" not in os.environ
+    assert Path.cwd() == directory
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_the_age_of_the_process_grows() -> None:
+    """The init phase is measured from the start of the process, not of this module."""
+    age_ms = environment.process_age_ms()
+    assert 0 < age_ms <= environment.process_age_ms()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """Also of one that had our process id; never of one that runs, or what is somebody else's."""
+    no_pid = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    kept = [f"airflow-{os.getppid()}-a", "airflow-lambda-b", "airflow-c", "other"]
+    for name in (f"airflow-{no_pid}-a", f"airflow-{os.getpid()}-a", *kept):
+        (tmp_path / name / "dag_bundles").mkdir(parents=True)
+    environment.remove_homes_of_the_dead(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("remote_logging", "is_chosen"),
+    [("True", True), ("t", True), ("1 # on", True), ("False", False), (None, False)],
+)
+def test_task_logs_are_uploaded_where_airflow_is_told_to(
+    remote_logging: str | None,
+    is_chosen: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """By every word that Airflow takes for a boolean."""
+    airflow = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://b"}
+    if remote_logging is not None:
+        airflow["AIRFLOW__LOGGING__REMOTE_LOGGING"] = remote_logging
+    monkeypatch.setattr(os, "environ", airflow)
+    environment.prepare()
+    assert ("AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS" in airflow) is is_chosen
+
+
+def test_remote_logging_that_is_neither_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Airflow would refuse it a moment later; the init phase fails with what is allowed."""
+    variable = "AIRFLOW__LOGGING__REMOTE_LOGGING"
+    monkeypatch.setattr(os, "environ", {"AIRFLOW_HOME": str(tmp_path), variable: "maybe"})
+    with pytest.raises(ConfigError, match=f"{variable} is 'maybe': it must be True or False"):
+        environment.prepare()

@@ -1,0 +1,414 @@
+"""The handler from event to settled, with a runner and a queue made for the test."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_executor.contract.errors import ConfigError, DecodeError
+from lambda_executor.contract.probe import EVENT, ProbeAnswer
+from lambda_executor.contract.wire import (
+    Invocation,
+    InvocationId,
+    Outcome,
+    PayloadPointer,
+    Result,
+    payload_key,
+)
+from lambda_image import verdict
+from lambda_image.deadline import Deadline, Margins
+from lambda_image.invocation.handling import InvocationHandler
+from lambda_image.invocation.reporter import ReportError
+from lambda_image.verdict import Verdict
+
+TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
+WORKLOAD = json.dumps(
+    {
+        "type": "ExecuteTask",
+        "token": TOKEN,
+        "ti": {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": 3, "try_number": 2},
+    }
+)
+
+ANSWER = ProbeAnswer("3.3.2", "3.12.4", 1, "https://airflow/execution/", "", 3.5)
+
+
+@dataclass
+class Context:
+    """What Lambda tells about an invocation."""
+
+    aws_request_id: str = "request-1"
+    log_stream_name: str = "stream-1"
+    remaining_s: float = 900.0
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Tell what is left."""
+        return int(self.remaining_s * 1000)
+
+
+@dataclass
+class World:
+    """A handler whose task ends as told, whose queue takes results unless told otherwise."""
+
+    end: Verdict = field(default_factory=lambda: replace(verdict.ended(0), max_memory_mb=183.5))
+    default_queue: str | None = "https://default"
+    queue_takes: bool = True
+    started: list[str] = field(default_factory=list)
+    sent: list[tuple[str, Result]] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    fetched: Invocation | Verdict | None = None
+    margins: Margins = field(default_factory=lambda: Margins(None, None))
+    deadlines: list[Deadline] = field(default_factory=list)
+    whole_by_s: float = 0.0
+    send_by_s: float = 0.0
+    clock_s: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.handler = InvocationHandler(
+            runner=self,
+            reporter=self,
+            payloads=self,
+            margins=self.margins,
+            write_log=lambda level, event, **fields: self.lines.append(
+                {"level": level, "event": event, **fields}
+            ),
+            answer_probe=lambda: ANSWER,
+            init_ms=1234.5,
+            now_s=lambda: self.clock_s,
+            clock_s=lambda: 50.0,
+        )
+
+    def run(self, workload_json: str, deadline: Deadline) -> Verdict:
+        """Run for a quarter of a second."""
+        self.started.append(workload_json)
+        self.deadlines.append(deadline)
+        self.clock_s += 0.25
+        return self.end
+
+    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+        """Fetch what was prepared in place of an invocation that only points to it."""
+        self.whole_by_s = by_s
+        if invocation.payload is None:
+            return invocation
+        assert self.fetched is not None
+        return self.fetched
+
+    def queue_url(self, reply_to: str | None) -> str:
+        """Find the queue as the real one does."""
+        if url := reply_to or self.default_queue:
+            return url
+        raise ConfigError("no results queue")
+
+    def send(self, queue_url: str, result: Result, by_s: float) -> None:
+        """Keep what arrives."""
+        self.send_by_s = by_s
+        if not self.queue_takes:
+            raise ReportError("not taken")
+        # What arrives is what the other side reads.
+        self.sent.append((queue_url, Result.decode(result.encode())))
+
+    def handle(self, event: object, remaining_s: float = 900.0) -> dict[str, Any]:
+        """Hand over one event as Lambda does."""
+        return self.handler.handle(event, Context(remaining_s=remaining_s))
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """An invocation of ours as Lambda hands it over."""
+    invocation = Invocation.for_workload(InvocationId("id-1"), WORKLOAD, queued_at_s=998.5)
+    return {**json.loads(invocation.encode()), **changes}
+
+
+def pointer_event() -> dict[str, Any]:
+    """An invocation that is too large for one event."""
+    pointer = PayloadPointer("bucket", payload_key(InvocationId("id-1")), 5_000_000)
+    pointing = Invocation.decode(event()).pointing_to(pointer)
+    return cast("dict[str, Any]", json.loads(pointing.encode()))
+
+
+def reference_event(key: str) -> dict[str, Any]:
+    """An invocation of the reference's executor."""
+    ours = event()
+    return {"task_key": key, "command": ours["command"], "executor_config": {}}
+
+
+def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
+    """A result carries the end, where to look, and the times of a cold start."""
+    world = World()
+    world.handle(event(reply_to="https://mine"))
+    assert world.sent == [
+        (
+            "https://mine",
+            Result(
+                id=InvocationId("id-1"),
+                return_code=0,
+                outcome=Outcome.COMPLETED,
+                request_id="request-1",
+                log_stream="stream-1",
+                cold=True,
+                init_ms=1234.5,
+                run_ms=250.0,
+                started_at_s=1000.0,
+                queue_to_start_ms=1500.0,
+                max_memory_mb=183.5,
+            ),
+        )
+    ]
+    assert world.started == [WORKLOAD]
+
+
+def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
+    """Its deadline, and the last moments for payload and result, count from the entry."""
+    world = World()
+    world.handle(event(), remaining_s=300.0)
+    (deadline,) = world.deadlines
+    assert (deadline.times.stop_at_s, deadline.times.kill_at_s) == (330.0, 342.0)
+    assert world.whole_by_s == deadline.give_up_at_s == pytest.approx(346.8)
+    assert world.send_by_s == pytest.approx(349.8)
+
+
+def test_without_time_for_a_task_nothing_starts() -> None:
+    """Margins that eat up the function's time-out are told, with their values."""
+    world = World(margins=Margins(60.0, 15.0))
+    world.handle(event(), remaining_s=45.0)
+    ((_, result),) = world.sent
+    assert (result.outcome, result.return_code) == (Outcome.REJECTED, 1)
+    assert "leaves 45.0 s" in result.reason
+    assert "asked to stop 60 s and killed 15 s before" in result.reason
+    assert world.started == []
+
+
+def test_only_the_first_invocation_is_cold() -> None:
+    """The init phase counts for the invocation that waited for it, and for no other."""
+    world = World()
+    world.handle(event())
+    world.handle(event())
+    (_, first), (_, second) = world.sent
+    assert (first.cold, first.init_ms) == (True, 1234.5)
+    assert (second.cold, second.init_ms) == (False, None)
+
+
+def test_every_invocation_ends_with_one_settled_line() -> None:
+    """The line that readers of the log rely on is there once, with every key."""
+    world = World(end=verdict.ended(-9))
+    world.handle(event())
+    _, line = world.lines
+    assert line.pop("reason").startswith("the workload's process was killed by SIGKILL")
+    assert line == {
+        "level": "info",
+        "event": "invocation settled",
+        "dag_id": "d",
+        "task_id": "t",
+        "run_id": "r",
+        "map_index": 3,
+        "try_number": 2,
+        "invocation_id": "id-1",
+        "request_id": "request-1",
+        "outcome": "crashed",
+        "return_code": -9,
+        "cold": True,
+        "init_ms": 1234.5,
+        "run_ms": 250.0,
+        "queue_to_start_ms": 1500.0,
+        "max_memory_mb": None,
+        "started_at_s": 1000.0,
+        "reported": True,
+    }
+
+
+def test_a_line_tells_of_the_start_before_the_workload_runs() -> None:
+    """A reader of the log finds a running task by its identity or its dispatch id."""
+    world = World()
+    world.handle(event())
+    assert world.lines[0] == {
+        "level": "info",
+        "event": "invocation started",
+        "dag_id": "d",
+        "task_id": "t",
+        "run_id": "r",
+        "map_index": 3,
+        "try_number": 2,
+        "invocation_id": "id-1",
+        "request_id": "request-1",
+        "cold": True,
+    }
+
+
+def test_a_probe_is_answered_and_runs_nothing() -> None:
+    """Who asks what the image is gets the answer; no task, no result, no queue needed."""
+    world = World(default_queue=None)
+    answer = world.handle(json.loads(EVENT))
+    assert ProbeAnswer.decode(json.dumps(answer).encode()) == ANSWER
+    assert (world.started, world.sent) == ([], [])
+
+
+@pytest.mark.reference_fault("W9")
+def test_without_a_queue_nothing_starts() -> None:
+    """That there is nobody to report to is found out before the task, not after it."""
+    world = World(default_queue=None)
+    with pytest.raises(ConfigError):
+        world.handle(event())
+    assert world.started == []
+
+
+@pytest.mark.reference_fault("W8")
+def test_a_result_that_cannot_be_sent_raises() -> None:
+    """A lost result fails the invocation, so that the dead-letter queue tells; the log as well."""
+    world = World(queue_takes=False)
+    with pytest.raises(ReportError):
+        world.handle(event())
+    _, line = world.lines
+    assert (line["level"], line["event"], line["reported"]) == (
+        "error",
+        "invocation settled",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"wire_version": 99}, "wire_version is 99"),
+        ({"command": []}, "command must be"),
+        ({"command": ["python", "-c", "print()"]}, "does not carry a workload"),
+        ({"executor_config": 5}, "executor_config must be"),
+    ],
+)
+def test_an_unfit_event_that_names_itself_is_rejected(changes: dict[str, Any], says: str) -> None:
+    """Who sent it learns why nothing was started."""
+    world = World()
+    world.handle(event(**changes))
+    ((queue, result),) = world.sent
+    assert queue == "https://default"
+    assert (result.id, result.outcome, result.return_code) == ("id-1", Outcome.REJECTED, 1)
+    assert says in result.reason
+    assert world.started == []
+
+
+def test_what_an_event_points_to_is_run() -> None:
+    """The workload is the payload's; times and queue are those of any other invocation."""
+    world = World(fetched=Invocation.decode(event()))
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert (world.started, result.outcome) == ([WORKLOAD], Outcome.COMPLETED)
+    assert world.lines[-1]["dag_id"] == "d"
+    assert world.lines[-1]["queue_to_start_ms"] == 1500.0
+
+
+@pytest.mark.parametrize("end", [verdict.rejected("no bucket"), verdict.duplicate("taken")])
+def test_without_its_payload_nothing_is_started(end: Verdict) -> None:
+    """Why there is none is reported, and that it was taken before settles nothing."""
+    world = World(fetched=end)
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert (result.outcome, result.reason) == (end.outcome, end.reason)
+    assert world.started == []
+
+
+def test_what_points_to_no_workload_is_rejected() -> None:
+    """A payload is held to what an event is held to."""
+    world = World(fetched=Invocation(InvocationId("id-1"), ("python", "-c", "print()")))
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert result.outcome is Outcome.REJECTED
+    assert "does not carry a workload" in result.reason
+    assert world.started == []
+
+
+def test_what_has_expired_is_not_started() -> None:
+    """Its token has run out: the reason says since when, after what wait and what to do."""
+    world = World()
+    world.handle(event(not_after_s=990.0, queued_at_s=390.0))
+    ((_, result),) = world.sent
+    assert (result.outcome, result.return_code) == (Outcome.REJECTED, 1)
+    assert "ran out 10 s ago, after it had waited for 610 s" in result.reason
+    assert "[scheduler] task_queued_timeout" in result.reason
+    assert world.started == []
+    (line,) = world.lines
+    assert (line["event"], line["dag_id"]) == ("invocation settled", "d")
+
+
+@pytest.mark.parametrize("changes", [{"not_after_s": 1000.5}, {"not_after_s": None}, {}])
+def test_what_has_not_expired_is_started(changes: dict[str, Any]) -> None:
+    """Neither a moment before its time, nor when it names none."""
+    world = World()
+    world.handle(event(**changes))
+    assert world.started == [WORKLOAD]
+
+
+def test_what_expires_while_its_payload_is_fetched_is_not_started() -> None:
+    """The payload's own time counts, at the moment of the start."""
+    world = World(fetched=Invocation.decode(event(not_after_s=1000.0)))
+    world.handle(pointer_event())
+    ((_, result),) = world.sent
+    assert result.outcome is Outcome.REJECTED
+    assert world.started == []
+
+
+@pytest.mark.parametrize("unfit", [None, 5, [], {}, {"task_key": 5}, {"task_key": "x" * 5001}])
+def test_an_event_without_a_name_raises(unfit: object) -> None:
+    """Nobody could settle it: the dead-letter queue has to tell."""
+    world = World()
+    with pytest.raises(DecodeError):
+        world.handle(unfit)
+    assert world.sent == []
+    assert world.started == []
+
+
+def test_a_duplicate_start_is_reported_as_one() -> None:
+    """Our executor hears of a second start, and that it settles nothing."""
+    world = World(end=verdict.duplicate("already running"))
+    world.handle(event())
+    ((_, result),) = world.sent
+    assert (result.outcome, result.return_code) == (Outcome.DUPLICATE, 0)
+
+
+def test_a_duplicate_start_is_kept_from_the_reference_executor() -> None:
+    """It would take any result for the end of the task that still runs."""
+    world = World(end=verdict.duplicate("already running"))
+    world.handle(reference_event("{}"))
+    assert world.sent == []
+    assert world.lines[-1]["outcome"] == "duplicate"
+
+
+def test_the_reference_executor_gets_its_key_back() -> None:
+    """Its key is the task's key as JSON, as long as Airflow's ids allow."""
+    key = json.dumps(
+        {"dag_id": "ä" * 250, "task_id": "t" * 250, "run_id": "ü" * 250, "try_number": 1}
+    )
+    world = World()
+    world.handle(reference_event(key))
+    ((queue, result),) = world.sent
+    assert (queue, result.id, result.return_code) == ("https://default", key, 0)
+    assert world.lines[-1]["queue_to_start_ms"] is None
+
+
+texts = st.text(max_size=30)
+
+
+@given(before=texts, after=texts, code=st.integers(-64, 255), queue_takes=st.booleans())
+def test_a_token_never_leaves(before: str, after: str, code: int, *, queue_takes: bool) -> None:
+    """Whatever the runtime says of a failure: no token in the result, the log or the error."""
+    end = Verdict(Outcome.CRASHED, code, f"{before}{TOKEN}{after}")
+    world = World(end=end, queue_takes=queue_takes)
+    said = ""
+    try:
+        said = json.dumps(world.handle(event()))
+    except ReportError as e:
+        said = repr(e)
+    assert TOKEN not in said
+    assert TOKEN not in json.dumps(world.lines)
+    assert not any(TOKEN in result.encode() for _, result in world.sent)
+
+
+@pytest.mark.parametrize("workload", ["", "[", "5", "[]", '{"ti": 5, "token": 5}', "{}"])
+def test_a_workload_that_cannot_be_read_has_no_facts(workload: str) -> None:
+    """What is wrong with a workload is the runner's to say; the log has nulls."""
+    world = World(end=verdict.rejected("not a workload"))
+    world.handle(event(command=[*event()["command"][:-1], workload]))
+    assert world.lines[0]["dag_id"] is None
+    assert world.sent[0][1].outcome is Outcome.REJECTED

@@ -1,0 +1,122 @@
+"""stdout of the handler's process: whole lines of JSON, about an invocation, without secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambda_image.logs import invocation_log, log_output
+from lambda_image.logs.log_output import MAX_LINE_BYTES, LogOutput
+
+TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
+KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+def output(**environ: str) -> tuple[LogOutput, io.BytesIO]:
+    """One that can be read."""
+    raw = io.BytesIO()
+    return LogOutput(raw, environ), raw
+
+
+def lines(raw: io.BytesIO) -> list[dict[str, Any]]:
+    """What was written, every line an object."""
+    return [json.loads(line) for line in raw.getvalue().splitlines()]
+
+
+def test_each_line_says_what_it_is_about() -> None:
+    """What a line says itself of the same name holds."""
+    out, raw = output()
+    out.write(b'{"event": "before"}\n')
+    out.about({"dag_id": "d", "try_number": 2})
+    out.write(b'{"event": "one"}\n{"event": "two", "dag_id": "other"}\n')
+    out.about({})
+    out.write(b'{"event": "after"}\n')
+    assert lines(raw) == [
+        {"event": "before"},
+        {"event": "one", "dag_id": "d", "try_number": 2},
+        {"event": "two", "dag_id": "other", "try_number": 2},
+        {"event": "after"},
+    ]
+
+
+def test_what_is_no_json_object_becomes_one() -> None:
+    """A library that prints, and bytes that are no text."""
+    out, raw = output()
+    out.about({"dag_id": "d"})
+    out.write(b"printed\n[1]\n\xff\xfe\n\n" + b"[" * 100_000 + b"\n")
+    assert [line["event"] for line in lines(raw)][:2] == ["printed", "[1]"]
+    assert {(line["dag_id"], line["level"], line["logger"]) for line in lines(raw)} == {
+        ("d", "info", "stdout")
+    }
+    assert len(lines(raw)) == 4
+
+
+def test_a_line_in_parts_is_written_whole() -> None:
+    """However it is cut."""
+    out, raw = output()
+    for part in (b'{"eve', b'nt": "o', b'ne"}\n{"event"', b': "two"}\n'):
+        out.write(part)
+    assert lines(raw) == [{"event": "one"}, {"event": "two"}]
+
+
+def test_a_line_of_ours_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a library has printed before it without an end."""
+    out, raw = output()
+    monkeypatch.setattr(log_output, "_output", out)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, write_through=True))
+    sys.stdout.write("no end")
+    invocation_log.write("info", "invocation settled")
+    assert [line["event"] for line in lines(raw)] == ["no end", "invocation settled"]
+
+
+def test_what_has_no_line_end_stays_with_its_invocation() -> None:
+    """Its fields and its secrets are those of the invocation that wrote it, not of the next."""
+    out, raw = output()
+    out.about({"request_id": "one"}, TOKEN)
+    out.write(f"no line end {TOKEN}".encode())
+    out.about({"request_id": "two"})
+    out.write(b'{"event": "after"}\n')
+    assert [(line["event"], line["request_id"]) for line in lines(raw)] == [
+        ("no line end ***", "one"),
+        ("after", "two"),
+    ]
+
+
+@given(before_cut=st.integers(0, len(TOKEN) + 1))
+@settings(max_examples=20)
+def test_a_line_without_an_end_is_cut(before_cut: int) -> None:
+    """Memory is bounded, nothing is lost, and no secret passes that lies on the cut."""
+    out, raw = output()
+    out.about({}, TOKEN)
+    filling = "x" * (MAX_LINE_BYTES - before_cut)
+    for part in (filling, TOKEN[:9], TOKEN[9:], "y" * MAX_LINE_BYTES):
+        out.write(part.encode())
+    assert len(raw.getvalue()) > MAX_LINE_BYTES
+    out.about({})
+    said = "".join(line["event"] for line in lines(raw))
+    assert said == f"{filling}***{'y' * MAX_LINE_BYTES}"
+
+
+def test_text_of_any_kind_passes() -> None:
+    """Every script, and half a surrogate pair."""
+    out, raw = output()
+    out.write('{"event": "größer 漢字 \\ud800"}\n'.encode())
+    assert lines(raw) == [{"event": "größer 漢字 \ud800"}]
+    assert "größer 漢字".encode() in raw.getvalue()
+
+
+def test_no_secret_passes() -> None:
+    """The workload's token and the function's own credentials, wherever they stand in a line."""
+    out, raw = output(AWS_SECRET_ACCESS_KEY=KEY, AWS_SESSION_TOKEN="short")
+    out.about({}, TOKEN)
+    out.write(json.dumps({"event": f"got {TOKEN}", "env": {"k": KEY}}).encode() + b"\n")
+    out.write(f"{KEY} a short word\n".encode())
+    assert TOKEN.encode() not in raw.getvalue()
+    assert KEY.encode() not in raw.getvalue()
+    assert [line["event"] for line in lines(raw)] == ["got ***", "*** a short word"]

@@ -1,0 +1,78 @@
+"""What a workload's process writes, as the supervisor reads it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_image.runtime.task_output import MAX_LINE_BYTES, MAX_LINES, reader
+
+Lines = Generator[None, bytes | bytearray, None]
+
+
+def read_all(chunks: list[bytes], *, of_text: bool = True, data: bytes = b"") -> list[bytes]:
+    """The lines that the supervisor gets of what arrives in these pieces."""
+    lines: list[bytes] = []
+
+    def forward_to_log() -> Lines:
+        while True:
+            lines.append(bytes((yield)))
+
+    def documents() -> Lines:
+        while True:
+            lines.append(bytes((yield)))
+
+    read, _ = reader(forward_to_log() if of_text else documents(), lambda _: None, data=data)
+    pieces = Pieces([chunk for chunk in chunks if chunk])
+    while read(cast("socket.socket", pieces)):
+        pass
+    return lines
+
+
+class Pieces:
+    """A socket from which each read gets one of these, and then nothing any more."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    def recv(self, size: int) -> bytes:
+        """Read the next one."""
+        piece = next(self._pieces, b"")
+        assert len(piece) <= size
+        return piece
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8), st.booleans())
+def test_lines_are_whole_however_they_arrive(chunks: list[bytes], of_text: bool) -> None:
+    """Each line comes once, in order, whatever pieces it arrived in."""
+    written = b"".join(chunks)
+    expected = [line + b"\n" for line in written.split(b"\n")]
+    if written.endswith(b"\n") or not written:
+        del expected[-1]
+    assert read_all(chunks, of_text=of_text) == expected
+
+
+def test_what_was_there_before_comes_first() -> None:
+    """Airflow hands over what it had read already."""
+    assert read_all([b"cond\nthird"], data=b"first\nse") == [b"first\n", b"second\n", b"third\n"]
+
+
+def test_a_line_without_an_end_is_cut() -> None:
+    """What is kept of it stays small, and nothing is lost."""
+    lines = read_all([b"x" * 60_000] * 10)
+    assert b"".join(lines).replace(b"\n", b"") == b"x" * 600_000
+    assert max(map(len, lines)) <= 2 * MAX_LINE_BYTES
+
+
+@pytest.mark.parametrize(("of_text", "most"), [(True, MAX_LINES), (False, 5000)])
+def test_lines_of_a_burst_share_lines_of_the_log(of_text: bool, most: int) -> None:
+    """Text is put together, so that a flood costs little; documents stay what they are."""
+    lines = read_all([b"y\n" * 5000], of_text=of_text)
+    assert len(lines) <= most
+    assert b"".join(lines) == b"y\n" * 5000
+    assert of_text or len(lines) == 5000

@@ -1,0 +1,46 @@
+"""The gate in front of what the image changes inside Airflow: it looks for each part."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.api.client import TaskInstanceOperations
+from airflow.sdk.execution_time import supervisor
+
+from lambda_image.runtime import processes
+
+
+def test_nothing_is_missing_in_this_airflow() -> None:
+    """Otherwise the next test says nothing."""
+    assert processes.missing() == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "told"),
+    [
+        (supervisor, "_fork_main", "_fork_main"),
+        (supervisor, "STATES_SENT_DIRECTLY", "STATES_SENT_DIRECTLY"),
+        (supervisor.ActivitySubprocess, "final_state", "ActivitySubprocess.final_state"),
+        (TaskInstanceOperations, "retry", "TaskInstanceOperations.retry"),
+    ],
+)
+def test_a_part_that_is_gone_is_missing(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, told: str
+) -> None:
+    """Found in the init phase, and not when a task has died and Airflow waits to hear of it."""
+    monkeypatch.delattr(owner, name)
+    assert processes.missing() == [told]
+
+
+@pytest.mark.parametrize("field", ["_rendered_map_index", "_terminal_state", "client", "id"])
+def test_a_field_that_is_gone_is_missing(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    """Of the supervisor of a task, which says how it ended."""
+    fields = supervisor.ActivitySubprocess.__attrs_attrs__
+    left = tuple(each for each in fields if each.name != field)
+    monkeypatch.setattr(supervisor.ActivitySubprocess, "__attrs_attrs__", left)
+    assert processes.missing() == [field]
+
+
+def test_a_call_with_other_parameters_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As good as gone."""
+    monkeypatch.setattr(TaskInstanceOperations, "retry", lambda self, id_: None)  # noqa: ARG005
+    assert processes.missing() == ["TaskInstanceOperations.retry"]

@@ -1,0 +1,124 @@
+"""The process that the workloads' processes are forks of, when what it counts on does not hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: Before each program: its children end with their order for an exit code.
+BEGIN = """
+import contextlib, os, select, signal, time
+from lambda_image.machine.zygote import Times, Zygote, ZygoteError
+
+def enter(order, fds):
+    os._exit(order)
+
+def times():
+    return Times(time.monotonic() + 30, time.monotonic() + 30)
+
+def code_of(child):
+    select.select([child.exit], [], [], 10)
+    return child.end().exit_code
+
+"""
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with a zygote of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", BEGIN + program],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_a_fork_that_fails_is_told() -> None:
+    """The reason reaches the handler, which gives the environment up."""
+    done = run("""
+fork, handler = os.fork, os.getpid()
+def fails_in_the_zygote():
+    if os.getpid() != handler:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+os.fork = fails_in_the_zygote
+zygote = Zygote(enter)
+try:
+    zygote.spawn(0, [], times())
+except ZygoteError as e:
+    print(e, zygote.is_lost)
+""")
+    assert done.stdout == (
+        "no process can be started: [Errno 11] Resource temporarily unavailable True\n"
+    )
+    assert done.stderr == ""
+
+
+def test_a_zygote_that_is_gone_is_told() -> None:
+    """A workload, or the kernel, has killed it between two workloads."""
+    done = run("""
+zygote = Zygote(enter)
+os.kill(zygote.pid, signal.SIGKILL)
+try:
+    zygote.spawn(0, [], times())
+except ZygoteError as e:
+    print(e, zygote.is_lost)
+""")
+    assert done.stdout == "the process that starts the workloads' processes died True\n"
+
+
+def test_it_outlives_a_handler_that_does_not_listen() -> None:
+    """Nobody hears how a child ended that was given up; the next one starts."""
+    done = run("""
+zygote = Zygote(lambda order, fds: os._exit(order) if order else time.sleep(60))
+zygote.spawn(0, [], times()).exit.close()
+print(code_of(zygote.spawn(3, [], times())))
+""")
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+def test_nothing_but_the_handler_goes_on_as_one() -> None:
+    """What fails in a fork ends there: it would be a second runtime of the same environment."""
+    done = run("""
+def fails(order, fds):
+    raise ZeroDivisionError
+try:
+    zygote = Zygote(fails)
+except ZeroDivisionError:
+    print("a second one")
+else:
+    print(code_of(zygote.spawn(0, [], times())))
+""")
+    assert done.stdout == "1\n"
+    assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("left_s", [0.1, -5])
+def test_one_that_was_stopped_is_not_waited_for(left_s: float) -> None:
+    """What there is time for; then it is killed and its child with it, and counts as lost."""
+    done = run(f"""
+zygote = Zygote(lambda order, fds: time.sleep(60))
+child = zygote.spawn(0, [], times())
+os.kill(zygote.pid, signal.SIGSTOP)
+os.waitid(os.P_PID, zygote.pid, os.WSTOPPED)
+begin_s = time.monotonic()
+child.close(begin_s + {left_s})
+print(time.monotonic() - begin_s < 1, child.end().lost)
+os.waitpid(zygote.pid, 0)
+with contextlib.suppress(ProcessLookupError):
+    assert select.select([os.pidfd_open(child.pid)], [], [], 10)[0]
+""")
+    assert done.stdout == "True True\n", done.stderr
+    assert done.stderr == ""
+
+
+def test_an_order_of_any_size_reaches_the_child() -> None:
+    """More than what the kernel keeps for a socket or a pipe."""
+    done = run("""
+zygote = Zygote(lambda order, fds: os._exit(len(order) >> 20))
+print(code_of(zygote.spawn(b"x" * (20 << 20), [], times())))
+""")
+    assert (done.stdout, done.stderr) == ("20\n", "")
