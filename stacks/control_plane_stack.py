@@ -55,8 +55,6 @@ class ControlPlaneStack(StageStack):
     """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer.
 
     Args:
-        scope: The app.
-        stage: The stage.
         network: Where the services are.
         database: Airflow's.
         execution: What the scheduler uses.

@@ -27,8 +27,6 @@ class DatabaseStack(StageStack):
     """RDS Postgres in the isolated subnets of the VPC.
 
     Args:
-        scope: The app.
-        stage: The stage.
         network: Where the database is, and who may reach it.
 
     Attributes:

@@ -31,8 +31,6 @@ class ExecutionStack(StageStack):
     """Functions, queues, permissions and the parameter that wires an Airflow to them.
 
     Args:
-        scope: The app.
-        stage: The stage.
         image: What the functions run from.
         execution_api_url: The Execution API as the functions reach it.
         storage: Logs of tasks and DAG files; None: the stage has none of its own.

@@ -54,8 +54,6 @@ class ObservabilityStack(StageStack):
     """Dashboard, alarms and budget, as far as the stage asks for them.
 
     Args:
-        scope: The app.
-        stage: The stage.
         watched: What other stacks made.
     """
 
@@ -100,7 +98,6 @@ class ObservabilityStack(StageStack):
             )
 
     def _function(self, settings: FunctionConfig) -> WatchedFunction:
-        """A function by its name, which is known."""
         name = self.stage.function_name(settings)
         scope = Construct(self, f"Function{settings.name.title().replace('-', '')}")
         return WatchedFunction(

@@ -18,10 +18,6 @@ from stacks.stage.stage_stack import Stage, StageStack
 class StorageStack(StageStack):
     """The task logs and the DAG bucket of a stage, as far as the stage wants them.
 
-    Args:
-        scope: The app.
-        stage: The stage.
-
     Attributes:
         task_logs: Where tasks' logs go; None: nowhere.
         dags: Where DAG files are pushed to; None: they come from elsewhere.

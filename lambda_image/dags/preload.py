@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import io
 import os
-import resource
 import threading
 import time
 from collections import Counter
@@ -25,12 +24,12 @@ from typing import NoReturn
 
 from lambda_executor.contract.options import PRELOAD_DAG_IMPORTS
 from lambda_image.logs.invocation_log import WriteLog
-from lambda_image.machine import environment, time_limit
+from lambda_image.machine import environment, memory, time_limit
 
-#: Lambda ends an init phase after 10 s. At this age of the process nothing new is begun,
+#: The age of the process at which no further import is begun: Lambda ends an init phase after 10 s.
 #: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 ENOUGH_S = 6.0
-#: and at this one whatever still imports is given up.
+#: The age at which the import that is under way is given up.
 TOO_LONG_S = 7.5
 
 #: The share of the function's memory that this process may fill: a task needs the rest.
@@ -146,8 +145,7 @@ def _no_more(age_ms: float) -> str | None:
     if age_ms > ENOUGH_S * 1000:
         return f"the init phase has taken {age_ms / 1000:.1f} s"
     limit_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    used_mb = pages * resource.getpagesize() / 2**20
+    used_mb = memory.resident_mb()
     if limit_mb.isdigit() and used_mb > _MEMORY_SHARE * int(limit_mb):
         return f"{used_mb:.0f} of {limit_mb} MB are in use"
     return None

@@ -88,14 +88,11 @@ class S3DagSource:
         """
         try:
             self._refresh(patience_s)
-        except (ClientError, BotoCoreError, DecodeError) as e:
-            raise DagSourceError(f"{self._told()}: {e}{_hint(e)}") from e
-        except DagSourceError as e:
-            raise DagSourceError(f"{self._told()}: {e}") from e
-        except OSError as e:
-            raise DagSourceError(f"{self._told()}: {_disk_reason(e, self._trees.link)}") from e
         except Exception as e:  # Files are from anywhere, and this is called in the init phase.
-            raise DagSourceError(f"{self._told()}: {type(e).__name__}: {e}") from e
+            reason = _reason(e, self._trees.link)
+            raise DagSourceError(
+                f"the DAG files of {self._location} could not be fetched: {reason}"
+            ) from e
 
     def _refresh(self, patience_s: float) -> None:
         if self._remote is None:
@@ -114,9 +111,6 @@ class S3DagSource:
             else:
                 self._fetched = fetch
                 return
-
-    def _told(self) -> str:
-        return f"the DAG files of {self._location} could not be fetched"
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | None:
@@ -149,17 +143,15 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | Non
     return S3DagSource(location, make_remote, trees)
 
 
-def _hint(error: Exception) -> str:
+def _reason(error: Exception, link: Path) -> str:
     if isinstance(error, ClientError) and error_code(error) in ("AccessDenied", "403"):
         return (
-            ". The function's role needs s3:GetObject and s3:GetObjectVersion on the files and "
-            "s3:ListBucket on the bucket; without the latter S3 says so of a missing object too"
+            f"{error}. The function's role needs s3:GetObject and s3:GetObjectVersion on the files "
+            "and s3:ListBucket on the bucket; without the latter S3 says so of a missing object too"
         )
-    return ""
-
-
-def _disk_reason(error: OSError, link: Path) -> str:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, ClientError | BotoCoreError | DecodeError | DagSourceError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"{type(error).__name__}: {error}"
     disk = shutil.disk_usage(link.parent)
     free, all_of_it = disk.free >> 20, disk.total >> 20

@@ -62,8 +62,8 @@ class Payloads:
 
         Args:
             invocation: As it came with the event.
-            by_s: When S3 has to have answered, on the monotonic clock: who is ended in the middle
-                of a retry cannot tell any more that nothing was started.
+            by_s: When S3 has to have answered, on the monotonic clock: a process that is killed in
+                the middle of a retry cannot report that nothing was started.
         """
         pointer = invocation.payload
         if pointer is None:

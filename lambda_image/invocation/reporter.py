@@ -1,6 +1,6 @@
 """Sends results to the results queue, or says clearly that it could not.
 
-With `payloads.py` the only module of the image that talks to AWS. It knows nothing of workloads.
+It must not know workloads.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Reporter:
         Args:
             queue_url: Where to.
             result: What.
-            by_s: When the queue has to have taken it, on the monotonic clock: who is ended in the
-                middle of a retry cannot tell any more that it failed.
+            by_s: When the queue has to have taken it, on the monotonic clock: a process that is
+                killed in the middle of a retry cannot report the failure.
 
         Raises:
             ReportError: The queue did not take it, or not within the retries or the time.

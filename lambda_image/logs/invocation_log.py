@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from lambda_executor.contract.log_lines import TASK
 from lambda_image.logs import log_output
 
 #: Writes one line: level, event, fields.
@@ -61,15 +62,10 @@ class WorkloadFacts:
         ti = ti if isinstance(ti, Mapping) else {}
         token = workload.get("token")
         return cls(
-            **{name: ti.get(name) for name in cls.names()},
+            **{name: ti.get(name) for name in TASK},
             token=token if isinstance(token, str) else "",
         )
 
-    @staticmethod
-    def names() -> tuple[str, ...]:
-        """The fields that the log has."""
-        return ("dag_id", "task_id", "run_id", "map_index", "try_number")
-
     def fields(self) -> dict[str, Any]:
         """The facts as fields of a log line; never the token."""
-        return {name: getattr(self, name) for name in self.names()}
+        return {name: getattr(self, name) for name in TASK}

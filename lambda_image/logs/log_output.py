@@ -77,11 +77,11 @@ class LogOutput(io.RawIOBase):
         self._raw.flush()
 
     def writable(self) -> bool:
-        """It is."""
+        """Whether it can be written to."""
         return True
 
     def fileno(self) -> int:
-        """Of the stream behind it."""
+        """The descriptor of the stream that the lines go to."""
         return self._raw.fileno()
 
     def _cut(self) -> None:
@@ -103,17 +103,17 @@ class LogOutput(io.RawIOBase):
     def _dressed(self, line: bytes) -> bytes:
         line = self._without_secrets(line)
         try:
-            told = json.loads(line)
+            fields = json.loads(line)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
+            fields = None
+        if not isinstance(fields, dict):
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             text = line.decode(errors="replace")
-            told = {"timestamp": now, "level": "info", "event": text, "logger": "stdout"}
+            fields = {"timestamp": now, "level": "info", "event": text, "logger": "stdout"}
         for name, value in self._context.items():
-            told.setdefault(name, value)
+            fields.setdefault(name, value)
         # A lone surrogate, which JSON can hold and UTF-8 cannot, is escaped again.
-        return json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+        return json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 _output: LogOutput | None = None

@@ -61,8 +61,8 @@ def prepare() -> None:
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
-        # A container's user may have no name (Lambda runs image functions as such a one), and
-        # Airflow refuses to start a task as nobody in particular; getpass reads this first.
+        # Lambda runs image functions as a user without a name, and Airflow refuses to start a task
+        # without one; getpass reads this variable first.
         os.environ.setdefault("LOGNAME", "lambda")
     _choose_log_upload()
 

@@ -16,9 +16,9 @@ def resident_mb() -> float:
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed a process for want of memory since it started.
+    """How many processes the kernel has killed since it started because memory ran out.
 
-    0 where it does not tell. In Lambda the kernel is the environment's own.
+    0 where it does not say. In Lambda the kernel is the environment's own.
     https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
     """
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from lambda_image.logs import invocation_log
 from lambda_image.machine import environment
 
-#: Less is as good as nothing: a task's log alone needs it.
+#: With less, a task's own log would not fit.
 _LEAST_FREE_BYTES = 1024 * 1024
 
 #: Holds the id of the process that found the folder empty, or took it over from one that died.

@@ -26,6 +26,8 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 #: Asks a child to stop. Real-time signals are nobody's; glibc keeps the first two for itself.
 STOP_SIGNAL = signal.SIGRTMIN + 5
 
@@ -164,7 +166,9 @@ class Child:
 
     def _lose(self) -> None:
         self._end = End(-signal.SIGKILL, lost=True)
-        _signal_all({self._zygote, self.pid}, signal.SIGKILL)
+        for pid in (self._zygote, self.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def protect() -> None:
@@ -194,7 +198,6 @@ class _Running:
         return max(0.0, at_s - time.monotonic())
 
     def keep_time(self) -> None:
-        """Do what it is time for."""
         now_s = time.monotonic()
         if now_s >= self.times.kill_at_s:
             self.stopped = self.killed = True
@@ -223,11 +226,10 @@ class _Running:
         """Kill and reap everything that the child started and left behind."""
         until_s = time.monotonic() + _SWEEP_S
         while self.reap() and time.monotonic() < until_s:
-            _kill_descendants()
+            kill_descendants()
             time.sleep(0.001)
 
     def tell(self) -> None:
-        """Tell the handler how it ended."""
         code = -signal.SIGKILL if self.exit_code is None else self.exit_code
         with self.exit, contextlib.suppress(OSError):  # It does not listen any more.
             _send(self.exit, End(code, self.stopped, self.killed, self.max_memory_mb), [])
@@ -256,7 +258,7 @@ def _serve(control: socket.socket, enter: Enter) -> NoReturn:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
     def become_child() -> None:
-        """Put off what is the zygote's."""
+        """Undo the zygote's signal handling, and close its descriptors."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control.close()
@@ -285,7 +287,7 @@ def _spawn(
     try:
         times, (exit_fd, order_fd, *fds) = _receive(control)
     except (OSError, EOFError):
-        _kill_descendants()
+        kill_descendants()
         os._exit(0)
     exit_ = socket.socket(fileno=exit_fd)
     try:
@@ -328,46 +330,28 @@ def _be_killed_first() -> None:
     protect()
 
 
-def _kill_descendants() -> None:
-    """Kill all processes that descend from this one: stopped first, they cannot start more."""
-    seen: set[int] = set()
-    while fresh := _descendants() - seen:
+def kill_descendants() -> set[psutil.Process]:
+    """Kill all processes that descend from this one: stopped first, they cannot start more.
+
+    Returns:
+        What was killed.
+    """
+    killed: set[psutil.Process] = set()
+    while fresh := set(psutil.Process().children(recursive=True)) - killed:
         _signal_all(fresh, signal.SIGSTOP)
-        seen |= fresh
-    _signal_all(seen, signal.SIGKILL)
+        killed |= fresh
+    _signal_all(killed, signal.SIGKILL)
+    return killed
 
 
-def _signal_all(pids: set[int], number: signal.Signals) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except (ProcessLookupError, PermissionError):  # Ended, or another user's by its own doing.
-            continue
-
-
-def _descendants() -> set[int]:
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - on the way of nothing but names
-        if entry.isdigit() and (parent := _parent(entry)) is not None:
-            children.setdefault(parent, []).append(int(entry))
-    found: set[int] = set()
-    generation = children.get(os.getpid(), [])
-    while generation:
-        found.update(generation)
-        generation = [child for pid in generation for child in children.get(pid, [])]
-    return found
-
-
-def _parent(pid: str) -> int | None:
-    try:
-        stat = Path("/proc", pid, "stat").read_bytes()
-    except OSError:  # It has ended.
-        return None
-    return int(stat.rpartition(b")")[2].split()[1])
+def _signal_all(processes: set[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        # It has ended, or made itself another user's.
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.send_signal(number)
 
 
 def _in_memory(content: bytes) -> BufferedRandom:
-    """A file that is nowhere."""
     file = os.fdopen(os.memfd_create("order"), "w+b")
     file.write(content)
     file.flush()

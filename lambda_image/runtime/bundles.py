@@ -53,7 +53,7 @@ class DagBundles:
         self._source = source
         self._manager: DagBundlesManager | None = None
         self._used: dict[str, str] = {}
-        with contextlib.suppress(_ObstacleError):  # It is told with the first task.
+        with contextlib.suppress(_ObstacleError):  # The first task reports it.
             self._known()
 
     def warm_up(self, write_log: WriteLog) -> None:
@@ -98,7 +98,7 @@ class DagBundles:
                 "same [dag_processor] dag_bundle_config_list as the DAG processor"
             )
         if not all(map(_is_known_here, _connections(name))):
-            return  # Only Airflow's database has them, which answers to tasks that have started.
+            return  # Airflow's database has them, and answers only to tasks that have started.
         try:
             bundle = manager.get_bundle(name, version)
             if version is not None:

@@ -48,7 +48,8 @@ _Signalled = enum.IntEnum(  # type: ignore[misc]
     "_Signalled", {number.name: -number.value for number in signal.Signals}
 )
 
-#: Of Airflow: what is called, or replaced, with the parameters that are used,
+#: Private parts of Airflow's supervisor that are called or replaced, with the parameters that are
+#: used. `missing` looks whether this Airflow has them, and the other two.
 _CALLED = {
     "WatchedSubprocess.start": {"target", "logger"},
     "WatchedSubprocess._register_pipe_readers": {"stdout", "stderr", "requests", "logs"},
@@ -58,9 +59,9 @@ _CALLED = {
     "make_buffered_socket_reader": {"gen", "on_close"},
     "TaskInstanceOperations.retry": {"id", "end_date", "rendered_map_index"},
 }
-#: what is read
+#: Private parts that are read.
 _READ = ("ActivitySubprocess.final_state", "STATES_SENT_DIRECTLY", "Client.task_instances")
-#: and the fields of the one that supervises a task.
+#: Fields of the object that supervises a task.
 _FIELDS = {
     "id",
     "pid",
@@ -227,7 +228,6 @@ class _Tracker:
 
 
 def _install(processes: Processes) -> None:
-    """Put our parts in the place of Airflow's."""
     watched, activity = supervisor.WatchedSubprocess, supervisor.ActivitySubprocess
     fields = {field.name for field in watched.__attrs_attrs__}
     readers = inspect.signature(watched._register_pipe_readers).parameters  # noqa: SLF001

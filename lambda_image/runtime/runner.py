@@ -132,7 +132,6 @@ def _server_obstacle(server: str) -> str | None:
 
 
 def _verdict_of(error: Exception, server: str) -> Verdict:
-    """Read what the supervisor raised."""
     if isinstance(error, TaskAlreadyRunningError):
         return duplicate("the same try of the task is already running elsewhere")
     if isinstance(error, ServerResponseError) and (state := _taken_state(error)):

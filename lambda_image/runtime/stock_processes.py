@@ -8,12 +8,13 @@ starts with what earlier ones left in this process's memory, and some take five 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import psutil
 
 from lambda_image.deadline import Deadline
 from lambda_image.machine import time_limit
+from lambda_image.machine.zygote import kill_descendants
 from lambda_image.verdict import Verdict, ended, out_of_time
 
 #: Seconds in which whatever is killed has to be gone.
@@ -42,7 +43,7 @@ class StockProcesses:
             self._verdict = out_of_time(-9, deadline.kill_words)
             raise
         finally:
-            _kill_descendants()
+            psutil.wait_procs(kill_descendants(), timeout=_SWEEP_S)
 
     @staticmethod
     def give_up_at_s(deadline: Deadline) -> float:
@@ -59,11 +60,3 @@ class StockProcesses:
     def verdict(self) -> Verdict | None:
         """How the workload's process ended; None while that is not known."""
         return self._verdict
-
-
-def _kill_descendants() -> None:
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    psutil.wait_procs(children, timeout=_SWEEP_S)

@@ -8,11 +8,6 @@ never see it.
 
 from __future__ import annotations
 
-from stacks.config.sections.control_plane import ControlPlaneConfig
-from stacks.config.sections.dags import BundleConfig, DagsConfig, LogsConfig
-from stacks.config.sections.database import DatabaseConfig
-from stacks.config.sections.encryption import EncryptionConfig
-from stacks.config.sections.execution import ExecutionConfig
 from stacks.config.sections.functions import (
     DEFAULT_FUNCTION,
     PASSWORD_ROTATION,
@@ -20,8 +15,7 @@ from stacks.config.sections.functions import (
     FunctionConfig,
 )
 from stacks.config.sections.image import ExistingImage, ImageConfig
-from stacks.config.sections.network import MOST_AZS, NetworkConfig
-from stacks.config.sections.observability import ObservabilityConfig
+from stacks.config.sections.network import MOST_AZS
 from stacks.config.sections.section import RetentionDays, Section
 from stacks.config.stage import StageConfig
 
@@ -30,18 +24,9 @@ __all__ = [
     "MOST_AZS",
     "PASSWORD_ROTATION",
     "Architecture",
-    "BundleConfig",
-    "ControlPlaneConfig",
-    "DagsConfig",
-    "DatabaseConfig",
-    "EncryptionConfig",
-    "ExecutionConfig",
     "ExistingImage",
     "FunctionConfig",
     "ImageConfig",
-    "LogsConfig",
-    "NetworkConfig",
-    "ObservabilityConfig",
     "RetentionDays",
     "Section",
     "StageConfig",

@@ -16,7 +16,7 @@ from stacks.config.sections.dags import DagsConfig, LogsConfig
 from stacks.config.sections.database import DatabaseConfig
 from stacks.config.sections.encryption import EncryptionConfig
 from stacks.config.sections.execution import ExecutionConfig
-from stacks.config.sections.functions import DEFAULT_FUNCTION, Architecture, FunctionConfig
+from stacks.config.sections.functions import DEFAULT_FUNCTION, FunctionConfig
 from stacks.config.sections.image import ImageConfig
 from stacks.config.sections.network import NetworkConfig
 from stacks.config.sections.observability import ObservabilityConfig
@@ -85,12 +85,3 @@ class StageConfig(Section):
     def default_function(self) -> FunctionConfig:
         """The function of every queue that no other serves."""
         return next(f for f in self.functions if f.name == DEFAULT_FUNCTION)
-
-    @property
-    def architectures(self) -> list[Architecture]:
-        """Every processor architecture that an image is needed for, the default function's first.
-
-        The control plane runs on that of the default function.
-        """
-        of_all = (self.default_function, *self.functions)
-        return list(dict.fromkeys(function.architecture for function in of_all))

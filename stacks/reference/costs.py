@@ -54,7 +54,7 @@ class Line:
 
 
 def lines(templates: Iterable[Template]) -> list[Line]:
-    """The cost of a stage by type of resource, the dearest first.
+    """The cost of a stage by type of resource, the most expensive first.
 
     Raises:
         KeyError: There is no price for a type of resource, or for a size of it.

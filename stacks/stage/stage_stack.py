@@ -59,14 +59,11 @@ class StageStack(cdk.Stack):
     context give the same template on any machine, without an AWS call.
 
     Args:
-        scope: The app.
         part: What the stack is: the last part of its name.
-        stage: The stage.
         description: Shown in the CloudFormation console.
         synthesizer: None: the CDK's default.
 
     Attributes:
-        stage: The stage.
         config: The stage's configuration.
         removal: What becomes of the stage's data when the stack is deleted.
     """

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
 from local_aws.server import Certificate, Settings, serve
 
@@ -33,8 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             idle_timeout_s=arguments.idle_timeout,
         ),
         sandbox=arguments.sandbox,
-        retry_delay_s=arguments.retry_delay,
-        duplicate_every=arguments.duplicate_every,
+        asynchronous=AsyncSettings(arguments.retry_delay, arguments.duplicate_every),
         without_fixes=frozenset(arguments.without_fix),
     )
     try:

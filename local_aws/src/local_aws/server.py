@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_aws.images.store import ImageStore
+from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
 from local_aws.on_ministack.front import App, Front
 from local_aws.sandbox.sandbox import Confinement
@@ -55,8 +56,7 @@ class Settings:
         certificate: For TLS; None: plain HTTP.
         limits: What bounds the execution environments.
         sandbox: What sandboxes are to be made of: `auto`, `bwrap` or `process`.
-        retry_delay_s: The pause before the first retry of an asynchronous invocation.
-        duplicate_every: Every how manieth event of a function is delivered twice; 0: none.
+        asynchronous: How asynchronous invocations are delivered.
         without_fixes: Names of fixes to leave out.
     """
 
@@ -67,8 +67,7 @@ class Settings:
     certificate: Certificate | None
     limits: Limits
     sandbox: str
-    retry_delay_s: float
-    duplicate_every: int
+    asynchronous: AsyncSettings
     without_fixes: frozenset[str]
 
 
@@ -154,7 +153,7 @@ def _build(
     from ministack.app import app  # noqa: PLC0415
 
     from local_aws import fixes  # noqa: PLC0415
-    from local_aws.on_ministack.data_plane import DataPlane, Delivery  # noqa: PLC0415
+    from local_aws.on_ministack.data_plane import DataPlane  # noqa: PLC0415
 
     # Under TLS the transport of every request is what policies see.
     needless = {"secure_transport"} if settings.certificate else set()
@@ -164,7 +163,7 @@ def _build(
         _client_variables(settings, endpoint_url),
         settings.limits,
         confinement,
-        Delivery(settings.retry_delay_s, settings.duplicate_every),
+        settings.asynchronous,
     )
     data_plane.install()
     return app, data_plane

@@ -25,7 +25,9 @@ from sqlalchemy.orm import sessionmaker
 from lambda_executor import aws
 from lambda_executor.contract.errors import RejectedError
 from lambda_executor.contract.wire import Invocation, InvocationId
+from lambda_executor.core.ports import Message
 from lambda_executor.ops import tasks
+from lambda_executor.ops.dead_letters import Entry
 from tests.support.account import Account
 from tests.support.command_line import run, run_json
 
@@ -64,9 +66,9 @@ def token(good_for_s: float) -> str:
     return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2VjcmV0"
 
 
-def event(id: str, good_for_s: float = 300) -> dict[str, Any]:
+def event(id: str, good_for_s: float = 300, map_index: int = -1) -> dict[str, Any]:
     """What Lambda was given for a task."""
-    ti = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, "try_number": 2}
+    ti = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": map_index, "try_number": 2}
     workload = json.dumps({"type": "ExecuteTask", "token": token(good_for_s), "ti": ti})
     decoded: dict[str, Any] = json.loads(
         Invocation.for_workload(InvocationId(id), workload).encode()
@@ -152,6 +154,13 @@ def test_list_tells_all_but_the_token_and_leaves_everything_visible(
     assert (code, answer.count("request id")) == (0, 10)
     assert "there may be more (--limit)" in answer
     assert "c2VjcmV0" not in answer
+
+
+@pytest.mark.parametrize(("map_index", "name"), [(-1, "d.t r try 2"), (0, "d.t[0] r try 2")])
+def test_a_task_is_named_with_its_map_index(map_index: int, name: str) -> None:
+    """The first of a mapped task is number 0; a task that is not mapped has none."""
+    message = Message(json.dumps(event("id", map_index=map_index)), "receipt")
+    assert Entry.read(message).task == name
 
 
 def test_retry_sends_only_what_airflow_still_waits_for(

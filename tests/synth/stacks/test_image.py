@@ -222,7 +222,7 @@ def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
         uri = json.dumps(function.properties["Code"]["ImageUri"])
         (tag,) = (tag for tag in built if tag in uri)
         assert built[tag] == platform[function.properties["Architectures"][0]]
-    assert set(built.values()) == {platform[a] for a in assembly.config.architectures}
+    assert set(built.values()) == {platform[f.architecture] for f in assembly.config.functions}
 
 
 def test_existing_image_needs_no_container_engine(assembly: Assembly) -> None:

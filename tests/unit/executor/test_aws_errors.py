@@ -58,3 +58,10 @@ def test_an_error_has_one_meaning(error: Exception, kind: type[AwsError]) -> Non
     translated = aws.translate(error)
     assert type(translated) is kind
     assert str(translated) == str(error)
+
+
+def test_an_error_keeps_its_kind_and_its_code_when_it_says_more() -> None:
+    """Whoever adds what could not be done takes nothing away from what was known."""
+    error = aws.translate(answer("NoSuchKey", 404)).about("nothing was read")
+    assert (type(error), error.code) == (RejectedError, "NoSuchKey")
+    assert str(error).startswith("nothing was read: An error occurred (NoSuchKey)")

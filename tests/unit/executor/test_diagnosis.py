@@ -10,7 +10,7 @@ import pytest
 from lambda_executor.aws import EventFacts, FunctionFacts, ProbeReply, QueueFacts
 from lambda_executor.contract.probe import ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
-from lambda_executor.core.findings import Finding, Verdict
+from lambda_executor.core.findings import Finding, Status
 from lambda_executor.ops import diagnosis
 from lambda_executor.ops.diagnosis import Versions
 
@@ -36,17 +36,17 @@ def probed(**changes: object) -> dict[str, Finding]:
 
 
 @pytest.mark.parametrize(
-    ("state", "verdict"),
+    ("state", "status"),
     [
-        ("Active", Verdict.OK),
-        ("Inactive", Verdict.OK),
-        ("Pending", Verdict.PROBLEM),
-        ("Failed", Verdict.PROBLEM),
+        ("Active", Status.OK),
+        ("Inactive", Status.OK),
+        ("Pending", Status.PROBLEM),
+        ("Failed", Status.PROBLEM),
     ],
 )
-def test_a_function_must_be_invokable(state: str, verdict: Verdict) -> None:
+def test_a_function_must_be_invokable(state: str, status: Status) -> None:
     """An inactive one wakes up by itself; the others do not run."""
-    assert diagnosis.function("f", replace(FUNCTION, state=state)).verdict is verdict
+    assert diagnosis.function("f", replace(FUNCTION, state=state)).status is status
 
 
 def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
@@ -55,7 +55,7 @@ def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
     assert "no image" in diagnosis.function("f", failed).said
     assert diagnosis.function("f", failed).is_problem
     updating = diagnosis.function("f", replace(FUNCTION, last_update="InProgress"))
-    assert (updating.verdict, "in progress" in updating.said) == (Verdict.OK, True)
+    assert (updating.status, "in progress" in updating.said) == (Status.OK, True)
 
 
 @pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
@@ -87,48 +87,48 @@ def test_a_queue_keeps_messages_longer_than_a_function_runs() -> None:
 
 def test_a_good_answer_is_good_throughout() -> None:
     """The same versions, and an Execution API that answers."""
-    assert {finding.verdict for finding in probed().values()} == {Verdict.OK}
+    assert {finding.status for finding in probed().values()} == {Status.OK}
 
 
 @pytest.mark.parametrize(
-    ("changes", "subject", "verdict"),
+    ("changes", "subject", "status"),
     [
-        ({"airflow": "3.3.9"}, "Airflow", Verdict.OK),
-        ({"airflow": "3.2.2"}, "Airflow", Verdict.PROBLEM),
-        ({"airflow": "3.30.0"}, "Airflow", Verdict.PROBLEM),
-        ({"python": "3.11.7"}, "Python", Verdict.OK),
-        ({"wire_version": WIRE_VERSION + 1}, "wire", Verdict.PROBLEM),
-        ({"execution_api_error": "ConnectError"}, "Execution API", Verdict.PROBLEM),
+        ({"airflow": "3.3.9"}, "Airflow", Status.OK),
+        ({"airflow": "3.2.2"}, "Airflow", Status.PROBLEM),
+        ({"airflow": "3.30.0"}, "Airflow", Status.PROBLEM),
+        ({"python": "3.11.7"}, "Python", Status.OK),
+        ({"wire_version": WIRE_VERSION + 1}, "wire", Status.PROBLEM),
+        ({"execution_api_error": "ConnectError"}, "Execution API", Status.PROBLEM),
     ],
 )
-def test_versions_are_compared(changes: dict[str, object], subject: str, verdict: Verdict) -> None:
+def test_versions_are_compared(changes: dict[str, object], subject: str, status: Status) -> None:
     """Airflow to the minor version, the wire exactly; Python is told and left to the DAGs."""
     finding = probed(**changes)[subject]
-    assert finding.verdict is verdict
+    assert finding.status is status
     assert str(next(iter(changes.values()))) in finding.said
 
 
 @pytest.mark.parametrize(
-    ("failure", "message", "verdict"),
+    ("failure", "message", "status"),
     [
         # The reference's handler, and an older one of ours.
-        ("AttributeError", "'list' object has no attribute 'get'", Verdict.UNKNOWN),
-        ("DecodeError", "not an invocation, and without a usable task_key", Verdict.UNKNOWN),
+        ("AttributeError", "'list' object has no attribute 'get'", Status.UNKNOWN),
+        ("DecodeError", "not an invocation, and without a usable task_key", Status.UNKNOWN),
         # The image does not even import.
-        ("Runtime.ImportModuleError", "No module named 'airflow'", Verdict.PROBLEM),
-        ("Sandbox.Timedout", "Task timed out after 3.00 seconds", Verdict.PROBLEM),
+        ("Runtime.ImportModuleError", "No module named 'airflow'", Status.PROBLEM),
+        ("Sandbox.Timedout", "Task timed out after 3.00 seconds", Status.PROBLEM),
     ],
 )
 def test_no_answer_is_unknown_unless_the_handler_was_never_reached(
-    failure: str, message: str, verdict: Verdict
+    failure: str, message: str, status: Status
 ) -> None:
     """A handler that knows no probes may run workloads well; one that cannot start may not."""
     (finding,) = diagnosis.probed("f", ProbeReply(b"{}", failure, message), HERE)
-    assert finding.verdict is verdict
+    assert finding.status is status
     assert message in finding.said
 
 
 def test_an_answer_of_something_else_is_unknown() -> None:
     """The reference's handler answers an invocation with nothing."""
     (finding,) = diagnosis.probed("f", ProbeReply(b"null"), HERE)
-    assert (finding.subject, finding.verdict) == ("probe", Verdict.UNKNOWN)
+    assert (finding.subject, finding.status) == ("probe", Status.UNKNOWN)

@@ -1,7 +1,7 @@
 """The load balancer that people open Airflow's UI through.
 
-Owns who may reach it and how the connection is encrypted. It must not know what is behind it. The
-Execution API is not to be had here: functions reach it inside the VPC (`control_plane.py`).
+Owns who may reach it and how the connection is encrypted. It must not know what is behind it. It
+does not lead to the Execution API, which functions reach inside the VPC (`control_plane.py`).
 """
 
 from __future__ import annotations

@@ -35,8 +35,6 @@ class _ClosedBucket(Construct):
     (docs/decisions/0021-control-plane.md).
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         name: The id of the bucket in the construct.
         keys: One key, or what comes before a `*`.
         lifecycle_rule: What expires, and when.
@@ -127,8 +125,6 @@ class PayloadBucket(_ClosedBucket):
     who know the invocation's id.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         prefix: What the keys of all objects begin with.
         removal_policy: What becomes of the bucket when it leaves the stack.
         encryption_key: None: a key of S3's own.
@@ -172,8 +168,6 @@ class DagBucket(_ClosedBucket):
     """A versioned bucket with one folder, or one archive, of DAG files.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         key: The folder, with a slash at its end, or the archive's name.
         removal_policy: What becomes of the bucket when it leaves the stack.
         encryption_key: None: a key of S3's own.
@@ -228,8 +222,6 @@ class TaskLogBucket(_ClosedBucket):
     """A bucket of task logs.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         retention: How long a log is kept.
         removal_policy: What becomes of the bucket when it leaves the stack.
         encryption_key: None: a key of S3's own.

@@ -44,7 +44,7 @@ class LambdaExecutorEnvironmentProps:
         results_retention: How long a result waits for a scheduler; longer than any time-out.
         results_visibility: How long a received one is hidden from other schedulers.
         event_age: How long Lambda keeps an invocation that it cannot start; at most Airflow's
-            `[scheduler] task_queued_timeout`, for as long as which a workload's token is good.
+            `[scheduler] task_queued_timeout`, the lifetime of a workload's token.
         encryption_key: For everything that is stored; None: keys of AWS's own.
         vpc: Where the functions are; None: outside of any.
         subnets: Of the functions; None: the VPC's private ones.
@@ -181,7 +181,6 @@ class LambdaExecutorEnvironment(Construct):
         )
 
     def _scheduler_policy(self, name: str) -> iam.ManagedPolicy:
-        """For the role of a scheduler, whoever runs it."""
         policy = iam.ManagedPolicy(
             self,
             "SchedulerPolicy",

@@ -26,8 +26,6 @@ class ResultsQueue(Construct):
     docs/decisions/0018-functions.md
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         count: How many results queues, one for each scheduler that runs at the same time.
         retention: How long a result waits for a scheduler.
         visibility_timeout: How long a received one is hidden from other schedulers.

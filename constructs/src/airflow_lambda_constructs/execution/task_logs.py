@@ -17,8 +17,6 @@ class TaskLogGroup(Construct):
     """A log group with a stream for each try of a task.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         name: The group's physical name.
         retention: How long a log is kept.
         removal_policy: What becomes of the group when it leaves the stack.

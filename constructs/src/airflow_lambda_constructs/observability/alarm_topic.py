@@ -25,8 +25,6 @@ class AlarmTopic(Construct):
     can change: https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         email: Who is mailed, once they have confirmed; None: whoever subscribes to the topic.
 
     Attributes:

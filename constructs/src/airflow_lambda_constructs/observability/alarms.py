@@ -64,8 +64,6 @@ class Alarms(Construct):
     """An alarm for every rule that applies to an environment.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         environment: What is watched.
         runbook: Path or URL of the page with a section for each rule.
         actions: What happens when an alarm goes off, and when it is over.

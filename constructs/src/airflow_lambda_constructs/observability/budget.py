@@ -13,8 +13,6 @@ class MonthlyBudget(Construct):
     (docs/howto/runbook.md#budget).
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         limit_usd: A month.
         tag: Key and value of the tag.
         email: Who is told.

@@ -53,8 +53,6 @@ class EnvironmentDashboard(Construct):
     """The dashboard of an environment.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         environment: What is watched; the dashboard has its name.
 
     Attributes:

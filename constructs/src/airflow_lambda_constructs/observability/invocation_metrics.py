@@ -30,8 +30,6 @@ class InvocationMetrics(Construct):
     """Metrics of one function from its log group.
 
     Args:
-        scope: The parent.
-        id: The construct's id.
         log_group: The function's.
         namespace: Of the metrics, one for each function: a filter cannot add a constant dimension.
 
@@ -84,7 +82,6 @@ class InvocationMetrics(Construct):
         pattern: logs.IFilterPattern,
         dimensions: dict[str, str] | None = None,
     ) -> cloudwatch.Metric:
-        """A metric of how many lines there are like this."""
         return logs.MetricFilter(
             self,
             name,
@@ -100,7 +97,6 @@ class InvocationMetrics(Construct):
     def _measure(
         self, name: str, field: str, unit: cloudwatch.Unit = cloudwatch.Unit.MILLISECONDS
     ) -> cloudwatch.Metric:
-        """A metric of the values of one field of the line about the end of an invocation."""
         return logs.MetricFilter(
             self,
             name,

@@ -87,7 +87,7 @@ class Clients:
 
     @property
     def sqs(self) -> SQSClient:
-        """The client of both queues."""
+        """The client of all queues."""
         client: SQSClient = self._client("sqs", self._config)
         return client
 

@@ -40,7 +40,7 @@ class S3DagFolder:
                 with closing(answer["Body"]) as body:
                     raw = body.read()
         except RejectedError as e:
-            if "NoSuchKey" in str(e):
+            if e.code == "NoSuchKey":
                 return None
             raise
         return DagManifest.decode(raw)
@@ -73,5 +73,5 @@ class S3DagFolder:
                     Bucket=self._location.bucket, Key=key, Body=content
                 )
         except AwsError as e:
-            raise type(e)(f"s3://{self._location.bucket}/{key} was not uploaded: {e}") from e
+            raise e.about(f"s3://{self._location.bucket}/{key} was not uploaded") from e
         return {name: answer[name] for name in ("ETag", "VersionId") if name in answer}

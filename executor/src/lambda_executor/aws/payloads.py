@@ -31,7 +31,6 @@ class S3Payloads:
                     Bucket=self._bucket, Key=key, Body=payload, ContentType="application/json"
                 )
         except AwsError as e:
-            raise type(e)(
-                f"the payload was not taken by [lambda_executor] payload_bucket, {self._bucket!r}: "
-                f"{e}"
+            raise e.about(
+                f"the payload was not taken by [lambda_executor] payload_bucket, {self._bucket!r}"
             ) from e

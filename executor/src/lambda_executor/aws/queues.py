@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.core.ports import Message
+from lambda_executor.core.ports import BATCH, Message
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef, ReceiveMessageRequestTypeDef
@@ -36,7 +36,7 @@ class SqsQueue:
         """
         request: ReceiveMessageRequestTypeDef = {
             "QueueUrl": self._url,
-            "MaxNumberOfMessages": 10,
+            "MaxNumberOfMessages": BATCH,
             "WaitTimeSeconds": wait_s,
             "MessageSystemAttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
             "MessageAttributeNames": ["All"],

@@ -65,16 +65,16 @@ _SERVER_ERROR: Final = 500
 def translate(error: Exception) -> AwsError:
     """Put an error of botocore into ours; the words stay AWS's own."""
     kind: type[AwsError] = RejectedError
+    code = ""
     if isinstance(error, botocore_errors.ClientError):
-        kind = _kind_of_answer(
-            error.response.get("Error", {}).get("Code", ""),
-            error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0),
-        )
+        code = error.response.get("Error", {}).get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = _kind_of_answer(code, status)
     elif isinstance(error, _CREDENTIALS_EXCEPTIONS):
         kind = CredentialsError
     elif isinstance(error, _NETWORK_EXCEPTIONS):
         kind = TransientError
-    return kind(str(error))
+    return kind(str(error), code)
 
 
 def _kind_of_answer(code: str, status: int) -> type[AwsError]:

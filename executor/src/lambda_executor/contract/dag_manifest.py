@@ -96,14 +96,14 @@ class DagManifest:
     @property
     def version(self) -> str:
         """A name for this state: the same for the same paths and contents."""
-        told = "".join(f"{path}\0{file.sha256}\n" for path, file in sorted(self.files.items()))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        text = "".join(f"{path}\0{file.sha256}\n" for path, file in sorted(self.files.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def encode(self) -> bytes:
         """As it lies in S3."""
         files = {path: asdict(file) for path, file in sorted(self.files.items())}
-        told = {"manifest_version": MANIFEST_VERSION, "version": self.version, "files": files}
-        return json.dumps(told, indent=1).encode() + b"\n"
+        content = {"manifest_version": MANIFEST_VERSION, "version": self.version, "files": files}
+        return json.dumps(content, indent=1).encode() + b"\n"
 
     @classmethod
     def decode(cls, raw: bytes) -> DagManifest:
@@ -113,9 +113,9 @@ class DagManifest:
             DecodeError: It is no manifest of this version, or a path in it leads elsewhere.
         """
         try:
-            told = json.loads(raw)
-            version = told["manifest_version"]
-            files = {path: StoredFile(**file) for path, file in told["files"].items()}
+            content = json.loads(raw)
+            version = content["manifest_version"]
+            files = {path: StoredFile(**file) for path, file in content["files"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             raise DecodeError(f"{MANIFEST_NAME} is not a manifest: {type(e).__name__}") from None
         if version != MANIFEST_VERSION:

@@ -6,7 +6,7 @@ stacks can use it too.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class LambdaExecutorError(Exception):
@@ -51,7 +51,20 @@ class DecodeError(WireError):
 
 
 class AwsError(LambdaExecutorError):
-    """An AWS call did not succeed."""
+    """An AWS call did not succeed.
+
+    Args:
+        message: What went wrong, in AWS's words.
+        code: AWS's code for it, such as `NoSuchKey`; empty where AWS gave none.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+    def about(self, what: str) -> Self:
+        """The same error, after what could not be done."""
+        return type(self)(f"{what}: {self}", self.code)
 
 
 class TransientError(AwsError):

@@ -14,13 +14,7 @@ STARTED: Final = "invocation started"
 #: After its end; there is exactly one for each invocation.
 SETTLED: Final = "invocation settled"
 
+#: What every line of an invocation says of its task, from its start on.
+TASK: Final = ("dag_id", "task_id", "run_id", "map_index", "try_number")
 #: What every line of an invocation says of it, from its start on.
-CONTEXT: Final = (
-    "dag_id",
-    "task_id",
-    "run_id",
-    "map_index",
-    "try_number",
-    "invocation_id",
-    "request_id",
-)
+CONTEXT: Final = (*TASK, "invocation_id", "request_id")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(Enum):
-    """What was found out."""
+class Status(Enum):
+    """Whether something can be used."""
 
     OK = "ok"  # It is as it should be.
     PROBLEM = "problem"  # Workloads fail, or will, until it is fixed.
@@ -21,13 +21,13 @@ class Finding:
     Attributes:
         subject: What was looked at; of an option's value, the option.
         of: Of which function or queue; empty where there is only one.
-        verdict: Whether it can be used.
+        status: Whether it can be used.
         said: What was found, in AWS's words where it gives any.
         fix: What to do; empty when there is nothing to do.
     """
 
     subject: str
-    verdict: Verdict
+    status: Status
     said: str
     fix: str = ""
     of: str = ""
@@ -35,14 +35,14 @@ class Finding:
     @property
     def is_problem(self) -> bool:
         """Whether somebody has to do something."""
-        return self.verdict is Verdict.PROBLEM
+        return self.status is Status.PROBLEM
 
     def as_json(self) -> dict[str, str]:
         """As a program reads it."""
         return {
             "subject": self.subject,
             "of": self.of,
-            "verdict": self.verdict.value,
+            "verdict": self.status.value,  # As programs know it.
             "said": self.said,
             "fix": self.fix,
         }
@@ -50,14 +50,14 @@ class Finding:
 
 def ok(subject: str, said: str, of: str = "") -> Finding:
     """It is as it should be."""
-    return Finding(subject, Verdict.OK, said, of=of)
+    return Finding(subject, Status.OK, said, of=of)
 
 
 def problem(subject: str, said: str, fix: str, of: str = "") -> Finding:
     """Somebody has to do something."""
-    return Finding(subject, Verdict.PROBLEM, said, fix, of)
+    return Finding(subject, Status.PROBLEM, said, fix, of)
 
 
 def unknown(subject: str, said: str, fix: str, of: str = "") -> Finding:
     """It could not be found out."""
-    return Finding(subject, Verdict.UNKNOWN, said, fix, of)
+    return Finding(subject, Status.UNKNOWN, said, fix, of)

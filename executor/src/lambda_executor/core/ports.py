@@ -1,6 +1,6 @@
 """What the dispatcher and the poller need of the world, as protocols.
 
-`aws.py` implements them with boto3, `testing.py` in memory. Implementations translate every
+`aws` implements them with boto3, `testing.py` in memory. Implementations translate every
 failure into an error of `lambda_executor.contract.errors`.
 """
 
@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lambda_executor.core.routing import Target
+
+#: Messages of one call to SQS, at most.
+BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +69,21 @@ class Queue(Protocol):
         """What a log line calls it."""
 
     def receive(self, wait_s: int) -> Sequence[Message]:
-        """Up to ten messages; waits up to `wait_s` seconds for the first.
+        """Up to `BATCH` messages; waits up to `wait_s` seconds for the first.
 
         Raises:
             AwsError: One of its kinds; nothing else.
         """
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Delete up to ten deliveries; returns how many AWS refused.
+        """Delete up to `BATCH` deliveries; returns how many AWS refused.
 
         Raises:
             AwsError: One of its kinds; nothing else.
         """
 
     def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
-        """Make up to ten deliveries visible again for others after `delay_s` seconds.
+        """Make up to `BATCH` deliveries visible again for others after `delay_s` seconds.
 
         Raises:
             AwsError: One of its kinds; nothing else.

@@ -13,7 +13,7 @@ from airflow.version import version as airflow_version
 
 from lambda_executor.aws import Inspection
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError
-from lambda_executor.core.findings import Finding, Verdict
+from lambda_executor.core.findings import Finding, Status
 from lambda_executor.ops import doctor
 from lambda_executor.ops import tasks as airflow_tasks
 from lambda_executor.ops.diagnosis import Versions
@@ -35,14 +35,14 @@ def check(args: argparse.Namespace, say: Say) -> bool:
     if args.json:
         say(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
-        ok, to_fix, unknown = (sum(f.verdict is verdict for f in findings) for verdict in Verdict)
+        ok, to_fix, unknown = (sum(f.status is status for f in findings) for status in Status)
         say(f"{ok} ok, {to_fix} to fix, {unknown} unknown")
     return not any(finding.is_problem for finding in findings)
 
 
 def _show(finding: Finding, say: Say) -> None:
     of = f"{finding.of}: " if finding.of else ""
-    say(columns(finding.verdict.name, finding.subject, f"{of}{finding.said}"))
+    say(columns(finding.status.name, finding.subject, f"{of}{finding.said}"))
     if finding.fix:
         say(columns("", "", f"fix: {finding.fix}"))
 

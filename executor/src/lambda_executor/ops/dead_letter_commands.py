@@ -14,8 +14,7 @@ from airflow.configuration import conf
 from lambda_executor import aws
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.ops import doctor, tasks
-from lambda_executor.ops.dead_letters import Entry, Look, obstacle, send_again
-from lambda_executor.ops.tasks import Awaited
+from lambda_executor.ops.dead_letters import Awaited, Entry, Look, obstacle, send_again
 from lambda_executor.ops.terminal import Say, columns, command, span
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Reach

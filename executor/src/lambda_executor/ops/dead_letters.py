@@ -2,26 +2,24 @@
 
 The scheduler that sent an invocation takes its dead letter within seconds and fails the task. What
 stays belongs to a scheduler that is gone, or is no invocation. It must not know Airflow: which
-tasks are still waited for is asked through `Awaited`.
+tasks are still waited for is given to it as `Awaited`.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from lambda_executor.contract.errors import AwsError, DecodeError, RouteError
 from lambda_executor.contract.wire import DeadLetter, Invocation, dead_event
 from lambda_executor.core.outgoing import token_expiry_s
-from lambda_executor.core.ports import FunctionInvoker, Message
+from lambda_executor.core.ports import BATCH, FunctionInvoker, Message, Queue
 from lambda_executor.core.routing import Routes
 
-#: Messages of one receive or one batch call, at most.
-BATCH = 10
 #: For how long a message is hidden while it is looked at; it is handed back long before.
 HIDDEN_S = 300
 #: When looking ends although the queue holds more.
@@ -30,33 +28,41 @@ LOOK_S = 60
 MARGIN_S = 15
 
 
-class HeldQueue(Protocol):
-    """The dead-letter queue; a `ports.Queue` that hides messages for as long as it is told."""
+class HeldQueue(Queue, Protocol):
+    """The dead-letter queue, which hides messages for as long as it is told."""
 
     def receive(self, wait_s: int, hidden_s: int | None = None) -> Sequence[Message]:
         """Up to ten messages."""
 
-    def delete(self, receipts: Sequence[str]) -> int:
-        """Delete up to ten deliveries; returns how many were refused."""
 
-    def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
-        """Make up to ten deliveries visible again."""
+@dataclass(frozen=True, slots=True)
+class TaskName:
+    """One try of one task, as a person calls it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}.{self.task_id}{mapped} {self.run_id} try {self.try_number}"
 
 
-class Awaited(Protocol):
-    """A task that Airflow holds to be in flight; `airflow_tasks.Awaited`."""
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A task that Airflow holds to be in flight under some dispatch id.
 
-    @property
-    def task(self) -> object:
-        """What a person calls it."""
+    Attributes:
+        task: Which.
+        state: `queued` before its start, `running` after it.
+        queue: Its queue.
+    """
 
-    @property
-    def state(self) -> str:
-        """`queued` before its start."""
-
-    @property
-    def queue(self) -> str | None:
-        """Its queue."""
+    task: TaskName
+    state: str
+    queue: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +192,21 @@ def send_again(
         refused = look.delete([entry])
     except AwsError as e:
         return f"sent, but its dead letter could not be deleted and may fail the task: {e}"
-    return "sent, but its dead letter could not be deleted and may fail the task" * bool(refused)
+    if refused:
+        return "sent, but its dead letter could not be deleted and may fail the task"
+    return ""
 
 
 def _task(body: str) -> str:
     """The task in the event, by what a workload's JSON says; empty: it is none."""
     try:
-        workload = json.loads(Invocation.decode(dead_event(body)).workload_json)
-        ti: Mapping[str, Any] = workload["ti"]
-        mapped = f"[{ti['map_index']}]" if (ti.get("map_index") or -1) >= 0 else ""
-        name = f"{ti['dag_id']}.{ti['task_id']}{mapped} {ti['run_id']} try {ti['try_number']}"
-    except (DecodeError, ValueError, KeyError, TypeError):
+        ti = json.loads(Invocation.decode(dead_event(body)).workload_json)["ti"]
+        map_index = ti.get("map_index")
+        number = -1 if map_index is None else map_index
+        name = TaskName(ti["dag_id"], ti["run_id"], ti["task_id"], number, ti["try_number"])
+        return str(name)
+    except (DecodeError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return name
 
 
 def _batches(receipts: list[str]) -> Iterator[list[str]]:

@@ -76,7 +76,6 @@ class _Examination:
         self._limit_s = limit_s
 
     def findings(self) -> Iterator[Finding]:
-        """One for each question."""
         functions: dict[Target, FunctionFacts] = {}
         for target in self._settings.routes.targets():
             facts = _ask("function", str(target), partial(self._aws.function, target))

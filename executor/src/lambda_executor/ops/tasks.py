@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lambda_executor.contract.errors import DatabaseError
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.ops.dead_letters import Awaited, TaskName
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
 _ACTIVE = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
 #: Ids of one query: each is a term of its WHERE clause.
 _CHUNK = 200
-
-
-@dataclass(frozen=True, slots=True)
-class TaskName:
-    """One try of one task, as a person calls it."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    try_number: int
-
-    def __str__(self) -> str:
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id}.{self.task_id}{mapped} {self.run_id} try {self.try_number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +52,6 @@ class Failure:
     at: datetime | None
     task: TaskName | None
     said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Awaited:
-    """A task that Airflow holds to be in flight under some dispatch id.
-
-    Attributes:
-        task: Which.
-        state: `queued` before its start, `running` after it.
-        queue: Its queue.
-    """
-
-    task: TaskName
-    state: str
-    queue: str | None
 
 
 def active() -> list[Active]:

@@ -29,7 +29,18 @@ elif AIRFLOW >= (3, 3):
 else:
     from airflow.stats import Stats as stats  # noqa: N813 - the name of its successor
 
-__all__ = ["AirflowExecutor", "conf_of", "dequeue", "key_of", "stats", "task_of"]
+__all__ = [
+    "AIRFLOW",
+    "AirflowExecutor",
+    "conf_of",
+    "dequeue",
+    "external_id_of",
+    "key_of",
+    "running_state_of",
+    "stats",
+    "task_of",
+    "waiting",
+]
 
 
 class AirflowExecutor(BaseExecutor):

@@ -1,12 +1,7 @@
 """Airflow's configuration, read once into a frozen `ExecutorConfig`.
 
-It owns where an option's value comes from; with `executor.py` it is the only module that knows
-Airflow.
-
-An option's value (`option_values.py`) is the first of: our section `[lambda_executor]`
-(environment variable, file, command or secret, as Airflow has it), the SSM parameter that
-`config_parameter` names, the same option in `[aws_lambda_executor]`, the default of the option
-table.
+It owns which options there must be and what each becomes; `option_values.py` owns where a value
+comes from. Of Airflow it knows the provider's hook alone, for a session from a connection.
 """
 
 from __future__ import annotations

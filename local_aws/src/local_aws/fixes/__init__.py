@@ -7,51 +7,15 @@ it works, and that ministack without it still needs it.
 
 from __future__ import annotations
 
-from types import ModuleType
+import pkgutil
+from importlib import import_module
 
-from local_aws.fixes.cloudformation import (
-    alarm_metric_math,
-    bucket_not_empty,
-    function_properties,
-    missing_image,
-    network_attributes,
-    network_records,
-    rds_endpoint,
-    records,
-    secret_ref,
-    security_group_rules,
-)
-from local_aws.fixes.permissions import (
-    describe_repositories_permission,
-    log_group_permission,
-    secure_transport,
-    sqs_batch_permission,
-)
-from local_aws.fixes.services import image_not_found, invoke_limits, prompt_receive
 from local_aws.images.store import ImageStore
 
-_FIXES: tuple[ModuleType, ...] = (
-    alarm_metric_math,
-    bucket_not_empty,
-    describe_repositories_permission,
-    function_properties,
-    image_not_found,
-    invoke_limits,
-    log_group_permission,
-    missing_image,
-    network_attributes,
-    network_records,
-    prompt_receive,
-    rds_endpoint,
-    records,
-    secret_ref,
-    secure_transport,
-    security_group_rules,
-    sqs_batch_permission,
+#: As `--without-fix` takes them; they are applied in this order.
+NAMES: tuple[str, ...] = tuple(
+    sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
 )
-
-#: By name, as `--without-fix` takes them.
-NAMES: tuple[str, ...] = tuple(fix.__name__.rpartition(".")[2] for fix in _FIXES)
 
 
 def apply(images: ImageStore, *, without: frozenset[str]) -> None:
@@ -64,6 +28,6 @@ def apply(images: ImageStore, *, without: frozenset[str]) -> None:
         raise ValueError(
             f"there is no fix {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}"
         )
-    for name, fix in zip(NAMES, _FIXES, strict=True):
+    for name in NAMES:
         if name not in without and "all" not in without:
-            fix.apply(images)
+            import_module(f"{__name__}.{name}").apply(images)

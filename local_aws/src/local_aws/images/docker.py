@@ -74,7 +74,7 @@ def _inspect(arguments: argparse.Namespace, store: ImageStore) -> None:
 
 
 def _push(arguments: argparse.Namespace, store: ImageStore) -> None:
-    import botocore.session  # noqa: PLC0415 - dear, and the other commands do without
+    import botocore.session  # noqa: PLC0415 - slow to import, and needed here alone
 
     directory = store.find(arguments.image)
     registry, _, _ = arguments.image.partition("/")

@@ -8,8 +8,6 @@ and a function that takes what it gives up on.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import threading
 import time
@@ -18,13 +16,31 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from local_aws.lambda_service.model import FunctionKey, FunctionVersion, Invocation, Outcome
+from local_aws.lambda_service.model import (
+    FunctionKey,
+    FunctionVersion,
+    InvokeRequest,
+    InvokeResponse,
+)
 from local_aws.lambda_service.pool import Permit, Pools, Throttled
 
 logger = logging.getLogger("local_aws.lambda_service.async_queue")
 
 #: How often waiting events are looked at for those that have become too old.
 _EXPIRY_CHECK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncSettings:
+    """How asynchronous invocations are delivered.
+
+    Attributes:
+        retry_delay_s: The pause before the first retry; the second waits twice as long.
+        duplicate_every: Deliver every N-th event of a function twice; 0: none.
+    """
+
+    retry_delay_s: float
+    duplicate_every: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +65,11 @@ class Event:
     """One accepted asynchronous invocation."""
 
     function: FunctionVersion
-    invocation: Invocation
+    invocation: InvokeRequest
     config: EventInvokeConfig
     accepted_s: float
     attempts: int = 0
-    last: Outcome | None = None
+    last: InvokeResponse | None = None
 
     @property
     def expires_s(self) -> float:
@@ -85,8 +101,7 @@ class AsyncQueue:
         exists: Whether a function is still there; the events of one that is not are dropped.
         reserved_concurrency: Tells a function's reserved concurrency; None: it has none.
         settle: Takes every event's end; called on one of the queue's threads.
-        retry_delay_s: The pause before the first retry; the second waits twice as long.
-        duplicate_every: Every how manieth event of a function is delivered twice; 0: none.
+        settings: How events are delivered.
     """
 
     def __init__(
@@ -95,19 +110,16 @@ class AsyncQueue:
         exists: Callable[[FunctionKey], bool],
         reserved_concurrency: Callable[[FunctionKey], int | None],
         settle: Callable[[Settled], None],
-        retry_delay_s: float,
-        duplicate_every: int,
+        settings: AsyncSettings,
     ) -> None:
         self._exists = exists
         self._reserved_concurrency = reserved_concurrency
         self._settle = settle
-        self._retry_delay_s = retry_delay_s
-        self._duplicate_every = duplicate_every
+        self._settings = settings
         self._accepted: Counter[FunctionKey] = Counter()
         self._lock = threading.Lock()
         self._waiting: dict[FunctionKey, deque[Event]] = defaultdict(deque)
         self._threads = ThreadPoolExecutor(max_workers=512, thread_name_prefix="async-invoke")
-        self._timers = _Timers()
         self._pools: Pools | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._expire, name="expiry", daemon=True).start()
@@ -126,7 +138,8 @@ class AsyncQueue:
         with self._lock:
             self._waiting[function].append(event)
             self._accepted[function] += 1
-            if self._duplicate_every and self._accepted[function] % self._duplicate_every == 0:
+            every = self._settings.duplicate_every
+            if every and self._accepted[function] % every == 0:
                 self._waiting[function].append(event)
         self.dispatch()
 
@@ -142,7 +155,6 @@ class AsyncQueue:
         self._closed.set()
         with self._lock:
             self._waiting.clear()
-        self._timers.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _expire(self) -> None:
@@ -175,7 +187,9 @@ class AsyncQueue:
             outcome = pools.run(permit, event.invocation)
         except Exception as e:
             logger.exception("could not run %s", event.function.name)
-            outcome = Outcome(b"{}", failed=True, reason=f"the environment did not start: {e}")
+            outcome = InvokeResponse(
+                b"{}", failed=True, reason=f"the environment did not start: {e}"
+            )
         if self._closed.is_set():
             return  # it failed because its environment was ended
         event = replace(event, attempts=event.attempts + 1, last=outcome)
@@ -185,11 +199,13 @@ class AsyncQueue:
         if event.attempts >= event.config.max_attempts:
             self._give_up(Settled(event, "RetriesExhausted", outcome.reason))
             return
-        retry_s = time.time() + self._retry_delay_s * 2 ** (event.attempts - 1)
-        if retry_s >= event.expires_s:
+        delay_s = self._settings.retry_delay_s * 2 ** (event.attempts - 1)
+        if time.time() + delay_s >= event.expires_s:
             self._give_up(_expired(event))
-        else:
-            self._timers.at(retry_s, lambda: self._requeue(event))
+            return
+        timer = threading.Timer(delay_s, self._requeue, [event])
+        timer.daemon = True
+        timer.start()
 
     def _requeue(self, event: Event) -> None:
         with self._lock:
@@ -210,36 +226,3 @@ def _expired(event: Event) -> Settled:
         else (f"the event was older than {event.config.max_age_s:g} seconds before it could run")
     )
     return Settled(event, "EventAgeExceeded", reason)
-
-
-class _Timers:
-    """Calls functions at their time, on one thread."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._closed = False
-        threading.Thread(target=self._run, name="timers", daemon=True).start()
-
-    def at(self, time_s: float, call: Callable[[], None]) -> None:
-        """Call a function at a time in seconds since the epoch."""
-        with self._changed:
-            heapq.heappush(self._due, (time_s, next(self._order), call))
-            self._changed.notify()
-
-    def close(self) -> None:
-        """Forget what is due."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closed and (not self._due or self._due[0][0] > time.time()):
-                    self._changed.wait(self._due[0][0] - time.time() if self._due else None)
-                if self._closed:
-                    return
-                call = heapq.heappop(self._due)[2]
-            call()

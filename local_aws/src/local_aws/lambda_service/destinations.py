@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import botocore.config
 import botocore.session
 
 from local_aws.lambda_service.async_queue import Settled
+from local_aws.lambda_service.environment_log import timestamp
 from local_aws.lambda_service.model import FunctionVersion
 
 #: Lambda gives the first kilobyte of an error's message.
@@ -69,7 +69,7 @@ class Destinations:
         event = settled.event
         record: dict[str, Any] = {
             "version": "1.0",
-            "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "timestamp": timestamp(),
             "requestContext": {
                 "requestId": event.invocation.request_id,
                 "functionArn": f"{event.function.arn}:{event.function.version}",

@@ -30,6 +30,11 @@ class LogStream(Protocol):
         """Add lines, each with its time in milliseconds since the epoch."""
 
 
+def timestamp() -> str:
+    """The time of now as Lambda writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
 def stream_name(version: str) -> str:
     """A new stream's name: `YYYY/MM/DD/[version]` and 32 hexadecimal digits."""
     return f"{datetime.now(UTC):%Y/%m/%d}/[{version}]{uuid.uuid4().hex}"
@@ -128,8 +133,7 @@ class EnvironmentLog:
 
     def _platform(self, event: str, record: object, text: str) -> None:
         if self._function.log_format == "JSON":
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-            text = json.dumps({"time": now, "type": f"platform.{event}", "record": record})
+            text = json.dumps({"time": timestamp(), "type": f"platform.{event}", "record": record})
         self._write_lines([text])
 
     def _write_lines(self, lines: list[str]) -> None:

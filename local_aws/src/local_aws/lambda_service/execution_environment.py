@@ -13,10 +13,9 @@ import json
 import signal
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
-from local_aws.lambda_service.environment_log import EnvironmentLog
-from local_aws.lambda_service.model import FunctionVersion, Invocation, Outcome
+from local_aws.lambda_service.environment_log import EnvironmentLog, timestamp
+from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, InvokeResponse
 from local_aws.lambda_service.runtime_api import MAX_RESPONSE_BYTES, RuntimeApi
 from local_aws.sandbox.sandbox import Sandbox
 
@@ -45,7 +44,7 @@ class _FailedInit:
         return _field(self.reported, "errorType") or "Runtime.ExitError"
 
 
-class Environment:
+class ExecutionEnvironment:
     """An execution environment from its cold start to its end.
 
     Args:
@@ -93,7 +92,7 @@ class Environment:
         """Stop every process until the next invocation."""
         self._sandbox.freeze()
 
-    def invoke(self, invocation: Invocation, init_limit_s: float) -> Outcome:
+    def invoke(self, invocation: InvokeRequest, init_limit_s: float) -> InvokeResponse:
         """Run one invocation, the init phase first when it has not been passed.
 
         Whatever happens comes back as an outcome.
@@ -129,7 +128,7 @@ class Environment:
         self._sandbox.end()
         self._log.drain()
 
-    def _run(self, invocation: Invocation) -> Outcome:
+    def _run(self, invocation: InvokeRequest) -> InvokeResponse:
         """Have a runtime answer; where there is none, its start counts as part of the time."""
         time_out_s = time.monotonic() + self.function.timeout_s
         if not self._sandbox.running:
@@ -161,18 +160,17 @@ class Environment:
         self._sandbox.stop()
         return _FailedInit(timed_out, api.init_error)
 
-    def _never_ready(self, invocation: Invocation, failure: _FailedInit) -> Outcome:
+    def _never_ready(self, invocation: InvokeRequest, failure: _FailedInit) -> InvokeResponse:
         if failure.reported is not None:
             return _answered(failure.reported, is_error=True, usable=False)
         return self._no_answer(invocation, timed_out=failure.timed_out)
 
-    def _no_answer(self, invocation: Invocation, *, timed_out: bool) -> Outcome:
+    def _no_answer(self, invocation: InvokeRequest, *, timed_out: bool) -> InvokeResponse:
         """The runtime is still busy when its time is up, or gone."""
         if timed_out:
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
             return _failure(
                 "Sandbox.Timedout",
-                f"{now}Z {invocation.request_id} Task timed out after "
+                f"{timestamp()} {invocation.request_id} Task timed out after "
                 f"{self.function.timeout_s:.2f} seconds",
             )
         return _failure(
@@ -195,11 +193,11 @@ def _exit_reason(status: int) -> str:
     return f"Runtime exited with error: signal: {name.lower()}"
 
 
-def _answered(payload: bytes, is_error: bool, *, usable: bool) -> Outcome:
+def _answered(payload: bytes, is_error: bool, *, usable: bool) -> InvokeResponse:
     if not is_error:
-        return Outcome(payload, runtime_usable=usable)
+        return InvokeResponse(payload, runtime_usable=usable)
     reason = _field(payload, "errorMessage") or payload[:1024].decode(errors="replace")
-    return Outcome(payload, failed=True, reason=reason, runtime_usable=usable)
+    return InvokeResponse(payload, failed=True, reason=reason, runtime_usable=usable)
 
 
 def _field(error: bytes | None, name: str) -> str:
@@ -210,6 +208,6 @@ def _field(error: bytes | None, name: str) -> str:
         return ""
 
 
-def _failure(error_type: str, message: str) -> Outcome:
+def _failure(error_type: str, message: str) -> InvokeResponse:
     payload = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
-    return Outcome(payload, failed=True, reason=message, runtime_usable=False)
+    return InvokeResponse(payload, failed=True, reason=message, runtime_usable=False)

@@ -99,8 +99,8 @@ class FunctionVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
-    """One call of a handler.
+class InvokeRequest:
+    """What a handler is called with.
 
     Attributes:
         request_id: What the caller, the handler and the log know it by.
@@ -116,7 +116,7 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InvokeResponse:
     """How an invocation ended.
 
     Attributes:

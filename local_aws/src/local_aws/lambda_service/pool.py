@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from local_aws.lambda_service.execution_environment import Environment
-from local_aws.lambda_service.model import FunctionKey, FunctionVersion, Invocation, Outcome
+from local_aws.lambda_service.execution_environment import ExecutionEnvironment
+from local_aws.lambda_service.model import (
+    FunctionKey,
+    FunctionVersion,
+    InvokeRequest,
+    InvokeResponse,
+)
 from local_aws.lambda_service.scaling import ScalingRate
 
 logger = logging.getLogger("local_aws.lambda_service.pool")
@@ -65,7 +70,7 @@ class Permit:
     function: FunctionVersion
     tenant_id: str
     reserved: bool
-    environment: Environment | None
+    environment: ExecutionEnvironment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ class Pools:
         limits: Limits,
         functions: Functions,
         *,
-        start: Callable[[FunctionVersion, str, bool], Environment],
+        start: Callable[[FunctionVersion, str, bool], ExecutionEnvironment],
         on_release: Callable[[], None],
     ) -> None:
         self._limits = limits
@@ -113,8 +118,8 @@ class Pools:
         self._on_release = on_release
         self._scaling = ScalingRate(limits.scaling_rate)
         self._lock = threading.Lock()
-        self._idle: dict[_PoolKey, list[Environment]] = defaultdict(list)
-        self._busy: set[Environment] = set()
+        self._idle: dict[_PoolKey, list[ExecutionEnvironment]] = defaultdict(list)
+        self._busy: set[ExecutionEnvironment] = set()
         #: Provisioned environments that are not in `_busy` yet.
         self._starting: Counter[_PoolKey] = Counter()
         self._running: Counter[FunctionKey] = Counter()
@@ -140,7 +145,7 @@ class Pools:
             self._unreserved += limit is None
         return Permit(function, tenant_id, limit is not None, environment)
 
-    def run(self, permit: Permit, invocation: Invocation) -> Outcome:
+    def run(self, permit: Permit, invocation: InvokeRequest) -> InvokeResponse:
         """Run an invocation, and hand the permit back.
 
         Raises:
@@ -198,7 +203,7 @@ class Pools:
                 self._unreserved -= 1
         self._on_release()
 
-    def _take_idle(self, key: _PoolKey) -> Environment | None:
+    def _take_idle(self, key: _PoolKey) -> ExecutionEnvironment | None:
         idle = self._idle[key]
         while idle:
             environment = idle.pop()
@@ -209,7 +214,7 @@ class Pools:
 
     def _start_busy(
         self, function: FunctionVersion, tenant_id: str, *, provisioned: bool
-    ) -> Environment:
+    ) -> ExecutionEnvironment:
         environment = self._start(function, tenant_id, provisioned)
         environment.provisioned = provisioned
         with self._lock:
@@ -233,7 +238,7 @@ class Pools:
         self._give_back(environment)
         self._on_release()
 
-    def _give_back(self, environment: Environment) -> None:
+    def _give_back(self, environment: ExecutionEnvironment) -> None:
         usable = environment.alive and self._functions.is_current(environment.function)
         environment.idle_since_s = time.monotonic()
         with self._lock:
@@ -250,15 +255,15 @@ class Pools:
             self._end_idle(partial(self._is_unwanted, oldest_s))
             self.provision()
 
-    def _is_unwanted(self, oldest_s: float, environment: Environment) -> bool:
+    def _is_unwanted(self, oldest_s: float, environment: ExecutionEnvironment) -> bool:
         return (
             (environment.idle_since_s < oldest_s and not environment.provisioned)
             or not environment.alive
             or not self._functions.is_current(environment.function)
         )
 
-    def _end_idle(self, unwanted: Callable[[Environment], bool]) -> None:
-        ended: list[Environment] = []
+    def _end_idle(self, unwanted: Callable[[ExecutionEnvironment], bool]) -> None:
+        ended: list[ExecutionEnvironment] = []
         with self._lock:
             for idle in self._idle.values():
                 ended += (gone := [e for e in idle if unwanted(e)])

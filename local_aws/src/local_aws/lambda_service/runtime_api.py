@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
-from local_aws.lambda_service.model import Invocation
+from local_aws.lambda_service.model import InvokeRequest
 
 #: Bytes of a response, at most: 6 MB and what Lambda adds.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -50,7 +50,7 @@ class RuntimeApi:
     def __init__(self) -> None:
         self._state = threading.Condition()
         self._waiting_for_next = False
-        self._invocation: Invocation | None = None
+        self._invocation: InvokeRequest | None = None
         self._deadline_ms = 0
         self._current_id: str | None = None
         self._answer: Answer | None = None
@@ -74,7 +74,7 @@ class RuntimeApi:
             )
             return self._waiting_for_next and not self._closed
 
-    def send(self, invocation: Invocation, timeout_s: float) -> Answer | None:
+    def send(self, invocation: InvokeRequest, timeout_s: float) -> Answer | None:
         """Hand an invocation to the runtime and wait for its answer.
 
         Returns:
@@ -113,7 +113,7 @@ class RuntimeApi:
 
     # ---- called by the runtime's requests ----
 
-    def next_invocation(self) -> tuple[Invocation, int] | None:
+    def next_invocation(self) -> tuple[InvokeRequest, int] | None:
         """Wait for an invocation; None when the environment is gone."""
         with self._state:
             self._waiting_for_next = True
@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _tenant(invocation: Invocation) -> dict[str, str]:
+def _tenant(invocation: InvokeRequest) -> dict[str, str]:
     tenant_id = invocation.tenant_id
     return {"Lambda-Runtime-Aws-Tenant-Id": tenant_id} if tenant_id else {}
 

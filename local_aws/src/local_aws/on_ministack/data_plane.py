@@ -14,7 +14,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -22,29 +21,16 @@ from typing import Any
 from ministack.services import lambda_svc, sts
 
 from local_aws.images.store import Image, ImageStore, image_name
-from local_aws.lambda_service.async_queue import AsyncQueue, Event
+from local_aws.lambda_service.async_queue import AsyncQueue, AsyncSettings, Event
 from local_aws.lambda_service.destinations import Destinations
 from local_aws.lambda_service.environment_log import EnvironmentLog, stream_name
-from local_aws.lambda_service.execution_environment import Environment
-from local_aws.lambda_service.model import FunctionVersion, Invocation, Outcome
+from local_aws.lambda_service.execution_environment import ExecutionEnvironment
+from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, InvokeResponse
 from local_aws.lambda_service.pool import Limits, Pools, Throttled
 from local_aws.on_ministack import function_records, image_pinning, tenants
 from local_aws.on_ministack.front import exchange
 from local_aws.on_ministack.log_streams import CloudWatchStream
 from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How asynchronous invocations are delivered.
-
-    Attributes:
-        retry_delay_s: The pause before the first retry.
-        duplicate_every: Every how manieth event of a function is delivered twice; 0: none.
-    """
-
-    retry_delay_s: float
-    duplicate_every: int
 
 
 class DataPlane:
@@ -55,7 +41,7 @@ class DataPlane:
         client_variables: Make an AWS client in a function's environment talk to this AWS.
         limits: What bounds the pools.
         confinement: What sandboxes are made of.
-        delivery: How asynchronous invocations are delivered.
+        asynchronous: How asynchronous invocations are delivered.
     """
 
     def __init__(
@@ -64,7 +50,7 @@ class DataPlane:
         client_variables: Mapping[str, str],
         limits: Limits,
         confinement: Confinement,
-        delivery: Delivery,
+        asynchronous: AsyncSettings,
     ) -> None:
         self._images = images
         self._confinement = confinement
@@ -76,8 +62,7 @@ class DataPlane:
             exists=lambda function: function_records.find(function) is not None,
             reserved_concurrency=function_records.reserved_concurrency,
             settle=self._destinations.settle,
-            retry_delay_s=delivery.retry_delay_s,
-            duplicate_every=delivery.duplicate_every,
+            settings=asynchronous,
         )
         self._pools = Pools(
             limits,
@@ -142,7 +127,9 @@ class DataPlane:
             )
         )
 
-    def _start(self, function: FunctionVersion, tenant_id: str, provisioned: bool) -> Environment:
+    def _start(
+        self, function: FunctionVersion, tenant_id: str, provisioned: bool
+    ) -> ExecutionEnvironment:
         """Start an environment with what Lambda gives it, and the address of this AWS."""
         image = Image.read(self._images.find(image_name(function.image_uri)))
         stream = stream_name(function.version)
@@ -179,7 +166,7 @@ class DataPlane:
             readable=(*image.readable, *self._trusted),
             writable=image.writable,
         )
-        return Environment(
+        return ExecutionEnvironment(
             function,
             tenant_id,
             Sandbox(command, self._confinement),
@@ -187,15 +174,15 @@ class DataPlane:
         )
 
 
-def _invocation(configuration: Mapping[str, Any], event: object) -> Invocation:
+def _invocation(configuration: Mapping[str, Any], event: object) -> InvokeRequest:
     request_id, tenant_id = str(uuid.uuid4()), ""
     if (request := exchange.get()) is not None:
         request.request_id, tenant_id = request_id, request.tenant_id
     payload = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
-    return Invocation(request_id, payload, configuration["FunctionArn"], tenant_id)
+    return InvokeRequest(request_id, payload, configuration["FunctionArn"], tenant_id)
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
+def _result(outcome: InvokeResponse) -> dict[str, Any]:
     try:
         body = json.loads(outcome.payload or b"null")
     except ValueError:

@@ -20,7 +20,6 @@ _SELF_CGROUP = Path("/proc/self/cgroup")
 _MOUNTS = Path("/proc/self/mounts")
 #: A process that was killed leaves its cgroup a moment later.
 _REMOVE_WITHIN_S = 1.0
-_KILLED = re.compile(r"^oom_kill [1-9]", re.MULTILINE)
 _TRIAL_BYTES = 64 * 1024 * 1024
 
 
@@ -164,7 +163,6 @@ def candidates(mounts: str, own: str) -> Iterator[Path]:
 
 
 def _try_to_join(path: Path) -> None:
-    """Move a process there."""
     joining = subprocess.run(
         ["/bin/sh", "-c", 'echo 0 > "$0"', path / "cgroup.procs"], capture_output=True, check=False
     )
