@@ -156,7 +156,7 @@ test-container: setup build/venv/image/.stamp ## The image, built and run by pod
 	@$(BIN)/pytest tests/container
 
 .PHONY: chaos
-chaos: setup ## The ledger's state machine at length: ten thousand histories
+chaos: setup ## The state machines of ledger and engine at length: ten thousand histories each
 	@$(BIN)/pytest tests/chaos
 
 .PHONY: test-fast

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import Invocation, InvocationId, Result
-from lambda_executor.core.ports import Message
+from lambda_executor.core.ports import BATCH, Message
 from lambda_executor.core.routing import Target
 
 __all__ = ["MemoryFunction", "MemoryPayloads", "MemoryQueue"]
@@ -30,12 +30,14 @@ class MemoryFunction:
         invocations: What was accepted, in order.
         targets: The function of each, in the same order.
         failures: Errors for the next calls, first in first out; an empty deque: all succeed.
+        lost_answers: Errors for the next calls that are accepted all the same; likewise.
     """
 
     def __init__(self) -> None:
         self.invocations: list[Invocation] = []
         self.targets: list[Target] = []
         self.failures: deque[AwsError] = deque()
+        self.lost_answers: deque[AwsError] = deque()
         self._changed = threading.Condition()
 
     def invoke(self, target: Target, payload: bytes) -> None:
@@ -46,6 +48,8 @@ class MemoryFunction:
             self.targets.append(target)
             self.invocations.append(Invocation.decode(json.loads(payload)))
             self._changed.notify_all()
+            if self.lost_answers:
+                raise self.lost_answers.popleft()
 
     def wait_for(self, count: int, timeout_s: float = 10) -> bool:
         """Wait until so many invocations were accepted; False when they were not in time."""
@@ -96,6 +100,10 @@ class MemoryQueue:
         name: What log lines call it.
         visibility_timeout_s: Seconds for which a delivery hides a message.
         clock: Seconds that only grow.
+
+    Attributes:
+        delete_failures: Errors for the next deletes, first in first out; an empty deque: all
+            succeed.
     """
 
     def __init__(
@@ -111,11 +119,18 @@ class MemoryQueue:
         self._numbers = itertools.count(1)
         self._messages: dict[int, _Stored] = {}
         self._changed = threading.Condition()
+        self.delete_failures: deque[AwsError] = deque()
 
     @property
     def name(self) -> str:
         """What log lines call it."""
         return self._name
+
+    @property
+    def bodies(self) -> list[str]:
+        """The messages that it holds, visible or not, in the order of delivery."""
+        with self._changed:
+            return [stored.body for stored in self._messages.values()]
 
     def send(self, body: str | Result, attributes: Mapping[str, str] | None = None) -> None:
         """Put one message in."""
@@ -130,14 +145,16 @@ class MemoryQueue:
         self.send(Result(id=id, return_code=return_code))
 
     def receive(self, wait_s: int) -> Sequence[Message]:
-        """Up to ten visible messages; waits for the first."""
+        """Up to `BATCH` visible messages; waits for the first."""
         with self._changed:
             self._changed.wait_for(self._visible, wait_s)
-            return [self._deliver(stored) for stored in self._visible()[:10]]
+            return [self._deliver(stored) for stored in self._visible()[:BATCH]]
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Delete deliveries; one that is not known is refused."""
+        """Delete deliveries, or raise the next failure; a receipt that is not known is refused."""
         with self._changed:
+            if self.delete_failures:
+                raise self.delete_failures.popleft()
             refused = 0
             for receipt in receipts:
                 stored = self._find(receipt)
@@ -154,6 +171,26 @@ class MemoryQueue:
             for receipt in receipts:
                 if stored := self._find(receipt):
                     stored.visible_at_s = self._clock() + delay_s
+            self._changed.notify_all()
+
+    def deliver_again(self) -> None:
+        """Make every message visible, as SQS may at any time: it delivers at least once."""
+        with self._changed:
+            for stored in self._messages.values():
+                stored.visible_at_s = 0.0
+            self._changed.notify_all()
+
+    def rotate(self, count: int) -> None:
+        """Put so many of the first messages behind the others: SQS keeps no order."""
+        with self._changed:
+            items = deque(self._messages.items())
+            items.rotate(-count)
+            self._messages = dict(items)
+
+    def purge(self) -> None:
+        """Remove every message."""
+        with self._changed:
+            self._messages.clear()
             self._changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float = 10) -> bool:

@@ -113,7 +113,7 @@ def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While boto3 finds none every heartbeat returns, loudly; once it does the task is sent."""
-    monkeypatch.setattr("lambda_executor.engine.dispatcher.CREDENTIALS", Backoff(0.01, 0.01))
+    monkeypatch.setattr("lambda_executor.core.dispatch_queue.CREDENTIALS", Backoff(0.01, 0.01))
     scheduler.function.failures += [translate(NoCredentialsError())] * 3
     task = workload("a")
     (id,) = scheduler.queue(task)
@@ -310,7 +310,7 @@ def test_w15_throttling_burns_no_task(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often Lambda says 429 the task waits and is sent; `max_invoke_attempts` is 1 here."""
-    monkeypatch.setattr("lambda_executor.engine.dispatcher.THROTTLE", Backoff(0.001, 0.001))
+    monkeypatch.setattr("lambda_executor.core.dispatch_queue.THROTTLE", Backoff(0.001, 0.001))
     scheduler.function.failures += [ThrottledError("429")] * 20
     task = workload("a")
     scheduler.queue(task)
@@ -342,7 +342,9 @@ def test_w17_ending_does_not_wait_for_what_runs() -> None:
 @pytest.mark.reference_fault("W17")
 def test_w17_ending_sends_what_waits_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that Lambda throttled a moment ago is sent before the end."""
-    monkeypatch.setattr("lambda_executor.engine.dispatcher.THROTTLE", Backoff(0.05, 0.05, floor=1))
+    monkeypatch.setattr(
+        "lambda_executor.core.dispatch_queue.THROTTLE", Backoff(0.05, 0.05, floor=1)
+    )
     with started(Scheduler(LambdaExecutor(parallelism=4))) as scheduler:
         scheduler.function.failures += [ThrottledError("429")] * 3
         scheduler.executor.queue_workload(workload("a"), session=None)  # type: ignore[arg-type]

@@ -13,15 +13,9 @@ from lambda_executor.contract.errors import (
     TransientError,
 )
 from lambda_executor.contract.wire import Invocation, InvocationId
+from lambda_executor.core.dispatch_queue import Dispatch, DispatchQueue, Envelope, Refused, Sent
 from lambda_executor.core.routing import Target
-from lambda_executor.engine.dispatcher import (
-    Dispatch,
-    Dispatcher,
-    DispatchQueue,
-    Envelope,
-    Refused,
-    Sent,
-)
+from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.testing import MemoryFunction
 from tests.support import threads
 

@@ -61,7 +61,7 @@ class World:
 
     def event(self) -> Invocation:
         """What the handler gets."""
-        return Invocation.decode(json.loads(self.outgoing()().payload))
+        return Invocation.decode(json.loads(self.outgoing().envelope().payload))
 
 
 def test_what_fits_travels_in_the_event() -> None:
@@ -76,7 +76,7 @@ def test_what_fits_travels_in_the_event() -> None:
 def test_what_is_too_large_goes_ahead_and_the_event_points_to_it() -> None:
     """The object holds the whole; the event all that is needed to report, reject and look."""
     world = World(LARGE)
-    sent = world.outgoing()()
+    sent = world.outgoing().envelope()
     event = Invocation.decode(json.loads(sent.payload))
     assert len(sent.payload) < 2000
     assert world.payloads
@@ -103,9 +103,9 @@ def test_what_is_too_large_goes_ahead_and_the_event_points_to_it() -> None:
 def test_every_try_of_a_dispatch_uses_one_object() -> None:
     """Tries overwrite each other, two dispatches do not; the key does not tell the id."""
     world = World(LARGE)
-    world.outgoing()()
-    world.outgoing()()
-    world.outgoing(InvocationId("another"))()
+    world.outgoing().envelope()
+    world.outgoing().envelope()
+    world.outgoing(InvocationId("another")).envelope()
     assert world.payloads
     assert set(world.payloads.objects) == {payload_key(ID), payload_key(InvocationId("another"))}
     assert ID not in payload_key(ID)
@@ -114,7 +114,7 @@ def test_every_try_of_a_dispatch_uses_one_object() -> None:
 def test_without_a_bucket_the_error_says_what_to_do() -> None:
     """Size, limit, and both ways out are named."""
     with pytest.raises(EncodeError, match=r"is 2\d{6} bytes, Lambda takes at most 1048576") as e:
-        World(LARGE, payloads=None).outgoing()()
+        World(LARGE, payloads=None).outgoing().envelope()
     assert "payload_bucket is set for larger ones: set it" in str(e.value)
     assert "make executor_config smaller" in str(e.value)
 
@@ -123,7 +123,7 @@ def test_there_is_a_limit_with_a_bucket_too() -> None:
     """What the handler would refuse is not stored."""
     world = World({"notes": "x" * MAX_PAYLOAD_BYTES})
     with pytest.raises(EncodeError, match=f"allowed are at most {MAX_PAYLOAD_BYTES}"):
-        world.outgoing()()
+        world.outgoing().envelope()
     assert world.payloads
     assert world.payloads.objects == {}
 
@@ -132,7 +132,7 @@ def test_what_no_function_serves_is_not_stored() -> None:
     """The route is looked for first."""
     world = World(LARGE, queue="unknown")
     with pytest.raises(RouteError):
-        world.outgoing()()
+        world.outgoing().envelope()
     assert world.payloads
     assert world.payloads.objects == {}
 
@@ -144,5 +144,5 @@ def test_an_error_of_the_store_stays_what_it_is() -> None:
     error = RejectedError("no such bucket")
     world.payloads.failures.append(error)
     with pytest.raises(RejectedError) as raised:
-        world.outgoing()()
+        world.outgoing().envelope()
     assert raised.value is error

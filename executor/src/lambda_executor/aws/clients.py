@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from lambda_executor.aws.translation import translate
 from lambda_executor.contract.errors import CredentialsError
-from lambda_executor.engine.poller import LONG_POLL_S
+from lambda_executor.core.ports import LONG_POLL_S
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient

@@ -28,7 +28,7 @@ class SqsQueue:
         return self._url.rsplit("/", 1)[-1]
 
     def receive(self, wait_s: int, hidden_s: int | None = None) -> Sequence[Message]:
-        """Up to ten messages; waits up to `wait_s` seconds for the first.
+        """Up to `BATCH` messages; waits up to `wait_s` seconds for the first.
 
         Args:
             wait_s: Seconds.
@@ -48,7 +48,7 @@ class SqsQueue:
         return [_message(message) for message in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Delete up to ten deliveries; returns how many AWS refused."""
+        """Delete up to `BATCH` deliveries; returns how many AWS refused."""
         with self._clients.errors():
             answer = self._clients.sqs.delete_message_batch(
                 QueueUrl=self._url,
@@ -59,7 +59,7 @@ class SqsQueue:
         return self._refused("delete", answer.get("Failed", []))
 
     def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
-        """Make up to ten deliveries visible again for others after `delay_s` seconds."""
+        """Make up to `BATCH` deliveries visible again for others after `delay_s` seconds."""
         with self._clients.errors():
             answer = self._clients.sqs.change_message_visibility_batch(
                 QueueUrl=self._url,

@@ -21,9 +21,9 @@ from lambda_executor.contract.wire import (
     PayloadPointer,
     payload_key,
 )
+from lambda_executor.core.dispatch_queue import Envelope
 from lambda_executor.core.ports import PayloadStore
 from lambda_executor.core.routing import Routes
-from lambda_executor.engine.dispatcher import Envelope
 
 
 class Workload(Protocol):
@@ -37,7 +37,7 @@ class Workload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One workload on its way to a function; call it to get what is sent.
+    """One workload on its way to a function.
 
     Attributes:
         id: The dispatch id.
@@ -59,7 +59,7 @@ class Outgoing:
     queued_at_s: float
     payloads: PayloadStore | None = None
 
-    def __call__(self) -> Envelope:
+    def envelope(self) -> Envelope:
         """Route and encode it; what is too large for one event goes ahead through the store.
 
         Raises:

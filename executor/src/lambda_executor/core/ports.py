@@ -1,7 +1,7 @@
 """What the dispatcher and the poller need of the world, as protocols.
 
-`aws` implements them with boto3, `testing.py` in memory. Implementations translate every
-failure into an error of `lambda_executor.contract.errors`.
+The package `aws` implements them with boto3, `testing.py` in memory. Implementations translate
+every failure into an error of `lambda_executor.contract.errors`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import Protocol
 
 from lambda_executor.core.routing import Target
 
-#: Messages of one call to SQS, at most.
+#: Messages of one receive or one batch call, at most; a full receive means that more is waiting.
+#: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
 BATCH = 10
+#: The longest that a queue holds a receive open: fewest calls when nothing comes.
+LONG_POLL_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class Queue(Protocol):
 
     def receive(self, wait_s: int) -> Sequence[Message]:
         """Up to `BATCH` messages; waits up to `wait_s` seconds for the first.
+
+        Args:
+            wait_s: At most `LONG_POLL_S`.
 
         Raises:
             AwsError: One of its kinds; nothing else.

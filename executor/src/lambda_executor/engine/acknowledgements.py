@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ledger import Settlement
 from lambda_executor.engine.poller import Poller
 
@@ -23,19 +24,19 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery(Generic[Key]):
+class Delivery:
     """A message that was dealt with and is still in its queue.
 
     Attributes:
         poller: Who brought it.
         receipt: What deletes it.
-        key: The workload whose event came of it; None when it made no event.
+        id: The invocation that it is about.
         at_s: When it was dealt with, in seconds since the epoch.
     """
 
     poller: Poller
     receipt: str = field(repr=False)
-    key: Key | None
+    id: InvocationId
     at_s: float
 
 
@@ -44,7 +45,8 @@ class Handover(Generic[Key]):
 
     def __init__(self) -> None:
         self._untold: deque[Settlement[Key]] = deque()
-        self._deliveries: list[Delivery[Key]] = []
+        self._untaken: dict[InvocationId, Key] = {}
+        self._deliveries: list[Delivery] = []
 
     def __len__(self) -> int:
         """How many deliveries are not acknowledged."""
@@ -54,9 +56,15 @@ class Handover(Generic[Key]):
         """Keep a settlement until it is told; None is nothing to tell."""
         if settlement is not None:
             self._untold.append(settlement)
+            self._untaken[settlement.id] = settlement.key
 
-    def delivered(self, delivery: Delivery[Key]) -> None:
-        """Keep a delivery until its event is taken."""
+    def forget(self, key: Key) -> None:
+        """Tell nothing more of a workload that was taken back, or handed over again."""
+        if self._untold:
+            self._untold = deque(one for one in self._untold if one.key != key)
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Keep a delivery until the event of its invocation, if there is one, is taken."""
         self._deliveries.append(delivery)
 
     def tell(self, tell: Callable[[Settlement[Key]], None]) -> None:
@@ -72,13 +80,19 @@ class Handover(Generic[Key]):
     def acknowledge(self, buffer: Container[Key]) -> None:
         """Acknowledge the deliveries whose event has left the buffer.
 
+        A queue may deliver one message twice. To delete either delivery is to delete the message,
+        so that the second, which settles nothing, waits for the same event as the first.
+
         Args:
             buffer: The events that the scheduler has not taken yet, by workload.
         """
-        untold = {settlement.key for settlement in self._untold}
+        untold = {settlement.id for settlement in self._untold}
+        self._untaken = {
+            id: key for id, key in self._untaken.items() if id in untold or key in buffer
+        }
         kept = []
         for delivery in self._deliveries:
-            if delivery.key is not None and (delivery.key in untold or delivery.key in buffer):
+            if delivery.id in self._untaken:
                 kept.append(delivery)
             else:
                 delivery.poller.acknowledge([delivery.receipt])

@@ -19,16 +19,12 @@ from functools import partial
 from lambda_executor.contract.errors import AwsError, DecodeError
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.backoff import Backoff
-from lambda_executor.core.ports import Message, Queue
+from lambda_executor.core.ports import BATCH, LONG_POLL_S, Message, Queue
 
 log = logging.getLogger(__name__)
 
-#: The longest that SQS holds a receive open: fewest calls when nothing comes.
-LONG_POLL_S = 20
-#: The same for each further receive of a wave: long enough to ask all of SQS's servers.
+#: Seconds that each further receive of a wave waits: long enough to ask all of SQS's servers.
 BACKLOG_POLL_S = 1
-#: Messages of one receive or one batch call, at most; a full receive means that more is waiting.
-BATCH = 10
 #: Seconds from a wave that emptied the queue to the next, so that the next is fuller.
 GATHER_S = 0.04
 #: A wave that took so long let more messages gather than a quick one, and the next grows by more.

@@ -17,13 +17,13 @@ from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
+from lambda_executor.core.dispatch_queue import Dispatch, Refused, Sent
 from lambda_executor.core.ledger import Ledger, Settlement, State
 from lambda_executor.core.metrics import metric
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import FunctionInvoker, PayloadStore, Queue
 from lambda_executor.core.reports import is_about_a_start, is_duplicate, kind, settle
 from lambda_executor.engine.acknowledgements import Delivery, Handover
-from lambda_executor.engine.dispatcher import Dispatch, Refused, Sent
 from lambda_executor.engine.poller import Arrival, Poller
 from lambda_executor.engine.traffic import Traffic
 from lambda_executor.scheduler.compat import (
@@ -190,7 +190,7 @@ class LambdaExecutor(AirflowExecutor):
             payloads=parts.payloads,
         )
         # Revoked, superseded or settled by another start of it: then it is not sent (again).
-        return Dispatch(id, outgoing, wanted=lambda: self._ledger.is_live(id))
+        return Dispatch(id, outgoing.envelope, wanted=lambda: self._ledger.is_live(id))
 
     def _enter(self, workload: ExecutorWorkload) -> InvocationId:
         """Take a workload over under a fresh id, and make sure that Airflow keeps the id."""
@@ -205,6 +205,7 @@ class LambdaExecutor(AirflowExecutor):
             self.running_state(key, id)
         self.running.add(key)
         self._ledger.add(id, key)
+        self._handover.forget(key)
         return id
 
     # ---- from the queues to Airflow ----
@@ -244,17 +245,19 @@ class LambdaExecutor(AirflowExecutor):
             started = self._airflow.started(keys) if keys else set()
         except Exception:
             self.log.exception("Could not ask for the state of %d tasks", len(keys))
-            started = set(keys)
-            arrivals = [a for a in arrivals if a.report.id not in started]  # They come again.
+            started = set()
+            # They come again.
+            arrivals = [
+                a for a in arrivals if a.report.id not in keys or not is_about_a_start(a.report)
+            ]
         for arrival in arrivals:
-            self._take_arrival(poller, arrival, duplicate=arrival.report.id in started)
+            duplicate = arrival.report.id in started and is_about_a_start(arrival.report)
+            self._take_arrival(poller, arrival, duplicate=duplicate)
 
     def _take_arrival(self, poller: Poller, arrival: Arrival, *, duplicate: bool) -> None:
         report, now_s = arrival.report, time.time()
-        settlement = None if duplicate else settle(self._ledger, report)
-        self._handover.settled(settlement)
-        key = settlement.key if settlement else None
-        self._handover.delivered(Delivery(poller, arrival.receipt, key, now_s))
+        self._handover.settled(None if duplicate else settle(self._ledger, report))
+        self._handover.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
         if isinstance(report, DeadLetter):
             self._measure(stats.incr, "dead_letters", tags={"reason": kind(report)})
         if duplicate or is_duplicate(report):
@@ -349,6 +352,7 @@ class LambdaExecutor(AirflowExecutor):
         key = ti.key
         self.queued_tasks.pop(key, None)
         self.running.discard(key)
+        self._handover.forget(key)
         if (id := self._ledger.revoke(key)) is not None:
             self.log.warning("Revoked %s (%s): its result, if one comes, settles nothing", key, id)
 

@@ -1,0 +1,19 @@
+"""The engine's state machine, at length: ten thousand histories in which every promise is kept."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+from tests.unit.executor.test_engine_machine import EngineMachine
+
+
+class EngineMachineAtLength(EngineMachine):
+    """The same machine: a class of its own, because its settings are its class's."""
+
+
+TestEngineAtLength = EngineMachineAtLength.TestCase
+TestEngineAtLength.settings = settings(
+    EngineMachine.TestCase.settings,
+    max_examples=10_000,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,106 @@
+"""What the machine found, one example each: `test_engine_machine.py` looks for more."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambda_executor.contract.errors import RejectedError, TransientError
+from tests.support.engine_world import Row, Scheduler, World
+
+
+@pytest.fixture
+def world() -> World:
+    """Two schedulers."""
+    return World()
+
+
+@pytest.fixture
+def scheduler(world: World) -> Scheduler:
+    """The first of them."""
+    return world.schedulers[0]
+
+
+def running(world: World, scheduler: Scheduler) -> Row:
+    """A task that the function runs, and of which it has a second copy of the event."""
+    row = world.airflow.rows["task-1"]
+    world.queue(scheduler, row)
+    world.send(scheduler, None, is_taken=True)
+    scheduler.dispatcher.answer()
+    world.function.events.append(world.function.events[0])
+    world.function.start(0)
+    return row
+
+
+def test_a_message_that_is_delivered_twice_is_not_deleted_before_its_event_is_taken(
+    world: World, scheduler: Scheduler
+) -> None:
+    """The second delivery settles nothing, and to delete it is to delete the message."""
+    row = running(world, scheduler)
+    world.function.finish(row.id, "success", 0)
+    world.step(scheduler)
+    world.results[0].deliver_again()
+    for _ in range(3):
+        world.step(scheduler)
+    assert len(world.results[0]) == 1
+    scheduler.take_events()
+    world.step(scheduler)
+    assert len(world.results[0]) == 0
+    assert world.broken == []
+
+
+def test_the_end_of_a_run_counts_beside_a_start_that_did_not_come_about(
+    world: World, scheduler: Scheduler
+) -> None:
+    """Of two dead letters of one invocation, read together, one is about its end."""
+    row = running(world, scheduler)
+    world.function.expire(0, "EventAgeExceeded")
+    world.function.kill(row.id, "signal: killed")
+    world.step(scheduler)
+    assert scheduler.untaken == {row.id}
+    assert world.broken == []
+
+
+def test_what_was_taken_back_before_it_could_be_told_is_not_told(
+    world: World, scheduler: Scheduler
+) -> None:
+    """A settlement that Airflow could not be told of ends with the revocation of its workload."""
+    row = world.airflow.rows["task-1"]
+    world.queue(scheduler, row)
+    world.send(scheduler, RejectedError("404"), is_taken=False)
+    scheduler.dispatcher.answer()
+    world.step(scheduler, hears=False)
+    scheduler.revoke(row)
+    world.step(scheduler)
+    assert world.broken == []
+
+
+def test_a_deferred_task_that_goes_on_is_not_told_of_its_first_half(
+    world: World, scheduler: Scheduler
+) -> None:
+    """Nor when Airflow could not be told of it before."""
+    row = running(world, scheduler)
+    world.function.finish(row.id, "deferred", 0)
+    world.step(scheduler, hears=False)
+    world.queue(scheduler, row)
+    world.step(scheduler)
+    assert scheduler.untaken == set()
+    assert world.broken == []
+
+
+@pytest.mark.xfail(reason="a send that is refused after its first answer was lost fails the task")
+def test_what_lambda_took_is_not_failed_because_the_answer_was_lost(
+    world: World, scheduler: Scheduler
+) -> None:
+    """The first send was taken and runs, the second is refused."""
+    row = world.airflow.rows["task-1"]
+    world.queue(scheduler, row)
+    world.send(scheduler, TransientError("the connection was reset"), is_taken=True)
+    scheduler.dispatcher.answer()
+    world.function.start(0)
+    world.function.failures.append(RejectedError("404"))
+    world.wait(60)
+    scheduler.dispatcher.pop()
+    scheduler.dispatcher.send()
+    scheduler.dispatcher.answer()
+    world.step(scheduler)
+    assert world.broken == []

@@ -1,0 +1,213 @@
+"""Whatever happens and in whatever order: told once, acknowledged in time, no slot kept for ever.
+
+One thing is left out, because it is known: an invocation that Lambda took and did not answer is
+failed when the next try of it is refused for good. Its test is below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from lambda_executor.contract.errors import (
+    AwsError,
+    CredentialsError,
+    RejectedError,
+    ThrottledError,
+    TransientError,
+)
+from tests.support.engine_world import NAMES, World
+
+Thing = TypeVar("Thing")
+
+#: Which of the two schedulers, and which of the three queues.
+SCHEDULER = st.integers(0, 1)
+QUEUE = st.integers(0, 2)
+#: Which of those that there are, counted around.
+ANY = st.integers(0, 5)
+#: What becomes of a send: the error, and whether Lambda took it all the same.
+SENDS: tuple[tuple[AwsError | None, bool], ...] = (
+    (None, True),
+    (TransientError("the connection was reset"), True),
+    (ThrottledError("429"), False),
+    (TransientError("503"), False),
+    (CredentialsError("expired"), False),
+    (RejectedError("404"), False),
+)
+#: How a run ends with a result: the state that it has written, and the return code.
+ENDS = (("success", 0), ("failed", 1), ("deferred", 0), ("running", -9))
+#: What a dead letter says of a run, and of an event that was never started.
+DEATHS = ("Task timed out after 900.00 seconds", "signal: killed", "exited with error", "?")
+EXPIRIES = ("EventAgeExceeded", "function concurrency is 0")
+
+
+def one(things: Sequence[Thing], any: int) -> Thing:
+    """One of them."""
+    return things[any % len(things)]
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """All that may happen in a `World`, in any order; at the end everything comes to rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @initialize(stages=st.tuples(*[st.sampled_from(["none", "queued", "taken", "running"])] * 3))
+    def begin(self, stages: tuple[str, ...]) -> None:
+        """Some workloads are under way."""
+        scheduler, *_ = self.world.schedulers
+        for name, stage in zip(NAMES, stages, strict=True):
+            if stage == "none":
+                continue
+            self.world.queue(scheduler, self.world.airflow.rows[name])
+            if stage == "queued":
+                continue
+            while scheduler.can_send():
+                self.world.send(scheduler, None, is_taken=True)
+            scheduler.dispatcher.answer()
+            if stage == "running":
+                self.world.function.start(-1)
+
+    # ---- Airflow ----
+
+    @precondition(lambda self: self.world.airflow.idle())
+    @rule(any=ANY, number=SCHEDULER)
+    def queue(self, any: int, number: int) -> None:
+        """A scheduler queues a workload; a deferred task goes on."""
+        row = one(self.world.airflow.idle(), any)
+        self.world.queue(self.world.schedulers[number], row)
+
+    @precondition(lambda self: self.world.airflow.waiting())
+    @rule(any=ANY)
+    def clear(self, any: int) -> None:
+        """A person clears a workload, whatever it is doing."""
+        one(self.world.airflow.waiting(), any).state = "none"
+
+    @precondition(lambda self: self.world.stuck())
+    @rule(any=ANY)
+    def revoke(self, any: int) -> None:
+        """Airflow takes a task back that was queued for too long."""
+        row = one(self.world.stuck(), any)
+        assert row.owner
+        row.owner.revoke(row)
+
+    @precondition(lambda self: self.world.busy())
+    @rule(any=ANY, is_away=st.booleans(), hears=st.booleans(), is_refused=st.booleans())
+    def step(self, any: int, is_away: bool, hears: bool, is_refused: bool) -> None:
+        """The executor's part of a loop; database, event buffer or deletes may be out of order."""
+        self.world.step(
+            one(self.world.busy(), any), is_away=is_away, hears=hears, is_refused=is_refused
+        )
+
+    @precondition(lambda self: self.world.busy())
+    @rule(any=ANY)
+    def take_events(self, any: int) -> None:
+        """The scheduler's part of a loop."""
+        scheduler = one(self.world.busy(), any)
+        self.world.airflow.take(scheduler, scheduler.take_events())
+
+    @precondition(lambda self: self.world.busy())
+    @rule(any=ANY, how=st.sampled_from(["killed", "killed in a commit", "ended"]))
+    def stop(self, any: int, how: str) -> None:
+        """A scheduler stops, and another takes its place."""
+        scheduler = one(self.world.busy(), any)
+        if how == "killed in a commit":
+            scheduler.take_events()
+        elif how == "ended":
+            scheduler.end()
+        self.world.replace(scheduler)
+
+    @precondition(lambda self: self.world.orphans())
+    @rule(number=SCHEDULER)
+    def adopt(self, number: int) -> None:
+        """A scheduler is offered what others left."""
+        self.world.schedulers[number].adopt(self.world.orphans())
+
+    @rule(number=SCHEDULER, is_away=st.booleans())
+    def look(self, number: int, is_away: bool) -> None:
+        """The reconciler looks, perhaps without a database."""
+        self.world.wait(60)
+        self.world.airflow.is_away = is_away
+        self.world.schedulers[number].look()
+        self.world.airflow.is_away = False
+
+    # ---- Lambda ----
+
+    @precondition(lambda self: self.world.senders())
+    @rule(any=ANY, how=st.sampled_from(SENDS), is_answered=st.booleans())
+    def send(self, any: int, how: tuple[AwsError | None, bool], is_answered: bool) -> None:
+        """One is sent; the answer comes now or later."""
+        scheduler, (error, is_taken) = one(self.world.senders(), any), how
+        self.world.send(scheduler, error, is_taken=is_taken)
+        if is_answered:
+            scheduler.dispatcher.answer()
+
+    @precondition(lambda self: self.world.function.invocations)
+    @rule(any=ANY)
+    def copy(self, any: int) -> None:
+        """Lambda delivers an event once more."""
+        self.world.function.events.append(one(self.world.function.invocations, any))
+
+    @precondition(lambda self: self.world.function.events)
+    @rule(any=ANY)
+    def start(self, any: int) -> None:
+        """Lambda starts an event."""
+        self.world.function.start(any % len(self.world.function.events))
+
+    @precondition(lambda self: self.world.function.events)
+    @rule(any=ANY, reason=st.sampled_from(EXPIRIES))
+    def expire(self, any: int, reason: str) -> None:
+        """Lambda gives up an event that was not started."""
+        self.world.function.expire(any % len(self.world.function.events), reason)
+
+    @precondition(lambda self: self.world.function.runs)
+    @rule(any=ANY, end=st.sampled_from(ENDS))
+    def finish(self, any: int, end: tuple[str, int]) -> None:
+        """A run ends with a result."""
+        self.world.function.finish(one(list(self.world.function.runs), any), *end)
+
+    @precondition(lambda self: self.world.function.runs)
+    @rule(any=ANY, reason=st.sampled_from(DEATHS))
+    def kill(self, any: int, reason: str) -> None:
+        """A run ends without a word."""
+        self.world.function.kill(one(list(self.world.function.runs), any), reason)
+
+    # ---- SQS ----
+
+    @precondition(lambda self: self.world.filled())
+    @rule(any=ANY, how=st.sampled_from(["again", "in another order", "never"]))
+    def deliver(self, any: int, how: str) -> None:
+        """A queue delivers what it holds as it should not."""
+        queue = one(self.world.filled(), any)
+        if how == "again":
+            queue.deliver_again()
+        elif how == "in another order":
+            queue.rotate(1)
+        else:
+            self.world.purge(queue)
+
+    @precondition(lambda self: not self.world.foreign)
+    @rule(any=QUEUE)
+    def send_foreign(self, any: int) -> None:
+        """A message comes that is nobody's here, and one that nobody can read."""
+        self.world.send_foreign(self.world.queues[any])
+        self.world.queues[any].send("{")
+
+    @invariant()
+    def every_promise_is_kept(self) -> None:
+        """Told once, deleted only after that, nothing failed that runs, nothing foreign touched."""
+        assert not self.world.broken, self.world.broken
+
+    def teardown(self) -> None:
+        """No slot is kept, and nothing is waited for."""
+        self.world.settle_down()
+        self.every_promise_is_kept()
+
+
+TestEngineMachine = EngineMachine.TestCase
+TestEngineMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
