@@ -11,14 +11,13 @@ from pathlib import Path
 import aws_cdk as cdk
 from constructs import Construct
 
-from airflow_lambda_constructs.observability.watched import WatchedDatabase
 from stacks.config import StageConfig
 from stacks.control_plane_stack import ControlPlaneStack, own_execution_api_url
 from stacks.database_stack import DatabaseStack
 from stacks.encryption_stack import EncryptionStack
 from stacks.execution_stack import ExecutionStack
 from stacks.network_stack import NetworkStack
-from stacks.observability_stack import ObservabilityStack, Watched
+from stacks.observability_stack import ObservabilityStack
 from stacks.registry_stack import RegistryStack
 from stacks.stage.functions import Placement
 from stacks.stage.image import StageImage
@@ -81,18 +80,9 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         observability = ObservabilityStack(
             scope,
             this,
-            watched=Watched(
-                results=execution.executor_environment.queue.results,
-                dead_letters=execution.executor_environment.queue.dead_letters,
-                database=(
-                    WatchedDatabase(
-                        instance=database.database.instance, storage_gb=config.database.storage_gb
-                    )
-                    if database
-                    else None
-                ),
-                control_plane=control_plane.watched if control_plane else None,
-            ),
+            execution=execution,
+            database=database,
+            control_plane=control_plane,
         )
         _deploy_after(observability, execution, database, control_plane)
 

@@ -64,7 +64,6 @@ class ControlPlaneStack(StageStack):
 
     Attributes:
         entrance: The load balancer.
-        control_plane: The services.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made

@@ -18,6 +18,7 @@ from airflow_lambda_constructs.airflow.airflow_database import (
     ConnectionProxy,
     PasswordRotation,
 )
+from airflow_lambda_constructs.observability.watched import WatchedDatabase
 from stacks.config import PASSWORD_ROTATION
 from stacks.network_stack import NetworkStack
 from stacks.stage.stage_stack import Stage, StageStack
@@ -30,7 +31,6 @@ class DatabaseStack(StageStack):
         network: Where the database is, and who may reach it.
 
     Attributes:
-        database: The database.
         fernet_key: What Airflow encrypts connections and variables in it with; None: an Airflow
             that is somewhere else has its own.
     """
@@ -65,6 +65,13 @@ class DatabaseStack(StageStack):
         )
         self._acknowledge_choices()
         self._outputs()
+
+    @property
+    def watched(self) -> WatchedDatabase:
+        """What tells how the database fares."""
+        return WatchedDatabase(
+            instance=self.database.instance, storage_gb=self.config.database.storage_gb
+        )
 
     def _rotation(self, network: NetworkStack) -> PasswordRotation | None:
         days, group = self.config.database.rotation_days, network.rotation_security_group

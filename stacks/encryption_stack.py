@@ -16,11 +16,7 @@ from stacks.stage.stage_stack import Stage, StageStack
 
 
 class EncryptionStack(StageStack):
-    """A KMS key that lives as long as anything that was encrypted with it.
-
-    Attributes:
-        key_arn: The key's ARN.
-    """
+    """A KMS key that lives as long as anything that was encrypted with it."""
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
         super().__init__(scope, "encryption", stage, description="the key of its data")

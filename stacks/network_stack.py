@@ -27,7 +27,6 @@ class NetworkStack(StageStack):
     An existing VPC is used as it is: what is added to it are security groups.
 
     Attributes:
-        vpc: The VPC.
         isolated_subnets: For the database.
         private_subnets: With a way out.
         public_subnets: With an address on the Internet.

@@ -6,12 +6,9 @@ not know how what it watches is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from airflow_lambda_constructs.observability.alarm_topic import AlarmTopic
@@ -19,13 +16,11 @@ from airflow_lambda_constructs.observability.alarms import Alarms
 from airflow_lambda_constructs.observability.budget import MonthlyBudget
 from airflow_lambda_constructs.observability.dashboard import EnvironmentDashboard
 from airflow_lambda_constructs.observability.invocation_metrics import InvocationMetrics
-from airflow_lambda_constructs.observability.watched import (
-    WatchedControlPlane,
-    WatchedDatabase,
-    WatchedEnvironment,
-    WatchedFunction,
-)
+from airflow_lambda_constructs.observability.watched import WatchedEnvironment, WatchedFunction
 from stacks.config import FunctionConfig
+from stacks.control_plane_stack import ControlPlaneStack
+from stacks.database_stack import DatabaseStack
+from stacks.execution_stack import ExecutionStack
 from stacks.stage.names import STAGE_TAG
 from stacks.stage.stage_stack import Stage, StageStack
 
@@ -33,31 +28,18 @@ from stacks.stage.stage_stack import Stage, StageStack
 RUNBOOK = "docs/howto/runbook.md"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """What other stacks made.
-
-    Attributes:
-        results: The results queues.
-        dead_letters: The dead-letter queue.
-        database: None: the stage has none.
-        control_plane: None: the stage has none.
-    """
-
-    results: tuple[sqs.IQueue, ...]
-    dead_letters: sqs.IQueue
-    database: WatchedDatabase | None
-    control_plane: WatchedControlPlane | None
-
-
 class ObservabilityStack(StageStack):
-    """Dashboard, alarms and budget, as far as the stage asks for them.
+    """Dashboard, alarms and budget, as far as the stage asks for them."""
 
-    Args:
-        watched: What other stacks made.
-    """
-
-    def __init__(self, scope: Construct, stage: Stage, *, watched: Watched) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        stage: Stage,
+        *,
+        execution: ExecutionStack,
+        database: DatabaseStack | None,
+        control_plane: ControlPlaneStack | None,
+    ) -> None:
         super().__init__(scope, "observability", stage, description="dashboard, alarms and budget")
         # It looks at others without holding them: what it watches can change or go first, and no
         # name of an export ties their hands.
@@ -65,13 +47,14 @@ class ObservabilityStack(StageStack):
         settings = stage.config.observability
         if settings.dashboard:
             topic = AlarmTopic(self, "AlarmTopic", email=settings.alarm_email)
+            queue = execution.executor_environment.queue
             environment = WatchedEnvironment(
                 name=stage.prefix,
                 functions=tuple(map(self._function, stage.config.functions)),
-                results=watched.results,
-                dead_letters=watched.dead_letters,
-                database=watched.database,
-                control_plane=watched.control_plane,
+                results=queue.results,
+                dead_letters=queue.dead_letters,
+                database=database.watched if database else None,
+                control_plane=control_plane.watched if control_plane else None,
             )
             Alarms(
                 self,

@@ -79,7 +79,6 @@ class FolderFetch:
 
     Attributes:
         client: Where they are asked for.
-        location: Bucket and prefix.
         files: Path below the prefix to object.
         manifest_etag: Of the manifest that names them; None: they were listed.
         known: The previous state's files, which need not be fetched again.

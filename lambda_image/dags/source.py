@@ -50,7 +50,6 @@ class S3DagSource:
         make_remote: Makes what is asked; called once, when it is first needed.
         trees: Where the files go.
         clock: Seconds that only grow.
-        sleep: Waits.
     """
 
     def __init__(

@@ -76,8 +76,6 @@ class InvocationHandler:
     """Handles the invocations of one execution environment, one at a time.
 
     Attributes:
-        runner: Runs the workload.
-        reporter: Sends the result.
         payloads: Has the invocations that are too large for one event.
         margins: How long before the end of its time a workload is ended.
         write_log: Writes one line of the invocation's own log.

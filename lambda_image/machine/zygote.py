@@ -84,7 +84,6 @@ class Zygote:
     """The handler's end: asks for children.
 
     Attributes:
-        pid: Its process id.
         is_lost: Whether it will not fork another child: it is gone, did not answer, or cannot.
     """
 
@@ -129,7 +128,6 @@ class Child:
     """A child, as the handler sees it.
 
     Attributes:
-        pid: Its process id.
         exit: Readable when it has ended, and all that it had started with it.
     """
 

@@ -32,8 +32,6 @@ class Line:
     """All resources of one type.
 
     Attributes:
-        type: Their type.
-        count: How many there are.
         costs: Of each.
         note: What to know.
     """

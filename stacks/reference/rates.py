@@ -34,8 +34,6 @@ class Resource:
 
     Attributes:
         name: Its logical id.
-        properties: Its own.
-        template: Where it is.
     """
 
     name: str

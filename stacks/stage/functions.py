@@ -29,9 +29,7 @@ class Placement:
     """The VPC that the functions run in.
 
     Attributes:
-        vpc: The VPC.
         subnets: With a way out.
-        security_groups: The functions'.
     """
 
     vpc: ec2.IVpc

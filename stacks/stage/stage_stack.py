@@ -23,8 +23,6 @@ class Stage:
     """One stage, as each of its stacks knows it.
 
     Attributes:
-        name: The stage's name.
-        config: The stage's configuration.
         key_arn: Of the KMS key for what the stage stores; None: the keys of AWS's own.
     """
 
@@ -64,7 +62,6 @@ class StageStack(cdk.Stack):
         synthesizer: None: the CDK's default.
 
     Attributes:
-        config: The stage's configuration.
         removal: What becomes of the stage's data when the stack is deleted.
     """
 

@@ -21,9 +21,6 @@ class ExistingImage:
     """An image in ECR.
 
     Attributes:
-        account: Whose repository it is.
-        region: Where the repository is.
-        repository: The repository's name.
         digest: Of the image's manifest.
     """
 

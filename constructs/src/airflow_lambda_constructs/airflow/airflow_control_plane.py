@@ -77,9 +77,6 @@ class Database:
     """Where Airflow's metadata is.
 
     Attributes:
-        host: The endpoint's name.
-        port: The endpoint's port.
-        name: Of the database.
         secret: JSON with username and password.
         fernet_key: What encrypts connections and variables in it.
     """
@@ -98,18 +95,13 @@ class ControlPlaneProps:
     Attributes:
         name: Of the cluster.
         namespace: Domain of the services in the VPC.
-        vpc: Where the services run.
         subnets: With a way out.
         functions: Security group of the functions, which call the Execution API.
         carried: Security groups that open to the services what is not theirs, the database first.
-        entrance: How people reach the UI.
-        database: Airflow's.
         image: What the services run from.
         cpu: Units of each service.
         memory_mb: Of each service.
-        api_servers: How many of them.
-        schedulers: How many of them.
-        triggerers: How many of them; 0: none.
+        triggerers: How many; 0: none.
         execute_command: Whether people with the permission get a tunnel and a shell into an
             api-server, and a shell into a scheduler.
         settings: Airflow's, as environment variables; no secret is among them.

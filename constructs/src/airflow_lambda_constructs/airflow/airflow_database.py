@@ -20,7 +20,6 @@ class PasswordRotation:
     """How the password is changed from time to time.
 
     Attributes:
-        every: How often.
         function_name: Physical name of the function that AWS adds to the stack for it.
         subnets: Where that function is: with a way to Secrets Manager.
         security_groups: The function's; they reach the database and Secrets Manager.
@@ -54,10 +53,8 @@ class AirflowDatabaseProps:
     """What an `AirflowDatabase` is made of.
 
     Attributes:
-        vpc: Where it is.
         subnets: In two zones at least; they need no way out.
         security_group: Who may reach it.
-        version: The engine's version.
         instance_type: Without the `db.` of RDS's instance classes.
         storage_gb: gp3.
         database_name: Of the database on the instance.
@@ -90,10 +87,7 @@ class AirflowDatabase(Construct):
     """An RDS Postgres instance and its secret.
 
     Attributes:
-        instance: The instance.
         secret: JSON with username, password, host, port, dbname.
-        host: The endpoint's name.
-        port: The endpoint's port.
         proxy: The RDS Proxy; None: there is none.
     """
 

@@ -109,7 +109,6 @@ class AirflowService(Construct):
     taken back.
 
     Attributes:
-        service: The service.
         role: Of the program: what it may do in AWS.
     """
 

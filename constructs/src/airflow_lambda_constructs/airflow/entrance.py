@@ -27,7 +27,6 @@ class EntranceProps:
     """What an `Entrance` is made of.
 
     Attributes:
-        vpc: Where it is.
         on_the_internet: Whether it has public addresses; else private ones.
         subnets: Public ones if it is on the Internet.
         allowed_cidrs: IPv4 ranges that may open it.
@@ -48,7 +47,6 @@ class Entrance(Construct):
 
     Attributes:
         url: What a person opens.
-        load_balancer: The load balancer.
         security_group: What it comes from.
     """
 

@@ -32,7 +32,6 @@ class ServiceEndpoints(Construct):
     them. What the account's own may do is said by their roles.
 
     Args:
-        vpc: The VPC.
         subnets: Where the endpoints are, and whose way to S3 it is.
         clients: Security group of whoever may reach the endpoints.
         services: Which of `SERVICES`.

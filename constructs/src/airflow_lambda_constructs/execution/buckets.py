@@ -42,9 +42,6 @@ class _ClosedBucket(Construct):
         removal_policy: What becomes of the bucket when it leaves the stack.
         encryption_key: None: a key of S3's own.
         versioned: Whether it keeps what is replaced or deleted.
-
-    Attributes:
-        bucket: The bucket.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings of one bucket
@@ -173,7 +170,6 @@ class DagBucket(_ClosedBucket):
         encryption_key: None: a key of S3's own.
 
     Attributes:
-        bucket: Holds the files.
         uri: What is pushed to, and fetched from by whatever parses or runs the files.
     """
 
@@ -227,7 +223,6 @@ class TaskLogBucket(_ClosedBucket):
         encryption_key: None: a key of S3's own.
 
     Attributes:
-        bucket: Holds the logs.
         folder: What Airflow calls `[logging] remote_base_log_folder`.
     """
 

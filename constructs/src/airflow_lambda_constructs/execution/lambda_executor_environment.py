@@ -34,7 +34,6 @@ class LambdaExecutorEnvironmentProps:
 
     Attributes:
         name: Physical name of the first function, and what those of the others begin with.
-        functions: The functions.
         execution_api_url: Airflow's Execution API as the functions reach it.
         parameter_name: Of the SSM parameter that an executor is told of.
         removal_policy: What becomes of queues, payloads and logs when they leave the stack.

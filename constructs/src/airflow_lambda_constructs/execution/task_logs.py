@@ -23,7 +23,6 @@ class TaskLogGroup(Construct):
         encryption_key: None: a key of CloudWatch's own.
 
     Attributes:
-        log_group: Holds the logs.
         folder: What Airflow calls `[logging] remote_base_log_folder`.
     """
 

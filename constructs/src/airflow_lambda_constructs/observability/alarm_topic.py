@@ -26,10 +26,6 @@ class AlarmTopic(Construct):
 
     Args:
         email: Who is mailed, once they have confirmed; None: whoever subscribes to the topic.
-
-    Attributes:
-        topic: The topic.
-        action: Sends an alarm to it.
     """
 
     def __init__(self, scope: Construct, id: str, *, email: str | None) -> None:

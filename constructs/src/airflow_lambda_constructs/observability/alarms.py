@@ -67,9 +67,6 @@ class Alarms(Construct):
         environment: What is watched.
         runbook: Path or URL of the page with a section for each rule.
         actions: What happens when an alarm goes off, and when it is over.
-
-    Attributes:
-        alarms: All of them.
     """
 
     def __init__(

@@ -54,9 +54,6 @@ class EnvironmentDashboard(Construct):
 
     Args:
         environment: What is watched; the dashboard has its name.
-
-    Attributes:
-        dashboard: The dashboard.
     """
 
     def __init__(self, scope: Construct, id: str, *, environment: WatchedEnvironment) -> None:

@@ -30,7 +30,6 @@ class InvocationMetrics(Construct):
     """Metrics of one function from its log group.
 
     Args:
-        log_group: The function's.
         namespace: Of the metrics, one for each function: a filter cannot add a constant dimension.
 
     Attributes:

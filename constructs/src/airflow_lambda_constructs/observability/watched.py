@@ -25,9 +25,7 @@ class WatchedFunction:
 
     Attributes:
         name: What a person calls it.
-        function: The function.
         invocations: What its log tells.
-        timeout: Its time-out.
         event_age: How long Lambda keeps an invocation that it cannot start.
         concurrency: What it may have at the same time; None: what the account has left.
     """
@@ -45,7 +43,6 @@ class WatchedDatabase:
     """Airflow's database.
 
     Attributes:
-        instance: The instance.
         storage_gb: What it was given.
     """
 
@@ -89,7 +86,6 @@ class WatchedEnvironment:
 
     Attributes:
         name: What the names of alarms and dashboard begin with.
-        functions: The functions.
         results: The results queues.
         dead_letters: The dead-letter queue.
         database: None: Airflow's database is somewhere else.

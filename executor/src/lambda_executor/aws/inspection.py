@@ -61,7 +61,6 @@ class QueueFacts:
     """One queue.
 
     Attributes:
-        arn: Its ARN.
         visible: About how many messages wait to be received.
         hidden: About how many were received, and neither deleted nor handed back yet.
         retention_s: How long it keeps a message.

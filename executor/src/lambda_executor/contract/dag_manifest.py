@@ -30,7 +30,6 @@ class DagLocation:
     """A place in S3 that holds one DAG folder.
 
     Attributes:
-        bucket: The bucket.
         key: Of the archive; of a folder its prefix, empty or with a slash at its end, so that
             `dags` never means `dags-old/` too.
     """
@@ -76,7 +75,6 @@ class StoredFile:
 
     Attributes:
         etag: S3's name for the content.
-        size_bytes: Its length.
         sha256: Of the content, in hexadecimal.
         version_id: Which version of the object, where the bucket keeps versions.
     """

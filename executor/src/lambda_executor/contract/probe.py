@@ -34,8 +34,6 @@ class ProbeAnswer:
     """What a function says of itself.
 
     Attributes:
-        airflow: Version of its Airflow.
-        python: Version of its Python.
         wire_version: The version of the wire that it speaks.
         execution_api_url: Where it looks for the Execution API; empty: nowhere.
         execution_api_error: Why it cannot be reached; empty: it answered.

@@ -55,9 +55,7 @@ class Awaited:
     """A task that Airflow holds to be in flight under some dispatch id.
 
     Attributes:
-        task: Which.
         state: `queued` before its start, `running` after it.
-        queue: Its queue.
     """
 
     task: TaskName
@@ -99,9 +97,7 @@ class Look:
     """Messages that are held while they are looked at, and visible again when the block ends.
 
     Args:
-        queue: The dead-letter queue.
         limit: How many are held at the same time, at most.
-        clock: Seconds that only grow.
     """
 
     def __init__(

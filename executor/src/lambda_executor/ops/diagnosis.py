@@ -25,12 +25,7 @@ _BEFORE_THE_HANDLER = ("Runtime.", "Sandbox.", "Extension.", "Function.")
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What the scheduler runs on.
-
-    Attributes:
-        airflow: Of this Airflow.
-        python: Of this Python.
-    """
+    """What the scheduler runs on."""
 
     airflow: str
     python: str

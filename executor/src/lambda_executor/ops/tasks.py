@@ -36,7 +36,6 @@ class Active:
 
     Attributes:
         state: Airflow's word for it.
-        count: How many.
         oldest_at: When the one that is longest in flight was queued.
     """
 

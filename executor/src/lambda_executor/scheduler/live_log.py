@@ -43,9 +43,6 @@ class RunningTask:
 
     Attributes:
         id: Its dispatch id, Airflow's `external_executor_id`.
-        queue: Its queue.
-        executor_config: Its `executor_config`.
-        queued_at: When it was queued.
     """
 
     id: str

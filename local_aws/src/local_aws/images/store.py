@@ -33,7 +33,6 @@ class Image:
 
     Attributes:
         command: The runtime process.
-        working_directory: Where it starts.
         variables: The image's own environment.
         readable: What the process needs to see although it may lie below the machine's /tmp,
             the image's directory among it.

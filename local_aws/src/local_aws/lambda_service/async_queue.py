@@ -82,7 +82,6 @@ class Settled:
     """An event's end.
 
     Attributes:
-        event: The event.
         condition: `Success`, `RetriesExhausted`, `EventAgeExceeded` or `Throttled`.
         reason: Why it was given up; empty after success.
         status: The HTTP status Lambda's records give for it.

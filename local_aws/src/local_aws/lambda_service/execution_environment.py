@@ -29,7 +29,6 @@ class _FailedInit:
     """Why a runtime never asked for its first invocation.
 
     Attributes:
-        timed_out: It took too long.
         reported: The error that the runtime reported; None: it ended without a word.
     """
 
@@ -48,9 +47,7 @@ class ExecutionEnvironment:
     """An execution environment from its cold start to its end.
 
     Args:
-        function: What runs in it.
         tenant_id: For whom alone it runs; empty: for everybody.
-        sandbox: Where it runs.
         log: Where its output and the platform's lines go.
 
     Attributes:

@@ -26,15 +26,11 @@ class FunctionVersion:
     """One version of one function, as its execution environments see it.
 
     Attributes:
-        account: The owner's account.
-        region: The function's Region.
-        name: The function's name.
         version: `$LATEST` or a number.
         revision: Changes with every change of code or configuration.
         image_uri: The container image, by digest where that is known.
         role: ARN of the execution role.
         timeout_s: Seconds one invocation may take.
-        memory_mb: The memory limit.
         tmp_mb: The size of its /tmp (`EphemeralStorage`).
         variables: The function's environment variables.
         log_group: Where its log goes.
@@ -104,7 +100,6 @@ class InvokeRequest:
 
     Attributes:
         request_id: What the caller, the handler and the log know it by.
-        payload: The event's JSON.
         invoked_arn: The ARN as the caller wrote it, alias or version included.
         tenant_id: For whom it runs, where the function isolates its tenants; else empty.
     """

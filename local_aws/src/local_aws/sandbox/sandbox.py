@@ -33,11 +33,8 @@ class RuntimeCommand:
     """The process of an execution environment.
 
     Attributes:
-        argv: The command.
-        working_directory: Where it starts.
         variables: All of its environment but what the sandbox adds.
         memory_mb: What all processes may hold together.
-        tmp_mb: The size of /tmp.
         readable: What it needs to see although it may lie below the machine's /tmp.
         writable: What it may write, beside its own /tmp.
     """
