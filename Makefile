@@ -1,5 +1,5 @@
-# Every verb sets up what it needs; `make help` lists them. Nothing here deploys to a real AWS account;
-# `destroy` alone touches one.
+# Every verb installs what it needs; `make help` lists the verbs. Nothing here deploys to an AWS
+# account, and only `destroy` changes one.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -15,11 +15,11 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 
 .PHONY: help
 help: ## List the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-# ---- set-up: each stamp is made again when what it is made from changes ----
+# ---- set-up: a stamp is made again when one of its sources changes ----
 
-# Looked at before anything is installed (order-only: never a reason to install again).
+# Checked before anything is installed. Order-only, so it never causes an installation.
 .PHONY: tools
 tools:
 	@command -v "$(PYTHON)" > /dev/null || { echo "There is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name the one to use: make PYTHON=python3.12"; exit 1; } >&2
@@ -38,13 +38,13 @@ $(UV): | tools
 	@$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-# One venv per dependency group that cannot live with the others: build/venv/<group>.
+# One venv for each dependency group that conflicts with the others: build/venv/<group>.
 build/venv/%/.stamp: uv.lock local_aws/pyproject.toml | tools $(UV)
 	@echo "Installing the dependency group $* into build/venv/$*"
 	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-# What the image installs is less than its group.
+# The image installs fewer packages than its group has.
 build/venv/image/.stamp: lambda_image/requirements.txt | tools $(UV)
 	@echo "Installing the image's packages into build/venv/image"
 	@test -x build/venv/image/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" build/venv/image
@@ -57,25 +57,25 @@ node_modules/.stamp: package-lock.json | tools
 	@touch $@
 
 .PHONY: setup
-setup: .venv/.stamp build/venv/local-aws/.stamp node_modules/.stamp ## Install everything the other verbs need
+setup: .venv/.stamp build/venv/local-aws/.stamp node_modules/.stamp ## Install what the other verbs need
 	@:
 
 # ---- the product on one machine ----
 
 .PHONY: demo
-demo: setup ## Deploy the real stacks to an embedded AWS, run real DAGs, take everything down again
+demo: setup ## Deploy to an embedded AWS, run DAGs, clean up
 	@$(BIN)/python -m demo run
 
 .PHONY: local
-local: setup ## The demo's environment, kept up, with the Airflow UI
+local: setup ## The same, but keep it running, with the Airflow UI
 	@$(BIN)/python -m demo up
 
 .PHONY: local-down
-local-down: ## End what `make local` started
+local-down: ## Stop what `make local` started
 	@if [ -e build/local/state.json ]; then $(BIN)/python -m demo down; else echo "Nothing is up: \`make local\` starts it."; fi
 
 .PHONY: synth
-synth: setup ## Synthesise the templates of every stage into cdk.out/<stage>
+synth: setup ## Write every stage's templates to cdk.out/<stage>
 	@for stage in local dev prod; do \
 	  echo "Synthesising $$stage into cdk.out/$$stage"; \
 	  AWS_EC2_METADATA_DISABLED=true CDK_DISABLE_CLI_TELEMETRY=true \
@@ -84,14 +84,14 @@ synth: setup ## Synthesise the templates of every stage into cdk.out/<stage>
 	done
 
 .PHONY: destroy
-destroy: setup ## Take a deployed stage down, its buckets included: make destroy STAGE=dev
+destroy: setup ## Delete a stage and its buckets: make destroy STAGE=dev
 	@test -n "$(STAGE)" || { echo "Which stage? make destroy STAGE=dev"; exit 1; } >&2
 	@$(BIN)/python destroy.py "$(STAGE)"
 
 # ---- checks ----
 
 .PHONY: lint
-lint: setup ## Format, lint, types, import arrows, Dockerfile, lock files
+lint: setup ## Check format, style, types, imports, lock files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -101,21 +101,21 @@ lint: setup ## Format, lint, types, import arrows, Dockerfile, lock files
 	@$(MAKE) requirements-check
 
 .PHONY: format
-format: setup ## Format and fix what can be fixed
+format: setup ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --no-emit-local
 
 .PHONY: docs
-docs: setup ## Write the generated reference pages
+docs: setup ## Write the generated pages of docs/reference
 	@$(BIN)/python -m lambda_executor.contract.options > docs/reference/options.md
 	@$(BIN)/python -m lambda_executor.core.metrics > docs/reference/metrics.md
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
 
-# Of the packages that the image's own ask for: what no task, no log, no secrets backend and none of
-# Airflow's own programs reads. docs/decisions/0015-what-is-in-the-image.md has a reason for each.
+# Dependencies of the image's packages that no task, log, secrets backend or program of Airflow uses.
+# docs/decisions/0015-what-is-in-the-image.md has a reason for each.
 PRUNED := \
   apache-airflow-providers-http pyathena redshift-connector sagemaker-studio \
   babel email-validator fastapi-cli opentelemetry-exporter-otlp opentelemetry-proto \
@@ -123,14 +123,14 @@ PRUNED := \
 EXPORT_IMAGE := $(EXPORT) --only-group image $(PRUNED:%=--prune %)
 
 .PHONY: requirements
-requirements: setup ## Export requirements.txt (development) and lambda_image/requirements.txt from uv.lock
+requirements: setup ## Export both requirements.txt from uv.lock
 	@$(EXPORT) --output-file requirements.txt > /dev/null
 	@$(EXPORT_IMAGE) --output-file lambda_image/requirements.txt > /dev/null
 
 .PHONY: image-requirements
-image-requirements: setup ## The image's packages for another Airflow: AIRFLOW_VERSION=3.2.2 writes lambda_image/requirements-3.2.2.txt
+image-requirements: setup ## The image's packages for AIRFLOW_VERSION=3.2.2
 	@test -n "$(AIRFLOW_VERSION)" || { echo "Say which: make image-requirements AIRFLOW_VERSION=3.2.2"; exit 1; } >&2
-	@cp lambda_image/requirements.txt lambda_image/requirements-$(AIRFLOW_VERSION).txt # What can stay, stays.
+	@cp lambda_image/requirements.txt lambda_image/requirements-$(AIRFLOW_VERSION).txt # Keeps the versions that still fit.
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --group image \
 	  --override <(printf '%s==$(AIRFLOW_VERSION)\n' apache-airflow apache-airflow-core; printf '%s; python_version < "0"\n' $(PRUNED)) \
 	  --output-file lambda_image/requirements-$(AIRFLOW_VERSION).txt > /dev/null
@@ -140,36 +140,36 @@ requirements-check: setup
 	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
 	@diff -u lambda_image/requirements.txt <($(EXPORT_IMAGE)) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
-# Besides the development environment's own: one of each minor version that we support.
+# One Airflow of each other minor version that we support.
 AIRFLOWS := oldest 3-1 3-2
 
-# Most of a test's time is waiting for a process. The longest suites go first.
+# Tests mostly wait for processes, so two run at a time. The longest suites go first.
 PARALLEL := -n 2 --no-loadscope-reorder
 
 .PHONY: test
-test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Every test: unit, contract, synth, end to end, chaos, container
+test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Run every test
 	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/executor/test_executor.py tests/contract/executor/test_executor_events.py tests/contract/executor/test_reference_faults.py
 	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/container tests/synth tests/contract local_aws/tests tests/chaos tests/unit
 
 .PHONY: test-container
-test-container: setup build/venv/image/.stamp ## The image, built and run by podman: skipped where there is none, unless CI=true
+test-container: setup build/venv/image/.stamp ## Build the image with podman and test it
 	@$(BIN)/pytest tests/container
 
 .PHONY: chaos
-chaos: setup ## The state machines of ledger and engine at length: ten thousand histories each
+chaos: setup ## Run 10,000 random histories of ledger and engine
 	@$(BIN)/pytest tests/chaos
 
 .PHONY: test-fast
-test-fast: setup ## Unit tests alone: pure, no sockets
+test-fast: setup ## Run the unit tests
 	@$(BIN)/pytest tests/unit local_aws/tests/unit
 
 .PHONY: bench
-bench: setup build/venv/image/.stamp ## Ours beside the reference, executor, handler and end to end: tables, and build/bench/*.json
+bench: setup build/venv/image/.stamp ## Compare with the reference; writes build/bench/
 	@$(BIN)/python -m tests.bench.executor
 	@$(BIN)/python -m tests.bench.handler
 	@$(BIN)/python -m tests.bench.end_to_end
 
 .PHONY: clean
-clean: ## Remove everything that the other verbs made; ends what `make local` started
+clean: ## Remove what the other verbs made; ends `make local`
 	@if [ -e build/local/state.json ]; then $(BIN)/python -m demo down; fi
 	rm -rf .venv build cdk.out node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
