@@ -84,7 +84,7 @@ synth: setup ## Write every stage's templates to cdk.out/<stage>
 	done
 
 .PHONY: destroy
-destroy: setup ## Delete a stage and its buckets: make destroy STAGE=dev
+destroy: setup ## Delete a stage, with buckets: make destroy STAGE=dev
 	@test -n "$(STAGE)" || { echo "Which stage? make destroy STAGE=dev"; exit 1; } >&2
 	@$(BIN)/python destroy.py "$(STAGE)"
 
