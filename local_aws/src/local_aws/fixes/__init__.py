@@ -1,8 +1,8 @@
-"""What ministack lacks or does unlike AWS, closed one small fix at a time.
+"""Fixes for what ministack lacks or does differently from AWS.
 
-Every module here is one fix. Its docstring says what AWS does and what ministack does; its
-`apply` changes ministack in place, once, before it serves. `tests/contract` shows for each that
-it works, and that ministack without it still needs it.
+Every module of the sub-packages is one fix. Its docstring says what AWS does and what ministack
+does; its `apply` changes ministack in place, once, before it serves. `tests/contract` shows for
+each fix that it works and that ministack still needs it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from importlib import import_module
 
 from local_aws.images.store import ImageStore
 
-#: As `--without-fix` takes them; they are applied in this order.
-NAMES: tuple[str, ...] = tuple(
-    sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
-)
+#: The module of each fix, by the name that `--without-fix` takes.
+_MODULES: dict[str, str] = {
+    module.name.rpartition(".")[2]: module.name
+    for module in pkgutil.walk_packages(__path__, f"{__name__}.")
+    if not module.ispkg and "._" not in module.name
+}
+#: The fixes are applied in this order.
+NAMES: tuple[str, ...] = tuple(sorted(_MODULES))
 
 
 def apply(images: ImageStore, *, without: frozenset[str]) -> None:
@@ -30,4 +34,4 @@ def apply(images: ImageStore, *, without: frozenset[str]) -> None:
         )
     for name in NAMES:
         if name not in without and "all" not in without:
-            import_module(f"{__name__}.{name}").apply(images)
+            import_module(_MODULES[name]).apply(images)
