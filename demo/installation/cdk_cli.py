@@ -1,7 +1,4 @@
-"""The real CDK CLI, told to talk to the embedded AWS: synth, bootstrap, deploy, destroy.
-
-It must not know what is in the stacks.
-"""
+"""The real CDK CLI, pointed at the embedded AWS: synth, bootstrap, deploy, destroy."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from demo.machine.processes import Child, Children, Program
 
 SYNTH_TIMEOUT_S = 300.0
 BOOTSTRAP_TIMEOUT_S = 300.0
-#: Holds the image's packages on a fresh machine.
+#: Includes the download of the image's packages.
 DEPLOY_TIMEOUT_S = 900.0
 DESTROY_TIMEOUT_S = 300.0
-#: The stack that `cdk bootstrap` makes; it stays when everything else is destroyed.
+#: The stack of `cdk bootstrap`, which `cdk destroy` does not delete.
 BOOTSTRAP_STACK = "CDKToolkit"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -31,24 +28,14 @@ Detail = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Cdk:
-    """The CLI, with one cloud assembly for all of its calls.
-
-    Attributes:
-        children: Its calls run among these.
-        home: Where its files go.
-        stage: What it synthesises.
-    """
+    """The CLI, with one cloud assembly for all calls."""
 
     children: Children
     home: paths.Home
     stage: str = "local"
 
     def start_synth(self, override: Mapping[str, Any]) -> Child:
-        """Begin to synthesise the stage; needs no AWS, so it can run beside anything.
-
-        Args:
-            override: Merged over the stage's configuration before it is validated.
-        """
+        """Start to synthesise the stage; `override` is merged into its configuration."""
         return self.children.start(
             self._program(
                 *("synth", "--quiet", "--output", str(self.home.assembly)),
@@ -59,27 +46,19 @@ class Cdk:
         )
 
     def bootstrap(self, aws: EmbeddedAws, detail: Detail) -> None:
-        """Prepare the embedded account.
+        """Bootstrap the account.
 
         Raises:
-            ProcessError: It failed or took too long.
+            ProcessError: The command failed or took too long.
         """
-        self._run(
-            "bootstrap",
-            f"aws://{ACCOUNT}/{aws.region}",
-            aws=aws,
-            timeout_s=BOOTSTRAP_TIMEOUT_S,
-            detail=detail,
-        )
+        account = f"aws://{ACCOUNT}/{aws.region}"
+        self._run("bootstrap", account, aws=aws, timeout_s=BOOTSTRAP_TIMEOUT_S, detail=detail)
 
     def deploy(self, aws: EmbeddedAws, detail: Detail) -> dict[str, str]:
-        """Deploy every stack, the image included.
-
-        Returns:
-            The outputs of all stacks.
+        """Deploy every stack, including the image, and return the outputs of all stacks.
 
         Raises:
-            ProcessError: It failed or took too long.
+            ProcessError: The command failed or took too long.
         """
         outputs = self.home.path / "outputs.json"
         self._run(
@@ -95,7 +74,7 @@ class Cdk:
         """Destroy every stack.
 
         Raises:
-            ProcessError: It failed or took too long.
+            ProcessError: The command failed or took too long.
         """
         self._run(
             *("destroy", "--all", "--force"), aws=aws, timeout_s=DESTROY_TIMEOUT_S, detail=detail
@@ -107,7 +86,7 @@ class Cdk:
         app = ("--app", str(self.home.assembly))
         program = self._program(verb, *arguments, *app, name=f"cdk-{verb}", aws=aws)
         log = self.home.logs / f"{program.name}.log"
-        self.children.run(program, timeout_s, watch=lambda: detail(last_line(log)))
+        self.children.run(program, timeout_s, watch=lambda: detail(_last_line(log)))
 
     def _program(self, *arguments: str, name: str, aws: EmbeddedAws | None = None) -> Program:
         return Program(
@@ -118,7 +97,7 @@ class Cdk:
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "CDK_DISABLE_CLI_TELEMETRY": "true",
                 "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
-                # The CLI remembers which key belongs to which account.
+                # The CLI caches which key belongs to which account.
                 "CDK_HOME": str(self.home.path / "cdk-home"),
             }
             | (self._aws_environment(aws) if aws else {}),
@@ -137,8 +116,9 @@ class Cdk:
                 "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
                 "LOCAL_AWS_IMAGE_BUILDER": shlex.join(
                     [
+                        *("env", f"--chdir={paths.ROOT}"),
                         *(str(paths.PYTHON), "-m", "demo.machine.stand_in_image"),
-                        # As a mounted file system would be: the UI finds the tasks' logs in it.
+                        # Shared with the UI like a mounted file system, for the tasks' logs.
                         *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={self.home.task_logs}"),
                     ]
                 ),
@@ -146,8 +126,8 @@ class Cdk:
         )
 
 
-def last_line(log: Path) -> str:
-    """The last line that a program wrote."""
+def _last_line(log: Path) -> str:
+    """The last line of a log that is not empty."""
     try:
         lines = _ANSI.sub("", log.read_text(errors="replace")).splitlines()
     except OSError:

@@ -1,5 +1,4 @@
-"""The embedded AWS for development: `python -m local_aws`, reached only through its endpoint URL.
+"""An embedded AWS for development, reached only through its endpoint URL: `python -m local_aws`.
 
-ministack answers every API; the data plane of Lambda (real handler processes under
-`awslambdaric`) is ours. Nothing here knows Airflow, the executor, the image or the stacks.
+ministack serves the APIs; `lambda_service` runs Lambda functions as real `awslambdaric` processes.
 """

@@ -49,69 +49,56 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local_aws",
         description=(
-            "AWS for development, in one process: ministack's APIs with a Lambda data plane that "
-            "runs real handlers under awslambdaric. Account 000000000000, key and secret `test`. "
-            "Prints one line when it answers; its log is <state dir>/local-aws.log."
+            "AWS for development in one process: ministack serves the APIs, and functions run as "
+            "real handlers under awslambdaric. The account is 000000000000, access key and secret "
+            "are `test`. Prints one line when it is ready and logs to <state dir>/local-aws.log."
         ),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=int, default=4566, help="port to listen on; 0: a free one")
-    add("--state-dir", type=Path, required=True, help="where images and the log are kept")
+
+    def number(name: str, default: float, metavar: str, text: str) -> None:
+        """Add an option whose value has the default's type."""
+        text += " (default: %(default)s)"
+        add(name, type=type(default), default=default, metavar=metavar, help=text)
+
+    add("--state-dir", type=Path, required=True, help="folder for images and the log (required)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    number("--port", 4566, "PORT", "port to listen on; 0: a free one")
     add("--auth", action="store_true", help="enforce IAM permissions")
-    add("--certificate", type=Path, metavar="PEM", help="serve TLS, with this certificate")
-    add("--key", type=Path, metavar="PEM", help="the private key of the certificate")
-    add(
-        "--account-concurrency",
-        type=int,
-        default=16,
-        help="invocations at the same time of all functions without reserved concurrency",
+    add("--certificate", type=Path, metavar="PEM", help="serve TLS with this certificate")
+    add("--key", type=Path, metavar="PEM", help="private key of the certificate")
+    number(
+        *("--account-concurrency", 16, "N"),
+        "concurrent invocations, over all functions without reserved concurrency",
     )
-    add(
-        "--scaling-rate",
-        type=int,
-        default=1000,
-        help="execution environments that a function may add in ten seconds",
-    )
+    number("--scaling-rate", 1000, "N", "environments that a function may add in ten seconds")
     add(
         "--sandbox",
         choices=("auto", "bwrap", "process"),
         default="auto",
-        help="what environments are: behind bubblewrap's walls, or plain processes; "
-        "auto: walls where bubblewrap works",
+        help="isolate execution environments with bubblewrap, or run plain processes; auto uses "
+        "bubblewrap where it works (default: %(default)s)",
     )
-    add(
-        "--init-timeout",
-        type=float,
-        default=60,
-        help="seconds of an init phase; more than Lambda's 10, as environments share the CPUs",
+    number(
+        *("--init-timeout", 60.0, "SECONDS"),
+        "limit of an init phase; Lambda's is 10, but here environments share the CPUs",
     )
-    add(
-        "--idle-timeout",
-        type=float,
-        default=600,
-        help="seconds after which a warm environment without work is ended",
+    number("--idle-timeout", 600.0, "SECONDS", "end a warm environment idle for this long")
+    number(
+        *("--retry-delay", 1.0, "SECONDS"),
+        "wait before the first retry of an async invocation; the second waits twice as long",
     )
-    add(
-        "--retry-delay",
-        type=float,
-        default=1,
-        help="seconds before the first retry of an async invocation; the second waits twice that",
-    )
-    add(
-        "--duplicate-every",
-        type=int,
-        default=0,
-        metavar="N",
-        help="deliver every Nth async event of a function twice, as Lambda may do; 0: none",
+    number(
+        *("--duplicate-every", 0, "N"),
+        "deliver every Nth async event of a function twice, as Lambda may do; 0: never",
     )
     add(
         "--without-fix",
         action="append",
         default=[],
         metavar="NAME",
-        help="leave a fix of ministack out (see docs/reference/local-aws.md); `all`: all of them",
+        help="leave out a fix of ministack, see docs/reference/local-aws.md; `all`: every fix; "
+        "may be repeated",
     )
     return parser
 

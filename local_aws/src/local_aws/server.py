@@ -1,7 +1,7 @@
-"""Serves ministack, the fixes and the data plane on one socket until it is told to stop.
+"""The process: one socket for ministack and the data plane, the log file, start and stop.
 
-It owns the process: the socket, ministack's settings (environment variables, which its modules
-read while they are imported), the log file and the order of start and stop.
+ministack's modules read their settings from environment variables while they are imported, so
+this module sets the variables first and imports ministack inside functions.
 """
 
 from __future__ import annotations
@@ -27,18 +27,13 @@ from local_aws.sandbox.sandbox import Confinement
 if TYPE_CHECKING:
     from local_aws.on_ministack.data_plane import DataPlane
 
-#: Seconds that requests under way may take to end after the signal to stop.
+#: Seconds for requests in progress to end after the signal to stop.
 _GRACE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What the server shows its clients under TLS: PEM files.
-
-    Attributes:
-        chain: The certificate; its clients, the functions among them, are told to trust it.
-        key: Its private key.
-    """
+    """PEM files for TLS; functions are configured to trust the chain."""
 
     chain: Path
     key: Path
@@ -46,19 +41,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says.
-
-    Attributes:
-        host: The address to listen on.
-        port: The port; 0: a free one.
-        state_dir: Where images and logs are.
-        enforce_iam: Whether requests need permissions.
-        certificate: For TLS; None: plain HTTP.
-        limits: What bounds the execution environments.
-        sandbox: What sandboxes are to be made of: `auto`, `bwrap` or `process`.
-        asynchronous: How asynchronous invocations are delivered.
-        without_fixes: Names of fixes to leave out.
-    """
+    """The command line's options, which `python -m local_aws --help` explains."""
 
     host: str
     port: int
@@ -72,15 +55,11 @@ class Settings:
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Run the embedded AWS until SIGTERM or SIGINT.
-
-    Args:
-        settings: What the command line says.
-        announce: Called with the endpoint URL once it answers.
+    """Run the embedded AWS until SIGTERM or SIGINT; call `announce` with its URL when it answers.
 
     Raises:
-        OSError: The address cannot be listened on, or the state directory not written.
-        ValueError: There is no fix of a name in `without_fixes`, or no such sandbox here.
+        OSError: The address is not available, or the state directory is not writable.
+        ValueError: `without_fixes` has an unknown name, or the sandbox does not work here.
     """
     state_dir = settings.state_dir.resolve()
     images = ImageStore(state_dir / "images")
@@ -106,7 +85,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -> None:
-    """Everything ministack reads from its process, before its first import."""
+    """Set everything that ministack reads from its process at import."""
     temporary = state_dir / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     host, port = endpoint_url.partition("://")[2].rsplit(":", 1)
@@ -116,7 +95,7 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
         MINISTACK_HOST=host,
         AWS_ENDPOINT_URL=endpoint_url,
         AWS_ACCESS_KEY_ID="test",
-        AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - what every client of it uses
+        AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - every client uses it
         AWS_EC2_METADATA_DISABLED="true",
         AUTH="true" if settings.enforce_iam else "false",
         SFTP_ENABLED="0",
@@ -126,7 +105,7 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
         S3_DATA_DIR=str(state_dir / "ministack" / "s3"),
     )
     if certificate := settings.certificate:
-        # ministack itself serves nothing here: it makes the addresses in its answers by this.
+        # ministack does not serve TLS itself: it derives the URLs in its answers from these.
         os.environ.update(
             USE_SSL="1",
             MINISTACK_SSL_CERT=str(certificate.chain),
@@ -139,7 +118,7 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
         level=logging.INFO,
         format="%(asctime)s %(levelname)s [%(name)s] %(message)s",
     )
-    # ministack would log what functions print, and with it whatever secrets are in there.
+    # ministack would log the functions' output, including any secrets in it.
     logging.getLogger("lambda").setLevel(logging.WARNING)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -149,13 +128,12 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
 def _build(
     settings: Settings, images: ImageStore, endpoint_url: str, confinement: Confinement
 ) -> tuple[App, DataPlane]:
-    # ministack reads its settings when it is imported, so nothing that imports it stands above.
-    from ministack.app import app  # noqa: PLC0415
+    from ministack.app import app  # noqa: PLC0415 - see the module's docstring
 
     from local_aws import fixes  # noqa: PLC0415
     from local_aws.on_ministack.data_plane import DataPlane  # noqa: PLC0415
 
-    # Under TLS the transport of every request is what policies see.
+    # Under TLS, policies already see a secure transport.
     needless = {"secure_transport"} if settings.certificate else set()
     fixes.apply(images, without=settings.without_fixes | needless)
     data_plane = DataPlane(
@@ -170,7 +148,7 @@ def _build(
 
 
 def _client_variables(settings: Settings, endpoint_url: str) -> dict[str, str]:
-    """What makes an AWS client in a function's environment talk to this AWS, and trust it."""
+    """Variables that point a function's AWS clients at this AWS and make them trust it."""
     trust = {"AWS_CA_BUNDLE": str(settings.certificate.chain)} if settings.certificate else {}
     return {"AWS_ENDPOINT_URL": endpoint_url, "AWS_EC2_METADATA_DISABLED": "true"} | trust
 
@@ -200,7 +178,7 @@ async def _serve(
 
     async def stopping() -> None:
         await stop.wait()
-        # Before the server ends: it would wait for the invocations that are under way.
+        # The server would otherwise wait for the invocations in progress.
         await asyncio.to_thread(data_plane.close)
         front.end_requests()
 

@@ -22,10 +22,11 @@ from tests.support.local_aws import (
 STAND_IN = ROOT / "local_aws/src/local_aws/images/bin/docker"
 
 BUILDER = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 arguments = sys.argv[1:]
 output = pathlib.Path(arguments[arguments.index("--output") + 1])
 (output / "arguments.json").write_text(json.dumps(arguments))
+(output / "folder").write_text(os.getcwd())
 (output / "image.json").write_text(json.dumps({image}))
 """
 
@@ -102,6 +103,13 @@ def test_the_builder_is_told_what_docker_was(docker: Docker) -> None:
         *("--context", str(docker.context), "--file", str(docker.context / "sub" / "F")),
         *("--output", str(name.resolve()), "--build-arg", "A=b c"),
     ]
+
+
+def test_the_builder_runs_in_the_folder_of_its_caller(docker: Docker) -> None:
+    """The builder starts where docker was called, wherever the embedded AWS is installed."""
+    docker("build", "--tag", "asset-6", ".")
+    folder = docker.server.state_dir / "images" / "names" / "asset-6" / "folder"
+    assert folder.read_text() == str(docker.context)
 
 
 def test_it_says_that_no_container_is_built(docker: Docker) -> None:

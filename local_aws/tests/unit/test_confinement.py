@@ -1,4 +1,4 @@
-"""What the embedded AWS makes sandboxes of, by what the machine allows."""
+"""The choice between bubblewrap and plain processes, depending on the machine."""
 
 from __future__ import annotations
 
@@ -11,39 +11,37 @@ from local_aws.sandbox.sandbox import Confinement
 
 @pytest.fixture(autouse=True)
 def _no_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither made nor missed here."""
+    """Find no cgroups, whatever the machine allows."""
     monkeypatch.setattr(MemoryCgroups, "find", lambda: None)
 
 
-def a_machine(monkeypatch: pytest.MonkeyPatch, program: str | None, problem: str | None) -> None:
-    """One with or without the program, and with what it says when it is run."""
+def a_machine(monkeypatch: pytest.MonkeyPatch, program: str | None, reason: str | None) -> None:
+    """A machine with or without bubblewrap, and the reason why it fails there."""
     monkeypatch.setattr(bubblewrap, "find", lambda: program)
-    monkeypatch.setattr(bubblewrap, "problem", lambda _program: problem)
+    monkeypatch.setattr(bubblewrap, "failure_reason", lambda _program: reason)
 
 
 @pytest.mark.parametrize(
-    ("program", "problem", "chosen"),
+    ("program", "reason", "chosen"),
     [("/bin/bwrap", None, "/bin/bwrap"), ("/bin/bwrap", "No permissions", ""), (None, None, "")],
 )
 def test_auto_takes_walls_where_they_work(
-    monkeypatch: pytest.MonkeyPatch, program: str | None, problem: str | None, chosen: str
+    monkeypatch: pytest.MonkeyPatch, program: str | None, reason: str | None, chosen: str
 ) -> None:
-    """No program, or one that this machine forbids: plain processes, without an error."""
-    a_machine(monkeypatch, program, problem)
+    """Without bubblewrap, or where it is forbidden, sandboxes are plain processes."""
+    a_machine(monkeypatch, program, reason)
     assert Confinement.choose("auto").bubblewrap == chosen
 
 
-def test_walls_that_are_asked_for_and_cannot_be_had_are_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The message holds what bubblewrap said, and both ways out."""
+def test_bwrap_that_does_not_work_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message holds bubblewrap's own reason and both solutions."""
     a_machine(monkeypatch, "/bin/bwrap", "No permissions to create a new namespace")
     with pytest.raises(ValueError, match="No permissions to create") as caught:
         Confinement.choose("bwrap")
     assert "--sandbox process" in str(caught.value)
 
 
-def test_processes_that_are_asked_for_are_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bubblewrap is not even tried."""
+def test_process_does_not_use_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain processes are used even where bubblewrap works."""
     a_machine(monkeypatch, "/bin/bwrap", None)
     assert Confinement.choose("process").bubblewrap == ""

@@ -1,8 +1,8 @@
 """Fixes for what ministack lacks or does differently from AWS.
 
 Every module of the sub-packages is one fix. Its docstring says what AWS does and what ministack
-does; its `apply` changes ministack in place, once, before it serves. `tests/contract` shows for
-each fix that it works and that ministack still needs it.
+does; its `apply` changes ministack before it serves. `tests/contract` shows for each fix that it
+works and that ministack still needs it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The stand-in for the docker CLI: what the CDK CLI calls, without a container engine.
+"""The stand-in for the docker CLI: the commands that the CDK CLI uses, without a container engine.
 
-`build` lets a builder make a directory that stands for the image, `push` registers it with the
-embedded AWS's ECR under its tag and digest. It knows the image store and ECR's PutImage, and
-nothing of what is in an image. Settings are environment variables, because the CDK CLI decides
-the arguments: `LOCAL_AWS_STATE_DIR`, `LOCAL_AWS_IMAGE_BUILDER`, and the AWS client's own.
+`build` runs a builder that makes a directory in place of the image; `push` registers the directory
+with the embedded AWS's ECR. Settings are environment variables, because the CDK CLI decides the
+arguments: `LOCAL_AWS_STATE_DIR`, `LOCAL_AWS_IMAGE_BUILDER` and those of the AWS client.
 """
 
 from __future__ import annotations
@@ -22,14 +21,12 @@ from typing import Any
 
 from local_aws.images.store import DESCRIPTION, Image, ImageError, ImageStore, image_name
 
-_PROJECT_ROOT = Path(__file__).parents[4]
-
-#: Of the manifest that ECR gets; there are no layers behind it.
+#: The type of the manifest for ECR, which has no layers.
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 def main(argv: list[str]) -> int:
-    """Run one docker command; 1 when it fails, the reason on stderr."""
+    """Run one docker command; on failure print the reason to stderr and return 1."""
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace, ImageStore], None] = arguments.run
     try:
@@ -55,7 +52,7 @@ def _build(arguments: argparse.Namespace, store: ImageStore) -> None:
     command += ["--output", str(output)]
     for build_arg in arguments.build_arg:
         command += ["--build-arg", build_arg]
-    status = subprocess.run(command, cwd=_PROJECT_ROOT, stdout=sys.stderr, check=False).returncode
+    status = subprocess.run(command, stdout=sys.stderr, check=False).returncode
     if status:
         shutil.rmtree(output)
         raise ImageError(f"the image builder failed with exit status {status}")
@@ -74,7 +71,7 @@ def _inspect(arguments: argparse.Namespace, store: ImageStore) -> None:
 
 
 def _push(arguments: argparse.Namespace, store: ImageStore) -> None:
-    import botocore.session  # noqa: PLC0415 - slow to import, and needed here alone
+    import botocore.session  # noqa: PLC0415 - slow to import, and used only here
 
     directory = store.find(arguments.image)
     registry, _, _ = arguments.image.partition("/")
@@ -99,13 +96,13 @@ def _push(arguments: argparse.Namespace, store: ImageStore) -> None:
     print(f"{tag}: digest: {digest}")
 
 
-def _nothing(_arguments: argparse.Namespace, _store: ImageStore) -> None:
-    if _arguments.command == "login":
-        sys.stdin.read()  # the password, which nothing here asks for
+def _nothing(arguments: argparse.Namespace, _store: ImageStore) -> None:
+    if arguments.command == "login":
+        sys.stdin.read()  # the password, which is not needed
 
 
 def _manifest(directory: Path) -> str:
-    """A manifest of its own for every build, so that its digest names that build."""
+    """A manifest that is unique to the build, so that its digest identifies the build."""
     description = (directory / DESCRIPTION).read_bytes()
     return json.dumps(
         {
@@ -140,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--tag", "-t", action="append", default=[])
     build.add_argument("--file", "-f")
     build.add_argument("--build-arg", action="append", default=[])
-    # Meant for an engine; without one they change nothing.
+    # Accepted and ignored: they only matter to a container engine.
     for ignored in (
         *("platform", "target", "network", "cache-from", "cache-to", "output"),
         *("build-context", "secret", "ssh"),
@@ -155,13 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     tag.add_argument("target")
     tag.set_defaults(run=_tag)
 
-    inspect = commands.add_parser("inspect")
-    inspect.add_argument("image")
-    inspect.set_defaults(run=_inspect)
-
-    push = commands.add_parser("push")
-    push.add_argument("image")
-    push.set_defaults(run=_push)
+    for verb, run in (("inspect", _inspect), ("push", _push)):
+        command = commands.add_parser(verb)
+        command.add_argument("image")
+        command.set_defaults(run=run)
 
     login = commands.add_parser("login")
     login.add_argument("--username", "-u")

@@ -1,8 +1,7 @@
-"""The image store: what stands in for container images, one directory each, found by their names.
+"""The image store: directories that stand in for container images, found by name.
 
-An image is a directory that holds `image.json`. The stand-in docker CLI writes here and the data
-plane reads; both may do so at the same time, so every name is a symbolic link that is replaced
-in one step. It knows nothing of ECR.
+An image is a directory with an `image.json`. The stand-in for the docker CLI writes while the data
+plane reads, so every name is a symbolic link that is replaced atomically.
 """
 
 from __future__ import annotations
@@ -19,24 +18,22 @@ DESCRIPTION = "image.json"
 
 
 class ImageError(Exception):
-    """An image is not in the store, or is not one; the message names it and the fix."""
+    """An image is missing or invalid; the message names it and the fix."""
 
 
 def image_name(uri: str) -> str:
-    """The name a pushed image has in the store: its URI without the registry's host."""
+    """A pushed image's name in the store: its URI without the registry's host."""
     return uri.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What the builder left behind.
+    """The content of `image.json`.
 
     Attributes:
-        command: The runtime process.
-        variables: The image's own environment.
-        readable: What the process needs to see although it may lie below the machine's /tmp,
-            the image's directory among it.
-        writable: Directories that it may write, beside its own /tmp.
+        readable: The image's directory and other paths that the process needs even if they are
+            below the machine's /tmp.
+        writable: Writable directories besides /tmp.
     """
 
     command: tuple[str, ...]
@@ -50,7 +47,7 @@ class Image:
         """Read a builder's output.
 
         Raises:
-            ImageError: It is missing, or not of the agreed shape.
+            ImageError: It is missing or invalid.
         """
         path = directory / DESCRIPTION
         try:
@@ -90,11 +87,7 @@ def _strings(items: object) -> bool:
 
 
 class ImageStore:
-    """The images below a directory.
-
-    Args:
-        root: `<state directory>/images`; made when it is missing.
-    """
+    """The images below `root`, which is made if it is missing."""
 
     def __init__(self, root: Path) -> None:
         self._content = root / "content"
@@ -103,17 +96,17 @@ class ImageStore:
         self._names.mkdir(parents=True, exist_ok=True)
 
     def new_directory(self) -> Path:
-        """An empty directory for a builder's output; its name is the image's id."""
+        """Make an empty directory for a builder's output; its name is the image's id."""
         directory = self._content / uuid.uuid4().hex
         directory.mkdir()
         return directory.resolve()
 
     def name(self, name: str, directory: Path) -> None:
-        """Give an image a name; the name's former image, if any, loses it."""
+        """Name an image; another image of that name loses it."""
         link = self._names / quote(name, safe="")
         fresh = link.with_name(f".{uuid.uuid4().hex}")
         fresh.symlink_to(directory.resolve())
-        os.replace(fresh, link)  # noqa: PTH105 - the one that says that it replaces
+        os.replace(fresh, link)  # noqa: PTH105 - atomic
 
     def find(self, name: str) -> Path:
         """The directory of the image of that name.

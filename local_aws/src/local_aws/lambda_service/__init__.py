@@ -1,1 +1,1 @@
-"""Lambda's semantics: environments, their scaling, the async queue, destinations."""
+"""Lambda's behaviour: environments, scaling, the async queue, destinations, logs."""

@@ -1,9 +1,7 @@
-"""Asynchronous invocations: accepted at once, run in order as there is room, retried, given up.
+"""The event queues of asynchronous invocations: events run in order, are retried or given up.
 
-Follows https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html, except
-that the delays are short. A throttled event waits (it costs no attempt) until there is room or it
-is too old. It knows nothing of environments or queues' APIs: it is given `Pools` to run events
-and a function that takes what it gives up on.
+Follows https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html with
+shorter delays. A throttled event waits, without using up an attempt, until it can run or expires.
 """
 
 from __future__ import annotations
@@ -22,22 +20,17 @@ from local_aws.lambda_service.model import (
     InvokeRequest,
     InvokeResponse,
 )
-from local_aws.lambda_service.pool import Permit, Pools, Throttled
+from local_aws.lambda_service.pool import Functions, Permit, Pools, Throttled
 
 logger = logging.getLogger("local_aws.lambda_service.async_queue")
 
-#: How often waiting events are looked at for those that have become too old.
+#: How often waiting events are checked for their age.
 _EXPIRY_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class AsyncSettings:
-    """How asynchronous invocations are delivered.
-
-    Attributes:
-        retry_delay_s: The pause before the first retry; the second waits twice as long.
-        duplicate_every: Deliver every N-th event of a function twice; 0: none.
-    """
+    """The command line's `--retry-delay` and `--duplicate-every`."""
 
     retry_delay_s: float
     duplicate_every: int
@@ -45,14 +38,7 @@ class AsyncSettings:
 
 @dataclass(frozen=True, slots=True)
 class EventInvokeConfig:
-    """How one event is retried and where it goes in the end.
-
-    Attributes:
-        max_attempts: How often the handler is run, at most.
-        max_age_s: The age after which no attempt is begun.
-        on_failure_arn: The on-failure destination; empty: none.
-        on_success_arn: The on-success destination; empty: none.
-    """
+    """How long one event is tried, and its destinations; an empty ARN: none."""
 
     max_attempts: int
     max_age_s: float
@@ -73,18 +59,18 @@ class Event:
 
     @property
     def expires_s(self) -> float:
-        """When it is too old for another attempt."""
+        """The time after which no attempt starts."""
         return self.accepted_s + self.config.max_age_s
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An event's end.
+    """An event that succeeded or was given up.
 
     Attributes:
         condition: `Success`, `RetriesExhausted`, `EventAgeExceeded` or `Throttled`.
         reason: Why it was given up; empty after success.
-        status: The HTTP status Lambda's records give for it.
+        status: The HTTP status in Lambda's record of it.
     """
 
     event: Event
@@ -97,22 +83,14 @@ class AsyncQueue:
     """The event queues of all functions.
 
     Args:
-        exists: Whether a function is still there; the events of one that is not are dropped.
-        reserved_concurrency: Tells a function's reserved concurrency; None: it has none.
-        settle: Takes every event's end; called on one of the queue's threads.
-        settings: How events are delivered.
+        functions: The events of a deleted function are dropped.
+        settle: Called for every settled event, on one of the queue's threads.
     """
 
     def __init__(
-        self,
-        *,
-        exists: Callable[[FunctionKey], bool],
-        reserved_concurrency: Callable[[FunctionKey], int | None],
-        settle: Callable[[Settled], None],
-        settings: AsyncSettings,
+        self, functions: Functions, settle: Callable[[Settled], None], settings: AsyncSettings
     ) -> None:
-        self._exists = exists
-        self._reserved_concurrency = reserved_concurrency
+        self._functions = functions
         self._settle = settle
         self._settings = settings
         self._accepted: Counter[FunctionKey] = Counter()
@@ -124,15 +102,11 @@ class AsyncQueue:
         threading.Thread(target=self._expire, name="expiry", daemon=True).start()
 
     def attach(self, pools: Pools) -> None:
-        """Name the pools that run events; `Pools` in turn calls `dispatch` after each release."""
+        """Set the pools that run events; they call `dispatch` after each release."""
         self._pools = pools
 
     def put(self, event: Event) -> None:
-        """Accept an event.
-
-        "Invoked at least once": the copy is as good as the original, each has its own attempts
-        and its own end.
-        """
+        """Accept an event; a duplicate has its own attempts and is settled separately."""
         function = event.function.function_key
         with self._lock:
             self._waiting[function].append(event)
@@ -143,14 +117,14 @@ class AsyncQueue:
         self.dispatch()
 
     def dispatch(self) -> None:
-        """Start every waiting event that may run now, oldest first, and drop what cannot."""
+        """Start waiting events that may run now, oldest first, and give up those that cannot."""
         with self._lock:
             for function, waiting in self._waiting.items():
                 if waiting and not self._closed.is_set():
                     self._dispatch_function(function, waiting)
 
     def close(self) -> None:
-        """Forget what is waiting, give nothing up any more and let the threads end."""
+        """Forget the waiting events and let the threads end; nothing is settled any more."""
         self._closed.set()
         with self._lock:
             self._waiting.clear()
@@ -161,19 +135,19 @@ class AsyncQueue:
             self.dispatch()
 
     def _dispatch_function(self, function: FunctionKey, waiting: deque[Event]) -> None:
-        if not self._exists(function):
+        if not self._functions.exists(function):
             waiting.clear()
             return
         now_s = time.time()
-        paused = self._reserved_concurrency(function) == 0
+        paused = self._functions.reserved_concurrency(function) == 0
         assert self._pools is not None  # noqa: S101 - attached at start
         while waiting:
             event = waiting[0]
             if paused:
                 settled = Settled(event, "Throttled", "Rate Exceeded.", 429)
-                self._threads.submit(self._give_up, settled)
+                self._threads.submit(self._finish, settled)
             elif event.expires_s <= now_s:
-                self._threads.submit(self._give_up, _expired(event))
+                self._threads.submit(self._finish, _expired(event))
             else:
                 permit = self._pools.try_acquire(event.function, event.invocation.tenant_id)
                 if isinstance(permit, Throttled):
@@ -186,42 +160,35 @@ class AsyncQueue:
             outcome = pools.run(permit, event.invocation)
         except Exception as e:
             logger.exception("could not run %s", event.function.name)
-            outcome = InvokeResponse(
-                b"{}", failed=True, reason=f"the environment did not start: {e}"
-            )
+            reason = f"the environment did not start: {e}"
+            outcome = InvokeResponse(b"{}", failed=True, reason=reason)
         if self._closed.is_set():
             return  # it failed because its environment was ended
         event = replace(event, attempts=event.attempts + 1, last=outcome)
-        if not outcome.failed:
-            self._give_up(Settled(event, "Success"))
-            return
-        if event.attempts >= event.config.max_attempts:
-            self._give_up(Settled(event, "RetriesExhausted", outcome.reason))
-            return
         delay_s = self._settings.retry_delay_s * 2 ** (event.attempts - 1)
-        if time.time() + delay_s >= event.expires_s:
-            self._give_up(_expired(event))
-            return
-        timer = threading.Timer(delay_s, self._requeue, [event])
-        timer.daemon = True
-        timer.start()
+        if not outcome.failed:
+            self._finish(Settled(event, "Success"))
+        elif event.attempts >= event.config.max_attempts:
+            self._finish(Settled(event, "RetriesExhausted", outcome.reason))
+        elif time.time() + delay_s >= event.expires_s:
+            self._finish(_expired(event))
+        else:
+            timer = threading.Timer(delay_s, self._requeue, [event])
+            timer.daemon = True
+            timer.start()
 
     def _requeue(self, event: Event) -> None:
         with self._lock:
             self._waiting[event.function.function_key].appendleft(event)
         self.dispatch()
 
-    def _give_up(self, settled: Settled) -> None:
+    def _finish(self, settled: Settled) -> None:
         try:
             self._settle(settled)
         except Exception:
-            logger.exception("the end of %s was lost", settled.event.invocation.request_id)
+            logger.exception("could not send the record of %s", settled.event.invocation.request_id)
 
 
 def _expired(event: Event) -> Settled:
-    reason = (
-        event.last.reason
-        if event.last
-        else (f"the event was older than {event.config.max_age_s:g} seconds before it could run")
-    )
-    return Settled(event, "EventAgeExceeded", reason)
+    reason = f"the event was older than {event.config.max_age_s:g} seconds before it could run"
+    return Settled(event, "EventAgeExceeded", event.last.reason if event.last else reason)

@@ -1,9 +1,7 @@
-"""Where events go in the end: the dead-letter queue and the on-failure and on-success destinations.
+"""Dead-letter queues and on-failure and on-success destinations: records of settled events.
 
-Sends like Lambda does, as the function's execution role and through the APIs of the targets, so
-that permissions count when they are enforced. The formats are those of
-https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html. It knows
-nothing of queues of events or environments.
+Like Lambda, sends as the function's execution role, so enforced permissions apply. The formats:
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
 """
 
 from __future__ import annotations
@@ -20,17 +18,12 @@ from local_aws.lambda_service.async_queue import Settled
 from local_aws.lambda_service.environment_log import timestamp
 from local_aws.lambda_service.model import FunctionVersion
 
-#: Lambda gives the first kilobyte of an error's message.
+#: Lambda sends the first kilobyte of an error's message.
 _MAX_MESSAGE_CHARS = 1024
 
 
 class Destinations:
-    """Sends the records of settled events.
-
-    Args:
-        endpoint_url: Where the targets' APIs are.
-        credentials: A session of a function's execution role, by environment variable.
-    """
+    """Sends the records of settled events, with the `credentials` of a function's role."""
 
     def __init__(
         self, endpoint_url: str, credentials: Callable[[FunctionVersion], Mapping[str, str]]
@@ -42,7 +35,11 @@ class Destinations:
         self._clients: dict[tuple[str, str, str], Any] = {}
 
     def settle(self, settled: Settled) -> None:
-        """Send what the function's configuration asks for. Raises whatever a target answers."""
+        """Send the records that the function's configuration asks for.
+
+        Raises:
+            Exception: A target refuses its record, or its ARN is of no known service.
+        """
         event = settled.event
         if settled.condition == "Success":
             if event.config.on_success_arn:
@@ -54,7 +51,7 @@ class Destinations:
             self._send_record(event.config.on_failure_arn, settled)
 
     def _send_dead_letter(self, arn: str, settled: Settled) -> None:
-        """The bare event, with the reason in the message's attributes."""
+        """Send the bare event, with the reason in the message's attributes."""
         invocation = settled.event.invocation
         attributes = {
             "RequestID": {"DataType": "String", "StringValue": invocation.request_id},
@@ -65,7 +62,7 @@ class Destinations:
         self._send(arn, settled.event.function, invocation.payload.decode(), attributes)
 
     def _send_record(self, arn: str, settled: Settled) -> None:
-        """The envelope of a destination, with request and response."""
+        """Send a destination's record, with request and response."""
         event = settled.event
         record: dict[str, Any] = {
             "version": "1.0",

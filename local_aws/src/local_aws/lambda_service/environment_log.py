@@ -1,7 +1,6 @@
-"""The log stream of one execution environment: what its processes print and the platform's lines.
+"""The log stream of one execution environment: its processes' output and the platform's lines.
 
-Writes lines to a `LogStream`, whoever keeps it. It knows the words and the order of Lambda's
-START, END and REPORT lines, and nothing of CloudWatch Logs or of processes.
+Owns the text and the order of Lambda's START, END, REPORT and INIT_REPORT lines.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from typing import IO, Protocol
 
 from local_aws.lambda_service.model import FunctionVersion
 
-#: Bytes of log that `LogType: Tail` gives back.
+#: Bytes of log that `LogType: Tail` returns.
 _TAIL_BYTES = 4096
 
 
 class LogStream(Protocol):
-    """Where the lines of one log stream are kept."""
+    """The storage of one log stream."""
 
     def append(self, lines: list[tuple[int, str]]) -> None:
         """Add lines, each with its time in milliseconds since the epoch."""
 
 
 def timestamp() -> str:
-    """The time of now as Lambda writes it."""
+    """The current time in Lambda's format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
@@ -41,12 +40,7 @@ def stream_name(version: str) -> str:
 
 
 class EnvironmentLog:
-    """Everything one environment logs.
-
-    Args:
-        function: What runs in the environment.
-        stream: Where the lines go.
-    """
+    """Everything that one environment logs."""
 
     def __init__(self, function: FunctionVersion, stream: LogStream) -> None:
         self._function = function
@@ -57,13 +51,13 @@ class EnvironmentLog:
         self._tail: deque[str] = deque(maxlen=512)
 
     def read_from(self, output: IO[bytes]) -> None:
-        """Log what the environment's processes print, until they have all closed it."""
+        """Log the processes' output until all of them have closed it."""
         os.set_blocking(output.fileno(), False)
         self._output = output
         threading.Thread(target=self._pump, args=(output,), name="log", daemon=True).start()
 
     def drain(self) -> None:
-        """Log everything that has been printed by now."""
+        """Log all output so far."""
         with self._lock:
             self._read_all()
             self._end_line()
@@ -80,7 +74,7 @@ class EnvironmentLog:
         )
 
     def failed_init(self, phase: str, duration_ms: float, status: str, error_type: str) -> None:
-        """Log an init phase that failed, as Lambda does: one that succeeds has no line."""
+        """Log a failed init phase; like on Lambda, a successful one has no line."""
         self.drain()
         metrics = {"durationMs": round(duration_ms, 3)}
         self._platform(
@@ -99,17 +93,10 @@ class EnvironmentLog:
         max_memory_mb: int,
         failure: str,
     ) -> str:
-        """Log the end of an invocation, after all it has printed.
+        """Log the end of an invocation, after its output, and return the end of its log.
 
-        Args:
-            request_id: The invocation.
-            duration_ms: How long it took, without the init phase.
-            init_ms: How long the init phase took, when there was one.
-            max_memory_mb: The most memory that the environment has held.
-            failure: Why the runtime was killed, when it was.
-
-        Returns:
-            The end of the invocation's log.
+        `duration_ms` is without the init phase, `init_ms` None if there was none, and `failure`
+        the reason why the runtime was killed, or empty.
         """
         self.drain()
         metrics = {
@@ -121,12 +108,12 @@ class EnvironmentLog:
         if init_ms is not None:
             metrics["initDurationMs"] = round(init_ms, 3)
         if failure:
-            self._write_lines([failure])
+            self._write_line(failure)
         record: dict[str, object] = {"requestId": request_id, "metrics": metrics}
         if self._function.log_format == "JSON":
             record["status"] = "failure" if failure else "success"
         else:
-            self._write_lines([f"END RequestId: {request_id}"])
+            self._write_line(f"END RequestId: {request_id}")
         self._platform("report", record, _report(request_id, metrics))
         with self._lock:
             return "\n".join(self._tail).encode()[-_TAIL_BYTES:].decode(errors="ignore")
@@ -134,11 +121,11 @@ class EnvironmentLog:
     def _platform(self, event: str, record: object, text: str) -> None:
         if self._function.log_format == "JSON":
             text = json.dumps({"time": timestamp(), "type": f"platform.{event}", "record": record})
-        self._write_lines([text])
+        self._write_line(text)
 
-    def _write_lines(self, lines: list[str]) -> None:
+    def _write_line(self, line: str) -> None:
         with self._lock:
-            self._write([line.encode() for line in lines])
+            self._write([line.encode()])
 
     def _write(self, lines: list[bytes]) -> None:
         now_ms = int(time.time() * 1000)
@@ -166,7 +153,7 @@ class EnvironmentLog:
             self._partial = b""
 
     def _read_all(self) -> bool:
-        """Log what can be read without waiting; False at the end of the output."""
+        """Log the output that can be read without waiting; False at its end."""
         if self._output is None:
             return False
         while True:

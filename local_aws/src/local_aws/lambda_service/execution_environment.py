@@ -1,10 +1,8 @@
-"""One execution environment: its phases, a runtime after another in its sandbox, one log stream.
+"""One execution environment: a sandbox, one runtime at a time in it, and a log stream.
 
-Serves one invocation at a time, frozen in between. A runtime that fails (a time-out, a crash, a
-response that is too large) is killed with all it started, and the next invocation initialises
-another in the same sandbox, as
-https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html describes. It knows
-neither where functions, images and logs are kept nor how many environments there are.
+Serves one invocation at a time and is frozen in between. A runtime that fails (time-out, crash, too
+large a response) is killed with all it started; the next invocation starts another in the sandbox:
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 """
 
 from __future__ import annotations
@@ -19,17 +17,17 @@ from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, Invok
 from local_aws.lambda_service.runtime_api import MAX_RESPONSE_BYTES, RuntimeApi
 from local_aws.sandbox.sandbox import Sandbox
 
-#: How long the runtime may take to ask for its next invocation after an answer. What it printed
-#: is complete only then; a runtime that takes longer is broken.
+#: Seconds from an answer to the runtime's request for its next invocation, when its output is
+#: complete; a runtime that takes longer is broken.
 _SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _FailedInit:
-    """Why a runtime never asked for its first invocation.
+    """A runtime that never asked for its first invocation.
 
     Attributes:
-        reported: The error that the runtime reported; None: it ended without a word.
+        reported: The error that the runtime reported; None: it reported none.
     """
 
     timed_out: bool
@@ -46,13 +44,9 @@ class _FailedInit:
 class ExecutionEnvironment:
     """An execution environment from its cold start to its end.
 
-    Args:
-        tenant_id: For whom alone it runs; empty: for everybody.
-        log: Where its output and the platform's lines go.
-
     Attributes:
-        provisioned: Whether it is kept although nobody needs it.
-        idle_since_s: When it was last given back.
+        tenant_id: The only tenant it serves; empty: the function does not isolate its tenants.
+        provisioned: Whether it counts towards provisioned concurrency and is kept when idle.
     """
 
     def __init__(
@@ -71,11 +65,11 @@ class ExecutionEnvironment:
 
     @property
     def alive(self) -> bool:
-        """Whether it can serve."""
+        """Whether it can serve invocations."""
         return self._sandbox.alive
 
     def initialize(self, limit_s: float) -> None:
-        """Go through the init phase; when it fails, the first invocation tries it again."""
+        """Run the init phase; if it fails, the first invocation repeats it."""
         began_s = time.monotonic()
         failure = self._start_runtime(limit_s)
         took_ms = (time.monotonic() - began_s) * 1000
@@ -90,10 +84,7 @@ class ExecutionEnvironment:
         self._sandbox.freeze()
 
     def invoke(self, invocation: InvokeRequest, init_limit_s: float) -> InvokeResponse:
-        """Run one invocation, the init phase first when it has not been passed.
-
-        Whatever happens comes back as an outcome.
-        """
+        """Run one invocation, after the init phase if needed; a failure is a response, too."""
         if self._init_passed:
             self._sandbox.thaw()
         else:
@@ -117,25 +108,25 @@ class ExecutionEnvironment:
         return replace(outcome, log_tail=tail)
 
     def cut(self) -> None:
-        """Cut the lifeline: every process of the environment is killed, soon. May be repeated."""
+        """Have every process of the environment killed, without waiting. May be repeated."""
         self._sandbox.cut()
 
     def end(self) -> None:
-        """Kill every process of the environment; returns when all are gone. May be repeated."""
+        """Kill every process of the environment and wait for their end. May be repeated."""
         self._sandbox.end()
         self._log.drain()
 
     def _run(self, invocation: InvokeRequest) -> InvokeResponse:
-        """Have a runtime answer; where there is none, its start counts as part of the time."""
-        time_out_s = time.monotonic() + self.function.timeout_s
+        """Pass the invocation to a runtime; the start of a new one counts towards the time-out."""
+        began_s = time.monotonic()
         if not self._sandbox.running:
             failure = self._start_runtime(self.function.timeout_s)
             if failure is not None:
-                took_ms = (time.monotonic() - time_out_s + self.function.timeout_s) * 1000
+                took_ms = (time.monotonic() - began_s) * 1000
                 self._log_failed_init("invoke", took_ms, failure)
                 return self._never_ready(invocation, failure)
         assert self._api is not None  # noqa: S101 - a runtime has been started
-        answer = self._api.send(invocation, time_out_s - time.monotonic())
+        answer = self._api.send(invocation, began_s + self.function.timeout_s - time.monotonic())
         if answer is None:
             return self._no_answer(invocation, timed_out=self._sandbox.running)
         if answer.too_large:
@@ -163,7 +154,6 @@ class ExecutionEnvironment:
         return self._no_answer(invocation, timed_out=failure.timed_out)
 
     def _no_answer(self, invocation: InvokeRequest, *, timed_out: bool) -> InvokeResponse:
-        """The runtime is still busy when its time is up, or gone."""
         if timed_out:
             return _failure(
                 "Sandbox.Timedout",
@@ -198,7 +188,7 @@ def _answered(payload: bytes, is_error: bool, *, usable: bool) -> InvokeResponse
 
 
 def _field(error: bytes | None, name: str) -> str:
-    """A field of an error as runtimes report it; empty where it is of another shape."""
+    """A field of a runtime's error report; empty if the report has another shape."""
     try:
         return str(json.loads(error or b"")[name])
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,4 @@
-"""What the data plane knows of a function version and of one invocation of it, as plain values.
-
-It must not know where functions are kept, nor how they are run.
-"""
+"""Plain values: a function version, one invocation of it, and how that ended."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ LATEST = "$LATEST"
 
 @dataclass(frozen=True, slots=True)
 class FunctionKey:
-    """Names a function across accounts and Regions."""
+    """A function's identity across accounts and Regions."""
 
     account: str
     region: str
@@ -26,16 +23,12 @@ class FunctionVersion:
     """One version of one function, as its execution environments see it.
 
     Attributes:
-        version: `$LATEST` or a number.
         revision: Changes with every change of code or configuration.
-        image_uri: The container image, by digest where that is known.
+        image_uri: The container image, by digest if it is known.
         role: ARN of the execution role.
-        timeout_s: Seconds one invocation may take.
-        tmp_mb: The size of its /tmp (`EphemeralStorage`).
-        variables: The function's environment variables.
-        log_group: Where its log goes.
+        tmp_mb: Size of /tmp (`EphemeralStorage`).
         log_format: `Text` or `JSON`.
-        log_level: The least level the runtime logs, with `JSON`; empty: its own default.
+        log_level: The runtime's log level with `JSON`; empty: its default.
         command: `ImageConfig.Command`, which replaces the image's own handler.
         dead_letter_arn: The dead-letter queue; empty: none.
     """
@@ -85,7 +78,7 @@ class FunctionVersion:
 
     @property
     def function_key(self) -> FunctionKey:
-        """What reserved concurrency and the event queue belong to: all versions together."""
+        """The function; its versions share reserved concurrency and event queue."""
         return FunctionKey(self.account, self.region, self.name)
 
     @property
@@ -96,12 +89,12 @@ class FunctionVersion:
 
 @dataclass(frozen=True, slots=True)
 class InvokeRequest:
-    """What a handler is called with.
+    """One invocation, as its handler receives it.
 
     Attributes:
-        request_id: What the caller, the handler and the log know it by.
-        invoked_arn: The ARN as the caller wrote it, alias or version included.
-        tenant_id: For whom it runs, where the function isolates its tenants; else empty.
+        payload: The event's JSON.
+        invoked_arn: The ARN as the caller wrote it, with alias or version.
+        tenant_id: Empty unless the function isolates its tenants.
     """
 
     request_id: str
@@ -117,9 +110,8 @@ class InvokeResponse:
     Attributes:
         payload: The response, or the error's JSON object.
         failed: Whether the function failed (`X-Amz-Function-Error: Unhandled`).
-        reason: What a person should read about a failure; empty after success.
-        log_tail: The end of this invocation's log.
-        runtime_usable: Whether the runtime may serve again; if not, another is started.
+        reason: The reason of a failure; empty after success.
+        runtime_usable: Whether the runtime may serve again; if not, a new one is started.
     """
 
     payload: bytes

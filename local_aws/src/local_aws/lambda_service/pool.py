@@ -1,9 +1,7 @@
-"""Warm pools and concurrency: which environment serves an invocation, and whether one may.
+"""Concurrency limits and pools of warm environments: whether and where an invocation runs.
 
-Every version of a function has a pool of its own, every tenant of one that isolates them too;
-reserved concurrency belongs to the function, all versions together, and functions without one
-share the account's limit. It knows nothing of where functions are kept: it is told the reserved
-and the provisioned concurrency and how to start an environment.
+Every function version has its own pool, and so has every isolated tenant. The versions of a
+function share its reserved concurrency; functions without one share the account's limit.
 """
 
 from __future__ import annotations
@@ -30,25 +28,17 @@ logger = logging.getLogger("local_aws.lambda_service.pool")
 
 _REAP_EVERY_S = 5.0
 
-#: The init phase of provisioned environments is longer:
+#: Limit of a provisioned environment's init phase:
 #: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 _PROVISIONED_INIT_S = 130.0
 
-#: Function, version, revision, tenant: environments are never shared beyond these.
+#: Function, version, revision and tenant; environments are not shared between keys.
 _PoolKey = tuple[FunctionKey, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds the pools.
-
-    Attributes:
-        account_concurrency: Invocations at the same time of all functions without a reserved
-            concurrency together.
-        scaling_rate: Environments that a function may add in ten seconds.
-        init_timeout_s: How long an environment may take to become ready.
-        idle_timeout_s: How long a warm environment waits for its next invocation.
-    """
+    """The command line's options of these names; `scaling_rate` is per ten seconds."""
 
     account_concurrency: int
     scaling_rate: int
@@ -58,13 +48,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to run one invocation of a function version; used up by `Pools.run`.
+    """The right to run one invocation of a function version; `Pools.run` uses it up.
 
     Attributes:
-        function: What may run.
-        tenant_id: For whom; empty: the function does not isolate its tenants.
-        reserved: Whether it counts against the function's own concurrency alone.
-        environment: Where it runs; None: in a new one.
+        tenant_id: Empty: the function does not isolate its tenants.
+        reserved: Whether it counts against the function's reserved concurrency alone.
+        environment: The warm environment to run in; None: start a new one.
     """
 
     function: FunctionVersion
@@ -75,33 +64,34 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Why an invocation may not run now, in Lambda's word for it."""
+    """Lambda's reason why an invocation may not run now."""
 
     reason: str
 
 
 class Functions(Protocol):
-    """What the pools ask about functions, whoever keeps them."""
+    """The configuration of functions."""
+
+    def exists(self, function: FunctionKey, /) -> bool:
+        """Whether there is such a function."""
 
     def reserved_concurrency(self, function: FunctionKey, /) -> int | None:
         """A function's reserved concurrency; None: it has none."""
 
     def provisioned_concurrency(self) -> Sequence[tuple[FunctionVersion, int]]:
-        """How many environments are kept of which versions."""
+        """Function versions with provisioned concurrency, and how much."""
 
     def is_current(self, function: FunctionVersion, /) -> bool:
-        """Whether a function version still exists as it was."""
+        """Whether a function version still exists unchanged."""
 
 
 class Pools:
     """The execution environments of all functions.
 
     Args:
-        limits: What bounds them.
-        functions: What is configured.
-        start: Starts an environment of a function version for a tenant; the last argument tells
+        start: Starts an environment of a function version for a tenant; the last argument is
             whether it is provisioned.
-        on_release: Called after a permit has come back.
+        on_release: Called whenever another invocation may be able to run.
     """
 
     def __init__(
@@ -128,7 +118,7 @@ class Pools:
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
 
     def try_acquire(self, function: FunctionVersion, tenant_id: str) -> Permit | Throttled:
-        """The right to run one invocation now, in a warm environment where there is one."""
+        """Get the right to run one invocation now, in a warm environment if there is one."""
         key = function.function_key
         limit = self._functions.reserved_concurrency(key)
         with self._lock:
@@ -146,7 +136,7 @@ class Pools:
         return Permit(function, tenant_id, limit is not None, environment)
 
     def run(self, permit: Permit, invocation: InvokeRequest) -> InvokeResponse:
-        """Run an invocation, and hand the permit back.
+        """Run an invocation and release its permit.
 
         Raises:
             OSError: No environment could be started.
@@ -158,16 +148,16 @@ class Pools:
             try:
                 return environment.invoke(invocation, self._limits.init_timeout_s)
             finally:
-                self._give_back(environment)
+                self._return_to_pool(environment)
         finally:
             self._release(permit)
 
     def provision(self) -> None:
-        """Start the provisioned environments that are missing; returns before they are ready."""
+        """Start the missing provisioned environments, without waiting until they are ready."""
         wanted = {_key(f, ""): (f, count) for f, count in self._functions.provisioned_concurrency()}
         missing: list[FunctionVersion] = []
         with self._lock:
-            kept = [*self._busy, *(e for idle in self._idle.values() for e in idle)]
+            kept = self._all()
             have = Counter(_key(e.function, "") for e in kept if e.provisioned) + self._starting
             for environment in kept:
                 environment.provisioned &= _key(environment.function, "") in wanted
@@ -180,21 +170,22 @@ class Pools:
             ).start()
 
     def end_stale(self) -> None:
-        """End the idle environments whose function version was changed or deleted."""
+        """End the idle environments of changed or deleted function versions."""
         self._end_idle(lambda environment: not self._functions.is_current(environment.function))
 
     def close(self) -> None:
-        """End every environment, busy ones too. Nothing starts after this."""
+        """End every environment, including busy ones; no other starts after this."""
         with self._lock:
             self._closed.set()
-            environments = [*self._busy]
-            for idle in self._idle.values():
-                environments += idle
+            environments = self._all()
             self._idle.clear()
         for environment in environments:
             environment.cut()
         for environment in environments:
             environment.end()
+
+    def _all(self) -> list[ExecutionEnvironment]:
+        return [*self._busy, *(e for idle in self._idle.values() for e in idle)]
 
     def _release(self, permit: Permit) -> None:
         with self._lock:
@@ -228,17 +219,17 @@ class Pools:
         try:
             environment = self._start_busy(function, "", provisioned=True)
         except Exception:
-            logger.exception("no provisioned environment of %s", function.arn)
+            logger.exception("could not start a provisioned environment of %s", function.arn)
             return
         finally:
             with self._lock:
                 self._starting[_key(function, "")] -= 1
         environment.initialize(max(_PROVISIONED_INIT_S, function.timeout_s))
         environment.freeze()
-        self._give_back(environment)
+        self._return_to_pool(environment)
         self._on_release()
 
-    def _give_back(self, environment: ExecutionEnvironment) -> None:
+    def _return_to_pool(self, environment: ExecutionEnvironment) -> None:
         usable = environment.alive and self._functions.is_current(environment.function)
         environment.idle_since_s = time.monotonic()
         with self._lock:
@@ -268,7 +259,7 @@ class Pools:
             for idle in self._idle.values():
                 ended += (gone := [e for e in idle if unwanted(e)])
                 idle[:] = [e for e in idle if e not in gone]
-        # Nobody waits for them: this is also called where ministack answers requests.
+        # Without waiting for their end: ministack calls this while it answers a request.
         for environment in ended:
             environment.cut()
 

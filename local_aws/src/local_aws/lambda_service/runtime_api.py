@@ -1,8 +1,6 @@
-"""The Lambda Runtime API of one execution environment, on a port of its own.
+"""The Lambda Runtime API of one execution environment, on its own port.
 
-Serves the four routes of https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html to an
-unmodified runtime. It knows nothing of processes, pools or logs: it hands one invocation at a
-time to whoever asks for the next one, and tells how the runtime answered.
+Its four routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 from __future__ import annotations
@@ -19,19 +17,16 @@ from typing import ClassVar
 
 from local_aws.lambda_service.model import InvokeRequest
 
-#: Bytes of a response, at most: 6 MB and what Lambda adds.
-#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+#: 6 MB and Lambda's margin: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024 + 100
 
 _ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
-_NEXT = "/2018-06-01/runtime/invocation/next"
-_INIT_ERROR = "/2018-06-01/runtime/init/error"
 _ACCEPTED = b'{"status":"OK"}'
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the runtime said of an invocation: a response, or an error's JSON."""
+    """The runtime's answer to an invocation: a response or an error's JSON."""
 
     payload: bytes
     is_error: bool
@@ -39,64 +34,50 @@ class Answer:
 
 
 class RuntimeApi:
-    """One environment's Runtime API; a listening socket until `close`.
-
-    Every wait here ends early with `close`, which the owner calls when the process is gone.
-
-    Attributes:
-        address: What `AWS_LAMBDA_RUNTIME_API` is set to.
-    """
+    """One environment's Runtime API; listens until `close`, which also ends every wait early."""
 
     def __init__(self) -> None:
         self._state = threading.Condition()
         self._waiting_for_next = False
-        self._invocation: InvokeRequest | None = None
-        self._deadline_ms = 0
+        #: The next invocation and its deadline in milliseconds since the epoch.
+        self._next: tuple[InvokeRequest, int] | None = None
         self._current_id: str | None = None
         self._answer: Answer | None = None
-        self._init_error: bytes | None = None
+        #: The error that the runtime reported for its init phase.
+        self.init_error: bytes | None = None
         self._closed = False
         self._socket = socket.create_server(("127.0.0.1", 0))
+        #: The value of `AWS_LAMBDA_RUNTIME_API`.
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._accept, name="runtime-api", daemon=True).start()
-
-    @property
-    def init_error(self) -> bytes | None:
-        """The error that ended the init phase, as the runtime reported it."""
-        return self._init_error
 
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait for the runtime to ask for its next invocation."""
         with self._state:
             self._state.wait_for(
-                lambda: self._waiting_for_next or self._closed or self._init_error is not None,
+                lambda: self._waiting_for_next or self._closed or self.init_error is not None,
                 timeout_s,
             )
             return self._waiting_for_next and not self._closed
 
     def send(self, invocation: InvokeRequest, timeout_s: float) -> Answer | None:
-        """Hand an invocation to the runtime and wait for its answer.
-
-        Returns:
-            The answer; None when the time is up or the environment is gone.
-        """
+        """Hand an invocation to the runtime; None: it timed out or the environment is gone."""
         with self._state:
-            self._invocation, self._current_id = invocation, invocation.request_id
-            self._answer = None
-            self._deadline_ms = int((time.time() + timeout_s) * 1000)
+            self._next = (invocation, int((time.time() + timeout_s) * 1000))
+            self._current_id, self._answer = invocation.request_id, None
             self._state.notify_all()
             self._state.wait_for(lambda: self._answer or self._closed, timeout_s)
-            self._invocation = self._current_id = None
+            self._next = self._current_id = None
             return self._answer
 
     def close(self) -> None:
-        """Wake every waiter and give the port back."""
+        """Wake every waiter and free the port."""
         with self._state:
             if self._closed:
                 return
             self._closed = True
             self._state.notify_all()
-        # On Linux this, unlike `close`, wakes the thread that accepts.
+        # Unlike `close`, this wakes the accepting thread on Linux.
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -111,20 +92,18 @@ class RuntimeApi:
                 target=_serve, args=(handler, connection, peer), name="runtime-api", daemon=True
             ).start()
 
-    # ---- called by the runtime's requests ----
-
     def next_invocation(self) -> tuple[InvokeRequest, int] | None:
-        """Wait for an invocation; None when the environment is gone."""
+        """Wait for an invocation and its deadline in ms; None: the environment is gone."""
         with self._state:
             self._waiting_for_next = True
             self._state.notify_all()
-            self._state.wait_for(lambda: self._invocation or self._closed)
+            self._state.wait_for(lambda: self._next or self._closed)
             self._waiting_for_next = False
-            invocation, self._invocation = self._invocation, None
-            return None if invocation is None else (invocation, self._deadline_ms)
+            taken, self._next = self._next, None
+            return taken
 
     def accept_answer(self, request_id: str, answer: Answer) -> bool:
-        """Take the answer to the current invocation; False for any other request id."""
+        """Accept the answer to the current invocation; False for any other request id."""
         with self._state:
             if request_id != self._current_id or self._answer is not None:
                 return False
@@ -133,14 +112,14 @@ class RuntimeApi:
             return True
 
     def accept_init_error(self, body: bytes) -> None:
-        """Take the error that ended the init phase."""
+        """Record the error that ended the init phase."""
         with self._state:
-            self._init_error = body
+            self.init_error = body
             self._state.notify_all()
 
 
 def _serve(handler: type[_Handler], connection: socket.socket, peer: object) -> None:
-    # A runtime that is killed leaves its connection in any state.
+    # A killed runtime leaves its connection in any state.
     with contextlib.suppress(OSError), connection:
         handler(connection, peer, None)  # type: ignore[arg-type] # no server is behind it
 
@@ -151,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        if self.path != _NEXT:
+        if self.path != "/2018-06-01/runtime/invocation/next":
             self._reply(404, _error("InvalidPath", self.path))
             return
         taken = self.api.next_invocation()
@@ -159,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         invocation, deadline_ms = taken
+        tenant_id = invocation.tenant_id
         self._reply(
             200,
             invocation.payload,
@@ -167,13 +147,13 @@ class _Handler(BaseHTTPRequestHandler):
                 "Lambda-Runtime-Deadline-Ms": str(deadline_ms),
                 "Lambda-Runtime-Invoked-Function-Arn": invocation.invoked_arn,
                 "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{'0' * 24};Sampled=0",
-                **_tenant(invocation),
+                **({"Lambda-Runtime-Aws-Tenant-Id": tenant_id} if tenant_id else {}),
             },
         )
 
     def do_POST(self) -> None:
         body = self._body()
-        if self.path == _INIT_ERROR:
+        if self.path == "/2018-06-01/runtime/init/error":
             self.api.accept_init_error(body)
             self._reply(202, _ACCEPTED)
             return
@@ -192,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(202, _ACCEPTED)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet: the runtime's requests are no event of the log."""
+        """Do not log the runtime's requests."""
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -213,11 +193,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _tenant(invocation: InvokeRequest) -> dict[str, str]:
-    tenant_id = invocation.tenant_id
-    return {"Lambda-Runtime-Aws-Tenant-Id": tenant_id} if tenant_id else {}
 
 
 def _error(error_type: str, message: str) -> bytes:

@@ -1,1 +1,1 @@
-"""Where our Lambda meets ministack's inside; nothing else but the fixes touches that."""
+"""The connection between `lambda_service` and ministack's internals."""

@@ -1,10 +1,8 @@
-"""The border between ministack's Lambda service and our data plane.
+"""The data plane: replaces the parts of ministack's Lambda service that run container images.
 
-ministack keeps functions, versions, aliases and permissions, routes and authorises every request
-and invokes functions for its event sources. Of its Lambda service, the functions that *run*
-something are replaced here, for container images only: one synchronous run, one asynchronous
-invocation, and what follows a change or deletion of a function. Beside it only
-`function_records`, `image_pinning`, `log_streams` and `tenants` know ministack.
+ministack keeps functions, aliases and permissions, authorises requests and invokes functions for
+its event sources. Replaced here are synchronous and asynchronous invocations, and what follows a
+change or deletion of a function.
 """
 
 from __future__ import annotations
@@ -34,15 +32,7 @@ from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 
 
 class DataPlane:
-    """Runs the functions of ministack's Lambda service whose code is a container image.
-
-    Args:
-        images: Where images are found.
-        client_variables: Make an AWS client in a function's environment talk to this AWS.
-        limits: What bounds the pools.
-        confinement: What sandboxes are made of.
-        asynchronous: How asynchronous invocations are delivered.
-    """
+    """Runs the functions of container images; `client_variables` point them at this AWS."""
 
     def __init__(
         self,
@@ -55,20 +45,12 @@ class DataPlane:
         self._images = images
         self._confinement = confinement
         self._client_variables = client_variables
-        #: The certificates that the functions' clients read.
+        #: The certificate that the functions' clients read.
         self._trusted = [Path(p) for p in [client_variables.get("AWS_CA_BUNDLE")] if p]
         self._destinations = Destinations(client_variables["AWS_ENDPOINT_URL"], _role_session)
-        self._queue = AsyncQueue(
-            exists=lambda function: function_records.find(function) is not None,
-            reserved_concurrency=function_records.reserved_concurrency,
-            settle=self._destinations.settle,
-            settings=asynchronous,
-        )
+        self._queue = AsyncQueue(function_records, self._destinations.settle, asynchronous)
         self._pools = Pools(
-            limits,
-            function_records,
-            start=self._start,
-            on_release=self._queue.dispatch,
+            limits, function_records, start=self._start, on_release=self._queue.dispatch
         )
         self._queue.attach(self._pools)
 
@@ -92,7 +74,7 @@ class DataPlane:
 
         lambda_svc._execute_function = execute
         lambda_svc.invoke_async_with_retry = invoke_async
-        # Called by ministack after every change and deletion of a function.
+        # ministack calls these two after every change and deletion of a function.
         for name in ("_sweep_extract_cache", "_pool_kill_function"):
             setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._pools.end_stale))
         for name in ("_put_function_concurrency", "_delete_function_concurrency"):
@@ -106,7 +88,7 @@ class DataPlane:
         self._pools.close()
 
     def _invoke_and_wait(self, configuration: Mapping[str, Any], event: object) -> dict[str, Any]:
-        """Run a synchronous invocation; the answer in the shape ministack's executors give."""
+        """Run a synchronous invocation; return the answer like ministack's own executors."""
         function = FunctionVersion.from_configuration(configuration)
         invocation = _invocation(configuration, event)
         permit = self._pools.try_acquire(function, invocation.tenant_id)
@@ -116,21 +98,14 @@ class DataPlane:
 
     def _accept(self, configuration: Mapping[str, Any], event: object) -> None:
         function = FunctionVersion.from_configuration(configuration)
-        self._queue.put(
-            Event(
-                function,
-                _invocation(configuration, event),
-                function_records.event_invoke_config(
-                    function.function_key, configuration["FunctionArn"]
-                ),
-                accepted_s=time.time(),
-            )
-        )
+        invocation = _invocation(configuration, event)
+        config = function_records.event_invoke_config(function.function_key, invocation.invoked_arn)
+        self._queue.put(Event(function, invocation, config, accepted_s=time.time()))
 
     def _start(
         self, function: FunctionVersion, tenant_id: str, provisioned: bool
     ) -> ExecutionEnvironment:
-        """Start an environment with what Lambda gives it, and the address of this AWS."""
+        """Start an environment with Lambda's variables, pointed at this AWS."""
         image = Image.read(self._images.find(image_name(function.image_uri)))
         stream = stream_name(function.version)
         argv = [*image.command[:-1], *function.command] if function.command else image.command

@@ -1,7 +1,4 @@
-"""Stands in front of ministack's ASGI application: request ids of invokes, and the end of requests.
-
-It must not know what any request means.
-"""
+"""An ASGI application around ministack's: sets request ids of invokes and ends open requests."""
 
 from __future__ import annotations
 
@@ -19,36 +16,26 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 @dataclass(slots=True)
 class Exchange:
-    """What the HTTP request that is being answered and the data plane tell each other.
-
-    Attributes:
-        request_id: The id of the invocation that the request made; the response carries it.
-        tenant_id: The tenant that the request named.
-    """
+    """An Invoke request's tenant, for the data plane, and the invocation's id, for the response."""
 
     request_id: str = ""
     tenant_id: str = ""
 
 
-#: Set for each request that invokes; the threads that ministack answers it on inherit it.
+#: Set for each Invoke request and inherited by the threads on which ministack answers it.
 exchange: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
 
 
 class Front:
-    """An ASGI application around another.
-
-    Args:
-        app: Who answers.
-        started: Called when `app` is ready to answer.
-    """
+    """An ASGI application around `app`; calls `started` when `app` is ready."""
 
     def __init__(self, app: App, started: Callable[[], None]) -> None:
         self._app = app
         self._started = started
-        self._under_way: set[asyncio.Future[None]] = set()
+        self._open_requests: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request, or run through the application's own start and stop."""
+        """Answer a request, or start and stop the application (ASGI's lifespan)."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, self._announcing(send))
             return
@@ -57,11 +44,11 @@ class Front:
             exchange.set(current)
             send = _with_request_id(send, current)
         request = asyncio.ensure_future(self._app(scope, receive, send))
-        self._under_way.add(request)
+        self._open_requests.add(request)
         try:
             await asyncio.wait({request})
         finally:
-            self._under_way.discard(request)
+            self._open_requests.discard(request)
         if request.cancelled():
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body"})
@@ -69,8 +56,8 @@ class Front:
             request.result()
 
     def end_requests(self) -> None:
-        """Give up every request that is under way, long polls for the most part."""
-        for request in self._under_way:
+        """Cancel every open request, mostly long polls."""
+        for request in self._open_requests:
             request.cancel()
 
     def _announcing(self, send: Send) -> Send:
@@ -83,7 +70,7 @@ class Front:
 
 
 def _with_request_id(send: Send, current: Exchange) -> Send:
-    """AWS's `x-amzn-RequestId` of an Invoke is the handler's; ministack makes one per response."""
+    """Answer Invoke with the handler's request id, as AWS does, instead of ministack's own."""
 
     async def send_on(message: Message) -> None:
         if current.request_id and message["type"] == "http.response.start":

@@ -1,7 +1,4 @@
-"""What ministack's Lambda service keeps of functions, read by the data plane's names for it.
-
-It must not know what becomes of what it tells.
-"""
+"""Read access to the functions in ministack's Lambda service, in `lambda_service`'s terms."""
 
 from __future__ import annotations
 
@@ -33,6 +30,11 @@ def find(function: FunctionKey) -> dict[str, Any] | None:
     return record
 
 
+def exists(function: FunctionKey) -> bool:
+    """Whether there is such a function."""
+    return find(function) is not None
+
+
 def reserved_concurrency(function: FunctionKey) -> int | None:
     """A function's reserved concurrency; None: it has none."""
     record = find(function) or {}
@@ -41,7 +43,7 @@ def reserved_concurrency(function: FunctionKey) -> int | None:
 
 
 def is_current(function: FunctionVersion) -> bool:
-    """Whether a function version still exists as it was."""
+    """Whether a function version still exists unchanged."""
     record = find(function.function_key)
     if record is None:
         return False
@@ -51,7 +53,7 @@ def is_current(function: FunctionVersion) -> bool:
 
 
 def event_invoke_config(function: FunctionKey, invoked_arn: str) -> EventInvokeConfig:
-    """The configuration of the qualifier that was invoked, as Lambda looks it up."""
+    """The event configuration of the invoked alias or version, as Lambda looks it up."""
     configs = (find(function) or {}).get("event_invoke_configs") or {}
     qualifier = (invoked_arn.split(":")[7:] or [""])[0]
     found = configs.get(qualifier) or (configs.get(LATEST) if not qualifier else None) or {}
@@ -65,7 +67,7 @@ def event_invoke_config(function: FunctionKey, invoked_arn: str) -> EventInvokeC
 
 
 def provisioned_concurrency() -> list[tuple[FunctionVersion, int]]:
-    """How many environments are kept of which version, over all functions."""
+    """Function versions with provisioned concurrency, and how much, over all functions."""
     found: list[tuple[FunctionVersion, int]] = []
     for record in list(lambda_svc._functions._data.values()):
         if not is_image(record):

@@ -1,13 +1,14 @@
-"""A function keeps the image that its tag named when its code was set.
+"""Image pinning: a function runs the image that its tag named when its code was set.
 
-Lambda resolves a tag to a digest then, and runs that image until the code is updated, wherever
-the tag moves meanwhile: https://docs.aws.amazon.com/lambda/latest/dg/images-create.html. The
-digest is kept in the function's configuration, so that a published version has its own.
+Lambda resolves the tag to a digest then: the function does not follow a moved tag until its code is
+updated (https://docs.aws.amazon.com/lambda/latest/dg/images-create.html). The digest is kept in the
+function's configuration, so every published version has its own.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -17,30 +18,26 @@ from local_aws.images.store import ImageError, ImageStore, image_name
 
 
 def install(images: ImageStore) -> None:
-    """Pin after everything that sets a function's image, and tell it in GetFunction."""
-    stock_create, stock_update = lambda_svc._create_function, lambda_svc._update_code
-    stock_change, stock_get = lambda_svc._pool_kill_function, lambda_svc._get_function
+    """Pin after every operation that sets a function's image; show the digest in GetFunction."""
+    stock_update, stock_get = lambda_svc._update_code, lambda_svc._get_function
 
-    @wraps(stock_create)
-    def create(request: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever ministack answers
-        answer = stock_create(request)
-        _pin_where_missing(images, request.get("FunctionName", ""))
-        return answer
+    def pin_after(operation: str, name_of: Callable[..., str]) -> None:
+        stock = getattr(lambda_svc, operation)
+
+        @wraps(stock)
+        def pinning(*arguments: Any) -> Any:  # noqa: ANN401 - whatever ministack passes
+            answer = stock(*arguments)
+            _pin_where_missing(images, name_of(*arguments))
+            return answer
+
+        setattr(lambda_svc, operation, pinning)
 
     @wraps(stock_update)
-    def update(name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
+    def update(name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - ministack's answer
         record = lambda_svc._functions.get(name)
         if record and "ImageUri" in request:
             record["config"].pop("ResolvedImageUri", None)
-        answer = stock_update(name, request)
-        _pin_where_missing(images, name)
-        return answer
-
-    @wraps(stock_change)
-    def change(account: str, name: str) -> None:
-        """What CloudFormation calls after it has made or changed a function."""
-        stock_change(account, name)
-        _pin_where_missing(images, name)
+        return stock_update(name, request)
 
     @wraps(stock_get)
     def get(name: str, qualifier: str | None = None) -> Any:  # noqa: ANN401 - as above
@@ -52,10 +49,11 @@ def install(images: ImageStore) -> None:
         answer["Code"]["ResolvedImageUri"] = pinned
         return status, headers, json.dumps(answer).encode()
 
-    lambda_svc._create_function = create
-    lambda_svc._update_code = update
-    lambda_svc._pool_kill_function = change
-    lambda_svc._get_function = get
+    lambda_svc._update_code, lambda_svc._get_function = update, get
+    pin_after("_create_function", lambda request: request.get("FunctionName", ""))
+    pin_after("_update_code", lambda name, _request: name)
+    # CloudFormation calls this after it has made or changed a function.
+    pin_after("_pool_kill_function", lambda _account, name: name)
 
 
 def _pin_where_missing(images: ImageStore, function_name: str) -> None:
@@ -69,7 +67,7 @@ def _pin_where_missing(images: ImageStore, function_name: str) -> None:
 
 
 def _pinned(images: ImageStore, uri: str) -> str | None:
-    """The URI by digest; None when there is no such image, which its start will tell."""
+    """The URI by digest; None: there is no such image, and the function's start will fail."""
     name = image_name(uri)
     if "@" in name:
         return uri

@@ -1,7 +1,4 @@
-"""Log streams in ministack's CloudWatch Logs.
-
-It must not know what is logged.
-"""
+"""Log streams in ministack's CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from local_aws.on_ministack import function_records
 
 @dataclass(slots=True)
 class CloudWatchStream:
-    """A log stream of ministack's CloudWatch Logs; group and stream are made when first needed.
+    """A log stream, made with its log group when first needed.
 
-    What an environment says after its function was deleted is dropped: on AWS it would bring a
-    deleted log group back, here nothing must be left of a destroyed stack.
+    Unlike on AWS, an environment whose function was deleted does not recreate a deleted log group:
+    nothing of a destroyed stack must be left.
     """
 
     function: FunctionVersion
@@ -31,7 +28,7 @@ class CloudWatchStream:
         groups = cloudwatch_logs._log_groups
         now_ms = lines[-1][0]
         group = groups.get_scoped(*scope, group_name)
-        if group is None and function_records.find(self.function.function_key) is None:
+        if group is None and not function_records.exists(self.function.function_key):
             return
         if group is None:
             group = {

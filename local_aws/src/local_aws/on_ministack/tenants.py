@@ -1,7 +1,6 @@
-"""Invokes of functions that isolate their tenants name the tenant; those of others do not.
+"""The tenant id of an invoke: checked, then passed to the data plane, which isolates tenants.
 
-Follows https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html. The data plane keeps
-their environments apart; here is only what the caller is told and how the name comes in.
+Follows https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from ministack.services import lambda_svc
 
 from local_aws.on_ministack.front import exchange
 
-#: Of the API's model.
+#: The pattern in the API's model.
 _TENANT_ID = re.compile(r"[a-zA-Z0-9\._:\/=+\-@ ]{1,256}")
 
 
 def install() -> None:
-    """Look at the tenant before ministack invokes."""
+    """Check the tenant id before ministack invokes."""
     stock = lambda_svc._invoke
 
     @wraps(stock)
@@ -32,8 +31,8 @@ def install() -> None:
         **named: Any,  # noqa: ANN401 - as above
     ) -> Any:  # noqa: ANN401 - ministack's response
         tenant_id = headers.get("x-amz-tenant-id", "")
-        if problem := _problem(lambda_svc._functions.get(name), tenant_id):
-            return error_response_json("InvalidParameterValueException", problem, 400)
+        if reason := _refusal_reason(lambda_svc._functions.get(name), tenant_id):
+            return error_response_json("InvalidParameterValueException", reason, 400)
         if (request := exchange.get()) is not None:
             request.tenant_id = tenant_id
         return await stock(name, event, headers, *rest, **named)
@@ -41,7 +40,7 @@ def install() -> None:
     lambda_svc._invoke = invoke
 
 
-def _problem(record: dict[str, Any] | None, tenant_id: str) -> str | None:
+def _refusal_reason(record: dict[str, Any] | None, tenant_id: str) -> str | None:
     if record is None:
         return None
     tenancy = record["config"].get("TenancyConfig") or {}

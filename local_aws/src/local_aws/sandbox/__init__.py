@@ -1,1 +1,1 @@
-"""The walls around one execution environment, and the limits within them."""
+"""Isolation and memory limit of one execution environment."""

@@ -1,7 +1,6 @@
-"""The walls of a sandbox, by bubblewrap: a read-only file system, a /tmp and a process namespace.
+"""Sandbox walls by bubblewrap: a read-only file system, an empty /tmp and a process namespace.
 
-It builds bubblewrap's command line and finds out, by running it, whether this machine allows it.
-It must not know what runs inside.
+Builds bubblewrap's command line and checks, by running it, whether this machine allows it.
 """
 
 from __future__ import annotations
@@ -19,14 +18,7 @@ _MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What one sandbox sees and may change; everything else of the machine is read-only.
-
-    Attributes:
-        tmp_mb: The size of its /tmp, which is empty and its own.
-        readable: What it must see although it lies below the machine's /tmp.
-        writable: What it may write, beside its /tmp.
-        working_directory: Where its first process starts.
-    """
+    """The file system of one sandbox (see `RuntimeCommand`); everything else is read-only."""
 
     tmp_mb: int
     readable: tuple[Path, ...]
@@ -37,11 +29,11 @@ class Walls:
 def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
     """The command line that runs `argv` behind the walls, as process 1 of its namespace.
 
-    There is no `--die-with-parent`: the parent is a thread here, and threads end.
+    Without `--die-with-parent`: it would end the sandbox with the thread that started it.
     """
     line = [program, "--unshare-pid", "--unshare-ipc", "--as-pid-1", "--cap-drop", "ALL"]
     line += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-    # Lambda has no /dev/shm, and so no shared semaphores.
+    # Like Lambda: without a writable /dev/shm there are no shared semaphores.
     line += ["--remount-ro", "/dev"]
     line += ["--size", str(walls.tmp_mb * _MEBIBYTE), "--tmpfs", str(_TMP)]
     for path in walls.readable:
@@ -53,12 +45,12 @@ def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
 
 
 def find() -> str | None:
-    """The program, where there is one."""
+    """The path of bubblewrap; None: it is not installed."""
     return shutil.which("bwrap")
 
 
-def problem(program: str) -> str | None:
-    """Why this machine does not let it build walls; None: it does."""
+def failure_reason(program: str) -> str | None:
+    """Why bubblewrap does not work on this machine; None: it works."""
     walls = Walls(1, (), (), Path("/"))
     try:
         done = subprocess.run(

@@ -1,8 +1,7 @@
-"""Memory limits by the kernel: a cgroup for each execution environment, where one can be made.
+"""Memory limits by the kernel: one cgroup per execution environment, if cgroups can be made.
 
-Knows both hierarchies (v1's `memory` controller, v2) and finds out by trying, because who may
-make a cgroup where depends on the machine: root, a delegated unit of systemd, a container with a
-writable hierarchy. It must not know what runs in a cgroup.
+Supports v1's `memory` controller and v2. Where a cgroup can be made depends on the machine (root,
+a delegated unit of systemd, a container with a writable hierarchy), so it is tried.
 """
 
 from __future__ import annotations
@@ -18,17 +17,13 @@ from pathlib import Path
 _NAME = "local-aws-"
 _SELF_CGROUP = Path("/proc/self/cgroup")
 _MOUNTS = Path("/proc/self/mounts")
-#: A process that was killed leaves its cgroup a moment later.
+#: A killed process leaves its cgroup with a delay.
 _REMOVE_WITHIN_S = 1.0
 _TRIAL_BYTES = 64 * 1024 * 1024
 
 
 class MemoryCgroup:
-    """One cgroup with a memory limit.
-
-    Args:
-        path: Its directory, made here.
-        limit_bytes: More than which the kernel kills a process in it.
+    """One cgroup with a memory limit, beyond which the kernel kills a process in it.
 
     Raises:
         OSError: It cannot be made, or has no memory controller.
@@ -44,12 +39,12 @@ class MemoryCgroup:
             raise
 
     def open(self) -> int:
-        """A descriptor; who writes `0` into it joins."""
+        """Return a descriptor; a process joins the cgroup by writing `0` to it."""
         return os.open(self._path / "cgroup.procs", os.O_WRONLY)
 
     @property
     def killed(self) -> bool:
-        """Whether the kernel has killed a process for its memory."""
+        """Whether the kernel has killed a process that exceeded the limit."""
         for name in ("memory.events", "memory.oom_control"):
             with contextlib.suppress(OSError):
                 counted = re.search(
@@ -59,24 +54,20 @@ class MemoryCgroup:
         return False
 
     def remove(self) -> None:
-        """Remove it, once its last process is gone."""
-        give_up_s = time.monotonic() + _REMOVE_WITHIN_S
-        while time.monotonic() < give_up_s:
+        """Remove it as soon as its last process is gone."""
+        deadline_s = time.monotonic() + _REMOVE_WITHIN_S
+        while self._path.exists() and time.monotonic() < deadline_s:
             try:
                 self._path.rmdir()
-            except FileNotFoundError:
-                return
             except OSError:
                 time.sleep(0.01)
-            else:
-                return
 
     def _limit(self, limit_bytes: int) -> None:
         if (self._path / "memory.max").exists():
             (self._path / "memory.max").write_text(str(limit_bytes))
             swap, swap_bytes = self._path / "memory.swap.max", 0
         else:
-            # Not made by writing: cgroupfs has only the files of its controllers.
+            # Without the memory controller this fails: cgroupfs does not let files be made.
             (self._path / "memory.limit_in_bytes").write_text(str(limit_bytes))
             swap, swap_bytes = self._path / "memory.memsw.limit_in_bytes", limit_bytes
         if swap.exists():
@@ -84,18 +75,14 @@ class MemoryCgroup:
 
 
 class MemoryCgroups:
-    """Makes cgroups below a directory of this process's own.
-
-    Args:
-        parent: The directory, made here.
-    """
+    """The cgroups of this process, below their own directory."""
 
     def __init__(self, parent: Path) -> None:
         self._parent = parent
 
     @classmethod
     def find(cls) -> MemoryCgroups | None:
-        """Somewhere below the hierarchy where limits can be set; None: nowhere."""
+        """Find a place in the hierarchy where limits can be set; None: there is none."""
         for candidate in candidates(_MOUNTS.read_text(), _SELF_CGROUP.read_text()):
             _remove_left_over(candidate)
             cgroups = cls(candidate / f"{_NAME}{os.getpid()}")
@@ -113,12 +100,12 @@ class MemoryCgroups:
         return MemoryCgroup(self._parent / name, limit_bytes)
 
     def close(self) -> None:
-        """Remove the directory; what still runs in a cgroup below stays."""
+        """Remove the directory, unless processes still run in a cgroup below it."""
         with contextlib.suppress(OSError):
             self._parent.rmdir()
 
     def _prepare(self) -> None:
-        """Make the directory and show that a process can live below it."""
+        """Make the directory and check that a process can join a cgroup below it."""
         self._parent.mkdir()
         try:
             control = self._parent / "cgroup.subtree_control"
@@ -135,10 +122,10 @@ class MemoryCgroups:
 
 
 def candidates(mounts: str, own: str) -> Iterator[Path]:
-    """Directories to try: this process's cgroup and those above it, nearest first.
+    """Directories to try: this process's cgroup and its parents, nearest first.
 
-    Under v2 a cgroup that holds processes has no children with controllers, so that the one
-    above is usually it: https://docs.kernel.org/admin-guide/cgroup-v2.html
+    Under v2 a cgroup that holds processes has no children with controllers, so the parent is
+    usually the one: https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     paths = {
         controllers: path
@@ -147,19 +134,14 @@ def candidates(mounts: str, own: str) -> Iterator[Path]:
     for line in mounts.splitlines():
         _, mount_point, kind, options, *_ = line.split()
         if kind == "cgroup" and "memory" in options.split(","):
-            controllers = next((c for c in paths if "memory" in c.split(",")), None)
-        elif kind == "cgroup2":
-            controllers = "" if "" in paths else None
+            own_path = next((paths[c] for c in paths if "memory" in c.split(",")), None)
         else:
-            continue
-        if controllers is None:
-            continue
-        root = Path(mount_point)
-        current = root / paths[controllers].lstrip("/")
-        while current.is_relative_to(root):
-            if current.is_dir():
-                yield current
-            current = current.parent
+            own_path = paths.get("") if kind == "cgroup2" else None
+        if own_path is not None:
+            nearest = Path(mount_point, own_path.lstrip("/"))
+            for folder in (nearest, *nearest.parents):
+                if folder.is_relative_to(mount_point) and folder.is_dir():
+                    yield folder
 
 
 def _try_to_join(path: Path) -> None:
@@ -171,7 +153,7 @@ def _try_to_join(path: Path) -> None:
 
 
 def _remove_left_over(directory: Path) -> None:
-    """Remove what a server left that was killed."""
+    """Remove the cgroups of servers that were killed."""
     for path in directory.glob(f"{_NAME}[0-9]*"):
         if Path(f"/proc/{path.name.removeprefix(_NAME)}").exists():
             continue

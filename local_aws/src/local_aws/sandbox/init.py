@@ -1,20 +1,18 @@
-"""The first process of a sandbox: starts runtimes, freezes and kills them, watches their memory.
+"""The first process of a sandbox: starts, freezes and kills runtimes and checks their memory.
 
-Started by `sandbox.py` as a program of its own
-(`python -I -S init.py MEMORY_MB CGROUP_FD ARGV...`), in the sandbox's process namespace
-where it has one. It is the reaper of everything below it, so that a process that left its group
-or session (`setsid`, a double fork) is still found. Its standard input is a socket of packets:
+`sandbox.py` starts it as `python -I -S init.py MEMORY_MB CGROUP_FD ARGV...`, in the sandbox's
+process namespace if there is one. It adopts orphans, so it also finds processes that left their
+group or session (`setsid`, a double fork). Its standard input is a socket with these packets:
 
     start ADDRESS   run ARGV with this Runtime API            later: exited STATUS PEAK_BYTES
     stop            kill every process below                  exited STATUS PEAK_BYTES
     freeze          stop every process below                  frozen PEAK_BYTES
-    thaw            let them go on
+    thaw            continue them
 
-STATUS is that of the runtime, negative for a signal; its end is the end of everything it left
-behind. When the other end of the socket closes, because the emulator is done or dead in whatever
-way, everything is killed and the sandbox ends.
+STATUS is the runtime's, negative for a signal. When the runtime ends, all processes are killed.
+When the other end of the socket closes, for whatever reason, all are killed and the sandbox ends.
 
-Only the standard library, and little of it: this starts with every cold start.
+Imports little, because this runs at every cold start.
 """
 # ruff: noqa: PTH110, PTH123, PTH208 - pathlib would add a third to the start-up time
 
@@ -34,11 +32,7 @@ _CONTROL = 0
 
 
 class Memory:
-    """How much the processes hold together: the most that was seen, and whether it is too much.
-
-    Args:
-        limit_bytes: What they may hold.
-    """
+    """Peak and limit of the memory of all processes together."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.peak_bytes = 0
@@ -46,10 +40,10 @@ class Memory:
         self._most_resident_bytes = 0
 
     def look(self) -> None:
-        """Take a sample; over the limit, kill the process that holds most, as the kernel does.
+        """Take a sample; over the limit, kill the process that uses most, as the kernel does.
 
-        Resident pages count forked pages twice, so the exact (and dear) proportional share is
-        read only where they are over the limit or more than ever before.
+        Resident sizes count shared pages more than once. The exact proportional share is expensive,
+        so it is read only if the resident sum is over the limit or a new maximum.
         """
         resident = {pid: _resident_bytes(pid) for pid in _processes()}
         together = sum(resident.values())
@@ -64,13 +58,13 @@ class Memory:
                 os.kill(worst, signal.SIGKILL)
 
     def look_back(self) -> None:
-        """Count what a single process may have held between two samples."""
+        """Include the peak that a single process had between two samples."""
         self.look()
         alone = max(map(_most_resident_bytes, _processes()), default=0)
         self.peak_bytes = max(self.peak_bytes, alone)
 
     def _badness(self, pid: int, resident_bytes: int) -> float:
-        """The kernel's own order of whom to kill: https://docs.kernel.org/filesystems/proc.html."""
+        """The kernel's order of killing: https://docs.kernel.org/filesystems/proc.html."""
         with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj") as adjustment:
             return resident_bytes + int(adjustment.read()) * self._limit_bytes / 1000
         return resident_bytes
@@ -80,9 +74,7 @@ class Sandbox:
     """The processes of one execution environment.
 
     Args:
-        argv: The runtime.
-        memory: Told when to look.
-        cgroup: The open `cgroup.procs` that every runtime joins; negative: none.
+        cgroup: Descriptor of the `cgroup.procs` that every runtime joins; negative: none.
     """
 
     def __init__(self, argv: list[str], memory: Memory, cgroup: int) -> None:
@@ -94,11 +86,11 @@ class Sandbox:
 
     @property
     def runs(self) -> bool:
-        """Whether there are processes that change."""
+        """Whether processes run that are not frozen."""
         return self._runtime is not None and not self._frozen
 
     def obey(self, command: str) -> None:
-        """Carry out what the emulator asks for."""
+        """Carry out a command of the emulator."""
         verb, _, argument = command.partition(" ")
         if verb == "start":
             self._frozen = False
@@ -116,7 +108,7 @@ class Sandbox:
             self._signal_all(signal.SIGCONT)
 
     def reap(self) -> None:
-        """Collect what has exited; the runtime's end is everybody's."""
+        """Collect exited processes; when the runtime has exited, kill all others."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -128,13 +120,13 @@ class Sandbox:
                 self._end(status)
 
     def end(self) -> None:
-        """Kill everything."""
+        """Kill every process."""
         self._end(None)
 
     def _end(self, status: int | None) -> None:
-        """Kill everything, then tell how the runtime ended; orphans become our children.
+        """Kill every process, then report the runtime's exit status.
 
-        So no child left means no process left.
+        Orphans become our children, so no child left means no process left.
         """
         while True:
             for pid in _descendants():
@@ -152,7 +144,7 @@ class Sandbox:
             self._tell(f"exited {code} {self._memory.peak_bytes}")
 
     def _signal_all(self, number: int) -> None:
-        """Send a signal to every process, also to one that is being started meanwhile."""
+        """Send a signal to every process, including those started meanwhile."""
         told: set[int] = set()
         while fresh := [pid for pid in _processes() if pid not in told]:
             for pid in fresh:
@@ -161,7 +153,7 @@ class Sandbox:
             told.update(fresh)
 
     def _tell(self, packet: str) -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more: the end is near
+        with contextlib.suppress(OSError):  # nobody listens any more
             os.write(_CONTROL, packet.encode())
 
     def _spawn(self, runtime_api: str) -> int:
@@ -176,7 +168,7 @@ class Sandbox:
             if os.getppid() != init:
                 os._exit(_CANNOT_START)
             if self._cgroup >= 0:
-                os.write(self._cgroup, b"0")  # whoever writes it
+                os.write(self._cgroup, b"0")  # this process joins
                 os.close(self._cgroup)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, _CONTROL)
@@ -189,7 +181,7 @@ class Sandbox:
 
 
 def main(memory_mb: int, cgroup: int, argv: list[str]) -> None:
-    """Do what comes through the socket until it closes."""
+    """Obey the commands from the socket until it closes."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -223,19 +215,19 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _processes() -> list[int]:
-    """Every process below, in the quickest way that the kernel has."""
+    """Every descendant, found the fastest way that the kernel offers."""
     if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         return _children_quickly(os.getpid())
     return _descendants()
 
 
 def _descendants() -> list[int]:
-    """Every process below, by the parent that each process of the machine names."""
+    """Every descendant, found by the parents of all processes of the machine."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
-                # "pid (name) state ppid ...": the name may hold spaces and brackets.
+                # "pid (name) state ppid ...": the name may have spaces and brackets.
                 parent = int(stat.read().rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry))
     found, todo = [], [os.getpid()]
@@ -247,9 +239,9 @@ def _descendants() -> list[int]:
 
 
 def _children_quickly(pid: int) -> list[int]:
-    """The descendants as the kernel lists them, with CONFIG_PROC_CHILDREN.
+    """Every descendant, found by the kernel's lists of children (CONFIG_PROC_CHILDREN).
 
-    One that another is reaping meanwhile may hide its sister; who must miss none looks again.
+    A process that is being reaped may hide a sibling; a caller that must miss none calls again.
     """
     found: list[int] = []
     with contextlib.suppress(OSError):

@@ -1,8 +1,7 @@
-"""One sandbox: what separates an execution environment from the machine, and the way to command it.
+"""One sandbox: it isolates an execution environment from the machine and controls its processes.
 
-The sandbox lives as long as its environment; runtimes come and go in it, and find the /tmp that
-the last one left. It is made of what the machine allows: bubblewrap's walls or a plain process,
-a cgroup or the init process's own look at the memory. It knows nothing of invocations.
+A sandbox lives as long as its environment; successive runtimes in it share /tmp. A cgroup limits
+its memory or, where none can be made, the init process does.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RuntimeCommand:
-    """The process of an execution environment.
+    """The runtime process of an execution environment, and its limits.
 
     Attributes:
-        variables: All of its environment but what the sandbox adds.
-        memory_mb: What all processes may hold together.
-        readable: What it needs to see although it may lie below the machine's /tmp.
-        writable: What it may write, beside its own /tmp.
+        variables: Its environment variables, besides those that the sandbox adds.
+        memory_mb: Limit of all processes together.
+        readable: Paths that it needs even if they are below the machine's /tmp.
+        writable: Writable paths besides /tmp.
     """
 
     argv: Sequence[str]
@@ -50,11 +49,11 @@ class RuntimeCommand:
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What sandboxes are made of on this machine.
+    """The means of isolation on this machine.
 
     Attributes:
         bubblewrap: The program; empty: sandboxes are plain processes.
-        cgroups: Where memory limits are set; None: nowhere.
+        cgroups: None: the kernel cannot limit the memory.
     """
 
     bubblewrap: str
@@ -62,45 +61,37 @@ class Confinement:
 
     @classmethod
     def choose(cls, wanted: str) -> Confinement:
-        """Find out what this machine allows.
-
-        Args:
-            wanted: `process`, `bwrap`, or `auto` for bubblewrap where it works.
+        """Find out what this machine allows; `wanted` is `process`, `bwrap` or `auto`.
 
         Raises:
-            ValueError: `bwrap` is wanted and does not work here; the message says why.
+            ValueError: `bwrap` is wanted and does not work here.
         """
         cgroups = MemoryCgroups.find()
         if wanted == "process":
             return cls("", cgroups)
         program = bubblewrap.find()
-        problem = bubblewrap.problem(program) if program else "there is no program of that name"
-        if problem and wanted == "bwrap":
+        reason: str | None = "there is no program of that name"
+        if program:
+            reason = bubblewrap.failure_reason(program)
+        if reason and wanted == "bwrap":
             raise ValueError(
-                f"bwrap does not work here ({problem}): install bubblewrap and allow user "
+                f"bwrap does not work here ({reason}): install bubblewrap and allow user "
                 "namespaces, or choose --sandbox process"
             )
-        return cls("" if problem else program or "", cgroups)
+        return cls("" if reason else program or "", cgroups)
 
     def close(self) -> None:
-        """Remove what was made to find out; when all sandboxes are gone."""
+        """Remove the cgroups' directory, after the last sandbox has ended."""
         if self.cgroups:
             self.cgroups.close()
 
     def __str__(self) -> str:
         walls = f"walls by {self.bubblewrap}" if self.bubblewrap else "plain processes"
-        return f"{walls}, memory limits by {'cgroup' if self.cgroups else 'looking at it'}"
+        return f"{walls}, memory limits by {'cgroup' if self.cgroups else 'sampling'}"
 
 
 class Sandbox:
-    """The processes of one environment.
-
-    Args:
-        command: What runs in it.
-        confinement: What it is made of.
-
-    Attributes:
-        output: What its processes print.
+    """The processes of one environment; `output` is what they print.
 
     Raises:
         OSError: It cannot be started.
@@ -110,8 +101,11 @@ class Sandbox:
         self._memory_mb = command.memory_mb
         self._state = threading.Condition()
         self._on_exit: Callable[[], None] = lambda: None
-        self._running = self._frozen = self._gone = False
-        self._exit_status = 0
+        #: Whether a runtime runs in it.
+        self.running = False
+        #: The last runtime's exit status; negative: the signal that ended it.
+        self.exit_status = 0
+        self._frozen = self._gone = False
         self._peak_bytes = 0
         self._cgroup: MemoryCgroup | None = None
         with contextlib.ExitStack() as undo:
@@ -119,7 +113,7 @@ class Sandbox:
             if self._temporary:
                 undo.callback(shutil.rmtree, self._temporary, ignore_errors=True)
             if confinement.cgroups:
-                # What lies in the /tmp of the walls is memory too, to the kernel.
+                # Behind walls, files in /tmp count as memory for the kernel.
                 tmp_mb = command.tmp_mb if confinement.bubblewrap else 0
                 limit_bytes = (command.memory_mb + tmp_mb) * _MEBIBYTE
                 self._cgroup = confinement.cgroups.make(uuid.uuid4().hex, limit_bytes)
@@ -136,39 +130,29 @@ class Sandbox:
         return not self._gone
 
     @property
-    def running(self) -> bool:
-        """Whether a runtime lives in it."""
-        return self._running
-
-    @property
-    def exit_status(self) -> int:
-        """How the last runtime ended; negative: by this signal."""
-        return self._exit_status
-
-    @property
     def peak_mb(self) -> int:
-        """The most memory that was seen in it, all of its processes together."""
+        """The peak memory of all of its processes together."""
         if self._cgroup and self._cgroup.killed:
             return self._memory_mb
         return min(self._memory_mb, -(-self._peak_bytes // _MEBIBYTE))
 
     def start(self, runtime_api: str, on_exit: Callable[[], None]) -> None:
-        """Start a runtime; `on_exit` is called when it has ended, on a thread of the sandbox."""
+        """Start a runtime; `on_exit` is called on a thread of the sandbox when it has ended."""
         with self._state:
             self._on_exit = on_exit
-            self._running = not self._gone
+            self.running = not self._gone
         self._send(f"start {runtime_api}")
         if self._gone:
             on_exit()
 
     def stop(self) -> None:
-        """Kill every process; returns when all are gone."""
+        """Kill every process and wait for their end."""
         self._send("stop")
         with self._state:
-            self._state.wait_for(lambda: not self._running)
+            self._state.wait_for(lambda: not self.running)
 
     def freeze(self) -> None:
-        """Stop every process where it is; returns when each has its signal."""
+        """Stop every process with a signal and wait until all of them were signalled."""
         with self._state:
             self._frozen = False
         self._send("freeze")
@@ -176,17 +160,17 @@ class Sandbox:
             self._state.wait_for(lambda: self._frozen or self._gone)
 
     def thaw(self) -> None:
-        """Let the processes go on."""
+        """Continue the stopped processes."""
         self._send("thaw")
 
     def cut(self) -> None:
-        """Cut the lifeline: every process is killed, soon. May be repeated."""
-        # Unlike `close` this wakes the thread that listens.
+        """Have every process killed, without waiting. May be repeated."""
+        # Unlike `close`, this wakes the listening thread.
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """Kill every process; returns when all are gone. May be repeated."""
+        """Kill every process and wait for their end. May be repeated."""
         self.cut()
         with self._state:
             self._state.wait_for(lambda: self._gone)
@@ -198,7 +182,7 @@ class Sandbox:
         if program:
             for path in command.writable:
                 path.mkdir(parents=True, exist_ok=True)
-            # This interpreter and the init process lie wherever the project does.
+            # This interpreter and the init process may be below /tmp.
             ours = (Path(sys.prefix), Path(sys.base_prefix), _INIT)
             walls = bubblewrap.Walls(
                 command.tmp_mb,
@@ -214,7 +198,7 @@ class Sandbox:
             return subprocess.Popen(
                 line,
                 cwd=command.working_directory,
-                # Lambda sets no HOME: a shell must not find that of whoever runs the emulator.
+                # Lambda sets no HOME, but a shell must not fall back to the user's own.
                 env={"HOME": home, **variables, **command.variables},
                 stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
@@ -231,11 +215,11 @@ class Sandbox:
                 os.close(joining)
 
     def _send(self, packet: str) -> None:
-        with contextlib.suppress(OSError):  # it is gone, which `_listen` finds out
+        with contextlib.suppress(OSError):  # it is gone, which `_listen` notices
             self._control.send(packet.encode())
 
     def _listen(self) -> None:
-        """Take what the init process tells, until it is gone."""
+        """Receive the init process's packets until it is gone."""
         with contextlib.suppress(OSError):
             while packet := self._control.recv(4096):
                 verb, *numbers = packet.decode().split()
@@ -244,7 +228,7 @@ class Sandbox:
         self._control.close()
         self._clean_up.close()
         with self._state:
-            self._gone, self._running = True, False
+            self._gone, self.running = True, False
             self._state.notify_all()
         self._on_exit()
 
@@ -253,7 +237,7 @@ class Sandbox:
             self._peak_bytes = numbers[-1]
             self._frozen = verb == "frozen"
             if verb == "exited":
-                self._running, self._exit_status = False, numbers[0]
+                self.running, self.exit_status = False, numbers[0]
             self._state.notify_all()
         if verb == "exited":
             self._on_exit()

@@ -1,4 +1,4 @@
-"""How a fix changes what ministack's CloudFormation does with a resource type."""
+"""Shared by the fixes that change how ministack's CloudFormation handles a resource type."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from ministack.services.cloudformation import provisioners
 
 Properties = dict[str, Any]
-#: Physical id and the attributes of `Fn::GetAtt`.
+#: Physical id, and the attributes for `Fn::GetAtt`.
 Created = tuple[str, dict[str, Any]]
 
 
 def handler(resource_type: str) -> dict[str, Any]:
-    """What ministack calls for a resource type, to be changed in place."""
+    """The handler that ministack has for a resource type, to be changed in place."""
     found: dict[str, Any] = provisioners._RESOURCE_HANDLERS.setdefault(resource_type, {})
     return found
 
@@ -22,10 +22,7 @@ def handler(resource_type: str) -> dict[str, Any]:
 def after_create_and_update(
     resource_type: str, follow_up: Callable[[str, Properties, dict[str, Any]], Created]
 ) -> None:
-    """Let `follow_up(physical_id, properties, attributes)` finish what ministack has made.
-
-    Its answer replaces ministack's own.
-    """
+    """Let `follow_up(physical_id, properties, attributes)` replace ministack's own answer."""
     found = handler(resource_type)
     create, update = found["create"], found["update"]
 
@@ -47,10 +44,10 @@ def after_create_and_update(
 
 
 def call(operation: Callable[..., Any], request: dict[str, Any]) -> str:
-    """Call an operation of one of ministack's services; the text of its answer.
+    """Call an operation of one of ministack's services and return its answer's text.
 
     Raises:
-        ValueError: It refuses; CloudFormation tells this as the resource's failure.
+        ValueError: The operation failed; CloudFormation reports it as the resource's failure.
     """
     status, _headers, body = operation(request)
     text = body.decode() if isinstance(body, bytes) else str(body)
@@ -60,7 +57,7 @@ def call(operation: Callable[..., Any], request: dict[str, Any]) -> str:
 
 
 def element(xml: str, name: str) -> str:
-    """The first value of an element in an answer.
+    """The first value of an XML element in an answer.
 
     Raises:
         ValueError: There is none.

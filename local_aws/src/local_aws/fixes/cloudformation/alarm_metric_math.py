@@ -1,7 +1,6 @@
-"""CloudFormation makes an alarm over an expression of metrics.
+"""CloudFormation creates alarms on metric math expressions.
 
-ministack's refuses it. Nothing puts these metrics here, and nothing evaluates the expression: the
-alarm is kept as one of the first metric in it.
+ministack's refuses them. The alarm is stored with the first metric; nothing evaluates it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Give ministack the alarm of one metric."""
+    """Reduce the alarm to one metric before ministack stores it."""
     stock = provisioners._cw_metric_alarm_record
 
     def record(name: str, properties: Properties) -> Any:  # noqa: ANN401 - ministack's

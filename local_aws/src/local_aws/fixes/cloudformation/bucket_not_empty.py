@@ -1,7 +1,7 @@
 """CloudFormation does not delete a bucket that holds objects.
 
-AWS fails the deletion ("The bucket you tried to delete is not empty"); ministack's provisioner
-drops bucket and objects.
+On AWS the deletion fails ("The bucket you tried to delete is not empty"); ministack deletes the
+objects, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Refuse in front of ministack's own deletion."""
+    """Check before ministack deletes."""
     bucket = handler("AWS::S3::Bucket")
     stock = bucket["delete"]
 

@@ -1,7 +1,7 @@
 """CloudFormation applies every property of `AWS::Lambda::Function` that our stacks use.
 
-ministack's provisioner drops `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig` and
-`TenancyConfig`: the function is unbounded, its dead letters are lost and its tenants not isolated.
+ministack ignores `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig` and
+`TenancyConfig`: concurrency is unlimited, dead letters are lost and tenants are not isolated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Set them through the calls of the API that own them."""
+    """Set these properties after ministack has created or updated the function."""
     after_create_and_update("AWS::Lambda::Function", _set_properties)
 
 

@@ -1,8 +1,7 @@
-"""A function cannot be made from an image that does not exist.
+"""A function cannot be created from an image that does not exist.
 
-AWS's CreateFunction and UpdateFunctionCode, and CloudFormation through them, answer "Source image
-... does not exist"; ministack accepts any text. An image exists here when ECR has it and the
-image store holds what runs.
+AWS's CreateFunction and UpdateFunctionCode, and so CloudFormation, answer "Source image ... does
+not exist"; ministack accepts any text. An image exists here if ECR and the image store have it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def apply(images: ImageStore) -> None:
-    """Check in front of everything that sets a function's image."""
+    """Check the image before every operation that sets it."""
     stock_create, stock_update = lambda_svc._create_function, lambda_svc._update_code
     function = handler("AWS::Lambda::Function")
     stock_provision = function["create"]

@@ -1,7 +1,7 @@
-"""`Fn::GetAtt` gives the address range of a VPC and of a subnet.
+"""`Fn::GetAtt` returns the address range of a VPC and of a subnet.
 
-CDK asks for `CidrBlock` of the VPC for the rules of interface endpoints; ministack knows the range
-and fails with "Requested attribute CidrBlock does not exist in schema".
+CDK uses the VPC's `CidrBlock` in the rules of interface endpoints; ministack fails with "Requested
+attribute CidrBlock does not exist in schema".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Add them to what ministack returns."""
+    """Add the address range to ministack's attributes."""
     after_create_and_update("AWS::EC2::VPC", _with_vpc_attributes)
     after_create_and_update("AWS::EC2::Subnet", _with_subnet_attributes)
 

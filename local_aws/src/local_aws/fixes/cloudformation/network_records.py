@@ -1,7 +1,6 @@
-"""CloudFormation knows `AWS::EC2::EIP` and `AWS::EC2::NatGateway`.
+"""CloudFormation supports `AWS::EC2::EIP` and `AWS::EC2::NatGateway`.
 
-ministack's EC2 has both, its CloudFormation neither: a VPC with egress does not deploy. They are
-records only; no packet is routed.
+ministack's EC2 has both, but its CloudFormation has neither. No packet is routed.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Make and delete them through ministack's EC2."""
+    """Create and delete both through ministack's EC2."""
     handler("AWS::EC2::EIP").update(
         create=_create_address, update=_keep_address, delete=_delete_address
     )

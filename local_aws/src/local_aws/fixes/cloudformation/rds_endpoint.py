@@ -1,8 +1,7 @@
-"""A database instance has an address at which a database can really be started.
+"""A database instance has an endpoint where a database can be started.
 
-RDS gives each instance a host name and a port that it listens on; ministack's CloudFormation gives
-an amazonaws.com name that nothing can listen at. Here the endpoint is 127.0.0.1 and a port that was
-free when the instance was made and stays the instance's own: the demo starts Postgres there.
+ministack's CloudFormation returns an amazonaws.com host name, where nothing can listen. Here the
+endpoint is 127.0.0.1 and a free port, which stays reserved for the instance.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 
-#: Below Linux's range for outgoing connections (32768 and up), which would take the port away.
+#: Below Linux's ports for outgoing connections (32768 and up), which could occupy the port.
 _PORTS = range(15432, 32000)
 
 
 def apply(_images: ImageStore) -> None:
-    """Set the endpoint after ministack has made or changed the instance."""
+    """Set the endpoint after ministack has created or updated the instance."""
     after_create_and_update("AWS::RDS::DBInstance", _set_endpoint)
 
 

@@ -1,7 +1,6 @@
-"""CloudFormation knows types whose APIs ministack has, but not its CloudFormation.
+"""CloudFormation supports VPC flow logs, database proxies, secret rotation and budgets.
 
-Flow logs of a VPC, database proxies and their targets, the rotation of a secret, budgets. All are
-records only: nothing is logged, proxied, rotated or counted.
+ministack has only their APIs. They are records: nothing is logged, proxied, rotated or counted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Make and delete them through ministack's own APIs."""
+    """Create and delete them through ministack's own APIs."""
     for resource_type, create, delete in (
         ("AWS::Budgets::Budget", _create_budget, _delete_budget),
         ("AWS::EC2::FlowLog", _create_flow_log, _delete_flow_log),
@@ -53,7 +52,7 @@ def _register(
 
 
 def _create_budget(properties: Properties) -> Created:
-    # CloudFormation draws a name for one that has none.
+    # CloudFormation generates a missing name.
     budget = {"BudgetName": f"budget-{uuid.uuid4().hex[:12]}", **properties["Budget"]}
     call(
         budgets._create_budget,
@@ -122,7 +121,7 @@ def _secret(properties: Properties) -> dict[str, Any]:
 
 
 def _query(properties: Properties, *, list_separator: str = ".member.") -> dict[str, list[str]]:
-    """Properties as the parameters of AWS's query protocol."""
+    """Properties as parameters of AWS's query protocol."""
 
     def flat(prefix: str, value: Any) -> Iterator[tuple[str, list[str]]]:  # noqa: ANN401 - JSON
         if isinstance(value, dict):

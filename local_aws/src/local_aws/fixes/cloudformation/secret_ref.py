@@ -1,7 +1,6 @@
 """`Ref` of `AWS::SecretsManager::Secret` is the secret's ARN.
 
-ministack returns its name, and what CDK builds from it (policies, dynamic references) then names
-no secret.
+ministack returns the name, which makes CDK's policies and dynamic references invalid.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Translate between ARN and name around ministack's own provisioner."""
+    """Translate between ARN and name around ministack's handler."""
     secret = handler("AWS::SecretsManager::Secret")
     stock_create, stock_update, stock_delete = secret["create"], secret["update"], secret["delete"]
 

@@ -1,7 +1,7 @@
-"""CloudFormation knows security-group rules as resources of their own.
+"""CloudFormation supports security-group rules as separate resources.
 
-CDK makes `AWS::EC2::SecurityGroupIngress` and `...Egress` whenever two groups refer to each other;
-ministack knows rules only inside a group.
+CDK creates `AWS::EC2::SecurityGroupIngress` and `...Egress` if two groups refer to each other;
+ministack supports only rules inside a group.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Register both types; a rule lives in its group's own list."""
+    """Register both types; a rule is stored in its group's list."""
     _register("AWS::EC2::SecurityGroupIngress", "IpPermissions")
     _register("AWS::EC2::SecurityGroupEgress", "IpPermissionsEgress")
 

@@ -1,1 +1,1 @@
-"""Fixes of how ministack enforces IAM."""
+"""Fixes of IAM enforcement."""

@@ -1,8 +1,7 @@
-"""`ecr:DescribeRepositories` is permitted by the repository that it names.
+"""`ecr:DescribeRepositories` is checked against the named repository.
 
-AWS checks it against the named repository's ARN; ministack under `--auth` looks for
-`repositoryName`, which this call does not have (it has `repositoryNames`), and checks `*`, so a
-role that was granted its one repository is denied.
+ministack under `--auth` reads `repositoryName`, but this call has `repositoryNames`. It then checks
+`*` and denies a role whose policy names one repository.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Answer for the one call, leave the rest to ministack."""
+    """Return the repository's ARN for this call, and leave other calls to ministack."""
     stock = iam_actions.extract_resource_arn
 
     def extract_resource_arn(*request: Any) -> str:  # noqa: ANN401 - passed through

@@ -1,8 +1,7 @@
-"""What a role may do with a log group is granted on the ARN that ends with `:*`.
+"""Permissions on a log group are granted on the ARN that ends with `:*`.
 
-AWS checks calls to CloudWatch Logs, all but those about tags, against `log-group:<name>:*`, and so
-do CDK's grants name it. ministack under `--auth` checks `log-group:<name>`, which that pattern does
-not match, so a role that was granted its one log group is denied.
+AWS checks calls to CloudWatch Logs, except those about tags, against `log-group:<name>:*`, and CDK
+grants that ARN. ministack under `--auth` checks `log-group:<name>` and denies such a role.
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html
 """
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Name the ARN with the ending, leave the rest to ministack."""
+    """Append `:*` to the ARN that ministack has found."""
     stock = iam_actions.extract_resource_arn
 
     def extract_resource_arn(*request: Any) -> str:  # noqa: ANN401 - passed through

@@ -1,8 +1,7 @@
 """Policies see `aws:SecureTransport` as true.
 
-Clients reach AWS over TLS; this AWS speaks plain HTTP on loopback. Under `--auth` the usual
-statements that deny insecure transport (the CDK bootstrap bucket's, a queue's with `enforce_ssl`)
-would deny everything.
+Clients reach AWS over TLS, but this AWS uses plain HTTP on loopback. Under `--auth`, policies that
+deny insecure transport (CDK's bootstrap bucket, a queue with `enforce_ssl`) would deny everything.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Say so for every request."""
+    """Mark every request as secure."""
     stock = app.pin_request_origin
 
     def pin_request_origin(source_ip: str, _secure_transport: bool) -> None:

@@ -1,8 +1,7 @@
-"""A batch call to SQS is permitted by the action of its single call.
+"""A batch call to SQS needs the permission of its single call.
 
-AWS has no `sqs:DeleteMessageBatch` to grant: `sqs:DeleteMessage` covers both, and likewise
-`SendMessage` and `ChangeMessageVisibility`. ministack under `--auth` looks for the batch call's own
-name, so a role with AWS's actions can receive messages and never delete them.
+AWS has no action `sqs:DeleteMessageBatch`: `sqs:DeleteMessage` covers both calls, and so do
+`SendMessage` and `ChangeMessageVisibility`. ministack under `--auth` requires the batch's name.
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
 """
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Name the single call's action, leave the rest to ministack."""
+    """Remove `Batch` from the name of an SQS action."""
     stock = iam_actions.extract_iam_action
 
     def extract_iam_action(*request: Any) -> str | None:  # noqa: ANN401 - passed through

@@ -1,1 +1,1 @@
-"""Fixes of the answers of single services."""
+"""Fixes of single services."""

@@ -1,7 +1,7 @@
 """ECR's DescribeImages fails for an image id that the repository does not have.
 
-AWS answers ImageNotFoundException; ministack answers an empty list, which the CDK CLI takes for
-"already published", so that it neither builds nor pushes the image.
+AWS answers ImageNotFoundException; ministack answers an empty list, so the CDK CLI takes the image
+as published and neither builds nor pushes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(_images: ImageStore) -> None:
-    """Look for the ids before ministack lists."""
+    """Check the ids before ministack lists images."""
     stock = ecr._describe_images
 
     def describe_images(request: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,8 +1,8 @@
-"""Invoke refuses an event that is no JSON, or too large.
+"""Invoke refuses an event that is too large or not JSON.
 
-Lambda takes 6 MB for a synchronous and 1 MB for an asynchronous invocation, and answers
-InvalidRequestContentException to what is not JSON; ministack takes any size and turns what it
-cannot parse into `{}`.
+Lambda accepts 6 MB for a synchronous and 1 MB for an asynchronous invocation, and answers
+InvalidRequestContentException to invalid JSON; ministack accepts any size and replaces invalid
+JSON by `{}`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_SYNCHRONOUS_BYTES = 6 * 1024 * 1024
 
 
 def apply(_images: ImageStore) -> None:
-    """Look at the body before ministack does."""
+    """Check the body before ministack invokes."""
     stock = lambda_svc.handle_request
 
     async def handle_request(

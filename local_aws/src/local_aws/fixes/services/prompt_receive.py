@@ -1,8 +1,8 @@
 """A long poll ends as soon as a message arrives.
 
-SQS answers a waiting ReceiveMessage at once; ministack looks ten times a second, which adds 50 ms
-on average to every result. Messages that become visible again (a delay or a visibility time-out
-that ends) are still found by looking, at ministack's pace.
+SQS answers a waiting ReceiveMessage at once; ministack checks ten times a second, which adds 50 ms
+on average. Messages that become visible again (after a delay or a visibility time-out) are still
+found only by these checks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOK_EVERY_S = 0.1
 
 
 class _Arrivals:
-    """Stands for ministack's `esm_wake`, which every producer sets after it has put a message."""
+    """Replaces ministack's event `esm_wake`, which every producer sets after adding a message."""
 
     def __init__(self, stock: Any) -> None:  # noqa: ANN401 - a threading.Event
         self._stock = stock
@@ -39,7 +39,7 @@ class _Arrivals:
                 future.set_result(None)
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait for any message to any queue."""
+        """Wait for a message to any queue."""
         self._loop = asyncio.get_running_loop()
         future = self._loop.create_future()
         self._waiting.add(future)
@@ -51,7 +51,7 @@ class _Arrivals:
 
 
 def apply(_images: ImageStore) -> None:
-    """Wait for an arrival between ministack's short polls."""
+    """Wait for messages between ministack's short polls."""
     arrivals = sqs.esm_wake = _Arrivals(sqs.esm_wake)
     stock = sqs._act_receive_message
 
