@@ -1,10 +1,9 @@
-"""Takes a stage down: empties the buckets of its stacks, then deletes the stacks.
+"""Take a stage down: empty the buckets of its stacks, then delete the stacks.
 
-`make destroy STAGE=<stage>`. CloudFormation deletes empty buckets only, and whatever could empty
-them from inside of a stack would leave something behind itself
-(docs/decisions/0021-control-plane.md). What there is to delete, and in which order, is asked of
-CloudFormation: the stage may have been deployed with options that cdk.json has no more. It must
-not know what is in the buckets, nor what any of the stacks is for.
+`make destroy STAGE=<stage>`. CloudFormation deletes only empty buckets, and anything inside a stack
+that emptied them would leave something behind itself (docs/decisions/0021-control-plane.md).
+CloudFormation says which stacks exist and in which order they can go, because cdk.json may no
+longer have the options that the stage was deployed with.
 """
 
 from __future__ import annotations
@@ -28,26 +27,22 @@ from stacks.stage.names import prefix
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
-ROOT = Path(__file__).resolve().parent
-
-#: A task that ran on while the buckets were emptied leaves its log; after the first round, whatever
-#: could still run is gone.
+#: A task that still runs while the buckets are emptied writes its log afterwards: the first round
+#: deletes everything that could still run, the second empties the buckets for good.
 ROUNDS = 2
-#: How often, and for how long, stacks are looked at that are being deleted. Most of it is RDS,
-#: some ten minutes; the network interfaces of functions can take longer.
+#: How often CloudFormation is asked whether a stack is deleted.
 POLL_S = 5.0
+#: RDS takes about ten minutes; the network interfaces of functions can take longer.
 LONGEST_S = 5400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that is there.
+    """A stack that exists.
 
     Attributes:
-        name: Its name.
-        id: What CloudFormation knows it by even after it is deleted.
-        is_protected: Whether its deletion is refused.
-        importers: Names of the stacks that import what it exports: they have to go first.
+        id: CloudFormation knows it by this even after it is deleted.
+        importers: Names of the stacks that import its exports; they must be deleted first.
     """
 
     name: str
@@ -61,26 +56,22 @@ class DestroyError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Empty and delete, at most twice.
-
-    Returns:
-        0 if no stack of the stage is left.
-    """
+    """Run the command line; return 0 if no stack of the stage is left."""
     parser = argparse.ArgumentParser(prog="make destroy", description="Take a stage down.")
     parser.add_argument("stage", help="the stage's name in cdk.json")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    asked = parser.parse_args(arguments)
-    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    given = parser.parse_args(arguments)
+    cdk_json = Path(__file__).with_name("cdk.json").read_text(encoding="utf-8")
     try:
-        config = load(context["stages"], asked.stage)
-        _destroy(asked.stage, config, is_asked=not asked.yes)
+        config = load(json.loads(cdk_json)["context"]["stages"], given.stage)
+        _destroy(given.stage, config, ask=not given.yes)
     except (StageConfigError, DestroyError, BotoCoreError, ClientError) as e:
         sys.exit(str(e))
     return 0
 
 
 def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
-    """The stacks of the stage that are there."""
+    """Return the existing stacks of the stage."""
     formation = session.client("cloudformation")
     return [
         Stack(
@@ -96,12 +87,12 @@ def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
 
 
 def buckets_of(session: boto3.Session, stack: Stack) -> Iterator[str]:
-    """The buckets of a stack that are there."""
+    """Yield the names of the existing buckets of a stack."""
     resources = session.client("cloudformation").get_paginator("list_stack_resources")
     for page in resources.paginate(StackName=stack.id):
         for resource in page["StackResourceSummaries"]:
-            is_there = resource["ResourceStatus"] != "DELETE_COMPLETE"
-            if resource["ResourceType"] == "AWS::S3::Bucket" and is_there:
+            exists = resource["ResourceStatus"] != "DELETE_COMPLETE"
+            if resource["ResourceType"] == "AWS::S3::Bucket" and exists:
                 yield resource["PhysicalResourceId"]
 
 
@@ -109,7 +100,7 @@ def empty(session: boto3.Session, bucket: str) -> None:
     """Delete every version of every object.
 
     Raises:
-        DestroyError: S3 refuses one.
+        DestroyError: S3 refuses to delete one.
     """
     s3 = session.client("s3")
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -121,17 +112,11 @@ def empty(session: boto3.Session, bucket: str) -> None:
             continue
         answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
         for error in answer.get("Errors", ()):
-            raise DestroyError(
-                f"s3://{bucket}/{error['Key']} cannot be deleted: {error['Message']}"
-            )
+            raise DestroyError(f"Cannot delete s3://{bucket}/{error['Key']}: {error['Message']}")
 
 
 def delete(session: boto3.Session, stacks: Sequence[Stack]) -> list[str]:
-    """Delete stacks, each after those that import from it.
-
-    Returns:
-        Why some are left, one text for each; without any, none is.
-    """
+    """Delete stacks, each after those that import from it; return the reasons of the failures."""
     formation = session.client("cloudformation")
     left = {stack.name: stack for stack in stacks}
     while left:
@@ -139,34 +124,39 @@ def delete(session: boto3.Session, stacks: Sequence[Stack]) -> list[str]:
         for stack in free:
             sys.stdout.write(f"Deleting {stack.name}\n")
             formation.delete_stack(StackName=stack.id)
-        if failures := [text for stack in free if (text := _failure(formation, stack))]:
+        if failures := [reason for stack in free if (reason := _failure(formation, stack))]:
             return failures
         for stack in free:
             del left[stack.name]
     return []
 
 
-def _destroy(stage: str, config: StageConfig, *, is_asked: bool) -> None:
+def _destroy(stage: str, config: StageConfig, *, ask: bool) -> None:
     if config.removal == "retain":
         raise DestroyError(
-            f'The stage {stage} has the removal "retain": its data is to outlive its stacks, '
-            "which are protected from deletion. Set removal to destroy, deploy, and come back."
+            f'The stage {stage} has the removal "retain": its data must outlive its stacks, which '
+            'are protected from deletion. To destroy it, set removal to "destroy" and deploy first.'
         )
     session = boto3.Session(region_name=_region(config))
     account = session.client("sts").get_caller_identity()["Account"]
     if config.account and config.account != account:
         raise DestroyError(
-            f"The stage {stage} is in the account {config.account}, these credentials are of "
-            f"{account}."
+            f"The stage {stage} is in account {config.account}, but these credentials are for "
+            f"account {account}: use credentials for {config.account}."
         )
-    where = f"{session.region_name} of the account {account}"
+    where = f"{session.region_name}, account {account}"
     stacks = stacks_of(session, stage)
-    _check(stacks)
+    _refuse_what_must_stay(stacks)
     if not stacks:
-        sys.stdout.write(f"There is no stack of the stage {stage} in {where}.\n")
+        sys.stdout.write(f"The stage {stage} has no stack in {where}.\n")
         return
-    if is_asked and input(_question(stage, where, stacks)) != stage:
-        raise DestroyError("Nothing was touched.")
+    names = "".join(f"  {stack.name}\n" for stack in stacks)
+    question = (
+        f"This deletes the stage {stage} in {where}, with its database, DAG files and logs:\n"
+        f"{names}Stop everything that still uses it first.\nType the stage's name to continue: "
+    )
+    if ask and input(question) != stage:
+        raise DestroyError("Nothing was deleted.")
     failures: list[str] = []
     for _ in range(ROUNDS):
         for stack in stacks:
@@ -176,44 +166,36 @@ def _destroy(stage: str, config: StageConfig, *, is_asked: bool) -> None:
         failures = delete(session, stacks)
         if not (stacks := stacks_of(session, stage)):
             return
-    names = ", ".join(stack.name for stack in stacks)
-    raise DestroyError("\n".join([*failures, f"Still there in {where}: {names}"]))
+    remaining = ", ".join(stack.name for stack in stacks)
+    raise DestroyError("\n".join([*failures, f"Still there in {where}: {remaining}"]))
 
 
 def _region(config: StageConfig) -> str:
-    """The Region that the CDK CLI deploys to; botocore alone does not look at AWS_REGION."""
+    """The Region that the CDK CLI deploys to; botocore alone ignores AWS_REGION."""
     if region := config.region or os.environ.get("AWS_REGION") or boto3.Session().region_name:
         return region
     raise DestroyError(
-        "Which Region is the stage in? Neither its region in cdk.json, nor AWS_REGION, nor the AWS "
-        "profile says so: set AWS_REGION to the one that it was deployed to."
+        "The Region of the stage is not set, neither in cdk.json, nor by AWS_REGION, nor in the "
+        "AWS profile: set AWS_REGION to the Region that the stage was deployed to."
     )
 
 
-def _check(stacks: Sequence[Stack]) -> None:
-    """Refuse what is to be kept, and what others need."""
+def _refuse_what_must_stay(stacks: Sequence[Stack]) -> None:
     for stack in stacks:
         if stack.is_protected:
             raise DestroyError(
-                f"The stack {stack.name} is protected from deletion: it was deployed with "
-                'the removal "retain". Deploy it with the removal destroy, and come back. If '
-                "cdk.json has it no more, take the protection off (`aws cloudformation "
+                f"The stack {stack.name} is protected from deletion, because it was deployed with "
+                'the removal "retain". Deploy it with the removal "destroy" first. If it is no '
+                "longer in cdk.json, remove the protection (`aws cloudformation "
                 "update-termination-protection --no-enable-termination-protection --stack-name "
-                f"{stack.name}`); what it retains then stays."
+                f"{stack.name}`); the resources that it retains then stay."
             )
         if others := stack.importers - {ours.name for ours in stacks}:
             raise DestroyError(
-                f"The stack {stack.name} is used by {', '.join(sorted(others))}, not of this "
-                "stage: CloudFormation keeps what is imported. Delete that first."
+                f"The stack {stack.name} is used by {', '.join(sorted(others))}, which is not part "
+                "of this stage. CloudFormation does not delete what another stack imports: delete "
+                "that stack first."
             )
-
-
-def _question(stage: str, where: str, stacks: Sequence[Stack]) -> str:
-    names = "".join(f"  {stack.name}\n" for stack in stacks)
-    return (
-        f"This deletes everything of the stage {stage} in {where}: database, DAG files, logs.\n"
-        f"{names}Stop whatever still uses it first.\nThe stage's name, to go on: "
-    )
 
 
 def _importers(formation: Any, found: Mapping[str, Any]) -> Iterator[str]:  # noqa: ANN401 - boto3 makes it at run time
@@ -228,7 +210,7 @@ def _importers(formation: Any, found: Mapping[str, Any]) -> Iterator[str]:  # no
 
 
 def _failure(formation: Any, stack: Stack) -> str:  # noqa: ANN401 - boto3 makes it at run time
-    """Wait until the stack is gone; why it is not."""
+    """Wait until the stack is deleted; return the reason if it is not."""
     waiter = formation.get_waiter("stack_delete_complete")
     pace = {"Delay": POLL_S, "MaxAttempts": int(LONGEST_S / POLL_S)}
     try:
@@ -239,13 +221,13 @@ def _failure(formation: Any, stack: Stack) -> str:  # noqa: ANN401 - boto3 makes
 
 
 def _reasons(formation: Any, stack: Stack) -> Iterator[str]:  # noqa: ANN401 - boto3 makes it at run time
-    """What CloudFormation says of each resource that stayed, of this try: newest events first."""
+    """Yield CloudFormation's reason for each resource that this try did not delete."""
     for page in formation.get_paginator("describe_stack_events").paginate(StackName=stack.id):
-        for event in page["StackEvents"]:
-            of_the_stack = event.get("PhysicalResourceId") == stack.id
-            if of_the_stack and event["ResourceStatus"] == "DELETE_IN_PROGRESS":
+        for event in page["StackEvents"]:  # The newest comes first.
+            is_about_the_stack = event.get("PhysicalResourceId") == stack.id
+            if is_about_the_stack and event["ResourceStatus"] == "DELETE_IN_PROGRESS":
                 return
-            if event["ResourceStatus"] == "DELETE_FAILED" and not of_the_stack:
+            if event["ResourceStatus"] == "DELETE_FAILED" and not is_about_the_stack:
                 yield f"\n  {event['LogicalResourceId']}: {event['ResourceStatusReason']}"
 
 

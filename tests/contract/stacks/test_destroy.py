@@ -1,4 +1,4 @@
-"""Taking a stage down: what is emptied and deleted, in which order, and what is refused."""
+"""`make destroy`: which buckets and stacks it deletes, in which order, and what it refuses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from botocore.exceptions import ClientError
 import destroy
 from tests.support.local_aws import ACCOUNT, REGION, Server, eventually
 
-PLACE = f"{REGION} of the account {ACCOUNT}"
+PLACE = f"{REGION}, account {ACCOUNT}"
 
 
 class Stage:
-    """A stack with a versioned bucket of the stage `local`, or of one whose name begins like it.
+    """A stack with a versioned bucket, of the stage `local` or one whose name begins like it.
 
-    No stage of cdk.json makes such a stack: it is as one that was deployed with other options.
+    No stage of cdk.json makes such a stack: it stands for one deployed with other options.
     """
 
     def __init__(self, server: Server, name: str, imports: Stage | None = None) -> None:
@@ -44,7 +44,7 @@ class Stage:
         eventually(lambda: self.is_there() or None)
 
     def is_there(self) -> bool:
-        """Whether the stack is, and complete."""
+        """Whether the stack exists and is complete."""
         try:
             found = self.server.client("cloudformation").describe_stacks(StackName=self.name)
         except ClientError:
@@ -52,7 +52,7 @@ class Stage:
         return str(found["Stacks"][0]["StackStatus"]) == "CREATE_COMPLETE"
 
     def put(self) -> None:
-        """One object in two versions, and one that was deleted."""
+        """Put one object in two versions, and one that is deleted again."""
         s3 = self.server.client("s3")
         for body in (b"old", b"new"):
             s3.put_object(Bucket=self.bucket, Key="kept", Body=body)
@@ -60,12 +60,12 @@ class Stage:
         s3.delete_object(Bucket=self.bucket, Key="deleted")
 
     def versions(self) -> int:
-        """How many versions and delete markers are in the bucket."""
+        """Count the versions and delete markers in the bucket."""
         listed = self.server.client("s3").list_object_versions(Bucket=self.bucket)
         return len(listed.get("Versions", ())) + len(listed.get("DeleteMarkers", ()))
 
     def protect(self, *, on: bool) -> None:
-        """Have CloudFormation refuse its deletion, or not."""
+        """Set the stack's termination protection."""
         self.server.client("cloudformation").update_termination_protection(
             StackName=self.name, EnableTerminationProtection=on
         )
@@ -73,7 +73,7 @@ class Stage:
 
 @pytest.fixture
 def aws(local_aws: Server) -> Iterator[Server]:
-    """Where the stage is, and nothing of it stays there."""
+    """The embedded AWS; stacks that a test leaves are deleted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", local_aws.url)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
@@ -88,7 +88,7 @@ def aws(local_aws: Server) -> Iterator[Server]:
 
 
 def test_everything_of_the_stage_goes_and_nobody_elses(aws: Server) -> None:
-    """Stacks and every version in their buckets, of this stage only."""
+    """The stacks of this stage are deleted with every version in their buckets, and no others."""
     ours, others = Stage(aws, "local"), Stage(aws, "local2")
     for stage in (ours, others):
         stage.put()
@@ -99,7 +99,7 @@ def test_everything_of_the_stage_goes_and_nobody_elses(aws: Server) -> None:
 
 
 def test_what_imports_goes_before_what_it_imports_from(aws: Server) -> None:
-    """CloudFormation would refuse it the other way round, as the embedded one does."""
+    """A stack is deleted before the stack that it imports from."""
     first = Stage(aws, "local")
     second = Stage(aws, "local", imports=first)
     third = Stage(aws, "local", imports=second)
@@ -110,17 +110,18 @@ def test_what_imports_goes_before_what_it_imports_from(aws: Server) -> None:
 
 
 def test_what_another_stack_imports_is_refused(aws: Server) -> None:
-    """A stack of somebody else's keeps ours: said before anything is emptied."""
+    """If a stack outside the stage imports from it, nothing is emptied or deleted."""
     ours = Stage(aws, "local")
     other = Stage(aws, "elsewhere", imports=ours)
     ours.put()
-    with pytest.raises(SystemExit, match=f"{ours.name} is used by {other.name}, not of this stage"):
+    refusal = f"{ours.name} is used by {other.name}, which is not part of this stage"
+    with pytest.raises(SystemExit, match=refusal):
         destroy.main(["local", "--yes"])
     assert (ours.is_there(), ours.versions()) == (True, 4)
 
 
 def late(aws: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[str]:
-    """Have a log written into the stage's bucket after it was emptied; the buckets emptied."""
+    """Write a log into the stage's bucket after it was emptied; return the emptied buckets."""
     stock, emptied = destroy.empty, []
 
     def empty(session: boto3.Session, bucket: str) -> None:
@@ -136,7 +137,7 @@ def late(aws: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch, *, times: i
 def test_a_log_that_was_written_meanwhile_takes_a_second_round(
     aws: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came after the first emptying is emptied too, before the stack is deleted again."""
+    """A log written after the first round is deleted in the second, and then the stack."""
     stage = Stage(aws, "local")
     emptied = late(aws, stage, monkeypatch, times=1)
     assert destroy.main(["local", "--yes"]) == 0
@@ -145,7 +146,7 @@ def test_a_log_that_was_written_meanwhile_takes_a_second_round(
 
 
 def test_what_fails_twice_is_not_hidden(aws: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends with CloudFormation's own reason, once, and with what is still there."""
+    """The error has CloudFormation's reason, once, and the stacks that are still there."""
     stage = Stage(aws, "local")
     late(aws, stage, monkeypatch, times=9)
     with pytest.raises(SystemExit) as ended:
@@ -158,13 +159,13 @@ def test_what_fails_twice_is_not_hidden(aws: Server, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("aws")
 def test_a_stage_that_keeps_its_data_is_refused() -> None:
-    """Nothing of a stage with the removal "retain" is deleted, even if nobody is asked."""
-    with pytest.raises(SystemExit, match='the removal "retain": its data is to outlive'):
+    """Nothing of a stage with the removal "retain" is deleted, even with `--yes`."""
+    with pytest.raises(SystemExit, match='the removal "retain": its data must outlive'):
         destroy.main(["prod", "--yes"])
 
 
 def test_a_stack_that_is_protected_is_refused(aws: Server) -> None:
-    """Whatever cdk.json says by now: what was deployed to be kept is kept, its objects included."""
+    """A protected stack keeps its objects, whatever cdk.json says today."""
     stage = Stage(aws, "local")
     stage.put()
     stage.protect(on=True)
@@ -176,17 +177,18 @@ def test_a_stack_that_is_protected_is_refused(aws: Server) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_credentials_of_another_account_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage that is bound to an account is not looked for in another one."""
+    """A stage with an account is not searched for in another account."""
     # The embedded AWS takes a key of twelve digits for the account's number.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
-    with pytest.raises(SystemExit, match="is in the account 000000000000, these credentials are"):
+    refusal = "is in account 000000000000, but these credentials are for account 123456789012"
+    with pytest.raises(SystemExit, match=refusal):
         destroy.main(["local", "--yes"])
 
 
 def test_without_the_stages_name_nothing_is_touched(
     aws: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The question says what goes, where; it is answered with the name, and with nothing else."""
+    """The question names the stacks and the place; only the stage's name confirms it."""
     stage = Stage(aws, "local")
     stage.put()
     asked: list[str] = []
@@ -196,7 +198,7 @@ def test_without_the_stages_name_nothing_is_touched(
         return "yes"
 
     monkeypatch.setattr("builtins.input", answer)
-    with pytest.raises(SystemExit, match=r"Nothing was touched\."):
+    with pytest.raises(SystemExit, match=r"Nothing was deleted\."):
         destroy.main(["local"])
     assert stage.versions() == 4
     (question,) = asked
@@ -207,7 +209,7 @@ def test_without_the_stages_name_nothing_is_touched(
 def test_the_region_is_the_one_that_the_cdk_deploys_to(
     aws: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS_REGION, which botocore does not look at, comes before AWS_DEFAULT_REGION."""
+    """AWS_REGION, which botocore ignores, comes before AWS_DEFAULT_REGION."""
     stage = Stage(aws, "local")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
     monkeypatch.setenv("AWS_REGION", REGION)
@@ -218,12 +220,12 @@ def test_the_region_is_the_one_that_the_cdk_deploys_to(
 def test_another_region_is_said_to_have_nothing(
     aws: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who looks in the wrong Region learns which one it was."""
+    """If no stack is found, the message names the Region that was searched."""
     stage = Stage(aws, "local")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
     assert destroy.main(["local", "--yes"]) == 0
-    said = capsys.readouterr().out
-    assert said == f"There is no stack of the stage local in eu-north-1 of the account {ACCOUNT}.\n"
+    printed = capsys.readouterr().out
+    assert printed == f"The stage local has no stack in eu-north-1, account {ACCOUNT}.\n"
     assert stage.is_there()
 
 
@@ -231,7 +233,7 @@ def test_another_region_is_said_to_have_nothing(
 def test_without_any_region_there_is_an_error_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No traceback, and no guess."""
+    """Without a Region the command ends with the fix, without a traceback or a guess."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(SystemExit, match="set AWS_REGION to the one that it was deployed to"):
+    with pytest.raises(SystemExit, match="set AWS_REGION to the Region that the stage was"):
         destroy.main(["local", "--yes"])
