@@ -1,8 +1,7 @@
-"""Logical units to build an environment from: they take objects, never a stage's configuration.
+"""The constructs that an environment consists of; they take objects, not a stage's configuration.
 
-This folder is a distribution of its own too, `airflow-lambda-constructs`, for somebody else's CDK
-app: what is named here is its interface, and nothing here imports the rest of `stacks`.
-docs/decisions/0024-constructs-as-a-package.md
+The distribution `airflow-lambda-constructs` brings them into any CDK app; the names in `__all__`
+are its interface. docs/decisions/0024-constructs-as-a-package.md
 """
 
 from airflow_lambda_constructs.airflow.airflow_database import (

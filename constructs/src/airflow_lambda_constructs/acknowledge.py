@@ -1,4 +1,4 @@
-"""Why a finding of a rule pack (cdk-nag's AwsSolutions) does not hold for one construct."""
+"""Acknowledged findings of cdk-nag's rule pack AwsSolutions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from constructs import IConstruct
 
 
 def acknowledge(construct: IConstruct, **reasons: str) -> None:
-    """Record on the construct itself why each named AwsSolutions rule is not followed.
-
-    Args:
-        construct: The construct, its children included.
-        reasons: Rule without its pack's name to reason: `VPC7="..."`.
-    """
+    """Record the reason why a construct and its children do not follow a rule: `VPC7="..."`."""
     cdk.Validations.of(construct).acknowledge(
         *(
             cdk.Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason)
@@ -21,8 +16,13 @@ def acknowledge(construct: IConstruct, **reasons: str) -> None:
     )
 
 
+def acknowledge_any_resource(construct: IConstruct, reason: str) -> None:
+    """Record the reason why a policy allows actions on any resource."""
+    acknowledge(construct, **{"IAM5[Resource::*]": reason})
+
+
 def shown(construct: IConstruct, text: str) -> str:
-    """A text with references in it as the rule packs show it: what is not known yet as `<name>`."""
+    """Return a text as the rule pack shows it, with each reference as `<name>`."""
     resolved = cdk.Stack.of(construct).resolve(text)
     parts = resolved["Fn::Join"][1] if isinstance(resolved, dict) else [resolved]
     return "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)

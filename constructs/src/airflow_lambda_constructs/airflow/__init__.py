@@ -1,1 +1,1 @@
-"""An Airflow on Fargate, its database and the way in."""
+"""An Airflow on Fargate, its database, its load balancer and VPC endpoints."""

@@ -1,8 +1,4 @@
-"""Airflow's own programs as Fargate services, and how people and functions reach them.
-
-Owns what each program is given and who talks to whom. It must not know the executor, the functions
-or a stage's configuration: Airflow's settings are given to it.
-"""
+"""Airflow's own programs as Fargate services, and how people and functions reach them."""
 
 from __future__ import annotations
 
@@ -31,13 +27,13 @@ from lambda_executor.contract import names
 
 API_SERVER = "api-server"
 API_PORT = 8080
-#: Airflow's default for the log server of the triggerer.
+#: Airflow's default port for the log server of the triggerer.
 _LOG_SERVER_PORT = 8794
 _HEALTH_PATH = "/api/v2/monitor/health"
 _EXECUTION_PATH = "/execution"
 
-#: What is at its own port answers at once; Airflow's command connects to the database, as these two
-#: programs have no port.
+#: A program with a port is asked there. The other two have none, and Airflow's own command asks the
+#: database.
 HEALTH_COMMANDS: Mapping[str, tuple[str, ...]] = {
     API_SERVER: (
         "python",
@@ -57,28 +53,29 @@ HEALTH_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "triggerer": (*ENTRY_POINT, "jobs", "check", "--job-type", "TriggererJob", "--local"),
 }
 
-#: Settings that the shape of this control plane asks for, whatever Airflow it is.
+#: Settings that every Airflow in this control plane needs.
 SETTINGS: Mapping[str, str] = {
-    # The image's own callable is for execution environments. The api-server asks the triggerer for
-    # logs by this name, and `jobs check --local` looks for it.
+    # Replaces the image's callable, which is for execution environments. The api-server asks the
+    # triggerer for logs under this name, and `jobs check --local` looks for it.
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "airflow.utils.net.get_host_ip_address",
     "AIRFLOW__API__PORT": str(API_PORT),
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
-    # Airflow's 1 s would be most of a short task: docs/decisions/0025-the-schedulers-sleep.md
+    # Airflow's 1 s is long for a short task: docs/decisions/0025-the-schedulers-sleep.md
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
-    # The load balancer says what protocol and address a person came with.
+    # Airflow then believes the load balancer's headers about a client's protocol and address.
     "FORWARDED_ALLOW_IPS": "*",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """Where Airflow's metadata is.
+    """Airflow's metadata database.
 
     Attributes:
+        name: Name of the database on the instance.
         secret: JSON with username and password.
-        fernet_key: What encrypts connections and variables in it.
+        fernet_key: Encrypts connections and variables in the database.
     """
 
     host: str
@@ -90,25 +87,22 @@ class Database:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlaneProps:
-    """What a `ControlPlane` is made of.
+    """The settings of a `ControlPlane`.
 
     Attributes:
-        name: Of the cluster.
+        name: Name of the cluster.
         namespace: Domain of the services in the VPC.
-        subnets: With a way out.
+        subnets: The services' subnets; they have a route to AWS services.
         functions: Security group of the functions, which call the Execution API.
-        carried: Security groups that open to the services what is not theirs, the database first.
-        image: What the services run from.
-        cpu: Units of each service.
-        memory_mb: Of each service.
-        triggerers: How many; 0: none.
-        execute_command: Whether people with the permission get a tunnel and a shell into an
+        carried: Security groups that let the services reach other resources, such as the database.
+        entrance: The load balancer through which people open the UI.
+        cpu: CPU units of each service.
+        execute_command: Whether people with the permission may open a tunnel and a shell into an
             api-server, and a shell into a scheduler.
-        settings: Airflow's, as environment variables; no secret is among them.
-        log_group_name: Takes the output of all services.
-        log_retention: Of that.
-        removal_policy: What becomes of logs and secrets when they leave the stack.
-        encryption_key: None: keys of AWS's own.
+        settings: Airflow's settings as variables, without secrets.
+        log_group_name: The log group for the output of all services.
+        removal_policy: What happens to logs and secrets when they leave the stack.
+        encryption_key: None: AWS's own keys.
     """
 
     name: str
@@ -134,21 +128,20 @@ class ControlPlaneProps:
 
 
 def execution_api_url(namespace: str) -> str:
-    """Where functions in the VPC reach the Execution API of the control plane in a namespace."""
+    """The URL at which functions in the VPC reach the Execution API of a control plane."""
     return f"http://{API_SERVER}.{namespace}:{API_PORT}{_EXECUTION_PATH}/"
 
 
 class ControlPlane(Construct):
     """Api-server, scheduler, dag-processor and triggerer.
 
-    The api-server is first: it brings the database to the version of the image, and the others are
-    replaced after it is healthy.
+    The api-server is deployed first: it migrates the database to the version of the image, and the
+    others are replaced once it is healthy.
 
     Attributes:
         admin_password: Secret with the password of the user `admin`.
-        services: By Airflow's name of the program.
-        targets: The api-servers behind the load balancer.
-        cluster: Where all of them run.
+        services: Each service by Airflow's name of the program.
+        targets: The target group of the api-servers behind the load balancer.
     """
 
     def __init__(self, scope: Construct, id: str, props: ControlPlaneProps) -> None:
@@ -239,8 +232,8 @@ class ControlPlane(Construct):
         )
         acknowledge(
             cluster,
-            ECS4="Container Insights makes a log group of its own that outlives the stack, and is "
-            "paid by metric; the services' own metrics and Airflow's are there without it.",
+            ECS4="Container Insights creates a log group that outlives the stack, and charges by "
+            "metric; ECS's own metrics of the services and Airflow's exist without it.",
         )
         return cluster
 
@@ -251,7 +244,7 @@ class ControlPlane(Construct):
             "SecurityGroup",
             vpc=props.vpc,
             description="Of the control plane",
-            # DAG files are parsed and triggers run here: they talk to whatever their authors name.
+            # DAG files and triggers run here, and may connect to anything.
             allow_all_outbound=True,
         )
         group.add_ingress_rule(
@@ -263,7 +256,7 @@ class ControlPlane(Construct):
         return group
 
     def _carried(self) -> tuple[ec2.ISecurityGroup, ...]:
-        """Carried, and left as they are: they say nothing about who may reach the services."""
+        """The groups as immutable ones: the CDK does not add the services' rules to them."""
         return tuple(
             ec2.SecurityGroup.from_security_group_id(
                 self, f"Carried{number}", group.security_group_id, mutable=False
@@ -284,8 +277,8 @@ class ControlPlane(Construct):
         )
         acknowledge(
             secret,
-            SMG4="Airflow reads it when it starts: a new value holds from the next deployment of "
-            "the services on, and a rotation behind their back would cut people and workloads off.",
+            SMG4="Airflow reads the secret when it starts. A new value takes effect with the next "
+            "deployment of the services; a rotation would cut people and workloads off until then.",
         )
         return secret
 

@@ -1,4 +1,4 @@
-"""A Postgres for Airflow: encrypted, TLS only, its password in Secrets Manager and nowhere else."""
+"""A Postgres for Airflow: encrypted, TLS only, with its password only in Secrets Manager."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from airflow_lambda_constructs.acknowledge import acknowledge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordRotation:
-    """How the password is changed from time to time.
+    """How AWS's own function changes the password.
 
     Attributes:
-        function_name: Physical name of the function that AWS adds to the stack for it.
-        subnets: Where that function is: with a way to Secrets Manager.
+        function_name: Physical name of the function, which AWS adds to the stack.
+        subnets: The function's; they have a route to Secrets Manager.
         security_groups: The function's; they reach the database and Secrets Manager.
-        log_retention: Of the function's log.
     """
 
     every: cdk.Duration
@@ -38,9 +37,7 @@ class ConnectionProxy:
     """An RDS Proxy in front of the database.
 
     Attributes:
-        name: Physical name, and with it that of its log.
-        security_group: Who may reach it.
-        log_retention: Of its log.
+        name: Physical name, also part of its log's name.
     """
 
     name: str
@@ -50,21 +47,17 @@ class ConnectionProxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowDatabaseProps:
-    """What an `AirflowDatabase` is made of.
+    """The settings of an `AirflowDatabase`.
 
     Attributes:
-        subnets: In two zones at least; they need no way out.
-        security_group: Who may reach it.
+        subnets: In two zones at least; they need no route to the outside.
         instance_type: Without the `db.` of RDS's instance classes.
-        storage_gb: gp3.
-        database_name: Of the database on the instance.
-        multi_az: Whether it has a standby.
-        backup_retention: Of automated backups; zero: none.
-        deletion_protection: Whether AWS refuses to delete it.
-        removal_policy: What becomes of it and its secret when they leave the stack.
-        encryption_key: For the storage and the secret; None: keys of AWS's own.
-        rotation: None: the password stays.
-        proxy: What shares its connections out; None: nothing does.
+        multi_az: Whether the database has a standby.
+        backup_retention: How long automated backups are kept; zero: there are none.
+        removal_policy: What happens to the database and its secret when they leave the stack.
+        encryption_key: For the storage and the secret; None: AWS's own keys.
+        rotation: None: the password never changes.
+        proxy: None: there is no proxy.
     """
 
     vpc: ec2.IVpc
@@ -88,7 +81,7 @@ class AirflowDatabase(Construct):
 
     Attributes:
         secret: JSON with username, password, host, port, dbname.
-        proxy: The RDS Proxy; None: there is none.
+        host: The endpoint's name.
     """
 
     def __init__(self, scope: Construct, id: str, props: AirflowDatabaseProps) -> None:
@@ -142,8 +135,8 @@ class AirflowDatabase(Construct):
         else:
             acknowledge(
                 secret,
-                SMG4="Airflow reads the password when it starts: a rotation behind its back would "
-                "cut it off until its next start (docs/decisions/0020-password-rotation.md).",
+                SMG4="Airflow reads the password when it starts: a rotation would cut it off until "
+                "its next start (docs/decisions/0020-password-rotation.md).",
             )
         acknowledge(
             self.instance,
@@ -152,7 +145,6 @@ class AirflowDatabase(Construct):
         )
 
     def _proxy(self, settings: ConnectionProxy, props: AirflowDatabaseProps) -> rds.DatabaseProxy:
-        """Shares few connections to the database out among many clients; TLS on both sides."""
         # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-creating.html
         log = self._log("ProxyLog", f"/aws/rds/proxy/{settings.name}", settings, props)
         proxy = rds.DatabaseProxy(
@@ -170,7 +162,7 @@ class AirflowDatabase(Construct):
         return proxy
 
     def _rotate(self, rotation: PasswordRotation, props: AirflowDatabaseProps) -> None:
-        """One user, whose connections stay open when the password changes.
+        """Rotate the password of a single user, whose open connections survive the change.
 
         https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html
         """
@@ -185,7 +177,7 @@ class AirflowDatabase(Construct):
                 vpc_subnets=rotation.subnets,
                 security_groups=list(rotation.security_groups),
             ),
-            # The first time, too, is when somebody expects it.
+            # A deploy must not cut a running Airflow off.
             rotate_immediately_on_update=False,
         )
         schedule.node.add_dependency(log)
@@ -197,7 +189,7 @@ class AirflowDatabase(Construct):
         writer: ConnectionProxy | PasswordRotation,
         props: AirflowDatabaseProps,
     ) -> logs.LogGroup:
-        """The log that its writer would make itself, for ever, and leave behind."""
+        """Make the log group that its writer would otherwise create, never expire and leave."""
         return logs.LogGroup(
             self,
             id,

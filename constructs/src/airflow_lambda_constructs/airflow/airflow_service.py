@@ -1,8 +1,4 @@
-"""One of Airflow's programs as a service on Fargate.
-
-Owns how such a program is started, watched and replaced. It must not know which programs there
-are, nor what stands in front of them.
-"""
+"""One of Airflow's programs as a service on Fargate: how it is started, checked and replaced."""
 
 from __future__ import annotations
 
@@ -12,37 +8,31 @@ from dataclasses import dataclass, field
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from airflow_lambda_constructs.acknowledge import acknowledge
+from airflow_lambda_constructs.acknowledge import acknowledge, acknowledge_any_resource
 
-#: Takes Airflow's arguments, makes its settings of the secrets, and becomes Airflow.
+#: The program takes Airflow's arguments, turns the secrets into settings, and becomes Airflow.
 ENTRY_POINT = ("python", "-m", "lambda_image.control_plane")
 
-#: Below a folder that any user may write to: the image's user has no home.
+#: The image's user has no home, and may write to `/tmp` only.
 AIRFLOW_HOME = "/tmp/airflow"  # noqa: S108 - the container's own
 
-#: A migration of a large database takes its time; by default a task gives up after three minutes.
+#: Migrating a large database takes long; by default a task gives up after three minutes.
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
 _STEP_TIMEOUT = cdk.Duration.minutes(60)
 
-#: The longest that Fargate lets a container end its work.
+#: The longest that Fargate gives a container to end its work.
 _STOP_TIMEOUT = cdk.Duration.seconds(120)
 
-#: A start, on the smallest size, imports and connects for a while before anything answers.
+#: On the smallest size a program imports and connects for this long before it answers.
 _START_PERIOD = cdk.Duration.seconds(180)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowImage:
-    """What all of Airflow's programs run from.
-
-    Attributes:
-        image: The functions' image: the same Airflow, the same DAG files.
-        architecture: The image's.
-    """
+    """The functions' image, which all programs run too: the same Airflow, the same DAG files."""
 
     image: ecs.ContainerImage
     architecture: ecs.CpuArchitecture
@@ -50,18 +40,15 @@ class AirflowImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the services of one control plane share.
+    """Everything that the services of one control plane share.
 
     Attributes:
-        cluster: Where they run.
-        subnets: With a way out.
-        security_groups: Carried by each.
-        log_group: Takes the output of all of them, each in streams of its own.
-        image: What they run from.
-        cpu: Units of each service.
-        memory_mb: Of each service.
-        environment: Airflow's settings; no secret is among them.
-        secrets: What the entry point makes the other settings of.
+        subnets: They have a route to AWS services.
+        security_groups: Each service carries all of them.
+        log_group: Receives the output of all services.
+        cpu: CPU units of each service.
+        environment: Airflow's settings without secrets.
+        secrets: The entry point turns them into the other settings.
     """
 
     cluster: ecs.ICluster
@@ -77,18 +64,16 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowServiceProps:
-    """What is an `AirflowService`'s own.
+    """The settings of one `AirflowService`.
 
     Attributes:
         command: Airflow's arguments.
-        health_command: Ends with 0 as long as the program does its work.
-        count: How many of it run.
-        secrets: More secrets, for the program alone.
-        ports: What it listens on.
+        health_command: Exits with 0 as long as the program works.
+        secrets: More secrets, for this program alone.
         first: Airflow's arguments of a step that must succeed before each start; None: no step.
-        execute_command: Whether people with the permission get a shell, and a tunnel, into it.
-        discovery: The name that it has in the VPC; None: nobody calls it by one.
-        behind_load_balancer: Whether one checks it too, and has ECS replace what fails.
+        execute_command: Whether people with the permission may open a shell or a tunnel into it.
+        discovery: Its DNS name in the VPC; None: it has none.
+        behind_load_balancer: Whether a load balancer checks it too.
     """
 
     command: Sequence[str]
@@ -105,11 +90,11 @@ class AirflowServiceProps:
 class AirflowService(Construct):
     """A Fargate service of one program.
 
-    A new version starts before the old one is stopped, and a version that does not get healthy is
-    taken back.
+    A new version starts before the old one stops, and a version that does not become healthy is
+    rolled back.
 
     Attributes:
-        role: Of the program: what it may do in AWS.
+        role: The program's role.
     """
 
     def __init__(
@@ -155,25 +140,27 @@ class AirflowService(Construct):
             max_healthy_percent=200,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
             cloud_map_options=props.discovery,
-            # Or the load balancer's opinion counts before the container's own check does.
+            # Until then only the container's own check counts.
             health_check_grace_period=_START_PERIOD if props.behind_load_balancer else None,
             enable_execute_command=props.execute_command,
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         acknowledge(
             definition,
-            ECS2="What is set directly is configuration; every secret is a reference to Secrets "
-            "Manager.",
+            ECS2="Plain variables hold configuration; secrets are references to Secrets Manager.",
         )
-        self._acknowledge_registry_log_in(definition)
+        acknowledge_any_resource(
+            definition.obtain_execution_role(),
+            "ecr:GetAuthorizationToken, the log-in to the registry, has no resource-level "
+            "permission: https://docs.aws.amazon.com/service-authorization/latest/reference/"
+            "list_amazonelasticcontainerregistry.html",
+        )
         if props.execute_command:
-            acknowledge(
+            acknowledge_any_resource(
                 self.role,
-                **{
-                    "IAM5[Resource::*]": "The four actions of ssmmessages, which carry the "
-                    "session, have no resource-level permission: https://docs.aws.amazon.com/AmazonECS/"
-                    "latest/developerguide/ecs-exec.html#ecs-exec-required-iam-permissions"
-                },
+                "The four actions of ssmmessages, which carry the session, have no resource-level "
+                "permission: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/"
+                "ecs-exec.html#ecs-exec-required-iam-permissions",
             )
 
     def _container(
@@ -198,26 +185,13 @@ class AirflowService(Construct):
             health_check=health,
             start_timeout=None if health else _STEP_TIMEOUT,
             stop_timeout=_STOP_TIMEOUT,
-            # Airflow's programs fork, and nobody else would collect what their children leave.
+            # Airflow's programs fork, and only an init process reaps orphaned children.
             linux_parameters=ecs.LinuxParameters(self, f"Linux-{name}", init_process_enabled=True),
         )
 
-    def _acknowledge_registry_log_in(self, definition: ecs.FargateTaskDefinition) -> None:
-        role = definition.obtain_execution_role()
-        if isinstance(role, iam.Role):
-            acknowledge(
-                role,
-                **{
-                    "IAM5[Resource::*]": "ecr:GetAuthorizationToken, the log-in to the registry, "
-                    "has no resource-level permission: "
-                    "https://docs.aws.amazon.com/service-authorization/latest/reference/"
-                    "list_amazonelasticcontainerregistry.html"
-                },
-            )
-
 
 def _health_check(command: Sequence[str]) -> ecs.HealthCheck:
-    """ECS replaces the task after five failures in a row, which a short failover stays below."""
+    """Have ECS replace a task after five failures in a row; a short failover causes fewer."""
     return ecs.HealthCheck(
         command=["CMD", *command],
         interval=cdk.Duration.seconds(60),

@@ -1,7 +1,7 @@
-"""The load balancer that people open Airflow's UI through.
+"""The load balancer through which people open Airflow's UI.
 
-Owns who may reach it and how the connection is encrypted. It must not know what is behind it. It
-does not lead to the Execution API, which functions reach inside the VPC (`control_plane.py`).
+Owns who may reach it and how the connection is encrypted. Functions reach the Execution API inside
+the VPC instead (`airflow_control_plane.py`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _ANYWHERE = "0.0.0.0/0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntranceProps:
-    """What an `Entrance` is made of.
+    """The settings of an `Entrance`.
 
     Attributes:
-        on_the_internet: Whether it has public addresses; else private ones.
+        on_the_internet: Whether the load balancer has public addresses, or else private ones.
         subnets: Public ones if it is on the Internet.
-        allowed_cidrs: IPv4 ranges that may open it.
+        allowed_cidrs: IPv4 ranges that may open the UI.
         certificate_arn: None: plain HTTP.
-        domain_name: What the certificate is for; None: it is opened by AWS's own name.
+        domain_name: The certificate's name; None: people use the name that AWS assigns.
     """
 
     vpc: ec2.IVpc
@@ -46,8 +46,7 @@ class Entrance(Construct):
     """An application load balancer: HTTPS if there is a certificate, else HTTP.
 
     Attributes:
-        url: What a person opens.
-        security_group: What it comes from.
+        url: The address of the UI.
     """
 
     def __init__(self, scope: Construct, id: str, props: EntranceProps) -> None:
@@ -75,7 +74,7 @@ class Entrance(Construct):
     def lead_to(
         self, target: elb.IApplicationLoadBalancerTarget, *, port: int, health_path: str
     ) -> elb.ApplicationTargetGroup:
-        """Send what comes in to a service; the group has its running copies."""
+        """Forward requests to a service; return the target group of its running tasks."""
         return self._listener.add_targets(
             "Airflow",
             port=port,

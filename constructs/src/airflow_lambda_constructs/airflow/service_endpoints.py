@@ -1,7 +1,4 @@
-"""Ways from inside a VPC to AWS's services that do not touch the Internet.
-
-Owns the endpoints, their policies and who may reach them. It must not know who calls what.
-"""
+"""VPC endpoints: the route from inside a VPC to AWS services that avoids the Internet."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-#: Construct id to the service; each endpoint costs by the hour and zone.
+#: Each service by its construct id; an endpoint is charged by the hour and zone.
 SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
@@ -28,13 +25,13 @@ SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
 class ServiceEndpoints(Construct):
     """Interface endpoints for some services, and the gateway endpoint for S3, which is free.
 
-    Credentials of another account are of no use at them: nothing is carried out of the VPC with
-    them. What the account's own may do is said by their roles.
+    The endpoints refuse credentials of other accounts, so nobody can use them to carry data out of
+    the VPC.
 
     Args:
-        subnets: Where the endpoints are, and whose way to S3 it is.
-        clients: Security group of whoever may reach the endpoints.
-        services: Which of `SERVICES`.
+        subnets: The endpoints' subnets; S3 is reached from them too.
+        clients: Security group that may reach the endpoints.
+        services: Keys of `SERVICES`.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings
@@ -77,7 +74,7 @@ class ServiceEndpoints(Construct):
         )
 
     def _own_account(self) -> iam.PolicyStatement:
-        """An endpoint's policy allows nothing by itself: it narrows what roles may do."""
+        """The statement of an endpoint's policy, which only narrows what roles may do."""
         return iam.PolicyStatement(
             principals=[iam.AnyPrincipal()],
             actions=["*"],
@@ -86,7 +83,7 @@ class ServiceEndpoints(Construct):
         )
 
     def _image_layers(self) -> iam.PolicyStatement:
-        """ECR hands layers out of a bucket of its own, signed by itself.
+        """ECR serves image layers from its own bucket, with its own signatures.
 
         https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-minimum-s3-perms
         """

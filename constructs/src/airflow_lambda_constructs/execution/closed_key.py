@@ -1,4 +1,4 @@
-"""A KMS key whose policy names what it allows: no `kms:*`, and nobody outside of the account."""
+"""A KMS key whose policy names each action: no `kms:*`, and nobody outside the account."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-#: What IAM policies of the account may grant: to look after the key, and to use it.
+#: The actions that IAM policies of the account may grant: to administer the key, and to use it.
 #: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
 _ACCOUNT = [
     "kms:CancelKeyDeletion",
@@ -51,21 +51,16 @@ def closed_key(
     services: Sequence[iam.PolicyStatement],
     removal_policy: cdk.RemovalPolicy,
 ) -> kms.Key:
-    """A key that rotates every year.
+    """Make a key that rotates every year.
 
-    Args:
-        scope: The parent.
-        id: The construct's id.
-        description: Shown in the KMS console.
-        services: What AWS's services may do with it on their own account.
-        removal_policy: What becomes of the key when it leaves the stack; destroyed, it can be
-            brought back for seven days.
+    A destroyed key can be restored for seven days. `services` are statements for AWS services that
+    use the key themselves, without a role of the account.
     """
     account = iam.PolicyStatement(
         sid="Account",
         principals=[iam.AccountRootPrincipal()],
         actions=_ACCOUNT,
-        resources=["*"],  # In a key's policy: this key.
+        resources=["*"],  # In a key's policy this is the key itself.
     )
     return kms.Key(
         scope,

@@ -1,7 +1,6 @@
-"""The whole of what an Airflow needs to run its tasks on Lambda, as one construct.
+"""Everything that an Airflow needs to run its tasks on Lambda, as one construct.
 
-Owns what connects the parts: who may send where, and the parameter that tells an executor of it
-all. It must not know the executor beyond its option table, nor what the functions' image is.
+Owns the connections between the parts: the permissions, and the parameter that wires an executor.
 """
 
 from __future__ import annotations
@@ -30,24 +29,22 @@ from lambda_executor.contract.names import EXECUTOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaExecutorEnvironmentProps:
-    """What a `LambdaExecutorEnvironment` is made of.
+    """The settings of a `LambdaExecutorEnvironment`.
 
     Attributes:
-        name: Physical name of the first function, and what those of the others begin with.
+        name: Physical name of the first function; the names of the others begin with it.
         execution_api_url: Airflow's Execution API as the functions reach it.
-        parameter_name: Of the SSM parameter that an executor is told of.
-        removal_policy: What becomes of queues, payloads and logs when they leave the stack.
-        log_retention: Of the functions' logs.
+        parameter_name: Name of the SSM parameter that wires an executor.
+        removal_policy: What happens to queues, payloads and logs when they leave the stack.
         environment: Variables of every function.
         results_queues: One for each scheduler that runs at the same time.
         results_retention: How long a result waits for a scheduler; longer than any time-out.
-        results_visibility: How long a received one is hidden from other schedulers.
+        results_visibility: How long a received result is hidden from other schedulers.
         event_age: How long Lambda keeps an invocation that it cannot start; at most Airflow's
             `[scheduler] task_queued_timeout`, the lifetime of a workload's token.
-        encryption_key: For everything that is stored; None: keys of AWS's own.
-        vpc: Where the functions are; None: outside of any.
-        subnets: Of the functions; None: the VPC's private ones.
-        security_groups: Of the functions.
+        encryption_key: For everything that is stored; None: AWS's own keys.
+        vpc: None: the functions run outside any VPC.
+        subnets: None: the VPC's private ones.
     """
 
     name: str
@@ -68,14 +65,11 @@ class LambdaExecutorEnvironmentProps:
 
 
 class LambdaExecutorEnvironment(Construct):
-    """Functions, queues, payloads, and what a scheduler needs to use them.
+    """Functions, queues, the payload bucket, and what a scheduler needs to use them.
 
     Attributes:
-        queue: Results, dead letters and failures.
-        payloads: For invocations that are too large for one event.
-        functions: The functions, the first one first.
         config_parameter: The executor's options, as one SSM parameter.
-        scheduler_policy: What a scheduler needs, for its role.
+        scheduler_policy: Everything that the role of a scheduler needs.
     """
 
     def __init__(self, scope: Construct, id: str, props: LambdaExecutorEnvironmentProps) -> None:
@@ -108,7 +102,7 @@ class LambdaExecutorEnvironment(Construct):
 
     @property
     def config_line(self) -> str:
-        """The line that wires an Airflow to the environment."""
+        """The variable, with its value, that wires an Airflow to the environment."""
         variable = options.CONFIG_PARAMETER.environment_variable
         return f"{variable}={self.config_parameter.parameter_name}"
 
@@ -144,7 +138,7 @@ class LambdaExecutorEnvironment(Construct):
         )
 
     def _parameter(self, props: LambdaExecutorEnvironmentProps) -> ssm.StringParameter:
-        """Every option that the executor reads from here, by its name in the option table."""
+        """The parameter with every option that the executor reads from it, by the option's name."""
         stack, default = cdk.Stack.of(self), self.functions[0]
         by_queue = {
             queue: f"{workload.function.function_name}:{workload.alias.alias_name}"
@@ -171,7 +165,7 @@ class LambdaExecutorEnvironment(Construct):
             "Executor",
             parameter_name=props.parameter_name,
             description=f"What {EXECUTOR} needs to use this stage",
-            # 4 KB are free; many queues need more, and pay for it.
+            # 4 KB are free; a parameter with many queues is larger and costs money.
             # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
             tier=ssm.ParameterTier.INTELLIGENT_TIERING,
             string_value=stack.to_json_string(

@@ -1,4 +1,4 @@
-"""The way back from the functions: queues of results, dead letters and failures as one thing."""
+"""The queues that lead back from the functions: results, dead letters and failures."""
 
 from __future__ import annotations
 
@@ -10,32 +10,29 @@ from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge
 
-#: The longest that SQS keeps a message: dead letters and failures are evidence.
+#: Dead letters and failures are evidence: this is the longest that SQS keeps a message.
 _EVIDENCE_RETENTION = cdk.Duration.days(14)
 
-#: The longest that SQS lets a receive wait: the fewest empty ones.
+#: The longest that SQS lets a receive wait, so that the fewest come back empty.
 _LONG_POLL = cdk.Duration.seconds(20)
 
 
 class ResultsQueue(Construct):
     """Results from the handler, dead letters and failure records from Lambda.
 
-    Lambda tells twice of an invocation that it gave up on. A dead letter is for the executor, which
-    settles the workload and deletes it. A failure record, with Lambda's condition and the stack
-    trace, is for people: no scheduler reads it, and it is there for two weeks.
+    Lambda reports an invocation that it gave up on twice. The dead letter is for the executor,
+    which settles the workload and deletes it. The failure record, with Lambda's condition and the
+    stack trace, is for people: no scheduler reads it, and it stays for two weeks.
     docs/decisions/0018-functions.md
 
     Args:
-        count: How many results queues, one for each scheduler that runs at the same time.
+        count: The number of results queues: one for each scheduler that runs at the same time.
         retention: How long a result waits for a scheduler.
-        visibility_timeout: How long a received one is hidden from other schedulers.
-        removal_policy: What becomes of the queues when they leave the stack.
-        encryption_key: None: a key of SQS's own.
+        visibility_timeout: How long a received result is hidden from other schedulers.
+        encryption_key: None: SQS's own key.
 
     Attributes:
-        results: The handler sends to the one that an invocation names, or else to the first.
-        dead_letters: Lambda sends to it what it gave up on.
-        failures: Lambda sends to it why it gave up.
+        results: The handler sends to the queue that an invocation names, or else to the first.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings of one queue
@@ -76,20 +73,20 @@ class ResultsQueue(Construct):
         for queue in self.results:
             acknowledge(
                 queue,
-                SQS3="A result is taken off by the scheduler it belongs to, however often another "
-                "one has seen it; the poller removes and counts what nobody can read.",
+                SQS3="The scheduler that a result belongs to deletes it, however often another one "
+                "has received it; the poller deletes and counts unreadable messages.",
             )
         acknowledge(
             self.failures,
-            SQS3="It holds what failed already, for people to look at; nothing takes it off.",
+            SQS3="The queue holds records of failures for people; nothing receives from it.",
         )
 
     def grant_send(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let the handler send results, and nothing else."""
+        """Let the handler send results."""
         return self._grant(grantee, ["sqs:SendMessage"], self.results)
 
     def grant_drain(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a scheduler take results and dead letters off, or hand them back."""
+        """Let a scheduler receive results and dead letters, and delete them or hand them back."""
         return self._grant(
             grantee,
             [

@@ -1,6 +1,6 @@
-"""A log group for the logs of tasks that have ended; `buckets.TaskLogBucket` is the other choice.
+"""A log group for the logs of finished tasks; `buckets.TaskLogBucket` is the alternative.
 
-Owns who may write and who may read; Airflow's own remote logging does both.
+Airflow's own remote logging writes and reads the logs.
 https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/logging/index.html
 """
 
@@ -18,12 +18,10 @@ class TaskLogGroup(Construct):
 
     Args:
         name: The group's physical name.
-        retention: How long a log is kept.
-        removal_policy: What becomes of the group when it leaves the stack.
-        encryption_key: None: a key of CloudWatch's own.
+        encryption_key: None: CloudWatch's own key.
 
     Attributes:
-        folder: What Airflow calls `[logging] remote_base_log_folder`.
+        folder: The value of Airflow's `[logging] remote_base_log_folder`.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings of one log group
@@ -45,7 +43,7 @@ class TaskLogGroup(Construct):
             removal_policy=removal_policy,
             encryption_key=encryption_key,
         )
-        # Airflow takes the name out of the ARN, which CloudFormation ends with ":*".
+        # Airflow takes the name from the ARN; the ARN that CloudFormation returns ends with ":*".
         arn = cdk.Stack.of(self).format_arn(
             service="logs",
             resource="log-group",
@@ -55,19 +53,20 @@ class TaskLogGroup(Construct):
         self.folder = f"cloudwatch://{arn}"
 
     def grant_write(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let functions write the logs of tasks."""
+        """Let functions write task logs."""
         return self.log_group.grant_write(grantee)
 
     def grant_write_of_triggers(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a triggerer write its part of the logs, with Airflow's own library.
+        """Let a triggerer write its part of the logs with Airflow's own library.
 
-        That insists that the group is there: it looks through the names of all groups, or makes
-        this one and is told that it exists. The second takes no permission on anybody else's.
+        The library first makes sure that the group exists: by listing the names of all groups, or
+        by creating this one and ignoring that it exists. The latter needs no permission on other
+        groups.
         """
         return self.log_group.grant(
             grantee, "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"
         )
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let whoever shows logs read them."""
+        """Let an api-server or a scheduler read the logs."""
         return self.log_group.grant(grantee, "logs:GetLogEvents")

@@ -1,8 +1,7 @@
-"""The function that runs workloads: an image behind an alias, invoked asynchronously, once.
+"""The function that runs workloads: an image behind an alias, invoked asynchronously.
 
-Owns its role, its log group and Lambda's side of the contract: no retries (they are Airflow's),
-an event age, a dead-letter queue, a queue for the records of failures. It must not know what a
-workload is or where results go.
+Owns the function's log group and how Lambda treats its invocations: no retries (Airflow owns
+them), an event age, a dead-letter queue and a queue for failure records.
 """
 
 from __future__ import annotations
@@ -20,35 +19,23 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from airflow_lambda_constructs.acknowledge import acknowledge
-
-#: What Lambda calls with the function's role to attach it to a VPC.
-#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
-_VPC_ACTIONS = [
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:UnassignPrivateIpAddresses",
-]
+from airflow_lambda_constructs.execution.function_role import function_role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProps:
-    """A function that runs workloads; the defaults are Lambda's limits, and one whole vCPU.
+    """A function that runs workloads; the defaults are Lambda's limits and one whole vCPU.
 
     Attributes:
-        name: Its name in an environment, whose first function has the environment's own name.
+        name: Its name in an environment; the first function has the environment's name instead.
         code: The handler image.
-        queues: Airflow's queues whose tasks it runs; the first function runs the default queue's.
-        architecture: The image's.
+        queues: Airflow queues whose tasks it runs; the first function also runs the default queue.
         memory_mb: Memory, and with it the share of a CPU.
-        timeout: The longest one try may take.
-        ephemeral_storage: `/tmp`.
+        timeout: The longest that one try may take.
+        ephemeral_storage: The size of `/tmp`.
         reserved_concurrency: None: no reservation; 0: a pause.
-        provisioned_concurrency: Environments that are kept warm; None: none.
-        tenant_isolation: Whether tenants share no environment.
+        provisioned_concurrency: Execution environments that are kept warm; None: none.
+        tenant_isolation: Whether each tenant has execution environments of its own.
         environment: Variables of this function alone.
     """
 
@@ -67,20 +54,18 @@ class FunctionProps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadFunctionProps:
-    """What a `WorkloadFunction` is made of.
+    """The settings of a `WorkloadFunction`.
 
     Attributes:
-        settings: The function, by its physical name; its log group is `/aws/lambda/<name>`.
-        event_age: How long Lambda keeps an invocation it cannot start.
-        dead_letter_queue: Where Lambda puts an invocation it gave up on.
-        failures: Where Lambda puts the record of why; None: nowhere. Whoever makes the queues
-            grants the function's role to send to them where they are encrypted with a key.
-        log_retention: Of the function's log.
-        removal_policy: What becomes of the log when it leaves the stack.
-        encryption_key: For the log and the variables; None: keys of AWS's own.
-        vpc: None: outside of any.
-        subnets: Inside the VPC; None: its private ones.
-        security_groups: Inside the VPC.
+        settings: The function; its `name` is the physical name.
+        event_age: How long Lambda keeps an invocation that it cannot start.
+        dead_letter_queue: Lambda sends invocations here that it gave up on.
+        failures: Lambda sends the record of each failure here; None: nowhere. If the queue is
+            encrypted with a key, its owner grants the function's role to use the key.
+        removal_policy: What happens to the log when it leaves the stack.
+        encryption_key: For the log and the variables; None: AWS's own keys.
+        vpc: None: the function runs outside any VPC.
+        subnets: None: the VPC's private ones.
     """
 
     settings: FunctionProps
@@ -96,10 +81,10 @@ class WorkloadFunctionProps:
 
 
 @jsii.implements(lambda_.IDestination)
-class _Records:
-    """A queue as the on-failure destination: `SqsDestination`, but without what it grants beside.
+class _FailureRecords:
+    """A queue as the on-failure destination.
 
-    It would let the function's role look at the queue, too, and use its key for anything.
+    `SqsDestination` would also let the function's role read the queue's attributes and use its key.
     """
 
     def __init__(self, queue: sqs.IQueue) -> None:
@@ -112,7 +97,7 @@ class _Records:
         *,
         type: lambda_.DestinationType,  # noqa: ARG002 - the interface's
     ) -> lambda_.DestinationConfig:
-        """Let Lambda, which does it as the function's role, send to the queue."""
+        """Let Lambda, which uses the function's role, send to the queue."""
         iam.Grant.add_to_principal(
             grantee=fn, actions=["sqs:SendMessage"], resource_arns=[self._queue.queue_arn]
         )
@@ -122,13 +107,11 @@ class _Records:
 class WorkloadFunction(Construct):
     """A Lambda function, the version of this deploy and the alias that points at it.
 
-    An older version stays when a new one is published: what runs on it runs on, and pointing the
-    alias back at it undoes a deploy.
+    Old versions stay: their running invocations continue, and pointing the alias back at one
+    undoes a deploy.
 
     Attributes:
-        function: The function.
-        alias: `live`, what is to be invoked.
-        log_group: The function's log.
+        alias: `live`; schedulers invoke it.
     """
 
     def __init__(self, scope: Construct, id: str, props: WorkloadFunctionProps) -> None:
@@ -142,7 +125,7 @@ class WorkloadFunction(Construct):
             removal_policy=props.removal_policy,
             encryption_key=props.encryption_key,
         )
-        records = _Records(props.failures) if props.failures else None
+        records = _FailureRecords(props.failures) if props.failures else None
         self.function = lambda_.DockerImageFunction(
             self,
             "Function",
@@ -158,15 +141,20 @@ class WorkloadFunction(Construct):
             max_event_age=props.event_age,
             dead_letter_queue=props.dead_letter_queue,
             on_failure=records,
-            # A workload whose task invokes the function again, through a queue or a bucket, is
-            # stopped after some sixteen rounds: a loop would cost until somebody looks.
+            # Lambda stops a task that invokes its own function again, through a queue or a bucket,
+            # after about sixteen rounds. Otherwise the loop would cost money until somebody looks.
             # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
             recursive_loop=lambda_.RecursiveLoop.TERMINATE,
             tenancy_config=lambda_.TenancyConfig.PER_TENANT if settings.tenant_isolation else None,
             environment=dict(settings.environment),
             environment_encryption=props.encryption_key,
             log_group=self.log_group,
-            role=self._role(in_vpc=props.vpc is not None, name=settings.name),
+            role=function_role(
+                self,
+                function_name=settings.name,
+                log_group=self.log_group,
+                in_vpc=props.vpc is not None,
+            ),
             current_version_options=lambda_.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
             vpc=props.vpc,
             vpc_subnets=props.subnets,
@@ -187,69 +175,22 @@ class WorkloadFunction(Construct):
             props.encryption_key.grant(self.function, "kms:Decrypt")
 
     def grant_dispatch(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let a scheduler invoke the function, look whether it is there and read its log.
+        """Let a scheduler invoke the function, check it and read its log.
 
-        Our executor's health check asks for the configuration, the reference's for the function;
-        the doctor asks for the asynchronous invocation's settings too.
+        Our executor's health check reads the configuration, the reference executor's reads the
+        function; the doctor also reads the settings of asynchronous invocations.
         """
-        function = [self.function.function_arn, self.alias.function_arn]
-        return (
-            iam.Grant.add_to_principal(
-                grantee=grantee, actions=["lambda:InvokeFunction"], resource_arns=function
-            )
-            .combine(
-                iam.Grant.add_to_principal(
-                    grantee=grantee,
-                    actions=[
-                        "lambda:GetAlias",
-                        "lambda:GetFunction",
-                        "lambda:GetFunctionConfiguration",
-                        "lambda:GetFunctionEventInvokeConfig",
-                    ],
-                    resource_arns=function,
-                )
-            )
-            .combine(self.log_group.grant(grantee, "logs:FilterLogEvents", "logs:GetLogEvents"))
+        arns = [self.function.function_arn, self.alias.function_arn]
+        invoke = ["lambda:InvokeFunction"]
+        check = [
+            "lambda:GetAlias",
+            "lambda:GetFunction",
+            "lambda:GetFunctionConfiguration",
+            "lambda:GetFunctionEventInvokeConfig",
+        ]
+        may_invoke, may_check = (
+            iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=arns)
+            for actions in (invoke, check)
         )
-
-    def _role(self, *, in_vpc: bool, name: str) -> iam.Role:
-        """A role without Lambda's managed policies: those may write to any log group.
-
-        It cannot create the log group either, so a late invocation does not bring it back.
-        """
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        self.log_group.grant_write(role)
-        if in_vpc:
-            self._let_lambda_attach_to_vpc(role, name)
-        return role
-
-    def _let_lambda_attach_to_vpc(self, role: iam.Role, name: str) -> None:
-        # These actions have no resource-level permission that Lambda could be limited to; the
-        # denial keeps the function's own code from using them.
-        # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-best-practice
-        role.add_to_policy(iam.PolicyStatement(actions=_VPC_ACTIONS, resources=["*"]))
-        role.add_to_policy(
-            iam.PolicyStatement(
-                effect=iam.Effect.DENY,
-                actions=_VPC_ACTIONS,
-                resources=["*"],
-                conditions={
-                    "ArnEquals": {
-                        "lambda:SourceFunctionArn": cdk.Stack.of(self).format_arn(
-                            service="lambda",
-                            resource="function",
-                            resource_name=name,
-                            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                        )
-                    }
-                },
-            )
-        )
-        acknowledge(
-            role,
-            **{
-                "IAM5[Resource::*]": "Lambda attaches the function to the VPC with these EC2 "
-                "actions, which it documents for all resources; the function's own code is denied "
-                "them."
-            },
-        )
+        may_read_log = self.log_group.grant(grantee, "logs:FilterLogEvents", "logs:GetLogEvents")
+        return may_invoke.combine(may_check).combine(may_read_log)

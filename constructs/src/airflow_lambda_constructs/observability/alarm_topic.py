@@ -1,7 +1,4 @@
-"""Where alarms go: an encrypted SNS topic that CloudWatch may publish to, over TLS only.
-
-Owns the topic and its key. It must not know what the alarms are about.
-"""
+"""The encrypted SNS topic that receives the alarms."""
 
 from __future__ import annotations
 
@@ -19,13 +16,16 @@ _CLOUDWATCH = iam.ServicePrincipal("cloudwatch.amazonaws.com")
 
 
 class AlarmTopic(Construct):
-    """A topic for alarms, with a key of its own.
+    """A topic for alarms, TLS only, with its own key.
 
-    CloudWatch cannot publish to a topic that is encrypted with SNS's own key, whose policy nobody
-    can change: https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+    CloudWatch cannot publish to a topic that is encrypted with SNS's own key, and nobody can change
+    that key's policy: https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
 
     Args:
-        email: Who is mailed, once they have confirmed; None: whoever subscribes to the topic.
+        email: Address that SNS asks for a confirmation and then mails to; None: no subscription.
+
+    Attributes:
+        action: Sends an alarm to the topic.
     """
 
     def __init__(self, scope: Construct, id: str, *, email: str | None) -> None:
@@ -39,11 +39,11 @@ class AlarmTopic(Construct):
                     sid="CloudWatchAlarms",
                     principals=[_CLOUDWATCH],
                     actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                    resources=["*"],  # In a key's policy: this key.
-                    conditions=self._of_this_account(),
+                    resources=["*"],  # In a key's policy this is the key itself.
+                    conditions=self._only_this_account(),
                 )
             ],
-            # Nothing that is read later is encrypted with it.
+            # It encrypts no data that is read later.
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
         self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)
@@ -54,13 +54,13 @@ class AlarmTopic(Construct):
                 principals=[_CLOUDWATCH],
                 actions=["sns:Publish"],
                 resources=[self.topic.topic_arn],
-                conditions=self._of_this_account(),
+                conditions=self._only_this_account(),
             )
         )
         self.action: cloudwatch.IAlarmAction = actions.SnsAction(self.topic)
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
 
-    def _of_this_account(self) -> dict[str, dict[str, str]]:
-        """Alarms of other accounts are not ours (the confused deputy)."""
+    def _only_this_account(self) -> dict[str, dict[str, str]]:
+        """Refuse alarms of other accounts (the confused deputy)."""
         return {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}

@@ -1,4 +1,4 @@
-"""What an environment may cost a month, and who is told when it will be more."""
+"""The monthly budget of an environment."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from constructs import Construct
 
 
 class MonthlyBudget(Construct):
-    """A budget of everything that carries one tag.
+    """A budget for all resources with one tag, which warns by mail.
 
-    The tag has to be active as a cost allocation tag, or the budget counts nothing
+    It counts nothing until the tag is activated as a cost allocation tag
     (docs/howto/runbook.md#budget).
 
     Args:
-        limit_usd: A month.
+        limit_usd: US dollars a month.
         tag: Key and value of the tag.
-        email: Who is told.
     """
 
     def __init__(
@@ -27,7 +26,8 @@ class MonthlyBudget(Construct):
         budgets.CfnBudget(
             self,
             "Budget",
-            # Without a name: new notifications make another budget, and names are unique.
+            # It has no name: CloudFormation replaces it when the notifications change, and names
+            # are unique.
             budget=budgets.CfnBudget.BudgetDataProperty(
                 budget_type="COST",
                 time_unit="MONTHLY",
@@ -45,7 +45,7 @@ class MonthlyBudget(Construct):
                     ),
                     subscribers=[subscriber],
                 )
-                # Foreseen while something can be done about it, and when it has happened.
+                # The forecast comes while people can still act.
                 for type_, threshold in (("FORECASTED", 100), ("ACTUAL", 80), ("ACTUAL", 100))
             ],
         )

@@ -1,7 +1,6 @@
-"""One page on how an environment fares, from the invocations to the database.
+"""The dashboard of an environment, from the invocations to the database.
 
-Owns what is drawn and where. The limits drawn in are those of what is watched; alarms are
-`alarms.py`. A graph without data has none to show: most metrics exist only while something happens.
+Most metrics exist only while something happens, so a graph without data is not a fault.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from airflow_lambda_constructs.observability.watched import (
 )
 from lambda_executor.contract.wire import Outcome
 
-#: The whole width is 24.
+#: The width of a graph; the dashboard's is 24.
 _THIRD = 8
 
 #: In the order of the legend.
@@ -32,12 +31,12 @@ _OUTCOMES = (
     Outcome.DUPLICATE,
 )
 
-#: Where the CloudWatch agent puts what Airflow sends to its statsd.
+#: Namespace in which the CloudWatch agent publishes the metrics that Airflow sends to its statsd.
 #: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-Agent-custom-metrics-statsd.html
 _AGENT = "CWAgent"
 
-#: Title of a graph, to the executor's metrics in it and their statistic. A search splits names
-#: into words, so that it does not matter how the agent joins them.
+#: Title of a graph, to the statistic and the executor's metrics in it. A search splits names into
+#: words, so it does not matter how the agent joins them.
 #: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
 _EXECUTOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Executor: invocations": ("Maximum", ("pending", "in_flight")),
@@ -50,11 +49,7 @@ _EXECUTOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 class EnvironmentDashboard(Construct):
-    """The dashboard of an environment.
-
-    Args:
-        environment: What is watched; the dashboard has its name.
-    """
+    """The dashboard of an environment; it has the environment's name."""
 
     def __init__(self, scope: Construct, id: str, *, environment: WatchedEnvironment) -> None:
         super().__init__(scope, id)
@@ -81,7 +76,7 @@ def _rows(environment: WatchedEnvironment) -> Iterator[Iterator[cloudwatch.IWidg
 
 
 def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
-    function, told, name = watched.function, watched.invocations, watched.name
+    function, metrics, name = watched.function, watched.invocations, watched.name
     yield _graph(
         f"{name}: events and invocations",
         *(
@@ -89,15 +84,16 @@ def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
             for metric in ("AsyncEventsReceived", "Invocations", "Throttles")
         ),
     )
-    yield _graph(f"{name}: ends, in the handler's words", *map(told.settled, _OUTCOMES))
+    yield _graph(f"{name}: ends, in the handler's words", *map(metrics.settled, _OUTCOMES))
     errors = function.metric("Errors", statistic="Sum", label="failed invocations")
     dropped = function.metric("AsyncEventsDropped", statistic="Sum", label="dropped")
     yield _graph(
         f"{name}: dead letters by reason",
-        *(metric.with_(label=reason) for reason, metric in told.ends.items()),
-        told.unreported.with_(label="result not sent"),
+        *(metric.with_(label=reason) for reason, metric in metrics.ends.items()),
+        metrics.unreported.with_(label="result not sent"),
         errors,
-        # A failed invocation is dropped too, as nothing is retried: the rest never started.
+        # Without retries every failed invocation is also dropped; the other dropped ones never
+        # started.
         cloudwatch.MathExpression(
             expression="MAX([0, FILL(dropped, 0) - FILL(errors, 0)])",
             using_metrics={"dropped": dropped, "errors": errors},
@@ -108,25 +104,25 @@ def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
 
 
 def _times(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
-    function, told, name = watched.function, watched.invocations, watched.name
+    function, metrics, name = watched.function, watched.invocations, watched.name
     yield _graph(
         f"{name}: duration, ms",
         function.metric("Duration", statistic="Maximum", label="longest"),
-        told.run_time.with_(label="median of the workloads"),
+        metrics.run_time.with_(label="median of the workloads"),
         limits={"time-out": watched.timeout.to_milliseconds()},
     )
     yield _graph(
         f"{name}: waiting, ms",
         function.metric("AsyncEventAge", statistic="Maximum", label="oldest event"),
-        told.queue_to_start.with_(label="median from hand-over to start"),
-        told.init_time.with_(label="median of a cold start"),
+        metrics.queue_to_start.with_(label="median from hand-over to start"),
+        metrics.init_time.with_(label="median of a cold start"),
         limits={"dropped": watched.event_age.to_milliseconds()},
     )
     yield _graph(
         f"{name}: at the same time; memory, MB",
         function.metric("ConcurrentExecutions", statistic="Maximum", label="invocations"),
-        told.init_time.with_(statistic="SampleCount", label="cold starts"),
-        right=(told.peak_memory.with_(statistic="Maximum", label="most memory"),),
+        metrics.init_time.with_(statistic="SampleCount", label="cold starts"),
+        right=(metrics.peak_memory.with_(statistic="Maximum", label="most memory"),),
         limits={"concurrency": watched.concurrency} if watched.concurrency else {},
     )
 
@@ -136,27 +132,19 @@ def _queues(environment: WatchedEnvironment) -> Iterator[cloudwatch.IWidget]:
         **{f"results {n}": queue for n, queue in enumerate(environment.results, start=1)},
         "dead letters": environment.dead_letters,
     }
-    yield _graph(
-        "Queues: messages that wait",
-        *(
-            queue.metric_approximate_number_of_messages_visible(statistic="Maximum", label=name)
-            for name, queue in queues.items()
-        ),
-    )
-    yield _graph(
-        "Queues: messages that a scheduler holds",
-        *(
-            queue.metric_approximate_number_of_messages_not_visible(statistic="Maximum", label=name)
-            for name, queue in queues.items()
-        ),
-    )
-    yield _graph(
-        "Queues: age of the oldest message, s",
-        *(
-            queue.metric_approximate_age_of_oldest_message(statistic="Maximum", label=name)
-            for name, queue in queues.items()
-        ),
-    )
+    titles = {
+        "messages that wait": "ApproximateNumberOfMessagesVisible",
+        "messages that a scheduler holds": "ApproximateNumberOfMessagesNotVisible",
+        "age of the oldest message, s": "ApproximateAgeOfOldestMessage",
+    }
+    for title, metric in titles.items():
+        yield _graph(
+            f"Queues: {title}",
+            *(
+                queue.metric(metric, statistic="Maximum", label=name)
+                for name, queue in queues.items()
+            ),
+        )
 
 
 def _executor() -> Iterator[cloudwatch.IWidget]:
@@ -167,7 +155,7 @@ def _executor() -> Iterator[cloudwatch.IWidget]:
                 cloudwatch.SearchExpression(
                     expression=f"SEARCH('Namespace=\"{_AGENT}\" lambda_executor {name}', "
                     f"'{statistic}')",
-                    label="",  # The metric's own name and dimensions, `reason` among them.
+                    label="",  # CloudWatch then shows the metric's own name and dimensions.
                 )
                 for name in names
             ),

@@ -1,8 +1,7 @@
-"""What a function's log tells, in numbers: the handler's lines and Lambda's own as metrics.
+"""Metrics of a function, read from the handler's and Lambda's lines in its log.
 
-Owns the metric filters, and so the names of these metrics. It must not know what is drawn or
-alarmed on. A metric that nothing is written to costs nothing
-(https://aws.amazon.com/cloudwatch/pricing/), so an idle function has no price here.
+Owns the metric filters and the names of their metrics. An idle function costs nothing here: a
+metric without data is free (https://aws.amazon.com/cloudwatch/pricing/).
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from constructs import Construct
 from lambda_executor.contract.log_lines import SETTLED
 from lambda_executor.contract.wire import Outcome
 
-#: What Lambda writes when it ends an invocation from outside, word by word, so that a task's log,
-#: which is lines of JSON, cannot be mistaken for it. The keys are reasons of the executor's metric
-#: `dead_letters`. https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html
+#: The lines that Lambda writes when it ends an invocation from outside. They are matched word by
+#: word, so that the JSON lines of a task's log do not match. The keys are reasons of the executor's
+#: metric `dead_letters`.
+#: https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html
 _ENDS = {
     "timeout": "[time, request, a=Task, b=timed, c=out, d=after, ...]",
     "killed": "[a=RequestId*, request, b=Error*, c=Runtime, d=exited, e=with, f=error*, "
@@ -30,14 +30,15 @@ class InvocationMetrics(Construct):
     """Metrics of one function from its log group.
 
     Args:
-        namespace: Of the metrics, one for each function: a filter cannot add a constant dimension.
+        namespace: Each function needs its own: a metric filter cannot add a constant dimension.
 
     Attributes:
         run_time: From the handler's entry to the result, ms.
         queue_to_start: From the executor's hand-over to the handler's entry, ms.
-        init_time: Of a new execution environment, ms; its sample count is that of cold starts.
-        peak_memory: Of the environment, MB.
-        unreported: Results that no queue took.
+        init_time: Start of an execution environment, ms; the sample count is the number of cold
+            starts.
+        peak_memory: Memory of the execution environment, MB.
+        unreported: Number of results that no queue accepted.
         ends: How often Lambda ended an invocation from outside, by reason.
     """
 
@@ -56,7 +57,7 @@ class InvocationMetrics(Construct):
             "Unreported",
             _settled(
                 logs.FilterPattern.boolean_value("$.reported", value=False),
-                # The reference's executor is not told of duplicates, on purpose.
+                # Duplicates are not reported to the reference executor, on purpose.
                 logs.FilterPattern.string_value("$.outcome", "!=", Outcome.DUPLICATE.value),
             ),
         )
@@ -66,7 +67,7 @@ class InvocationMetrics(Construct):
         }
 
     def settled(self, outcome: Outcome) -> cloudwatch.Metric:
-        """How many invocations ended so."""
+        """The number of invocations with this outcome."""
         return cloudwatch.Metric(
             namespace=self._namespace,
             metric_name="Settled",
@@ -109,5 +110,5 @@ class InvocationMetrics(Construct):
 
 
 def _settled(*more: logs.JsonPattern) -> logs.IFilterPattern:
-    """The one line that the handler writes at the end of each invocation."""
+    """Match the line that the handler writes at the end of each invocation."""
     return logs.FilterPattern.all(logs.FilterPattern.string_value("$.event", "=", SETTLED), *more)

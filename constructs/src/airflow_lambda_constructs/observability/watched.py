@@ -1,6 +1,6 @@
-"""What is watched: the parts of an environment, as alarms and dashboard need to know them.
+"""The parts of an environment as alarms and dashboard need them.
 
-Objects of any CDK app will do, imported ones included. It must not know how they are watched.
+The resources may belong to any CDK app, imported ones included.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class WatchedFunction:
     """A function that runs workloads.
 
     Attributes:
-        name: What a person calls it.
-        invocations: What its log tells.
+        name: Its name on the dashboard and in alarms.
+        invocations: Metrics from its log.
         event_age: How long Lambda keeps an invocation that it cannot start.
-        concurrency: What it may have at the same time; None: what the account has left.
+        concurrency: Its reservation; None: it shares the account's limit.
     """
 
     name: str
@@ -40,11 +40,7 @@ class WatchedFunction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedDatabase:
-    """Airflow's database.
-
-    Attributes:
-        storage_gb: What it was given.
-    """
+    """Airflow's database."""
 
     instance: rds.IDatabaseInstance
     storage_gb: int
@@ -55,9 +51,8 @@ class WatchedControlPlane:
     """Airflow's own services on ECS.
 
     Attributes:
-        services: A person's name for each service, to the service.
-        load_balancer: Leads to the api-servers.
-        api_servers: Behind it.
+        services: Each service by its name on the dashboard and in alarms.
+        api_servers: The target group behind the load balancer.
     """
 
     services: Mapping[str, ecs.BaseService]
@@ -65,10 +60,10 @@ class WatchedControlPlane:
     api_servers: elb.ApplicationTargetGroup
 
     def of_api_servers(self, name: str) -> cloudwatch.Metric:
-        """A metric of the load balancer about the api-servers.
+        """Return a metric of the load balancer about the api-servers.
 
-        The group's own would name the load balancer by a part of its listener's ARN, which another
-        listener changes.
+        The target group's own metrics name the load balancer by a part of its listener's ARN, which
+        changes with the listener.
         """
         return cloudwatch.Metric(
             namespace="AWS/ApplicationELB",
@@ -82,14 +77,14 @@ class WatchedControlPlane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedEnvironment:
-    """All of it.
+    """All watched parts.
 
     Attributes:
-        name: What the names of alarms and dashboard begin with.
+        name: The names of the alarms begin with it; the dashboard has this name.
         results: The results queues.
         dead_letters: The dead-letter queue.
-        database: None: Airflow's database is somewhere else.
-        control_plane: None: Airflow is somewhere else.
+        database: None: Airflow's database is elsewhere.
+        control_plane: None: Airflow is elsewhere.
     """
 
     name: str
