@@ -1,4 +1,4 @@
-"""How the image calls AWS: with little patience, and an object of S3 whole or not at all."""
+"""How the image calls AWS: short time-outs, and S3 objects that are read whole."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Nobody should pay minutes for a network that has no way to the service.
+#: Short time-outs: a network without a route to the service must not cost minutes.
 PATIENCE = Config(
     retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=10
 )
 
-#: How often an object is asked for. botocore repeats a request, but not the reading of its answer.
+#: How often an object is read. botocore retries a request, but not the reading of its body.
 _ATTEMPTS = 3
 
 
@@ -29,16 +29,7 @@ def read_object(
     take: Callable[[GetObjectOutputTypeDef], T],
     **request: Any,  # noqa: ANN401
 ) -> T:
-    """Ask for an object until it was read to its end.
-
-    Args:
-        client: Asks.
-        take: Reads an answer; called again when its connection breaks off.
-        request: Which object.
-
-    Returns:
-        What `take` has made of it.
-    """
+    """Return what `take` makes of an object; it is called again if the connection breaks."""
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             answer = client.get_object(**request)
@@ -51,5 +42,5 @@ def read_object(
 
 
 def error_code(error: ClientError) -> str:
-    """AWS's word for an error."""
+    """AWS's code for an error."""
     return str(error.response.get("Error", {}).get("Code"))

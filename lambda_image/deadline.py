@@ -1,7 +1,7 @@
-"""When a workload has to stop, when it is killed and when its end is told: pure arithmetic.
+"""When a workload is asked to stop, when it is killed and when it is reported: pure arithmetic.
 
-Everything counts back from the moment at which Lambda ends the execution environment
-(`docs/reference/handler.md` has the timeline). It must not know processes, Airflow or AWS.
+All times count back from the moment at which Lambda ends the execution environment;
+`docs/reference/handler.md` has the timeline.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S, SecondsOption
 from lambda_image.machine.zygote import Times
 
-#: Parts of a short time-out that the margins take if nothing sets them.
-_STOP_PART = 0.25
-_KILL_PART = 0.4  # Of the stop margin.
+#: The default stop margin, as a share of a short time-out.
+_STOP_SHARE = 0.25
+#: The default kill margin, as a share of the stop margin.
+_KILL_SHARE = 0.4
 
-#: Of the kill margin: what is kept for the result,
-_REPORT_PART = 0.4
-#: and how many seconds at least. The margins' own bounds are so wide that as much is left before.
+#: The share of the kill margin that is kept for the result.
+_REPORT_SHARE = 0.4
+#: The least time kept for the result. The margins' bounds leave Airflow's supervisor as much.
 _REPORT_S = 1.0
 
-#: Seconds before the end that nothing may use: an exception has to reach Lambda's runtime.
+#: Seconds before the end that nothing may use: an exception must still reach Lambda's runtime.
 RESERVE_S = 0.2
 
 
@@ -31,10 +32,10 @@ class Deadline:
     """The times of one invocation, on the monotonic clock.
 
     Attributes:
-        time_out_s: What the function had when the handler was entered.
+        time_out_s: The time that was left when the handler was entered.
         stop_margin_s: How long before the end a task is asked to stop.
-        kill_margin_s: How long before the end it is killed.
-        end_at_s: When Lambda ends the environment.
+        kill_margin_s: How long before the end a task is killed.
+        end_at_s: When Lambda ends the execution environment.
     """
 
     time_out_s: float
@@ -44,26 +45,26 @@ class Deadline:
 
     @property
     def times(self) -> Times:
-        """The times of the task's process."""
+        """When the task's process is stopped and killed."""
         return Times(self.end_at_s - self.stop_margin_s, self.end_at_s - self.kill_margin_s)
 
     @property
     def give_up_at_s(self) -> float:
-        """When Airflow has to have been told: what is left is the result's."""
-        return self.end_at_s - max(self.kill_margin_s * _REPORT_PART, _REPORT_S + RESERVE_S)
+        """When the supervisor must have notified Airflow; the rest is for sending the result."""
+        return self.end_at_s - max(self.kill_margin_s * _REPORT_SHARE, _REPORT_S + RESERVE_S)
 
     @property
-    def stop_words(self) -> str:
-        """What is said to a task that is asked to stop."""
-        return f"stopped {self.stop_margin_s:g} s before {self._time_out_words}"
+    def stop_reason(self) -> str:
+        """The reason of a task that is asked to stop."""
+        return f"stopped {self.stop_margin_s:g} s before {self._time_out}"
 
     @property
-    def kill_words(self) -> str:
-        """What is said of a task that had to be killed."""
-        return f"killed {self.kill_margin_s:g} s before {self._time_out_words}"
+    def kill_reason(self) -> str:
+        """The reason of a task that is killed."""
+        return f"killed {self.kill_margin_s:g} s before {self._time_out}"
 
     @property
-    def _time_out_words(self) -> str:
+    def _time_out(self) -> str:
         return (
             f"the end of the function's time-out, which left {self.time_out_s:.1f} s for it: raise "
             "the time-out (Lambda's limit is 900 s), or give the task less to do"
@@ -72,17 +73,17 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """The margins as the function's environment sets them; None: not set."""
+    """The margins that the function's variables set; None if not set."""
 
     stop_s: float | None
     kill_s: float | None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Margins:
-        """Read them.
+        """Read the margins.
 
         Raises:
-            ConfigError: They cannot work, whatever the time-out is.
+            ConfigError: The margins cannot work, whatever the time-out is.
         """
         margins = cls(
             STOP_MARGIN_S.from_environment(environ), KILL_MARGIN_S.from_environment(environ)
@@ -91,31 +92,27 @@ class Margins:
         return margins
 
     def deadline(self, remaining_s: float, now_s: float) -> Deadline:
-        """The times of an invocation.
-
-        Args:
-            remaining_s: What Lambda leaves it.
-            now_s: The time of now, on the monotonic clock.
+        """The times of an invocation that has so much time left now, on the monotonic clock.
 
         Raises:
-            ConfigError: The margins leave nothing of it for a task.
+            ConfigError: The margins leave no time for a task.
         """
         stop_s, kill_s = self.stop_s, self.kill_s
         if stop_s is None:
-            stop_s = _at_most_the_default(STOP_MARGIN_S, remaining_s * _STOP_PART)
-            stop_s = max(stop_s, (kill_s or 0) / _KILL_PART)
+            stop_s = _at_most_the_default(STOP_MARGIN_S, remaining_s * _STOP_SHARE)
+            stop_s = max(stop_s, (kill_s or 0) / _KILL_SHARE)
         if kill_s is None:
-            kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_PART)
+            kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_SHARE)
         deadline = Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
         task_comes_before_stop(deadline)
         return deadline
 
 
 def stop_comes_before_kill(margins: Margins) -> None:
-    """A task is asked to stop before it is killed, or it could not end by itself.
+    """Check that a task is asked to stop before it is killed.
 
     Raises:
-        ConfigError: Both margins are set, and the one for killing it is no shorter.
+        ConfigError: Both margins are set, and the kill margin is not the shorter one.
     """
     stop_s, kill_s = margins.stop_s, margins.kill_s
     if stop_s is not None and kill_s is not None and kill_s >= stop_s:
@@ -127,10 +124,10 @@ def stop_comes_before_kill(margins: Margins) -> None:
 
 
 def task_comes_before_stop(deadline: Deadline) -> None:
-    """A task runs before it is asked to stop, or none would ever succeed.
+    """Check that a task has time to run before it is asked to stop.
 
     Raises:
-        ConfigError: The margin for stopping it is no shorter than the time-out.
+        ConfigError: The stop margin is not shorter than the time-out.
     """
     if deadline.stop_margin_s >= deadline.time_out_s:
         raise ConfigError(
@@ -142,5 +139,4 @@ def task_comes_before_stop(deadline: Deadline) -> None:
 
 
 def _at_most_the_default(option: SecondsOption, seconds: float) -> float:
-    """What a short time-out suggests, as far as the option allows it."""
     return min(option.default, max(seconds, option.bounds.least))

@@ -1,1 +1,1 @@
-"""DAG files from S3, and what is imported for them; it must not know Airflow."""
+"""DAG files from S3, and the imports that are preloaded for them."""

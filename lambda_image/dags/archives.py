@@ -1,7 +1,4 @@
-"""Unpacks an archive of DAG files: plain files below one folder, whatever the archive says.
-
-It must not know where the archive is from.
-"""
+"""Unpacks an archive of DAG files, as plain files below one folder and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from typing import IO
 
 from lambda_executor.contract.dag_manifest import is_plain_path
 
-#: What Python's modules raise for bytes that they did not expect.
+#: What Python's modules raise for damaged archives.
 _UNREADABLE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -32,14 +29,14 @@ _UNREADABLE = (
 
 
 class ArchiveError(Exception):
-    """It is no archive, or one that must not be unpacked."""
+    """The file is not an archive, or must not be unpacked."""
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
     """Unpack a zip or tar file, compressed or not.
 
     Raises:
-        ArchiveError: It cannot be read, or has a member that is no file below the folder.
+        ArchiveError: The archive cannot be read, or a member is not a file below the folder.
     """
     is_empty = True
     try:
@@ -56,7 +53,7 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
                 shutil.copyfileobj(content, file)
             target.chmod(0o444)
     except (*_UNREADABLE, OSError) as e:
-        if getattr(e, "errno", None) is not None:  # The disk's. gzip's and bz2's have no number.
+        if getattr(e, "errno", None) is not None:  # An error of the disk; gzip and bz2 set none.
             raise
         raise ArchiveError(f"it is no zip or tar file that can be unpacked: {e}") from e
     if is_empty:

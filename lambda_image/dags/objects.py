@@ -1,7 +1,6 @@
-"""DAG files as S3 has them: one cheap look whether they changed, and the fetch of what did.
+"""DAG files in S3: one cheap call to see whether they changed, and the fetch of those that did.
 
-A prefix with a manifest, a prefix without one and an archive are three kinds of the same thing. It
-must not know where on disk a tree belongs, nor what a workload is.
+S3 holds them below a prefix, with or without a manifest, or in one archive.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -33,40 +33,21 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
-#: Objects fetched side by side. The threads end with the fetch: none is there when a task forks.
+#: Objects fetched in parallel. The threads end with the fetch: no task is forked beside them.
 CONNECTIONS = 16
 
 
 class DagSourceError(LambdaExecutorError):
-    """The DAG files cannot be had; the message says why."""
+    """The DAG files could not be fetched; the message is the reason."""
 
 
 class ChangedMeanwhileError(DagSourceError):
-    """What was to be fetched is not there any more: somebody puts other files there right now."""
-
-
-class Fetch(Protocol):
-    """One state of the files, ready to be fetched."""
-
-    def into(self, tree: Path, old: Path | None) -> None:
-        """Fill an empty folder; the tree of the previous state may lend its files.
-
-        Raises:
-            ChangedMeanwhileError: An object is not the one that was seen.
-            DagSourceError: What is there is not usable.
-        """
-
-
-class Remote(Protocol):
-    """A place in S3."""
-
-    def changed_since(self, seen: Fetch | None) -> Fetch | None:
-        """The state of now; None: it is the one that was seen before."""
+    """An object changed between the check and the fetch: somebody is uploading right now."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """One file, as far as the fetch needs to know it."""
+    """One version of an object."""
 
     etag: str
     size_bytes: int
@@ -74,75 +55,86 @@ class _Object:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderFetch:
-    """The files below a prefix.
+class Fetch:
+    """One state of the files, ready to be fetched.
 
     Attributes:
-        client: Where they are asked for.
-        files: Path below the prefix to object.
-        manifest_etag: Of the manifest that names them; None: they were listed.
-        known: The previous state's files, which need not be fetched again.
+        files: Each object by its path below the location; an archive's path is empty.
+        manifest_etag: The ETag of the manifest that names the files; None without one.
+        into: Fills an empty folder, and may link unchanged files of the previous tree. Raises
+            ChangedMeanwhileError if an object has changed since the check, DagSourceError if the
+            files are not usable.
     """
 
-    client: S3Client
-    location: DagLocation
     files: Mapping[str, _Object]
     manifest_etag: str | None
-    known: Mapping[str, _Object]
+    into: Callable[[Path, Path | None], None]
 
-    def into(self, tree: Path, old: Path | None) -> None:
-        """Link what has not changed, and fetch the rest side by side."""
-        changed = []
-        for path, file in self.files.items():
-            (tree / path).parent.mkdir(parents=True, exist_ok=True)
-            if old is None or self.known.get(path) != file:
-                changed.append(path)
-            else:
-                os.link(old / path, tree / path)
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for _ in pool.map(lambda path: self._fetch(path, tree / path), changed):
-                pass
 
-    def _fetch(self, path: str, target: Path) -> None:
-        wanted = self.files[path]
-        with target.open("wb") as file:
-            _download(self.client, self.location.bucket, self.location.key + path, wanted, file)
-        # A task that writes to its own DAG file would change it for later tasks too.
-        target.chmod(0o444)
+class Remote(Protocol):
+    """A prefix or an archive in S3."""
+
+    def changed_since(self, seen: Fetch | None) -> Fetch | None:
+        """The current state; None if it is still the one that was seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class S3Prefix:
     """A prefix, with or without a manifest."""
 
     client: S3Client
     location: DagLocation
 
-    def changed_since(self, seen: Fetch | None) -> FolderFetch | None:
-        """Ask for the manifest, and only where there is none for a list."""
-        known = seen if isinstance(seen, FolderFetch) else None
-        if known is not None and known.manifest_etag is None:
-            # It had no manifest. The list shows one too, so that nothing else has to be asked for.
+    def changed_since(self, seen: Fetch | None) -> Fetch | None:
+        """Ask for the manifest, and list the objects only if there is none."""
+        current = self._current(seen)
+        if current is None:
+            return None
+        files, etag = current
+        return Fetch(files, etag, partial(self._fetch, files, seen.files if seen else {}))
+
+    def _fetch(
+        self,
+        files: Mapping[str, _Object],
+        known: Mapping[str, _Object],
+        tree: Path,
+        old: Path | None,
+    ) -> None:
+        """Link the unchanged files, and fetch the others in parallel."""
+        changed = []
+        for path, file in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            if old is None or known.get(path) != file:
+                changed.append(path)
+            else:
+                os.link(old / path, tree / path)
+
+        def fetch(path: str) -> None:
+            with (tree / path).open("wb") as file:
+                _download(self.client, self.location, path, files[path], file)
+            # A task that writes to its DAG file would change it for later tasks.
+            (tree / path).chmod(0o444)
+
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for _ in pool.map(fetch, changed):
+                pass
+
+    def _current(self, seen: Fetch | None) -> tuple[dict[str, _Object], str | None] | None:
+        """The files and the manifest's ETag; None if nothing has changed."""
+        if seen is not None and seen.manifest_etag is None:
+            # There was no manifest. A list would show a new one, and saves the call for it.
             files = self._listed()
             if MANIFEST_NAME not in files:
-                return None if files == known.files else self._fetch(files, None, known)
+                return None if files == seen.files else (files, None)
         try:
-            found = self._manifest(known.manifest_etag if known is not None else None)
+            return self._manifest(seen.manifest_etag if seen is not None else None)
         except ClientError as e:
             if error_code(e) != "NoSuchKey":
                 raise
-            return self._fetch(self._listed(), None, known)
-        if found is None:
-            return None
-        manifest, etag = found
-        files = {
-            path: _Object(file.etag, file.size_bytes, file.version_id)
-            for path, file in manifest.files.items()
-        }
-        return self._fetch(files, etag, known)
+            return self._listed(), None
 
-    def _manifest(self, seen_etag: str | None) -> tuple[DagManifest, str] | None:
-        """The manifest, unless it is the one that was seen."""
+    def _manifest(self, seen_etag: str | None) -> tuple[dict[str, _Object], str] | None:
+        """The manifest's files and its ETag; None if that is the one that was seen."""
         condition: dict[str, Any] = {} if seen_etag is None else {"IfNoneMatch": seen_etag}
         try:
             answer = self.client.get_object(
@@ -153,14 +145,11 @@ class Folder:
                 return None
             raise
         with closing(answer["Body"]) as body:
-            return DagManifest.decode(body.read()), answer["ETag"]
-
-    def _fetch(
-        self, files: Mapping[str, _Object], etag: str | None, known: FolderFetch | None
-    ) -> FolderFetch:
-        return FolderFetch(
-            self.client, self.location, files, etag, known.files if known is not None else {}
-        )
+            files = DagManifest.decode(body.read()).files
+        return {
+            path: _Object(file.etag, file.size_bytes, file.version_id)
+            for path, file in files.items()
+        }, answer["ETag"]
 
     def _listed(self) -> dict[str, _Object]:
         files = {}
@@ -171,7 +160,7 @@ class Folder:
             for found in page.get("Contents", ()):
                 path = found["Key"].removeprefix(self.location.key)
                 if not path or path.endswith("/"):
-                    continue  # What the S3 console makes of an empty folder.
+                    continue  # The S3 console makes such objects for empty folders.
                 if not is_plain_path(path):
                     raise DagSourceError(
                         f"the object {found['Key']!r} cannot be a file below the DAG folder: "
@@ -184,42 +173,34 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveFetch:
-    """One state of an archive of the whole folder."""
+class S3Archive:
+    """One object that holds the whole DAG folder."""
 
     client: S3Client
     location: DagLocation
-    found: _Object
 
-    def into(self, tree: Path, old: Path | None) -> None:
-        """Fetch and unpack it; nothing of the previous tree is used."""
-        del old
+    def changed_since(self, seen: Fetch | None) -> Fetch | None:
+        """Ask for the archive's current version."""
+        answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key)
+        found = _Object(answer["ETag"], answer["ContentLength"], answer.get("VersionId"))
+        if seen is not None and seen.files == {"": found}:
+            return None
+        return Fetch({"": found}, None, partial(self._unpack, found))
+
+    def _unpack(self, found: _Object, tree: Path, _old: Path | None) -> None:
         with tempfile.TemporaryFile(dir=tree.parent) as file:
-            _download(self.client, self.location.bucket, self.location.key, self.found, file)
+            _download(self.client, self.location, "", found, file)
             try:
                 archives.unpack(file, tree)
             except ArchiveError as e:
                 raise DagSourceError(str(e)) from e
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """One object with the whole folder."""
-
-    client: S3Client
-    location: DagLocation
-
-    def changed_since(self, seen: Fetch | None) -> ArchiveFetch | None:
-        """Ask which one it is now."""
-        answer = self.client.head_object(Bucket=self.location.bucket, Key=self.location.key)
-        found = _Object(answer["ETag"], answer["ContentLength"], answer.get("VersionId"))
-        if isinstance(seen, ArchiveFetch) and seen.found == found:
-            return None
-        return ArchiveFetch(self.client, self.location, found)
-
-
-def _download(client: S3Client, bucket: str, key: str, wanted: _Object, file: IO[bytes]) -> None:
-    """Fetch one object whole, and only if it is the one that was seen."""
+def _download(
+    client: S3Client, location: DagLocation, path: str, wanted: _Object, file: IO[bytes]
+) -> None:
+    """Fetch one object whole, in the wanted version only."""
+    key = location.key + path
     version: dict[str, Any] = {"VersionId": wanted.version_id} if wanted.version_id else {}
 
     def take(answer: GetObjectOutputTypeDef) -> None:
@@ -230,7 +211,7 @@ def _download(client: S3Client, bucket: str, key: str, wanted: _Object, file: IO
         shutil.copyfileobj(answer["Body"], file)
 
     try:
-        read_object(client, take, Bucket=bucket, Key=key, **version)
+        read_object(client, take, Bucket=location.bucket, Key=key, **version)
     except ClientError as e:
         if error_code(e) in ("NoSuchKey", "NoSuchVersion"):
             raise ChangedMeanwhileError(f"{key} is gone") from e

@@ -1,9 +1,9 @@
 """Imports in the init phase what the DAG files import, so that the tasks' processes need not.
 
-The DAG files are read, never run: of what their import statements name, only what is installed in
-the image is imported. Modules that lie in a DAG folder are not, they may do anything on import, and
-another version of them may come (`docs/decisions/0014-preloading-dag-modules.md`). What fails is
-skipped; what takes too long or leaves a thread behind costs a second init phase without it.
+The DAG files are parsed, never run, and only installed modules are imported. A module in a DAG
+folder may do anything on import and may change later, so it is left alone
+(`docs/decisions/0014-preloading-dag-modules.md`). An import that fails is skipped. One that takes
+too long or leaves a thread behind costs a second init phase without it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from lambda_executor.contract.options import PRELOAD_DAG_IMPORTS
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import environment, memory, time_limit
 
-#: The age of the process at which no further import is begun: Lambda ends an init phase after 10 s.
+#: The process age at which no further import starts. Lambda ends an init phase after 10 s.
 #: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 ENOUGH_S = 6.0
-#: The age at which the import that is under way is given up.
+#: The process age at which a running import is given up.
 TOO_LONG_S = 7.5
 
 #: The share of the function's memory that this process may fill: a task needs the rest.
 _MEMORY_SHARE = 0.5
 
-#: Tells the second init phase what the first one could not import.
+#: Names the modules that the first init phase gave up, for the second one.
 SKIP_VARIABLE = "_LAMBDA_IMAGE_SKIP_IMPORTS"
 
-#: What is read of a DAG folder, about 0.2 ms a file.
+#: How many files of a DAG folder are parsed; one takes about 0.2 ms.
 _MAX_FILES = 2000
+#: Larger files are not parsed.
 _MAX_FILE_BYTES = 1_000_000
 
 
@@ -56,10 +57,10 @@ class Import:
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the function's environment lets DAG imports be preloaded.
+    """Whether the function's variables ask for preloading.
 
     Raises:
-        ConfigError: The variable is neither true nor false.
+        ConfigError: The variable is not a boolean.
     """
     given = PRELOAD_DAG_IMPORTS.from_environment(environ)
     return PRELOAD_DAG_IMPORTS.default if given is None else given
@@ -72,25 +73,22 @@ def preload(
     age_ms: Callable[[], float] = environment.process_age_ms,
     begin_again: Callable[[str, str], NoReturn] = environment.restart,
 ) -> list[Import]:
-    """Import what the DAG files in these folders import at their top level.
+    """Import what the DAG files in these folders import at their top level, and return it.
 
     Args:
         folders: The DAG folders.
-        write_log: Told what was skipped, and why.
+        write_log: Logs what was skipped, and why.
         age_ms: The age of this process.
-        begin_again: Starts the init phase anew, with a variable set to a value.
-
-    Returns:
-        What was imported.
+        begin_again: Starts a second init phase, with one variable set.
     """
     given_up = [name for name in os.environ.pop(SKIP_VARIABLE, "").split(",") if name]
     skipped = dict.fromkeys(given_up, "given up by the init phase before this one")
     done = []
     for statement in imports_of(folders):
-        if full := _no_more(age_ms()):
-            write_log("info", "DAG imports not all preloaded: tasks start slower", reason=full)
+        if reason := _reason_to_stop(age_ms()):
+            write_log("info", "DAG imports not all preloaded: tasks start slower", reason=reason)
             break
-        if statement.module in skipped or _is_users(statement.module, folders):
+        if statement.module in skipped or _is_in_a_folder(statement.module, folders):
             continue
         try:
             _load(statement, TOO_LONG_S - age_ms() / 1000)
@@ -112,7 +110,7 @@ def preload(
 
 
 def imports_of(folders: Sequence[Path]) -> list[Import]:
-    """What the files in these folders import at their top level, what most of them do first."""
+    """The top-level imports of the files in these folders, the most frequent first."""
     count: Counter[Import] = Counter()
     for folder in folders:
         for file in sorted(folder.rglob("*.py"))[:_MAX_FILES]:
@@ -123,7 +121,7 @@ def imports_of(folders: Sequence[Path]) -> list[Import]:
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[Import]:
-    """The imports that run when the module does, those that are only for type checkers left out."""
+    """The imports that run with the module; not those of functions or for type checkers."""
     for node in body:
         match node:
             case ast.Import(names=names):
@@ -140,8 +138,7 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[Import]:
                 yield from _statements(body_)
 
 
-def _no_more(age_ms: float) -> str | None:
-    """Why no further import may begin."""
+def _reason_to_stop(age_ms: float) -> str | None:
     if age_ms > ENOUGH_S * 1000:
         return f"the init phase has taken {age_ms / 1000:.1f} s"
     limit_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
@@ -151,8 +148,8 @@ def _no_more(age_ms: float) -> str | None:
     return None
 
 
-def _is_users(module: str, folders: Sequence[Path]) -> bool:
-    """Whether a module lies in a DAG folder, however it is found."""
+def _is_in_a_folder(module: str, folders: Sequence[Path]) -> bool:
+    """Whether a module lies in a DAG folder, or contains one."""
     top = module.partition(".")[0]
     if any((folder / top).is_dir() or (folder / f"{top}.py").is_file() for folder in folders):
         return True
@@ -162,27 +159,27 @@ def _is_users(module: str, folders: Sequence[Path]) -> bool:
         return True
     if spec is None:
         return False
-    places = list(spec.submodule_search_locations or (spec.origin,))
+    origins = list(spec.submodule_search_locations or (spec.origin,))
     return any(
-        Path(place).is_relative_to(folder) or folder.is_relative_to(place)
-        for place in places
-        if place is not None
+        Path(origin).is_relative_to(folder) or folder.is_relative_to(origin)
+        for origin in origins
+        if origin is not None
         for folder in folders
     )
 
 
 def _load(statement: Import, seconds: float) -> None:
-    """Do as the statement would, without what it says on stdout.
+    """Import as the statement would, without output.
 
     Raises:
-        _HarmError: This process must not go on with what the import has done to it.
+        _HarmError: The import took too long or left a thread behind.
     """
     threads = threading.active_count()
-    unheard = io.StringIO()
+    discarded = io.StringIO()
     try:
         with (
-            contextlib.redirect_stdout(unheard),
-            contextlib.redirect_stderr(unheard),
+            contextlib.redirect_stdout(discarded),
+            contextlib.redirect_stderr(discarded),
             time_limit.until(time.monotonic() + seconds),
         ):
             module = importlib.import_module(statement.module)
@@ -190,7 +187,7 @@ def _load(statement: Import, seconds: float) -> None:
                 if not hasattr(module, name):
                     importlib.import_module(f"{statement.module}.{name}")
     except time_limit.OutOfTime:
-        # Half of an extension module cannot be imported again in the same process.
+        # A half-imported extension module cannot be imported again in the same process.
         raise _HarmError("it takes too long") from None
     finally:
         if threading.active_count() > threads:

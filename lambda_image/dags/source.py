@@ -1,7 +1,7 @@
-"""Where the function's DAG files come from: the image, or S3, looked at before every workload.
+"""Where the function's DAG files come from: the image or S3.
 
-The look is one call, made every time: a task whose DAG was just uploaded runs with it. It must not
-know what a workload is, nor Airflow.
+S3 is checked with one call before every workload, so a task runs with the DAG file that was just
+uploaded.
 """
 
 from __future__ import annotations
@@ -24,32 +24,28 @@ from lambda_executor.contract.options import DAGS_S3_URI
 from lambda_image.aws_calls import PATIENCE, error_code
 from lambda_image.dags.objects import (
     CONNECTIONS,
-    Archive,
     ChangedMeanwhileError,
     DagSourceError,
     Fetch,
-    Folder,
     Remote,
+    S3Archive,
+    S3Prefix,
 )
 from lambda_image.dags.trees import DagTrees
 
-#: How long a fetch waits for an upload that is under way to come to its end.
+#: How long a fetch waits until a running upload ends.
 PATIENCE_S = 20.0
 
 _PAUSE_S = 0.5
 
-#: The first look is part of the init phase, which has ten seconds.
+#: The first check is part of the init phase, which has ten seconds.
 _CLIENT_CONFIG = PATIENCE.merge(Config(connect_timeout=2, max_pool_connections=CONNECTIONS))
 
 
 class S3DagSource:
-    """A DAG folder that follows a place in S3.
+    """A DAG folder that follows a prefix or an archive in S3.
 
-    Args:
-        location: For reasons.
-        make_remote: Makes what is asked; called once, when it is first needed.
-        trees: Where the files go.
-        clock: Seconds that only grow.
+    `make_remote` is called once, at the first refresh.
     """
 
     def __init__(
@@ -73,21 +69,18 @@ class S3DagSource:
         return str(self._location)
 
     def feeds(self, folder: Path) -> bool:
-        """Whether a folder is the one that follows the place."""
+        """Whether this source fills the folder."""
         return folder == self._trees.link
 
     def refresh(self, patience_s: float = PATIENCE_S) -> None:
-        """Bring the folder to the state of now.
-
-        Args:
-            patience_s: How long to wait for an upload that is under way.
+        """Bring the folder up to date; waits for a running upload, but not longer than given.
 
         Raises:
-            DagSourceError: It cannot be had. The folder stays as it was.
+            DagSourceError: The files could not be fetched. The folder stays as it was.
         """
         try:
             self._refresh(patience_s)
-        except Exception as e:  # Files are from anywhere, and this is called in the init phase.
+        except Exception as e:  # An archive may fail in any way, and the init phase must not.
             reason = _reason(e, self._trees.link)
             raise DagSourceError(
                 f"the DAG files of {self._location} could not be fetched: {reason}"
@@ -113,16 +106,15 @@ class S3DagSource:
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | None:
-    """Read where the DAG files are, and tell Airflow where they will be; before it is imported.
+    """Set Airflow's DAG folder and bundle folder, before Airflow is imported.
 
-    Fetched files are below AIRFLOW_HOME, and gone with it; so are the files of Airflow's bundles,
-    unless they have a place already.
+    Both are below AIRFLOW_HOME and removed with it, unless the bundle folder is already set.
 
     Returns:
-        None: they are in the image.
+        The source of the DAG folder; None if the DAGs are in the image.
 
     Raises:
-        ConfigError: The variable is set to something that is no place in S3.
+        ConfigError: The variable is not a valid S3 location.
     """
     home = Path(environ["AIRFLOW_HOME"])
     environ.setdefault("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(home / "dag_bundles"))
@@ -131,13 +123,13 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | Non
         return None
     location = DagLocation.parse(uri)
     home.mkdir(parents=True, exist_ok=True)
-    # A folder of this process's own: an AIRFLOW_HOME that somebody set may be shared.
+    # A unique folder: an AIRFLOW_HOME that somebody set may be shared.
     trees = DagTrees(Path(tempfile.mkdtemp(prefix="dags-", dir=home)))
     environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(trees.link)
 
     def make_remote() -> Remote:
         client = boto3.session.Session().client("s3", config=_CLIENT_CONFIG)
-        return (Archive if location.is_archive else Folder)(client, location)
+        return (S3Archive if location.is_archive else S3Prefix)(client, location)
 
     return S3DagSource(location, make_remote, trees)
 
@@ -153,8 +145,7 @@ def _reason(error: Exception, link: Path) -> str:
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"{type(error).__name__}: {error}"
     disk = shutil.disk_usage(link.parent)
-    free, all_of_it = disk.free >> 20, disk.total >> 20
     return (
-        f"they do not fit on the function's disk, of whose {all_of_it} MiB {free} are free: give "
-        "the function more ephemeral storage, or upload less"
+        f"they do not fit on the function's disk, of whose {disk.total >> 20} MiB "
+        f"{disk.free >> 20} are free: give the function more ephemeral storage, or upload less"
     )

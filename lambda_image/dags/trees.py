@@ -1,8 +1,7 @@
-"""The DAG folder on the environment's disk: one whole tree at a time, switched in one step.
+"""The DAG folder on disk: a symbolic link that always leads to one complete tree, or to none.
 
-Airflow is told of one path for ever, a symbolic link. A tree is built beside the one in use, the
-link is then replaced in one step, and the old tree is removed. Whenever the process is killed, the
-link leads to a whole tree or to none. It must not know where the files come from.
+A new tree is built beside the current one, the link is replaced in one step, and the old tree is
+removed. So a process killed at any moment leaves no half tree in use.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from pathlib import Path
 
 
 class DagTrees:
-    """The trees of one environment, in a folder of their own.
+    """The trees of one execution environment.
 
     Attributes:
-        link: What Airflow is given as its DAG folder.
+        link: Airflow's DAG folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,11 +30,11 @@ class DagTrees:
         return self.link.resolve() if self.link.is_symlink() else None
 
     def replace(self, build: Callable[[Path, Path | None], None]) -> None:
-        """Build a tree and put it in the place of the current one.
+        """Replace the current tree; if `build` raises, the current tree stays.
 
         Args:
-            build: Fills an empty folder; gets the current tree too, from which files may be
-                linked. If it raises, the current tree stays and nothing is left of the new one.
+            build: Fills an empty folder, and may link files of the current tree, its second
+                argument.
         """
         current = self.current
         tree = self._folder / f"tree-{next(self._numbers)}"

@@ -1,6 +1,6 @@
-"""One invocation from event to settled: decode, check, run, report, log.
+"""The steps of one invocation: decode the event, check it, run the workload, report, log.
 
-Knows the order of things and nothing of Airflow or AWS: both are given to it.
+Airflow and AWS are behind the protocols below.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lambda_image.verdict import Verdict, rejected
 
 
 class LambdaContext(Protocol):
-    """What is read of the context object that Lambda's runtime hands over.
+    """The part of the context object of Lambda's runtime that we read.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
     """
@@ -31,31 +31,31 @@ class LambdaContext(Protocol):
     log_stream_name: str
 
     def get_remaining_time_in_millis(self) -> int:
-        """How long it takes until Lambda ends the execution environment."""
+        """The time until Lambda ends the execution environment."""
 
 
 class Runner(Protocol):
-    """Runs workloads; `runner.WorkloadRunner`."""
+    """`runner.WorkloadRunner`."""
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
-        """Run one to its end, whatever that is, in its time; never raises."""
+        """Run a workload to its end, within the deadline; never raises."""
 
 
 class PayloadSource(Protocol):
-    """Has what is too large for one event; `payloads.Payloads`."""
+    """`payloads.Payloads`."""
 
-    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
-        """The invocation, or the one that it points to; a verdict if there is none by then."""
+    def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+        """The invocation, or the one that it points to; a verdict if there is none in time."""
 
 
 class ResultSender(Protocol):
-    """Sends results; `reporter.Reporter`."""
+    """`reporter.Reporter`."""
 
     def queue_url(self, reply_to: str | None) -> str:
-        """The queue for an invocation; raises when there is none."""
+        """The results queue of an invocation; raises if none is known."""
 
     def send(self, queue_url: str, result: Result, by_s: float) -> None:
-        """Send one result; raises when it was not taken by then."""
+        """Send one result; raises if the queue did not take it in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class _Start:
     init_ms: float | None
     request_id: str
     log_stream: str
-    entered_at_s: float  # On the monotonic clock, like the next.
-    ends_at_s: float
+    entered_at_s: float  # On the monotonic clock.
+    ends_at_s: float  # On the monotonic clock.
 
 
 @dataclass(slots=True)
@@ -76,13 +76,9 @@ class InvocationHandler:
     """Handles the invocations of one execution environment, one at a time.
 
     Attributes:
-        payloads: Has the invocations that are too large for one event.
-        margins: How long before the end of its time a workload is ended.
-        write_log: Writes one line of the invocation's own log.
-        answer_probe: Says what this image is.
-        init_ms: What the init phase took; told with the first invocation.
-        now_s: Seconds since the epoch.
-        clock_s: Seconds that only grow.
+        init_ms: How long the init phase took; reported with the first invocation.
+        now_s: The time since the epoch.
+        clock_s: The time of the monotonic clock.
     """
 
     runner: Runner
@@ -97,14 +93,10 @@ class InvocationHandler:
     _cold: bool = field(default=True, init=False)
 
     def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
-        """Handle one event.
-
-        Returns:
-            The result as it was sent, for someone who invokes the function by hand; of a probe,
-            its answer.
+        """Handle one event; returns the result as sent, or the answer to a probe.
 
         Raises:
-            DecodeError: The event is not an invocation, and has nobody to report to.
+            DecodeError: The event is not an invocation and has no usable task_key.
             ConfigError: No results queue is known; nothing was started.
             ReportError: The result could not be sent.
         """
@@ -118,28 +110,28 @@ class InvocationHandler:
         queue_url = self.reporter.queue_url(invocation.reply_to)
         verdict, facts = self._run(invocation, start)
         result = self._result(invocation.id, verdict, start, invocation.queued_at_s)
-        # The reference's executor knows no `duplicate` and would end the running task by it.
-        silent = verdict.outcome is Outcome.DUPLICATE and not _speaks_our_wire(event)
+        # The reference's executor does not know `duplicate`: it would end the running task.
+        silent = verdict.outcome is Outcome.DUPLICATE and not _has_our_wire(event)
         return self._settle(result, None if silent else queue_url, facts, start)
 
     def _run(self, invocation: Invocation, start: _Start) -> tuple[Verdict, WorkloadFacts]:
-        """Start the workload unless something speaks against it; returns how it ended."""
+        """Run the workload, or reject it with a reason."""
         try:
             remaining_s = start.ends_at_s - start.entered_at_s
             deadline = self.margins.deadline(remaining_s, start.entered_at_s)
         except ConfigError as e:
             return rejected(str(e)), WorkloadFacts()
-        whole = self.payloads.whole(invocation, deadline.give_up_at_s)
-        if isinstance(whole, Verdict):
-            return whole, WorkloadFacts()
+        resolved = self.payloads.resolve(invocation, deadline.give_up_at_s)
+        if isinstance(resolved, Verdict):
+            return resolved, WorkloadFacts()
         try:
-            workload_json = whole.workload_json
+            workload_json = resolved.workload_json
         except DecodeError as e:
             return rejected(str(e)), WorkloadFacts()
         facts = WorkloadFacts.read(workload_json)
-        if expired := _expired(whole, self.now_s()):
-            return rejected(expired), facts
-        self._note_start(whole.id, start, facts)
+        if reason := _expiry_reason(resolved, self.now_s()):
+            return rejected(reason), facts
+        self._log_start(resolved.id, start, facts)
         return self.runner.run(workload_json, deadline).without(facts.token), facts
 
     def _enter(self, context: LambdaContext) -> _Start:
@@ -156,17 +148,17 @@ class InvocationHandler:
             ends_at_s=entered_at_s + context.get_remaining_time_in_millis() / 1000,
         )
 
-    def _note_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
+    def _log_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
         context = {**facts.fields(), "invocation_id": id_, "request_id": start.request_id}
         log_output.about(context, facts.token)
         self.write_log("info", STARTED, **context, cold=start.cold)
 
     def _reject(self, event: object, error: DecodeError, start: _Start) -> dict[str, Any]:
-        """Report an event that is no invocation, if it names itself and somebody to tell."""
+        """Report an event that is not an invocation, if it has an id and a results queue."""
         given = event if isinstance(event, Mapping) else {}
         key, reply_to = given.get("task_key"), given.get("reply_to")
         if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
-            # Without its cause, which holds the event: only the message goes on.
+            # Without the cause, which holds the event.
             raise DecodeError(
                 f"not an invocation, and without a usable task_key: {error}"
             ) from None
@@ -227,8 +219,8 @@ class InvocationHandler:
         return sent
 
 
-def _expired(invocation: Invocation, now_s: float) -> str | None:
-    """Why an invocation may not start any more; None if it may."""
+def _expiry_reason(invocation: Invocation, now_s: float) -> str | None:
+    """Why it is too late to start an invocation; None if it is not."""
     if invocation.not_after_s is None or now_s < invocation.not_after_s:
         return None
     waited = (
@@ -243,5 +235,5 @@ def _expired(invocation: Invocation, now_s: float) -> str | None:
     )
 
 
-def _speaks_our_wire(event: object) -> bool:
+def _has_our_wire(event: object) -> bool:
     return isinstance(event, Mapping) and "wire_version" in event

@@ -1,8 +1,7 @@
-"""The whole of an invocation whose event only points to it: fetched from S3 once, then deleted.
+"""Fetches an invocation that is too large for its event from S3, once, and deletes it there.
 
-It knows the wire and nothing of workloads. What it reads holds the workload's token, so none of it
-is put into a reason. Only the bucket of the function's own settings is read, and in it only the
-object of the invocation's own id (the wire sees to that).
+A payload holds the workload's token, so no reason quotes it. The function reads only the bucket of
+its own settings and only the object of the invocation's id (`Invocation.decode` checks the key).
 """
 
 from __future__ import annotations
@@ -28,20 +27,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
-#: Seconds that fetch and deletion may take, whatever S3 does: the workload has still to run.
+#: How long fetch and deletion may take, in seconds: the workload still has to run.
 FETCH_TIMEOUT_S = 30.0
 
 
 class _FetchError(Exception):
-    """The object is not what the event says."""
+    """The object does not match the event."""
 
 
 class Payloads:
-    """Takes payloads out of one bucket.
+    """Takes payloads out of one bucket; without a bucket, out of none.
 
-    Args:
-        bucket: The only bucket that is read; None: none is.
-        make_client: Called when the first pointer comes; most environments never see one.
+    The client is made for the first pointer: most execution environments never see one.
     """
 
     def __init__(self, bucket: str | None, make_client: Callable[[], S3Client]) -> None:
@@ -51,46 +48,44 @@ class Payloads:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Payloads:
-        """Look up the bucket."""
+        """Read the bucket's name from the function's variables."""
         return cls(
             PAYLOAD_BUCKET.from_environment(environ),
             lambda: boto3.session.Session().client("s3", config=PATIENCE),
         )
 
-    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+    def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
         """The invocation itself, or the one that it points to; a verdict if there is none.
 
-        Args:
-            invocation: As it came with the event.
-            by_s: When S3 has to have answered, on the monotonic clock: a process that is killed in
-                the middle of a retry cannot report that nothing was started.
+        S3 must have answered at `by_s` on the monotonic clock: a process killed mid-retry cannot
+        report that nothing was started.
         """
         pointer = invocation.payload
         if pointer is None:
             return invocation
         if pointer.bucket != self._bucket:
-            return rejected(self._foreign(pointer.bucket))
+            return rejected(self._foreign_reason(pointer.bucket))
         if self._client is None:
             self._client = self._make_client()
         now_s = time.monotonic()
         seconds = min(max(0.0, by_s - now_s), FETCH_TIMEOUT_S)
-        why: object
+        reason: object
         try:
             with time_limit.until(now_s + seconds):
                 body = _fetch(self._client, pointer)
         except (BotoCoreError, ClientError, _FetchError) as e:
-            why = e
+            reason = e
         except time_limit.OutOfTime:
-            why = f"S3 did not answer within {seconds:.1f} s"
+            reason = f"S3 did not answer within {seconds:.1f} s"
         else:
             if body is None:
                 return duplicate("another start of this invocation has already taken its payload")
             with suppress(time_limit.OutOfTime), time_limit.until(now_s + seconds):
                 _delete(self._client, pointer)
             return _decoded(body, invocation)
-        return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {why}")
+        return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {reason}")
 
-    def _foreign(self, bucket: str) -> str:
+    def _foreign_reason(self, bucket: str) -> str:
         own = f"only from {self._bucket}" if self._bucket else "from no bucket at all"
         return (
             f"the payload is in the bucket {bucket!r}, and this function reads payloads {own}: set "
@@ -101,7 +96,7 @@ class Payloads:
 
 
 def _fetch(client: S3Client, pointer: PayloadPointer) -> bytes | None:
-    """The object; None: another start has taken it."""
+    """Read the object; None if another start has taken it."""
 
     def take(answer: GetObjectOutputTypeDef) -> bytes:
         if answer["ContentLength"] != pointer.size_bytes:
@@ -119,10 +114,10 @@ def _fetch(client: S3Client, pointer: PayloadPointer) -> bytes | None:
 
 
 def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -> bool:
-    """Whether an error means that there is no such object.
+    """Whether an error means that the object is missing.
 
-    To whoever may not list the bucket S3 says "denied" for an object that is not there. Deleting
-    one that is not there succeeds, and the function is granted both or neither.
+    A role that may not list the bucket gets "AccessDenied" for a missing object. Deleting a missing
+    object succeeds, and the function's role may both read and delete or neither.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
     code = error_code(error)
@@ -130,7 +125,7 @@ def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -
 
 
 def _delete(client: S3Client, pointer: PayloadPointer) -> bool:
-    """Delete the object; returns whether S3 did. If it does not, the object expires by itself."""
+    """Delete the object; returns whether S3 did. The bucket's lifecycle removes what remains."""
     try:
         client.delete_object(Bucket=pointer.bucket, Key=pointer.key)
     except (BotoCoreError, ClientError):
@@ -140,11 +135,11 @@ def _delete(client: S3Client, pointer: PayloadPointer) -> bool:
 
 def _decoded(body: bytes, pointing: Invocation) -> Invocation | Verdict:
     try:
-        whole = Invocation.decode(json.loads(body))
+        resolved = Invocation.decode(json.loads(body))
     except (ValueError, RecursionError):
         return rejected("the payload is not JSON")
     except DecodeError as e:
         return rejected(f"the payload is not an invocation: {e}")
-    if whole.id != pointing.id or whole.payload is not None:
+    if resolved.id != pointing.id or resolved.payload is not None:
         return rejected("the payload is not the one of this invocation")
-    return whole
+    return resolved

@@ -1,7 +1,4 @@
-"""Sends results to the results queue, or says clearly that it could not.
-
-It must not know workloads.
-"""
+"""Sends results to the results queue, or raises with the reason."""
 
 from __future__ import annotations
 
@@ -24,30 +21,30 @@ if TYPE_CHECKING:
 
     from lambda_executor.contract.wire import Result
 
-#: Where the results queue is looked up when an invocation has no `reply_to`, first match wins.
-#: The second and third are the reference handler's.
+#: The variables that name the results queue of an invocation without `reply_to`; the first that is
+#: set wins. The second and third are the reference handler's.
 QUEUE_URL_VARIABLES = (
     QUEUE_URL.environment_variable,
     f"AIRFLOW__{REFERENCE_SECTION.upper()}__{QUEUE_URL.name.upper()}",
     "QUEUE_URL",
 )
 
-#: botocore's standard mode repeats throttling, server and network errors with exponential backoff
-#: and jitter (at most 20 s each): a few attempts ride out a blip and still end well before a
-#: time-out. It also replaces connections that died while the environment was frozen.
+#: botocore's standard mode retries throttling, server and network errors with exponential backoff
+#: and jitter (at most 20 s each), so six attempts survive a short outage. It also replaces
+#: connections that died while the execution environment was frozen.
 #: https://docs.aws.amazon.com/boto3/latest/guide/retries.html
 _CLIENT_CONFIG = PATIENCE.merge(Config(retries={"mode": "standard", "total_max_attempts": 6}))
 
-#: Seconds that sending may take, however much time the function has left: it is paid for.
+#: How long sending may take, in seconds, even if the function has more time left: it is paid for.
 _MAX_SEND_S = 60.0
 
 
 class ReportError(AwsError):
-    """The result could not be sent; Lambda's dead-letter queue has to tell."""
+    """The result could not be sent: the invocation fails and becomes a dead letter."""
 
 
 class Reporter:
-    """Sends results over one client that lives as long as the execution environment."""
+    """Sends the results of one execution environment."""
 
     def __init__(self, client: SQSClient, default_queue_url: str | None) -> None:
         self._client = client
@@ -55,7 +52,7 @@ class Reporter:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Reporter:
-        """Make the client and look up the queue; fails the init phase if there is no client."""
+        """Make the client and look up the default queue; without a client the init phase fails."""
         given = (environ.get(name) for name in QUEUE_URL_VARIABLES)
         return cls(
             boto3.session.Session().client("sqs", config=_CLIENT_CONFIG),
@@ -63,10 +60,10 @@ class Reporter:
         )
 
     def queue_url(self, reply_to: str | None) -> str:
-        """The queue that the result of an invocation goes to.
+        """The results queue of an invocation.
 
         Raises:
-            ConfigError: Neither the invocation nor the function's settings name one.
+            ConfigError: Neither the invocation nor the function's variables name a queue.
         """
         if url := reply_to or self._default_queue_url:
             return url
@@ -77,28 +74,22 @@ class Reporter:
         )
 
     def send(self, queue_url: str, result: Result, by_s: float) -> None:
-        """Send one result.
-
-        Args:
-            queue_url: Where to.
-            result: What.
-            by_s: When the queue has to have taken it, on the monotonic clock: a process that is
-                killed in the middle of a retry cannot report the failure.
+        """Send one result until `by_s` on the monotonic clock, before the process is killed.
 
         Raises:
-            ReportError: The queue did not take it, or not within the retries or the time.
+            ReportError: The queue did not take the result within the retries or the time.
         """
-        why: object
+        reason: object
         try:
             with time_limit.until(min(by_s, time.monotonic() + _MAX_SEND_S)):
                 self._client.send_message(QueueUrl=queue_url, MessageBody=result.encode())
         except (BotoCoreError, ClientError) as e:
-            why = e
+            reason = e
         except time_limit.OutOfTime:
-            why = "the queue did not answer in time"
+            reason = "the queue did not answer in time"
         else:
             return
         raise ReportError(
             f"the result ({result.outcome.value}, return code {result.return_code}) could not be "
-            f"sent to {queue_url}: {why}"
+            f"sent to {queue_url}: {reason}"
         )

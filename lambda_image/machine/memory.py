@@ -1,4 +1,4 @@
-"""What the kernel tells about memory. It must not know workloads."""
+"""What the kernel reports about memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_mb() -> float:
-    """MiB of this process that are in memory."""
+    """The memory that this process has resident, in MiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return round(pages * _PAGE_BYTES / 2**20, 1)
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed since it started because memory ran out.
+    """How many processes the kernel has killed since boot because memory ran out; 0 if unknown.
 
-    0 where it does not say. In Lambda the kernel is the environment's own.
+    In Lambda each execution environment has its own kernel.
     https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
     """
     try:
@@ -28,7 +28,7 @@ def oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def limit_words(environ: Mapping[str, str] = os.environ) -> str:
-    """How much memory the function has, in words."""
+def limit(environ: Mapping[str, str] = os.environ) -> str:
+    """The function's memory, as a reason names it."""
     size = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     return f"the function's memory of {size} MB" if size else "the function's memory"

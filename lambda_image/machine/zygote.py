@@ -1,10 +1,9 @@
-"""The process that every workload's process is a fork of, and that outlives whatever they start.
+"""The zygote: the process that forks a child for every workload and outlives all of them.
 
-It is forked from the handler's at the end of the init phase, before the first event, and never sees
-one: what it hands on to a child is what the init phase made, and nothing of an earlier workload.
-To all that descends from it, it is what init is to a machine: it takes in orphans, asks the child
-to stop and kills everything when it is time, reaps, and tells how it ended
-(`docs/decisions/0011-deadline.md`, `0012-isolation.md`). It must not know Airflow.
+It is forked from the handler's process at the end of the init phase and never sees an event, so
+its children inherit what the init phase loaded and nothing of an earlier workload. It adopts the
+orphans of its children, asks a child to stop, kills it with everything it started when its time is
+over, and reports how it ended (`docs/decisions/0011-deadline.md`, `0012-isolation.md`).
 """
 
 from __future__ import annotations
@@ -13,40 +12,39 @@ import contextlib
 import ctypes
 import os
 import pickle
-import resource
 import select
 import signal
 import socket
-import struct
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BufferedRandom
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
 
-#: Asks a child to stop. Real-time signals are nobody's; glibc keeps the first two for itself.
+#: Asks a child to stop. No library uses real-time signals, except glibc the first two.
 STOP_SIGNAL = signal.SIGRTMIN + 5
 
-#: The kernel, short of memory, takes a workload's process before the one that reports its end.
+#: Makes the kernel, when memory runs out, kill a workload rather than the processes that report it.
 _OOM_SCORE = b"500"
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
-#: Seconds in which whatever is killed has to be gone; only a process inside the kernel is not.
+#: How long to wait for killed processes to be gone, in seconds; it usually takes milliseconds.
 _SWEEP_S = 3.0
-
-#: Seconds for it that there are even when there are none: it takes milliseconds.
+#: How long to wait even if the time is over, in seconds.
 _LEAST_SWEEP_S = 0.2
+
+#: More than any message has: a process id, the reason of a failed fork, `Times` or `End`.
+_MAX_MESSAGE_BYTES = 64 * 1024
 
 
 class ZygoteError(Exception):
-    """No child was forked; the environment cannot run another workload."""
+    """No child was forked; the execution environment cannot run another workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,9 @@ class End:
 
     Attributes:
         exit_code: Negative for a signal.
-        stopped: Whether it had been asked to stop.
-        killed: Whether it was killed because its time was over.
-        max_memory_mb: The most memory that it, or a process that it started, had resident.
+        stopped: Whether the child had been asked to stop.
+        killed: Whether the child was killed because its time was over.
+        max_memory_mb: The largest resident memory of the child or of a process it started, in MiB.
         lost: Whether the zygote itself is gone, so that nothing is known.
     """
 
@@ -76,42 +74,42 @@ class End:
     lost: bool = False
 
 
-#: What a child runs: gets what was sent with the request for it, and descriptors; never returns.
-Enter = Callable[[Any, Sequence[int]], NoReturn]
+#: Runs in a child: takes the order and the descriptors of `spawn`, and never returns.
+ChildMain = Callable[[Any, Sequence[int]], NoReturn]
 
 
 class Zygote:
-    """The handler's end: asks for children.
+    """The handler's end of the zygote.
 
     Attributes:
-        is_lost: Whether it will not fork another child: it is gone, did not answer, or cannot.
+        pid: The zygote's process id.
+        is_lost: Whether the zygote cannot fork another child: it is gone, or did not answer.
     """
 
-    def __init__(self, enter: Enter) -> None:
+    def __init__(self, child_main: ChildMain) -> None:
         self.is_lost = False
-        self._control, theirs = socket.socketpair()
+        self._control, theirs = _channel()
         self.pid = os.fork()
         if self.pid == 0:
             self._control.close()
-            _live(theirs, enter)
+            _run_zygote(theirs, child_main)
         theirs.close()
 
     def spawn(self, order: Any, fds: Sequence[int], times: Times) -> Child:  # noqa: ANN401
-        """Fork a child.
+        """Have a child forked that calls `child_main` with `order` and copies of `fds`.
 
-        Args:
-            order: For `enter`; pickled. Only the child reads it: there may be a token in it.
-            fds: Likewise; copies of them.
-            times: When its time is over.
+        The order is pickled, and only the child reads it: it may hold a token.
 
         Raises:
             ZygoteError: There is no child.
         """
         packed = pickle.dumps(order)
-        self.is_lost = True  # Until it answers. What waits for that may be interrupted.
-        ours, theirs = socket.socketpair()
+        self.is_lost = True  # Until the zygote answers: the wait may be interrupted.
+        ours, theirs = _channel()
         try:
-            with theirs, _in_memory(packed) as file:
+            with theirs, os.fdopen(os.memfd_create("order"), "w+b") as file:
+                file.write(packed)
+                file.flush()
                 _send(self._control, times, [theirs.fileno(), file.fileno(), *fds])
                 answer = _receive(self._control)[0]
         except (OSError, EOFError) as e:
@@ -125,10 +123,11 @@ class Zygote:
 
 
 class Child:
-    """A child, as the handler sees it.
+    """The handler's end of a child.
 
     Attributes:
-        exit: Readable when it has ended, and all that it had started with it.
+        pid: The child's process id.
+        exit: Readable when the child and everything it started have ended.
     """
 
     def __init__(self, pid: int, exit_: socket.socket, zygote: int) -> None:
@@ -138,7 +137,7 @@ class Child:
         self._end: End | None = None
 
     def end(self) -> End | None:
-        """How it ended; None while it runs."""
+        """How the child ended; None while it runs."""
         if self._end is None and select.select([self.exit], [], [], 0)[0]:
             try:
                 self._end = _receive(self.exit)[0]
@@ -147,11 +146,10 @@ class Child:
         return self._end
 
     def close(self, by_s: float) -> None:
-        """Have it killed, with all that it started, if it still runs; wait until it is gone.
+        """Have the child and everything it started killed, and wait until they are gone.
 
-        Args:
-            by_s: Until when, on the monotonic clock: then the zygote, stopped by a workload for
-                example, is given up.
+        A zygote that has not done so at `by_s` on the monotonic clock, because a workload stopped
+        it for example, is given up.
         """
         if self._end is None:
             with contextlib.suppress(OSError):  # The zygote is gone.
@@ -170,9 +168,9 @@ class Child:
 
 
 def protect() -> None:
-    """Keep other processes of this user out of this one's memory.
+    """Keep other processes of this user from reading this process's memory.
 
-    A forked child inherits it, a program that is started does not.
+    A forked child inherits the protection, an executed program does not.
     https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
     """
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -180,7 +178,7 @@ def protect() -> None:
 
 @dataclass(slots=True)
 class _Running:
-    """The one child that runs, in the zygote."""
+    """The zygote's end of its one running child."""
 
     pid: int
     exit: socket.socket
@@ -191,11 +189,11 @@ class _Running:
     max_memory_mb: float = 0.0
 
     def next_s(self) -> float:
-        """Seconds until there is something to do to it."""
+        """Seconds until the child must be stopped or killed."""
         at_s = self.times.kill_at_s if self.stopped else self.times.stop_at_s
         return max(0.0, at_s - time.monotonic())
 
-    def keep_time(self) -> None:
+    def enforce_times(self) -> None:
         now_s = time.monotonic()
         if now_s >= self.times.kill_at_s:
             self.stopped = self.killed = True
@@ -205,49 +203,43 @@ class _Running:
             os.kill(self.pid, STOP_SIGNAL)
 
     def reap(self) -> bool:
-        """Take the exit codes of whatever has ended; returns whether anything is left to take."""
+        """Take the exit codes of ended processes; returns whether others still run."""
         try:
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return True
-                self._note(pid, status, usage)
+                self.max_memory_mb = max(self.max_memory_mb, round(usage.ru_maxrss / 1024, 1))
+                if pid == self.pid:
+                    self.exit_code = os.waitstatus_to_exitcode(status)
         except ChildProcessError:
             return False
 
-    def _note(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
-        self.max_memory_mb = max(self.max_memory_mb, round(usage.ru_maxrss / 1024, 1))
-        if pid == self.pid:
-            self.exit_code = os.waitstatus_to_exitcode(status)
-
     def sweep(self) -> None:
-        """Kill and reap everything that the child started and left behind."""
+        """Kill and reap the child and everything it started."""
         until_s = time.monotonic() + _SWEEP_S
         while self.reap() and time.monotonic() < until_s:
             kill_descendants()
             time.sleep(0.001)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         code = -signal.SIGKILL if self.exit_code is None else self.exit_code
-        with self.exit, contextlib.suppress(OSError):  # It does not listen any more.
+        with self.exit, contextlib.suppress(OSError):  # The handler has closed its end.
             _send(self.exit, End(code, self.stopped, self.killed, self.max_memory_mb), [])
 
 
-def _live(control: socket.socket, enter: Enter) -> NoReturn:
-    """The life of the zygote, and of its children: neither leaves this function.
-
-    It would go on as a second handler.
-    """
+def _run_zygote(control: socket.socket, child_main: ChildMain) -> NoReturn:
+    """Be the zygote, or one of its children; to return would be to go on as a second handler."""
     try:
-        _serve(control, enter)
-    except BaseException:  # noqa: BLE001 - likewise
+        _serve(control, child_main)
+    except BaseException:  # noqa: BLE001 - nothing may leave this function
         traceback.print_exc()
     finally:
         os._exit(1)
 
 
-def _serve(control: socket.socket, enter: Enter) -> NoReturn:
-    """Fork and look after children, for as long as there is a handler."""
+def _serve(control: socket.socket, child_main: ChildMain) -> NoReturn:
+    """Fork and watch children while the handler lives."""
     protect()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
@@ -262,7 +254,7 @@ def _serve(control: socket.socket, enter: Enter) -> NoReturn:
         control.close()
         os.close(woken)
         os.close(wake)
-        _be_killed_first()
+        _volunteer_for_oom_kill()
 
     running: _Running | None = None
     while True:
@@ -271,17 +263,17 @@ def _serve(control: socket.socket, enter: Enter) -> NoReturn:
         if woken in ready:
             os.read(woken, 4096)
         if running is not None:
-            running = _look_after(running, is_dismissed=running.exit in ready)
+            running = _watch(running, is_dismissed=running.exit in ready)
         if control in ready:
             if running is not None:
                 running.sweep()
-            running = _spawn(control, become_child, enter)
+            running = _spawn(control, become_child, child_main)
 
 
 def _spawn(
-    control: socket.socket, become_child: Callable[[], None], enter: Enter
+    control: socket.socket, become_child: Callable[[], None], child_main: ChildMain
 ) -> _Running | None:
-    """Fork the child that the handler asks for, if that is possible; without a handler, end."""
+    """Fork the child that the handler asks for, or send the error; end if the handler is gone."""
     try:
         times, (exit_fd, order_fd, *fds) = _receive(control)
     except (OSError, EOFError):
@@ -299,41 +291,36 @@ def _spawn(
         exit_.close()
         with os.fdopen(order_fd, "rb") as file:
             file.seek(0)
-            order = pickle.load(file)  # noqa: S301 - of our own handler
-        enter(order, fds)
+            order = pickle.load(file)  # noqa: S301 - from our own handler
+        child_main(order, fds)
     for fd in (order_fd, *fds):
         os.close(fd)
     _send(control, pid, [])
     return _Running(pid, exit_, times)
 
 
-def _look_after(running: _Running, *, is_dismissed: bool) -> _Running | None:
-    """Keep the child's time; returns it while it runs."""
+def _watch(running: _Running, *, is_dismissed: bool) -> _Running | None:
+    """Stop or kill the child when it is time; returns it while it runs."""
     running.reap()
     if running.exit_code is None and not is_dismissed:
-        running.keep_time()
+        running.enforce_times()
         if not running.killed:
             return running
     running.sweep()
-    running.tell()
+    running.report()
     return None
 
 
-def _be_killed_first() -> None:
-    """Tell the kernel which process to take when there is no memory left."""
+def _volunteer_for_oom_kill() -> None:
     # The file belongs to root while this process is protected.
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-    with contextlib.suppress(OSError):  # Without it the kernel chooses by size: mostly the same.
+    with contextlib.suppress(OSError):  # The kernel then chooses by size: mostly the same process.
         Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE)
     protect()
 
 
 def kill_descendants() -> set[psutil.Process]:
-    """Kill all processes that descend from this one: stopped first, they cannot start more.
-
-    Returns:
-        What was killed.
-    """
+    """Kill and return all descendants of this process; stopped first, they cannot fork more."""
     killed: set[psutil.Process] = set()
     while fresh := set(psutil.Process().children(recursive=True)) - killed:
         _signal_all(fresh, signal.SIGSTOP)
@@ -344,26 +331,18 @@ def kill_descendants() -> set[psutil.Process]:
 
 def _signal_all(processes: set[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
-        # It has ended, or made itself another user's.
+        # The process has ended, or changed its user.
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.send_signal(number)
 
 
-def _in_memory(content: bytes) -> BufferedRandom:
-    file = os.fdopen(os.memfd_create("order"), "w+b")
-    file.write(content)
-    file.flush()
-    return file
-
-
-_LENGTH = struct.Struct("!Q")
+def _channel() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets that keep messages apart."""
+    return socket.socketpair(type=socket.SOCK_SEQPACKET)
 
 
 def _send(to: socket.socket, message: object, fds: Sequence[int]) -> None:
-    """Send a message, its length before it, with descriptors."""
-    body = pickle.dumps(message)
-    socket.send_fds(to, [_LENGTH.pack(len(body))], fds)
-    to.sendall(body)
+    socket.send_fds(to, [pickle.dumps(message)], fds)
 
 
 def _receive(from_: socket.socket) -> tuple[Any, list[int]]:
@@ -372,15 +351,7 @@ def _receive(from_: socket.socket) -> tuple[Any, list[int]]:
     Raises:
         EOFError: The other end is closed.
     """
-    flags = socket.MSG_WAITALL | socket.MSG_CMSG_CLOEXEC
-    head, fds, _, _ = socket.recv_fds(from_, _LENGTH.size, 8, flags)
-    if len(head) < _LENGTH.size:
+    body, fds, _, _ = socket.recv_fds(from_, _MAX_MESSAGE_BYTES, 8, socket.MSG_CMSG_CLOEXEC)
+    if not body:
         raise EOFError
-    (length,) = _LENGTH.unpack(head)
-    body = bytearray()
-    while len(body) < length:
-        chunk = from_.recv(length - len(body))
-        if not chunk:
-            raise EOFError
-        body += chunk
-    return pickle.loads(body), fds  # noqa: S301 - of our own other half
+    return pickle.loads(body), fds  # noqa: S301 - from our own other half

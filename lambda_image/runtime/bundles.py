@@ -1,9 +1,8 @@
-"""Whether the DAG of a task can be had: found out before Airflow is told of the task's start.
+"""Fetches the DAG files of a task before Airflow learns that the task starts.
 
-Airflow's bundles fetch their files in the task's own process, when the task counts as running. Here
-the same bundle, at the version that the workload names, is fetched in the parent first: what cannot
-be had is a reason, and the task's process finds the files in place. It must not know what becomes
-of a workload.
+Airflow fetches a bundle in the task's process, when the task already counts as running. Here the
+handler fetches the same bundle, at the version that the workload names, first: a failure is a
+reason not to start the task, and the task's process finds the files in place.
 """
 
 from __future__ import annotations
@@ -32,32 +31,28 @@ from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import environment
 from lambda_image.runtime.compat import AirflowNotFoundException, Workload, bundle_names
 
-#: A reason is a sentence for a person; git can say pages.
+#: Reasons are cut here: git can fill pages.
 _MAX_REASON_CHARS = 500
 
 _USER_INFO = re.compile(r"://[^/@\s]+@")
 
 
-class _ObstacleError(LambdaExecutorError):
-    """The DAG cannot be had; the message says why."""
+class _NoDagError(LambdaExecutorError):
+    """The DAG is not available; the message is the reason."""
 
 
 class DagBundles:
-    """The DAG bundles of one execution environment.
-
-    Args:
-        source: What the DAG folder follows; None: it is in the image.
-    """
+    """The DAG bundles of one execution environment; without a source all DAGs are in the image."""
 
     def __init__(self, source: S3DagSource | None) -> None:
         self._source = source
         self._manager: DagBundlesManager | None = None
         self._used: dict[str, str] = {}
-        with contextlib.suppress(_ObstacleError):  # The first task reports it.
-            self._known()
+        with contextlib.suppress(_NoDagError):  # The first task reports it.
+            self._bundles()
 
     def warm_up(self, write_log: WriteLog) -> None:
-        """Do in the init phase what the tasks' processes need not do then.
+        """Fetch DAG files and import their imports in the init phase, once for all tasks.
 
         Raises:
             ConfigError: A variable has a value that cannot work.
@@ -66,14 +61,14 @@ class DagBundles:
         if self._source is not None:
             try:
                 self._source.refresh(patience_s=0)
-            except DagSourceError as e:  # It is tried again, and told, with the first task.
+            except DagSourceError as e:  # The first task tries again, and reports it.
                 write_log("warning", "no DAG files yet", reason=str(e))
         if is_wanted:
             imported = preload.preload(_local_folders(), write_log)
             write_log("info", "DAG imports preloaded", statements=len(imported))
 
-    def obstacle(self, workload: Workload) -> str | None:
-        """Fetch what a workload needs; why it cannot be had, or None."""
+    def reason_against(self, workload: Workload) -> str | None:
+        """Fetch the DAG files of a workload; the reason if that fails."""
         if getattr(workload, "bundle_info", None) is None:
             return None
         try:
@@ -85,52 +80,49 @@ class DagBundles:
         except LambdaExecutorError as e:
             return str(e)
         except Exception as e:  # noqa: BLE001 - a bundle is anybody's code; nothing was started
-            return f"the task's DAG bundle cannot be had: {_words(e)}"
+            return f"the task's DAG bundle cannot be had: {_reason(e)}"
         return None
 
     def _fetch(self, workload: ExecuteTask) -> None:
         name, version = workload.bundle_info.name, workload.bundle_info.version
-        manager = self._known()
+        manager = self._bundles()
         known = sorted(bundle_names(manager))
         if name not in known:
-            raise _ObstacleError(
+            raise _NoDagError(
                 f"the function knows no DAG bundle {name!r}, only {', '.join(known)}: give it the "
                 "same [dag_processor] dag_bundle_config_list as the DAG processor"
             )
         if not all(map(_is_known_here, _connections(name))):
-            return  # Airflow's database has them, and answers only to tasks that have started.
+            return  # Airflow's database has them, for tasks that have started only.
         try:
             bundle = manager.get_bundle(name, version)
             if version is not None:
                 self._remove_old_versions(bundle, version)
             bundle.initialize()
         except AirflowNotFoundException:
-            return  # As above: a connection that the bundle uses without being told to.
+            return  # A connection of the database that the bundle's configuration does not name.
         except Exception as e:
             at = f" at version {version}" if version else ""
-            raise _ObstacleError(f"the DAG bundle {name!r}{at} cannot be had: {_words(e)}") from e
+            raise _NoDagError(f"the DAG bundle {name!r}{at} cannot be had: {_reason(e)}") from e
         file = Path(bundle.path, workload.dag_rel_path)
         if not file.exists() and not any(parent.is_file() for parent in file.parents):
-            raise _ObstacleError(self._missing(bundle, file))
+            raise _NoDagError(self._missing_reason(bundle, file))
 
-    def _known(self) -> DagBundlesManager:
-        """Airflow's own list, which cannot be made when the class of any bundle cannot be."""
+    def _bundles(self) -> DagBundlesManager:
+        """Airflow's bundles; a bundle whose class cannot be imported makes all of them fail."""
         if self._manager is None:
             try:
                 self._manager = DagBundlesManager()  # type: ignore[no-untyped-call]
             except Exception as e:
-                raise _ObstacleError(
+                raise _NoDagError(
                     "[dag_processor] dag_bundle_config_list cannot be used in the function's "
-                    f"image: {_words(e)}. An image gets more packages by the build argument for "
+                    f"image: {_reason(e)}. An image gets more packages by the build argument for "
                     "extra requirements; GitDagBundle also needs the program git"
                 ) from e
         return self._manager
 
     def _remove_old_versions(self, bundle: BaseDagBundle, version: str) -> None:
-        """Keep the disk of a warm environment for this version and the last one.
-
-        A folder outside AIRFLOW_HOME is one that others may use too: Airflow looks after it.
-        """
+        """Keep this version and the last one; a folder outside AIRFLOW_HOME may be shared."""
         kept = {version, self._used.get(bundle.name)}
         self._used[bundle.name] = version
         if not bundle.versions_dir.is_relative_to(os.environ["AIRFLOW_HOME"]):
@@ -140,7 +132,7 @@ class DagBundles:
                 if tree.name not in kept:
                     shutil.rmtree(tree, ignore_errors=True)
 
-    def _missing(self, bundle: BaseDagBundle, file: Path) -> str:
+    def _missing_reason(self, bundle: BaseDagBundle, file: Path) -> str:
         if not isinstance(bundle, LocalDagBundle):
             at = f" at version {bundle.version}" if bundle.version else ""
             path = file.relative_to(bundle.path)
@@ -158,7 +150,7 @@ class DagBundles:
 
 
 def _configured() -> list[dict[str, Any]]:
-    """The configuration of every bundle that has the shape of one."""
+    """The configuration of every well-formed bundle."""
     found = conf.getjson("dag_processor", "dag_bundle_config_list")
     return [
         each
@@ -168,7 +160,7 @@ def _configured() -> list[dict[str, Any]]:
 
 
 def _local_folders() -> list[Path]:
-    """The folders of bundles that fetch nothing."""
+    """The folders of the local bundles, which fetch nothing."""
     local = f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
     folders = (
         Path((bundle.get("kwargs") or {}).get("path") or settings.DAGS_FOLDER)
@@ -191,17 +183,17 @@ def _is_known_here(conn_id: str) -> bool:
     """Whether this process can read a connection: from its environment or a secrets backend."""
     try:
         Connection.get(conn_id)
-    except Exception:  # noqa: BLE001 - a backend may fail in any way; the task's process will tell
+    except Exception:  # noqa: BLE001 - a backend may fail in any way; the task's process reports it
         return False
     return True
 
 
-def _words(error: BaseException) -> str:
-    """An error and its causes, on one line, without what a URL holds before its host."""
-    words = []
+def _reason(error: BaseException) -> str:
+    """An error and its causes, on one line, without the credentials of URLs."""
+    parts = []
     link: BaseException | None = error
     while link is not None:
-        words.append(f"{type(link).__name__}: {link}")
+        parts.append(f"{type(link).__name__}: {link}")
         link = link.__cause__
-    said = " ".join(_USER_INFO.sub("://***@", "; ".join(words)).split())
-    return said if len(said) <= _MAX_REASON_CHARS else f"{said[:_MAX_REASON_CHARS]}..."
+    reason = " ".join(_USER_INFO.sub("://***@", "; ".join(parts)).split())
+    return reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[:_MAX_REASON_CHARS]}..."

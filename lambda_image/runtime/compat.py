@@ -1,7 +1,6 @@
-"""What differs between the versions of Airflow that this image can hold, 3.0 to 3.3.
+"""One interface to the Airflow versions that this image supports, 3.0 to 3.3.
 
-One name here for what has another name, another place or another call in one of them. The private
-parts that workloads' processes need are in `airflow_processes`. Each minor version runs a task in
+The private parts that workload processes need are in `processes`. Each minor version runs a task in
 `tests/contract/lambda_image/test_airflow_minors.py`.
 """
 
@@ -28,7 +27,7 @@ class _NeverRaisedError(Exception):
     """Stands for an exception that this Airflow does not have."""
 
 
-def _exception(name: str) -> Any:  # noqa: ANN401 - a class, to be caught or raised
+def _exception(name: str) -> Any:  # noqa: ANN401 - an exception class
     for module in ("airflow.sdk.exceptions", "airflow.exceptions"):  # the second before 3.2
         if found := getattr(importlib.import_module(module), name, None):
             return found
@@ -37,7 +36,7 @@ def _exception(name: str) -> Any:  # noqa: ANN401 - a class, to be caught or rai
 
 AirflowNotFoundException = _exception("AirflowNotFoundException")
 AirflowTaskTimeout = _exception("AirflowTaskTimeout")
-#: Before 3.2 every refused start is a `ServerResponseError`.
+#: Before 3.2 Airflow raises `ServerResponseError` instead.
 TaskAlreadyRunningError = _exception("TaskAlreadyRunningError")
 
 #: An instance of one of `_KINDS`.
@@ -56,11 +55,11 @@ WORKLOADS: TypeAdapter[Workload] = TypeAdapter(_ANY_KIND if len(_KINDS) > 1 else
 
 def run_workload(workload: Workload, server: str) -> int:
     """Run a workload as Airflow's own executors do; returns the exit code of its process."""
-    if stock := getattr(base_executor.BaseExecutor, "run_workload", None):  # from 3.3
+    if stock := getattr(base_executor.BaseExecutor, "run_workload", None):  # since 3.3
         return int(stock(workload, server=server, subprocess_logs_to_stdout=True))
     if isinstance(workload, ExecuteTask):
         takes = inspect.signature(supervisor.supervise).parameters
-        optional = {"sentry_integration"} & takes.keys()  # from 3.2
+        optional = {"sentry_integration"} & takes.keys()  # since 3.2
         return supervisor.supervise(
             ti=workload.ti,
             bundle_info=workload.bundle_info,
@@ -77,7 +76,7 @@ def run_workload(workload: Workload, server: str) -> int:
 
 
 def has_own_process(workload: Workload) -> bool:
-    """Whether Airflow runs this workload in a child; others run where `run_workload` is called."""
+    """Whether Airflow runs this workload in a child, and not in the caller's process."""
     if isinstance(workload, ExecuteTask):
         return True
     supervised = hasattr(base_executor.BaseExecutor, "run_workload")
@@ -85,15 +84,15 @@ def has_own_process(workload: Workload) -> bool:
 
 
 def bundle_names(manager: DagBundlesManager) -> list[str]:
-    """The names of all DAG bundles that are configured."""
-    if stock := getattr(manager, "get_all_bundle_names", None):  # from 3.2
+    """The names of all configured DAG bundles."""
+    if stock := getattr(manager, "get_all_bundle_names", None):  # since 3.2
         return list(stock())
     return [bundle.name for bundle in manager.get_all_dag_bundles()]
 
 
 def execution_api_url() -> str:
-    """Where the Execution API is, by Airflow's configuration."""
-    if stock := getattr(base_executor, "get_execution_api_server_url", None):  # from 3.3
+    """The Execution API's URL, from Airflow's configuration."""
+    if stock := getattr(base_executor, "get_execution_api_server_url", None):  # since 3.3
         return str(stock())
     base_url = conf.get("api", "base_url", fallback="/")
     if base_url.startswith("/"):
@@ -103,7 +102,7 @@ def execution_api_url() -> str:
 
 
 def log_as_json() -> None:
-    """Let Airflow's own log lines, and the tasks' copies, go to stdout as JSON like ours."""
-    takes_json = "json_output" in inspect.signature(configure_logging).parameters  # from 3.1
+    """Have Airflow write its log lines, and its copies of the tasks', to stdout as JSON."""
+    takes_json = "json_output" in inspect.signature(configure_logging).parameters  # since 3.1
     form: dict[str, Any] = {"json_output": True} if takes_json else {"enable_pretty_log": False}
     configure_logging(output=sys.stdout.buffer, **form)

@@ -1,7 +1,4 @@
-"""Answers a probe: which versions are in this image, and whether the Execution API can be reached.
-
-Runs no workload and tells nobody but the one who asked.
-"""
+"""Answers a probe: which versions this image has, and whether it reaches the Execution API."""
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ from lambda_executor.contract.probe import ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_image.runtime import compat
 
-#: Longer than any healthy API server takes, and short enough for somebody who waits.
+#: Longer than a healthy API server takes, and short enough for a person who waits.
 _TIMEOUT_S = 5
 
 
 def answer() -> ProbeAnswer:
-    """Look, and tell; never raises."""
+    """Describe this image; never raises."""
     began_s = time.monotonic()
     url = error = ""
     try:
         url = compat.execution_api_url()
         _call(url)
-    except Exception as e:  # noqa: BLE001 - whatever it is, it is what was asked for
+    except Exception as e:  # noqa: BLE001 - any error is part of the answer
         error = f"{type(e).__name__}: {e}"
     return ProbeAnswer(
         airflow=airflow_version,
@@ -39,6 +36,6 @@ def answer() -> ProbeAnswer:
 
 
 def _call(url: str) -> None:
-    """Ask the API's own health route, with the TLS settings of the tasks' client, once."""
+    """Call the API's health route once, with the TLS settings of the tasks' client."""
     with Client(base_url=url, token="", timeout=_TIMEOUT_S) as client:
         client.send(client.build_request("GET", "health"))

@@ -1,9 +1,18 @@
-"""Airflow's workload processes as this image runs them: forked by the zygote, with a deadline.
+"""Dangerous: this module replaces private parts of Airflow's supervisor in the running process.
 
-The supervisor keeps its part in the handler's process: it talks to the Execution API and writes the
-task's log. Changed of it is where its child comes from, what wakes it when the child ends, and that
-it tells Airflow of the end of a child that could not do so itself
-(`docs/decisions/0011-deadline.md`). It must not know Lambda, the queue or the wire.
+Airflow's supervisor stays in the handler's process, but the zygote forks its children, so that no
+task inherits what an earlier one left in memory. Creating `Processes` patches, for good:
+
+- `WatchedSubprocess.start`: the zygote forks the child, and its end wakes the supervisor.
+- `ActivitySubprocess.update_task_state_if_needed`: a task that was killed before it could report
+  its end gets its retry (`docs/decisions/0011-deadline.md`).
+- `make_buffered_socket_reader`: `task_output.reader` takes its place.
+- `signal` in the modules that import DAG files: a segmentation fault ends the process.
+
+`missing()` compares the private parts that this module uses with the installed Airflow: names,
+parameters and fields. If one is gone, `make` patches nothing and returns `StockProcesses`. A part
+that only behaves differently goes unnoticed: `tests/contract/lambda_image/test_airflow_minors.py`
+runs a task under each minor version for that.
 """
 
 from __future__ import annotations
@@ -43,14 +52,13 @@ from lambda_image.runtime import soft_stop, task_output
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 
-#: psutil's own for a process that a signal ended: the supervisor logs its name.
-_Signalled = enum.IntEnum(  # type: ignore[misc]
-    "_Signalled", {number.name: -number.value for number in signal.Signals}
+#: Negative exit codes, named after their signals as psutil does: the supervisor logs the name.
+_SignalExit = enum.IntEnum(  # type: ignore[misc]
+    "_SignalExit", {number.name: -number.value for number in signal.Signals}
 )
 
-#: Private parts of Airflow's supervisor that are called or replaced, with the parameters that are
-#: used. `missing` looks whether this Airflow has them, and the other two.
-_CALLED = {
+#: Private functions of Airflow that we call or replace, with the parameters we rely on.
+_FUNCTIONS = {
     "WatchedSubprocess.start": {"target", "logger"},
     "WatchedSubprocess._register_pipe_readers": {"stdout", "stderr", "requests", "logs"},
     "ActivitySubprocess.update_task_state_if_needed": {"self"},
@@ -59,9 +67,9 @@ _CALLED = {
     "make_buffered_socket_reader": {"gen", "on_close"},
     "TaskInstanceOperations.retry": {"id", "end_date", "rendered_map_index"},
 }
-#: Private parts that are read.
-_READ = ("ActivitySubprocess.final_state", "STATES_SENT_DIRECTLY", "Client.task_instances")
-#: Fields of the object that supervises a task.
+#: Private values of Airflow that we read.
+_VALUES = ("ActivitySubprocess.final_state", "STATES_SENT_DIRECTLY", "Client.task_instances")
+#: Fields of `ActivitySubprocess` that we read or set.
 _FIELDS = {
     "id",
     "pid",
@@ -78,11 +86,7 @@ _FIELDS = {
 
 
 def make(write_log: WriteLog) -> Processes | StockProcesses:
-    """Airflow's processes with all that is added here, or the stock ones if a part has moved.
-
-    Args:
-        write_log: Told of what has moved.
-    """
+    """Patch Airflow's supervisor, or log what is missing and leave Airflow as it is."""
     if absent := missing():
         write_log(
             "warning",
@@ -100,8 +104,8 @@ class Processes:
     """The workload processes of one execution environment, one at a time."""
 
     def __init__(self) -> None:
-        _let_crashes_end()
-        self._zygote = Zygote(_enter)
+        _let_segfaults_kill()
+        self._zygote = Zygote(_child_main)
         self._deadline: Deadline | None = None
         self._child: Child | None = None
         self._oom_kills = 0
@@ -110,7 +114,7 @@ class Processes:
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
-        """Give the process of one workload its time; afterwards nothing of it is left."""
+        """Bound one workload by its deadline; no process of it survives the block."""
         self._deadline, self._child = deadline, None
         self._oom_kills = memory.oom_kills()
         try:
@@ -121,35 +125,32 @@ class Processes:
 
     @staticmethod
     def give_up_at_s(deadline: Deadline) -> float:
-        """When the handler ends its wait for a workload, whose process is long gone by then."""
+        """When the handler stops waiting; the zygote has killed the workload long before."""
         return deadline.give_up_at_s
 
     def spawn(self, target: Callable[[], object], channels: Sequence[socket.socket] = ()) -> Child:
-        """Have a child forked.
+        """Have the zygote fork a child that runs `target`.
 
-        Args:
-            target: What it runs.
-            channels: Its ends of requests, stdout, stderr and logs; without them it has no
-                supervisor.
+        A supervised child gets its ends of four channels: requests, stdout, stderr and logs.
         """
         assert self._deadline is not None  # noqa: S101 - `until` is around every workload
-        order = (_packed(target), self._deadline.stop_words)
+        order = (_packed(target), self._deadline.stop_reason)
         fds = [channel.fileno() for channel in channels]
         self._child = self._zygote.spawn(order, fds, self._deadline.times)
         return self._child
 
     def supervise(self, run_workload: Callable[[], int]) -> None:
-        """Run a workload for which Airflow starts a child: its supervisor is in this process."""
+        """Run a workload that Airflow supervises: the patched `start` has its child forked."""
         run_workload()
 
     def run(self, run_workload: Callable[[], int]) -> None:
-        """Run another workload, all of it in a child."""
+        """Run a workload that Airflow does not supervise, all of it in a child."""
         child = self.spawn(run_workload)
         while child.end() is None:
             select.select([child.exit], [], [])
 
     def verdict(self) -> Verdict | None:
-        """How the workload's process ended; None if none was started, or it still runs."""
+        """How the workload's process ended; None if it was not started or still runs."""
         end = self._child.end() if self._child else None
         if end is None or self._deadline is None:
             return None
@@ -159,38 +160,37 @@ class Processes:
                 "workload or for want of memory; the execution environment is given up"
             )
         elif end.killed:
-            verdict = out_of_time(end.exit_code, self._deadline.kill_words)
+            verdict = out_of_time(end.exit_code, self._deadline.kill_reason)
         elif end.stopped:
-            verdict = out_of_time(end.exit_code, self._deadline.stop_words)
+            verdict = out_of_time(end.exit_code, self._deadline.stop_reason)
         else:
-            verdict = ended(end.exit_code, self._memory_words(end.max_memory_mb))
+            verdict = ended(end.exit_code, self._memory_reason(end.max_memory_mb))
         return replace(verdict, max_memory_mb=end.max_memory_mb)
 
     @property
     def are_lost(self) -> bool:
-        """Whether no other workload can be run here."""
+        """Whether this execution environment can run no other workload."""
         end = self._child.end() if self._child else None
         return self._zygote.is_lost or (end is not None and end.lost)
 
-    def _memory_words(self, max_memory_mb: float) -> str:
+    def _memory_reason(self, max_memory_mb: float) -> str:
         if memory.oom_kills() == self._oom_kills:
             return ""
         return (
-            f"it needed more than {memory.limit_words()} (its largest process had "
+            f"it needed more than {memory.limit()} (its largest process had "
             f"{max_memory_mb:.0f} MiB). Give the function more memory"
         )
 
 
 def missing() -> list[str]:
-    """What this Airflow does not have of what is used here."""
-    absent = [path for path, parameters in _CALLED.items() if not _takes(path, parameters)]
-    absent += [path for path in _READ if _part(path) is None]
+    """The private parts used here that this Airflow does not have."""
+    absent = [path for path, parameters in _FUNCTIONS.items() if not _takes(path, parameters)]
+    absent += [path for path in _VALUES if _part(path) is None]
     fields = getattr(_part("ActivitySubprocess"), "__attrs_attrs__", ())
     return absent + sorted(_FIELDS - {field.name for field in fields})
 
 
 def _part(path: str) -> Any:  # noqa: ANN401 - Airflow's own types
-    """A part of Airflow by its name; None if there is none."""
     top, *names = path.split(".")
     found = getattr(supervisor, top, None) or getattr(client, top, None)
     for name in names:
@@ -204,7 +204,7 @@ def _takes(path: str, parameters: set[str]) -> bool:
 
 
 class _Tracker:
-    """A child as the supervisor wants to see it: the part of `psutil.Process` that it uses."""
+    """A child behind the methods of `psutil.Process` that the supervisor calls."""
 
     ProcessNotFound = psutil.NoSuchProcess
     TimeoutExpired = psutil.TimeoutExpired
@@ -214,41 +214,41 @@ class _Tracker:
         self.pid = child.pid
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal unless it has ended: its process id may be another's by then."""
+        """Send a signal, unless the child has ended: its process id may be reused by then."""
         if self._child.end() is not None:
             raise psutil.NoSuchProcess(self.pid)
         os.kill(self.pid, number)
 
     def wait(self, timeout: float) -> int:
-        """The exit code; never waits."""
+        """Return the exit code, without waiting."""
         end = self._child.end()
         if end is None:
             raise psutil.TimeoutExpired(timeout, self.pid)
-        return _Signalled(end.exit_code) if end.exit_code < 0 else end.exit_code
+        return _SignalExit(end.exit_code) if end.exit_code < 0 else end.exit_code
 
 
 def _install(processes: Processes) -> None:
     watched, activity = supervisor.WatchedSubprocess, supervisor.ActivitySubprocess
     fields = {field.name for field in watched.__attrs_attrs__}
     readers = inspect.signature(watched._register_pipe_readers).parameters  # noqa: SLF001
-    more: dict[str, Any] = {"data": {}} if "data" in readers else {}  # from Airflow 3.3
+    more: dict[str, Any] = {"data": {}} if "data" in readers else {}  # since Airflow 3.3
 
     def start(
         cls: Any,  # noqa: ANN401 - Airflow's own types
         /,
         *,
         target: Callable[[], None] = supervisor._subprocess_main,  # noqa: SLF001
-        logger: Any = None,  # noqa: ANN401 - likewise
+        logger: Any = None,  # noqa: ANN401 - Airflow's own types
         use_exec: bool = False,  # noqa: ARG001 - for macOS
         new_process_group: bool = False,
-        **constructor_kwargs: Any,  # noqa: ANN401 - likewise
-    ) -> Any:  # noqa: ANN401 - likewise
+        **constructor_kwargs: Any,  # noqa: ANN401 - Airflow's own types
+    ) -> Any:  # noqa: ANN401 - Airflow's own types
         pairs = {name: socket.socketpair() for name in ("requests", "stdout", "stderr", "logs")}
         child = processes.spawn(target, [theirs for theirs, _ in pairs.values()])
         for theirs, _ in pairs.values():
             theirs.close()
         ours = {name: pair[1] for name, pair in pairs.items()}
-        if "_new_process_group" in fields:  # from Airflow 3.3
+        if "_new_process_group" in fields:  # since Airflow 3.3
             constructor_kwargs["new_process_group"] = new_process_group
         process = cls(
             pid=child.pid,
@@ -264,9 +264,9 @@ def _install(processes: Processes) -> None:
 
     stock: Callable[[Any], None] = activity.update_task_state_if_needed
 
-    def update(self: Any) -> None:  # noqa: ANN401 - likewise
+    def update(self: Any) -> None:  # noqa: ANN401 - Airflow's own types
         verdict = processes.verdict()
-        if self._exit_code == 0 or verdict is None or not _tell_end(self, verdict.reason):
+        if self._exit_code == 0 or verdict is None or not _report_end(self, verdict.reason):
             stock(self)
 
     supervisor.make_buffered_socket_reader = task_output.reader
@@ -274,50 +274,50 @@ def _install(processes: Processes) -> None:
     activity.update_task_state_if_needed = update  # type: ignore[method-assign]
 
 
-def _let_crashes_end() -> None:
+def _let_segfaults_kill() -> None:
     """Keep the modules that import DAG files from handling segmentation faults.
 
-    A handler in Python never comes to run: the instruction that failed is repeated for ever, and
-    the task's process with it (https://docs.python.org/3/library/signal.html, "Execution of Python
-    signal handlers"). Without it the process dies, and the supervisor says of what.
+    A handler in Python never runs: the faulty instruction is repeated for ever
+    (https://docs.python.org/3/library/signal.html, "Execution of Python signal handlers"). Without
+    a handler the process dies, and the supervisor reports the signal.
     """
     for name in ("airflow.dag_processing.importers.python_importer", "airflow.models.dagbag"):
-        with contextlib.suppress(ImportError):  # The first is there from Airflow 3.2.
+        with contextlib.suppress(ImportError):  # The first exists since Airflow 3.2.
             module = importlib.import_module(name)
             module.signal = types.SimpleNamespace(  # type: ignore[attr-defined]
-                **vars(signal) | {"signal": _handle_but_crashes}
+                **vars(signal) | {"signal": _handle_unless_segfault}
             )
 
 
-def _handle_but_crashes(number: int, handler: Any) -> Any:  # noqa: ANN401 - as `signal.signal`
+def _handle_unless_segfault(number: int, handler: Any) -> Any:  # noqa: ANN401 - as `signal.signal`
     return signal.SIG_DFL if number == signal.SIGSEGV else signal.signal(number, handler)
 
 
 def _wake_at_end(process: Any, child: Child) -> None:  # noqa: ANN401 - Airflow's type
-    """Let the supervisor's wait end with its child, which its pipes alone do not see to."""
+    """Wake the supervisor when its child ends: the pipes close earlier, and it would sleep 5 s."""
 
-    def take(_: socket.socket) -> bool:
+    def on_end(_: socket.socket) -> bool:
         child.end()
         return False
 
-    def forget(exit_: socket.socket) -> None:
+    def on_close(exit_: socket.socket) -> None:
         process.selector.unregister(exit_)
 
-    process.selector.register(child.exit, selectors.EVENT_READ, (take, forget))
+    process.selector.register(child.exit, selectors.EVENT_READ, (on_end, on_close))
 
 
-def _tell_end(process: Any, reason: str) -> bool:  # noqa: ANN401 - Airflow's type
-    """Tell the task's log why its process ended, and Airflow what the process had no time to tell.
+def _report_end(process: Any, reason: str) -> bool:  # noqa: ANN401 - Airflow's type
+    """Write the reason to the task's log, and ask Airflow for the retry that is due.
 
-    Airflow's supervisor leaves it to the child to say that there is another try: of one that was
-    killed nothing is heard, and its task stays `running`.
+    Airflow's supervisor relies on the child to ask for it: the task of a child that was killed
+    would stay `running`.
 
     Returns:
-        Whether Airflow knows all there is to know.
+        Whether Airflow knows the task's final state.
     """
     process.process_log.error(reason)
     if process._terminal_state in supervisor.STATES_SENT_DIRECTLY:  # noqa: SLF001
-        return True  # It died after its word, in a callback of the task for example.
+        return True  # The child died after its report, in a callback of the task for example.
     if process.final_state != "up_for_retry" or getattr(process, "_pending_terminal_state_msg", 0):
         return False
     process.client.task_instances.retry(
@@ -329,10 +329,7 @@ def _tell_end(process: Any, reason: str) -> bool:  # noqa: ANN401 - Airflow's ty
 
 
 def _packed(function: Callable[[], object]) -> bytes:
-    """A function with what it closes over, for another process with the same modules.
-
-    The supervisor hands over a callback inside a closure, which pickle alone does not take.
-    """
+    """Serialize a function with its closure, which pickle cannot, for a process like this one."""
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"{function!r} is no Python function")
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
@@ -340,20 +337,20 @@ def _packed(function: Callable[[], object]) -> bytes:
 
 
 def _unpacked(packed: bytes) -> Callable[[], Any]:
-    module, code, cells = pickle.loads(packed)  # noqa: S301 - of our own parent
+    module, code, cells = pickle.loads(packed)  # noqa: S301 - from our own parent
     return types.FunctionType(
-        marshal.loads(code),  # noqa: S302 - likewise
+        marshal.loads(code),  # noqa: S302 - from our own parent
         vars(sys.modules[module]),
         closure=tuple(types.CellType(content) for content in cells),
     )
 
 
-def _enter(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - what `spawn` sends
-    """The life of a child; as in Airflow's own, nothing leaves this function."""
+def _child_main(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - what `spawn` sends
+    """Run a child's target and end its process, whatever happens."""
     try:
         os.setpgid(0, 0)
-        packed, stop_words = order
-        soft_stop.install(stop_words)
+        packed, stop_reason = order
+        soft_stop.install(stop_reason)
         target = _unpacked(packed)
         if not fds:
             os._exit(int(target()))
@@ -363,4 +360,4 @@ def _enter(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - what `
         traceback.print_exc()
         sys.stderr.flush()
     finally:
-        os._exit(124)  # Airflow's own code for it.
+        os._exit(124)  # Airflow's exit code for this case.

@@ -1,10 +1,10 @@
-"""Task logs to S3 and CloudWatch, whole and before the result is sent; Airflow's servers read them.
+"""Uploads a task's whole log to S3 or CloudWatch before the result is sent.
 
-Airflow is pointed here by `[logging] logging_config_class`, its own way to replace the part that
-uploads. The provider's part for CloudWatch sends on threads, once a minute: an environment is
-frozen between invocations and would keep the lines, and each task would leave a thread behind. Its
-part for S3 is the provider's, but does not wait for minutes. What cannot be uploaded is told in the
-invocation's log and fails no task.
+`[logging] logging_config_class` names this module, which is Airflow's way to replace the uploader.
+The provider's uploader for CloudWatch sends from a thread once a minute: an execution environment
+is frozen between invocations and would keep the lines, and each task would leave a thread behind.
+The provider's uploader for S3 only gets shorter time-outs. A failed upload is logged and fails no
+task.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ log = structlog.get_logger(__name__)
 
 
 class S3TaskLog(S3RemoteLogIO):
-    """The provider's, with less patience."""
+    """The provider's uploader with shorter time-outs."""
 
     @cached_property
     def hook(self) -> S3Hook:
-        """The client of the log bucket."""
+        """The hook that the uploader calls S3 with."""
         return S3Hook(
             aws_conn_id=conf.get("logging", "remote_log_conn_id", fallback=None),
             config=PATIENCE,
@@ -51,13 +51,13 @@ class S3TaskLog(S3RemoteLogIO):
 
 
 class CloudWatchTaskLog(CloudWatchRemoteLogIO):
-    """Sends a task's log as one log stream, which the provider's part reads."""
+    """Sends a task's log to one log stream, where the provider's reader finds it."""
 
     processors = ()  # Nothing is sent line by line.
 
     @cached_property
     def hook(self) -> AwsLogsHook:
-        """The client of the log group."""
+        """The hook that the uploader calls CloudWatch with."""
         return AwsLogsHook(
             aws_conn_id=conf.get("logging", "remote_log_conn_id", fallback=None),
             region_name=self.region_name,
@@ -65,9 +65,11 @@ class CloudWatchTaskLog(CloudWatchRemoteLogIO):
         )
 
     def upload(self, path: Any, ti: Any = None) -> None:  # noqa: ANN401, ARG002 - the provider's
-        """Send a log file, and empty it: a later part of the same try is appended to it."""
+        """Send a log file and empty it; later lines of the same try are appended to it."""
         file = self.base_log_folder / path
-        stream = Path(path).as_posix().replace(":", "_")  # As the provider's reader looks for it.
+        stream = (
+            Path(path).as_posix().replace(":", "_")
+        )  # The name that the provider's reader uses.
         try:
             client = self.hook.get_conn()
             with file.open("rb") as lines:
@@ -90,7 +92,7 @@ class CloudWatchTaskLog(CloudWatchRemoteLogIO):
 
         try:
             put()
-        except client.exceptions.ResourceNotFoundException:  # of the stream, mostly
+        except client.exceptions.ResourceNotFoundException:  # Usually the stream is missing.
             client.create_log_stream(logGroupName=self.log_group, logStreamName=stream)
             put()
 
@@ -108,5 +110,5 @@ def _remote_task_log() -> S3RemoteLogIO | CloudWatchRemoteLogIO:
     return CloudWatchTaskLog(log_group_arn=folder.removeprefix(CLOUDWATCH).strip("/"), **local)
 
 
-#: What uploads: looked up by Airflow under this name.
+#: Airflow looks up the uploader by this name.
 REMOTE_TASK_LOG = _remote_task_log()

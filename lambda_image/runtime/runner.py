@@ -1,8 +1,7 @@
-"""Runs one workload through Airflow's own supervisor, and tells how it ended.
+"""Runs one workload through Airflow's own supervisor and turns every end into a `Verdict`.
 
-The supervisor runs in this warm process: it talks to the Execution API, writes and uploads the
-task's log. The task has a process of its own (`airflow_processes`). Knows nothing of Lambda, the
-queue or the wire.
+The supervisor runs in this process, talks to the Execution API and uploads the task's log. The task
+runs in its own process (`processes`).
 """
 
 from __future__ import annotations
@@ -38,10 +37,9 @@ from lambda_image.verdict import (
     rejected,
 )
 
-#: States after which nothing is left to do for a try that this start found taken from it. Either
-#: the scheduler or a person has set one, and then nobody else settles the invocation; or an earlier
-#: start has, and then it is settled already or with the same effect. Any other state means that
-#: another start of the same try is the one that counts.
+#: States that end a try which Airflow does not let this start run. If the scheduler or a person has
+#: set one, nobody else settles the invocation; if an earlier start has, settling it again changes
+#: nothing. In any other state another start of the same try is the one that counts.
 _FINAL_STATES = frozenset(
     {"success", "failed", "skipped", "up_for_retry", "upstream_failed", "removed"}
 )
@@ -61,12 +59,13 @@ class WorkloadRunner:
         self._temporary = temporary
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
-        """Run a workload to its end, whatever that is, in its time; never raises."""
+        """Run a workload to its end, within the deadline; never raises."""
         try:
             workload = compat.WORKLOADS.validate_json(workload_json)
         except ValidationError as e:
             return rejected(
-                f"not a workload that Airflow {airflow_version} in this image can run: {_words(e)}"
+                "not a workload that Airflow "
+                f"{airflow_version} in this image can run: {_validation_reason(e)}"
             )
         give_up_at_s = self._processes.give_up_at_s(deadline)
         try:
@@ -83,12 +82,12 @@ class WorkloadRunner:
     def _run(self, workload: Workload) -> Verdict:
         server = compat.execution_api_url()
         try:
-            if obstacle := (
-                _server_obstacle(server)
-                or self._temporary.obstacle()
-                or self._dag_bundles.obstacle(workload)
+            if reason := (
+                _reason_against(server)
+                or self._temporary.reason_against()
+                or self._dag_bundles.reason_against(workload)
             ):
-                return rejected(obstacle)
+                return rejected(reason)
             with environment.restored():
                 self._supervise(workload, server)
         except ZygoteError as e:
@@ -110,7 +109,7 @@ class WorkloadRunner:
             self._processes.run(run_workload)
 
     def _out_of_time(self) -> Verdict:
-        """What is left to tell when even the supervisor did not come to an end."""
+        """The verdict when even the supervisor did not return in time."""
         verdict = self._processes.verdict()
         if verdict is None:
             return out_of_time(
@@ -121,7 +120,7 @@ class WorkloadRunner:
         return verdict.adding("Airflow was not told: it did not answer in time")
 
 
-def _server_obstacle(server: str) -> str | None:
+def _reason_against(server: str) -> str | None:
     url = urlsplit(server)
     if url.scheme in ("http", "https") and url.netloc:
         return None
@@ -150,7 +149,7 @@ def _verdict_of(error: Exception, server: str) -> Verdict:
 
 
 def _taken_state(error: ServerResponseError) -> str | None:
-    """The state for which the API server refused a transition (HTTP 409), as it tells it."""
+    """The state because of which the API server refused to start the try (HTTP 409)."""
     detail = error.detail
     if error.response.status_code != HTTPStatus.CONFLICT or not isinstance(detail, dict):
         return None
@@ -179,7 +178,7 @@ def _api_reason(error: httpx.HTTPError, server: str) -> str:
 
 
 def _before_start(error: httpx.HTTPError) -> bool:
-    """Whether the call that failed is the one that tells Airflow that the task starts."""
+    """Whether the failed call is the one that reports the task's start to Airflow."""
     try:
         return error.request.url.path.endswith("/run")
     except RuntimeError:  # No request: the client failed before it made one.
@@ -193,7 +192,7 @@ def _at(error: Exception) -> str:
     return f" (in {frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
-def _words(error: ValidationError) -> str:
-    """What is wrong, without what was given: that holds the token."""
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, p['loc'])) or '(all)'}: {p['msg']}" for p in problems[:5])
+def _validation_reason(error: ValidationError) -> str:
+    """The first errors, without the input: it holds the token."""
+    errors = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in errors[:5])

@@ -1,7 +1,7 @@
-"""How a task is asked to stop, in its own process: just as its `execution_timeout` would end it.
+"""Stops a task from inside its own process, the way its `execution_timeout` would.
 
-The zygote sends a signal. What Airflow does with `AirflowTaskTimeout` is the rest: the task becomes
-`failed` or `up_for_retry`, its callbacks run, its log is written. It must not know when it is time.
+The zygote's signal raises `AirflowTaskTimeout` in the task. Airflow does the rest: the task becomes
+`failed` or `up_for_retry`, its callbacks run, its log is written.
 """
 
 from __future__ import annotations
@@ -17,26 +17,22 @@ from lambda_image.machine.zygote import STOP_SIGNAL
 from lambda_image.runtime.compat import AirflowTaskTimeout
 
 
-def install(words: str) -> None:
-    """Wait for the signal; in a task's process, before anything of the task.
-
-    Args:
-        words: What the task's log says then.
-    """
+def install(reason: str) -> None:
+    """Handle the signal from now on; the task's log then says why it was stopped."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        structlog.get_logger(logger_name="task").error(words)
-        _kill_what_it_started()
-        raise AirflowTaskTimeout(words)
+        structlog.get_logger(logger_name="task").error(reason)
+        _call_on_kill()
+        raise AirflowTaskTimeout(reason)
 
     signal.signal(STOP_SIGNAL, stop)
 
 
-def _kill_what_it_started() -> None:
-    """Call the operator's `on_kill`, which Airflow does itself where there is a time-out."""
+def _call_on_kill() -> None:
+    """Call the operator's `on_kill`; Airflow does so itself for a task with `execution_timeout`."""
     try:
         task: Any = get_current_context()["task"]
-    except RuntimeError:  # Before the task, or in a callback that has none.
+    except RuntimeError:  # The task has not started, or this is a callback without one.
         return
     if task.execution_timeout is not None:
         return

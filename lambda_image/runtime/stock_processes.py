@@ -1,8 +1,8 @@
-"""Airflow's workload processes as Airflow itself forks them, for when its inside has moved.
+"""Workload processes as stock Airflow forks them, for an Airflow that `processes` cannot patch.
 
-Tasks run, and none outlives the function's time. What `airflow_processes` adds is not there: no
-task is asked to stop before it is killed, Airflow learns of a killed one from the executor, a task
-starts with what earlier ones left in this process's memory, and some take five seconds longer.
+Every task is killed before the function's time-out. But no task is asked to stop first, Airflow
+learns of a killed task from the executor, a task inherits what earlier ones left in memory, and
+some take five seconds longer.
 """
 
 from __future__ import annotations
@@ -17,16 +17,12 @@ from lambda_image.machine import time_limit
 from lambda_image.machine.zygote import kill_descendants
 from lambda_image.verdict import Verdict, ended, out_of_time
 
-#: Seconds in which whatever is killed has to be gone.
+#: How long to wait for killed processes to be gone, in seconds.
 _SWEEP_S = 3.0
 
 
 class StockProcesses:
-    """The workload processes of one execution environment, one at a time.
-
-    Attributes:
-        are_lost: Whether no other workload can be run here: never.
-    """
+    """The workload processes of one execution environment, one at a time."""
 
     are_lost = False
 
@@ -35,28 +31,27 @@ class StockProcesses:
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
-        """Give the process of one workload its time; afterwards nothing of it is left."""
+        """Bound one workload by its deadline; no process of it survives the block."""
         self._verdict = None
         try:
             yield
         except time_limit.OutOfTime:
-            self._verdict = out_of_time(-9, deadline.kill_words)
+            self._verdict = out_of_time(-9, deadline.kill_reason)
             raise
         finally:
             psutil.wait_procs(kill_descendants(), timeout=_SWEEP_S)
 
     @staticmethod
     def give_up_at_s(deadline: Deadline) -> float:
-        """When the handler ends its wait for a workload: nothing else kills it."""
+        """When the handler stops waiting and kills the workload: nobody else would."""
         return deadline.times.kill_at_s
 
     def supervise(self, run_workload: Callable[[], int]) -> None:
-        """Run a workload, wherever Airflow runs it."""
+        """Run a workload as Airflow does, in a fork or in this process."""
         self._verdict = ended(run_workload())
 
-    #: One that Airflow does not fork for runs in this process.
     run = supervise
 
     def verdict(self) -> Verdict | None:
-        """How the workload's process ended; None while that is not known."""
+        """How the workload's process ended; None until it has."""
         return self._verdict

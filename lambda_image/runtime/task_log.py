@@ -1,7 +1,7 @@
-"""The local file of a task's log, after the task.
+"""Removes the local log file of a finished task, so that thousands of tasks do not fill /tmp.
 
-A warm environment runs thousands of tasks, and its /tmp is small. The supervisor has uploaded the
-log when remote logging is on, and the invocation's log stream holds a copy in any case.
+The supervisor has uploaded the log if remote logging is on, and the invocation's log stream always
+holds a copy.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from lambda_image.logs import invocation_log
 
 
 def discard_if_private(log_path: str | None) -> None:
-    """Remove a task's log file if nobody outside this execution environment can read it.
+    """Remove a task's log file if it lies below AIRFLOW_HOME; never raises.
 
-    Never raises: the task is over, and its result is not told yet.
-
-    That is so inside AIRFLOW_HOME. A log folder elsewhere is one that somebody set up for others
-    to read (a mounted file system, the demo's shared folder): there the file stays.
+    A log folder elsewhere is shared with others (a mounted file system, the demo's folder).
     """
     if not log_path:
         return

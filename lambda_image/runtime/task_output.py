@@ -1,7 +1,7 @@
-"""Reads what a workload's process writes, line by line, however much and whatever that is.
+"""Reads a workload's output line by line, and cuts lines that are too long.
 
-In the place of the supervisor's own reader, which keeps a line until it ends: a process that writes
-100 MB without a line's end makes it look through all of that again for every 4 KiB.
+Replaces the supervisor's reader, which keeps an unfinished line whole and searches all of it again
+for every 4 KiB: too slow for a process that writes 100 MB without a line break.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import math
 import socket
 from collections.abc import Callable, Generator, Iterator
 
-#: A line is cut here. Lambda's log streams cut at 256 KiB, with what is written around it.
+#: Longer lines are cut. Lambda's log streams cut at 256 KiB, including the fields around the line.
 MAX_LINE_BYTES = 64 * 1024
 
-#: Lines of one read that become lines of the log; of more, several share one.
+#: One read adds at most so many lines to the log; more lines are joined.
 MAX_LINES = 1024
 
 _READ_BYTES = 64 * 1024
 
-#: The supervisor's generator for a stream of text; others are documents, a line each.
+#: The supervisor's generator for plain text; other streams are JSON documents, one a line.
 _TEXT = "forward_to_log"
 
 
@@ -28,13 +28,13 @@ def reader(
     data: bytes = b"",
     **_: object,
 ) -> tuple[Callable[[socket.socket], bool], Callable[[socket.socket], None]]:
-    """Make what the supervisor calls when there is something to read, and when it is over."""
+    """Make the two callbacks of the supervisor: on data, and on the end of the stream."""
     next(gen)
     most = MAX_LINES if getattr(gen, "__name__", "") == _TEXT else _READ_BYTES
     rest = b""
 
     def take(chunk: bytes) -> bool:
-        """Hand the whole lines on; returns whether they are still wanted."""
+        """Pass on the whole lines; returns whether the generator still wants any."""
         nonlocal rest
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) >= MAX_LINE_BYTES:

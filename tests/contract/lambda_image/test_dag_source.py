@@ -22,7 +22,7 @@ from moto import mock_aws
 from lambda_executor.contract.dag_manifest import DagLocation, DagManifest, StoredFile
 from lambda_executor.contract.options import DAGS_S3_URI
 from lambda_image.dags import source as dag_source
-from lambda_image.dags.objects import Archive, DagSourceError, Folder
+from lambda_image.dags.objects import DagSourceError, S3Archive, S3Prefix
 from lambda_image.dags.source import S3DagSource
 
 BUCKET = "bucket"
@@ -42,7 +42,7 @@ class Place:
         source = dag_source.prepare(environ)
         assert source is not None
         location = DagLocation.parse(uri)
-        source._make_remote = lambda: (Archive if location.is_archive else Folder)(
+        source._make_remote = lambda: (S3Archive if location.is_archive else S3Prefix)(
             self.s3, location
         )
         source._sleep = lambda _seconds: None

@@ -156,9 +156,9 @@ def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(tmp_path: Pa
     reason = "the DAG files of s3://bucket/dags.zip could not be fetched: ValueError: negative seek"
     assert lines[0][0] == ("warning", "no DAG files yet")
     assert reason in lines[0][1]["reason"]
-    obstacle = bundles.obstacle(SimpleNamespace(bundle_info=object()))
-    assert obstacle is not None
-    assert reason in obstacle
+    found = bundles.reason_against(SimpleNamespace(bundle_info=object()))
+    assert found is not None
+    assert reason in found
 
 
 def test_a_bundle_of_a_wrong_shape_does_not_end_the_init_phase(

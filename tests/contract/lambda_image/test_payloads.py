@@ -48,12 +48,12 @@ def payloads() -> Payloads:
 
 def taken(event: Invocation) -> Invocation | Verdict:
     """What comes of an event in a function that has a minute left."""
-    return payloads().whole(event, time.monotonic() + 60)
+    return payloads().resolve(event, time.monotonic() + 60)
 
 
 def verdict_of(event: Invocation, source: Payloads | None = None) -> Verdict:
     """The verdict that is given in the place of a payload; it never tells what is in one."""
-    verdict = (source or payloads()).whole(event, time.monotonic() + 60)
+    verdict = (source or payloads()).resolve(event, time.monotonic() + 60)
     assert isinstance(verdict, Verdict), verdict
     assert TOKEN not in verdict.reason
     return verdict
@@ -105,7 +105,7 @@ def test_a_second_start_finds_nothing_and_settles_nothing() -> None:
 def test_what_fits_into_an_event_needs_no_bucket() -> None:
     """An invocation without a pointer is what it is; S3 is not asked."""
     small = replace(WHOLE, executor_config={})
-    assert Payloads.from_environment({}).whole(small, by_s=0) is small
+    assert Payloads.from_environment({}).resolve(small, by_s=0) is small
 
 
 @pytest.mark.parametrize("environment", [{}, {PAYLOAD_BUCKET.environment_variable: "another"}])
@@ -266,9 +266,9 @@ def test_a_fetch_ends_in_time(
 
 def test_a_deletion_ends_in_time(unwell: UnwellS3, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was fetched is run; the object expires by itself."""
-    whole, took_s = taken_from_silence(unwell, monkeypatch, "DELETE", left_s=60, most_s=0.5)
+    resolved, took_s = taken_from_silence(unwell, monkeypatch, "DELETE", left_s=60, most_s=0.5)
     assert took_s < 2
-    assert whole == WHOLE
+    assert resolved == WHOLE
 
 
 def taken_from_silence(
@@ -279,8 +279,8 @@ def taken_from_silence(
     s3.silent_on = method
     client = boto3.client("s3")
     began_s = time.monotonic()
-    whole = Payloads(BUCKET, lambda: client).whole(EVENT, began_s + left_s)
-    return whole, time.monotonic() - began_s
+    resolved = Payloads(BUCKET, lambda: client).resolve(EVENT, began_s + left_s)
+    return resolved, time.monotonic() - began_s
 
 
 def test_denied_for_an_object_that_is_not_there_means_taken(unwell: UnwellS3) -> None:

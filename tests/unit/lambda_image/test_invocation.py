@@ -64,7 +64,7 @@ class World:
     fetched: Invocation | Verdict | None = None
     margins: Margins = field(default_factory=lambda: Margins(None, None))
     deadlines: list[Deadline] = field(default_factory=list)
-    whole_by_s: float = 0.0
+    resolve_by_s: float = 0.0
     send_by_s: float = 0.0
     clock_s: float = 1000.0
 
@@ -90,9 +90,9 @@ class World:
         self.clock_s += 0.25
         return self.end
 
-    def whole(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+    def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
         """Fetch what was prepared in place of an invocation that only points to it."""
-        self.whole_by_s = by_s
+        self.resolve_by_s = by_s
         if invocation.payload is None:
             return invocation
         assert self.fetched is not None
@@ -167,7 +167,7 @@ def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
     world.handle(event(), remaining_s=300.0)
     (deadline,) = world.deadlines
     assert (deadline.times.stop_at_s, deadline.times.kill_at_s) == (330.0, 342.0)
-    assert world.whole_by_s == deadline.give_up_at_s == pytest.approx(346.8)
+    assert world.resolve_by_s == deadline.give_up_at_s == pytest.approx(346.8)
     assert world.send_by_s == pytest.approx(349.8)
 
 

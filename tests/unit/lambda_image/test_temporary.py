@@ -43,7 +43,7 @@ def test_in_a_folder_of_the_machines_nothing_is_removed(tmp_path: Path) -> None:
 
 def test_a_folder_with_room_is_no_obstacle(tmp_path: Path) -> None:
     """Only a full disk keeps a workload from its start."""
-    assert TemporaryFolder(tmp_path).obstacle() is None
+    assert TemporaryFolder(tmp_path).reason_against() is None
 
 
 @pytest.fixture
