@@ -108,8 +108,8 @@ format: setup ## Format the code and fix what ruff can fix
 EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --no-emit-local
 
 .PHONY: docs
-docs: setup ## Write the generated pages of docs/reference
-	@$(BIN)/python -m lambda_executor.contract.options > docs/reference/options.md
+docs: setup ## Write the generated reference pages
+	@$(BIN)/python -m lambda_executor.contract.options_page > docs/reference/options.md
 	@$(BIN)/python -m lambda_executor.core.metrics > docs/reference/metrics.md
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S, SecondsOption
+from lambda_executor.contract.option_types import SecondsOption
+from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
 from lambda_image.machine.zygote import Times
 
 #: The default stop margin, as a share of a short time-out.

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from lambda_executor.contract.options import BooleanOption
+from lambda_executor.contract.option_types import BooleanOption
 
 #: Signals whose handlers a workload's supervisor, or a connection test, sets in this process.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)

@@ -1,7 +1,7 @@
 """An Airflow executor that runs each task as one asynchronous AWS Lambda invocation.
 
-`LambdaExecutor` is imported on first use, so that the handler image and the stacks can import
-`lambda_executor.contract.wire` and `lambda_executor.contract.options` without Airflow and boto3.
+`LambdaExecutor` is imported on first use, so that the image and the stacks can import
+`lambda_executor.contract` without Airflow and boto3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What Airflow's provider discovery reads: the option table as provider metadata.
+"""The provider metadata for Airflow's provider discovery.
 
-Plain Python: Airflow calls it while it reads its own configuration.
+It imports neither Airflow nor boto3: Airflow calls it while it reads its own configuration.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from lambda_executor.contract.options import OPTIONS, SECTION, Option
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider metadata, in the shape of Airflow's `provider_info.schema.json`."""
+    """Return the provider metadata, as Airflow's `provider_info.schema.json` describes it."""
     return {
         "package-name": "airflow-lambda-executor",
         "name": "Lambda Executor",
@@ -28,8 +28,8 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": option.type,
                         "example": option.example,
-                        # Never the default itself: Airflow could not tell it from a value that
-                        # somebody set, which must win over the SSM parameter.
+                        # Airflow could not tell a default from a value that somebody set, which
+                        # must win over the SSM parameter.
                         "default": None,
                     }
                     for option in OPTIONS

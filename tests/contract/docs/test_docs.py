@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_executor.contract import options
+from lambda_executor.contract import options_page
 from lambda_executor.core import metrics
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 def test_the_page_of_the_options_is_fresh() -> None:
     """`make docs` would change nothing."""
-    assert (DOCS / "reference" / "options.md").read_text() == options.as_markdown()
+    assert (DOCS / "reference" / "options.md").read_text() == options_page.as_markdown()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*-1.json")))

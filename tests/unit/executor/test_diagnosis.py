@@ -52,10 +52,10 @@ def test_a_function_must_be_invokable(state: str, status: Status) -> None:
 def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
     """What ran before goes on while a function is updated."""
     failed = replace(FUNCTION, last_update="Failed", last_update_reason="no image")
-    assert "no image" in diagnosis.function("f", failed).said
+    assert "no image" in diagnosis.function("f", failed).detail
     assert diagnosis.function("f", failed).is_problem
     updating = diagnosis.function("f", replace(FUNCTION, last_update="InProgress"))
-    assert (updating.status, "in progress" in updating.said) == (Status.OK, True)
+    assert (updating.status, "in progress" in updating.detail) == (Status.OK, True)
 
 
 @pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
@@ -75,8 +75,8 @@ def test_either_way_of_dead_letters_is_enough() -> None:
 
     assert not finding("arn:other", "arn:dead").is_problem
     assert not finding("arn:dead", "arn:other").is_problem
-    assert "go to arn:other and not to arn:dead" in finding("arn:other", "").said
-    assert "go nowhere" in finding("", "").said
+    assert "go to arn:other and not to arn:dead" in finding("arn:other", "").detail
+    assert "go nowhere" in finding("", "").detail
 
 
 def test_a_queue_keeps_messages_longer_than_a_function_runs() -> None:
@@ -105,7 +105,7 @@ def test_versions_are_compared(changes: dict[str, object], subject: str, status:
     """Airflow to the minor version, the wire exactly; Python is told and left to the DAGs."""
     finding = probed(**changes)[subject]
     assert finding.status is status
-    assert str(next(iter(changes.values()))) in finding.said
+    assert str(next(iter(changes.values()))) in finding.detail
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_no_answer_is_unknown_unless_the_handler_was_never_reached(
     """A handler that knows no probes may run workloads well; one that cannot start may not."""
     (finding,) = diagnosis.probed("f", ProbeReply(b"{}", failure, message), HERE)
     assert finding.status is status
-    assert message in finding.said
+    assert message in finding.detail
 
 
 def test_an_answer_of_something_else_is_unknown() -> None:

@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.options import (
-    HANDLER_OPTIONS,
-    OPTIONS,
+from lambda_executor.contract.option_types import (
     BooleanOption,
     IntegerOption,
     Option,
     SecondsOption,
     StringOption,
 )
+from lambda_executor.contract.options import HANDLER_OPTIONS, OPTIONS
 
 EVERY: Final = (*OPTIONS, *HANDLER_OPTIONS)
 BOOLEANS = [option for option in EVERY if isinstance(option, BooleanOption)]

@@ -1,7 +1,4 @@
-"""The only part that knows boto3; everybody else works with `ports.py` and our own errors.
-
-It must not know Airflow: where a session comes from is given.
-"""
+"""The AWS calls of the executor: the only room that knows boto3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of DAG files in S3, as `dags push` writes it."""
+"""The folder of DAG files in S3 that `dags push` writes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lambda_executor.contract.errors import AwsError, RejectedError
 
 
 class S3DagFolder:
-    """One prefix of one bucket; a `dag_push.DagStore`."""
+    """One prefix of one bucket; implements `dag_push.DagStore`."""
 
     def __init__(self, clients: Clients, location: DagLocation) -> None:
         self._clients = clients
         self._location = location
 
     def listed(self) -> dict[str, str]:
-        """Path below the prefix to ETag, of every object; not the manifest."""
+        """Return the ETag of every object but the manifest, by its path below the prefix."""
         with self._clients.errors():
             pages = self._clients.s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self._location.bucket, Prefix=self._location.key
@@ -31,7 +31,7 @@ class S3DagFolder:
             }
 
     def manifest(self) -> DagManifest | None:
-        """What the last push wrote; None: nobody has pushed here."""
+        """Return the manifest of the last push; None: nobody has pushed here."""
         try:
             with self._clients.errors():
                 answer = self._clients.s3.get_object(
@@ -46,7 +46,7 @@ class S3DagFolder:
         return DagManifest.decode(raw)
 
     def put(self, path: str, content: bytes) -> StoredFile:
-        """Put one file."""
+        """Upload one file."""
         answer = self._put(self._location.key + path, content)
         return StoredFile(
             etag=answer["ETag"],
@@ -56,7 +56,7 @@ class S3DagFolder:
         )
 
     def put_manifest(self, manifest: DagManifest) -> None:
-        """Put the manifest: from now on the function runs this state."""
+        """Upload the manifest; from then on functions run this version."""
         self._put(self._location.manifest_key, manifest.encode())
 
     def delete(self, path: str) -> None:

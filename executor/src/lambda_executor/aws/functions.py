@@ -1,4 +1,4 @@
-"""Lambda functions: invoking them."""
+"""The asynchronous invoke of a function."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class LambdaFunctions:
-    """Sends invocations to functions; a `ports.FunctionInvoker`."""
+    """Sends invocations to functions; implements `ports.FunctionInvoker`."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def invoke(self, target: Target, payload: bytes) -> None:
-        """Hand one payload to Lambda, asynchronously."""
+        """Send one payload to a function, asynchronously."""
         with self._clients.errors():
             invoke_event(self._clients.function, target, payload)
 
@@ -30,7 +30,7 @@ class _Named(TypedDict):
 
 
 def named(target: Target) -> _Named:
-    """How every call names a function."""
+    """Return the parameters of an AWS call that name a function."""
     if target.qualifier is None:
         return {"FunctionName": target.function}
     return {"FunctionName": target.function, "Qualifier": target.qualifier}

@@ -1,4 +1,4 @@
-"""What AWS says about what the options name; reads only, and runs nothing but a probe."""
+"""Reads the functions and queues that the options name. Its only invocation is a probe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lambda_executor.contract import probe
 from lambda_executor.contract.errors import AwsError, RejectedError
 from lambda_executor.core.routing import Target
 
-#: What Lambda does where nothing is set.
+#: Lambda's defaults for asynchronous invocations.
 #: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 DEFAULT_RETRIES = 2
 DEFAULT_EVENT_AGE_S = 21_600
@@ -26,11 +26,10 @@ class FunctionFacts:
 
     Attributes:
         state: `Active`, `Pending`, `Inactive` or `Failed`.
-        state_reason: Why, when it is not active.
+        state_reason: Why it is not active.
         last_update: `Successful`, `InProgress` or `Failed`.
-        last_update_reason: Why, when it failed.
-        timeout_s: The longest that one invocation may take.
-        dead_letter_arn: Its dead-letter queue; empty: it has none.
+        last_update_reason: Why the update failed.
+        dead_letter_arn: The function's dead-letter queue; empty: it has none.
     """
 
     state: str
@@ -43,12 +42,12 @@ class FunctionFacts:
 
 @dataclass(frozen=True, slots=True)
 class EventFacts:
-    """What Lambda does with the asynchronous invocations of a function, or of one version of it.
+    """Lambda's settings for the asynchronous invocations of a function, or of one version of it.
 
     Attributes:
-        retries: How often it repeats one that failed.
-        age_s: How long it keeps one that it cannot start.
-        destination_arn: Where it reports one that it gave up on; empty: nowhere.
+        retries: How often Lambda repeats a failed invocation.
+        age_s: How long Lambda keeps an invocation that it cannot start.
+        destination_arn: The on-failure destination; empty: there is none.
     """
 
     retries: int
@@ -61,9 +60,9 @@ class QueueFacts:
     """One queue.
 
     Attributes:
-        visible: About how many messages wait to be received.
-        hidden: About how many were received, and neither deleted nor handed back yet.
-        retention_s: How long it keeps a message.
+        visible: Approximate number of messages that wait to be received.
+        hidden: Approximate number of messages that were received and are still held.
+        retention_s: How long the queue keeps a message.
         visibility_timeout_s: How long a received message is hidden.
     """
 
@@ -76,12 +75,12 @@ class QueueFacts:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReply:
-    """What came back from a probe.
+    """The answer to a probe.
 
     Attributes:
-        payload: What the function returned; of a failure, Lambda's description of it.
-        failure: The kind of the error that the function ended with; empty: it ended well.
-        message: What the error says.
+        payload: The function's return value, or Lambda's description of its failure.
+        failure: The type of the function's error; empty: it did not fail.
+        message: The error's message.
     """
 
     payload: bytes
@@ -90,21 +89,21 @@ class ProbeReply:
 
 
 class Inspection:
-    """Asks AWS. Every method raises `AwsError` when it gets no answer."""
+    """Reads from AWS. Every method raises `AwsError` when AWS does not answer."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def caller(self) -> str:
-        """The ARN of whom the credentials belong to."""
+        """Return the ARN of the identity that the credentials belong to."""
         with self._clients.errors():
             return self._clients.sts.get_caller_identity()["Arn"]
 
     def function(self, target: Target) -> FunctionFacts:
-        """One function, or one version of it."""
+        """Read the configuration of a function, or of one version of it."""
         found = self._configuration(target)
         return FunctionFacts(
-            # Both are left out by whoever has no such states.
+            # Emulators may omit both states.
             state=found.get("State", "Active"),
             state_reason=found.get("StateReason", ""),
             last_update=found.get("LastUpdateStatus", "Successful"),
@@ -114,8 +113,8 @@ class Inspection:
         )
 
     def events(self, target: Target) -> EventFacts:
-        """What Lambda does with a function's asynchronous invocations."""
-        found: Any = {}  # And so it stays where Lambda's defaults hold.
+        """Read the settings for a function's asynchronous invocations."""
+        found: Any = {}  # A function without settings has Lambda's defaults.
         with self._clients.errors():
             client = self._clients.function
             with suppress(client.exceptions.ResourceNotFoundException):
@@ -128,7 +127,7 @@ class Inspection:
         )
 
     def queue(self, url: str) -> QueueFacts:
-        """One queue."""
+        """Read the attributes of a queue."""
         with self._clients.errors():
             answer = self._clients.sqs.get_queue_attributes(
                 QueueUrl=url,
@@ -150,7 +149,7 @@ class Inspection:
         )
 
     def probe(self, target: Target) -> ProbeReply:
-        """Ask a function what it is, and wait for the answer."""
+        """Send a probe to a function, and wait for the answer."""
         with self._clients.errors():
             tenant: dict[str, Any] = {"TenantId": target.tenant} if target.tenant else {}
             answer = self._clients.function.invoke(
@@ -160,19 +159,19 @@ class Inspection:
         if not answer.get("FunctionError"):
             return ProbeReply(payload)
         try:
-            told = json.loads(payload)
+            error = json.loads(payload)
         except ValueError:
-            told = None
-        told = told if isinstance(told, dict) else {}
-        kind = str(told.get("errorType") or answer["FunctionError"])
-        return ProbeReply(payload, kind, str(told.get("errorMessage") or ""))
+            error = None
+        error = error if isinstance(error, dict) else {}
+        kind = str(error.get("errorType") or answer["FunctionError"])
+        return ProbeReply(payload, kind, str(error.get("errorMessage") or ""))
 
     def _configuration(self, target: Target) -> Mapping[str, Any]:
         try:
             with self._clients.errors():
                 return self._clients.function.get_function_configuration(**named(target))
         except RejectedError:
-            # A role that was made for AwsLambdaExecutor may ask as that does, and no other way.
+            # A role made for AwsLambdaExecutor has only the permission that it uses.
             with suppress(AwsError), self._clients.errors():
                 return self._clients.function.get_function(**named(target))["Configuration"]
             raise

@@ -1,11 +1,10 @@
 """One asynchronous invoke, with no more work than a signed HTTP request takes.
 
-Sending is what a busy scheduler's process spends its time on, and this takes little more than half
-of the processor time of boto3's `invoke` (docs/reference/benchmarks.md). The signature and the
-connections are still the client's own, and with them credentials and their refresh, Region,
-endpoint, proxies, CA bundle and time-outs. Left out is what botocore works out again for every
-call: validation, endpoint rules, user agent, checksums, retries (the dispatcher's), the parsing of
-an empty answer.
+A busy scheduler's process spends most of its time on sending. This takes little more than half of
+the processor time of boto3's `invoke` (docs/reference/benchmarks.md). It uses the client's own
+signature and connections, and with them its credentials and their refresh, Region, endpoint,
+proxies, CA bundle and time-outs. It skips botocore's work for every call: validation, endpoint
+rules, user agent, checksums, retries (the dispatcher has its own), parsing an empty answer.
 """
 
 from __future__ import annotations
@@ -22,18 +21,19 @@ from lambda_executor.core.routing import Target
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-#: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html: an event was accepted.
+#: The status of an accepted event.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 _ACCEPTED = 202
 
 
 def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
-    """Hand one payload to Lambda, asynchronously.
+    """Send one payload to a function, asynchronously.
 
     Raises:
-        ClientError: Lambda did not accept it.
+        ClientError: Lambda did not accept the event.
         BotoCoreError: There are no credentials, or no connection.
     """
-    untyped: Any = client  # What follows is missing in the stubs of botocore, or private there.
+    untyped: Any = client  # The stubs lack the attributes below, some of which are private.
     try:
         sign = untyped._request_signer.sign  # noqa: SLF001 - there is no public name
         send = untyped._endpoint.http_session.send  # noqa: SLF001 - there is no public name
@@ -52,7 +52,7 @@ def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
     )
     sign("Invoke", request)
     prepared = request.prepare()
-    # Whoever listens to boto3's calls (moto, tracers) hears of this one too, and may answer it.
+    # Listeners to boto3's calls (moto, tracers) are notified of this one too, and may answer it.
     _, answer = untyped.meta.events.emit_until_response(
         "before-send.lambda.Invoke", request=prepared
     )
@@ -68,7 +68,7 @@ def _invoke_event_stock(client: Any, target: Target, payload: bytes) -> None:  #
     answer = client.invoke(
         FunctionName=target.function, InvocationType="Event", Payload=payload, **qualifier, **tenant
     )
-    # An answer that is not read keeps its connection from being used again.
+    # The connection can only be reused after its answer was read.
     answer["Payload"].read()
 
 

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: finding one line, and reading a stream from there on."""
+"""CloudWatch Logs: finding one line, and reading a stream from that line on."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ class LogLine:
     """One line of a log group.
 
     Attributes:
-        stream: The log stream that it is in.
+        stream: The log stream that holds it.
         at_ms: Its time, in milliseconds since the epoch.
-        text: What it says.
     """
 
     stream: str
@@ -32,25 +31,19 @@ class LogLine:
 
 
 class LogGroup:
-    """One log group. Every method raises `AwsError` when it gets no answer."""
+    """One log group. Every method raises `AwsError` when AWS does not answer."""
 
     def __init__(self, clients: Clients, name: str) -> None:
         self._clients = clients
         self.name = name
 
-    def first(
-        self,
-        phrase: str,
-        *,
-        since_ms: int,
-        pages: int = 5,
-    ) -> LogLine | None:
-        """The first line with this phrase; None: not within so many pages of the log.
+    def first(self, phrase: str, *, since_ms: int, pages: int = 5) -> LogLine | None:
+        """Return the first line with a phrase; None: it is not in the first pages.
 
         Args:
-            phrase: What must be in the line.
-            since_ms: Earlier lines are not looked at.
-            pages: CloudWatch may answer a page without a line although more follow.
+            phrase: The text to find.
+            since_ms: Earlier lines are ignored.
+            pages: CloudWatch may answer with an empty page although more pages follow.
         """
         request: FilterLogEventsRequestTypeDef = {
             "logGroupName": self.name,
@@ -69,12 +62,12 @@ class LogGroup:
         return None
 
     def read(self, stream: str, *, since_ms: int, until_s: float) -> Iterator[LogLine]:
-        """The lines of a stream, oldest first, as far as there are any.
+        """Yield the existing lines of a stream, oldest first.
 
         Args:
             stream: The log stream.
             since_ms: Earlier lines are left out.
-            until_s: No further page is asked for after this, on the monotonic clock.
+            until_s: Deadline for requesting another page, on the monotonic clock.
         """
         request: GetLogEventsRequestTypeDef = {
             "logGroupName": self.name,
@@ -88,7 +81,7 @@ class LogGroup:
             for event in page["events"]:
                 yield LogLine(stream, event["timestamp"], event["message"].rstrip("\n"))
             following = page["nextForwardToken"]
-            # The end of the stream is where the token stays the same.
+            # At the end of the stream the token stays the same.
             # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
             if request.get("nextToken") == following or time.monotonic() >= until_s:
                 return

@@ -11,12 +11,8 @@ from lambda_executor.contract.errors import AwsError, ConfigError
 def read_parameter(clients: Clients, name: str) -> dict[str, str]:
     """Read the options that the stacks wrote.
 
-    Args:
-        clients: Where the client comes from.
-        name: Name of the SSM parameter.
-
     Raises:
-        ConfigError: It does not exist, may not be read, or does not hold options.
+        ConfigError: The parameter does not exist, may not be read, or does not hold options.
     """
     try:
         with clients.errors():

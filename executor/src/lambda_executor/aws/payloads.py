@@ -1,4 +1,4 @@
-"""The S3 bucket through which invocations travel that are too large for one event."""
+"""The S3 bucket for invocations that are too large for one event."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from lambda_executor.contract.errors import AwsError
 
 
 class S3Payloads:
-    """Puts payloads into one bucket; a `ports.PayloadStore`.
+    """Uploads payloads to one bucket; implements `ports.PayloadStore`.
 
-    The bucket encrypts, as every bucket does by itself, and deletes what nobody fetched; with
-    which key and when is its owner's to say.
+    The bucket's owner configures its encryption, and the expiry of payloads that nobody fetched.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-bucket-encryption.html
     """
 
@@ -20,11 +19,11 @@ class S3Payloads:
 
     @property
     def bucket(self) -> str:
-        """Its name."""
+        """The bucket's name."""
         return self._bucket
 
     def put(self, key: str, payload: bytes) -> None:
-        """Keep one payload under a key, in the place of an earlier one."""
+        """Store one payload under a key, replacing an earlier one."""
         try:
             with self._clients.errors():
                 self._clients.s3.put_object(

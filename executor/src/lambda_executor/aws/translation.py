@@ -1,4 +1,4 @@
-"""Botocore's errors put into ours: what each of them means for what waits to be sent."""
+"""Translates botocore's errors into ours, by whether the same call may succeed later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lambda_executor.contract.errors import (
     TransientError,
 )
 
-#: Error codes by what they mean; what is in none of them is judged by its HTTP status.
+#: Error codes by their meaning; any other code is classified by its HTTP status.
 #: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors
 #: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
 _THROTTLED: Final = frozenset(
@@ -44,7 +44,7 @@ _CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-#: 4xx by status, but they pass: the function is being updated, or SQS asks for patience.
+#: Temporary despite their 4xx status: the function is being updated, or SQS is busy.
 _TRANSIENT: Final = frozenset({"ResourceConflictException", "RequestTimeout", "KmsThrottled"})
 
 _CREDENTIALS_EXCEPTIONS: Final = (
@@ -63,7 +63,7 @@ _SERVER_ERROR: Final = 500
 
 
 def translate(error: Exception) -> AwsError:
-    """Put an error of botocore into ours; the words stay AWS's own."""
+    """Translate an error of botocore; AWS's message is kept."""
     kind: type[AwsError] = RejectedError
     code = ""
     if isinstance(error, botocore_errors.ClientError):

@@ -1,7 +1,7 @@
-"""Where DAG files lie in S3, and the manifest that says which objects belong together.
+"""The location of DAG files in S3, and the manifest that names the objects of one version.
 
-`dags push` writes the manifest last; the function reads it to learn with one call whether anything
-changed. Plain Python: the handler image imports it too.
+`dags push` writes the manifest last. The function reads it to learn with one call whether anything
+changed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<key
 
 @dataclass(frozen=True, slots=True)
 class DagLocation:
-    """A place in S3 that holds one DAG folder.
+    """The location of one DAG folder in S3.
 
     Attributes:
-        key: Of the archive; of a folder its prefix, empty or with a slash at its end, so that
-            `dags` never means `dags-old/` too.
+        key: The key of an archive, or the prefix of a folder. A prefix is empty or ends with a
+            slash, so that `dags` does not match `dags-old/` too.
     """
 
     bucket: str
@@ -39,10 +39,10 @@ class DagLocation:
 
     @classmethod
     def parse(cls, uri: str) -> DagLocation:
-        """Read a URI as a person writes it.
+        """Read a URI.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: The text is not the URI of a DAG folder.
         """
         match = _URI.fullmatch(uri.strip())
         key = (match["key"] or "") if match else ""
@@ -62,7 +62,7 @@ class DagLocation:
 
     @property
     def manifest_key(self) -> str:
-        """The manifest's key."""
+        """The key of the manifest."""
         return f"{self.key}{MANIFEST_NAME}"
 
     def __str__(self) -> str:
@@ -74,9 +74,8 @@ class StoredFile:
     """One file as S3 holds it.
 
     Attributes:
-        etag: S3's name for the content.
-        sha256: Of the content, in hexadecimal.
-        version_id: Which version of the object, where the bucket keeps versions.
+        sha256: Hash of the content, in hexadecimal.
+        version_id: The object's version, where the bucket keeps versions.
     """
 
     etag: str
@@ -87,28 +86,28 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class DagManifest:
-    """One state of a DAG folder: path below the prefix to file."""
+    """One version of a DAG folder: the files by their path below the prefix."""
 
     files: Mapping[str, StoredFile]
 
     @property
     def version(self) -> str:
-        """A name for this state: the same for the same paths and contents."""
+        """A hash of all paths and contents."""
         text = "".join(f"{path}\0{file.sha256}\n" for path, file in sorted(self.files.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def encode(self) -> bytes:
-        """As it lies in S3."""
+        """Return the manifest as it is stored in S3."""
         files = {path: asdict(file) for path, file in sorted(self.files.items())}
         content = {"manifest_version": MANIFEST_VERSION, "version": self.version, "files": files}
         return json.dumps(content, indent=1).encode() + b"\n"
 
     @classmethod
     def decode(cls, raw: bytes) -> DagManifest:
-        """Read what lies in S3.
+        """Read a manifest.
 
         Raises:
-            DecodeError: It is no manifest of this version, or a path in it leads elsewhere.
+            DecodeError: It is not a manifest of this version, or a path leads out of the folder.
         """
         try:
             content = json.loads(raw)
@@ -128,7 +127,7 @@ class DagManifest:
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether a path leads to a place below the folder that it is joined to, and means only one."""
+    """Whether a path stays below the folder that it is joined to, and has no other spelling."""
     pure = PurePosixPath(path)
     return (
         str(pure) == path

@@ -1,8 +1,4 @@
-"""Every error that crosses a room's border, with the words a person reads.
-
-Plain Python: nothing of Airflow or boto3 is known here, so that the handler image and the
-stacks can use it too.
-"""
+"""The errors that cross a room's border. Their messages are for the user."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ class LambdaExecutorError(Exception):
 
 
 class ConfigError(LambdaExecutorError):
-    """An option has a value that cannot work; the message names it, what is allowed and the fix."""
+    """An option has an unusable value; the message names it, the allowed values and the fix."""
 
 
 class RouteError(LambdaExecutorError):
@@ -26,11 +22,11 @@ class DatabaseError(LambdaExecutorError):
 
 
 class WireError(LambdaExecutorError):
-    """Something that crosses between executor and handler does not have the agreed shape."""
+    """A message between executor and handler does not have the agreed shape."""
 
 
 class EncodeError(WireError):
-    """We were about to send something that the other side could not take."""
+    """We were about to send a message that the other side could not take."""
 
 
 class ExpiredError(EncodeError):
@@ -38,11 +34,11 @@ class ExpiredError(EncodeError):
 
 
 class DecodeError(WireError):
-    """The other side sent something that does not have the agreed shape.
+    """The other side sent a message that does not have the agreed shape.
 
     Args:
         message: What is wrong, without the offending bytes: they may hold a token.
-        raw: What was received; never logged.
+        raw: The received message; never logged.
     """
 
     def __init__(self, message: str, raw: Any = None) -> None:  # noqa: ANN401 - any JSON shape
@@ -54,17 +50,17 @@ class AwsError(LambdaExecutorError):
     """An AWS call did not succeed.
 
     Args:
-        message: What went wrong, in AWS's words.
-        code: AWS's code for it, such as `NoSuchKey`; empty where AWS gave none.
+        message: AWS's own message.
+        code: AWS's error code, such as `NoSuchKey`; empty where AWS gave none.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
 
-    def about(self, what: str) -> Self:
-        """The same error, after what could not be done."""
-        return type(self)(f"{what}: {self}", self.code)
+    def about(self, failure: str) -> Self:
+        """Return the same error, its message preceded by what could not be done."""
+        return type(self)(f"{failure}: {self}", self.code)
 
 
 class TransientError(AwsError):
@@ -80,4 +76,4 @@ class RejectedError(AwsError):
 
 
 class CredentialsError(AwsError):
-    """Credentials are missing, expired or not valid; no call can succeed until they are back."""
+    """Credentials are missing, expired or not valid; no call can succeed until that is fixed."""

@@ -1,17 +1,18 @@
-"""Names that several rooms have to agree on, each typed once. Plain Python."""
+"""Names that several rooms have to agree on, each typed once."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: What `[core] executor` is set to.
+#: The value of `[core] executor`.
 EXECUTOR: Final = "lambda_executor.LambdaExecutor"
 
 #: The event of Airflow's audit log that holds the reason why a workload failed.
 FAILURE_EVENT: Final = "lambda executor"
 
-#: Variables of a control plane's containers. The stacks set them, out of Secrets Manager where they
-#: are secret; `lambda_image.control_plane` makes Airflow's settings of them.
+#: Prefix of the variables of a control plane's containers. The stacks set these variables, from
+#: Secrets Manager where they are secret; `lambda_image.control_plane` turns them into Airflow's
+#: settings.
 CONTAINER_PREFIX: Final = "AIRFLOW_LAMBDA_"
 DATABASE_HOST: Final = f"{CONTAINER_PREFIX}DATABASE_HOST"
 DATABASE_PORT: Final = f"{CONTAINER_PREFIX}DATABASE_PORT"
@@ -27,5 +28,5 @@ DATABASE: Final = (
 )
 FERNET_KEY: Final = f"{CONTAINER_PREFIX}FERNET_KEY"
 SIGNING_KEY: Final = f"{CONTAINER_PREFIX}SIGNING_KEY"
-#: The api-server's alone: only there does somebody log in.
+#: Set for the api-server only: it is where people log in.
 ADMIN_PASSWORD: Final = f"{CONTAINER_PREFIX}ADMIN_PASSWORD"

@@ -1,10 +1,8 @@
-"""A probe and its answer, byte for byte: it asks a function what it is, and runs nothing.
+"""The wire format of a probe and of its answer.
 
-Plain Python, like `wire.py`: the handler image answers with it, the doctor asks with it.
-
-A probe is a JSON array on purpose. A handler that does not know probes (the reference's, or one of
-another origin that takes invocations) looks for keys of an object first of all: it fails on an
-array before it runs or sends anything, and that failure is an answer too.
+A probe is a JSON array on purpose. A handler that does not know probes, such as the reference's,
+first looks for the keys of an object. It fails on an array before it runs or sends anything, and
+that failure is an answer too.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ _HEAD = "lambda_executor probe"
 _TEXTS = ("airflow", "python", "execution_api_url", "execution_api_error")
 _NUMBERS = ("wire_version", "execution_api_ms")
 
-#: The event that asks; both sides ignore what follows the head.
+#: The probe's event; both sides ignore what follows the head.
 EVENT: bytes = json.dumps([_HEAD]).encode()
 
 
@@ -31,13 +29,13 @@ def is_probe(event: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """What a function says of itself.
+    """A function's answer.
 
     Attributes:
         wire_version: The version of the wire that it speaks.
-        execution_api_url: Where it looks for the Execution API; empty: nowhere.
-        execution_api_error: Why it cannot be reached; empty: it answered.
-        execution_api_ms: Milliseconds until it answered or failed.
+        execution_api_url: Its setting for the Execution API; empty: not set.
+        execution_api_error: Why the API cannot be reached; empty: the API answered.
+        execution_api_ms: Milliseconds until the API answered or failed.
     """
 
     airflow: str
@@ -48,15 +46,15 @@ class ProbeAnswer:
     execution_api_ms: float
 
     def encode(self) -> dict[str, object]:
-        """What the handler returns."""
+        """Return the value that the handler returns."""
         return {_HEAD: asdict(self)}
 
     @classmethod
     def decode(cls, payload: bytes) -> ProbeAnswer:
-        """Read what a function returned.
+        """Read a function's answer.
 
         Raises:
-            DecodeError: It is not the answer to a probe.
+            DecodeError: The payload is not the answer to a probe.
         """
         try:
             answer = json.loads(payload)

@@ -1,11 +1,10 @@
-"""What crosses the border between executor and handler, byte for byte.
+"""The wire format: the JSON of an invocation, a result and a dead letter.
 
-This is the only place that knows the JSON of an invocation (executor to handler), of a result
-(handler to results queue) and of a dead letter (Lambda to dead-letter queue). It must not know
-Airflow, boto3 or any other package: the handler image, the executor and the tests import it alone.
+An invocation goes from the executor to the handler, a result from the handler to the results queue,
+and a dead letter from Lambda to the dead-letter queue.
 
 The keys `task_key`, `command`, `executor_config` and `return_code` are those of
-`AwsLambdaExecutor` (apache-airflow-providers-amazon); every other key is ours and optional, and
+`AwsLambdaExecutor` (apache-airflow-providers-amazon). Every other key is ours and optional, and
 both sides ignore keys they do not know. Golden files: `tests/contract/golden`.
 """
 
@@ -24,20 +23,20 @@ from lambda_executor.contract.options import PAYLOAD_PREFIX
 
 WIRE_VERSION = 1
 
-#: Bytes of one asynchronous invocation's payload, at most.
+#: Most bytes of one asynchronous invocation's payload.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_INVOCATION_BYTES = 1024 * 1024
 
-#: Bytes of an invocation that travels through S3, at most: what Lambda takes when it is asked
-#: synchronously. Encoding it holds the interpreter, and with it the scheduler's thread.
+#: Most bytes of an invocation that travels through S3: Lambda's limit for a synchronous one.
+#: Encoding a larger one would hold the interpreter, and with it the scheduler's thread, too long.
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 
-#: Characters of a reason, or another text for people; what is longer is cut, so that a result
+#: Most characters of a reason, or another text for people. A longer text is cut, so that a result
 #: always fits a queue message.
 MAX_REASON_CHARS = 4096
 
-#: What the handler image is asked to run; the workload's JSON follows as the last item.
-#: The reference handler passes `command` to a subprocess, ours takes the workload out of it.
+#: The command of an invocation; the workload's JSON follows as the last item. The reference
+#: handler runs the command in a subprocess, ours takes the workload out of it.
 WORKLOAD_COMMAND = (
     "python",
     "-m",
@@ -46,7 +45,7 @@ WORKLOAD_COMMAND = (
 )
 
 #: The command of an invocation whose payload is in S3. Our handler never runs it; the reference's
-#: does, which then reports the failure instead of waiting for anything, and logs why.
+#: does, and so fails at once and logs the reason.
 POINTER_COMMAND = (
     "python",
     "-c",
@@ -57,36 +56,34 @@ POINTER_COMMAND = (
     ),
 )
 
-#: Names one dispatch of one workload: fresh every time and unguessable. Knowing it entitles a
-#: sender to settle it.
+#: The dispatch id of one invocation: fresh every time and unguessable. Whoever knows it can settle
+#: the invocation.
 InvocationId = NewType("InvocationId", str)
 
-#: Characters of an invocation id, at most (Airflow 2.11 keeps it in a VARCHAR(250)).
+#: Most characters of an invocation id (Airflow 2.11 keeps it in a VARCHAR(250)).
 MAX_ID_CHARS = 250
 
-#: Characters of a `task_key` on the wire, at most. The reference's is the task's key as JSON: three
-#: ids of up to 250 characters, each up to six characters when JSON escapes it.
+#: Most characters of a `task_key` on the wire. The reference's is the task's key as JSON: three
+#: ids of up to 250 characters, of which JSON escapes each with up to six.
 MAX_KEY_CHARS = 5000
 
 
 class Outcome(Enum):
-    """What became of an invocation, in the handler's words."""
+    """The end of an invocation, as the handler reports it."""
 
     COMPLETED = "completed"  # The task runtime ran to its end; `return_code` is its exit code.
     CRASHED = "crashed"  # The task's process died: a signal, out of memory, `os._exit`.
-    REJECTED = "rejected"  # Nothing was started: the event, the image or its settings are unfit.
+    REJECTED = "rejected"  # Nothing was started: the event, the image or its settings are invalid.
     DEADLINE = "deadline"  # The handler stopped the task before the function's time-out.
     DUPLICATE = "duplicate"  # The same workload was already started elsewhere: settles nothing.
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadPointer:
-    """Where the payload of an invocation is that is too large for one event.
+    """The location in S3 of a payload that is too large for one event.
 
     Attributes:
-        bucket: The S3 bucket.
         key: The object's key; only `payload_key` of the invocation's own id is valid.
-        size_bytes: How long the object is.
     """
 
     bucket: str
@@ -95,9 +92,10 @@ class PayloadPointer:
 
 
 def payload_key(id: InvocationId) -> str:
-    """The key of an invocation's payload: one object per dispatch, as hard to guess as its id.
+    """Return the key of an invocation's payload: one object per dispatch, as unguessable as the id.
 
-    It does not tell the id, which entitles to settle the invocation: keys are in access logs.
+    The key is a hash of the id because access logs contain keys, and whoever knows the id can
+    settle the invocation.
     """
     # The id came as JSON, which can hold half of a surrogate pair.
     digest = hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
@@ -115,9 +113,9 @@ class Invocation:
         executor_config: The task's `executor_config`, JSON-serialisable.
         reply_to: URL of the results queue; None leaves the choice to the function's settings.
         queued_at_s: When the executor took the workload, in seconds since the epoch.
-        not_after_s: When it must not start any more, in seconds since the epoch: its token has
-            run out by then.
-        payload: Where the whole of it is, when this is only what points there.
+        not_after_s: When the workload's token runs out and it must not start any more, in seconds
+            since the epoch.
+        payload: Where the complete invocation is, when this one is only a pointer.
     """
 
     id: InvocationId
@@ -155,7 +153,7 @@ class Invocation:
         """The workload inside `command`.
 
         Raises:
-            DecodeError: `command` is not one that carries a workload.
+            DecodeError: `command` does not carry a workload.
         """
         *head, last = self.command or ("",)
         if tuple(head)[-2:] != WORKLOAD_COMMAND[-2:]:
@@ -167,11 +165,11 @@ class Invocation:
         return last
 
     def pointing_to(self, payload: PayloadPointer) -> Invocation:
-        """What is sent in the place of this invocation when its payload is in S3."""
+        """Return the invocation to send instead of this one when its payload is in S3."""
         return replace(self, command=POINTER_COMMAND, executor_config={}, payload=payload)
 
     def encode(self, limit_bytes: int = MAX_INVOCATION_BYTES) -> bytes:
-        """The payload for Lambda's `Invoke`.
+        """Return the payload for Lambda's `Invoke`.
 
         Args:
             limit_bytes: `MAX_PAYLOAD_BYTES` for a payload that may go to S3 instead.
@@ -185,14 +183,13 @@ class Invocation:
             "executor_config": dict(self.executor_config),
             "wire_version": self.wire_version,
         }
-        if self.reply_to is not None:
-            payload["reply_to"] = self.reply_to
-        if self.queued_at_s is not None:
-            payload["queued_at_s"] = self.queued_at_s
-        if self.not_after_s is not None:
-            payload["not_after_s"] = self.not_after_s
-        if self.payload is not None:
-            payload["payload"] = asdict(self.payload)
+        optional = {
+            "reply_to": self.reply_to,
+            "queued_at_s": self.queued_at_s,
+            "not_after_s": self.not_after_s,
+            "payload": asdict(self.payload) if self.payload else None,
+        }
+        payload.update({key: value for key, value in optional.items() if value is not None})
         try:
             encoded = json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError) as e:
@@ -256,22 +253,21 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The handler's word on one invocation.
+    """The handler's report on one invocation.
 
     Attributes:
-        id: The invocation's id, returned as it came.
-        return_code: 0 when the runtime did its work (the task's own state is Airflow's to know),
+        id: The invocation's id, unchanged.
+        return_code: 0 when the runtime did its work (Airflow itself holds the task's state),
             negative for a signal, anything else for a failure.
-        outcome: What became of it.
-        reason: A sentence for the user; empty when there is nothing to say.
+        reason: The reason for the user; empty: there is none.
         request_id: Lambda's request id.
-        log_stream: Where the invocation's own log is.
+        log_stream: The log stream with the invocation's log.
         cold: Whether the execution environment was started for this invocation.
         init_ms: Milliseconds of the handler's init phase; only of a cold start.
         run_ms: Milliseconds from the handler's entry to this result.
         started_at_s: When the handler was entered, in seconds since the epoch.
         queue_to_start_ms: Milliseconds from `Invocation.queued_at_s` to the handler's entry.
-        max_memory_mb: The most memory, in MiB, that the largest process of it had.
+        max_memory_mb: Peak memory of the invocation's largest process, in MiB.
     """
 
     id: InvocationId
@@ -289,7 +285,7 @@ class Result:
     wire_version: int = WIRE_VERSION
 
     def encode(self) -> str:
-        """The body of the message to the results queue."""
+        """Return the body of the message to the results queue."""
         body: dict[str, Any] = {
             "task_key": self.id,
             "return_code": int(self.return_code),
@@ -314,9 +310,9 @@ class Result:
     def decode(cls, body: str) -> Result:
         """Read a message of the results queue, ours or the reference handler's.
 
-        Facts we only report (`reason`, `log_stream`, milliseconds) are dropped when they have a
-        wrong type: they must never keep a task from being settled. An outcome this side does not
-        know counts as `completed`, and `return_code` decides.
+        Informative fields (`reason`, `log_stream`, milliseconds) are dropped when they have a
+        wrong type: they must never keep a task from being settled. An unknown outcome counts as
+        `completed`, and `return_code` decides.
 
         Raises:
             DecodeError: The body is not a JSON object with a usable `task_key` and `return_code`.
@@ -347,8 +343,7 @@ class DeadLetter:
     """An invocation that Lambda gave up on.
 
     Attributes:
-        id: The invocation's id.
-        reason: Why, in Lambda's words where it gives any.
+        reason: Lambda's reason where it gives one.
         request_id: Lambda's request id.
     """
 
@@ -365,12 +360,8 @@ class DeadLetter:
         with `requestPayload` and `responsePayload`.
         https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
 
-        Args:
-            body: The message's body.
-            attributes: The message attributes, name to string value.
-
         Raises:
-            DecodeError: Neither format, or without a usable `task_key`.
+            DecodeError: The message has neither format, or no usable `task_key`.
         """
         message = _mapping(_json(body), "a dead letter")
         event = _dead_event(message)
@@ -393,10 +384,10 @@ class DeadLetter:
 
 
 def dead_event(body: str) -> Mapping[str, Any]:
-    """The event that a dead letter is about, as Lambda was given it. Holds the workload's token.
+    """Return the event of a dead letter, as Lambda received it. Holds the workload's token.
 
     Raises:
-        DecodeError: The body is of neither of Lambda's two formats.
+        DecodeError: The body has neither of Lambda's two formats.
     """
     return _dead_event(_mapping(_json(body), "a dead letter"))
 
@@ -453,16 +444,15 @@ def _outcome(value: object) -> Outcome:
 
 
 def _text(message: Mapping[str, Any], key: str) -> str | None:
-    """A text that every log and database takes: JSON can write what they cannot."""
     value = message.get(key)
     if not isinstance(value, str):
         return None
-    # Postgres has no NUL in a text, and UTF-8 no half of a surrogate pair.
+    # JSON can hold a NUL, which Postgres refuses, and half of a surrogate pair, which UTF-8 does.
     return value[:MAX_REASON_CHARS].replace("\0", "?").encode(errors="replace").decode()
 
 
 def _number(message: Mapping[str, Any], key: str) -> float | None:
-    """A finite number: JSON as Python reads it has NaN, and integers beyond every float."""
+    """Return a finite number: Python's JSON has NaN, and integers too large for a float."""
     value = message.get(key)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None

@@ -1,4 +1,1 @@
-"""The executor's decisions as plain values and state machines.
-
-No threads, no AWS, no Airflow: given the same calls, it decides the same.
-"""
+"""The executor's decisions as plain values and state machines: no threads, no AWS, no Airflow."""

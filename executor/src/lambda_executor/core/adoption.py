@@ -1,9 +1,9 @@
-"""Whether what stands in a task's `external_executor_id` names an invocation to take over: pure.
+"""Decides whether a task's `external_executor_id` names an invocation to adopt.
 
-Two executors may have written it. Ours writes a dispatch id, a UUID. `AwsLambdaExecutor` writes
-the task's own key as JSON, and sends the same text as `task_key`: what it left in flight when an
-environment was switched to ours comes back under that. Anything else names no invocation that
-will ever answer, and adopting it would hold a slot for nothing.
+Our executor writes a dispatch id, a UUID. `AwsLambdaExecutor` writes the task's own key as JSON,
+and sends the same text as `task_key`: its in-flight invocations report under that key after a
+switch to our executor. No invocation will ever report under any other text, and adopting it would
+hold a slot for nothing.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Mapping
 
 from lambda_executor.contract.wire import MAX_ID_CHARS, MAX_KEY_CHARS, InvocationId
 
-#: Characters of an id that is not ours in a log line.
+#: Most characters of a foreign id in a log line.
 SHOWN_CHARS = 80
 
 
 def invocation_of(external_id: str | None, key: Mapping[str, object]) -> InvocationId:
-    """The invocation that a task's external id names.
+    """Return the invocation that a task's `external_executor_id` names.
 
     Args:
         external_id: The task's `external_executor_id`.
         key: The task's key, as a mapping.
 
     Raises:
-        ValueError: It names none; the message is for the log.
+        ValueError: It does not name an invocation; the message is for the log.
     """
     if not external_id:
         raise ValueError("it has no external_executor_id: it was not sent, or nobody knows")
@@ -39,7 +39,7 @@ def invocation_of(external_id: str | None, key: Mapping[str, object]) -> Invocat
 
 
 def is_dispatch_id(text: str) -> bool:
-    """Whether a text is an id that our executor gives, or Airflow for it: a UUID."""
+    """Whether a text is a UUID: a dispatch id that our executor, or Airflow for it, made."""
     if len(text) > MAX_ID_CHARS:
         return False
     try:

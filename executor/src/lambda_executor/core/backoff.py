@@ -1,6 +1,6 @@
-"""How long to wait before the next try: pure, with the randomness given.
+"""The time to wait before the next try: exponential, with full jitter.
 
-Full jitter, as in https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
+https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Backoff:
     Attributes:
         base_s: Upper bound of the first wait, in seconds.
         cap_s: Upper bound of every wait, in seconds.
-        floor: Share of the upper bound that is always waited, 0 to 1.
+        floor: Smallest wait as a share of the upper bound, 0 to 1.
     """
 
     base_s: float
@@ -27,6 +27,6 @@ class Backoff:
     floor: float = 0.0
 
     def delay_s(self, attempt: int, uniform: Uniform = random.uniform) -> float:
-        """Seconds to wait after the `attempt`-th failure in a row (the first is 1)."""
+        """Return the seconds to wait after the `attempt`-th failure in a row (the first is 1)."""
         bound = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 60))
         return uniform(bound * self.floor, bound)

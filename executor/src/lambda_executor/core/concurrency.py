@@ -1,9 +1,9 @@
-"""How many calls to keep under way: pure, from how long they take and whether they are throttled.
+"""How many calls to keep under way, given their latency and whether Lambda throttles them.
 
-By Little's law, calls under way = rate x latency: the same rate needs ten times the calls at
-200 ms that it needs at 20 ms, and more calls than that would only make each of them wait for a
-processor, the scheduler's thread included. So the rate is what is steered, as TCP steers its
-window: added to by every answer, halved by every throttle.
+By Little's law, calls under way = rate x latency: the same rate needs ten times as many calls at
+200 ms as at 20 ms. More calls than that would only wait for a processor, and make the scheduler's
+thread wait too. So the rate is controlled, as TCP controls its window: every answer adds to it,
+every throttle halves it.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ from __future__ import annotations
 import math
 from collections import deque
 
-#: Calls a second that are aimed at. More than one scheduler's process can make, so that its
-#: processor is the limit and not this; Lambda's own limit shows itself by throttling.
+#: Target rate in calls per second: more than one scheduler's process can make, so that its
+#: processor is the limit. Throttling shows Lambda's own limit.
 MOST_PER_S = 1500.0
-#: Where halving ends: the pauses after a throttle slow down further (`DispatchQueue`).
+#: Halving ends here; the pauses after a throttle slow down further (`DispatchQueue`).
 LEAST_PER_S = 10.0
-#: What one answer adds after a throttle: at 100 calls a second, 10 more each second.
+#: Added to the rate by one answer after a throttle: at 100 calls per second, 10 more each second.
 PER_ANSWER_PER_S = 0.1
-#: Answers whose fastest is the latency. The others also waited, for a connection or a processor.
+#: The fastest of this many answers is the latency. The others also waited for a connection or a
+#: processor.
 WINDOW = 64
-#: The latency before the first answer.
+#: Assumed latency before the first answer.
 FIRST_S = 0.03
 
 
 class Concurrency:
-    """The number of calls to keep under way.
-
-    Args:
-        most: Never more than these.
-    """
+    """The number of calls to keep under way, at most `most`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -38,13 +35,13 @@ class Concurrency:
         self.limit = self._limit()
 
     def answered(self, latency_s: float) -> None:
-        """Note that a call was answered, and after how long."""
+        """Record the latency of an answered call."""
         self._latencies_s.append(latency_s)
         self._per_s = min(MOST_PER_S, self._per_s + PER_ANSWER_PER_S)
         self.limit = self._limit()
 
     def throttled(self) -> None:
-        """Note that the service asks for less."""
+        """Record that the service throttled a call."""
         self._per_s = max(LEAST_PER_S, self._per_s / 2)
         self.limit = self._limit()
 

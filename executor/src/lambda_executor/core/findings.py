@@ -1,4 +1,4 @@
-"""What a check says: of the scheduler's start and of the doctor. Plain Python."""
+"""The findings of `airflow lambda-executor check`."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ from enum import Enum
 
 
 class Status(Enum):
-    """Whether something can be used."""
+    """Whether the subject of a check can be used."""
 
-    OK = "ok"  # It is as it should be.
+    OK = "ok"  # Nothing has to be done.
     PROBLEM = "problem"  # Workloads fail, or will, until it is fixed.
-    UNKNOWN = "unknown"  # It could not be found out; workloads may run all the same.
+    UNKNOWN = "unknown"  # The check had no answer; workloads may run all the same.
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        subject: What was looked at; of an option's value, the option.
-        of: Of which function or queue; empty where there is only one.
+        subject: The kind of thing that was checked, such as `function`.
         status: Whether it can be used.
-        said: What was found, in AWS's words where it gives any.
-        fix: What to do; empty when there is nothing to do.
+        detail: A description, by AWS where it gives one.
+        fix: What to do; empty: nothing.
+        of: The name of the function or queue; empty where there is only one.
     """
 
     subject: str
     status: Status
-    said: str
+    detail: str
     fix: str = ""
     of: str = ""
 
     @property
     def is_problem(self) -> bool:
-        """Whether somebody has to do something."""
+        """Whether somebody has to fix something."""
         return self.status is Status.PROBLEM
 
     def as_json(self) -> dict[str, str]:
-        """As a program reads it."""
+        """Return the finding for `check --json`."""
         return {
             "subject": self.subject,
             "of": self.of,
-            "verdict": self.status.value,  # As programs know it.
-            "said": self.said,
+            "verdict": self.status.value,
+            "said": self.detail,
             "fix": self.fix,
         }
 
 
-def ok(subject: str, said: str, of: str = "") -> Finding:
-    """It is as it should be."""
-    return Finding(subject, Status.OK, said, of=of)
+def ok(subject: str, detail: str, of: str = "") -> Finding:
+    """Make a finding that needs no fix."""
+    return Finding(subject, Status.OK, detail, of=of)
 
 
-def problem(subject: str, said: str, fix: str, of: str = "") -> Finding:
-    """Somebody has to do something."""
-    return Finding(subject, Status.PROBLEM, said, fix, of)
+def problem(subject: str, detail: str, fix: str, of: str = "") -> Finding:
+    """Make a finding that somebody has to fix."""
+    return Finding(subject, Status.PROBLEM, detail, fix, of)
 
 
-def unknown(subject: str, said: str, fix: str, of: str = "") -> Finding:
-    """It could not be found out."""
-    return Finding(subject, Status.UNKNOWN, said, fix, of)
+def unknown(subject: str, detail: str, fix: str, of: str = "") -> Finding:
+    """Make a finding of a check that had no answer."""
+    return Finding(subject, Status.UNKNOWN, detail, fix, of)

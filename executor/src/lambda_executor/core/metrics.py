@@ -1,44 +1,41 @@
-"""The one table of the executor's metrics; the documentation is generated from it.
-
-They go out through Airflow's own statistics (statsd, OpenTelemetry, Datadog), under these names.
-"""
+"""The table of the executor's metrics; the documentation is generated from it."""
 
 from __future__ import annotations
 
-#: Name without the prefix, kind, and what it says.
+#: Kind and meaning of each metric, by its name without the prefix.
 METRICS: dict[str, tuple[str, str]] = {
     "pending": ("gauge", "Invocations accepted from the scheduler and not yet taken by Lambda."),
     "in_flight": ("gauge", "Invocations taken by Lambda and not yet settled."),
     "oldest_unacknowledged_s": (
         "gauge",
-        "Seconds since the oldest result that the scheduler was given and has not yet taken.",
+        "Age in seconds of the oldest result whose event the scheduler has not yet taken.",
     ),
     "dispatch_ms": ("timer", "From the scheduler's hand-over to Lambda's answer."),
     "queue_to_start_ms": ("timer", "From the scheduler's hand-over to the handler's entry."),
     "result_ms": ("timer", "From the result's arrival in the queue to its event in Airflow."),
-    "throttles": ("counter", "Invokes that Lambda asked to repeat later."),
+    "throttles": ("counter", "Invokes that Lambda throttled; they are repeated later."),
     "duplicates": ("counter", "Second starts of an invocation; they settled nothing."),
     "dead_letters": ("counter", "Invocations that Lambda gave up on, by the tag `reason`."),
-    "reconciled": ("counter", "Invocations released because Airflow did not wait for them."),
+    "reconciled": ("counter", "Invocations released because Airflow no longer waited for them."),
     "messages_received": ("counter", "Messages received from the queues."),
     "messages_deleted": ("counter", "Messages deleted after the scheduler took their event."),
-    "messages_malformed": ("counter", "Messages removed because nobody can read them."),
+    "messages_malformed": ("counter", "Messages deleted because they are malformed."),
     "messages_handed_back": ("counter", "Messages of other schedulers, made visible again."),
 }
 
 
 def metric(name: str) -> str:
-    """The full name of a metric.
+    """Return the full name of a metric.
 
     Raises:
-        KeyError: The table does not have it.
+        KeyError: The metric is not in the table.
     """
     METRICS[name]
     return f"lambda_executor.{name}"
 
 
 def as_markdown() -> str:
-    """The reference page `docs/reference/metrics.md`."""
+    """Return the reference page `docs/reference/metrics.md`."""
     rows = "\n".join(
         f"| `{metric(name)}` | {kind} | {text} |" for name, (kind, text) in METRICS.items()
     )
@@ -46,10 +43,10 @@ def as_markdown() -> str:
 
 Generated from `lambda_executor.core.metrics` by `make docs`.
 
-The executor reports through Airflow's own statistics: what `[metrics]` of Airflow's configuration
-sends to statsd, OpenTelemetry or Datadog has these too.
+The executor reports through Airflow's own statistics: `[metrics]` of Airflow's configuration sends
+them to statsd, OpenTelemetry or Datadog.
 
-| metric | kind | what it says |
+| metric | kind | meaning |
 |---|---|---|
 {rows}
 """

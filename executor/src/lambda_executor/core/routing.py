@@ -1,7 +1,4 @@
-"""Which function runs a workload: pure, from the queue of the task and its `executor_config`.
-
-It must not know AWS or Airflow; `config.py` makes the routes, the executor asks them.
-"""
+"""Decides which function runs a workload, from the task's queue and its `executor_config`."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import Any
 
 from lambda_executor.contract.errors import ConfigError, RouteError
 
-#: The key of a task's `executor_config` under which the executor looks for its own settings.
+#: The key of a task's `executor_config` that holds the executor's own settings.
 EXECUTOR_CONFIG_KEY = "lambda_executor"
 
-#: Name, or partial or full ARN, each with an optional version or alias behind the last colon, and
-#: for a function that isolates tenants, whose environments it runs in.
+#: A function's name, or its partial or full ARN, with an optional version or alias after a colon,
+#: and the tenant for a function that isolates tenants.
 #: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
 _FUNCTION = re.compile(
     r"""
@@ -33,12 +30,12 @@ _FUNCTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A function, and which version or alias of it.
+    """One version or alias of a function.
 
     Attributes:
         function: Name or ARN without a qualifier.
         qualifier: Version or alias; None: the latest unpublished version.
-        tenant: Whose execution environments; None: the function does not isolate tenants.
+        tenant: Owner of the execution environments; None: the function does not isolate tenants.
     """
 
     function: str
@@ -50,12 +47,12 @@ class Target:
         """Read a name or an ARN, with or without a qualifier.
 
         Args:
-            text: `name`, `name:alias`, or an ARN of either form; each perhaps with `@tenant`.
+            text: `name`, `name:alias`, or an ARN of either form, each optionally with `@tenant`.
             qualifier: The version or alias when `text` has none.
-            where: What a person set, for the error.
+            where: Where a person set the text, for the error.
 
         Raises:
-            ConfigError: It is none of these, or both name a qualifier and they differ.
+            ConfigError: `text` has none of these forms, or its qualifier is not `qualifier`.
         """
         match = _FUNCTION.fullmatch(text.strip())
         if match is None:
@@ -82,7 +79,7 @@ class Routes:
     """The functions of one environment.
 
     Attributes:
-        default: What runs every workload for which nothing else is said.
+        default: The function of every workload that does not select another one.
         default_queue: The queue of a task that names none; it needs no entry.
         by_queue: Function by queue name. Empty: queues are ignored and `default` runs all.
     """
@@ -92,19 +89,19 @@ class Routes:
     by_queue: Mapping[str, Target] = field(default_factory=dict)
 
     def target(self, queue: str | None, executor_config: Mapping[str, Any] | None = None) -> Target:
-        """The function for a workload.
+        """Return the function for a workload.
 
         Args:
             queue: The task's queue; None for a workload that has none.
-            executor_config: The task's; `{"lambda_executor": {"function": <queue or function>}}`
-                wins over the queue.
+            executor_config: `{"lambda_executor": {"function": <queue or function>}}` in it wins
+                over the queue.
 
         Raises:
-            RouteError: Nothing is known by that name.
+            RouteError: The queue or the function is not known.
         """
-        asked = (executor_config or {}).get(EXECUTOR_CONFIG_KEY)
-        if asked is not None:
-            return self._asked(asked)
+        override = (executor_config or {}).get(EXECUTOR_CONFIG_KEY)
+        if override is not None:
+            return self._override(override)
         if queue is None or not self.by_queue:
             return self.default
         if queue in self.by_queue:
@@ -117,15 +114,15 @@ class Routes:
         )
 
     def targets(self) -> tuple[Target, ...]:
-        """Every function that is known, the default one first."""
+        """Return every function, the default one first."""
         others = set(self.by_queue.values()) - {self.default}
         return (self.default, *sorted(others, key=str))
 
-    def _asked(self, asked: object) -> Target:
-        name = asked.get("function") if isinstance(asked, Mapping) else None
+    def _override(self, override: object) -> Target:
+        name = override.get("function") if isinstance(override, Mapping) else None
         if not isinstance(name, str):
             raise RouteError(
-                f"executor_config[{EXECUTOR_CONFIG_KEY!r}] is {asked!r:.100}; write "
+                f"executor_config[{EXECUTOR_CONFIG_KEY!r}] is {override!r:.100}; write "
                 '{"function": "<a queue or a function>"}'
             )
         if name in self.by_queue:

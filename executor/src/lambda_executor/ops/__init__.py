@@ -1,1 +1,1 @@
-"""The command line `airflow lambda-executor`: what an operator asks and repairs."""
+"""The command line `airflow lambda-executor`."""

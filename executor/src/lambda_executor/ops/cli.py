@@ -1,7 +1,7 @@
-"""The commands `airflow lambda-executor ...`, as Airflow's command line sees them.
+"""The definition of the commands `airflow lambda-executor ...`.
 
-Airflow imports it for every command, so it imports nothing heavy: what a command does is in
-the modules that `_command` names, which are imported when one of ours runs.
+Airflow imports this module for every command, so `_command` imports the implementation of ours
+only when it runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
 
 
-def _a_positive_number(text: str) -> int:
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ValueError(text)
@@ -35,18 +35,18 @@ def _command(module: str, name: str) -> Callable[[argparse.Namespace], None]:
 _JSON = _arg("--json", help="Print JSON", action="store_true")
 _LIMIT = _arg(
     "--limit",
-    help="How many messages are looked at, at most (default: %(default)s)",
-    type=_a_positive_number,
+    help="Read at most this many messages (default: %(default)s)",
+    type=_positive,
     default=100,
 )
 
 _CHECK = ActionCommand(
     name="check",
-    help="Find out what is wrong with the deployed environment, and how to fix it",
+    help="Check the deployed environment, and show how to fix what is wrong",
     description=(
-        "Reads the configuration as the scheduler does, asks AWS about the credentials, every "
-        "function, the queues and the log, and each function about its versions and its way to "
-        "the Execution API. That question is an invocation that runs no task. Exit code 1 when "
+        "Reads the configuration as the scheduler does, then checks the credentials, every "
+        "function, the queues and the log. It also invokes each function once, without running a "
+        "task, to check its versions and that it reaches the Execution API. Exit code 1 when "
         "there is something to fix."
     ),
     func=_command("commands", "check"),
@@ -55,10 +55,10 @@ _CHECK = ActionCommand(
 
 _STATUS = ActionCommand(
     name="status",
-    help="Tell what is in flight, what waits in the queues and what failed last",
+    help="Show in-flight tasks, the depth of the queues and the latest failures",
     description=(
-        "What is in flight and the last reasons for a failure come from Airflow's database, the "
-        "depths of the queues from AWS. Exit code 1 when a queue cannot be read."
+        "In-flight tasks and failures come from Airflow's database, the depth of the queues from "
+        "AWS. Exit code 1 when a queue cannot be read."
     ),
     func=_command("commands", "status"),
     args=[_JSON],
@@ -66,12 +66,12 @@ _STATUS = ActionCommand(
 
 _LIST = ActionCommand(
     name="list",
-    help="Show what waits in the dead-letter queue, and leave it there",
+    help="List the dead letters, without deleting any",
     description=(
-        "Every dead letter with its dispatch id, task, Lambda's reason and request id, age, and "
-        "whether it can be sent again. The messages are visible to the schedulers again at once. "
-        "A scheduler that runs looks at them too, and what it holds meanwhile cannot be listed: "
-        "only their number is told."
+        "Shows for each dead letter the dispatch id, task, Lambda's reason and request id, its "
+        "age, and whether the invocation can be sent again. Afterwards the messages are visible "
+        "to the schedulers again. A message that a running scheduler holds cannot be listed, only "
+        "counted."
     ),
     func=_command("dead_letter_commands", "list_"),
     args=[_LIMIT, _JSON],
@@ -79,22 +79,21 @@ _LIST = ActionCommand(
 
 _RETRY = ActionCommand(
     name="retry",
-    help="Send invocations again whose task still waits for its start",
+    help="Send invocations again whose tasks have not started",
     description=(
-        "Invokes the function again with the same event and the same dispatch id, then deletes "
-        "the dead letter. The task runs as if its first invocation had only been late: the same "
-        "try, and its result settles it as usual. That is done only while Airflow holds the task "
-        "queued under this very dispatch id and its token is good; then it cannot start twice, "
-        "because the API server lets one start of a try win. Everything else is left as it is, "
-        "with the reason: a task that has started, ended or been dispatched again is retried by "
-        "Airflow, or by clearing it. A scheduler that runs takes its dead letters within seconds "
-        "and fails their tasks; this is for when it does not run. Exit code 1 when something was "
-        "left as it is."
+        "For use while no scheduler runs: a running scheduler takes its dead letters within "
+        "seconds and fails their tasks. Invokes the function again with the same event and "
+        "dispatch id, then deletes the dead letter. The task runs in the same try, as if its "
+        "first invocation had only been late. This is done only while Airflow holds the task "
+        "queued under this dispatch id and its token is valid; the task cannot start twice, "
+        "because the API server accepts one start of a try. Any other dead letter is left as it "
+        "is, with the reason: to run such a task again, clear it, or let Airflow retry it. Exit "
+        "code 1 when a dead letter was left as it is."
     ),
     func=_command("dead_letter_commands", "retry"),
     args=[
         _arg("ids", help="Dispatch ids, as `list` shows them", nargs="*"),
-        _arg("--all", help="All that can be sent again", action="store_true"),
+        _arg("--all", help="Send all that can be sent again", action="store_true"),
         _LIMIT,
     ],
 )
@@ -103,8 +102,8 @@ _PURGE = ActionCommand(
     name="purge",
     help="Delete dead letters that no task waits for",
     description=(
-        "Deletes what is visible in the dead-letter queue, but not the dead letter of a task in "
-        "flight: that one is the scheduler's to take. Without --yes it only says how many."
+        "Deletes the visible dead letters, except those of in-flight tasks, which a scheduler has "
+        "to take. Without --yes it only shows how many it would delete."
     ),
     func=_command("dead_letter_commands", "purge"),
     args=[_arg("--yes", help="Delete them", action="store_true"), _LIMIT],
@@ -112,24 +111,24 @@ _PURGE = ActionCommand(
 
 _PUSH = ActionCommand(
     name="push",
-    help="Upload a folder of DAG files for functions that get them from S3",
+    help="Upload a folder of DAG files to S3",
     description=(
-        "Makes a prefix in S3 the same as a folder: uploads what changed, folders kept, then the "
-        "manifest by which functions see the new version (dags_s3_uri in their environment), then "
-        "deletes what an earlier push uploaded and is gone. A task that starts before the manifest "
-        "is there runs the old version, one that starts afterwards the new one; none runs a "
-        "mixture. What was not put there by a push is left alone. Push to one prefix from one "
-        "place at a time. Credentials, conn_id and region_name are the executor's."
+        "Makes a prefix in S3 equal to a local folder: uploads the changed files with their "
+        "subfolders, then a manifest, then deletes the files of earlier pushes that are gone. "
+        "Functions whose dags_s3_uri names the prefix run the new version as soon as the manifest "
+        "is there; no task runs a mixture of two versions. Objects that no push uploaded are left "
+        "alone. Do not run two pushes to one prefix at the same time. The credentials are the "
+        "executor's (conn_id and region_name)."
     ),
     func=_command("dag_commands", "push"),
     args=[
-        _arg("folder", help="The folder that holds the DAG files"),
-        _arg("uri", help="Where to, s3://bucket/prefix/"),
-        _arg("--dry-run", help="Only say what would be done", action="store_true"),
+        _arg("folder", help="The folder with the DAG files"),
+        _arg("uri", help="The destination, s3://bucket/prefix/"),
+        _arg("--dry-run", help="Only show what would be done", action="store_true"),
         _arg(
             "--exclude",
             metavar="PATTERN",
-            help="Leave out names or paths like this, *.md for example; may be repeated",
+            help="Leave out matching names or paths, for example *.md; may be repeated",
             action="append",
             default=[],
         ),
@@ -138,22 +137,22 @@ _PUSH = ActionCommand(
 
 
 def get_cli_commands() -> list[CLICommand]:
-    """What Airflow adds to its command line."""
+    """Return the commands for Airflow's command line."""
     return [
         GroupCommand(
             name="lambda-executor",
-            help="Look after the Lambda executor",
+            help="Check and operate the Lambda executor",
             subcommands=[
                 _CHECK,
                 _STATUS,
                 GroupCommand(
                     name="dead-letters",
-                    help="Look after what Lambda gave up on and nobody took",
+                    help="Handle invocations that Lambda gave up on and no scheduler took",
                     subcommands=[_LIST, _RETRY, _PURGE],
                 ),
                 GroupCommand(
                     name="dags",
-                    help="Look after the DAG files of functions that get them from S3",
+                    help="Manage the DAG files of functions that load them from S3",
                     subcommands=[_PUSH],
                 ),
             ],

@@ -1,4 +1,4 @@
-"""`airflow lambda-executor check` and `status`. At the edge that knows Airflow."""
+"""The commands `airflow lambda-executor check` and `status`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from typing import Any
 from airflow.configuration import conf
 from airflow.version import version as airflow_version
 
-from lambda_executor.aws import Inspection
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.ops import doctor
 from lambda_executor.ops import tasks as airflow_tasks
 from lambda_executor.ops.diagnosis import Versions
 from lambda_executor.ops.terminal import Say, columns, command, since
-from lambda_executor.setup.connection import Reach
+from lambda_executor.setup.connection import connect
 
-#: How many of the newest failures `status` shows.
+#: Number of failures that `status` shows.
 FAILURES = 10
 
 
 @command
 def check(args: argparse.Namespace, say: Say) -> bool:
-    """Find out what is wrong, and how to fix it."""
+    """Print every finding of the doctor; fail when one has to be fixed."""
     findings = []
     for finding in doctor.examine(conf, Versions(airflow_version, platform.python_version())):
         findings.append(finding)
@@ -42,25 +41,25 @@ def check(args: argparse.Namespace, say: Say) -> bool:
 
 def _show(finding: Finding, say: Say) -> None:
     of = f"{finding.of}: " if finding.of else ""
-    say(columns(finding.status.name, finding.subject, f"{of}{finding.said}"))
+    say(columns(finding.status.name, finding.subject, f"{of}{finding.detail}"))
     if finding.fix:
         say(columns("", "", f"fix: {finding.fix}"))
 
 
 @command
 def status(args: argparse.Namespace, say: Say) -> bool:
-    """Tell what is in flight, what waits in the queues and what failed last."""
+    """Print in-flight tasks, the depth of the queues and the latest failures."""
     active, failures = airflow_tasks.active(), airflow_tasks.failures(FAILURES)
-    queues, obstacles = _queues()
+    queues, reasons = _queues()
     if args.json:
-        told = {
+        answer = {
             "in_flight": [asdict(tasks) for tasks in active],
             "queues": queues,
             "last_errors": [asdict(failure) for failure in failures],
-            "obstacles": obstacles,
+            "obstacles": reasons,
         }
-        say(json.dumps(told, indent=2, default=str))
-        return not obstacles
+        say(json.dumps(answer, indent=2, default=str))
+        return not reasons
     if not active:
         say(columns("", "in flight", "nothing"))
     for tasks in active:
@@ -69,34 +68,32 @@ def status(args: argparse.Namespace, say: Say) -> bool:
     for queue in queues:
         depth = f"{queue['visible']} messages wait, {queue['hidden']} are held"
         say(columns("", queue["subject"], f"{queue['name']}: {depth}"))
-    for obstacle in obstacles:
-        say(columns("PROBLEM", "", obstacle))
+    for reason in reasons:
+        say(columns("PROBLEM", "", reason))
     for failure in failures:
         of = f"{failure.task}: " if failure.task else ""
         ago = f"{since(failure.at)} ago, " if failure.at else ""
         say(columns("", "failed", f"{ago}{of}{failure.said}"))
-    return not obstacles
+    return not reasons
 
 
 def _queues() -> tuple[list[dict[str, Any]], list[str]]:
-    """The depth of every queue, and what kept some of them from being known."""
+    """Return the depth of every queue, and the reasons why some could not be read."""
     try:
-        reach = Reach(conf, doctor.PATIENCE)
-        settings = reach.settings()
+        connected = connect(conf, doctor.PATIENCE)
     except LambdaExecutorError as e:
         return [], [str(e)]
-    inspection = Inspection(reach.clients(settings))
-    queues, obstacles = [], []
+    queues, reasons = [], []
     for subject, url in (
-        *(("results queue", url) for url in settings.queue_urls),
-        ("dead-letter queue", settings.dead_letter_queue_url),
+        *(("results queue", url) for url in connected.config.queue_urls),
+        ("dead-letter queue", connected.config.dead_letter_queue_url),
     ):
         name = url.rpartition("/")[2]
         try:
-            facts = inspection.queue(url)
+            facts = connected.inspection.queue(url)
         except AwsError as e:
-            obstacles.append(f"{subject} {name}: {e}")
+            reasons.append(f"{subject} {name}: {e}")
         else:
             depth = {"visible": facts.visible, "hidden": facts.hidden}
             queues.append({"subject": subject, "name": name, **depth})
-    return queues, obstacles
+    return queues, reasons

@@ -1,4 +1,4 @@
-"""`airflow lambda-executor dags push`. At the edge that knows Airflow."""
+"""The command `airflow lambda-executor dags push`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lambda_executor.contract.dag_manifest import DagLocation
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.ops import dag_push, doctor
 from lambda_executor.ops.terminal import Say, command
-from lambda_executor.setup.connection import Reach
+from lambda_executor.setup.connection import Gateway
 
-#: How many of the files that are not ours are named.
+#: Most foreign objects that are listed by name.
 _NAMED = 5
 
 
 @command
 def push(args: argparse.Namespace, say: Say) -> bool:
-    """Upload a folder, and let the function run it."""
+    """Upload a folder of DAG files."""
     location = DagLocation.parse(args.uri)
     if location.is_archive:
         raise ConfigError(
@@ -28,7 +28,7 @@ def push(args: argparse.Namespace, say: Say) -> bool:
             "make and upload the archive yourself; one `aws s3 cp` switches it in one step"
         )
     files = dag_push.read(Path(args.folder), args.exclude)
-    store = S3DagFolder(Reach(conf, doctor.PATIENCE, dag_push.CONNECTIONS).first, location)
+    store = S3DagFolder(Gateway(conf, doctor.PATIENCE, dag_push.CONNECTIONS).first, location)
     plan = dag_push.plan(files, store)
     if plan.foreign:
         named = ", ".join(plan.foreign[:_NAMED]) + (", ..." if plan.foreign[_NAMED:] else "")
@@ -42,6 +42,6 @@ def push(args: argparse.Namespace, say: Say) -> bool:
         say("{} to upload, {} to delete, {} unchanged".format(*counts))
         return True
     manifest = dag_push.push(files, plan, store, say)
-    said = "{} uploaded, {} deleted, {} unchanged".format(*counts)
-    say(f"{location} has version {manifest.version}: {said}")
+    summary = "{} uploaded, {} deleted, {} unchanged".format(*counts)
+    say(f"{location} has version {manifest.version}: {summary}")
     return True

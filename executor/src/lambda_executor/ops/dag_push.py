@@ -1,7 +1,7 @@
-"""Makes a folder in S3 the same as one here, so that no reader ever sees half of it.
+"""Makes a folder in S3 equal to a local one, so that no reader ever sees half of it.
 
-Files first, then the manifest that names them, then the deletion of what the previous manifest
-named and this one does not: what somebody else put there is left alone. It must not know AWS.
+Uploads the files first, then the manifest that names them, then deletes the files that only the
+previous manifest named. Objects of anybody else are left alone.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from lambda_executor.contract.dag_manifest import (
 )
 from lambda_executor.contract.errors import ConfigError
 
-#: Never uploaded: what Python, version control and operating systems leave in folders.
+#: Patterns of files that are never uploaded.
 EXCLUDED = ("__pycache__", "*.pyc", ".git", ".venv", ".DS_Store", MANIFEST_NAME)
 
-#: How many files are uploaded or deleted at the same time.
+#: Most files that are uploaded or deleted at the same time.
 CONNECTIONS = 16
 
 
 class DagStore(Protocol):
     """A folder in S3; `aws.S3DagFolder`. Called from many threads at once.
 
-    Every method raises an AwsError when AWS does not do it.
+    Every method raises an AwsError when the call to AWS fails.
     """
 
     def listed(self) -> Mapping[str, str]:
-        """Path to ETag of everything there, but not the manifest."""
+        """Return the ETag of every object but the manifest, by its path."""
 
     def manifest(self) -> DagManifest | None:
-        """What the last push wrote."""
+        """Return the manifest of the last push; None: there is none."""
 
     def put(self, path: str, content: bytes) -> StoredFile:
-        """Put one file."""
+        """Upload one file."""
 
     def put_manifest(self, manifest: DagManifest) -> None:
-        """Put the manifest."""
+        """Upload the manifest."""
 
     def delete(self, path: str) -> None:
         """Delete one file."""
@@ -54,13 +54,13 @@ class DagStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a push has to do.
+    """The changes that a push has to make.
 
     Attributes:
-        upload: Files that S3 does not have in this state.
-        keep: Files that it has.
-        delete: Files that the last push put there and that are gone here.
-        foreign: What is there, and was not put there by a push.
+        upload: Files that are missing in S3 or differ there.
+        keep: Files that are the same in S3.
+        delete: Files of the last push that are gone from the local folder.
+        foreign: Objects that no push uploaded.
     """
 
     upload: Sequence[str]
@@ -70,14 +70,14 @@ class Plan:
 
 
 def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
-    """The files of a folder, by their path below it.
+    """Return the files of a DAG folder, by their path below it.
 
     Args:
         folder: The DAG folder.
-        excluded: Patterns of names or paths that are left out, besides `EXCLUDED`.
+        excluded: Patterns of names or paths to leave out, in addition to `EXCLUDED`.
 
     Raises:
-        ConfigError: It is no folder, has no files, or has something that cannot be uploaded.
+        ConfigError: It is not a folder, or has no files, or one that cannot be uploaded.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: name the folder that holds the DAG files")
@@ -103,7 +103,7 @@ def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
 
 
 def plan(files: Mapping[str, Path], store: DagStore) -> Plan:
-    """Compare a folder with what is in S3."""
+    """Compare a folder with the objects in S3."""
     listed, manifest = store.listed(), store.manifest()
     known = manifest.files if manifest is not None else {}
     keep = {
@@ -124,13 +124,13 @@ def plan(files: Mapping[str, Path], store: DagStore) -> Plan:
 def push(
     files: Mapping[str, Path], plan: Plan, store: DagStore, say: Callable[[str], None]
 ) -> DagManifest:
-    """Do it.
+    """Carry out a plan.
 
     Args:
-        files: What `read` found.
-        plan: What is to be done.
-        store: Where.
-        say: Told of each file when it is done.
+        files: The result of `read`.
+        plan: The changes to make.
+        store: The folder in S3.
+        say: Called with a line for each finished file.
     """
 
     def upload(path: str) -> StoredFile:

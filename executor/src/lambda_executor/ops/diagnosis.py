@@ -1,7 +1,4 @@
-"""What the doctor makes of what AWS said: from facts to findings, and nothing else.
-
-Every rule here has a reason in the way that the executor works; none of them asks anybody.
-"""
+"""The doctor's rules: which findings follow from the facts that it read."""
 
 from __future__ import annotations
 
@@ -14,26 +11,26 @@ from lambda_executor.contract.probe import ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.findings import Finding, ok, problem, unknown
 
-#: Seconds that a result which the scheduler holds must at least stay hidden: a scheduler
-#: acknowledges on a later loop, and a loop under load takes seconds.
+#: A scheduler acknowledges a result on a later loop, and a loop under load takes seconds. The
+#: result must stay hidden until then.
 MIN_VISIBILITY_S = 10
 
-#: Errors of a function whose handler was never reached: invocations end the same way.
+#: Prefixes of the errors that a function raises before its handler, for every invocation.
 #: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
 _BEFORE_THE_HANDLER = ("Runtime.", "Sandbox.", "Extension.", "Function.")
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What the scheduler runs on."""
+    """The versions that the scheduler runs on."""
 
     airflow: str
     python: str
 
 
 def function(name: str, facts: FunctionFacts) -> Finding:
-    """Whether Lambda lets it be invoked."""
-    if facts.state not in ("Active", "Inactive"):  # Lambda wakes an inactive one by itself.
+    """Whether the function can be invoked."""
+    if facts.state not in ("Active", "Inactive"):  # An invocation activates an inactive one.
         return problem(
             "function",
             f"its state is {facts.state}: {facts.state_reason}",
@@ -66,7 +63,7 @@ def retries(name: str, facts: EventFacts) -> Finding:
 
 
 def event_age(name: str, facts: EventFacts, task_queued_timeout_s: float) -> Finding:
-    """Whether an invocation that waits becomes a dead letter before its token runs out."""
+    """Whether a waiting invocation becomes a dead letter before its token runs out."""
     limit_s = f"{task_queued_timeout_s:.0f} s"
     if facts.age_s <= task_queued_timeout_s:
         return ok("event age", f"{facts.age_s} s, allowed are {limit_s}", name)
@@ -81,7 +78,7 @@ def event_age(name: str, facts: EventFacts, task_queued_timeout_s: float) -> Fin
 
 
 def dead_letters(name: str, facts: FunctionFacts, events: EventFacts, queue: QueueFacts) -> Finding:
-    """Whether what Lambda gives up on reaches the queue that the executor reads."""
+    """Whether dead letters reach the queue that the executor reads."""
     arns = [arn for arn in (facts.dead_letter_arn, events.destination_arn) if arn]
     if queue.arn in arns:
         return ok("dead letters", f"go to {queue.arn}", name)
@@ -122,7 +119,7 @@ def queue(subject: str, name: str, facts: QueueFacts, longest_timeout_s: int) ->
 
 
 def probed(name: str, reply: ProbeReply, scheduler: Versions) -> Iterator[Finding]:
-    """What the answer to a probe says."""
+    """Judge the answer to a probe."""
     try:
         answer = ProbeAnswer.decode(reply.payload)
     except DecodeError:
@@ -130,7 +127,7 @@ def probed(name: str, reply: ProbeReply, scheduler: Versions) -> Iterator[Findin
         return
     yield _execution_api(name, answer)
     yield _airflow(name, answer.airflow, scheduler.airflow)
-    # A DAG may need what one of them lacks; the executor and the handler do not.
+    # Only DAGs may depend on the Python version; the executor and the handler do not.
     same = answer.python == scheduler.python
     beside = "the same as here" if same else f"here {scheduler.python}: only DAGs may mind"
     yield ok("Python", f"{answer.python}, {beside}", name)
@@ -138,17 +135,17 @@ def probed(name: str, reply: ProbeReply, scheduler: Versions) -> Iterator[Findin
 
 
 def _no_answer(name: str, reply: ProbeReply) -> Finding:
-    said = ": ".join(filter(None, (reply.failure, reply.message))) or "it returned something else"
+    error = ": ".join(filter(None, (reply.failure, reply.message))) or "it returned something else"
     if reply.failure.startswith(_BEFORE_THE_HANDLER):
         return problem(
             "probe",
-            f"the function fails before its handler ({said}), and so does every workload",
+            f"the function fails before its handler ({error}), and so does every workload",
             "look into the function's log, build the image again and deploy it",
             name,
         )
     return unknown(
         "probe",
-        f"its handler does not answer probes ({said}): its versions and its way to the Execution "
+        f"its handler does not answer probes ({error}): its versions and its way to the Execution "
         "API are not known",
         "nothing, if it is the reference's image; otherwise deploy the image of this release",
         name,

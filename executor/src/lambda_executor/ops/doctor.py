@@ -1,7 +1,7 @@
-"""Asks everything that can go wrong in a deployed environment, and says what to do about it.
+"""Checks everything that can go wrong in a deployed environment.
 
-It owns the order of the questions and what follows from no answer; what an answer means is in
-`diagnosis.py`. It changes nothing, and runs nothing but a probe.
+This module owns the order of the checks, and the findings when AWS does not answer; `diagnosis.py`
+judges the answers. It changes nothing, and its only invocation is a probe.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lambda_executor.core.routing import Target
 from lambda_executor.ops import diagnosis
 from lambda_executor.ops.diagnosis import Versions
 from lambda_executor.setup.config import ExecutorConfig
-from lambda_executor.setup.connection import Reach
+from lambda_executor.setup.connection import Gateway
 from lambda_executor.setup.option_values import Conf
 
 T = TypeVar("T")
 
-#: A person waits. A probe may have to wait for a cold start, and the function for the API.
+#: A person waits, but a probe may take a cold start and the function's time-out for the API.
 PATIENCE = Patience(connect_s=5, read_s=60, attempts=2)
 
 _PERMISSION = (
@@ -35,42 +35,37 @@ _PERMISSION = (
 
 
 def examine(conf: Conf, here: Versions) -> Iterator[Finding]:
-    """Look at everything, one finding each; what depends on a thing that is missing is left out.
-
-    Args:
-        conf: Airflow's configuration.
-        here: What this scheduler runs on.
-    """
+    """Yield one finding for each check; a check that depends on a failed one is left out."""
     try:
-        reach = Reach(conf, PATIENCE)
+        gateway = Gateway(conf, PATIENCE)
     except ConfigError as e:
         yield problem("configuration", str(e), "correct the option that it names")
         return
     try:
-        yield ok("credentials", Inspection(reach.first).caller())
+        yield ok("credentials", Inspection(gateway.first).caller())
     except AwsError as e:
         fix = "give this process AWS credentials: boto3's own chain, or conn_id"
         yield problem("credentials", str(e), fix)
         return
     try:
-        settings = reach.settings()
+        settings = gateway.settings()
     except ConfigError as e:
         yield problem("configuration", str(e), "correct the option that it names")
         return
     name = conf.get(SECTION, CONFIG_PARAMETER.name, fallback=None)
     yield ok("configuration", f"from SSM parameter {name}" if name else "from Airflow's own")
     limit_s = float(conf.get("scheduler", "task_queued_timeout", fallback="600") or 600)
-    yield from _Examination(settings, reach, here, limit_s).findings()
+    yield from _Examination(settings, gateway, here, limit_s).findings()
 
 
 class _Examination:
-    """One environment whose configuration could be read."""
+    """The checks of an environment whose configuration could be read."""
 
     def __init__(
-        self, settings: ExecutorConfig, reach: Reach, here: Versions, limit_s: float
+        self, settings: ExecutorConfig, gateway: Gateway, here: Versions, limit_s: float
     ) -> None:
         self._settings = settings
-        self._clients = reach.clients(settings)
+        self._clients = gateway.clients(settings)
         self._aws = Inspection(self._clients)
         self._here = here
         self._limit_s = limit_s
@@ -97,7 +92,7 @@ class _Examination:
             yield from self._probe(target)
 
     def _with_reason(self, finding: Finding, target: Target) -> Finding:
-        """Tell a missing alias from a missing function."""
+        """Distinguish a missing alias from a missing function."""
         if target.qualifier is None or not finding.is_problem:
             return finding
         bare = Target(target.function)
@@ -124,7 +119,7 @@ class _Examination:
         try:
             events = self._aws.events(target)
         except AwsError as e:
-            # The executor itself never asks, so its role need not be allowed to.
+            # The executor itself never reads this, so its role need not have the permission.
             yield unknown(
                 "async invocation",
                 f"whether Lambda repeats an invocation, how long it keeps one and where dead "
@@ -141,7 +136,7 @@ class _Examination:
     def _log(self, target: Target) -> Finding:
         group = LogGroup(self._clients, self._settings.log_group_of(target))
         try:
-            # As get_task_log reads it; that there is no line of this very moment does not matter.
+            # The same call as for a running task's log; whether it finds a line does not matter.
             group.first(STARTED, since_ms=int(time.time() * 1000), pages=1)
         except AwsError as e:
             return unknown(
@@ -165,7 +160,7 @@ class _Examination:
 
 
 def _ask(subject: str, of: str, ask: Callable[[], T]) -> T | Finding:
-    """The answer, or what it means that there is none."""
+    """Return AWS's answer, or the finding that follows from its error."""
     try:
         return ask()
     except TransientError as e:

@@ -1,4 +1,4 @@
-"""What Airflow's database tells a person about this executor's tasks; reads only."""
+"""Reads this executor's tasks and failures from Airflow's database, for the command line."""
 
 from __future__ import annotations
 
@@ -26,18 +26,13 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _ACTIVE = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
-#: Ids of one query: each is a term of its WHERE clause.
+#: Most ids of one query: each is a term of its WHERE clause.
 _CHUNK = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """The tasks of this executor that are in one state.
-
-    Attributes:
-        state: Airflow's word for it.
-        oldest_at: When the one that is longest in flight was queued.
-    """
+    """The number of this executor's tasks in one state; the oldest was queued at `oldest_at`."""
 
     state: str
     count: int
@@ -46,7 +41,7 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A reason that the executor gave for a failure."""
+    """A failed task, and in `said` the executor's reason."""
 
     at: datetime | None
     task: TaskName | None
@@ -54,7 +49,7 @@ class Failure:
 
 
 def active() -> list[Active]:
-    """What is in flight, by state."""
+    """Return the in-flight tasks, by state."""
     query = (
         select(TaskInstance.state, func.count(), func.min(TaskInstance.queued_dttm))
         .where(
@@ -72,14 +67,14 @@ def active() -> list[Active]:
 
 
 def failures(limit: int) -> list[Failure]:
-    """The newest reasons that the executor gave, newest first."""
+    """Return the latest failures, newest first."""
     query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)
     with _session() as session:
         return [Failure(row.dttm, _task_of(row), row.extra or "") for row in session.scalars(query)]
 
 
 def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
-    """Those of the dispatch ids that Airflow holds to be in flight, and the task of each."""
+    """Return the in-flight tasks among those with the dispatch ids."""
     found = {}
     rest = list(ids)
     with _session() as session:
@@ -118,7 +113,7 @@ def _session() -> Iterator[Session]:
 
 
 def _is_ours() -> ColumnElement[bool]:
-    """Tasks of this executor: they name it, or none and it is the default one."""
+    """Tasks that name this executor, or none if it is the default one."""
     names = {
         name
         for executor in ExecutorLoader.get_executor_names()

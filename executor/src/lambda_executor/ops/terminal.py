@@ -1,7 +1,4 @@
-"""How the commands answer: on stdout, in columns for a person, with an exit code.
-
-It must not know what is answered, nor Airflow or AWS.
-"""
+"""The output of the commands: stdout, columns for a person, and the exit code."""
 
 from __future__ import annotations
 
@@ -24,23 +21,23 @@ Say = Callable[[str], None]
 def command(
     run: Callable[[argparse.Namespace, Say], bool],
 ) -> Callable[[argparse.Namespace], None]:
-    """Make a command of something that says whether all is well; that is its exit code."""
+    """Turn a function into a command with exit code 0 when it returns True, otherwise 1."""
 
     @wraps(run)
     def command(args: argparse.Namespace) -> None:
         with _stdout() as say:
             try:
-                is_well = run(args, say)
+                is_ok = run(args, say)
             except LambdaExecutorError as e:
                 sys.stderr.write(f"{e}\n")
-                is_well = False
-        sys.exit(0 if is_well else 1)
+                is_ok = False
+        sys.exit(0 if is_ok else 1)
 
     return command
 
 
 def columns(first: str, second: str, rest: str) -> str:
-    """One row: two narrow columns, and the rest of the line for the third."""
+    """Format a row of two narrow columns and a wide one."""
     head = f"{first:8} {second:18} "
     width = max(shutil.get_terminal_size((110, 24)).columns, 60)
     return textwrap.fill(
@@ -54,20 +51,20 @@ def columns(first: str, second: str, rest: str) -> str:
 
 
 def since(at: datetime) -> str:
-    """How long ago something was, to the second."""
+    """Format how long ago a time was, to the second."""
     return span((datetime.now(UTC) - at).total_seconds())
 
 
 def span(seconds: float) -> str:
-    """A length of time, to the second."""
+    """Format a duration, to the second."""
     return str(timedelta(seconds=int(seconds)))
 
 
 @contextmanager
 def _stdout() -> Iterator[Say]:
-    """Keep stdout for the answer: what Airflow logs there meanwhile goes to stderr.
+    """Keep stdout for the answer: Airflow's log lines to it go to stderr.
 
-    The file descriptor is what counts: Airflow's loggers hold the stream that was there first.
+    The file descriptor is redirected, because Airflow's loggers hold the original stream.
     """
     sys.stdout.flush()
     answers = os.dup(1)

@@ -1,1 +1,1 @@
-"""The executor as Airflow's scheduler and its API server see it."""
+"""The executor class that Airflow's scheduler and API server load."""

@@ -1,7 +1,6 @@
-"""Everything that differs between the versions of Airflow that the executor runs in: 3.0 to 3.3.
+"""The differences between Airflow 3.0 to 3.3, each with the version that ended it.
 
-`executor.py` sees one Airflow, the newest; this module makes an older one look like it. Each
-difference stands here once, with the version that ended it.
+`executor.py` is written for the newest Airflow; this module makes an older one look like it.
 """
 
 from __future__ import annotations
@@ -51,17 +50,17 @@ class AirflowExecutor(BaseExecutor):
         self._unsaved_events: list[Log] = []
 
     def log_task_event(self, *, event: str, extra: str, ti_key: WorkloadKey) -> None:
-        """Add an event to Airflow's log, and keep it until it is saved.
+        """Add an event to Airflow's audit log, and keep a reference until it is saved.
 
-        The scheduler saves these from a generator that drops each as it goes, and SQLAlchemy holds
-        what it saves weakly: in 3.0 to 3.3 nothing but empty rows arrives, or an error.
+        The scheduler of 3.0 to 3.3 keeps no reference to an event that it saves, and SQLAlchemy
+        only a weak one: without ours it saves empty rows, or fails.
         """
         super().log_task_event(event=event, extra=extra, ti_key=ti_key)
-        waiting = self._task_event_logs
-        if len(waiting) == 1:  # The earlier ones have been saved.
+        unsaved = self._task_event_logs
+        if len(unsaved) == 1:  # The earlier ones have been saved.
             self._unsaved_events.clear()
-        if waiting:
-            self._unsaved_events.append(waiting[-1])
+        if unsaved:
+            self._unsaved_events.append(unsaved[-1])
 
     if AIRFLOW < (3, 1):
 
@@ -70,46 +69,46 @@ class AirflowExecutor(BaseExecutor):
             workload: ExecutorWorkload,
             session: Session,  # noqa: ARG002 - Airflow's own
         ) -> None:
-            """Take a task; 3.0 leaves it to each executor."""
+            """Queue a task; Airflow 3.0 leaves this to each executor."""
             if not isinstance(workload, ExecuteTask):
                 raise TypeError(f"Airflow {version} has tasks only, not {type(workload).__name__}")
             self.queued_tasks[workload.ti.key] = workload
 
 
 def conf_of(executor: BaseExecutor) -> Conf:
-    """The configuration of the executor's team; before 3.1 there is one for all."""
+    """Return the configuration of the executor's team; before 3.1 all teams share one."""
     own: Conf = getattr(executor, "conf", conf)
     return own
 
 
 def task_of(workload: ExecutorWorkload) -> TaskInstanceDTO | None:
-    """The task of a workload; None when it is of another kind (3.2: callbacks, 3.3: tests)."""
+    """Return the task of a workload; None: it is a callback (since 3.2) or a test (since 3.3)."""
     return workload.ti if isinstance(workload, ExecuteTask) else None
 
 
 def key_of(workload: ExecutorWorkload) -> WorkloadKey:
-    """Airflow's key of a workload; before 3.2 only its task has one."""
+    """Return Airflow's key of a workload; before 3.2 only its task has one."""
     task = task_of(workload)
     return task.key if task is not None else workload.key
 
 
 def external_id_of(task: TaskInstanceDTO) -> str | None:
-    """The id that the scheduler committed together with QUEUED; 3.2."""
+    """Return the id that the scheduler saved together with QUEUED; None before 3.2."""
     return getattr(task, "external_executor_id", None)
 
 
 def running_state_of(workload: ExecutorWorkload) -> Any:  # noqa: ANN401 - a state of its kind
-    """The state that Airflow wants to hear of before the end; None for tasks."""
+    """Return the state to report when a workload starts; None for tasks."""
     return getattr(workload, "running_state", None)
 
 
 def waiting(executor: BaseExecutor) -> int:
-    """How many tasks and (3.2) callbacks the executor was given and has not taken over."""
+    """Return how many tasks and (since 3.2) callbacks are still in the executor's own queues."""
     return len(executor.queued_tasks) + len(getattr(executor, "queued_callbacks", ()))
 
 
 def dequeue(executor: BaseExecutor, workload: ExecutorWorkload) -> None:
-    """Take a workload out of the executor's queue of its kind."""
+    """Remove a workload from the executor's queue of its kind."""
     key = key_of(workload)
     for name in ("queued_tasks", "queued_callbacks", "queued_connection_tests"):
         getattr(executor, name, {}).pop(key, None)

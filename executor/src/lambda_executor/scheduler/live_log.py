@@ -1,8 +1,8 @@
-"""The log of a task that runs, or that just crashed, out of its function's log stream.
+"""Reads the log of a running or just crashed task from its function's log stream.
 
-Airflow's API server asks for it with an executor that was never started, once for every look of a
-person at the log. So it connects on the first question, with little patience, remembers for a
-while that it cannot, and never raises. It must not know Airflow beyond what `RunningTask` says.
+Airflow's API server reads it through an executor that was never started, every time that somebody
+opens the log. So it connects on the first read, has short time-outs, pauses after a failure, and
+never raises.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Protocol
 
 from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
@@ -24,26 +25,23 @@ from lambda_executor.setup.config import ExecutorConfig
 
 log = logging.getLogger(__name__)
 
-#: A person waits, and Airflow asks again a moment later.
+#: Short, because a person waits and Airflow asks again a moment later.
 PATIENCE = Patience(connect_s=2, read_s=5, attempts=1)
-#: What one answer may take, and how long it may be; the stream itself has no such end.
+#: Longest time to read the lines of one answer.
 BUDGET_S = 5.0
+#: Most lines of one answer.
 MAX_LINES = 20_000
-#: For how long nothing is tried after it did not work.
+#: Pause after a failed read.
 PAUSE_S = 30.0
-#: How far apart Airflow's and the function's clocks may be.
+#: Largest expected difference between Airflow's and the function's clocks.
 CLOCKS_MS = 120_000
-#: Starts that are remembered, so that the next look need not search for them.
+#: Most remembered starts; the next read of a remembered task need not search.
 MAX_STARTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
-    """What is needed to find a task's lines.
-
-    Attributes:
-        id: Its dispatch id, Airflow's `external_executor_id`.
-    """
+    """The facts that are needed to find a task's lines; `id` is its dispatch id."""
 
     id: str
     queue: str | None
@@ -52,48 +50,48 @@ class RunningTask:
 
 
 class Source(Protocol):
-    """Where the options and the clients come from; a `connection.Reach`."""
+    """The part of `connection.Gateway` that is used."""
 
     def settings(self) -> ExecutorConfig:
         """Read every option."""
 
     def clients(self, settings: ExecutorConfig) -> Clients:
-        """Clients for what the options name."""
+        """Make clients of what the options name."""
 
 
 class LiveLog:
     """Reads the logs of running tasks. Called from several threads at once.
 
     Args:
-        reach: Makes the way to AWS; called on the first question.
-        clock: Seconds that only grow.
+        gateway: Makes the `Source`; called by the first read.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
-        self, reach: Callable[[], Source], clock: Callable[[], float] = time.monotonic
+        self, gateway: Callable[[], Source], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._reach = reach
+        self._gateway = gateway
         self._clock = clock
         self._lock = threading.Lock()
         self._connected: tuple[ExecutorConfig, Clients] | None = None
         self._starts: dict[str, LogLine] = {}
-        self._obstacle = ""
-        self._tries_again_s = 0.0
+        self._failure = ""
+        self._paused_until_s = 0.0
 
     def read(self, task: RunningTask) -> tuple[list[str], list[str]]:
-        """Where the lines come from, and the lines; instead of lines, why there are none."""
-        if self._clock() < self._tries_again_s:
-            return [self._obstacle], []
+        """Return the source of the lines, or the reason why there are none, and the lines."""
+        if self._clock() < self._paused_until_s:
+            return [self._failure], []
         try:
             return self._read(task)
         except LambdaExecutorError as e:
-            obstacle = str(e)
+            reason = str(e)
         except Exception as e:
             log.exception("The live log of %s could not be read", task.id)
-            obstacle = repr(e)
-        self._obstacle = f"The function's log cannot be read: {obstacle}"
-        self._tries_again_s = self._clock() + PAUSE_S
-        return [self._obstacle], []
+            reason = repr(e)
+        self._failure = f"The function's log cannot be read: {reason}"
+        self._paused_until_s = self._clock() + PAUSE_S
+        return [self._failure], []
 
     def _read(self, task: RunningTask) -> tuple[list[str], list[str]]:
         settings, clients = self._connect()
@@ -103,27 +101,22 @@ class LiveLog:
         if start is None:
             return [f"CloudWatch log group {group.name} has no line of this task yet"], []
         until_s = self._clock() + BUDGET_S
-        lines = []
-        for line in of_invocation(
-            task.id, group.read(start.stream, since_ms=start.at_ms, until_s=until_s)
-        ):
-            lines.append(presented(line))
-            if len(lines) == MAX_LINES:
-                break
+        stream = group.read(start.stream, since_ms=start.at_ms, until_s=until_s)
+        lines = [presented(line) for line in islice(of_invocation(task.id, stream), MAX_LINES)]
         return [f"CloudWatch log group {group.name}, log stream {start.stream}"], lines
 
     def _connect(self) -> tuple[ExecutorConfig, Clients]:
         with self._lock:
             if self._connected is None:
-                reach = self._reach()
-                settings = reach.settings()
-                self._connected = settings, reach.clients(settings)
+                gateway = self._gateway()
+                settings = gateway.settings()
+                self._connected = settings, gateway.clients(settings)
             return self._connected
 
     def _find(self, group: LogGroup, task: RunningTask) -> LogLine | None:
         queued_at = task.queued_at or datetime.now(UTC)
         since_ms = int(queued_at.timestamp() * 1000) - CLOCKS_MS
-        start = group.first(task.id, since_ms=since_ms)  # Its start is the first to name it.
+        start = group.first(task.id, since_ms=since_ms)  # The first line with the id is the start.
         if start is not None:
             if len(self._starts) >= MAX_STARTS:
                 self._starts.clear()
@@ -132,9 +125,9 @@ class LiveLog:
 
 
 def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
-    """The lines of one invocation among those of its environment, from its start to its end.
+    """Yield the lines of one invocation, from its start to its end.
 
-    After a crash there is no end but the start of the next one.
+    After a crash the end is the start of the environment's next invocation.
     """
     is_inside = False
     for line in lines:
@@ -153,9 +146,9 @@ def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
 
 
 def presented(line: LogLine) -> str:
-    """A line as Airflow's reader of logs takes it: JSON with a time and an event.
+    """Return a line in the form that Airflow's log reader expects: JSON with a time and an event.
 
-    The UI shows every other field too, and whoever looks at the log of a task knows which it is.
+    The UI also shows every other field, so the fields that only identify the task are left out.
     """
     fields = _fields(line.text)
     if fields.get("event") in (STARTED, SETTLED):
@@ -167,7 +160,7 @@ def presented(line: LogLine) -> str:
 
 
 def _is_platform_start(text: str, fields: Mapping[str, Any]) -> bool:
-    """Whether Lambda says that an invocation starts, in its text or its JSON log format."""
+    """Whether a line is Lambda's own start line, in its text or its JSON log format."""
     return text.startswith("START RequestId: ") or fields.get("type") == "platform.start"
 
 

@@ -1,6 +1,6 @@
-"""What Airflow's database says about workloads in flight; the `AirflowState` of the reconciler.
+"""Reads the state of in-flight workloads from Airflow's database, for the reconciler.
 
-Reads only, in sessions of its own: it runs beside the scheduler's thread.
+It opens its own sessions, because it does not run in the scheduler's thread.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if AIRFLOW >= (3, 3):
 
 Item = TypeVar("Item")
 
-#: Keys of one query: each is a term of its WHERE clause.
+#: Most keys of one query: each is a term of its WHERE clause.
 CHUNK = 200
 
-#: Seconds that Lambda runs a function, at most, and some for the way back.
+#: Lambda's longest time-out, and a minute for the result.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LONGEST_RUN_S = 900 + 60
 
@@ -47,28 +47,28 @@ _RUNNING = frozenset({TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING})
 
 
 class DatabaseState:
-    """Task instances and callbacks as they are in the database."""
+    """Task instances and callbacks as the database holds them."""
 
     def waits_for(self, in_flight: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """The invocations of tasks that are queued or running in the same try, and of callbacks.
+        """Return the invocations that Airflow still waits for.
 
-        A task that somebody else has dispatched since, under another id, does not wait for ours.
-        Of other workloads Airflow has no end that we could see: they are always waited for.
+        These are the invocations of tasks and callbacks that are queued or running, tasks in the
+        same try. A task that was dispatched again under another id does not wait for ours. The
+        database does not show the end of other workloads: Airflow always waits for them.
         """
         tasks = {key: id for id, key in in_flight.items() if isinstance(key, TaskInstanceKey)}
         callbacks = {str(key): id for id, key in in_flight.items() if is_callback(key)}
         waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
         with create_session() as session:
-            for chunk in _chunks(tasks):
-                waiting |= _tasks_in(session, {key: tasks[key] for key in chunk}, _WAITING)
+            waiting |= _tasks_in(session, tasks, _WAITING)
             for names in _chunks(callbacks):
                 waiting |= {callbacks[name] for name in _waiting_callbacks(session, names)}
         return waiting
 
     def unowned(self) -> dict[InvocationId, WorkloadKey]:
-        """Callbacks that are queued or running; their ids are their dispatch ids.
+        """Return the callbacks that are queued or running; their ids are their dispatch ids.
 
-        Airflow has no owner of a callback and never offers those of a dead scheduler for adoption.
+        Airflow records no owner of a callback, and never offers a dead scheduler's for adoption.
         """
         if AIRFLOW < (3, 3):
             return {}
@@ -79,25 +79,23 @@ class DatabaseState:
             return {InvocationId(str(id)): CallbackKey(id=str(id)) for id in ids}
 
     def longest_wait_s(self) -> float:
-        """A token starts nothing after `[scheduler] task_queued_timeout`, and what runs ends."""
+        """Return the longest time from a dispatch to its end: a token's life and Lambda's time-out.
+
+        The token of a workload expires after `[scheduler] task_queued_timeout`.
+        """
         return conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
 
     def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Those of the invocations whose task is running, so that some start of it counted."""
+        """Return the invocations whose task is running: one of its starts was accepted."""
         by_key = {key: id for id, key in tasks.items() if isinstance(key, TaskInstanceKey)}
         if not by_key:
             return set()
         with create_session() as session:
-            return set().union(
-                *(
-                    _tasks_in(session, {key: by_key[key] for key in chunk}, _RUNNING)
-                    for chunk in _chunks(by_key)
-                )
-            )
+            return _tasks_in(session, by_key, _RUNNING)
 
 
 def is_callback(key: WorkloadKey) -> bool:
-    """Whether a workload's key is a callback's; its kind has a type of its own since 3.3."""
+    """Whether a workload's key is that of a callback; before 3.3 callbacks have no key type."""
     return AIRFLOW >= (3, 3) and isinstance(key, CallbackKey)
 
 
@@ -106,22 +104,23 @@ def _tasks_in(
     tasks: Mapping[TaskInstanceKey, InvocationId],
     states: frozenset[TaskInstanceState],
 ) -> set[InvocationId]:
-    rows = session.execute(
-        select(
-            TaskInstance.dag_id,
-            TaskInstance.task_id,
-            TaskInstance.run_id,
-            TaskInstance.try_number,
-            TaskInstance.map_index,
-            TaskInstance.state,
-            TaskInstance.external_executor_id,
-        ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(tasks)))
-    )
     found = set()
-    for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
-        id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
-        if id is not None and state in states and external_id in (None, id):
-            found.add(id)
+    for chunk in _chunks(tasks):
+        rows = session.execute(
+            select(
+                TaskInstance.dag_id,
+                TaskInstance.task_id,
+                TaskInstance.run_id,
+                TaskInstance.try_number,
+                TaskInstance.map_index,
+                TaskInstance.state,
+                TaskInstance.external_executor_id,
+            ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(chunk)))
+        )
+        for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
+            id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
+            if id is not None and state in states and external_id in (None, id):
+                found.add(id)
     return found
 
 

@@ -1,1 +1,1 @@
-"""From Airflow's configuration to clients that are connected and checked."""
+"""Reads the options, makes the clients of AWS and checks both."""

@@ -1,8 +1,4 @@
-"""Airflow's configuration, read once into a frozen `ExecutorConfig`.
-
-It owns which options there must be and what each becomes; `option_values.py` owns where a value
-comes from. Of Airflow it knows the provider's hook alone, for a session from a connection.
-"""
+"""The options, read into a frozen `ExecutorConfig`."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from lambda_executor import aws
 from lambda_executor.contract import options
@@ -22,7 +18,7 @@ from lambda_executor.setup.option_values import Conf, OptionValues
 
 log = logging.getLogger(__name__)
 
-#: Reads the SSM parameter of that name into option names and values.
+#: Reads option names and values from the SSM parameter of a given name.
 ReadParameter = Callable[[str], Mapping[str, str]]
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
@@ -31,7 +27,7 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class AwsConfig:
-    """How to reach AWS at all: what is needed before the SSM parameter can be read."""
+    """The options that are needed before the SSM parameter can be read."""
 
     conn_id: str | None
     region_name: str | None
@@ -39,7 +35,7 @@ class AwsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorConfig:
-    """Every option of one executor; the option table says what each means."""
+    """Every option of one executor; `contract.options` describes each."""
 
     routes: Routes
     queue_urls: tuple[str, ...]
@@ -54,19 +50,19 @@ class ExecutorConfig:
     payload_bucket: str | None = None
 
     def log_group_of(self, target: Target) -> str:
-        """The CloudWatch log group of a function."""
+        """Return the name of a function's CloudWatch log group."""
         if self.log_group and target == self.routes.default:
             return self.log_group
         return f"/aws/lambda/{target.function.rpartition(':')[2]}"
 
     def own_queue(self, job_id: int | str | None) -> int:
-        """Which of `queue_urls` is one scheduler's own, by the id of its job."""
+        """Return the index in `queue_urls` of a scheduler's own queue, by the id of its job."""
         number = int(str(job_id)) if str(job_id).isdecimal() else 0
         return number % len(self.queue_urls)
 
 
 def load_aws_config(conf: Conf) -> AwsConfig:
-    """Read how AWS is reached."""
+    """Read `conn_id` and `region_name`."""
     values = OptionValues(conf)
     return AwsConfig(values.get(options.CONN_ID), values.get(options.REGION_NAME))
 
@@ -79,7 +75,7 @@ def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
         read_parameter: Called once, only when `config_parameter` is set.
 
     Raises:
-        ConfigError: An option is missing or has a value that cannot work.
+        ConfigError: An option is missing or has an unusable value.
     """
     name = OptionValues(conf).get(options.CONFIG_PARAMETER)
     parameter = read_parameter(name) if name else {}
@@ -112,11 +108,8 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
         qualifier=values.companion(options.FUNCTION_QUALIFIER, options.FUNCTION_NAME),
         where=f"[{SECTION}] function_name",
     )
-    text = values.get(options.FUNCTIONS)
-    try:
-        functions = json.loads(text) if text else {}
-    except ValueError:
-        functions = None
+    text = values.get(options.FUNCTIONS) or "{}"
+    functions = _json(text)
     if not isinstance(functions, dict) or not all(isinstance(f, str) for f in functions.values()):
         raise ConfigError(
             f"[{SECTION}] functions is {text!r}: it must be a JSON object from queue to function, "
@@ -133,16 +126,20 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
     text = values.companion(options.QUEUE_URLS, options.QUEUE_URL)
     if text is None:
         return (values[options.QUEUE_URL],)
-    try:
-        urls = json.loads(text)
-    except ValueError:
-        urls = None
+    urls = _json(text)
     if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
         raise ConfigError(
             f"[{SECTION}] queue_urls is {text!r}: it must be a JSON list of one or more URLs of "
             f"queues, for example {options.QUEUE_URLS.example}"
         )
     return tuple(dict.fromkeys(urls))
+
+
+def _json(text: str) -> object:
+    try:
+        return cast("object", json.loads(text))
+    except ValueError:
+        return None
 
 
 def _payload_bucket(values: OptionValues) -> str | None:
@@ -155,13 +152,13 @@ def _payload_bucket(values: OptionValues) -> str | None:
     return name
 
 
-def session_factory(how: AwsConfig) -> aws.SessionFactory:
-    """How to make a boto3 session: from the Airflow connection, or boto3's own chain.
+def session_factory(access: AwsConfig) -> aws.SessionFactory:
+    """Return a factory of boto3 sessions, with the Airflow connection or boto3's own chain.
 
     Raises:
         ConfigError: `conn_id` is set and the Amazon provider is not installed.
     """
-    conn_id = how.conn_id
+    conn_id = access.conn_id
     if not conn_id:
         return aws.Session
     try:
@@ -176,7 +173,7 @@ def session_factory(how: AwsConfig) -> aws.SessionFactory:
         ) from e
 
     def from_connection() -> aws.Session:
-        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=conn_id, region_name=how.region_name)
+        hook: AwsGenericHook[Any] = AwsGenericHook(conn_id, region_name=access.region_name)
         session: aws.Session = hook.get_session()
         return session
 

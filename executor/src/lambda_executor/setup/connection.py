@@ -1,8 +1,4 @@
-"""From Airflow's configuration to the functions and the queues, ready to be used.
-
-The scheduler and the command line come the same way, so that a check sees what the scheduler
-sees.
-"""
+"""Makes the clients of AWS for the scheduler and the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from lambda_executor.setup.option_values import Conf
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The environment that the configuration names."""
+    """The options, and clients of what they name."""
 
     config: config.ExecutorConfig
     inspection: aws.Inspection
@@ -25,40 +21,40 @@ class Connected:
     payloads: aws.S3Payloads | None = None
 
 
-class Reach:
-    """The ways to AWS: before the options are read, and after.
+class Gateway:
+    """Makes clients of AWS, before the options are read and afterwards.
 
     Args:
         conf: Airflow's configuration.
-        patience: With every call; None: what suits the scheduler.
-        connections: How many calls to one service of `first` may be under way at once.
+        patience: The patience of every call; None: the scheduler's.
+        connections: How many calls to one service `first` may have under way at once.
 
     Attributes:
-        first: Clients that need no option but how AWS is reached.
+        first: Clients that need no option but `conn_id` and `region_name`.
 
     Raises:
-        ConfigError: How AWS is reached cannot be used.
+        ConfigError: `conn_id` or `region_name` cannot be used.
     """
 
     def __init__(
         self, conf: Conf, patience: aws.Patience | None = None, connections: int = 1
     ) -> None:
-        how = config.load_aws_config(conf)
+        access = config.load_aws_config(conf)
         self._conf = conf
         self._patience = patience
-        self._session_factory = config.session_factory(how)
-        self.first = self._clients(how.region_name, connections)
+        self._session_factory = config.session_factory(access)
+        self.first = self._clients(access.region_name, connections)
 
     def settings(self) -> config.ExecutorConfig:
         """Read every option, the SSM parameter included.
 
         Raises:
-            ConfigError: An option is missing or has a value that cannot work.
+            ConfigError: An option is missing or has an unusable value.
         """
         return config.load(self._conf, lambda name: aws.read_parameter(self.first, name))
 
     def clients(self, settings: config.ExecutorConfig, connections: int = 1) -> aws.Clients:
-        """Clients for what the options name.
+        """Make clients of what the options name.
 
         Args:
             settings: The options.
@@ -75,15 +71,22 @@ class Reach:
         )
 
 
-def connect(conf: Conf) -> Connected:
+Reach = Gateway  # Until `scheduler.executor` uses the new name.
+
+
+def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:
     """Read every option, the SSM parameter included, and make the clients.
 
+    Args:
+        conf: Airflow's configuration.
+        patience: The patience of every call; None: the scheduler's.
+
     Raises:
-        ConfigError: An option is missing or has a value that cannot work.
+        ConfigError: An option is missing or has an unusable value.
     """
-    reach = Reach(conf)
-    settings = reach.settings()
-    clients = reach.clients(settings, settings.dispatch_threads + settings.poll_threads + 4)
+    gateway = Gateway(conf, patience)
+    settings = gateway.settings()
+    clients = gateway.clients(settings, settings.dispatch_threads + settings.poll_threads + 4)
     return Connected(
         settings,
         aws.Inspection(clients),

@@ -1,7 +1,6 @@
-"""Whether what the options name can be used at all: the check of the scheduler's start.
+"""The scheduler's start-up check: whether the functions and queues of the options can be used.
 
-It asks the doctor's first questions and no more, so that a start is quick; `doctor.py` looks
-closer.
+It makes only the first checks of `ops.doctor`, so that a start is quick.
 """
 
 from __future__ import annotations
@@ -22,30 +21,30 @@ from lambda_executor.setup.connection import Connected
 
 
 def check(connected: Connected) -> None:
-    """Ask AWS about every function and every queue.
+    """Check every function and every queue.
 
-    What AWS cannot answer at the moment is taken to be good.
+    A check that AWS cannot answer at the moment passes.
 
     Raises:
-        ConfigError: One of them cannot be used.
+        ConfigError: A function or a queue cannot be used.
     """
-    settings, ask = connected.config, connected.inspection
+    settings, inspection = connected.config, connected.inspection
     for target in settings.routes.targets():
         option = FUNCTION_NAME if target == settings.routes.default else FUNCTIONS
         with _blaming(option):
-            facts = ask.function(target)
+            facts = inspection.function(target)
             if facts.state == "Failed":
                 raise RejectedError(f"the function's state is Failed: {facts.state_reason}")
     for url in settings.queue_urls:
         with _blaming(QUEUE_URL):
-            ask.queue(url)
+            inspection.queue(url)
     with _blaming(DEAD_LETTER_QUEUE_URL):
-        ask.queue(settings.dead_letter_queue_url)
+        inspection.queue(settings.dead_letter_queue_url)
 
 
 @contextmanager
 def _blaming(option: Option[str]) -> Iterator[None]:
-    """Say of an error of AWS which option names what cannot be used."""
+    """Turn an error of AWS into one that names the option."""
     try:
         yield
     except TransientError:

@@ -1,8 +1,4 @@
-"""Where an option's value comes from: pure, given Airflow's configuration and the SSM parameter.
-
-It owns the order of the sources; how a text is read is the option's own, and `config.py` makes an
-`ExecutorConfig` of the values.
-"""
+"""The sources of an option's value, and their order."""
 
 from __future__ import annotations
 
@@ -17,35 +13,35 @@ Value = TypeVar("Value")
 
 
 class Conf(Protocol):
-    """The part of Airflow's configuration that is used: the global one, or one team's."""
+    """The part of Airflow's configuration that we use: the global one, or one team's."""
 
     def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
-        """The value of an option, or the fallback."""
+        """Return the value of an option, or the fallback."""
 
 
 class OptionValues:
-    """The values of the options, wherever they come from.
+    """The values of the options, from whichever source sets them.
 
     Args:
         conf: Airflow's configuration.
-        parameter: What the SSM parameter holds; empty before it is read.
+        parameter: The content of the SSM parameter; None: it has not been read, or there is none.
     """
 
     def __init__(self, conf: Conf, parameter: Mapping[str, str] | None = None) -> None:
         self._conf = conf
         self._parameter = parameter or {}
-        # Airflow gives the Amazon provider's defaults for its section, `conn_id` among them, as if
-        # somebody had set them. They count only where the reference was really configured.
+        # Airflow returns the Amazon provider's defaults, `conn_id` among them, as if somebody had
+        # set them. They count only where the reference executor was really configured.
         self._was_reference = any(
             conf.get(REFERENCE_SECTION, option.name, fallback=None)
             for option in (options.FUNCTION_NAME, options.QUEUE_URL)
         )
 
     def __getitem__(self, option: Option[Value]) -> Value:
-        """The value of an option that has one.
+        """Return the value of an option.
 
         Raises:
-            ConfigError: Nothing sets it and it has no default, or it has a value that cannot work.
+            ConfigError: Nothing sets it and it has no default, or its value is unusable.
         """
         value = self.get(option)
         if value is None:
@@ -58,26 +54,26 @@ class OptionValues:
         return value
 
     def get(self, option: Option[Value]) -> Value | None:
-        """The value; None when nothing sets it and it has no default.
+        """Return the value of an option; None when nothing sets it and it has no default.
 
         Raises:
-            ConfigError: It has a value that cannot work.
+            ConfigError: Its value is unusable.
         """
         _, text = self._found(option)
         return option.default if text is None else option.read(text)
 
     def companion(self, option: Option[Value], main: Option[object]) -> Value | None:
-        """The value of an option that goes with another one; None when it is another source's.
+        """Return the value of an option unless a weaker source than that of `main` sets it.
 
-        Who sets a function sets which version of it, and who sets a queue sets how many there
-        are: a source that wins with the one must not be joined with a losing source's other.
+        The source that sets a function must also set its version, and the source that sets a queue
+        the number of queues: values of two sources must not be combined.
         """
         rank, _ = self._found(option)
         main_rank, _ = self._found(main)
         return self.get(option) if rank <= main_rank else None
 
     def _found(self, option: Option[object]) -> tuple[int, str | None]:
-        """The text that a source sets, and which source it is: the lower wins."""
+        """Return the rank of the source that sets the option, the strongest first, and its text."""
         sources = (
             self._conf.get(SECTION, option.name, fallback=None),
             self._parameter.get(option.name),

@@ -1,0 +1,70 @@
+"""The reference page of the options, `docs/reference/options.md`, generated from the tables."""
+
+from __future__ import annotations
+
+from lambda_executor.contract.option_types import BOOLEANS, IntegerOption, SecondsOption
+from lambda_executor.contract.options import (
+    HANDLER_OPTIONS,
+    OPTIONS,
+    REFERENCE_SECTION,
+    SECTION,
+    Option,
+)
+
+
+def as_markdown() -> str:
+    """Return the page."""
+    return f"""# Options of the executor
+
+Generated from `lambda_executor.contract.options` by `make docs`.
+
+Section `[{SECTION}]` of Airflow's configuration. A value is the first of: this section, the SSM
+parameter that `config_parameter` names, the same option in `[{REFERENCE_SECTION}]` (the section of
+`AwsLambdaExecutor`; not for options that it does not have), the default.
+
+{_table(OPTIONS)}
+
+## Options of the handler
+
+The stacks set them as variables of the function; a scheduler ignores them.
+
+{_table(HANDLER_OPTIONS)}
+
+## Values
+
+A boolean is true when it is {_words(means=True)}, and false when it is
+{_words(means=False)}, in upper or lower case. A number is written as in Python, and must
+be within the bounds given with its type.
+"""
+
+
+def _words(*, means: bool) -> str:
+    *others, last = (f"`{word}`" for word, value in BOOLEANS.items() if value is means)
+    return f"{', '.join(others)} or {last}"
+
+
+def _table(options: tuple[Option[object], ...]) -> str:
+    rows = "\n".join(
+        f"| `{o.name}` | `{o.environment_variable}` | {_type(o)} | {_default(o)} | {o.help} |"
+        for o in options
+    )
+    return f"""\
+| option | environment variable | type | default | what it does |
+|---|---|---|---|---|
+{rows}"""
+
+
+def _type(option: Option[object]) -> str:
+    if isinstance(option, IntegerOption | SecondsOption):
+        return f"{option.type}, {option.bounds.least} to {option.bounds.most}"
+    return option.type
+
+
+def _default(option: Option[object]) -> str:
+    if option.required:
+        return "required"
+    return f"`{option.default}`" if option.default is not None else ""
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")  # noqa: T201 - its output is the page
