@@ -1,39 +1,19 @@
 """The AWS calls of the executor: the only room that knows boto3."""
 
-from __future__ import annotations
-
-from lambda_executor.aws.clients import Clients, Patience, Session, SessionFactory
-from lambda_executor.aws.dags import S3DagFolder
-from lambda_executor.aws.functions import LambdaFunctions
-from lambda_executor.aws.inspection import (
-    EventFacts,
-    FunctionFacts,
-    Inspection,
-    ProbeReply,
-    QueueFacts,
-)
-from lambda_executor.aws.logs import LogGroup, LogLine
-from lambda_executor.aws.parameters import read_parameter
-from lambda_executor.aws.payloads import S3Payloads
-from lambda_executor.aws.queues import SqsQueue
-from lambda_executor.aws.translation import translate
-
-__all__ = [
-    "Clients",
-    "EventFacts",
-    "FunctionFacts",
-    "Inspection",
-    "LambdaFunctions",
-    "LogGroup",
-    "LogLine",
-    "Patience",
-    "ProbeReply",
-    "QueueFacts",
-    "S3DagFolder",
-    "S3Payloads",
-    "Session",
-    "SessionFactory",
-    "SqsQueue",
-    "read_parameter",
-    "translate",
-]
+from lambda_executor.aws.clients import Clients as Clients
+from lambda_executor.aws.clients import Patience as Patience
+from lambda_executor.aws.clients import Session as Session
+from lambda_executor.aws.clients import SessionFactory as SessionFactory
+from lambda_executor.aws.dags import S3DagFolder as S3DagFolder
+from lambda_executor.aws.functions import LambdaFunctions as LambdaFunctions
+from lambda_executor.aws.inspection import EventFacts as EventFacts
+from lambda_executor.aws.inspection import FunctionFacts as FunctionFacts
+from lambda_executor.aws.inspection import Inspection as Inspection
+from lambda_executor.aws.inspection import ProbeReply as ProbeReply
+from lambda_executor.aws.inspection import QueueFacts as QueueFacts
+from lambda_executor.aws.logs import LogGroup as LogGroup
+from lambda_executor.aws.logs import LogLine as LogLine
+from lambda_executor.aws.parameters import read_parameter as read_parameter
+from lambda_executor.aws.payloads import S3Payloads as S3Payloads
+from lambda_executor.aws.queues import SqsQueue as SqsQueue
+from lambda_executor.aws.translation import translate as translate

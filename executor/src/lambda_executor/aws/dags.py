@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from lambda_executor.aws.clients import Clients
 from lambda_executor.contract.dag_manifest import DagLocation, DagManifest, StoredFile
 from lambda_executor.contract.errors import AwsError, RejectedError
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import PutObjectOutputTypeDef
+
 
 class S3DagFolder:
-    """One prefix of one bucket; implements `dag_push.DagStore`."""
+    """One prefix of one bucket. Every method raises `AwsError` when the call to AWS fails."""
 
     def __init__(self, clients: Clients, location: DagLocation) -> None:
         self._clients = clients
@@ -66,12 +70,10 @@ class S3DagFolder:
                 Bucket=self._location.bucket, Key=self._location.key + path
             )
 
-    def _put(self, key: str, content: bytes) -> dict[str, str]:
+    def _put(self, key: str, content: bytes) -> PutObjectOutputTypeDef:
+        bucket = self._location.bucket
         try:
             with self._clients.errors():
-                answer = self._clients.s3.put_object(
-                    Bucket=self._location.bucket, Key=key, Body=content
-                )
+                return self._clients.s3.put_object(Bucket=bucket, Key=key, Body=content)
         except AwsError as e:
-            raise e.about(f"s3://{self._location.bucket}/{key} was not uploaded") from e
-        return {name: answer[name] for name in ("ETag", "VersionId") if name in answer}
+            raise e.about(f"s3://{bucket}/{key} was not uploaded") from e

@@ -22,69 +22,42 @@ DEFAULT_EVENT_AGE_S = 21_600
 
 @dataclass(frozen=True, slots=True)
 class FunctionFacts:
-    """One function, or one version of it.
+    """One function, or one version of it."""
 
-    Attributes:
-        state: `Active`, `Pending`, `Inactive` or `Failed`.
-        state_reason: Why it is not active.
-        last_update: `Successful`, `InProgress` or `Failed`.
-        last_update_reason: Why the update failed.
-        dead_letter_arn: The function's dead-letter queue; empty: it has none.
-    """
-
-    state: str
+    state: str  # `Active`, `Pending`, `Inactive` or `Failed`.
     state_reason: str
-    last_update: str
+    last_update: str  # `Successful`, `InProgress` or `Failed`.
     last_update_reason: str
     timeout_s: int
-    dead_letter_arn: str
+    dead_letter_arn: str  # Empty: it has no dead-letter queue.
 
 
 @dataclass(frozen=True, slots=True)
 class EventFacts:
-    """Lambda's settings for the asynchronous invocations of a function, or of one version of it.
-
-    Attributes:
-        retries: How often Lambda repeats a failed invocation.
-        age_s: How long Lambda keeps an invocation that it cannot start.
-        destination_arn: The on-failure destination; empty: there is none.
-    """
+    """Lambda's settings for the asynchronous invocations of a function, or of one version of it."""
 
     retries: int
-    age_s: int
-    destination_arn: str
+    age_s: int  # How long Lambda keeps an invocation that it cannot start.
+    destination_arn: str  # Empty: there is no on-failure destination.
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFacts:
-    """One queue.
-
-    Attributes:
-        visible: Approximate number of messages that wait to be received.
-        hidden: Approximate number of messages that were received and are still held.
-        retention_s: How long the queue keeps a message.
-        visibility_timeout_s: How long a received message is hidden.
-    """
+    """One queue, with approximate numbers of its messages."""
 
     arn: str
     visible: int
-    hidden: int
+    hidden: int  # Received, and neither deleted nor handed back yet.
     retention_s: int
     visibility_timeout_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReply:
-    """The answer to a probe.
+    """The answer to a probe."""
 
-    Attributes:
-        payload: The function's return value, or Lambda's description of its failure.
-        failure: The type of the function's error; empty: it did not fail.
-        message: The error's message.
-    """
-
-    payload: bytes
-    failure: str = ""
+    payload: bytes  # The function's return value, or Lambda's description of its failure.
+    failure: str = ""  # The type of the function's error; empty: it did not fail.
     message: str = ""
 
 

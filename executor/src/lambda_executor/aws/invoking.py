@@ -9,6 +9,7 @@ rules, user agent, checksums, retries (the dispatcher has its own), parsing an e
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,10 +21,6 @@ from lambda_executor.core.routing import Target
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
-
-#: The status of an accepted event.
-#: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
-_ACCEPTED = 202
 
 
 def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
@@ -58,7 +55,8 @@ def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
     )
     if answer is None:
         answer = send(prepared)
-    if answer.status_code != _ACCEPTED:
+    # https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+    if answer.status_code != HTTPStatus.ACCEPTED:
         raise ClientError(_parsed(untyped, answer), "Invoke")
 
 

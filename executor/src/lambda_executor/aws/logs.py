@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a log group.
-
-    Attributes:
-        stream: The log stream that holds it.
-        at_ms: Its time, in milliseconds since the epoch.
-    """
+    """One line of a log stream."""
 
     stream: str
-    at_ms: int
+    at_ms: int  # Since the epoch.
     text: str
 
 
@@ -40,10 +35,7 @@ class LogGroup:
     def first(self, phrase: str, *, since_ms: int, pages: int = 5) -> LogLine | None:
         """Return the first line with a phrase; None: it is not in the first pages.
 
-        Args:
-            phrase: The text to find.
-            since_ms: Earlier lines are ignored.
-            pages: CloudWatch may answer with an empty page although more pages follow.
+        CloudWatch may answer with an empty page although more pages follow.
         """
         request: FilterLogEventsRequestTypeDef = {
             "logGroupName": self.name,
@@ -64,10 +56,7 @@ class LogGroup:
     def read(self, stream: str, *, since_ms: int, until_s: float) -> Iterator[LogLine]:
         """Yield the existing lines of a stream, oldest first.
 
-        Args:
-            stream: The log stream.
-            since_ms: Earlier lines are left out.
-            until_s: Deadline for requesting another page, on the monotonic clock.
+        After `until_s` on the monotonic clock no further page is requested.
         """
         request: GetLogEventsRequestTypeDef = {
             "logGroupName": self.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 import botocore.exceptions as botocore_errors
@@ -58,8 +59,6 @@ _NETWORK_EXCEPTIONS: Final = (
     botocore_errors.ConnectionError,
     botocore_errors.HTTPClientError,
 )
-_TOO_MANY_REQUESTS: Final = 429
-_SERVER_ERROR: Final = 500
 
 
 def translate(error: Exception) -> AwsError:
@@ -78,10 +77,10 @@ def translate(error: Exception) -> AwsError:
 
 
 def _kind_of_answer(code: str, status: int) -> type[AwsError]:
-    if code in _THROTTLED or status == _TOO_MANY_REQUESTS:
+    if code in _THROTTLED or status == HTTPStatus.TOO_MANY_REQUESTS:
         return ThrottledError
     if code in _CREDENTIALS:
         return CredentialsError
-    if code in _TRANSIENT or status >= _SERVER_ERROR:
+    if code in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError
     return RejectedError

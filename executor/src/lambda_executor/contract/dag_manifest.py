@@ -27,15 +27,10 @@ _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<key
 
 @dataclass(frozen=True, slots=True)
 class DagLocation:
-    """The location of one DAG folder in S3.
-
-    Attributes:
-        key: The key of an archive, or the prefix of a folder. A prefix is empty or ends with a
-            slash, so that `dags` does not match `dags-old/` too.
-    """
+    """The location of one DAG folder in S3."""
 
     bucket: str
-    key: str
+    key: str  # Of an archive, or the prefix of a folder: empty, or with a slash at its end.
 
     @classmethod
     def parse(cls, uri: str) -> DagLocation:
@@ -52,7 +47,7 @@ class DagLocation:
                 f"s3://bucket/key with a key that ends in {', '.join(ARCHIVE_SUFFIXES)}"
             )
         if key and not key.endswith(("/", *ARCHIVE_SUFFIXES)):
-            key += "/"
+            key += "/"  # Without it `dags` would match `dags-old/` too.
         return cls(match["bucket"], key)
 
     @property
@@ -71,17 +66,12 @@ class DagLocation:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file as S3 holds it.
-
-    Attributes:
-        sha256: Hash of the content, in hexadecimal.
-        version_id: The object's version, where the bucket keeps versions.
-    """
+    """One file as S3 holds it."""
 
     etag: str
     size_bytes: int
     sha256: str
-    version_id: str | None = None
+    version_id: str | None = None  # None: the bucket keeps no versions.
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,7 @@ class DecodeError(WireError):
 
 
 class AwsError(LambdaExecutorError):
-    """An AWS call did not succeed.
-
-    Args:
-        message: AWS's own message.
-        code: AWS's error code, such as `NoSuchKey`; empty where AWS gave none.
-    """
+    """An AWS call did not succeed; `code` is AWS's error code, such as `NoSuchKey`, or empty."""
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)

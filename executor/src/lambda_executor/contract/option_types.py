@@ -29,25 +29,16 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option(ABC, Generic[Value_co]):
-    """One option of Airflow's configuration; each subclass reads one kind of value.
+    """One option of Airflow's configuration; each subclass reads one kind of value."""
 
-    Attributes:
-        type: Airflow's name for the kind of value.
-        help: What the option does, for the documentation.
-        example: A plausible value, as text.
-        default: The value when nothing sets it; None: there is none.
-        required: Whether dispatch is impossible without it.
-        in_reference: Whether `AwsLambdaExecutor` has the same option.
-    """
-
-    type: ClassVar[str]
+    type: ClassVar[str]  # Airflow's name for the kind of value.
 
     name: str
     help: str
     example: str
     default: Value_co | None = None
-    required: bool = False
-    in_reference: bool = True
+    required: bool = False  # Whether dispatch is impossible without it.
+    in_reference: bool = True  # Whether `AwsLambdaExecutor` has the same option.
     section: str = SECTION
 
     @property
@@ -56,11 +47,7 @@ class Option(ABC, Generic[Value_co]):
         return f"AIRFLOW__{self.section.upper()}__{self.name.upper()}"
 
     def read(self, text: str, where: str | None = None) -> Value_co:
-        """Return the value that a text stands for.
-
-        Args:
-            text: The text that a person set.
-            where: Where they set it, for the error; None: in the section.
+        """Return the value of a text that is set in `where`, by default in the section.
 
         Raises:
             ConfigError: The text is not a value of this option.
@@ -89,7 +76,7 @@ class Option(ABC, Generic[Value_co]):
 
     @abstractmethod
     def _parse(self, text: str) -> Value_co | None:
-        """Return the value that a text stands for; None: the text is not a value."""
+        """Return the value of a text; None: the text is not allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

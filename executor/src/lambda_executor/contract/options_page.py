@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from lambda_executor.contract.option_types import BOOLEANS, IntegerOption, SecondsOption
-from lambda_executor.contract.options import (
-    HANDLER_OPTIONS,
-    OPTIONS,
-    REFERENCE_SECTION,
-    SECTION,
-    Option,
-)
+from lambda_executor.contract import options
+from lambda_executor.contract.option_types import BOOLEANS, IntegerOption, Option, SecondsOption
 
 
 def as_markdown() -> str:
@@ -18,35 +12,35 @@ def as_markdown() -> str:
 
 Generated from `lambda_executor.contract.options` by `make docs`.
 
-Section `[{SECTION}]` of Airflow's configuration. A value is the first of: this section, the SSM
-parameter that `config_parameter` names, the same option in `[{REFERENCE_SECTION}]` (the section of
-`AwsLambdaExecutor`; not for options that it does not have), the default.
+Section `[{options.SECTION}]` of Airflow's configuration. The first of these sources that sets an
+option wins: this section, the SSM parameter that `config_parameter` names, the same option of
+`AwsLambdaExecutor` in `[{options.REFERENCE_SECTION}]` if there is one, the default.
 
-{_table(OPTIONS)}
+{_table(options.OPTIONS)}
 
 ## Options of the handler
 
 The stacks set them as variables of the function; a scheduler ignores them.
 
-{_table(HANDLER_OPTIONS)}
+{_table(options.HANDLER_OPTIONS)}
 
 ## Values
 
-A boolean is true when it is {_words(means=True)}, and false when it is
-{_words(means=False)}, in upper or lower case. A number is written as in Python, and must
+A boolean is true when it is {_spellings(of=True)}, and false when it is
+{_spellings(of=False)}, in upper or lower case. A number is written as in Python, and must
 be within the bounds given with its type.
 """
 
 
-def _words(*, means: bool) -> str:
-    *others, last = (f"`{word}`" for word, value in BOOLEANS.items() if value is means)
+def _spellings(*, of: bool) -> str:
+    *others, last = (f"`{word}`" for word, value in BOOLEANS.items() if value is of)
     return f"{', '.join(others)} or {last}"
 
 
-def _table(options: tuple[Option[object], ...]) -> str:
+def _table(rows_of: tuple[Option[object], ...]) -> str:
     rows = "\n".join(
         f"| `{o.name}` | `{o.environment_variable}` | {_type(o)} | {_default(o)} | {o.help} |"
-        for o in options
+        for o in rows_of
     )
     return f"""\
 | option | environment variable | type | default | what it does |

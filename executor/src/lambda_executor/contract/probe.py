@@ -29,21 +29,14 @@ def is_probe(event: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """A function's answer.
-
-    Attributes:
-        wire_version: The version of the wire that it speaks.
-        execution_api_url: Its setting for the Execution API; empty: not set.
-        execution_api_error: Why the API cannot be reached; empty: the API answered.
-        execution_api_ms: Milliseconds until the API answered or failed.
-    """
+    """A function's answer."""
 
     airflow: str
     python: str
     wire_version: int
-    execution_api_url: str
-    execution_api_error: str
-    execution_api_ms: float
+    execution_api_url: str  # Empty: it is not set.
+    execution_api_error: str  # Why the API cannot be reached; empty: the API answered.
+    execution_api_ms: float  # Until the API answered or failed.
 
     def encode(self) -> dict[str, object]:
         """Return the value that the handler returns."""

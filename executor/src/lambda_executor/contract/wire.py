@@ -80,14 +80,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PayloadPointer:
-    """The location in S3 of a payload that is too large for one event.
-
-    Attributes:
-        key: The object's key; only `payload_key` of the invocation's own id is valid.
-    """
+    """The location in S3 of a payload that is too large for one event."""
 
     bucket: str
-    key: str
+    key: str  # Only `payload_key` of the invocation's own id is valid.
     size_bytes: int
 
 
@@ -104,27 +100,15 @@ def payload_key(id: InvocationId) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One asynchronous Lambda call for one try of one workload.
+    """One asynchronous Lambda call for one try of one workload. Times are since the epoch."""
 
-    Attributes:
-        id: The dispatch id, `task_key` on the wire.
-        command: The reference's argv, the workload's JSON last. Holds the workload's token, so
-            it is kept out of `repr`.
-        executor_config: The task's `executor_config`, JSON-serialisable.
-        reply_to: URL of the results queue; None leaves the choice to the function's settings.
-        queued_at_s: When the executor took the workload, in seconds since the epoch.
-        not_after_s: When the workload's token runs out and it must not start any more, in seconds
-            since the epoch.
-        payload: Where the complete invocation is, when this one is only a pointer.
-    """
-
-    id: InvocationId
-    command: tuple[str, ...] = field(repr=False)
+    id: InvocationId  # `task_key` on the wire.
+    command: tuple[str, ...] = field(repr=False)  # Not in `repr`: holds the workload's token.
     executor_config: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    reply_to: str | None = None
-    queued_at_s: float | None = None
-    not_after_s: float | None = None
-    payload: PayloadPointer | None = None
+    reply_to: str | None = None  # URL of the results queue; None: the function's settings decide.
+    queued_at_s: float | None = None  # When the executor took the workload.
+    not_after_s: float | None = None  # When the workload's token runs out: no start afterwards.
+    payload: PayloadPointer | None = None  # Where the complete invocation is; None: it is this one.
     wire_version: int = WIRE_VERSION
 
     @classmethod
@@ -169,10 +153,7 @@ class Invocation:
         return replace(self, command=POINTER_COMMAND, executor_config={}, payload=payload)
 
     def encode(self, limit_bytes: int = MAX_INVOCATION_BYTES) -> bytes:
-        """Return the payload for Lambda's `Invoke`.
-
-        Args:
-            limit_bytes: `MAX_PAYLOAD_BYTES` for a payload that may go to S3 instead.
+        """Return the payload for Lambda's `Invoke`, or for S3 up to `MAX_PAYLOAD_BYTES`.
 
         Raises:
             EncodeError: `executor_config` is not JSON-serialisable, or the payload is too large.
@@ -206,10 +187,7 @@ class Invocation:
 
     @classmethod
     def decode(cls, event: object) -> Invocation:
-        """Read the event that Lambda hands to the handler.
-
-        Args:
-            event: The parsed JSON; any shape.
+        """Read the event that Lambda hands to the handler: parsed JSON of any shape.
 
         Raises:
             DecodeError: The event is not an invocation of a known wire version.
@@ -218,7 +196,7 @@ class Invocation:
         wire_version = body.get("wire_version", WIRE_VERSION)
         if wire_version != WIRE_VERSION or isinstance(wire_version, bool):
             raise DecodeError(
-                f"wire_version is {_short(wire_version)}, this side speaks {WIRE_VERSION}: "
+                f"wire_version is {wire_version!r:.40}, this side speaks {WIRE_VERSION}: "
                 "deploy the handler image and the executor from the same release",
                 event,
             )
@@ -255,19 +233,8 @@ class Invocation:
 class Result:
     """The handler's report on one invocation.
 
-    Attributes:
-        id: The invocation's id, unchanged.
-        return_code: 0 when the runtime did its work (Airflow itself holds the task's state),
-            negative for a signal, anything else for a failure.
-        reason: The reason for the user; empty: there is none.
-        request_id: Lambda's request id.
-        log_stream: The log stream with the invocation's log.
-        cold: Whether the execution environment was started for this invocation.
-        init_ms: Milliseconds of the handler's init phase; only of a cold start.
-        run_ms: Milliseconds from the handler's entry to this result.
-        started_at_s: When the handler was entered, in seconds since the epoch.
-        queue_to_start_ms: Milliseconds from `Invocation.queued_at_s` to the handler's entry.
-        max_memory_mb: Peak memory of the invocation's largest process, in MiB.
+    A `return_code` of 0 means that the runtime did its work (Airflow itself holds the task's
+    state), a negative one is a signal, and any other one a failure.
     """
 
     id: InvocationId
@@ -276,12 +243,12 @@ class Result:
     reason: str = ""
     request_id: str | None = None
     log_stream: str | None = None
-    cold: bool | None = None
-    init_ms: float | None = None
-    run_ms: float | None = None
-    started_at_s: float | None = None
-    queue_to_start_ms: float | None = None
-    max_memory_mb: float | None = None
+    cold: bool | None = None  # Whether the environment was started for this invocation.
+    init_ms: float | None = None  # Duration of the handler's init phase; only of a cold start.
+    run_ms: float | None = None  # From the handler's entry to this result.
+    started_at_s: float | None = None  # The handler's entry, since the epoch.
+    queue_to_start_ms: float | None = None  # From `Invocation.queued_at_s` to the handler's entry.
+    max_memory_mb: float | None = None  # Peak memory of the largest process, in MiB.
     wire_version: int = WIRE_VERSION
 
     def encode(self) -> str:
@@ -340,12 +307,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An invocation that Lambda gave up on.
-
-    Attributes:
-        reason: Lambda's reason where it gives one.
-        request_id: Lambda's request id.
-    """
+    """An invocation that Lambda gave up on, with Lambda's reason where it gives one."""
 
     id: InvocationId
     reason: str
@@ -429,7 +391,7 @@ def _pointer(value: object, id: InvocationId, raw: object) -> PayloadPointer | N
         raise DecodeError("payload.size_bytes must be a whole number", raw)
     if not 0 <= size_bytes <= MAX_PAYLOAD_BYTES:
         raise DecodeError(
-            f"payload.size_bytes is {_short(size_bytes)}, allowed are 0 to {MAX_PAYLOAD_BYTES}", raw
+            f"payload.size_bytes is {size_bytes!r:.40}, allowed are 0 to {MAX_PAYLOAD_BYTES}", raw
         )
     if pointer.get("key") != payload_key(id):
         raise DecodeError("payload.key is not the key of this invocation's own payload", raw)
@@ -460,7 +422,3 @@ def _number(message: Mapping[str, Any], key: str) -> float | None:
         return value if math.isfinite(value) else None
     except OverflowError:
         return None
-
-
-def _short(value: object) -> str:
-    return repr(value)[:40]

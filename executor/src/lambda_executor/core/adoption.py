@@ -1,9 +1,8 @@
 """Decides whether a task's `external_executor_id` names an invocation to adopt.
 
 Our executor writes a dispatch id, a UUID. `AwsLambdaExecutor` writes the task's own key as JSON,
-and sends the same text as `task_key`: its in-flight invocations report under that key after a
-switch to our executor. No invocation will ever report under any other text, and adopting it would
-hold a slot for nothing.
+under which its invocations still report after a switch to our executor. No invocation will ever
+report under another text, and adopting it would hold a slot for nothing.
 """
 
 from __future__ import annotations
@@ -14,16 +13,9 @@ from collections.abc import Mapping
 
 from lambda_executor.contract.wire import MAX_ID_CHARS, MAX_KEY_CHARS, InvocationId
 
-#: Most characters of a foreign id in a log line.
-SHOWN_CHARS = 80
-
 
 def invocation_of(external_id: str | None, key: Mapping[str, object]) -> InvocationId:
-    """Return the invocation that a task's `external_executor_id` names.
-
-    Args:
-        external_id: The task's `external_executor_id`.
-        key: The task's key, as a mapping.
+    """Return the invocation that the `external_executor_id` of the task with this key names.
 
     Raises:
         ValueError: It does not name an invocation; the message is for the log.
@@ -32,7 +24,7 @@ def invocation_of(external_id: str | None, key: Mapping[str, object]) -> Invocat
         raise ValueError("it has no external_executor_id: it was not sent, or nobody knows")
     if not (is_dispatch_id(external_id) or _is_key(external_id, key)):
         raise ValueError(
-            f"its external_executor_id {external_id[:SHOWN_CHARS]!r} is neither a dispatch id (a "
+            f"its external_executor_id {external_id[:80]!r} is neither a dispatch id (a "
             "UUID) nor, as AwsLambdaExecutor writes it, the task's own key as JSON"
         )
     return InvocationId(external_id)

@@ -14,17 +14,11 @@ Uniform = Callable[[float, float], float]
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """An exponential wait with jitter.
+    """An exponential wait with jitter."""
 
-    Attributes:
-        base_s: Upper bound of the first wait, in seconds.
-        cap_s: Upper bound of every wait, in seconds.
-        floor: Smallest wait as a share of the upper bound, 0 to 1.
-    """
-
-    base_s: float
-    cap_s: float
-    floor: float = 0.0
+    base_s: float  # Upper bound of the first wait.
+    cap_s: float  # Upper bound of every wait.
+    floor: float = 0.0  # Smallest wait as a share of its upper bound, 0 to 1.
 
     def delay_s(self, attempt: int, uniform: Uniform = random.uniform) -> float:
         """Return the seconds to wait after the `attempt`-th failure in a row (the first is 1)."""

@@ -1,9 +1,8 @@
 """How many calls to keep under way, given their latency and whether Lambda throttles them.
 
-By Little's law, calls under way = rate x latency: the same rate needs ten times as many calls at
-200 ms as at 20 ms. More calls than that would only wait for a processor, and make the scheduler's
-thread wait too. So the rate is controlled, as TCP controls its window: every answer adds to it,
-every throttle halves it.
+By Little's law, calls under way = rate x latency. More calls than that would only wait for a
+processor, and make the scheduler's thread wait too. So the rate is controlled, as TCP controls its
+window: every answer adds to it, every throttle halves it.
 """
 
 from __future__ import annotations

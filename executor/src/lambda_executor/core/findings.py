@@ -16,21 +16,13 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check.
+    """The result of one check."""
 
-    Attributes:
-        subject: The kind of thing that was checked, such as `function`.
-        status: Whether it can be used.
-        detail: A description, by AWS where it gives one.
-        fix: What to do; empty: nothing.
-        of: The name of the function or queue; empty where there is only one.
-    """
-
-    subject: str
+    subject: str  # The kind of resource that was checked, such as `function`.
     status: Status
     detail: str
-    fix: str = ""
-    of: str = ""
+    fix: str = ""  # Empty: there is nothing to do.
+    of: str = ""  # The name of the function or queue; empty where there is only one.
 
     @property
     def is_problem(self) -> bool:

@@ -30,26 +30,20 @@ _FUNCTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One version or alias of a function.
+    """One version or alias of a function."""
 
-    Attributes:
-        function: Name or ARN without a qualifier.
-        qualifier: Version or alias; None: the latest unpublished version.
-        tenant: Owner of the execution environments; None: the function does not isolate tenants.
-    """
-
-    function: str
-    qualifier: str | None = None
-    tenant: str | None = None
+    function: str  # Name or ARN without a qualifier.
+    qualifier: str | None = None  # Version or alias; None: the latest unpublished version.
+    tenant: str | None = None  # None: the function does not isolate tenants.
 
     @classmethod
     def parse(cls, text: str, *, qualifier: str | None = None, where: str) -> Target:
-        """Read a name or an ARN, with or without a qualifier.
+        """Read `name`, `name:alias` or an ARN of either form, each optionally with `@tenant`.
 
         Args:
-            text: `name`, `name:alias`, or an ARN of either form, each optionally with `@tenant`.
+            text: The text that a person set.
             qualifier: The version or alias when `text` has none.
-            where: Where a person set the text, for the error.
+            where: Where they set it, for the error.
 
         Raises:
             ConfigError: `text` has none of these forms, or its qualifier is not `qualifier`.
@@ -76,25 +70,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The functions of one environment.
+    """The functions of one environment."""
 
-    Attributes:
-        default: The function of every workload that does not select another one.
-        default_queue: The queue of a task that names none; it needs no entry.
-        by_queue: Function by queue name. Empty: queues are ignored and `default` runs all.
-    """
-
-    default: Target
-    default_queue: str = "default"
-    by_queue: Mapping[str, Target] = field(default_factory=dict)
+    default: Target  # Runs every workload that does not select another function.
+    default_queue: str = "default"  # The queue of a task that names none; it needs no entry.
+    by_queue: Mapping[str, Target] = field(default_factory=dict)  # Empty: queues are ignored.
 
     def target(self, queue: str | None, executor_config: Mapping[str, Any] | None = None) -> Target:
-        """Return the function for a workload.
+        """Return the function for a workload with or without a queue.
 
-        Args:
-            queue: The task's queue; None for a workload that has none.
-            executor_config: `{"lambda_executor": {"function": <queue or function>}}` in it wins
-                over the queue.
+        `{"lambda_executor": {"function": <queue or function>}}` in `executor_config` wins over the
+        queue.
 
         Raises:
             RouteError: The queue or the function is not known.

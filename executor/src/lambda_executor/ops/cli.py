@@ -1,42 +1,36 @@
 """The definition of the commands `airflow lambda-executor ...`.
 
-Airflow imports this module for every command, so `_command` imports the implementation of ours
-only when it runs.
+Airflow imports this module for every command, so each implementation is imported when it runs.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
-from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+from airflow.cli.cli_config import (
+    ActionCommand,
+    Arg,
+    CLICommand,
+    GroupCommand,
+    lazy_load_command,
+    positive_int,
+)
 
 
 def _arg(*flags: str, **options: Any) -> Arg:  # noqa: ANN401 - argparse's own
     return Arg(flags, **options)  # type: ignore[no-untyped-call]
 
 
-def _command(module: str, name: str) -> Callable[[argparse.Namespace], None]:
-    def run(args: argparse.Namespace) -> None:
-        getattr(import_module(f"lambda_executor.ops.{module}"), name)(args)
-
-    return run
+def _command(path: str) -> Callable[..., None]:
+    return lazy_load_command(f"lambda_executor.ops.{path}")
 
 
 _JSON = _arg("--json", help="Print JSON", action="store_true")
 _LIMIT = _arg(
     "--limit",
     help="Read at most this many messages (default: %(default)s)",
-    type=_positive,
+    type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
     default=100,
 )
 
@@ -49,7 +43,7 @@ _CHECK = ActionCommand(
         "task, to check its versions and that it reaches the Execution API. Exit code 1 when "
         "there is something to fix."
     ),
-    func=_command("commands", "check"),
+    func=_command("commands.check"),
     args=[_JSON],
 )
 
@@ -60,7 +54,7 @@ _STATUS = ActionCommand(
         "In-flight tasks and failures come from Airflow's database, the depth of the queues from "
         "AWS. Exit code 1 when a queue cannot be read."
     ),
-    func=_command("commands", "status"),
+    func=_command("commands.status"),
     args=[_JSON],
 )
 
@@ -69,11 +63,10 @@ _LIST = ActionCommand(
     help="List the dead letters, without deleting any",
     description=(
         "Shows for each dead letter the dispatch id, task, Lambda's reason and request id, its "
-        "age, and whether the invocation can be sent again. Afterwards the messages are visible "
-        "to the schedulers again. A message that a running scheduler holds cannot be listed, only "
-        "counted."
+        "age, and whether it can be sent again. Dead letters that a running scheduler holds are "
+        "only counted."
     ),
-    func=_command("dead_letter_commands", "list_"),
+    func=_command("dead_letter_commands.list_"),
     args=[_LIMIT, _JSON],
 )
 
@@ -83,14 +76,12 @@ _RETRY = ActionCommand(
     description=(
         "For use while no scheduler runs: a running scheduler takes its dead letters within "
         "seconds and fails their tasks. Invokes the function again with the same event and "
-        "dispatch id, then deletes the dead letter. The task runs in the same try, as if its "
-        "first invocation had only been late. This is done only while Airflow holds the task "
-        "queued under this dispatch id and its token is valid; the task cannot start twice, "
-        "because the API server accepts one start of a try. Any other dead letter is left as it "
-        "is, with the reason: to run such a task again, clear it, or let Airflow retry it. Exit "
-        "code 1 when a dead letter was left as it is."
+        "dispatch id, then deletes the dead letter; the task runs in the same try. A dead letter "
+        "is left as it is, with the reason, unless Airflow holds its task queued under this "
+        "dispatch id and the task's token is valid: to run such a task again, clear it, or let "
+        "Airflow retry it. Exit code 1 when a dead letter was left as it is."
     ),
-    func=_command("dead_letter_commands", "retry"),
+    func=_command("dead_letter_commands.retry"),
     args=[
         _arg("ids", help="Dispatch ids, as `list` shows them", nargs="*"),
         _arg("--all", help="Send all that can be sent again", action="store_true"),
@@ -105,7 +96,7 @@ _PURGE = ActionCommand(
         "Deletes the visible dead letters, except those of in-flight tasks, which a scheduler has "
         "to take. Without --yes it only shows how many it would delete."
     ),
-    func=_command("dead_letter_commands", "purge"),
+    func=_command("dead_letter_commands.purge"),
     args=[_arg("--yes", help="Delete them", action="store_true"), _LIMIT],
 )
 
@@ -113,14 +104,13 @@ _PUSH = ActionCommand(
     name="push",
     help="Upload a folder of DAG files to S3",
     description=(
-        "Makes a prefix in S3 equal to a local folder: uploads the changed files with their "
-        "subfolders, then a manifest, then deletes the files of earlier pushes that are gone. "
-        "Functions whose dags_s3_uri names the prefix run the new version as soon as the manifest "
-        "is there; no task runs a mixture of two versions. Objects that no push uploaded are left "
-        "alone. Do not run two pushes to one prefix at the same time. The credentials are the "
-        "executor's (conn_id and region_name)."
+        "Makes a prefix in S3 equal to a local folder: uploads the changed files, then a manifest, "
+        "then deletes the files of earlier pushes that are gone. Functions whose dags_s3_uri names "
+        "the prefix run the new version as soon as the manifest is there; no task runs a mixture. "
+        "Objects that no push uploaded are left alone. Do not run two pushes to one prefix at the "
+        "same time. The credentials are the executor's (conn_id and region_name)."
     ),
-    func=_command("dag_commands", "push"),
+    func=_command("dag_commands.push"),
     args=[
         _arg("folder", help="The folder with the DAG files"),
         _arg("uri", help="The destination, s3://bucket/prefix/"),

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
+from lambda_executor.aws import S3DagFolder
 from lambda_executor.contract.dag_manifest import (
     MANIFEST_NAME,
     DagManifest,
@@ -30,51 +30,20 @@ EXCLUDED = ("__pycache__", "*.pyc", ".git", ".venv", ".DS_Store", MANIFEST_NAME)
 CONNECTIONS = 16
 
 
-class DagStore(Protocol):
-    """A folder in S3; `aws.S3DagFolder`. Called from many threads at once.
-
-    Every method raises an AwsError when the call to AWS fails.
-    """
-
-    def listed(self) -> Mapping[str, str]:
-        """Return the ETag of every object but the manifest, by its path."""
-
-    def manifest(self) -> DagManifest | None:
-        """Return the manifest of the last push; None: there is none."""
-
-    def put(self, path: str, content: bytes) -> StoredFile:
-        """Upload one file."""
-
-    def put_manifest(self, manifest: DagManifest) -> None:
-        """Upload the manifest."""
-
-    def delete(self, path: str) -> None:
-        """Delete one file."""
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes that a push has to make.
+    """The changes that a push has to make."""
 
-    Attributes:
-        upload: Files that are missing in S3 or differ there.
-        keep: Files that are the same in S3.
-        delete: Files of the last push that are gone from the local folder.
-        foreign: Objects that no push uploaded.
-    """
-
-    upload: Sequence[str]
-    keep: Mapping[str, StoredFile]
-    delete: Sequence[str]
-    foreign: Sequence[str]
+    upload: Sequence[str]  # Files that are missing in S3 or differ there.
+    keep: Mapping[str, StoredFile]  # Files that are the same in S3.
+    delete: Sequence[str]  # Files of the last push that are gone from the local folder.
+    foreign: Sequence[str]  # Objects that no push uploaded.
 
 
 def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
     """Return the files of a DAG folder, by their path below it.
 
-    Args:
-        folder: The DAG folder.
-        excluded: Patterns of names or paths to leave out, in addition to `EXCLUDED`.
+    Names or paths that match a pattern in `EXCLUDED` or `excluded` are left out.
 
     Raises:
         ConfigError: It is not a folder, or has no files, or one that cannot be uploaded.
@@ -102,7 +71,7 @@ def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
     return files
 
 
-def plan(files: Mapping[str, Path], store: DagStore) -> Plan:
+def plan(files: Mapping[str, Path], store: S3DagFolder) -> Plan:
     """Compare a folder with the objects in S3."""
     listed, manifest = store.listed(), store.manifest()
     known = manifest.files if manifest is not None else {}
@@ -122,15 +91,12 @@ def plan(files: Mapping[str, Path], store: DagStore) -> Plan:
 
 
 def push(
-    files: Mapping[str, Path], plan: Plan, store: DagStore, say: Callable[[str], None]
+    files: Mapping[str, Path], plan: Plan, store: S3DagFolder, say: Callable[[str], None]
 ) -> DagManifest:
-    """Carry out a plan.
+    """Carry out a plan, and say which files are done.
 
-    Args:
-        files: The result of `read`.
-        plan: The changes to make.
-        store: The folder in S3.
-        say: Called with a line for each finished file.
+    Raises:
+        AwsError: A file could not be uploaded or deleted.
     """
 
     def upload(path: str) -> StoredFile:

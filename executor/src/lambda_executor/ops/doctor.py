@@ -38,16 +38,12 @@ def examine(conf: Conf, here: Versions) -> Iterator[Finding]:
     """Yield one finding for each check; a check that depends on a failed one is left out."""
     try:
         gateway = Gateway(conf, PATIENCE)
-    except ConfigError as e:
-        yield problem("configuration", str(e), "correct the option that it names")
-        return
-    try:
-        yield ok("credentials", Inspection(gateway.first).caller())
-    except AwsError as e:
-        fix = "give this process AWS credentials: boto3's own chain, or conn_id"
-        yield problem("credentials", str(e), fix)
-        return
-    try:
+        try:
+            yield ok("credentials", Inspection(gateway.first).caller())
+        except AwsError as e:
+            fix = "give this process AWS credentials: boto3's own chain, or conn_id"
+            yield problem("credentials", str(e), fix)
+            return
         settings = gateway.settings()
     except ConfigError as e:
         yield problem("configuration", str(e), "correct the option that it names")

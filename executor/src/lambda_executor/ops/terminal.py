@@ -67,17 +67,10 @@ def _stdout() -> Iterator[Say]:
     The file descriptor is redirected, because Airflow's loggers hold the original stream.
     """
     sys.stdout.flush()
-    answers = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield lambda text: _write(answers, f"{text}\n")
-    finally:
-        sys.stdout.flush()
-        os.dup2(answers, 1)
-        os.close(answers)
-
-
-def _write(descriptor: int, text: str) -> None:
-    rest = text.encode()
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    with open(os.dup(1), "w", encoding="utf-8") as answers:  # noqa: PTH123 - a descriptor
+        os.dup2(2, 1)
+        try:
+            yield lambda text: print(text, file=answers, flush=True)
+        finally:
+            sys.stdout.flush()
+            os.dup2(answers.fileno(), 1)

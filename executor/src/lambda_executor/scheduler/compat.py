@@ -19,27 +19,14 @@ if TYPE_CHECKING:
     from airflow.executors.workloads.task import TaskInstanceDTO
     from airflow.executors.workloads.types import WorkloadKey
     from airflow.models.log import Log
-    from airflow.sdk.observability import stats
+    from airflow.sdk.observability import stats as stats  # noqa: PLC0414 - re-exported
     from sqlalchemy.orm import Session
 
     from lambda_executor.setup.option_values import Conf
 elif AIRFLOW >= (3, 3):
     from airflow.sdk.observability import stats
 else:
-    from airflow.stats import Stats as stats  # noqa: N813 - the name of its successor
-
-__all__ = [
-    "AIRFLOW",
-    "AirflowExecutor",
-    "conf_of",
-    "dequeue",
-    "external_id_of",
-    "key_of",
-    "running_state_of",
-    "stats",
-    "task_of",
-    "waiting",
-]
+    from airflow.stats import Stats as stats  # noqa: F401, N813 - the name of its successor
 
 
 class AirflowExecutor(BaseExecutor):

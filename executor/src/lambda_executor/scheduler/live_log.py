@@ -1,8 +1,6 @@
 """Reads the log of a running or just crashed task from its function's log stream.
 
-Airflow's API server reads it through an executor that was never started, every time that somebody
-opens the log. So it connects on the first read, has short time-outs, pauses after a failure, and
-never raises.
+Airflow's API server reads it through an executor that was never started, while somebody waits.
 """
 
 from __future__ import annotations
@@ -15,13 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.log_lines import CONTEXT, SETTLED, STARTED
 from lambda_executor.core.routing import Target
 from lambda_executor.setup.config import ExecutorConfig
+from lambda_executor.setup.connection import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -49,28 +48,13 @@ class RunningTask:
     queued_at: datetime | None
 
 
-class Source(Protocol):
-    """The part of `connection.Gateway` that is used."""
-
-    def settings(self) -> ExecutorConfig:
-        """Read every option."""
-
-    def clients(self, settings: ExecutorConfig) -> Clients:
-        """Make clients of what the options name."""
-
-
 class LiveLog:
-    """Reads the logs of running tasks. Called from several threads at once.
-
-    Args:
-        gateway: Makes the `Source`; called by the first read.
-        clock: A monotonic clock, in seconds.
-    """
+    """Reads the logs of running tasks. Called from several threads at once; never raises."""
 
     def __init__(
-        self, gateway: Callable[[], Source], clock: Callable[[], float] = time.monotonic
+        self, make_gateway: Callable[[], Gateway], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._gateway = gateway
+        self._make_gateway = make_gateway
         self._clock = clock
         self._lock = threading.Lock()
         self._connected: tuple[ExecutorConfig, Clients] | None = None
@@ -108,7 +92,7 @@ class LiveLog:
     def _connect(self) -> tuple[ExecutorConfig, Clients]:
         with self._lock:
             if self._connected is None:
-                gateway = self._gateway()
+                gateway = self._make_gateway()
                 settings = gateway.settings()
                 self._connected = settings, gateway.clients(settings)
             return self._connected

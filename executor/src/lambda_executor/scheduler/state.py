@@ -50,11 +50,10 @@ class DatabaseState:
     """Task instances and callbacks as the database holds them."""
 
     def waits_for(self, in_flight: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Return the invocations that Airflow still waits for.
+        """Return the invocations of tasks, in the same try, and callbacks that have not ended.
 
-        These are the invocations of tasks and callbacks that are queued or running, tasks in the
-        same try. A task that was dispatched again under another id does not wait for ours. The
-        database does not show the end of other workloads: Airflow always waits for them.
+        A task that was dispatched again under another id does not wait for ours. The database does
+        not show the end of other workloads, so they are always waited for.
         """
         tasks = {key: id for id, key in in_flight.items() if isinstance(key, TaskInstanceKey)}
         callbacks = {str(key): id for id, key in in_flight.items() if is_callback(key)}
@@ -79,10 +78,7 @@ class DatabaseState:
             return {InvocationId(str(id)): CallbackKey(id=str(id)) for id in ids}
 
     def longest_wait_s(self) -> float:
-        """Return the longest time from a dispatch to its end: a token's life and Lambda's time-out.
-
-        The token of a workload expires after `[scheduler] task_queued_timeout`.
-        """
+        """Return the longest time from a dispatch to its end: token's life plus time-out."""
         return conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
 
     def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:

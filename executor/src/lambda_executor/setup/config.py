@@ -18,9 +18,6 @@ from lambda_executor.setup.option_values import Conf, OptionValues
 
 log = logging.getLogger(__name__)
 
-#: Reads option names and values from the SSM parameter of a given name.
-ReadParameter = Callable[[str], Mapping[str, str]]
-
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -67,12 +64,8 @@ def load_aws_config(conf: Conf) -> AwsConfig:
     return AwsConfig(values.get(options.CONN_ID), values.get(options.REGION_NAME))
 
 
-def load(conf: Conf, read_parameter: ReadParameter) -> ExecutorConfig:
-    """Read and check every option.
-
-    Args:
-        conf: Airflow's configuration.
-        read_parameter: Called once, only when `config_parameter` is set.
+def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> ExecutorConfig:
+    """Read and check every option; `read_parameter` is called if `config_parameter` is set.
 
     Raises:
         ConfigError: An option is missing or has an unusable value.

@@ -24,13 +24,9 @@ class Connected:
 class Gateway:
     """Makes clients of AWS, before the options are read and afterwards.
 
-    Args:
-        conf: Airflow's configuration.
-        patience: The patience of every call; None: the scheduler's.
-        connections: How many calls to one service `first` may have under way at once.
-
     Attributes:
-        first: Clients that need no option but `conn_id` and `region_name`.
+        first: Clients that need no option but `conn_id` and `region_name`, for `connections` calls
+            to one service at once.
 
     Raises:
         ConfigError: `conn_id` or `region_name` cannot be used.
@@ -54,12 +50,7 @@ class Gateway:
         return config.load(self._conf, lambda name: aws.read_parameter(self.first, name))
 
     def clients(self, settings: config.ExecutorConfig, connections: int = 1) -> aws.Clients:
-        """Make clients of what the options name.
-
-        Args:
-            settings: The options.
-            connections: How many calls to one service may be under way at once.
-        """
+        """Make clients for `connections` calls to one service at once."""
         return self._clients(settings.region_name, connections)
 
     def _clients(self, region_name: str | None, connections: int) -> aws.Clients:
@@ -76,10 +67,6 @@ Reach = Gateway  # Until `scheduler.executor` uses the new name.
 
 def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:
     """Read every option, the SSM parameter included, and make the clients.
-
-    Args:
-        conf: Airflow's configuration.
-        patience: The patience of every call; None: the scheduler's.
 
     Raises:
         ConfigError: An option is missing or has an unusable value.

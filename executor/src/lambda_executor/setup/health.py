@@ -8,15 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lambda_executor.contract import options
 from lambda_executor.contract.errors import AwsError, ConfigError, RejectedError, TransientError
-from lambda_executor.contract.options import (
-    DEAD_LETTER_QUEUE_URL,
-    FUNCTION_NAME,
-    FUNCTIONS,
-    QUEUE_URL,
-    SECTION,
-    Option,
-)
+from lambda_executor.contract.option_types import SECTION, Option
 from lambda_executor.setup.connection import Connected
 
 
@@ -30,15 +24,15 @@ def check(connected: Connected) -> None:
     """
     settings, inspection = connected.config, connected.inspection
     for target in settings.routes.targets():
-        option = FUNCTION_NAME if target == settings.routes.default else FUNCTIONS
-        with _blaming(option):
+        is_default = target == settings.routes.default
+        with _blaming(options.FUNCTION_NAME if is_default else options.FUNCTIONS):
             facts = inspection.function(target)
             if facts.state == "Failed":
                 raise RejectedError(f"the function's state is Failed: {facts.state_reason}")
     for url in settings.queue_urls:
-        with _blaming(QUEUE_URL):
+        with _blaming(options.QUEUE_URL):
             inspection.queue(url)
-    with _blaming(DEAD_LETTER_QUEUE_URL):
+    with _blaming(options.DEAD_LETTER_QUEUE_URL):
         inspection.queue(settings.dead_letter_queue_url)
 
 

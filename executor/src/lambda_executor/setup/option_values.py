@@ -20,12 +20,7 @@ class Conf(Protocol):
 
 
 class OptionValues:
-    """The values of the options, from whichever source sets them.
-
-    Args:
-        conf: Airflow's configuration.
-        parameter: The content of the SSM parameter; None: it has not been read, or there is none.
-    """
+    """The values of the options, from Airflow's configuration and the SSM parameter."""
 
     def __init__(self, conf: Conf, parameter: Mapping[str, str] | None = None) -> None:
         self._conf = conf
@@ -65,8 +60,7 @@ class OptionValues:
     def companion(self, option: Option[Value], main: Option[object]) -> Value | None:
         """Return the value of an option unless a weaker source than that of `main` sets it.
 
-        The source that sets a function must also set its version, and the source that sets a queue
-        the number of queues: values of two sources must not be combined.
+        For example, the version of a function must not come from a weaker source than its name.
         """
         rank, _ = self._found(option)
         main_rank, _ = self._found(main)
