@@ -1,4 +1,4 @@
-"""What the executor reads from Airflow's database, and what it frees because of it."""
+"""The state of workloads that the executor reads from Airflow's database."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def store(database: sessionmaker[Session], **tasks: tuple[int, str | None, str |
 def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
     database: sessionmaker[Session],
 ) -> None:
-    """And for one whose id it does not know yet; for no task that has ended or moved on."""
+    """It also waits for a task without an id yet, but for no task that has ended or moved on."""
     store(
         database,
         queued=(0, "queued", "id-0"),
@@ -105,7 +105,7 @@ def callback(database: sessionmaker[Session], state: str) -> CallbackKey:
 def test_airflow_waits_for_callbacks_that_are_queued_or_running(
     database: sessionmaker[Session],
 ) -> None:
-    """And for none that has ended or is gone."""
+    """Airflow does not wait for a callback that has ended or is gone."""
     keys = {state: callback(database, state) for state in ("queued", "running", "success")}
     keys["gone"] = CallbackKey(str(uuid.uuid4()))
     in_flight = {InvocationId(state): key for state, key in keys.items()}
@@ -113,21 +113,21 @@ def test_airflow_waits_for_callbacks_that_are_queued_or_running(
 
 
 def test_a_connection_test_is_always_waited_for(database: sessionmaker[Session]) -> None:
-    """Airflow ends those by itself, through the executor."""
+    """Airflow itself ends those, through the executor."""
     store(database)
     in_flight = {InvocationId("id"): ConnectionTestKey("test")}
     assert DatabaseState().waits_for(in_flight) == {"id"}
 
 
 def test_callbacks_that_wait_have_no_owner(database: sessionmaker[Session]) -> None:
-    """Those that are queued or running, under their dispatch ids; none that has ended."""
+    """Callbacks that are queued or running are found under their dispatch ids."""
     waiting = [callback(database, state) for state in ("queued", "running")]
     callback(database, "failed")
     assert DatabaseState().unowned() == {InvocationId(key.id): key for key in waiting}
 
 
 def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
-    """One that is queued, has ended, or runs under another id was not, as far as this id goes."""
+    """A task that is queued, has ended, or runs under another id does not count as started."""
     store(
         database,
         running=(0, "running", "id-0"),
@@ -140,8 +140,8 @@ def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
     assert DatabaseState().started(tasks) == {"id-0"}
 
 
-def test_many_are_asked_for_in_parts(database: sessionmaker[Session]) -> None:
-    """More than one query's worth gives the same answer."""
+def test_many_tasks_are_read_in_several_queries(database: sessionmaker[Session]) -> None:
+    """The answer is the same when several queries are needed."""
     count = 2 * CHUNK + 1
     store(database, **{str(n): (n, "running", f"id-{n}") for n in range(count)})
     in_flight = {InvocationId(f"id-{n}"): key(n) for n in range(count)}

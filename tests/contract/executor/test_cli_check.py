@@ -37,7 +37,7 @@ def healthy(account: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
 
 
 def settle_events(**destinations: Any) -> None:
-    """Say what Lambda does with asynchronous invocations; moto knows no dead-letter queue."""
+    """Configure asynchronous invocations; moto has no dead-letter queue of a function."""
     boto3.client("lambda").put_function_event_invoke_config(
         FunctionName="function",
         MaximumRetryAttempts=0,
@@ -59,14 +59,14 @@ def arn(url: str) -> str:
 
 
 def problems(findings: list[dict[str, str]]) -> set[str]:
-    """What is to be fixed."""
+    """The findings that have to be fixed."""
     assert all(finding["fix"] for finding in findings if finding["verdict"] == "problem")
     return {finding["subject"] for finding in findings if finding["verdict"] == "problem"}
 
 
 @pytest.mark.usefixtures("healthy")
 def test_a_healthy_environment_is_ok(capfd: pytest.CaptureFixture[str]) -> None:
-    """Every question has an answer, and the exit code is 0."""
+    """Every check has a finding, and the exit code is 0."""
     code, findings = run_json(capfd, "check")
     assert code == 0
     assert {finding["verdict"] for finding in findings} == {"ok"}
@@ -150,16 +150,16 @@ def test_what_is_broken_is_found(
     breaks: Callable[[Account], None],
     expected: set[str],
 ) -> None:
-    """That, with a fix, and nothing else; the exit code is 1."""
+    """Only that fault is reported, with a fix; the exit code is 1."""
     breaks(healthy)
     code, findings = run_json(capfd, "check")
     assert (code, problems(findings)) == (1, expected)
 
 
-def test_an_alias_that_is_not_there_is_told_from_a_function_that_is_not(
+def test_a_missing_alias_is_distinguished_from_a_missing_function(
     healthy: Account, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The fix for one is not the fix for the other."""
+    """A missing alias and a missing function have different fixes."""
     healthy.options["function_qualifier"] = "live"
     healthy.write_parameter()
     _, findings = run_json(capfd, "check")
@@ -170,7 +170,7 @@ def test_an_alias_that_is_not_there_is_told_from_a_function_that_is_not(
 def test_what_aws_cannot_answer_now_is_no_problem(
     healthy: Account, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As at the scheduler's start: functions and queues may be well while it throttles."""
+    """Functions and queues may be fine while AWS throttles, as at the scheduler's start."""
     healthy.options["function_qualifier"] = "live"
     healthy.write_parameter()
 
@@ -194,7 +194,7 @@ def test_what_aws_cannot_answer_now_is_no_problem(
 def test_a_configuration_that_cannot_be_read_is_a_finding(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """A missing parameter is no traceback, and credentials are told to be good."""
+    """A missing parameter is a finding without a traceback; the credentials are fine."""
     code, findings = run_json(capfd, "check")
     assert code == 1
     assert [(f["subject"], f["verdict"]) for f in findings] == [
@@ -204,10 +204,10 @@ def test_a_configuration_that_cannot_be_read_is_a_finding(
 
 
 @pytest.mark.usefixtures("healthy")
-def test_without_credentials_that_is_all_that_is_said(
+def test_missing_credentials_are_the_only_finding(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing else can be known then."""
+    """Without credentials no other check can run."""
     with monkeypatch.context() as within:  # The keys are moto's, and go when it does.
         within.delenv("AWS_ACCESS_KEY_ID")
         within.delenv("AWS_SECRET_ACCESS_KEY")

@@ -1,4 +1,4 @@
-"""`airflow lambda-executor dags push`: from a folder here to the folder of a function."""
+"""`airflow lambda-executor dags push`: from a local folder to a function's folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ URI = "s3://bucket/dags/"
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket, beside another folder of somebody's."""
+    """A bucket with an empty prefix, and a folder of somebody else."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         client = boto3.client("s3")
@@ -32,7 +32,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def dags(tmp_path: Path) -> Path:
-    """A DAG folder with what lies around in one."""
+    """A DAG folder with the usual clutter."""
     folder = tmp_path / "dags"
     for path in ("a.py", "team/b.py", "team/sql/c.sql", ".airflowignore"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -44,13 +44,13 @@ def dags(tmp_path: Path) -> Path:
 
 
 def keys(s3: Any) -> set[str]:
-    """What is below the prefix."""
+    """The objects below the prefix."""
     found = s3.list_objects_v2(Bucket="bucket", Prefix="dags/")["Contents"]
     return {each["Key"].removeprefix("dags/") for each in found}
 
 
 def manifest(s3: Any) -> DagManifest:
-    """The one in the bucket."""
+    """The manifest in the bucket."""
     answer = s3.get_object(Bucket="bucket", Key=DagLocation.parse(URI).manifest_key)
     return DagManifest.decode(answer["Body"].read())
 
@@ -69,7 +69,7 @@ def function_has(home: Path) -> dict[str, str]:
 def test_what_is_pushed_is_what_the_function_has(
     s3: Any, dags: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Folders are kept, what Python and git leave behind is not uploaded."""
+    """Subfolders are kept; files of Python and git are not uploaded."""
     code, answer = run(capfd, "dags", "push", str(dags), "s3://bucket/dags")
     assert code == 0
     assert "uploaded team/sql/c.sql" in answer
@@ -82,7 +82,7 @@ def test_what_is_pushed_is_what_the_function_has(
 def test_only_changes_are_uploaded_and_what_is_gone_is_deleted(
     s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The second push tells each file that it touched, and no other."""
+    """The second push reports exactly the files that it changed."""
     run(capfd, "dags", "push", str(dags), URI)
     (dags / "a.py").write_text("new")
     (dags / "team/b.py").unlink()
@@ -98,7 +98,7 @@ def test_only_changes_are_uploaded_and_what_is_gone_is_deleted(
 def test_the_manifest_comes_after_the_files_and_before_the_deletions(
     dags: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever reads at any moment finds all files of one manifest."""
+    """A reader finds all files of one manifest at any moment."""
     run(capfd, "dags", "push", str(dags), URI)
     (dags / "a.py").write_text("new")
     (dags / "team/b.py").unlink()
@@ -126,7 +126,7 @@ def test_the_manifest_comes_after_the_files_and_before_the_deletions(
 
 
 def test_a_dry_run_changes_nothing(s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It says what a push would do."""
+    """The dry run shows the changes of a push, and makes none."""
     run(capfd, "dags", "push", str(dags), URI)
     before = manifest(s3)
     (dags / "new.py").touch()
@@ -143,7 +143,7 @@ def test_a_dry_run_changes_nothing(s3: Any, dags: Path, capfd: pytest.CaptureFix
 def test_what_a_push_did_not_put_there_is_left_alone(
     s3: Any, dags: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong prefix costs nobody's data; the function does not get it either."""
+    """A push to a wrong prefix deletes no data; functions do not load foreign files."""
     s3.put_object(Bucket="bucket", Key="dags/precious.csv", Body=b"1")
     code, answer = run(capfd, "dags", "push", str(dags), URI)
     assert code == 0
@@ -155,7 +155,7 @@ def test_what_a_push_did_not_put_there_is_left_alone(
 def test_a_file_that_was_changed_in_s3_is_uploaded_again(
     s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What the last push believes is not what counts."""
+    """The content of S3 counts, not the last manifest."""
     run(capfd, "dags", "push", str(dags), URI)
     s3.put_object(Bucket="bucket", Key="dags/a.py", Body=b"by hand")
     _, answer = run(capfd, "dags", "push", str(dags), URI)
@@ -163,7 +163,7 @@ def test_a_file_that_was_changed_in_s3_is_uploaded_again(
 
 
 def test_patterns_leave_files_out(s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """By name anywhere, or by path."""
+    """Files are excluded by their name in any folder, or by their path."""
     words = ("--exclude", "*.sql", "--exclude", "team/b.py")
     run(capfd, "dags", "push", str(dags), URI, *words)
     assert set(manifest(s3).files) == {"a.py", ".airflowignore"}
@@ -181,10 +181,10 @@ def test_patterns_leave_files_out(s3: Any, dags: Path, capfd: pytest.CaptureFixt
         ("linked", URI, "is a link to a folder"),
     ],
 )
-def test_what_cannot_be_pushed_is_one_sentence(
+def test_a_push_that_is_refused_has_a_one_line_reason(
     dags: Path, folder: str, uri: str, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With exit code 1, on stderr."""
+    """The error is on stderr, and the exit code is 1."""
     (dags.parent / "empty").mkdir()
     (dags.parent / "linked").mkdir()
     (dags.parent / "linked/there").symlink_to(dags)
@@ -194,7 +194,7 @@ def test_what_cannot_be_pushed_is_one_sentence(
 def test_a_push_that_breaks_off_leaves_the_old_version(
     s3: Any, dags: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file that was refused is named, the manifest is as it was; the next push completes it."""
+    """The error names the refused file, the manifest stays; the next push completes it."""
     run(capfd, "dags", "push", str(dags), URI)
     before = manifest(s3)
     (dags / "a.py").write_text("new")

@@ -51,7 +51,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine
 
 @pytest.fixture
 def sent(account: Account, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The events that functions are invoked with; moto would run them."""
+    """The events of all invocations; moto would run them."""
     account.write_parameter()
     events: list[dict[str, Any]] = []
     monkeypatch.setattr(
@@ -61,13 +61,13 @@ def sent(account: Account, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
 
 def token(good_for_s: float) -> str:
-    """A token as Airflow makes them, as far as anybody but the API server reads it."""
+    """A token like Airflow's, as far as clients read it."""
     claims = json.dumps({"exp": time.time() + good_for_s}).encode()
     return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2VjcmV0"
 
 
 def event(id: str, good_for_s: float = 300, map_index: int = -1) -> dict[str, Any]:
-    """What Lambda was given for a task."""
+    """The event of a task's invocation."""
     ti = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": map_index, "try_number": 2}
     workload = json.dumps({"type": "ExecuteTask", "token": token(good_for_s), "ti": ti})
     decoded: dict[str, Any] = json.loads(
@@ -77,7 +77,7 @@ def event(id: str, good_for_s: float = 300, map_index: int = -1) -> dict[str, An
 
 
 def bury(account: Account, body: object) -> None:
-    """Do what Lambda does with an event that it gives up on."""
+    """Send a dead letter as Lambda does."""
     boto3.client("sqs").send_message(
         QueueUrl=account.options["dead_letter_queue_url"],
         MessageBody=json.dumps(body),
@@ -109,7 +109,7 @@ def store(database: Engine, id: str, state: str = "queued") -> None:
 
 
 def visible(account: Account) -> int:
-    """How many dead letters anybody can receive now."""
+    """The number of dead letters that can be received now."""
     answer = boto3.client("sqs").get_queue_attributes(
         QueueUrl=account.options["dead_letter_queue_url"],
         AttributeNames=["ApproximateNumberOfMessages"],
@@ -118,10 +118,10 @@ def visible(account: Account) -> int:
 
 
 @pytest.mark.usefixtures("database", "sent")
-def test_list_tells_all_but_the_token_and_leaves_everything_visible(
+def test_list_shows_all_but_the_token_and_leaves_everything_visible(
     account: Account, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Both of Lambda's formats and what is none; more than one receive of them."""
+    """The list has both of Lambda's formats and foreign messages, over several receives."""
     for number in range(11):
         bury(account, event(f"id-{number}"))
     bury(
@@ -158,7 +158,7 @@ def test_list_tells_all_but_the_token_and_leaves_everything_visible(
 
 @pytest.mark.parametrize(("map_index", "name"), [(-1, "d.t r try 2"), (0, "d.t[0] r try 2")])
 def test_a_task_is_named_with_its_map_index(map_index: int, name: str) -> None:
-    """The first of a mapped task is number 0; a task that is not mapped has none."""
+    """Mapped tasks count from 0; a task that is not mapped has no number."""
     message = Message(json.dumps(event("id", map_index=map_index)), "receipt")
     assert Entry.read(message).task == name
 
@@ -169,7 +169,7 @@ def test_retry_sends_only_what_airflow_still_waits_for(
     sent: list[dict[str, Any]],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The same event under the same id, its dead letter gone; the rest stays, with the reason."""
+    """The same event is sent under the same id and its dead letter deleted; the others stay."""
     store(database, "waits")
     store(database, "runs", "running")
     store(database, "too-late")
@@ -186,13 +186,13 @@ def test_retry_sends_only_what_airflow_still_waits_for(
     assert visible(account) == 4
 
 
-def test_retry_wants_to_know_what(
+def test_retry_needs_dispatch_ids_or_all(
     account: Account,
     database: Engine,
     sent: list[dict[str, Any]],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """By dispatch id or --all; an id that is not there is told."""
+    """They are named by dispatch id or --all; an unknown id is reported."""
     for id in ("one", "two"):
         store(database, id)
         bury(account, event(id))
@@ -212,7 +212,7 @@ def test_what_cannot_be_sent_again_stays(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A function that is not there loses no dead letter."""
+    """A missing function loses no dead letter."""
 
     def invoke(*_: object) -> None:
         raise RejectedError("Function not found")
@@ -227,10 +227,10 @@ def test_what_cannot_be_sent_again_stays(
 
 
 @pytest.mark.usefixtures("sent")
-def test_purge_deletes_what_no_task_waits_for_and_only_when_told(
+def test_purge_deletes_only_unneeded_dead_letters_and_only_with_yes(
     account: Account, database: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --yes it says how many; the dead letter of a task in flight stays."""
+    """Without --yes it shows how many; the dead letter of an in-flight task stays."""
     store(database, "waits", "running")
     for body in (event("waits"), event("ended"), ["no", "invocation"]):
         bury(account, body)
@@ -244,10 +244,10 @@ def test_purge_deletes_what_no_task_waits_for_and_only_when_told(
 
 
 @pytest.mark.usefixtures("sent")
-def test_status_tells_what_is_in_flight_and_what_failed(
+def test_status_shows_in_flight_tasks_and_failures(
     account: Account, database: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Counts by state, the depth of each queue, the newest reasons; a missing queue is told."""
+    """It shows counts by state, each queue's depth and the latest failures."""
     for number in range(3):
         store(database, f"id-{number}", "running" if number else "queued")
     store(database, "ended", "success")
@@ -281,10 +281,10 @@ def test_status_tells_what_is_in_flight_and_what_failed(
 
 
 @pytest.mark.usefixtures("sent")
-def test_a_database_that_cannot_be_read_is_one_sentence(
+def test_an_unreadable_database_has_a_one_line_reason(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no traceback."""
+    """The error has no traceback."""
     nothing = sessionmaker(create_engine("sqlite://"))
     monkeypatch.setattr(tasks, "create_session", nothing)
     assert run(capfd, "status") == (1, "")

@@ -61,7 +61,7 @@ def test_an_invocation_is_written_as_ever() -> None:
 
 
 def test_a_pointer_is_written_as_ever() -> None:
-    """Byte for byte what version 1 is; `command` is for a handler that knows no pointers."""
+    """Byte for byte what version 1 is; `command` is for a handler without pointers."""
     assert POINTER.encode().decode() == golden("invocation-pointer-1.json")
 
 
@@ -72,17 +72,17 @@ def test_a_result_is_written_as_ever() -> None:
 
 
 def test_an_invocation_of_version_1_is_read() -> None:
-    """The handler of today takes the executor of then."""
+    """Today's handler reads an invocation of an older executor."""
     assert Invocation.decode(json.loads(golden("invocation-1.json"))) == INVOCATION
 
 
 def test_a_pointer_of_version_1_is_read() -> None:
-    """The handler of today takes the executor of then."""
+    """Today's handler reads an invocation of an older executor."""
     assert Invocation.decode(json.loads(golden("invocation-pointer-1.json"))) == POINTER
 
 
 def test_a_result_of_version_1_is_read() -> None:
-    """The executor of today takes the handler of then."""
+    """Today's executor reads a result of an older handler."""
     assert Result.decode(golden("result-1.json")) == RESULT
     assert Result.decode(golden("result-complete-1.json")) == COMPLETE_RESULT
 
@@ -98,7 +98,7 @@ def test_lambdas_dead_letters_are_read(name: str) -> None:
 
 
 def test_the_references_messages_are_read() -> None:
-    """Its invocation reaches our handler, its handler's result reaches our executor."""
+    """Our handler reads its invocation, and our executor reads its handler's result."""
     invocation = Invocation.decode(json.loads(golden("reference-invocation.json")))
     result = Result.decode(golden("reference-result.json"))
     assert invocation.id == result.id

@@ -1,4 +1,4 @@
-"""What is too large for one event: the ways out, and a handler that knows no pointers."""
+"""Invocations that are too large for one event, and a handler without pointers."""
 
 from __future__ import annotations
 
@@ -79,19 +79,19 @@ def test_a_large_task_goes_through_the_bucket_and_is_settled(start: Start) -> No
 
 
 def test_a_large_task_without_a_bucket_fails_alone(start: Start) -> None:
-    """The reason says what to set; its neighbour is sent."""
+    """The reason names the option to set; the other task is sent."""
     assert "no [lambda_executor] payload_bucket is set" in fail_large(start(None))
 
 
 def test_a_bucket_that_refuses_fails_the_task_at_once(start: Start) -> None:
-    """A permanent error is not tried again, however many attempts there are."""
+    """A permanent error is not retried, whatever `max_invoke_attempts` is."""
     payloads = MemoryPayloads()
     payloads.failures.append(RejectedError("AccessDenied"))
     assert fail_large(start(payloads, max_invoke_attempts=5)) == "AccessDenied"
 
 
 def test_a_bucket_out_of_order_costs_an_attempt_like_a_failed_invoke(start: Start) -> None:
-    """The task fails after `max_invoke_attempts`, with S3's words."""
+    """The task fails after `max_invoke_attempts`, with S3's message."""
     payloads = MemoryPayloads()
     payloads.failures.append(TransientError("SlowDown"))
     reason = fail_large(start(payloads, max_invoke_attempts=1))
@@ -110,7 +110,7 @@ def test_a_bucket_that_recovers_costs_no_task(start: Start) -> None:
 def test_the_references_handler_reports_that_it_reads_no_pointers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It runs the pointer's command, which fails at once: the task fails, and its log says why."""
+    """It runs the pointer's command: the task fails at once, with the reason in its log."""
     package = importlib.util.find_spec("airflow.providers.amazon.aws.executors.aws_lambda")
     assert package
     assert package.submodule_search_locations

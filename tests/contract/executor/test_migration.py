@@ -1,4 +1,4 @@
-"""What an environment that was made for `AwsLambdaExecutor` lacks does not matter to ours."""
+"""Our executor works in an environment that was made for `AwsLambdaExecutor`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALLS_OF_THE_REFERENCE = {
 
 @pytest.fixture
 def configured_for_the_reference(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The options of the reference, and a role that may do what it does and nothing else."""
+    """The options of the reference, and a role with only its permissions."""
     monkeypatch.delenv("AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER")
     for option, value in account.options.items():
         monkeypatch.setenv(f"AIRFLOW__AWS_LAMBDA_EXECUTOR__{option.upper()}", value)
@@ -42,7 +42,7 @@ def configured_for_the_reference(account: Account, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("configured_for_the_reference")
 def test_the_options_and_the_role_of_the_reference_are_enough_to_start() -> None:
-    """The role may ask for the function as the reference does, and not as we would."""
+    """The role has the reference's permission to read the function, but not ours."""
     executor = LambdaExecutor(parallelism=1)
     executor.start()
     executor.terminate()
@@ -52,7 +52,7 @@ def test_the_options_and_the_role_of_the_reference_are_enough_to_start() -> None
 def test_the_doctor_has_nothing_against_the_role_of_the_reference(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """It says what this role may not see, and that none of it is a problem."""
+    """The missing permissions are unknowns, not problems."""
     code, findings = run_json(capfd, "check")
     assert code == 0
     assert [(finding["subject"], finding["verdict"]) for finding in findings] == [
@@ -63,8 +63,8 @@ def test_the_doctor_has_nothing_against_the_role_of_the_reference(
 
 
 @pytest.mark.usefixtures("configured_for_the_reference")
-def test_a_role_that_may_not_describe_is_told_of_the_call_that_we_prefer() -> None:
-    """When neither call is answered, the error is that of the first."""
+def test_a_role_without_either_permission_gets_the_error_of_the_preferred_call() -> None:
+    """When both calls fail, the error is that of the first."""
     inspection = Inspection(Clients(boto3.Session, region_name=None, connections=1))
     with pytest.raises(RejectedError, match="AccessDeniedException"):
         inspection.function(Target("missing"))

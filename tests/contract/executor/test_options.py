@@ -1,4 +1,4 @@
-"""Whatever Airflow reads as the value of an option, we read too, and as the same value."""
+"""We read an option's text as the same value as Airflow does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lambda_executor.contract.options import CHECK_HEALTH_ON_STARTUP, MAX_INVOKE
 def test_a_boolean_of_airflow_is_one_of_ours(
     word: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who changes to our executor need not write a boolean in another way."""
+    """Every boolean that Airflow accepts has the same value for us."""
     option = CHECK_HEALTH_ON_STARTUP
     for text in (form.format(word), form.format(word.upper())):
         monkeypatch.setenv(option.environment_variable, text)
@@ -24,7 +24,7 @@ def test_a_boolean_of_airflow_is_one_of_ours(
 def test_a_whole_number_of_airflow_is_one_of_ours(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who changes to our executor need not write a number in another way."""
+    """Every number that Airflow accepts has the same value for us."""
     option = MAX_INVOKE_ATTEMPTS
     monkeypatch.setenv(option.environment_variable, text)
     assert option.read(text) == conf.getint(SECTION, option.name)

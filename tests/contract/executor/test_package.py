@@ -1,4 +1,4 @@
-"""The distribution keeps its promises to Airflow and to those who import parts of it."""
+"""The distribution's entry points, and the modules that need neither Airflow nor boto3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lambda_executor.provider_info import get_provider_info
     ["contract.wire", "contract.options", "contract.errors", "core.ledger", "provider_info"],
 )
 def test_the_plain_modules_import_neither_airflow_nor_boto3(module: str) -> None:
-    """The image and the stacks can import them without either."""
+    """The image and the stacks can import these modules without Airflow and boto3."""
     code = (
         f"import lambda_executor.{module}, sys; "
         "print(sorted({'airflow', 'boto3', 'botocore', 'pydantic'} & set(sys.modules)))"
@@ -30,7 +30,7 @@ def test_the_plain_modules_import_neither_airflow_nor_boto3(module: str) -> None
 
 
 def test_the_metadata_fits_airflows_schema() -> None:
-    """Airflow's provider discovery accepts it."""
+    """Airflow's provider discovery accepts the metadata."""
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
 

@@ -39,13 +39,13 @@ CLAIM = re.compile(r'^@pytest\.mark\.reference_fault\("(.*)"\)$', re.MULTILINE)
 
 
 def test_every_fault_is_claimed_by_a_test(pytestconfig: pytest.Config) -> None:
-    """No test names a fault that is not known, and none of those that are is without a test."""
+    """Every known fault has a test, and every test names a known fault."""
     sources = [path.read_text() for path in (pytestconfig.rootpath / "tests").rglob("test_*.py")]
     assert {fault for source in sources for fault in CLAIM.findall(source)} == FAULTS
 
 
 def access_denied() -> RejectedError:
-    """What AWS says to a role that lacks a permission."""
+    """AWS's error for a missing permission."""
     return RejectedError("AccessDenied: not authorized to perform: sqs:ReceiveMessage")
 
 
@@ -83,7 +83,7 @@ def test_w02_a_deferred_tasks_first_result_does_not_settle_its_second_half(
 
 @pytest.mark.reference_fault("W3")
 def test_w03_a_revoked_task_leaves_nothing_behind(scheduler: Scheduler) -> None:
-    """Its slot is free, and its late result makes no event."""
+    """The slot is free, and a late result makes no event."""
     task = workload("a")
     (id,) = scheduler.queue(task)
     ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
@@ -112,8 +112,8 @@ def test_w04_a_failing_sync_does_not_reach_the_scheduler(
 def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While boto3 finds none every heartbeat returns, loudly; once it does the task is sent."""
-    monkeypatch.setattr("lambda_executor.core.dispatch_queue.CREDENTIALS", Backoff(0.01, 0.01))
+    """Without credentials every heartbeat returns and logs an error; with them the task is sent."""
+    monkeypatch.setattr("lambda_executor.engine.dispatcher.CREDENTIALS", Backoff(0.01, 0.01))
     scheduler.function.failures += [translate(NoCredentialsError())] * 3
     task = workload("a")
     (id,) = scheduler.queue(task)
@@ -126,7 +126,7 @@ def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
 def test_w05_a_queue_that_may_not_be_read_stops_no_dispatch_and_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A denied receive is an error in the log; tasks go out, and results come once it may."""
+    """A denied receive is logged; tasks are sent, and results arrive once it is allowed."""
     monkeypatch.setattr("lambda_executor.engine.poller.RETRY", Backoff(0.01, 0.01))
     results = CountedQueue("results")
     results.failures["receive"] += [access_denied() for _ in range(3)]
@@ -142,7 +142,7 @@ def test_w05_a_queue_that_may_not_be_read_stops_no_dispatch_and_is_said(
 
 @pytest.mark.reference_fault("W6")
 def test_w06_results_of_others_do_not_starve_ours(scheduler: Scheduler) -> None:
-    """Ten stale messages fill every receive, and ours behind them arrives all the same."""
+    """Our message arrives although ten stale ones fill every receive."""
     for n in range(10):
         scheduler.results.reply(InvocationId(f"stale-{n}"))
     task = workload("a")
@@ -153,7 +153,7 @@ def test_w06_results_of_others_do_not_starve_ours(scheduler: Scheduler) -> None:
 
 @pytest.mark.reference_fault("W7")
 def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Scheduler) -> None:
-    """What Lambda gave up on comes back over the dead-letter queue with its reason."""
+    """A dead letter fails the task with Lambda's reason."""
     task = workload("a")
     (id,) = scheduler.queue(task)
     (invocation,) = scheduler.function.invocations
@@ -231,7 +231,7 @@ def test_w12_what_names_no_invocation_is_not_adopted(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is given back to Airflow with a short log line and takes no slot."""
+    """The task is returned to Airflow with a short log line, and takes no slot."""
     ti = SimpleNamespace(key=workload("a").ti.key, external_executor_id=id)
     assert scheduler.executor.try_adopt_task_instances([ti]) == [ti]  # type: ignore[list-item]
     assert scheduler.executor.slots_available == 4
@@ -256,7 +256,7 @@ def test_w12_what_the_reference_left_in_flight_is_adopted(scheduler: Scheduler, 
 
 @pytest.mark.reference_fault("W13")
 def test_w13_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Scheduler) -> None:
-    """They are removed and the task's own result is taken."""
+    """Malformed messages are deleted, and the task's own result is taken."""
     task = workload("a")
     (id,) = scheduler.queue(task)
     for queue in (scheduler.results, scheduler.dead_letters):
@@ -273,7 +273,7 @@ def test_w13_malformed_messages_in_both_queues_hold_nothing_back(scheduler: Sche
 def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unexpected error with one of them is logged; those that came with it are taken."""
+    """An unexpected error with one result is logged; the other results are taken."""
 
     def refuse(**_: object) -> None:
         raise RuntimeError("the event log is broken")
@@ -309,8 +309,8 @@ def test_w14_a_refused_delete_holds_nothing_back() -> None:
 def test_w15_throttling_burns_no_task(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often Lambda says 429 the task waits and is sent; `max_invoke_attempts` is 1 here."""
-    monkeypatch.setattr("lambda_executor.core.dispatch_queue.THROTTLE", Backoff(0.001, 0.001))
+    """A throttled task waits and is sent, even with `max_invoke_attempts` 1."""
+    monkeypatch.setattr("lambda_executor.engine.dispatcher.THROTTLE", Backoff(0.001, 0.001))
     scheduler.function.failures += [ThrottledError("429")] * 20
     task = workload("a")
     scheduler.queue(task)
@@ -357,7 +357,7 @@ def test_w17_ending_sends_what_waits_for_another_try(monkeypatch: pytest.MonkeyP
 def test_w17_ending_takes_over_what_the_last_heartbeat_had_no_time_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A heartbeat takes over a part of a long queue; the rest is not forgotten at the end."""
+    """A heartbeat takes a part of a long queue; the rest is sent at the end too."""
     monkeypatch.setattr("lambda_executor.scheduler.executor.TAKE_OVER_S", 0)
     with started(Scheduler(LambdaExecutor(parallelism=1000))) as scheduler:
         for n in range(20):

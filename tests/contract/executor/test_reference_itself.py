@@ -61,14 +61,14 @@ class TestTheReferenceShowsTheFault:
     """One fault each."""
 
     def test_w01_a_duplicate_start_fails_the_running_task(self, reference: Reference) -> None:
-        """What its handler makes of HTTP 409 ends the first start, which goes on running."""
+        """Its handler's report on HTTP 409 settles the first start, which goes on running."""
         task = workload("a")
         (key,) = reference.queue(task)
         reference.reply(key, return_code=1)
         assert reference.loop() == {task.ti.key: FAILED}
 
     def test_w02_the_first_half_settles_the_second(self, reference: Reference) -> None:
-        """Both halves of a deferred task have one `task_key`; the second result is nobody's."""
+        """Both halves of a deferred task have one `task_key`; the second result is not expected."""
         first, resumed = workload("a"), workload("a")
         (old,) = reference.queue(first)
         (new,) = reference.queue(resumed)
@@ -102,7 +102,7 @@ class TestTheReferenceShowsTheFault:
         assert reference.executor.IS_BOTO_CONNECTION_HEALTHY
 
     def test_w06_stale_messages_starve_its_own(self, reference: Reference) -> None:
-        """Ten of them come back at once and fill every receive."""
+        """Ten foreign messages return at once and fill every receive."""
         task = workload("a")
         (key,) = reference.queue(task)
         for n in range(10):
@@ -140,7 +140,7 @@ class TestTheReferenceShowsTheFault:
     def test_w09_its_handler_runs_the_task_first(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """Only then does it notice that no results queue is set."""
+        """It only notices afterwards that no results queue is set."""
         for name in ("QUEUE_URL", f"{SECTION}QUEUE_URL"):
             monkeypatch.delenv(name, raising=False)
         ran = tmp_path / "ran"
@@ -159,14 +159,14 @@ class TestTheReferenceShowsTheFault:
         assert reference.calls.counts["DeleteMessage"] == 30
 
     def test_w11_the_schedulers_thread_makes_every_invoke(self, reference: Reference) -> None:
-        """A heartbeat ends after the last of them, one by one."""
+        """A heartbeat sends all tasks one by one before it returns."""
         reference.queue(*(workload(str(n)) for n in range(20)))
         assert len(reference.calls.invokes) == 20
         assert len({invoke.thread for invoke in reference.calls.invokes}) == 1
         assert all(invoke.thread.name == "MainThread" for invoke in reference.calls.invokes)
 
     def test_w12_anything_is_adopted_and_takes_no_slot(self, reference: Reference) -> None:
-        """Any string names an invocation, and what is adopted does not count as running."""
+        """Any string names an invocation, and adopted tasks do not count as running."""
         tis = [
             SimpleNamespace(key=workload("a").ti.key, external_executor_id=id, state="running")
             for id in ("x", json.dumps({"dag_id": "other"}))
@@ -196,7 +196,7 @@ class TestTheReferenceShowsTheFault:
     def test_w15_throttling_burns_a_task_and_a_permanent_error_is_repeated(
         self, reference: Reference, monkeypatch: pytest.MonkeyPatch, code: str
     ) -> None:
-        """Both are tried three times, no more and no less."""
+        """Both are tried exactly three times."""
         monkeypatch.setattr(lambda_executor, "calculate_next_attempt_delay", lambda _: timedelta(0))
         reference.calls.failures["Invoke"].append(error(code))
         task = workload("a")
@@ -207,7 +207,7 @@ class TestTheReferenceShowsTheFault:
     def test_w16_an_arn_is_refused(
         self, reference: Reference, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """AWS answers with the function's name, and it looks for the ARN in that."""
+        """It compares the ARN with the function's name in AWS's answer."""
         arn = "arn:aws:lambda:eu-west-1:123456789012:function:function"
         monkeypatch.setattr(reference.executor, "lambda_function_name", arn)
         with pytest.raises(Exception, match="until the issue is addressed"):
@@ -216,7 +216,7 @@ class TestTheReferenceShowsTheFault:
     def test_w17_ending_waits_without_end_and_drops_what_waits(
         self, reference: Reference, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It sleeps as long as anything runs; what waits for another try is forgotten."""
+        """It sleeps while anything runs, and drops the tasks that wait for another try."""
 
         class StillWaitingError(Exception):
             """The tenth time."""

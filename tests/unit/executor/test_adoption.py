@@ -1,4 +1,4 @@
-"""Only what names an invocation of the task itself is taken over."""
+"""Only an invocation of the task itself is adopted."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ID = uuid.UUID("0b0f5c0e-6a9c-4a53-9e0c-2f6c1d1f7e55")
 
 
 @pytest.mark.parametrize("id", [str(ID), ID.hex], ids=["hyphens", "hex"])
-def test_a_dispatch_id_is_taken_over(id: str) -> None:
+def test_a_dispatch_id_is_adopted(id: str) -> None:
     """A UUID in either spelling: databases differ in how they make one."""
     assert invocation_of(id, KEY) == id
 
 
-def test_the_tasks_own_key_is_taken_over_as_it_is_written() -> None:
+def test_the_tasks_own_key_is_adopted_as_it_is_written() -> None:
     """The reference's handler answers with the same text, so not a space of it may change."""
     id = json.dumps(KEY)
     assert invocation_of(id, KEY) == id
 
 
-def test_the_longest_key_of_the_reference_is_taken_over() -> None:
+def test_the_longest_key_of_the_reference_is_adopted() -> None:
     """Three ids of 250 characters that JSON escapes are more than 4,500."""
     key = {**KEY, "dag_id": "ü" * 250, "task_id": "ü" * 250, "run_id": "ü" * 250}
     id = json.dumps(key)
@@ -51,7 +51,7 @@ def test_another_tasks_key_is_refused(changed: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("id", [None, ""])
 def test_a_task_that_was_not_sent_is_refused(id: str | None) -> None:
-    """Nothing will ever answer for it."""
+    """No invocation will ever report under it."""
     with pytest.raises(ValueError, match="was not sent"):
         invocation_of(id, KEY)
 
@@ -64,7 +64,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @given(st.text() | json_values.map(json.dumps) | st.sampled_from(["[" * 100_000, "x" * 10_000]))
 def test_anything_else_is_refused_in_a_short_line(id: str) -> None:
-    """Whatever another executor wrote: a ValueError that does not repeat all of it."""
+    """The error does not repeat the whole id that another executor wrote."""
     with pytest.raises(ValueError, match="external_executor_id") as caught:
         invocation_of(id, KEY)
     assert len(str(caught.value)) < 700

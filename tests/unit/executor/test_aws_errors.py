@@ -1,4 +1,4 @@
-"""Every error of botocore has one meaning here."""
+"""Each error of botocore is translated into one of ours."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def answer(code: str, status: int) -> Exception:
     ],
 )
 def test_an_error_has_one_meaning(error: Exception, kind: type[AwsError]) -> None:
-    """Throttled, without credentials, transient or rejected, with AWS's own words."""
+    """Its kind is throttled, credentials, transient or rejected; its message is AWS's."""
     translated = aws.translate(error)
     assert type(translated) is kind
     assert str(translated) == str(error)
 
 
-def test_an_error_keeps_its_kind_and_its_code_when_it_says_more() -> None:
-    """Whoever adds what could not be done takes nothing away from what was known."""
+def test_an_error_keeps_its_class_and_its_code_when_its_message_grows() -> None:
+    """Adding what could not be done keeps the class and the code."""
     error = aws.translate(answer("NoSuchKey", 404)).about("nothing was read")
     assert (type(error), error.code) == (RejectedError, "NoSuchKey")
     assert str(error).startswith("nothing was read: An error occurred (NoSuchKey)")

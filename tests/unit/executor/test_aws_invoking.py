@@ -1,4 +1,4 @@
-"""The short way of an invoke asks the same of Lambda, and hears the same, as boto3's own."""
+"""Our short invoke sends the same request as boto3's, and raises the same errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Raw:
 
 
 def answering(status: int, body: bytes = b"", **headers: str) -> tuple[Any, list[Any]]:
-    """A client whose every call is answered thus, and the requests that it made."""
+    """A client with the same answer to every call, and the requests that it made."""
     client: Any = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
     requests: list[Any] = []
 
@@ -56,7 +56,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> tuple[Any, list
 
 
 def text(header: str | bytes) -> str:
-    """A header's value, which botocore keeps as either."""
+    """A header's value as text; botocore keeps text or bytes."""
     return header.decode() if isinstance(header, bytes) else header
 
 
@@ -94,7 +94,7 @@ def test_the_request_is_the_one_that_boto3_makes(target: Target) -> None:
 def test_an_error_is_the_one_that_boto3_raises(
     status: int, error_type: str, kind: type[AwsError]
 ) -> None:
-    """Same code and same words, so that it means the same to the dispatcher."""
+    """It has the same code and message, so that the dispatcher treats it in the same way."""
     client, _ = answering(
         status, b'{"Message": "said", "Type": "User"}', x_amzn_ErrorType=error_type
     )
@@ -107,14 +107,14 @@ def test_an_error_is_the_one_that_boto3_raises(
 
 
 def test_an_answer_of_a_proxy_is_an_error_too() -> None:
-    """What is no JSON of AWS's still has its status."""
+    """An answer without AWS's JSON is judged by its status."""
     client, _ = answering(502, b"<html>Bad gateway</html>")
     with pytest.raises(ClientError, match="502"):
         invoke_event(client, Target("fn"), PAYLOAD)
 
 
 def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails before the request leaves, as a matter of credentials."""
+    """The invoke fails with a credentials error before a request is sent."""
     client, requests = answering(202)
     monkeypatch.setattr(client._request_signer, "_credentials", None)
     with pytest.raises(NoCredentialsError):
@@ -141,14 +141,14 @@ def test_a_botocore_without_these_parts_is_called_the_usual_way() -> None:
 
 
 def test_this_botocore_has_these_parts() -> None:
-    """A botocore that lost them would be slow without a word: here is the word."""
+    """Without them the invoke would silently be slower; this test would fail."""
     client = boto3.client("lambda")
     assert callable(client._request_signer.sign)  # type: ignore[attr-defined]
     assert callable(client._endpoint.http_session.send)  # type: ignore[attr-defined]
 
 
-def test_tenant_of_a_target_is_told_to_lambda() -> None:
-    """The environments of one tenant are asked for, signed; a target without one names none."""
+def test_the_tenant_of_a_target_is_sent_to_lambda() -> None:
+    """A target's tenant is in a signed header; without a tenant the header is missing."""
     client, requests = answering(202)
     invoke_event(client, Target("fn", "live", "team-a"), PAYLOAD)
     invoke_event(client, Target("fn", "live"), PAYLOAD)

@@ -1,4 +1,4 @@
-"""Bad input: nothing else is held back by it, all of it is counted, and no log line repeats it."""
+"""Malformed input blocks nothing else, is counted, and is not repeated in a log line."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ decoders = st.sampled_from(
 
 @contextlib.contextmanager
 def logged() -> Iterator[list[str]]:
-    """Every line that the package logs meanwhile, tracebacks included."""
+    """All log lines of the package, with tracebacks."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(handler.format(record))  # type: ignore[method-assign]
@@ -90,7 +90,7 @@ def logged() -> Iterator[list[str]]:
 def take_all(
     decode: Callable[[Message], Report], *messages: tuple[str, Mapping[str, str]]
 ) -> tuple[list[Report], Mapping[str, int]]:
-    """What arrives for us of these messages, and the poller's counts."""
+    """Our reports among the messages, and the poller's counts."""
     queue = MemoryQueue()
     for body, given_attributes in messages:
         queue.send(body, given_attributes)
@@ -104,7 +104,7 @@ def take_all(
 def test_no_message_holds_another_back(
     decode: Callable[[Message], Report], messages: list[tuple[str, dict[str, str]]]
 ) -> None:
-    """Ours arrives whatever lies before and behind it; each of the others is counted once."""
+    """Our message arrives whatever surrounds it; each other message is counted once."""
     ours: tuple[str, dict[str, str]] = (
         json.dumps({"task_key": OURS, "return_code": 77, "command": ["x"]}),
         {},
@@ -116,10 +116,10 @@ def test_no_message_holds_another_back(
 
 
 @given(decoders, bodies, attributes)
-def test_what_arrives_can_be_told_to_airflow(
+def test_every_report_can_be_passed_to_airflow(
     decode: Callable[[Message], Report], body: str, attributes: dict[str, str]
 ) -> None:
-    """Every text fits a database column and every number can be reckoned with."""
+    """Every text fits a database column, and every number is finite."""
     try:
         report = decode(Message(body, "receipt", 1, attributes))
     except DecodeError:
@@ -146,7 +146,7 @@ def test_what_arrives_can_be_told_to_airflow(
     ),
 )
 def test_no_log_line_repeats_a_body(decode: Callable[[Message], Report], body: str) -> None:
-    """A malformed or foreign message may hold a token; the log says what is wrong with it only."""
+    """A malformed or foreign message may hold a token; the log only names its error."""
     with logged() as lines:
         take_all(decode, (body, {}))
     assert SECRET not in "".join(lines)
@@ -164,7 +164,7 @@ def test_a_malformed_mebibyte_is_one_short_line(
 
 
 def test_a_mebibyte_of_unknown_keys_does_not_hold_its_result_back() -> None:
-    """What we do not know is ignored, however much it is."""
+    """Unknown keys are ignored, whatever their size."""
     body = {"task_key": OURS, "return_code": 0, "reason": "r" * 1000, "new": "x" * MEBIBYTE}
     arrived, _ = take_all(lambda m: Result.decode(m.body), (json.dumps(body), {}))
     assert arrived == [Result(OURS, 0, reason="r" * 1000)]
@@ -212,7 +212,7 @@ values = (
 def test_any_value_of_an_option_is_used_or_refused_by_its_name(
     option: Option[object], value: str
 ) -> None:
-    """Never another error than one that names the option."""
+    """The only error is one that names the option."""
     complete = {
         "function_name": "function",
         "queue_url": "https://sqs/results",
@@ -238,10 +238,10 @@ def test_any_parameter_of_the_stacks_is_used_or_refused(parameter: dict[str, str
     st.none() | texts,
     json_values | st.sampled_from([SECRET * 1000, {"function": "f" * MEBIBYTE}, [0] * 10_000]),
 )
-def test_any_wish_for_a_function_is_granted_or_refused_in_a_line(
+def test_any_function_setting_of_a_task_is_used_or_refused_in_a_line(
     queue: str | None, asked: Any
 ) -> None:
-    """The reason goes into the event log of the task that asks."""
+    """The reason goes into the event log of the task."""
     routes = Routes(Target("function"), by_queue={"large": Target("function-large")})
     try:
         routes.target(queue, {EXECUTOR_CONFIG_KEY: asked})

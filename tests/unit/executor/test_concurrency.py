@@ -1,4 +1,4 @@
-"""How many calls are kept under way follows their latency, and falls when they are throttled."""
+"""The number of calls under way follows their latency, and falls when they are throttled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lambda_executor.core.concurrency import MOST_PER_S, Concurrency
 
 
 def after(latency_s: float, *, answers: int = 100, most: int = 1000) -> Concurrency:
-    """The state after so many answers of the same latency."""
+    """The state after a number of answers with the same latency."""
     concurrency = Concurrency(most)
     for _ in range(answers):
         concurrency.answered(latency_s)
@@ -18,7 +18,7 @@ def after(latency_s: float, *, answers: int = 100, most: int = 1000) -> Concurre
 
 
 def test_ten_times_the_latency_takes_ten_times_the_calls() -> None:
-    """The rate that is aimed at does not depend on the latency."""
+    """The target rate does not depend on the latency."""
     assert after(0.02).limit == MOST_PER_S * 0.02
     assert after(0.2).limit == MOST_PER_S * 0.2
 
@@ -41,7 +41,7 @@ def test_a_latency_that_stays_is_followed() -> None:
 
 
 def test_a_throttle_halves_and_answers_restore() -> None:
-    """The way down is fast, the way up is slow and reaches the top again."""
+    """The limit falls fast, and rises slowly to its maximum again."""
     concurrency = after(0.02)
     full = concurrency.limit
     concurrency.throttled()
@@ -58,7 +58,7 @@ def test_a_throttle_halves_and_answers_restore() -> None:
     st.lists(st.one_of(st.none(), st.floats(0, 60)), max_size=100),
 )
 def test_the_limit_stays_within_its_bounds(most: int, events: list[float | None]) -> None:
-    """Whatever happens, one call may go and never more than allowed."""
+    """At least one call is allowed, and never more than the maximum."""
     concurrency = Concurrency(most)
     for latency_s in events:
         if latency_s is None:

@@ -1,4 +1,4 @@
-"""Where an option's value comes from, and what is said when it cannot work."""
+"""The sources of an option's value, and the errors for unusable values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPLETE = {
 
 
 class Conf:
-    """Airflow's configuration with what somebody set, by section."""
+    """Airflow's configuration with the options that are set, by section."""
 
     def __init__(self, **sections: Mapping[str, str]) -> None:
         self._sections = sections
@@ -38,7 +38,7 @@ def no_parameter(name: str) -> Mapping[str, str]:
 
 @pytest.mark.parametrize("name", ["s3://bucket", "bucket/prefix", "Bucket", "b", "x" * 64])
 def test_a_payload_bucket_that_is_no_name_is_refused(name: str) -> None:
-    """The error shows what was given and what a name looks like."""
+    """The error shows the value and an example of a name."""
     conf = Conf(lambda_executor={**COMPLETE, "payload_bucket": name})
     with pytest.raises(ConfigError, match=rf"payload_bucket is '{re.escape(name)}'.*without s3://"):
         config.load(conf, no_parameter)
@@ -63,14 +63,14 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
 
 
 def test_an_environment_of_the_reference_works_unchanged() -> None:
-    """With nothing in our section, the reference's is complete."""
+    """With nothing in our section, the reference's section is enough."""
     given = {**COMPLETE, "function_qualifier": "live"}
     loaded = config.load(Conf(aws_lambda_executor=given), no_parameter)
     assert loaded.routes == Routes(Target("fn", "live"))
 
 
 def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
-    """The fallback knows the reference's options only."""
+    """Only options of the reference fall back to its section."""
     conf = Conf(lambda_executor=COMPLETE, aws_lambda_executor={"dispatch_threads": "3"})
     assert config.load(conf, no_parameter).dispatch_threads == 256
 
@@ -104,13 +104,13 @@ def test_a_missing_option_is_named_with_the_fix(missing: str) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(option: str, value: str, allowed: str) -> None:
-    """The error has the option, the value and the bounds."""
+    """The error names the option, the value and the bounds."""
     conf = Conf(lambda_executor={**COMPLETE, option: value})
     with pytest.raises(ConfigError, match=rf"{option} is '{re.escape(value)}'.*{allowed}"):
         config.load(conf, no_parameter)
 
 
-def test_an_option_that_only_newer_stacks_know_is_ignored_and_said(
+def test_an_option_that_only_newer_stacks_know_is_ignored_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A parameter written by a newer release works."""
@@ -121,7 +121,7 @@ def test_an_option_that_only_newer_stacks_know_is_ignored_and_said(
 
 
 def test_each_scheduler_has_a_results_queue_of_its_own() -> None:
-    """Its job id chooses; without a job or a list there is the one queue."""
+    """The job id selects the queue; without a job or a list there is one queue."""
     urls = '["https://sqs/a", "https://sqs/b", "https://sqs/a"]'
     shared = config.load(Conf(lambda_executor={**COMPLETE, "queue_urls": urls}), no_parameter)
     assert shared.queue_urls == ("https://sqs/a", "https://sqs/b")
@@ -131,8 +131,8 @@ def test_each_scheduler_has_a_results_queue_of_its_own() -> None:
     assert alone.own_queue(7) == 0
 
 
-def test_who_sets_the_function_sets_its_qualifier() -> None:
-    """A function of our section is not joined with the alias of the stacks' parameter."""
+def test_the_source_of_the_function_is_the_source_of_its_qualifier() -> None:
+    """A function of our section is not combined with the alias of the stacks' parameter."""
     parameter = {**COMPLETE, "function_qualifier": "live"}
 
     def routes(**explicit: str) -> Routes:
@@ -145,8 +145,8 @@ def test_who_sets_the_function_sets_its_qualifier() -> None:
     assert routes(function_qualifier="7") == Routes(Target("fn", "7"))
 
 
-def test_who_sets_the_queue_sets_how_many_there_are() -> None:
-    """A queue of our section is not lost to the list of the stacks' parameter."""
+def test_the_source_of_the_queue_is_the_source_of_the_list() -> None:
+    """A queue of our section wins over the list of the stacks' parameter."""
     parameter = {**COMPLETE, "queue_urls": '["https://sqs/a", "https://sqs/b"]'}
 
     def queue_urls(**explicit: str) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ def test_who_sets_the_queue_sets_how_many_there_are() -> None:
 
 
 def test_defaults_of_the_reference_count_only_where_it_was_configured() -> None:
-    """The Amazon provider's default connection is not used because the provider is installed."""
+    """The Amazon provider's default connection is not used only because it is installed."""
     defaults = {"conn_id": "aws_default", "region_name": ""}
     assert config.load_aws_config(Conf(aws_lambda_executor=defaults)).conn_id is None
     configured = Conf(aws_lambda_executor={**defaults, **COMPLETE})
@@ -166,6 +166,6 @@ def test_defaults_of_the_reference_count_only_where_it_was_configured() -> None:
 
 
 def test_without_a_connection_the_session_is_boto3s_own() -> None:
-    """No Airflow connection is asked for when conn_id is unset."""
+    """No Airflow connection is used when conn_id is unset."""
     session = config.session_factory(AwsConfig(conn_id=None, region_name=None))()
     assert session.get_credentials() is not None

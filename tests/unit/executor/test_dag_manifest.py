@@ -1,4 +1,4 @@
-"""Where DAG files lie, and the manifest of what belongs together."""
+"""The location of DAG files in S3, and their manifest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILE = StoredFile(etag='"e"', size_bytes=1, sha256="ab")
 def test_a_location_is_a_folder_or_an_archive(
     uri: str, bucket: str, key: str, is_archive: bool
 ) -> None:
-    """A prefix ends in a slash whatever was written, so that it never means its neighbours."""
+    """A prefix always gets a trailing slash, so that it does not match its neighbours."""
     location = DagLocation.parse(uri)
     assert (location.bucket, location.key, location.is_archive) == (bucket, key, is_archive)
 
@@ -41,14 +41,14 @@ def test_a_location_is_a_folder_or_an_archive(
 @pytest.mark.parametrize(
     "uri", ["", "bucket/dags", "https://b/c", "s3://", "s3:///d", "s3://bb//d"]
 )
-def test_what_is_no_location_is_named(uri: str) -> None:
-    """The error shows what was given and what may be."""
+def test_a_text_that_is_not_a_location_is_refused(uri: str) -> None:
+    """The error shows the value and the allowed forms."""
     with pytest.raises(ConfigError, match=r"is no place for DAG files: give s3://bucket/prefix/"):
         DagLocation.parse(uri)
 
 
 def test_a_manifest_is_read_as_it_was_written() -> None:
-    """Paths, ETags, sizes and versions come back."""
+    """Paths, ETags, sizes and versions survive encoding and decoding."""
     manifest = DagManifest({"a/b.py": FILE, "c.py": replace(FILE, version_id="v1")})
     assert DagManifest.decode(manifest.encode()) == manifest
 
@@ -73,14 +73,14 @@ def test_the_version_is_of_paths_and_contents_alone() -> None:
         b'{"manifest_version": 1, "files": []}',
     ],
 )
-def test_something_else_is_no_manifest(raw: bytes) -> None:
-    """Whatever lies there, it is told as what it is not."""
+def test_other_content_is_not_a_manifest(raw: bytes) -> None:
+    """The error says that the content is not a manifest."""
     with pytest.raises(DecodeError, match="is not a manifest"):
         DagManifest.decode(raw)
 
 
 def test_another_version_of_the_manifest_is_refused() -> None:
-    """The reason names both and what to do."""
+    """The reason names both versions and the fix."""
     told = json.loads(DagManifest({"a.py": FILE}).encode()) | {"manifest_version": 2}
     with pytest.raises(DecodeError, match=r"manifest_version 2, this release reads 1"):
         DagManifest.decode(json.dumps(told).encode())
@@ -90,7 +90,7 @@ def test_another_version_of_the_manifest_is_refused() -> None:
     "path", ["", ".", "/a", "..", "../a", "a/../../b", "a//b", "./a", "a/", "a\\b", "a\0b"]
 )
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
-    """In a manifest as anywhere else."""
+    """A manifest's paths must stay below the folder."""
     assert not is_plain_path(path)
     with pytest.raises(DecodeError, match="leads out of the folder"):
         DagManifest.decode(DagManifest({path: FILE}).encode())

@@ -1,4 +1,4 @@
-"""What the doctor makes of facts: each rule by itself."""
+"""The doctor's rules, each on its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANSWER = ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution
 
 
 def probed(**changes: object) -> dict[str, Finding]:
-    """What an answer with some changes means."""
+    """The findings for an answer with some changes."""
     answer = replace(ANSWER, **changes)  # type: ignore[arg-type] # of one field each
     reply = ProbeReply(json.dumps(answer.encode()).encode())
     return {finding.subject: finding for finding in diagnosis.probed("f", reply, HERE)}
@@ -45,12 +45,12 @@ def probed(**changes: object) -> dict[str, Finding]:
     ],
 )
 def test_a_function_must_be_invokable(state: str, status: Status) -> None:
-    """An inactive one wakes up by itself; the others do not run."""
+    """An invocation activates an inactive function; in the other states it does not run."""
     assert diagnosis.function("f", replace(FUNCTION, state=state)).status is status
 
 
 def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
-    """What ran before goes on while a function is updated."""
+    """The previous version runs on while a function is updated."""
     failed = replace(FUNCTION, last_update="Failed", last_update_reason="no image")
     assert "no image" in diagnosis.function("f", failed).detail
     assert diagnosis.function("f", failed).is_problem
@@ -60,13 +60,13 @@ def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
 
 @pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
 def test_an_event_must_not_outlive_its_token(age_s: int, is_problem: bool) -> None:
-    """At most task_queued_timeout, which is as long as the token is good."""
+    """The event age is at most task_queued_timeout, the token's lifetime."""
     finding = diagnosis.event_age("f", replace(EVENTS, age_s=age_s), 600)
     assert finding.is_problem is is_problem
 
 
-def test_either_way_of_dead_letters_is_enough() -> None:
-    """The function's dead-letter queue or its destination; one of them must be the right queue."""
+def test_one_route_of_dead_letters_is_enough() -> None:
+    """The function's dead-letter queue or its on-failure destination must be the right queue."""
 
     def finding(queue_arn: str, destination_arn: str) -> Finding:
         function = replace(FUNCTION, dead_letter_arn=queue_arn)
@@ -80,13 +80,13 @@ def test_either_way_of_dead_letters_is_enough() -> None:
 
 
 def test_a_queue_keeps_messages_longer_than_a_function_runs() -> None:
-    """Otherwise the result of a long task is gone before anybody could take it."""
+    """Otherwise the result of a long task is gone before it can be received."""
     assert not diagnosis.queue("results queue", "q", QUEUE, 900).is_problem
     assert diagnosis.queue("results queue", "q", replace(QUEUE, retention_s=900), 900).is_problem
 
 
 def test_a_good_answer_is_good_throughout() -> None:
-    """The same versions, and an Execution API that answers."""
+    """Equal versions and a reachable Execution API give only OK findings."""
     assert {finding.status for finding in probed().values()} == {Status.OK}
 
 
@@ -102,7 +102,7 @@ def test_a_good_answer_is_good_throughout() -> None:
     ],
 )
 def test_versions_are_compared(changes: dict[str, object], subject: str, status: Status) -> None:
-    """Airflow to the minor version, the wire exactly; Python is told and left to the DAGs."""
+    """Airflow's minor version and the wire version must match; Python's is only shown."""
     finding = probed(**changes)[subject]
     assert finding.status is status
     assert str(next(iter(changes.values()))) in finding.detail
@@ -122,13 +122,13 @@ def test_versions_are_compared(changes: dict[str, object], subject: str, status:
 def test_no_answer_is_unknown_unless_the_handler_was_never_reached(
     failure: str, message: str, status: Status
 ) -> None:
-    """A handler that knows no probes may run workloads well; one that cannot start may not."""
+    """A handler without probes may run workloads; one that cannot start does not."""
     (finding,) = diagnosis.probed("f", ProbeReply(b"{}", failure, message), HERE)
     assert finding.status is status
     assert message in finding.detail
 
 
 def test_an_answer_of_something_else_is_unknown() -> None:
-    """The reference's handler answers an invocation with nothing."""
+    """The reference's handler returns nothing from an invocation."""
     (finding,) = diagnosis.probed("f", ProbeReply(b"null"), HERE)
     assert (finding.subject, finding.status) == ("probe", Status.UNKNOWN)

@@ -1,4 +1,4 @@
-"""Which lines of a function's log are a task's, and what happens when there are none."""
+"""The lines of a task in a function's log, and failures to read them."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def line(text: str | dict[str, object], at_ms: int = 0) -> LogLine:
 
 
 def started(id: str) -> dict[str, object]:
-    """What the handler writes before a workload."""
+    """The line that the handler writes before a workload."""
     return {"event": "invocation started", "invocation_id": id}
 
 
 def settled(id: str) -> dict[str, object]:
-    """What it writes after it."""
+    """The line that the handler writes after a workload."""
     return {"event": "invocation settled", "invocation_id": id}
 
 
 def texts(lines: Iterable[str | dict[str, object]]) -> list[str]:
-    """What of these lines is of our invocation."""
+    """The lines of our invocation among these."""
     return [each.text for each in of_invocation("ours", map(line, lines))]
 
 
 def test_only_the_lines_of_the_invocation_are_shown() -> None:
-    """An environment runs one invocation after the other into the same stream."""
+    """An environment writes the lines of successive invocations into the same stream."""
     said = texts(
         [
             started("other"),
@@ -75,7 +75,7 @@ def test_only_the_lines_of_the_invocation_are_shown() -> None:
     ],
 )
 def test_a_crash_is_shown_to_its_end(next_start: str) -> None:
-    """No line settles it: the platform's words are the last, before anything of the next."""
+    """Without a settling line the log ends before the next invocation's first line."""
     crash = "Error: Runtime exited with error: signal: killed"
     said = texts([started("ours"), "said", crash, "REPORT RequestId: 1", next_start, "a secret"])
     assert said[1:] == ["said", crash, "REPORT RequestId: 1"]
@@ -85,7 +85,7 @@ def test_a_crash_is_shown_to_its_end(next_start: str) -> None:
 def test_nothing_of_another_invocation_is_shown_whatever_is_logged(
     before: list[str], inside: list[str]
 ) -> None:
-    """What a task prints can end what is shown of it, and never show more than its own."""
+    """A task's output can shorten its shown log, but never show another task's lines."""
     secret = "the secret of another task"
     said = texts([*before, secret, started("ours"), *inside, settled("ours"), secret])
     assert secret not in [*said[1:]] or secret in inside
@@ -94,7 +94,7 @@ def test_nothing_of_another_invocation_is_shown_whatever_is_logged(
 
 @given(st.text())
 def test_every_line_is_one_that_airflow_reads(text: str) -> None:
-    """JSON with an event: as it was, or made of a time and the text."""
+    """A line is JSON with an event: unchanged, or made from its time and text."""
     shown = json.loads(presented(line(text, at_ms=1_700_000_000_000)))
     try:
         given_event = json.loads(text)["event"]
@@ -104,8 +104,8 @@ def test_every_line_is_one_that_airflow_reads(text: str) -> None:
         assert shown["event"] == given_event
 
 
-def test_a_reader_of_a_tasks_log_is_not_told_on_each_line_which_task_it_is() -> None:
-    """The UI shows every field of a line; those of the task's own stay."""
+def test_the_fields_that_identify_the_task_are_left_out_of_its_log() -> None:
+    """The UI shows every field of a line; the task's own fields are kept."""
     context = dict.fromkeys(log_lines.CONTEXT, "x")
     said = {"event": "said", "logger": "task", "rows": 3}
     assert json.loads(presented(line(said | context))) == said
@@ -113,8 +113,8 @@ def test_a_reader_of_a_tasks_log_is_not_told_on_each_line_which_task_it_is() -> 
     assert presented(start) == start.text
 
 
-def test_what_does_not_work_is_told_and_not_tried_again_at_once() -> None:
-    """An API server without permissions answers each look at a log at once, and recovers."""
+def test_a_failure_is_reported_and_not_retried_at_once() -> None:
+    """An API server without permissions answers every request at once, and recovers."""
     now_s = 0.0
     tries = 0
 
@@ -135,8 +135,8 @@ def test_what_does_not_work_is_told_and_not_tried_again_at_once() -> None:
     assert tries == 2
 
 
-def test_nothing_it_meets_is_raised() -> None:
-    """Airflow's API would answer with an error instead of the rest of the log."""
+def test_no_error_is_raised() -> None:
+    """Otherwise Airflow's API would answer with an error instead of the rest of the log."""
 
     def reach() -> None:
         raise RuntimeError("anything")

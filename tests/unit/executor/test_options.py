@@ -1,4 +1,4 @@
-"""How the text of an option is read: one grammar for each type, for every option of the table."""
+"""How the text of an option is read: one grammar for each type of option."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ every_number = pytest.mark.parametrize(
 
 
 def test_every_option_of_the_table_has_a_type_that_is_tested_here() -> None:
-    """A new option is tested because it is in the table."""
+    """Every option of the table is tested, new ones included."""
     assert {*BOOLEANS, *INTEGERS, *SECONDS, *STRINGS} == set(EVERY)
     assert len({option.name for option in EVERY}) == len(EVERY)
 
@@ -43,7 +43,7 @@ def test_every_option_of_the_table_has_a_type_that_is_tested_here() -> None:
 @every_boolean
 @pytest.mark.parametrize("word", ["true", "t", "1", "yes", "on"])
 def test_a_boolean_is_true_by_each_of_the_words_for_it(option: BooleanOption, word: str) -> None:
-    """Whatever its case, with spaces around it, and with a comment behind it as Airflow allows."""
+    """Upper or lower case, surrounding spaces and a trailing comment are allowed."""
     for text in (word, word.upper(), word.capitalize(), f" {word}\n", f"{word} # a comment"):
         assert option.read(text) is True
 
@@ -51,7 +51,7 @@ def test_a_boolean_is_true_by_each_of_the_words_for_it(option: BooleanOption, wo
 @every_boolean
 @pytest.mark.parametrize("word", ["false", "f", "0", "no", "off"])
 def test_a_boolean_is_false_by_each_of_the_words_for_it(option: BooleanOption, word: str) -> None:
-    """Whatever its case, with spaces around it, and with a comment behind it as Airflow allows."""
+    """Upper or lower case, surrounding spaces and a trailing comment are allowed."""
     for text in (word, word.upper(), word.capitalize(), f" {word}\n", f"{word} # a comment"):
         assert option.read(text) is False
 
@@ -59,7 +59,7 @@ def test_a_boolean_is_false_by_each_of_the_words_for_it(option: BooleanOption, w
 @every_boolean
 @pytest.mark.parametrize("text", ["maybe", "", " ", "2", "-1", "1.0", "truee", "y", "n", "#", "∞"])
 def test_any_other_text_is_refused_by_a_boolean(option: BooleanOption, text: str) -> None:
-    """The error names the option, what was given and what is allowed."""
+    """The error names the option, the value and the allowed values."""
     message = f"[lambda_executor] {option.name} is {text!r}: it must be True or False, for example"
     with pytest.raises(ConfigError, match=re.escape(message)):
         option.read(text)
@@ -69,7 +69,7 @@ def test_any_other_text_is_refused_by_a_boolean(option: BooleanOption, text: str
 def test_a_number_is_taken_up_to_its_bounds_and_no_further(
     option: IntegerOption | SecondsOption,
 ) -> None:
-    """Both bounds are allowed; the error for what lies beyond names them."""
+    """Both bounds are allowed; the error for a number beyond them names both."""
     least, most = option.bounds
     for number in (least, most):
         assert option.read(str(number)) == number
@@ -89,7 +89,7 @@ def test_a_number_is_taken_up_to_its_bounds_and_no_further(
 def test_what_is_no_finite_number_is_refused(
     option: IntegerOption | SecondsOption, text: str
 ) -> None:
-    """The error names the option, what was given, both bounds and an example."""
+    """The error names the option, the value, both bounds and an example."""
     with pytest.raises(ConfigError) as error:
         option.read(text)
     least, most = option.bounds
@@ -102,7 +102,7 @@ def test_what_is_no_finite_number_is_refused(
 def test_a_number_may_be_written_in_every_way_that_python_reads(
     option: IntegerOption | SecondsOption,
 ) -> None:
-    """As Airflow does: spaces around it, a sign, a fraction of zero, underscores between digits."""
+    """As in Airflow, spaces, a sign, a fraction of zero and underscores are allowed."""
     _, most = option.bounds
     for text in (f" {most}\n", f"+{most}", f"{most}.0", f"{most}e0", f"{most:_}", f"0{most}"):
         assert option.read(text) == most
@@ -110,7 +110,7 @@ def test_a_number_may_be_written_in_every_way_that_python_reads(
 
 @every_integer
 def test_a_whole_number_has_no_fraction(option: IntegerOption) -> None:
-    """It is refused and not rounded; what is read is an `int`."""
+    """A fraction is refused, not rounded; the value is an `int`."""
     least, _ = option.bounds
     assert type(option.read(f"{least}.0")) is int
     with pytest.raises(ConfigError, match=r"it must be a whole number"):
@@ -119,13 +119,13 @@ def test_a_whole_number_has_no_fraction(option: IntegerOption) -> None:
 
 @pytest.mark.parametrize("option", STRINGS, ids=lambda option: option.name)
 def test_a_string_is_taken_as_it_is(option: StringOption) -> None:
-    """What it must look like is the affair of whoever uses it."""
+    """The reader of a string option checks its form."""
     assert option.read(" a # b ") == " a # b "
 
 
 @every_option
 def test_the_example_and_the_default_are_values(option: Option[object]) -> None:
-    """What the documentation shows can be set."""
+    """The documented example is an allowed value."""
     assert option.read(option.example) is not None
     if option.default is not None:
         assert option.read(str(option.default)) == option.default
@@ -133,7 +133,7 @@ def test_the_example_and_the_default_are_values(option: Option[object]) -> None:
 
 @every_option
 def test_a_variable_of_the_function_is_read_like_the_option(option: Option[object]) -> None:
-    """An empty one sets nothing."""
+    """An empty variable sets nothing."""
     variable = option.environment_variable
     assert option.from_environment({variable: option.example}) == option.read(option.example)
     assert option.from_environment({variable: ""}) is None
@@ -142,7 +142,7 @@ def test_a_variable_of_the_function_is_read_like_the_option(option: Option[objec
 
 @pytest.mark.parametrize("option", [*BOOLEANS, *INTEGERS, *SECONDS], ids=lambda option: option.name)
 def test_a_wrong_variable_of_the_function_is_named(option: Option[object]) -> None:
-    """The function has variables and no sections: the error has the name that a person set."""
+    """The error names the variable, because a function has no sections."""
     variable = option.environment_variable
     with pytest.raises(ConfigError, match=rf"^{variable} is 'wrong': it must be "):
         option.from_environment({variable: "wrong"})
@@ -152,7 +152,7 @@ def test_a_wrong_variable_of_the_function_is_named(option: Option[object]) -> No
 def test_any_text_is_a_value_within_the_bounds_or_refused(
     option: Option[object], text: str
 ) -> None:
-    """Never another error than the one for a person."""
+    """The only error is a ConfigError."""
     with contextlib.suppress(ConfigError):
         value = option.read(text)
         if isinstance(option, IntegerOption | SecondsOption):

@@ -1,4 +1,4 @@
-"""What crosses the border survives the crossing, and nothing else gets through."""
+"""Valid messages survive encoding and decoding; everything else is refused."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ results = st.builds(
 
 
 @given(invocations)
-def test_an_invocation_survives_the_crossing(invocation: Invocation) -> None:
-    """What the executor encodes is what the handler decodes."""
+def test_an_invocation_survives_encoding_and_decoding(invocation: Invocation) -> None:
+    """The handler decodes the invocation that the executor encoded."""
     assert Invocation.decode(json.loads(invocation.encode())) == invocation
 
 
 @given(invocations, st.text(min_size=1), st.integers(0, MAX_PAYLOAD_BYTES))
-def test_a_pointer_survives_the_crossing(
+def test_a_pointer_survives_encoding_and_decoding(
     invocation: Invocation, bucket: str, size_bytes: int
 ) -> None:
-    """What points to an invocation keeps all of it but what is in S3."""
+    """A pointer keeps every field of the invocation that is not in S3."""
     pointer = PayloadPointer(bucket, payload_key(invocation.id), size_bytes)
     event = Invocation.decode(json.loads(invocation.pointing_to(pointer).encode()))
     assert event.payload == pointer
@@ -96,20 +96,20 @@ def test_a_pointer_survives_the_crossing(
     ],
 )
 def test_a_pointer_leads_to_nothing_but_its_own_invocation(wrong: object) -> None:
-    """Another's key, a size over the limit or any other shape is refused."""
+    """Another invocation's key, a size over the limit or any other shape is refused."""
     with pytest.raises(DecodeError, match="payload"):
         Invocation.decode({"task_key": "a", "command": ["x"], "payload": wrong})
 
 
 @given(results)
-def test_a_result_survives_the_crossing(result: Result) -> None:
-    """What the handler encodes is what the executor decodes."""
+def test_a_result_survives_encoding_and_decoding(result: Result) -> None:
+    """The executor decodes the result that the handler encoded."""
     assert Result.decode(result.encode()) == result
 
 
 @given(json_values | st.binary().map(lambda b: b.decode("latin-1")))
 def test_every_shape_is_decoded_or_refused(value: Any) -> None:
-    """Any JSON in any place gives a value or a DecodeError, never another exception."""
+    """Any JSON in any field gives a value or a DecodeError, never another exception."""
     for body in (json.dumps(value), value if isinstance(value, str) else "", "[" * 100_000):
         for decode in (Result.decode, DeadLetter.decode):
             with contextlib.suppress(DecodeError):
@@ -144,7 +144,7 @@ def test_unknown_keys_and_outcomes_are_ignored() -> None:
 
 
 def test_a_fact_of_a_wrong_type_does_not_hold_a_result_back() -> None:
-    """What is only reported is dropped when it is unreadable; the task is settled."""
+    """Unreadable informative fields are dropped; the task is settled."""
     body = {"task_key": "a", "return_code": 0, "reason": 5, "run_ms": "x", "cold": "y"}
     result = Result.decode(json.dumps(body))
     assert (result.reason, result.run_ms, result.cold) == ("", None, None)
@@ -152,13 +152,13 @@ def test_a_fact_of_a_wrong_type_does_not_hold_a_result_back() -> None:
 
 @pytest.mark.parametrize("version", [2, 0, "1", None, True, [1]])
 def test_an_unknown_wire_version_is_refused_by_name(version: object) -> None:
-    """The handler says which version it was given and which it speaks."""
+    """The error names the received version and the handler's own."""
     with pytest.raises(DecodeError, match="this side speaks 1"):
         Invocation.decode({"task_key": "a", "command": ["x"], "wire_version": version})
 
 
 def test_a_payload_over_lambdas_limit_is_refused_before_it_is_sent() -> None:
-    """The error says how large it is, what is allowed and what to do."""
+    """The error names the size, the limit and the fix."""
     invocation = Invocation.for_workload(InvocationId("a"), "x" * MAX_INVOCATION_BYTES)
     with pytest.raises(EncodeError, match=f"most {MAX_INVOCATION_BYTES}: make executor_config"):
         invocation.encode()
@@ -166,7 +166,7 @@ def test_a_payload_over_lambdas_limit_is_refused_before_it_is_sent() -> None:
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}])
 def test_an_executor_config_that_is_no_json_is_refused(value: object) -> None:
-    """The error names executor_config and what it may hold."""
+    """The error names executor_config and the allowed types."""
     invocation = Invocation.for_workload(InvocationId("a"), "{}", executor_config={"x": value})
     with pytest.raises(EncodeError, match="executor_config cannot travel as JSON"):
         invocation.encode()
@@ -180,7 +180,7 @@ def test_the_workload_is_found_in_the_references_argv() -> None:
 
 
 def test_a_long_reason_is_cut() -> None:
-    """A result fits a queue message whatever a task printed."""
+    """A result fits a queue message, whatever a task printed."""
     encoded = Result(InvocationId("a"), 1, reason=string.printable * 10_000).encode()
     assert len(Result.decode(encoded).reason) == MAX_REASON_CHARS
 
@@ -199,7 +199,7 @@ def test_a_workload_stays_out_of_every_repr() -> None:
 class TestDeadLetter:
     """Lambda's two formats."""
 
-    def test_the_queues_format_gives_lambdas_words(self) -> None:
+    def test_the_queues_format_gives_lambdas_reason(self) -> None:
         """The reason and the request id are the message's attributes."""
         letter = DeadLetter.decode(
             '{"task_key": "a", "command": ["x"]}',
@@ -207,7 +207,7 @@ class TestDeadLetter:
         )
         assert letter == DeadLetter(InvocationId("a"), "Task timed out", "r")
 
-    def test_the_destinations_format_gives_lambdas_words(self) -> None:
+    def test_the_destinations_format_gives_lambdas_reason(self) -> None:
         """The reason is the response's error message."""
         envelope = {
             "requestContext": {"requestId": "r", "condition": "RetriesExhausted"},

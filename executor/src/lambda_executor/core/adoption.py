@@ -1,8 +1,8 @@
 """Decides whether a task's `external_executor_id` names an invocation to adopt.
 
 Our executor writes a dispatch id, a UUID. `AwsLambdaExecutor` writes the task's own key as JSON,
-under which its invocations still report after a switch to our executor. No invocation will ever
-report under another text, and adopting it would hold a slot for nothing.
+under which its invocations still report after a switch to our executor. Adopting any other text
+would hold a slot for nothing.
 """
 
 from __future__ import annotations

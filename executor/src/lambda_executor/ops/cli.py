@@ -78,8 +78,8 @@ _RETRY = ActionCommand(
         "seconds and fails their tasks. Invokes the function again with the same event and "
         "dispatch id, then deletes the dead letter; the task runs in the same try. A dead letter "
         "is left as it is, with the reason, unless Airflow holds its task queued under this "
-        "dispatch id and the task's token is valid: to run such a task again, clear it, or let "
-        "Airflow retry it. Exit code 1 when a dead letter was left as it is."
+        "dispatch id and the task's token is valid. To run the other tasks again, clear them or "
+        "let Airflow retry them. Exit code 1 when a dead letter was left as it is."
     ),
     func=_command("dead_letter_commands.retry"),
     args=[

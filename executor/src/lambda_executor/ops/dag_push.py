@@ -1,7 +1,7 @@
-"""Makes a folder in S3 equal to a local one, so that no reader ever sees half of it.
+"""Makes a folder in S3 equal to a local one, so that no reader ever sees half of a version.
 
-Uploads the files first, then the manifest that names them, then deletes the files that only the
-previous manifest named. Objects of anybody else are left alone.
+It uploads the files, then the manifest that names them, then deletes the files that only the
+previous manifest named.
 """
 
 from __future__ import annotations

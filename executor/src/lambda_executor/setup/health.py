@@ -1,7 +1,4 @@
-"""The scheduler's start-up check: whether the functions and queues of the options can be used.
-
-It makes only the first checks of `ops.doctor`, so that a start is quick.
-"""
+"""The scheduler's start-up check: a quick subset of the checks of `ops.doctor`."""
 
 from __future__ import annotations
 
