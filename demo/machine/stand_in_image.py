@@ -1,9 +1,8 @@
-"""Builds, where there is no container engine, a directory that stands in for the image.
+"""Builds a directory that stands in for the image, without a container engine.
 
-Does what `lambda_image/Dockerfile` says: copies the same files to the same places below the
-directory, and runs the same Python programs there. The packages go into a virtual environment in
-`build/venv`, made once for each content of what they are made from.
-It must not know what the handler does, nor the embedded AWS that asks for the directory.
+Follows `lambda_image/Dockerfile`: copies the same files to the same paths below the directory and
+runs the same Python programs there. The packages go into a virtual environment in `build/venv`,
+which is reused until one of their sources changes.
 """
 
 from __future__ import annotations
@@ -29,21 +28,22 @@ UV = paths.ROOT / "build" / "uv" / "bin" / "uv"
 VENVS = paths.ROOT / "build" / "venv"
 
 _TASK_ROOT = "/var/task"
-#: The steps of the build that install packages, and the files that these come from.
-_INSTALLS_PACKAGES = re.compile(r"lambda_image\.build (airflow|requirements)\b")
+#: The RUN lines that install packages.
+_INSTALLS_PACKAGES = re.compile(r"lambda_image\.packaging\.build (airflow|requirements)\b")
+#: The files that determine which packages are installed, and how.
 _PACKAGES_FROM = (
     *("requirements.txt", "own-requirements.txt"),
     *("lambda_image/packaging/build.py", "lambda_image/packaging/trim.py"),
 )
-#: What a directory can follow, and FROM and USER, which mean nothing to it. All else is an error:
-#: image and stand-in cannot drift apart.
+#: The supported instructions; FROM and USER are ignored. Others are errors, so that the image and
+#: its stand-in cannot drift apart.
 _KNOWN = re.compile(
     r"(ARG |CMD |COPY (?!--)|ENV |FROM |RUN python [^&|;]+$|USER |WORKDIR /var/task$)"
 )
 
 
 class DockerfileError(Exception):
-    """The Dockerfile says something that a directory cannot stand in for."""
+    """The Dockerfile has an instruction that is not supported, or copies a missing file."""
 
 
 def build(
@@ -53,19 +53,13 @@ def build(
     build_args: Mapping[str, str],
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Make the directory, with `image.json` for the embedded AWS.
+    """Build into `output`, with an `image.json` for the embedded AWS.
 
-    Args:
-        context: The build context.
-        dockerfile: What to do.
-        output: Where to build.
-        build_args: Values of the Dockerfile's arguments.
-        extra: Variables beyond the Dockerfile's: what one machine makes possible, such as a
-            folder that function and control plane share. The function may write the folders
-            that are named here, and no other of the machine's.
+    `extra` are variables besides the Dockerfile's, such as a folder that function and control
+    plane share. The function may write to the folders named there.
 
     Raises:
-        DockerfileError: It says something that a directory cannot stand in for.
+        DockerfileError: The Dockerfile has an unsupported instruction or copies a missing file.
     """
     recipe = read(dockerfile.read_text(encoding="utf-8"), build_args)
     for line in recipe["COPY"]:
@@ -92,10 +86,10 @@ def build(
 
 
 def read(dockerfile: str, build_args: Mapping[str, str]) -> dict[str, list[str]]:
-    """What a Dockerfile says after each instruction, in its order, with the arguments' values.
+    """The lines of each instruction, in order, with the values of the build arguments.
 
     Raises:
-        DockerfileError: It has an instruction that a directory cannot stand in for.
+        DockerfileError: The Dockerfile has an unsupported instruction.
     """
     text = re.sub(r"\s*\\\n\s*", " ", re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE))
     arguments = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE)) | dict(build_args)
@@ -113,17 +107,17 @@ def read(dockerfile: str, build_args: Mapping[str, str]) -> dict[str, list[str]]
 
 
 def main() -> int:
-    """Build one image; the embedded AWS's stand-in for the docker CLI calls this."""
+    """Build one image, for the embedded AWS's stand-in for the docker CLI."""
     parser = argparse.ArgumentParser(
         prog="python -m demo.machine.stand_in_image",
         description="Build a directory that stands in for the function's image.",
     )
     parser.add_argument("--context", type=Path, required=True, help="the build context")
     parser.add_argument("--file", type=Path, required=True, help="the Dockerfile")
-    parser.add_argument("--output", type=Path, required=True, help="where to build")
-    for name, what in (("--build-arg", "a build argument"), ("--env", "one more variable")):
+    parser.add_argument("--output", type=Path, required=True, help="the directory to fill")
+    for name, what in (("--build-arg", "a build argument"), ("--env", "another variable")):
         add = partial(parser.add_argument, name, type=_assignment, action="append", default=[])
-        add(metavar="NAME=VALUE", help=f"{what}; may be given more than once")
+        add(metavar="NAME=VALUE", help=f"{what}; may be repeated")
     given = parser.parse_args()
     context, output = given.context.resolve(), given.output.resolve()
     dockerfile = given.file if given.file.is_file() else context / given.file
@@ -157,13 +151,13 @@ def _copy(context: Path, pattern: str, output: Path, destination: str) -> None:
 
 
 def _environment(output: Path, commands: Sequence[str]) -> Path:
-    """The virtual environment with the image's packages, made once for each set."""
+    """The virtual environment with the image's packages, made if it is missing."""
     made_from = [Path(f"{output}{_TASK_ROOT}", name).read_text() for name in _PACKAGES_FROM]
     key = hashlib.sha256(repr([sys.version_info[:2], commands, made_from]).encode()).hexdigest()
     venv = VENVS / f"image-{key[:12]}"
     VENVS.mkdir(parents=True, exist_ok=True)
     with (VENVS / f"{venv.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Two builds at once must not share a half-made one.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Another build must not use an incomplete one.
         if not (venv / "complete").exists():
             print(f"Installing the image's packages into {venv}", flush=True)
             make = [str(UV), "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)]
@@ -174,7 +168,7 @@ def _environment(output: Path, commands: Sequence[str]) -> Path:
 
 
 def _run(commands: Sequence[str], output: Path, venv: Path) -> None:
-    """Run what the image runs, with the virtual environment's Python, and uv in pip's place."""
+    """Run the image's programs with the virtual environment's Python, and uv instead of pip."""
     installer = shlex.join([str(UV), "pip", "install", "--quiet", "--python", str(venv)])
     for command in commands:
         arguments = [_here(word, output) for word in shlex.split(command)[1:]]
@@ -187,7 +181,7 @@ def _run(commands: Sequence[str], output: Path, venv: Path) -> None:
 
 
 def _here(word: str, output: Path) -> str:
-    """A path of the image, in the directory that stands in for it."""
+    """Replace a path of the image by its path below the directory."""
     return f"{output}{word}" if word.startswith((_TASK_ROOT, "/usr/src")) else word
 
 
