@@ -15,7 +15,7 @@ from demo.screen import Screen
 
 
 def main() -> int:
-    """Do what the command line says; 0: all went as it should."""
+    """Run one verb and return the exit status."""
     screen = Screen()
     try:
         match _parser().parse_args().verb:
@@ -34,22 +34,22 @@ def main() -> int:
 
 
 def run(screen: Screen) -> int:
-    """Deploy, run every DAG, show the table, take everything down."""
+    """Deploy, run every DAG, show the table, destroy everything."""
     home = paths.DEMO
     with environment.running(home, dag_files.ALL, screen) as here:
         ended = exercise.run_all(here)
         screen.show(table.table(ended.rows))
         for line in table.summary(ended.rows, ended.wall_s, here.concurrency):
             screen.say(line)
-        problems = ended.unexpected(here)
+        unexpected = ended.unexpected(here)
         remaining = here.take_down()
-    screen.say(leftovers.sentence(remaining))
-    for problem in problems:
-        screen.say(f"Not as expected: {problem}")
-    if problems or remaining:
+    screen.say(leftovers.describe(remaining))
+    for difference in unexpected:
+        screen.say(f"Not as expected: {difference}")
+    if unexpected or remaining:
         screen.say(f"The logs are in {home.logs}")
         return 1
-    screen.say("Every DAG run ended as expected, in " + f"{screen.elapsed_s:.0f} s for all of it.")
+    screen.say(f"Every DAG run ended as expected. Everything took {screen.elapsed_s:.0f} s.")
     return 0
 
 
@@ -57,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description=(
-            "The product on one machine, without an AWS account: the real CDK stacks deployed to "
-            "an embedded AWS, a real Airflow, real DAGs."
+            "Run the product on one machine, without an AWS account: the real CDK stacks on an "
+            "embedded AWS, a real Airflow and real DAGs."
         ),
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("run", help="deploy, run the DAGs, show a table, take everything down")
-    verbs.add_parser("up", help="the same environment, kept up, with the Airflow UI")
-    verbs.add_parser("down", help="end what `up` started")
+    verbs.add_parser("run", help="deploy, run the DAGs, show a table, destroy everything")
+    verbs.add_parser("up", help="deploy and keep everything running, with the Airflow UI")
+    verbs.add_parser("down", help="end everything that `up` started")
     return parser
 
 

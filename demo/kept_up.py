@@ -1,9 +1,7 @@
-"""`up` and `down`: the environment kept up between two commands.
+"""`up` and `down`: an environment that keeps running between two commands.
 
-What `down` needs is in one file: the processes, in groups that end one after the other, and the
-folders outside of the home. It is written anew after each start of a program, so that an `up` that
-was killed half-way leaves nothing that cannot be found. Nothing is destroyed through CDK at the
-end: the embedded AWS keeps what was deployed in memory, and forgets it.
+`up` rewrites the state file after each start of a program, so that `down` finds every process even
+if `up` was killed. `down` does not destroy the stacks: they vanish with the embedded AWS.
 """
 
 from __future__ import annotations
@@ -21,20 +19,15 @@ from demo.installation.environment import Environment, sole_use
 from demo.machine import process_table
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.machine.process_table import Identity
-from demo.outcome.airflow_api import Api
+from demo.outcome import exercise
 from demo.screen import Screen
-
-READ_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is up.
+    """The content of the state file; `url` is Airflow's, or None before `up` has finished.
 
-    Attributes:
-        url: Airflow's; None: `up` has not got to its end.
-        groups: The processes; one group ends after the other.
-        folders_outside: To remove at the end.
+    The groups of processes end one after the other; `down` removes the folders.
     """
 
     url: str | None
@@ -43,43 +36,39 @@ class State:
 
     @classmethod
     def read(cls, file: Path) -> State | None:
-        """What the file says; None: there is none."""
+        """Read the state; None: there is no file."""
         try:
             return _STATE.validate_json(file.read_bytes())
         except FileNotFoundError:
             return None
 
     def write(self, file: Path) -> None:
-        """Keep it for `down`."""
+        """Replace the file atomically."""
         fresh = file.with_suffix(".new")
         fresh.write_bytes(_STATE.dump_json(self, indent=2))
         fresh.replace(file)
 
     def alive(self) -> list[Identity]:
-        """The processes that are still those that were started."""
+        """The processes that still run."""
         return [each for group in self.groups for each in group if each.is_alive()]
-
-    def dead(self) -> list[Identity]:
-        """The processes that have ended since."""
-        return [each for group in self.groups for each in group if not each.is_alive()]
 
 
 _STATE = TypeAdapter(State)
 
 
 def up(screen: Screen, home: paths.Home, files: Sequence[dag_files.DagFile]) -> int:
-    """Start everything, unpause every DAG, run one of them, and keep all of it up.
+    """Start everything, unpause every DAG, trigger one, and leave everything running.
 
     Raises:
-        EnvironmentInUseError: Another `up` or `down` is at it.
-        ProcessError: It did not start; what had started has ended.
-        RunsError: Airflow did not get as far as it should.
+        EnvironmentInUseError: Another `up` or `down` is in progress.
+        ProcessError: A program did not start; the others were ended.
+        RunsError: Airflow did not read the DAGs in time or refused a request.
     """
     with sole_use(home), termination_as_interrupt():
         state = State.read(home.state)
         if state and state.url and state.alive():
             return _already_up(screen, home, state)
-        if state:  # The machine was switched off, or an earlier `up` was killed.
+        if state:  # The machine was switched off or an earlier `up` was killed.
             _end(screen, home, state)
         environment = Environment(
             home, files, screen, on_start=lambda here: _state_of(here).write(home.state)
@@ -104,7 +93,7 @@ def down(screen: Screen, home: paths.Home) -> int:
     """End what `up` started.
 
     Raises:
-        EnvironmentInUseError: An `up` is still at it.
+        EnvironmentInUseError: An `up` is in progress.
     """
     with sole_use(home):
         state = State.read(home.state)
@@ -117,7 +106,7 @@ def down(screen: Screen, home: paths.Home) -> int:
 
 
 def _already_up(screen: Screen, home: paths.Home, state: State) -> int:
-    dead = state.dead()
+    dead = [each for group in state.groups for each in group if not each.is_alive()]
     if not dead:
         screen.say(f"Already up: Airflow is at {state.url}. `make local-down` ends it.")
         return 0
@@ -134,9 +123,8 @@ def _end(screen: Screen, home: paths.Home, state: State) -> None:
     for group in state.groups:
         alive = [process for process in group if process.is_alive()]
         if alive:
-            screen.say(
-                "Ending " + ", ".join(f"{process.name} ({process.pid})" for process in alive)
-            )
+            names = ", ".join(f"{process.name} ({process.pid})" for process in alive)
+            screen.say(f"Ending {names}")
             process_table.end_together(alive)
     for folder in state.folders_outside:
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +132,7 @@ def _end(screen: Screen, home: paths.Home, state: State) -> None:
 
 
 def _state_of(environment: Environment) -> State:
-    """What there is by now; not yet complete."""
+    """The state before `up` has finished."""
     return State(
         url=None,
         groups=tuple(tuple(group.identities()) for group in environment.groups),
@@ -153,12 +141,9 @@ def _state_of(environment: Environment) -> State:
 
 
 def _start_dags(environment: Environment) -> None:
-    """Unpause all, and run one DAG so that there is something to look at."""
-    dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
-    with Api(environment.airflow.url) as api:
-        with environment.screen.phase("Waiting for Airflow to read the DAGs"):
-            api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
-        for dag_id in dag_ids:
+    """Unpause every DAG and trigger one, so that the UI shows a run."""
+    with exercise.api_with_dags(environment) as api:
+        for dag_id in environment.dag_ids:
             api.unpause(dag_id)
         for dag_id in dag_files.MAPPED.dag_ids:
             api.trigger(dag_id)

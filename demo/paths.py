@@ -1,7 +1,6 @@
-"""Where the demo finds its programs and leaves its files; knows no program's arguments.
+"""Paths of the demo's programs and files.
 
-Everything is inside the repository: `build/demo` for `run`, `build/local` for `up`, so that the
-two can exist side by side.
+Files are in `build/demo` for `run` and in `build/local` for `up`, so both can run side by side.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: The development environment that runs this very module.
+#: The virtual environment that runs this module.
 BIN = ROOT / ".venv" / "bin"
 PYTHON = BIN / "python"
 AIRFLOW = BIN / "airflow"
@@ -21,30 +20,27 @@ STAND_IN_DOCKER = ROOT / "local_aws" / "src" / "local_aws" / "images" / "bin" / 
 
 
 class Home:
-    """The folder of one environment: everything that it writes is below `path`."""
+    """The folder of one environment, which writes all its files below `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        #: State of the embedded AWS, its image store included.
+        #: The state of the embedded AWS, including its image store.
         self.aws = path / "aws"
-        #: Airflow's AIRFLOW_HOME.
         self.airflow = path / "airflow"
-        #: The cloud assembly that `cdk synth` writes and every later `cdk` call takes.
+        #: The cloud assembly, written by `cdk synth` and used by all later `cdk` calls.
         self.assembly = path / "cdk.out"
-        #: The DAG folder: the scheduler's own and the image's.
+        #: The DAG folder of the scheduler and of the image.
         self.dags = path / "dags"
-        #: The database cluster; for root a link to where an unprivileged account can reach it.
+        #: The database cluster; for root, a link to a folder of an unprivileged account.
         self.database = path / "postgres"
-        #: One file for each program.
         self.logs = path / "logs"
-        #: Airflow's default folder of task logs, which the functions share.
+        #: Airflow's default folder of task logs, shared with the functions.
         self.task_logs = self.airflow / "logs"
-        #: What `up` writes for `down`.
         self.state = path / "state.json"
 
     def make_empty(self) -> None:
-        """Forget what an earlier environment left here, and make the folders."""
-        if self.database.is_symlink():  # Outside, and still there if the run was killed.
+        """Remove an earlier environment's files and make the folders."""
+        if self.database.is_symlink():  # A killed run leaves its folder outside of `path`.
             shutil.rmtree(self.database.resolve(), ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
         for folder in (self.aws, self.airflow, self.dags, self.logs):

@@ -1,7 +1,4 @@
-"""What a person sees while it runs: phases with their seconds, one live line, no ANSI in a pipe.
-
-It must not know what the phases do.
-"""
+"""Progress on stdout: phases with their duration and a live line, without ANSI codes in a pipe."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from dataclasses import dataclass, field
 from rich.console import Console, RenderableType
 from rich.status import Status
 
-#: Without a terminal a detail is a line of its own: not more often than this.
+#: Minimum time between the lines that replace the live line in a pipe.
 DETAIL_EVERY_S = 5.0
-#: A piped table must not be folded to 80 columns.
+#: In a pipe, tables must not be folded to 80 columns.
 PIPE_WIDTH = 160
 
 
@@ -26,12 +23,10 @@ def _console() -> Console:
 
 @dataclass
 class Screen:
-    """Prints to stdout, with the seconds since it was made."""
+    """Prints lines with the seconds since the start."""
 
     console: Console = field(default_factory=_console)
-
-    def __post_init__(self) -> None:
-        self._started_s = time.monotonic()
+    _started_s: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def elapsed_s(self) -> float:
@@ -39,18 +34,18 @@ class Screen:
         return time.monotonic() - self._started_s
 
     def say(self, text: str) -> None:
-        """One line with the elapsed seconds."""
+        """Print one line with the elapsed seconds."""
         self.console.print(
             f"[{self.elapsed_s:6.1f}s] {text}", markup=False, highlight=False, soft_wrap=True
         )
 
     def show(self, renderable: RenderableType) -> None:
-        """A table or a text without the elapsed seconds."""
+        """Print a table or a text without the elapsed seconds."""
         self.console.print(renderable)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
-        """Print when a step starts, and how long it took when it is done."""
+        """Print the start of a step and, at its end, its duration."""
         started_s = self.elapsed_s
         with contextlib.ExitStack() as stack:
             if self.console.is_terminal:
@@ -68,20 +63,20 @@ class Phase:
         self._name = name
         self._screen = screen
         self._status = status
-        self._said = ""
-        self._said_at_s = screen.elapsed_s
+        self._shown = ""
+        self._shown_at_s = screen.elapsed_s
 
     def detail(self, text: str) -> None:
         """Show what the step is doing now."""
-        if not text or text == self._said:
+        if not text or text == self._shown:
             return
         if self._status:
-            # The live line is one line: what does not fit would leave remains on the screen.
-            room = max(self._screen.console.width - len(self._name) - 8, 10)
-            shown = text[:room].replace("[", r"\[")
-            self._status.update(f"{self._name}: {shown}")
-        elif self._screen.elapsed_s - self._said_at_s < DETAIL_EVERY_S:
+            # A live line that wraps would leave remains on the screen.
+            width = max(self._screen.console.width - len(self._name) - 8, 10)
+            escaped = text[:width].replace("[", r"\[")
+            self._status.update(f"{self._name}: {escaped}")
+        elif self._screen.elapsed_s - self._shown_at_s < DETAIL_EVERY_S:
             return
         else:
             self._screen.say(f"  {text}")
-        self._said, self._said_at_s = text, self._screen.elapsed_s
+        self._shown, self._shown_at_s = text, self._screen.elapsed_s

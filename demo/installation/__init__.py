@@ -1,1 +1,1 @@
-"""The demo's installation: deployed stacks, and an Airflow that uses them."""
+"""The deployed stacks, and an Airflow that uses them."""

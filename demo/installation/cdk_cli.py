@@ -51,8 +51,7 @@ class Cdk:
         Raises:
             ProcessError: The command failed or took too long.
         """
-        account = f"aws://{ACCOUNT}/{aws.region}"
-        self._run("bootstrap", account, aws=aws, timeout_s=BOOTSTRAP_TIMEOUT_S, detail=detail)
+        self._run(aws, detail, BOOTSTRAP_TIMEOUT_S, "bootstrap", f"aws://{ACCOUNT}/{aws.region}")
 
     def deploy(self, aws: EmbeddedAws, detail: Detail) -> dict[str, str]:
         """Deploy every stack, including the image, and return the outputs of all stacks.
@@ -61,12 +60,8 @@ class Cdk:
             ProcessError: The command failed or took too long.
         """
         outputs = self.home.path / "outputs.json"
-        self._run(
-            *("deploy", "--all", "--require-approval", "never", "--outputs-file", str(outputs)),
-            aws=aws,
-            timeout_s=DEPLOY_TIMEOUT_S,
-            detail=detail,
-        )
+        options = ("--require-approval", "never", "--outputs-file", str(outputs))
+        self._run(aws, detail, DEPLOY_TIMEOUT_S, "deploy", "--all", *options)
         by_stack: dict[str, dict[str, str]] = json.loads(outputs.read_text())
         return {key: value for stack in by_stack.values() for key, value in stack.items()}
 
@@ -76,12 +71,10 @@ class Cdk:
         Raises:
             ProcessError: The command failed or took too long.
         """
-        self._run(
-            *("destroy", "--all", "--force"), aws=aws, timeout_s=DESTROY_TIMEOUT_S, detail=detail
-        )
+        self._run(aws, detail, DESTROY_TIMEOUT_S, "destroy", "--all", "--force")
 
     def _run(
-        self, verb: str, *arguments: str, aws: EmbeddedAws, timeout_s: float, detail: Detail
+        self, aws: EmbeddedAws, detail: Detail, timeout_s: float, verb: str, *arguments: str
     ) -> None:
         app = ("--app", str(self.home.assembly))
         program = self._program(verb, *arguments, *app, name=f"cdk-{verb}", aws=aws)

@@ -1,7 +1,4 @@
-"""Which DAGs the demo runs, where their files come from and how each is expected to end.
-
-It must not know how they are run.
-"""
+"""The demo's DAGs: where their files come from, and how each is expected to end."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 
 from demo import paths
 
-#: Airflow's own: the distribution and the folder in it.
+#: Airflow's example DAGs: the distribution and the folder in it.
 _CORE = ("apache-airflow-core", "airflow/example_dags")
 _STANDARD = ("apache-airflow-providers-standard", "airflow/providers/standard/example_dags")
 
@@ -23,12 +20,9 @@ class DagFile:
     """One file of the DAG folder.
 
     Attributes:
-        name: Its name, without the suffix.
-        dag_ids: Its DAGs.
-        origin: The distribution and folder it is copied from, unchanged; None: our own `dags/`.
-        ends: The state in which its runs end.
-        tries: The tries that a task takes, where it is more than one.
-        deferred: Tasks that leave the function to wait and come back.
+        origin: Distribution and folder to copy it from; None: our own `dags/`.
+        tries: The number of tries by task id, if more than one.
+        deferred: Tasks that leave the function while they wait.
     """
 
     name: str
@@ -40,11 +34,11 @@ class DagFile:
 
     @property
     def source(self) -> Path:
-        """Where the file is."""
+        """The path of the original file."""
         name = f"{self.name}.py"
         if self.origin is None:
             return paths.ROOT / "dags" / name
-        # Not importlib.resources: to import Airflow takes seconds and writes its configuration.
+        # Not importlib.resources: importing Airflow takes seconds and writes its configuration.
         distribution, folder = self.origin
         found = importlib.metadata.distribution(distribution).locate_file(f"{folder}/{name}")
         return Path(str(found))
@@ -55,7 +49,7 @@ LARGE = DagFile("large_config", ("large_config",))
 RETRY = DagFile("retry_once", ("retry_once",), tries={"fail_on_first_try": 2})
 TASKFLOW = DagFile("tutorial_taskflow_api", ("tutorial_taskflow_api",), _CORE)
 
-#: Six of Airflow's own, then ours.
+#: Six of Airflow's examples, then our own.
 ALL: tuple[DagFile, ...] = (
     DagFile("example_bash_operator", ("example_bash_operator",), _STANDARD),
     TASKFLOW,
@@ -84,7 +78,7 @@ ALL: tuple[DagFile, ...] = (
 
 
 def stage(files: Iterable[DagFile], folder: Path) -> None:
-    """Copy the files into the DAG folder, from which scheduler and image take them."""
+    """Copy the files into the DAG folder of the scheduler and of the image."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file.source, folder / file.source.name)

@@ -1,13 +1,9 @@
-"""The whole environment: starts and ends its parts in the right order.
-
-It must not know which DAGs are run nor what is expected of them.
-"""
+"""The whole environment: starts and ends its parts in the right order."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import socket
@@ -25,28 +21,19 @@ from demo.screen import Screen
 
 REGION = "eu-west-1"
 
-#: `[core] parallelism` where nothing else is said: a function is never asked for more.
+#: The default of `[core] parallelism`, the most tasks that run at once.
 AIRFLOW_PARALLELISM = 32
 
 
 class EnvironmentInUseError(Exception):
-    """Another run uses the same folder."""
+    """Another process uses the same folder."""
 
 
 class Environment:
     """Embedded AWS, deployed stacks, database and Airflow.
 
-    Args:
-        home: Where its files go.
-        files: The DAGs of its DAG folder and image.
-        screen: Where progress is shown.
-        on_start: Called with this environment after each start of a program. None: its programs
-            end when this process is gone, and nobody has to know of them.
-
-    Attributes:
-        concurrency: How many execution environments the function may have.
-        outputs: Of all stacks; empty before the deploy.
-        folders_outside: Folders to remove at the end that are not below `home`.
+    With `on_start`, which is called after each start of a program, the programs outlive this
+    process; without it, they end with this process.
     """
 
     def __init__(
@@ -59,7 +46,8 @@ class Environment:
         self.home = home
         self.screen = screen
         self.files = files
-        # More at the same time would only wait for each other's cores.
+        self.dag_ids = [dag_id for file in files for dag_id in file.dag_ids]
+        #: The function's reserved concurrency; more would only compete for the CPUs.
         self.concurrency = min(2 * (os.cpu_count() or 1), AIRFLOW_PARALLELISM)
         self.cloud, self.database, self.control_plane = (
             processes.Children(home.logs, outlive_us=True, on_start=partial(on_start, self))
@@ -67,15 +55,17 @@ class Environment:
             else processes.Children(home.logs, outlive_us=False)
             for _ in range(3)
         )
-        #: One group ends after the other, in this order.
+        #: The groups end one after the other, in this order.
         self.groups = (self.control_plane, self.database, self.cloud)
         self._bystanders = process_table.descendants()
+        #: Folders outside of `home` to remove at the end.
         self.folders_outside: list[Path] = []
+        #: The outputs of all stacks; empty before the deploy.
         self.outputs: Mapping[str, str] = {}
         self._cdk = Cdk(self.cloud, home)
 
     def start(self) -> None:
-        """Everything, up to a healthy Airflow.
+        """Start everything and wait until Airflow is healthy.
 
         Raises:
             ProcessError: A step failed; the message ends with the program's log.
@@ -88,7 +78,7 @@ class Environment:
         self._start_airflow(port)
 
     def take_down(self) -> list[leftovers.Resource]:
-        """Stop Airflow, destroy the stacks, and say what is left of them."""
+        """Stop Airflow, destroy the stacks, and return the resources that are left."""
         with self.screen.phase("Stopping Airflow and its database"):
             self.control_plane.end_all()
             self.database.end_all()
@@ -97,11 +87,11 @@ class Environment:
         return self.deployed()
 
     def deployed(self) -> list[leftovers.Resource]:
-        """What exists in the account and did not before the first deploy."""
+        """The resources that did not exist before the first deploy."""
         return leftovers.left(self._before, leftovers.inventory(self.aws))
 
     def end(self) -> None:
-        """End every program; what was deployed is forgotten with the embedded AWS."""
+        """End every program; the stacks vanish with the embedded AWS."""
         for group in self.groups:
             group.end_all()
         process_table.kill(process_table.descendants() - self._bystanders)
@@ -109,40 +99,39 @@ class Environment:
             shutil.rmtree(folder, ignore_errors=True)
 
     def dead(self) -> list[processes.Child]:
-        """Programs that ought to run and do not."""
+        """The programs that have ended by themselves."""
         return [child for group in self.groups for child in group.dead()]
 
     def _start_cloud(self, port: int) -> None:
         with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
-            self._override = self._overrides(port)
+            self._override: Mapping[str, Any] = {
+                "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
+                "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
+                "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
+            }
             synth = self._cdk.start_synth(self._override)
             self.aws = embedded_aws.start(self.cloud, self.home, REGION)
             phase.detail(f"embedded AWS at {self.aws.endpoint}")
             self.cloud.finish(synth, SYNTH_TIMEOUT_S)
-
-    def _overrides(self, port: int) -> Mapping[str, Any]:
-        return {
-            "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
-            "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
-            "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
-        }
 
     def _deploy(self) -> None:
         with self.screen.phase("cdk bootstrap") as phase:
             self._cdk.bootstrap(self.aws, phase.detail)
         self._before = leftovers.inventory(self.aws)
         engine = next(filter(shutil.which, ("docker", "podman")), None)
+        engine = f"{engine} is not used" if engine else "No container engine here"
         self.screen.say(
-            (f"{engine} is not used" if engine else "No container engine here")
-            + ": the functions are processes of this machine, and a stand-in of `docker build` "
-            "puts together the directory that they run from"
+            f"{engine}: the functions are processes of this machine, and a stand-in for "
+            "`docker build` makes the directory that they run from"
         )
         with self.screen.phase("cdk deploy --all") as phase:
             self.outputs = self._cdk.deploy(self.aws, phase.detail)
 
     def _start_airflow(self, port: int) -> None:
         with self.screen.phase("Starting Postgres, migrating Airflow's database"):
-            address = self._database_address()
+            secrets = self.aws.client("secretsmanager")
+            secret = secrets.get_secret_value(SecretId=self.outputs["DatabaseSecretArn"])
+            address = postgres.Address.read(self.outputs, secret["SecretString"])
             installation = postgres.Installation.make(self.home)
             if not installation.folder.is_relative_to(self.home.path):
                 self.folders_outside.append(installation.folder)
@@ -161,29 +150,16 @@ class Environment:
         with self.screen.phase("Starting Airflow"):
             self.airflow.start(self.control_plane)
 
-    def _database_address(self) -> postgres.Address:
-        secret = self.aws.client("secretsmanager").get_secret_value(
-            SecretId=self.outputs["DatabaseSecretArn"]
-        )
-        credentials = json.loads(secret["SecretString"])
-        return postgres.Address(
-            host=self.outputs["DatabaseHost"],
-            port=int(self.outputs["DatabasePort"]),
-            name=self.outputs["DatabaseName"],
-            user=credentials["username"],
-            password=credentials["password"],
-        )
-
 
 @contextlib.contextmanager
 def running(
     home: paths.Home, files: Sequence[dag_files.DagFile], screen: Screen
 ) -> Iterator[Environment]:
-    """An environment that ends with the block, whatever happens in it.
+    """Start an environment and end it with the block.
 
     Raises:
-        EnvironmentInUseError: Another process runs one in the same home.
-        ProcessError: It did not start.
+        EnvironmentInUseError: Another process uses the same home.
+        ProcessError: A program did not start.
     """
     with sole_use(home), termination_as_interrupt():
         environment = Environment(home, files, screen)
@@ -197,10 +173,10 @@ def running(
 
 @contextlib.contextmanager
 def sole_use(home: paths.Home) -> Iterator[None]:
-    """Keep every other process from starting an environment in this home.
+    """Lock this home against other processes.
 
     Raises:
-        EnvironmentInUseError: Another process has started one.
+        EnvironmentInUseError: Another process has locked it.
     """
     home.path.parent.mkdir(parents=True, exist_ok=True)
     with home.path.with_suffix(".lock").open("w") as lock:
@@ -214,7 +190,7 @@ def sole_use(home: paths.Home) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

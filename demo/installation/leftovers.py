@@ -1,7 +1,7 @@
-"""What the stacks leave behind: lists, through boto3, every kind of resource that they make.
+"""Resources that the stacks leave behind: lists every kind of resource that they create.
 
-What was there before the first `cdk deploy` does not count: the CDK bootstrap stack and what an
-account has by itself, such as its default VPC.
+Resources that existed before the first `cdk deploy` do not count: the CDK bootstrap stack and those
+of every account, such as its default VPC.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws
 
 @dataclass(frozen=True, slots=True, order=True)
 class Resource:
-    """Something that exists in the account."""
+    """An AWS resource in the account."""
 
     service: str
     kind: str
@@ -28,10 +28,9 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list call of boto3: what it is named, where the answers and their names are.
+    """One list operation of boto3: `key` is the list in its answer, `id` the name of an entry.
 
-    Attributes:
-        is_there: Whether something that is listed still exists; asked with a client and its name.
+    Without an `id`, the entry is its own name.
     """
 
     service: str
@@ -42,7 +41,7 @@ class Listing:
     is_there: Callable[[Any, str], bool] = lambda _client, _id: True
 
     def resources(self, aws: EmbeddedAws) -> Iterator[Resource]:
-        """Everything that it lists."""
+        """Every resource that the operation lists."""
         client = aws.client(self.service)
         if client.can_paginate(self.operation):
             pages = client.get_paginator(self.operation).paginate(**self.arguments)
@@ -56,7 +55,7 @@ class Listing:
 
 
 def _is_kept(kms: Any, key_id: str) -> bool:  # noqa: ANN401  # boto3's own
-    """Whether a key is there for good: KMS lists a deleted one for a week at least, for nothing."""
+    """Whether a key is not deleted: KMS lists a deleted one for at least a week, free of charge."""
     state: str = kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"]
     return state != "PendingDeletion"
 
@@ -105,21 +104,20 @@ LISTINGS: tuple[Listing, ...] = (
 
 
 def inventory(aws: EmbeddedAws) -> frozenset[Resource]:
-    """Everything that exists now."""
+    """Every resource that exists now."""
     return frozenset(found for listing in LISTINGS for found in listing.resources(aws))
 
 
 def left(before: Iterable[Resource], after: Iterable[Resource]) -> list[Resource]:
-    """What exists after, and did not before."""
+    """The resources that exist after, but did not before."""
     return sorted(frozenset(after) - frozenset(before))
 
 
-def sentence(remaining: list[Resource]) -> str:
-    """The same for a person."""
+def describe(remaining: list[Resource]) -> str:
+    """Describe the remaining resources in a sentence."""
     if not remaining:
-        kinds = len(LISTINGS)
         return (
             f"Nothing is left but the CDK bootstrap stack {BOOTSTRAP_STACK} "
-            f"({kinds} kinds of resources looked through)."
+            f"({len(LISTINGS)} kinds of resources checked)."
         )
     return "Left behind: " + ", ".join(str(resource) for resource in remaining)

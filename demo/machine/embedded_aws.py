@@ -1,7 +1,4 @@
-"""The embedded AWS: how it is started, and what its clients need to reach it.
-
-They reach it by its address alone, as clients of AWS do. This must not know what is deployed.
-"""
+"""The embedded AWS: how to start it, and the settings of its clients."""
 
 from __future__ import annotations
 
@@ -20,34 +17,26 @@ from demo import paths
 from demo.machine.processes import Child, Children, Program
 
 ACCOUNT = "000000000000"
-#: Every client of the embedded AWS is this user unless it assumes a role. Not a secret.
+#: The account's root user, key and secret. Not a secret.
 ACCESS_KEY = "test"
 START_TIMEOUT_S = 90.0
-_DOWNLOAD_SETTINGS = frozenset(
-    {
-        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
-        *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME"),
-    }
+_DOWNLOAD_SETTINGS = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME"),
 )
 _READY = re.compile(r"embedded AWS ready: (https://\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedAws:
-    """A running embedded AWS.
-
-    Attributes:
-        endpoint: Its address.
-        region: The AWS Region that its clients use.
-        trust: The certificate that its clients trust, a PEM file.
-    """
+    """A running embedded AWS; `trust` is a PEM file for its clients."""
 
     endpoint: str
     region: str
     trust: Path
 
     def environment(self) -> dict[str, str]:
-        """What makes any AWS client in a process talk to it, and to nothing else."""
+        """Variables that make all AWS clients of a process use the embedded AWS alone."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_S3": self.endpoint,
@@ -64,12 +53,7 @@ class EmbeddedAws:
         }
 
     def environment_as(self, role_arn: str, folder: Path) -> dict[str, str]:
-        """The same for a process that assumes a role, and renews it, by itself.
-
-        Args:
-            role_arn: The role.
-            folder: Where the AWS configuration file for it goes.
-        """
+        """The variables for a process that assumes a role; its configuration is in `folder`."""
         configuration = folder / "aws.config"
         configuration.write_text(
             f"[profile embedded]\n"
@@ -81,19 +65,14 @@ class EmbeddedAws:
             f"role_session_name = airflow-scheduler\n"
         )
         environment = self.environment() | {"AWS_CONFIG_FILE": str(configuration)}
-        # Keys in the environment would win over the file.
+        # Keys in the environment would override the file.
         del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
         return environment
 
     def client(  # boto3 makes its classes at run time
         self, service: str, credentials: Mapping[str, str] | None = None
     ) -> Any:  # noqa: ANN401
-        """A boto3 client of one service.
-
-        Args:
-            service: Its name.
-            credentials: The `Credentials` of an assumed role; None: the account's root.
-        """
+        """A boto3 client, with the `Credentials` of an assumed role; None: the account's root."""
         given = credentials or {"AccessKeyId": ACCESS_KEY, "SecretAccessKey": ACCESS_KEY}
         return boto3.client(  # type: ignore[call-overload]  # any service, by name
             service,
@@ -103,12 +82,12 @@ class EmbeddedAws:
             aws_secret_access_key=given["SecretAccessKey"],
             aws_session_token=given.get("SessionToken"),
             verify=str(self.trust),
-            config=Config(proxies={}),  # The user's environment may name one; this is loopback.
+            config=Config(proxies={}),  # Ignore the user's proxy: this is loopback.
         )
 
 
 def bare_environment() -> dict[str, str]:
-    """What each of our programs gets of the user's environment, which is nothing about AWS."""
+    """The user's variables for each of our programs, without any about AWS."""
     kept = {
         name: os.environ[name]
         for name in ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_OPTIONS")
@@ -123,10 +102,10 @@ def bare_environment() -> dict[str, str]:
 
 
 def download_settings() -> dict[str, str]:
-    """What the user told uv and pip: caches, indexes, proxies, certificates.
+    """The user's settings for uv and pip: caches, indexes, proxies, certificates.
 
-    For the one program that downloads, the image's builder; its parent and sisters talk to the
-    embedded AWS, which no proxy may come between.
+    Only the image's builder needs them, because it downloads. Its parent's requests to the embedded
+    AWS must not use a proxy.
     """
     kept = {
         name: value
@@ -139,13 +118,7 @@ def download_settings() -> dict[str, str]:
 
 
 def start(children: Children, home: paths.Home, region: str, *options: str) -> EmbeddedAws:
-    """Start it on a free port, with TLS and IAM enforced; it answers when this returns.
-
-    Args:
-        children: Whose child it is.
-        home: Where its state goes.
-        region: The AWS Region that its clients use.
-        options: More of its command line.
+    """Start it on a free port, with TLS and enforced IAM, and wait until it answers.
 
     Raises:
         ProcessError: It did not start.
@@ -157,7 +130,7 @@ def start(children: Children, home: paths.Home, region: str, *options: str) -> E
             argv=[
                 *(paths.LOCAL_AWS_PYTHON, "-m", "local_aws"),
                 *("--port", "0", "--state-dir", home.aws),
-                "--auth",  # The roles of the stacks get what their policies grant, and no more.
+                "--auth",  # Roles get only what their policies grant.
                 *("--certificate", trust, "--key", key),
                 *options,
             ],
@@ -169,9 +142,9 @@ def start(children: Children, home: paths.Home, region: str, *options: str) -> E
 
 
 def _make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 with its issuer, whom its clients alone trust, and its key.
+    """Make a certificate for 127.0.0.1, with its issuer, and its key.
 
-    TLS is part of the demo because the stacks' policies refuse everything else.
+    The demo needs TLS because the stacks' policies refuse everything else.
     """
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")

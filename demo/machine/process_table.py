@@ -1,35 +1,33 @@
-"""This machine's processes: whether one that was started is still there, and how they are ended.
-
-It must not know how they were started.
-"""
+"""This machine's processes: finding a started process again, and ending processes. Linux only."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psutil
 
-#: Seconds that a process has to end before it and what it started are killed. Airflow's scheduler
-#: takes a few to end its own children; a busy machine multiplies that.
+#: Seconds from the stop signal to SIGKILL. Airflow's scheduler takes a few to end its children, on
+#: a busy machine many.
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.1
+
+# https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html and PR_SET_CHILD_SUBREAPER
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process as it can be found again: a process id alone may have been reused.
+    """Identifies a process, whose id may be reused, by its start time.
 
-    Attributes:
-        name: For people.
-        pid: Its process id.
-        started_s: When it started, in seconds since the machine did: unlike the time of day, this
-            stays the same when somebody sets the clock.
-        stop_signal: What asks it to end.
+    `started_s` counts from the start of the machine, so that setting the clock does not change it.
     """
 
     name: str
@@ -43,7 +41,7 @@ class Identity:
         return cls(name, pid, _started_s(psutil.Process(pid)), int(stop_signal))
 
     def find(self) -> psutil.Process | None:
-        """This very process; None: it has ended (a zombie has)."""
+        """The process; None: it has ended or is a zombie."""
         try:
             found = psutil.Process(self.pid)
             is_zombie = found.status() == psutil.STATUS_ZOMBIE
@@ -52,14 +50,14 @@ class Identity:
             return None
 
     def is_alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether the process still runs."""
         return self.find() is not None
 
 
 def end_together(identities: Iterable[Identity], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Ask all of them to end, wait for them, then kill what is left of them and theirs."""
+    """Ask all of them to end, wait, then kill the rest, including their descendants."""
     asked = {identity: found for identity in identities if (found := identity.find())}
-    # Looked up first: what has a session of its own cannot be traced to a parent that is gone.
+    # Collected first: a child in its own session cannot be traced to a parent that has ended.
     below = [child for process in asked.values() for child in descendants(process)]
     for identity, process in asked.items():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -74,18 +72,35 @@ def end_together(identities: Iterable[Identity], timeout_s: float = STOP_TIMEOUT
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Kill those that are still there."""
+    """Kill the processes that still exist."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
 
 def descendants(process: psutil.Process | None = None) -> frozenset[psutil.Process]:
-    """Every process below this one, or below ours."""
+    """Every descendant of a process; None: of this one."""
     try:
         return frozenset((process or psutil.Process()).children(recursive=True))
     except psutil.NoSuchProcess:
         return frozenset()
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of descendants whose own parent ends."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
+    """A `preexec_fn` for a child that gets `stop_signal` when the thread that forked it ends."""
+    parent = os.getpid()
+
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, stop_signal)
+        if os.getppid() != parent:  # The parent ended before the line above.
+            os._exit(1)
+
+    return in_child
 
 
 def _started_s(process: psutil.Process) -> float:

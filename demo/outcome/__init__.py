@@ -1,1 +1,1 @@
-"""DAG runs, what became of them, and whether that was expected."""
+"""DAG runs, their results, and whether these are as expected."""

@@ -1,7 +1,4 @@
-"""DAG runs through Airflow's REST API: started, watched to their end, read with every try.
-
-It must not know Lambda; what became of the invocations is in `invocations`.
-"""
+"""DAG runs through Airflow's REST API: start them, wait for their end, read every try."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ REQUEST_TIMEOUT_S = 60.0
 
 
 class RunsError(Exception):
-    """Airflow did not get as far as it should in the time given."""
+    """Airflow refused a request or was too slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TryKey:
-    """What identifies one try of one task instance."""
+    """The identity of one try of one task instance."""
 
     dag_id: str
     run_id: str
@@ -46,14 +43,7 @@ class TryKey:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One try, in Airflow's words.
-
-    Attributes:
-        key: Which try.
-        state: How it ended, or where it is.
-        hostname: Where it ran; empty when the scheduler ended it without running it, as it does
-            with skipped tasks and empty operators.
-    """
+    """One try; `hostname` is empty if it never ran, like a skipped task or an empty operator."""
 
     key: TryKey
     state: str
@@ -62,7 +52,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far everything is."""
+    """All DAG runs, and the latest try of every task instance."""
 
     runs: list[Run]
     tries: list[Try]
@@ -83,10 +73,10 @@ class Progress:
 
 
 class Api:
-    """Airflow's REST API as an administrator; a context manager."""
+    """Airflow's REST API, used as an administrator; a context manager."""
 
     def __init__(self, url: str) -> None:
-        # The environment may name a proxy; this is loopback.
+        # Ignore the user's proxy: this is loopback.
         self._http = httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
         token = self._call("GET", "/auth/token")["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
@@ -98,40 +88,34 @@ class Api:
         self._http.close()
 
     def wait_for_dags(self, dag_ids: Collection[str], timeout_s: float) -> None:
-        """Wait until the DAG processor has read them all.
+        """Wait until the DAG processor has read all of these DAGs.
 
         Raises:
-            RunsError: Some are missing when the time is up.
+            RunsError: Some are missing after the time-out.
         """
         deadline = time.monotonic() + timeout_s
-        missing = set(dag_ids)
-        while missing:
-            missing = set(dag_ids) - {dag["dag_id"] for dag in self._pages("/dags", "dags")}
-            if missing and time.monotonic() > deadline:
+        while missing := set(dag_ids) - {dag["dag_id"] for dag in self._pages("/dags", "dags")}:
+            if time.monotonic() > deadline:
                 raise RunsError(
                     f"Airflow did not read {sorted(missing)} within {timeout_s:.0f} s: "
                     "the log of the DAG processor says why"
                 )
-            if missing:
-                time.sleep(POLL_S)
+            time.sleep(POLL_S)
 
     def unpause(self, dag_id: str) -> None:
-        """Let the scheduler run it."""
+        """Let the scheduler run a DAG."""
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def trigger(self, dag_id: str) -> None:
-        """Make one run of it."""
-        self._call(
-            "POST",
-            f"/api/v2/dags/{dag_id}/dagRuns",
-            json={"dag_run_id": RUN_ID, "logical_date": None},
-        )
+        """Trigger one run of a DAG."""
+        body = {"dag_run_id": RUN_ID, "logical_date": None}
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def wait(self, timeout_s: float, watch: Callable[[Progress], None]) -> Progress:
-        """Wait until every run of every DAG has ended.
+        """Wait until every DAG run has ended, calling `watch` meanwhile.
 
         Raises:
-            RunsError: The time is up; what is still going is named.
+            RunsError: Some have not ended after the time-out.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -140,12 +124,12 @@ class Api:
             if progress.is_over:
                 return progress
             if time.monotonic() > deadline:
-                going = sorted(run.dag_id for run in progress.runs if run.state not in FINAL)
-                raise RunsError(f"{going} did not end within {timeout_s:.0f} s: {progress}")
+                unfinished = sorted(run.dag_id for run in progress.runs if run.state not in FINAL)
+                raise RunsError(f"{unfinished} did not end within {timeout_s:.0f} s: {progress}")
             time.sleep(POLL_S)
 
     def progress(self) -> Progress:
-        """All DAG runs, and the latest try of all task instances."""
+        """Read all DAG runs, and the latest try of every task instance."""
         runs = [
             Run(run["dag_id"], run["dag_run_id"], run["state"])
             for run in self._pages("/dags/~/dagRuns", "dag_runs")
@@ -153,7 +137,7 @@ class Api:
         return Progress(runs, [_try(instance) for instance in self._instances()])
 
     def tries(self) -> list[Try]:
-        """Every try of every task instance, in order."""
+        """Every try of every task instance, sorted."""
         tries = {}
         for instance in self._instances():
             latest = _try(instance)

@@ -1,10 +1,12 @@
-"""Runs every DAG of an environment once, to its end, and collects what became of it."""
+"""Runs every DAG of an environment once, to its end, and collects the results."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from demo.installation.environment import Environment
 from demo.outcome import expectations, tries
@@ -14,21 +16,15 @@ from demo.outcome.tries import Row
 READ_TIMEOUT_S = 120.0
 QUEUES = ("ResultsQueueUrl", "DeadLetterQueueUrl")
 RUNS_TIMEOUT_S = 900.0
-#: The log of an invocation may be readable a moment after Airflow knows of its end, and the
-#: executor deletes the message about it a moment later still.
+#: The log of an invocation may become readable, and its message be deleted, shortly after its end.
 SETTLE_TIMEOUT_S = 30.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of the DAG runs.
-
-    Attributes:
-        runs: The DAG runs.
-        rows: Every try and its invocations.
-        messages_left: Messages that the executor did not take, by the queue's output.
-        wall_s: From the first trigger to the last end.
-    """
+    """The results of the DAG runs, and the messages that the executor left, by queue."""
 
     runs: list[Run]
     rows: list[Row]
@@ -36,30 +32,22 @@ class Ended:
     wall_s: float
 
     def unexpected(self, environment: Environment) -> list[str]:
-        """What is not as expected."""
+        """Every difference from what the DAG files expect."""
         return expectations.unexpected(environment.files, self.runs, self.rows, self.messages_left)
 
 
 def run_all(environment: Environment) -> Ended:
-    """Trigger every DAG at once and wait for all of them.
+    """Trigger every DAG at once and wait for the end of all runs.
 
     Raises:
-        RunsError: Airflow did not get as far in the time given.
-        ProcessError: A program of the environment died.
+        RunsError: Airflow refused a request, or a time-out has passed.
+        ProcessError: A program of the environment ended.
     """
-    dag_ids = [dag_id for file in environment.files for dag_id in file.dag_ids]
-    with Api(environment.airflow.url) as api:
-        with environment.screen.phase("Waiting for Airflow to read the DAGs"):
-            api.wait_for_dags(dag_ids, READ_TIMEOUT_S)
-        return _run(environment, api, dag_ids)
-
-
-def _run(environment: Environment, api: Api, dag_ids: Sequence[str]) -> Ended:
-    with environment.screen.phase("Running the DAGs") as phase:
+    with api_with_dags(environment) as api, environment.screen.phase("Running the DAGs") as phase:
         started_s = time.monotonic()
-        for dag_id in dag_ids:
+        for dag_id in environment.dag_ids:
             api.trigger(dag_id)
-        for dag_id in dag_ids:
+        for dag_id in environment.dag_ids:
             api.unpause(dag_id)
 
         def watch(progress: Progress) -> None:
@@ -70,31 +58,47 @@ def _run(environment: Environment, api: Api, dag_ids: Sequence[str]) -> Ended:
         progress = api.wait(RUNS_TIMEOUT_S, watch)
         wall_s = time.monotonic() - started_s
         phase.detail(str(progress))
-    return Ended(progress.runs, _rows(environment, api), _messages_left(environment), wall_s)
+        return Ended(progress.runs, _rows(environment, api), _messages_left(environment), wall_s)
+
+
+@contextlib.contextmanager
+def api_with_dags(environment: Environment) -> Iterator[Api]:
+    """Airflow's REST API, once Airflow has read every DAG.
+
+    Raises:
+        RunsError: Airflow did not read all of them in time.
+    """
+    with Api(environment.airflow.url) as api:
+        with environment.screen.phase("Waiting for Airflow to read the DAGs"):
+            api.wait_for_dags(environment.dag_ids, READ_TIMEOUT_S)
+        yield api
 
 
 def _rows(environment: Environment, api: Api) -> list[Row]:
     log_group = environment.outputs["LogGroupName"]
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    while True:
-        rows = tries.join(api.tries(), tries.read(environment.aws, log_group))
-        is_complete = not any(map(expectations.lacks_invocation, rows))
-        if is_complete or time.monotonic() > deadline:
-            return rows
-        time.sleep(1)
+    return _settled(
+        lambda: tries.join(api.tries(), tries.read(environment.aws, log_group)),
+        lambda rows: not any(map(expectations.lacks_invocation, rows)),
+    )
 
 
 def _messages_left(environment: Environment) -> dict[str, int]:
     sqs = environment.aws.client("sqs")
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+
+    def count(queue: str) -> int:
+        url = environment.outputs[queue]
+        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    return _settled(
+        lambda: {queue: count(queue) for queue in QUEUES}, lambda left: not any(left.values())
+    )
+
+
+def _settled(read: Callable[[], T], is_settled: Callable[[T], bool]) -> T:
+    """Read until the answer is settled, or for `SETTLE_TIMEOUT_S`."""
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    while True:
-        left = {}
-        for queue in QUEUES:
-            answer = sqs.get_queue_attributes(
-                QueueUrl=environment.outputs[queue], AttributeNames=names
-            )
-            left[queue] = sum(int(answer["Attributes"][name]) for name in names)
-        if not any(left.values()) or time.monotonic() > deadline:
-            return left
+    while not is_settled(found := read()) and time.monotonic() < deadline:
         time.sleep(1)
+    return found

@@ -1,4 +1,4 @@
-"""Did everything end as it should? Pure: rows and DAG runs in, sentences out."""
+"""Compares DAG runs and tries with what the DAG files expect. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def unexpected(
     rows: Collection[Row],
     messages_left: Mapping[str, int],
 ) -> list[str]:
-    """What is not as expected, one sentence each; empty: all is well."""
+    """Describe every difference, one sentence each; empty: there is none."""
     found = []
     for file in files:
         for dag_id in file.dag_ids:
@@ -30,7 +30,7 @@ def unexpected(
 
 
 def lacks_invocation(row: Row) -> bool:
-    """Whether Airflow says that this try ran, and no function's log tells of it."""
+    """Whether Airflow says that this try ran, but the function's log has no invocation of it."""
     return row.was_run and row.invocation is None
 
 
@@ -61,15 +61,15 @@ def _of_tries(file: DagFile, rows: Collection[Row]) -> list[str]:
 
 
 def _of_invocations(rows: Collection[Row]) -> list[str]:
-    silent = [
+    unlogged = [
         f"{row.key} ran, but no invocation in the function's log tells of it"
         for row in rows
         if lacks_invocation(row)
     ]
-    odd = [
+    incomplete = [
         f"an invocation of {row.key} ended as {row.invocation.outcome}"
         for row in rows
         if row.invocation and row.invocation.outcome != "completed"
     ]
     unknown = [f"Airflow does not know {row.key}" for row in rows if row.state == "unknown"]
-    return silent + odd + unknown
+    return unlogged + incomplete + unknown

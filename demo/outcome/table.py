@@ -1,4 +1,4 @@
-"""The table at the end, and what it adds up to. Pure: rows in, renderables out."""
+"""The table of tries and its summary. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCHEDULED = "*"
 
 
 def table(rows: Collection[Row]) -> Table:
-    """One line for each invocation, and for each task that needed none."""
+    """One line for each invocation, and for each try that needed none."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("DAG", "task", "state", "try", "start"):
         made.add_column(name, overflow="fold")
@@ -45,24 +45,15 @@ def table(rows: Collection[Row]) -> Table:
 
 
 def summary(rows: Collection[Row], wall_s: float, concurrency: int) -> list[str]:
-    """What the table adds up to.
-
-    Args:
-        rows: Of the table.
-        wall_s: How long the DAG runs took.
-        concurrency: How many invocations could run at the same time.
-    """
+    """Totals and medians; `concurrency` is the function's reserved concurrency."""
     invocations = [row.invocation for row in rows if row.invocation]
-    warm = [one.run_ms for one in invocations if not one.cold]
-    waited = [
-        one.queue_to_start_ms
-        for one in invocations
-        if not one.cold and one.queue_to_start_ms is not None
-    ]
+    warm = [one for one in invocations if not one.cold]
+    waited = [one.queue_to_start_ms for one in warm if one.queue_to_start_ms is not None]
     cold = len(invocations) - len(warm)
     lines = [f"{len(invocations)} invocations, {cold} of them cold starts"]
     if warm:
-        lines.append(f"median warm run: {statistics.median(warm):.0f} ms")
+        median = statistics.median(one.run_ms for one in warm)
+        lines.append(f"median warm run: {median:.0f} ms")
     if waited:
         lines.append(f"median warm queue-to-start: {statistics.median(waited):.0f} ms")
     lines.append(

@@ -1,7 +1,6 @@
-"""What the function's log tells about each invocation, joined with Airflow's tries.
+"""Airflow's tries joined with the invocations in the function's log.
 
-Pure but for `read`, which asks the CloudWatch Logs API. The log line is the handler's: one
-`invocation settled` for each invocation.
+The handler logs one `invocation settled` line per invocation. Pure, except for `read`.
 """
 
 from __future__ import annotations
@@ -19,16 +18,7 @@ from lambda_executor.contract.log_lines import SETTLED
 
 @dataclass(frozen=True, slots=True)
 class LoggedInvocation:
-    """One settled invocation.
-
-    Attributes:
-        key: The try that it ran.
-        outcome: The handler's word: `completed`, `duplicate`, ...
-        cold: Whether the execution environment was started for it.
-        queue_to_start_ms: From the executor's queue to the handler.
-        run_ms: In the handler.
-        started_at_s: For the order.
-    """
+    """One settled invocation; `queue_to_start_ms` is from the executor's queue to the handler."""
 
     key: TryKey
     outcome: str
@@ -40,14 +30,7 @@ class LoggedInvocation:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a try, or one of the invocations that a try took.
-
-    Attributes:
-        key: Which try.
-        state: What it came to, in Airflow's words; `deferred` where the same try came back.
-        invocation: None when no function ran it: skipped tasks, empty operators.
-        was_run: Whether Airflow says that it ran somewhere.
-    """
+    """One line of the table: a try, or one of its invocations; `was_run` is Airflow's view."""
 
     key: TryKey
     state: str
@@ -56,7 +39,7 @@ class Row:
 
 
 def parse(message: str) -> LoggedInvocation | None:
-    """An invocation, if the log line settles one that ran a task."""
+    """The invocation of a task that this log line settles; None: it settles none."""
     try:
         line = json.loads(message)
     except ValueError:
@@ -68,7 +51,7 @@ def parse(message: str) -> LoggedInvocation | None:
             dag_id=line["dag_id"],
             run_id=line["run_id"],
             task_id=line["task_id"],
-            # Airflow leaves the index of an unmapped task out.
+            # Airflow omits the index of an unmapped task.
             map_index=-1 if line["map_index"] is None else line["map_index"],
             try_number=line["try_number"],
         ),
@@ -90,8 +73,8 @@ def read(aws: EmbeddedAws, log_group: str) -> list[LoggedInvocation]:
 def join(tries: Iterable[Try], invocations: Iterable[LoggedInvocation]) -> list[Row]:
     """One row for each invocation, and one for each try that needed none.
 
-    A try that took several invocations left the function to wait and came back: all but the last
-    are `deferred`. A `duplicate` is a second delivery and says nothing about the state.
+    A try with several invocations was deferred: all but the last are `deferred`. A `duplicate` is a
+    second delivery and does not count.
     """
     by_try: dict[TryKey, list[LoggedInvocation]] = defaultdict(list)
     for invocation in invocations:
@@ -108,7 +91,7 @@ def join(tries: Iterable[Try], invocations: Iterable[LoggedInvocation]) -> list[
             rows.append(
                 Row(each.key, "duplicate" if one.outcome == "duplicate" else state, one, was_run)
             )
-    # An invocation of a try that Airflow does not know of is a fault to be seen, not to be dropped.
+    # Show an invocation of a try that Airflow does not know: it is a fault.
     for key, unknown in by_try.items():
         rows.extend(Row(key, "unknown", one, was_run=True) for one in unknown)
     return rows

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from demo.installation.dag_files import ALL, DagFile, stage
-from demo.installation.leftovers import Resource, left, sentence
+from demo.installation.leftovers import Resource, describe, left
 from demo.outcome import expectations, table
 from demo.outcome.airflow_api import Run, Try, TryKey
 from demo.outcome.tries import LoggedInvocation, Row, join, parse
@@ -223,8 +223,8 @@ def test_only_what_came_and_stayed_is_left() -> None:
 def test_the_last_line_names_what_is_left() -> None:
     """The sentence says that nothing is left only when nothing is."""
     queue = Resource("sqs", "QueueUrls", "http://127.0.0.1/queue")
-    assert sentence([]).startswith("Nothing is left but")
-    assert sentence([queue]) == "Left behind: sqs QueueUrls http://127.0.0.1/queue"
+    assert describe([]).startswith("Nothing is left but")
+    assert describe([queue]) == "Left behind: sqs QueueUrls http://127.0.0.1/queue"
 
 
 # --- screen and table ---

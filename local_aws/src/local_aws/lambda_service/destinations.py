@@ -51,7 +51,6 @@ class Destinations:
             self._send_record(event.config.on_failure_arn, settled)
 
     def _send_dead_letter(self, arn: str, settled: Settled) -> None:
-        """Send the bare event, with the reason in the message's attributes."""
         invocation = settled.event.invocation
         attributes = {
             "RequestID": {"DataType": "String", "StringValue": invocation.request_id},
@@ -62,7 +61,6 @@ class Destinations:
         self._send(arn, settled.event.function, invocation.payload.decode(), attributes)
 
     def _send_record(self, arn: str, settled: Settled) -> None:
-        """Send a destination's record, with request and response."""
         event = settled.event
         record: dict[str, Any] = {
             "version": "1.0",

@@ -74,7 +74,7 @@ class EnvironmentLog:
         )
 
     def failed_init(self, phase: str, duration_ms: float, status: str, error_type: str) -> None:
-        """Log a failed init phase; like on Lambda, a successful one has no line."""
+        """Log a failed init phase; as on Lambda, a successful one has no line."""
         self.drain()
         metrics = {"durationMs": round(duration_ms, 3)}
         self._platform(

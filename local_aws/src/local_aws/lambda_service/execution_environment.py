@@ -24,11 +24,7 @@ _SETTLE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _FailedInit:
-    """A runtime that never asked for its first invocation.
-
-    Attributes:
-        reported: The error that the runtime reported; None: it reported none.
-    """
+    """A runtime that never asked for an invocation, and the error that it reported, if any."""
 
     timed_out: bool
     reported: bytes | None

@@ -1,7 +1,7 @@
 """Memory limits by the kernel: one cgroup per execution environment, if cgroups can be made.
 
-Supports v1's `memory` controller and v2. Where a cgroup can be made depends on the machine (root,
-a delegated unit of systemd, a container with a writable hierarchy), so it is tried.
+Supports v1's `memory` controller and v2. Tries where a cgroup can be made: as root, in a delegated
+unit of systemd, in a container with a writable hierarchy.
 """
 
 from __future__ import annotations
