@@ -19,10 +19,11 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.ports import Message
+from lambda_executor.core.ports import Endpoints, Message
 from lambda_executor.core.routing import Routes, Target
+from lambda_executor.engine.engine import Engine
 from lambda_executor.setup.config import ExecutorConfig
-from lambda_executor.testing import MemoryFunction, MemoryQueue
+from lambda_executor.testing import MemoryFunction, MemoryPayloads, MemoryQueue
 
 TOKEN = "the-workload-token"
 SETTINGS = ExecutorConfig(
@@ -81,7 +82,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Start the executor on the twins."""
-        self.executor._start_parts(SETTINGS, self.function, [self.results], self.dead_letters)
+        self.start_on(SETTINGS, [self.results])
 
     def start_sharing(self, queues: list[MemoryQueue], job_id: int) -> None:
         """Start as one of several schedulers that have a results queue each."""
@@ -89,13 +90,27 @@ class Scheduler:
         self.results = queues[job_id % len(queues)]
         urls = tuple(f"https://sqs/{queue.name}" for queue in queues)
         settings = dataclasses.replace(SETTINGS, queue_urls=urls)
-        self.executor._start_parts(settings, self.function, queues, self.dead_letters)
+        self.start_on(settings, queues)
+
+    def start_on(
+        self,
+        settings: ExecutorConfig,
+        results: Sequence[MemoryQueue],
+        payloads: MemoryPayloads | None = None,
+    ) -> None:
+        """Start the executor on the twins, with other settings."""
+        endpoints = Endpoints(self.function, results, self.dead_letters, payloads)
+        self.executor.start_on(settings, endpoints)
+
+    @property
+    def engine(self) -> Engine[Any]:
+        """The executor's; it was started."""
+        assert self.executor.engine
+        return self.executor.engine
 
     def die(self) -> None:
         """Stop receiving with nothing acknowledged."""
-        assert self.executor._parts
-        for poller in self.executor._parts.pollers:
-            poller.close(0)
+        self.engine.listeners.close(0)
 
     def queue(self, *workloads: ExecuteTask) -> list[InvocationId]:
         """Queue workloads and wait until the function has them."""

@@ -94,6 +94,23 @@ def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
     assert (entry.task_id, entry.extra) == ("a", info)
 
 
+def test_a_failure_is_told_once_also_when_the_event_log_is_broken(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event of a failure that the scheduler has taken is not made again for its log entry."""
+
+    def refuse(**_: object) -> None:
+        raise RuntimeError("the event log is broken")
+
+    monkeypatch.setattr(scheduler.executor, "log_task_event", refuse)
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.results.reply(id, return_code=1)
+    assert scheduler.event(task.ti.key)[0] == TaskInstanceState.FAILED
+    scheduler.executor.heartbeat()
+    assert scheduler.ends() == {}
+
+
 @pytest.mark.reference_fault("W15")
 def test_a_permanent_refusal_fails_one_task_and_holds_nothing_back(scheduler: Scheduler) -> None:
     """The reason is AWS's; the next task is sent."""
@@ -160,9 +177,8 @@ def test_a_lost_result_does_not_hold_its_slot_for_ever(
     """Once Airflow has not waited for it in two looks, the slot is free and no event is made."""
     task = workload("a")
     scheduler.queue(task)
-    scheduler.loop_until(lambda: scheduler.executor._ledger.count(State.IN_FLIGHT))
-    assert scheduler.executor._parts
-    reconciler = scheduler.executor._parts.reconciler
+    scheduler.loop_until(lambda: scheduler.engine.ledger.count(State.IN_FLIGHT))
+    reconciler = scheduler.engine.reconciler
     monkeypatch.setattr(DatabaseState, "waits_for", lambda *_: set())
     monkeypatch.setattr(DatabaseState, "unowned", lambda _: {})
     for looks in (1, 2):
@@ -208,8 +224,7 @@ def test_several_schedulers_have_a_results_queue_each(trio: list[Scheduler]) -> 
         one.results.reply(id)
     for one, task in zip(trio, tasks, strict=True):
         assert one.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
-        assert one.executor._parts
-        counts = [poller.counts()["handed_back"] for poller in one.executor._parts.pollers]
+        counts = [poller.counts()["handed_back"] for poller in one.engine.listeners.own]
         assert counts == [0, 0]
 
 
@@ -226,9 +241,7 @@ def test_results_for_a_dead_scheduler_reach_the_one_that_adopted_its_tasks(
     dead.results.reply(id)
     assert heir.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
     heir.loop_until(lambda: len(dead.results) == 0)
-    assert heir.executor._parts
-    parts = heir.executor._parts
-    heir.loop_until(lambda: not parts.heirs)
+    heir.loop_until(lambda: not heir.engine.listeners.foreign)
 
 
 @pytest.mark.parametrize("name", ["lambda-poll-results-0", "lambda-delete-results-2"])

@@ -57,8 +57,7 @@ def test_a_callback_that_nobody_looks_after_is_adopted(
     monkeypatch.setattr(DatabaseState, "unowned", lambda _: forgotten)
     monkeypatch.setattr(DatabaseState, "longest_wait_s", lambda _: 0.0)
     executor = scheduler.executor
-    assert executor._parts
-    reconciler = executor._parts.reconciler
+    reconciler = scheduler.engine.reconciler
     reconciler.look()
     executor.heartbeat()
     assert executor.slots_available == 2

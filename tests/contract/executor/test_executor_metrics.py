@@ -44,7 +44,7 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
     return stats
 
 
-def test_everything_that_happens_is_reported(scheduler: Scheduler, stats: Stats) -> None:
+def test_everything_that_happens_is_reported(stats: Stats, scheduler: Scheduler) -> None:
     """One of each, and every metric of the table but the reconciler's."""
     scheduler.function.failures.append(ThrottledError("429"))
     one, two = workload("one"), workload("two")

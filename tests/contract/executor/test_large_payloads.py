@@ -38,13 +38,8 @@ def start() -> Iterator[Start]:
     def with_bucket(payloads: MemoryPayloads | None, max_invoke_attempts: int = 1) -> Scheduler:
         scheduler = Scheduler(LambdaExecutor(parallelism=4))
         started.append(scheduler)
-        scheduler.executor._start_parts(
-            dataclasses.replace(SETTINGS, max_invoke_attempts=max_invoke_attempts),
-            scheduler.function,
-            [scheduler.results],
-            scheduler.dead_letters,
-            payloads,
-        )
+        settings = dataclasses.replace(SETTINGS, max_invoke_attempts=max_invoke_attempts)
+        scheduler.start_on(settings, [scheduler.results], payloads)
         return scheduler
 
     yield with_bucket

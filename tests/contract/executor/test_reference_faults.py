@@ -102,7 +102,7 @@ def test_w04_a_failing_sync_does_not_reach_the_scheduler(
     task = workload("a")
     (id,) = scheduler.queue(task)
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler.executor, "_report_metrics", None)
+        patch.setattr(scheduler.engine, "_report_metrics", None)
         scheduler.executor.heartbeat()
     scheduler.results.reply(id)
     assert scheduler.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
@@ -164,7 +164,7 @@ def test_w07_a_dead_letter_fails_the_task_with_lambdas_words(scheduler: Schedule
     state, info = scheduler.event(task.ti.key)
     assert state == TaskInstanceState.FAILED
     assert "Task timed out after 900.00 seconds (request id r-1)" in info
-    assert scheduler.executor._ledger.state(id) is State.SETTLED
+    assert scheduler.engine.ledger.state(id) is State.SETTLED
 
 
 @pytest.mark.reference_fault("W7")
@@ -283,8 +283,7 @@ def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
     ids = [id for task in tasks for id in scheduler.queue(task)]
     scheduler.results.reply(ids[0], return_code=1)
     scheduler.results.reply(ids[1])
-    assert scheduler.executor._parts
-    poller = scheduler.executor._parts.pollers[0]
+    poller = scheduler.engine.listeners.own[0]
     with poller._arrived:
         assert poller._arrived.wait_for(lambda: len(poller._arrivals) == len(tasks), 10)
     scheduler.executor.heartbeat()

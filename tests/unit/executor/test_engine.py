@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lambda_executor.contract.errors import RejectedError, TransientError
-from tests.support.engine_world import Row, Scheduler, World
+from tests.support.world.airflow import Row
+from tests.support.world.scheduler import Scheduler
+from tests.support.world.world import World
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def running(world: World, scheduler: Scheduler) -> Row:
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
     world.send(scheduler, None, is_taken=True)
-    scheduler.dispatcher.answer()
+    scheduler.answer()
     world.function.events.append(world.function.events[0])
     world.function.start(0)
     return row
@@ -67,7 +69,7 @@ def test_what_was_taken_back_before_it_could_be_told_is_not_told(
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
     world.send(scheduler, RejectedError("404"), is_taken=False)
-    scheduler.dispatcher.answer()
+    scheduler.answer()
     world.step(scheduler, hears=False)
     scheduler.revoke(row)
     world.step(scheduler)
@@ -95,12 +97,12 @@ def test_what_lambda_took_is_not_failed_because_the_answer_was_lost(
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
     world.send(scheduler, TransientError("the connection was reset"), is_taken=True)
-    scheduler.dispatcher.answer()
+    scheduler.answer()
     world.function.start(0)
     world.function.failures.append(RejectedError("404"))
     world.wait(60)
-    scheduler.dispatcher.pop()
-    scheduler.dispatcher.send()
-    scheduler.dispatcher.answer()
+    scheduler.next_to_send()
+    scheduler.send()
+    scheduler.answer()
     world.step(scheduler)
     assert world.broken == []

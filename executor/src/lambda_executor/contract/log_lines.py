@@ -1,8 +1,8 @@
-"""The lines of a function's log that readers of it rely on. Plain Python.
+"""The names in logs that readers of them rely on. Plain Python.
 
-The handler writes them as JSON, with this as `event`; everything between the two is of one
-invocation, because an execution environment has one at a time. `docs/reference/handler.md` has
-their fields.
+The handler writes the lines of a function's log as JSON, with `STARTED` and `SETTLED` as `event`;
+everything between the two is of one invocation, because an execution environment has one at a
+time. `docs/reference/handler.md` has their fields.
 """
 
 from __future__ import annotations

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
+
 #: Kind and meaning of each metric, by its name without the prefix.
 METRICS: dict[str, tuple[str, str]] = {
     "pending": ("gauge", "Invocations accepted from the scheduler and not yet taken by Lambda."),
@@ -32,6 +38,54 @@ def metric(name: str) -> str:
     """
     METRICS[name]
     return f"lambda_executor.{name}"
+
+
+class Statistics(Protocol):
+    """What receives the figures; Airflow's own has this shape."""
+
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, Any] | None = None) -> None:
+        """Count up."""
+
+    def gauge(self, stat: str, value: float) -> None:
+        """Say how much there is now."""
+
+    def timing(self, stat: str, dt: float) -> None:
+        """Say how many milliseconds something took."""
+
+
+class Meter:
+    """Reports figures under their full names.
+
+    Whatever receives them never holds anything else back: what it raises is logged.
+
+    Args:
+        statistics: Receives them.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        self._statistics = statistics
+
+    def count(self, name: str, count: int = 1, **tags: str) -> None:
+        """Report that something happened so many times."""
+        if tags:
+            self._report(self._statistics.incr, name, count, tags=tags)
+        else:
+            self._report(self._statistics.incr, name, count)
+
+    def gauge(self, name: str, value: float) -> None:
+        """Report how much there is now."""
+        self._report(self._statistics.gauge, name, value)
+
+    def time(self, name: str, milliseconds: float) -> None:
+        """Report how long something took."""
+        self._report(self._statistics.timing, name, milliseconds)
+
+    @staticmethod
+    def _report(report: Callable[..., None], name: str, value: float, **tags: Any) -> None:  # noqa: ANN401 - tags
+        try:
+            report(metric(name), value, **tags)
+        except Exception:
+            log.exception("Could not report %s", name)
 
 
 def as_markdown() -> str:

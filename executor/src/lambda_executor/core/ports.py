@@ -94,3 +94,20 @@ class Queue(Protocol):
         Raises:
             AwsError: One of its kinds; nothing else.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What the executors of one environment send to and receive from.
+
+    Attributes:
+        functions: Takes invocations.
+        results: The results queues, of which each scheduler has one for itself.
+        dead_letters: The dead-letter queue, which all schedulers share.
+        payloads: Takes what is too large for one event; None: there is no such place.
+    """
+
+    functions: FunctionInvoker
+    results: Sequence[Queue]
+    dead_letters: Queue
+    payloads: PayloadStore | None = None

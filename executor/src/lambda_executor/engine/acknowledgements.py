@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Container, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -40,8 +40,8 @@ class Delivery:
     at_s: float
 
 
-class Handover(Generic[Key]):
-    """The settlements and deliveries of one executor that are on their way."""
+class Acknowledgements(Generic[Key]):
+    """The settlements and deliveries of one engine that are on their way."""
 
     def __init__(self) -> None:
         self._untold: deque[Settlement[Key]] = deque()
@@ -77,18 +77,18 @@ class Handover(Generic[Key]):
                 log.exception("Airflow could not be told of the end of %s yet", settlement.key)
                 self._untold.append(settlement)
 
-    def acknowledge(self, buffer: Container[Key]) -> None:
-        """Acknowledge the deliveries whose event has left the buffer.
+    def acknowledge(self, has_taken: Callable[[Key], bool]) -> None:
+        """Acknowledge the deliveries whose event the scheduler has taken.
 
         A queue may deliver one message twice. To delete either delivery is to delete the message,
         so that the second, which settles nothing, waits for the same event as the first.
 
         Args:
-            buffer: The events that the scheduler has not taken yet, by workload.
+            has_taken: Whether the event of a workload is taken that the scheduler was told of.
         """
         untold = {settlement.id for settlement in self._untold}
         self._untaken = {
-            id: key for id, key in self._untaken.items() if id in untold or key in buffer
+            id: key for id, key in self._untaken.items() if id in untold or not has_taken(key)
         }
         kept = []
         for delivery in self._deliveries:

@@ -94,8 +94,7 @@ def waiting(executor: BaseExecutor) -> int:
     return len(executor.queued_tasks) + len(getattr(executor, "queued_callbacks", ()))
 
 
-def dequeue(executor: BaseExecutor, workload: ExecutorWorkload) -> None:
+def dequeue(executor: BaseExecutor, key: WorkloadKey) -> None:
     """Remove a workload from the executor's queue of its kind."""
-    key = key_of(workload)
     for name in ("queued_tasks", "queued_callbacks", "queued_connection_tests"):
         getattr(executor, name, {}).pop(key, None)

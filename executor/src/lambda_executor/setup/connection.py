@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lambda_executor import aws
+from lambda_executor.core.ports import Endpoints
 from lambda_executor.setup import config
 from lambda_executor.setup.option_values import Conf
 
@@ -19,6 +20,11 @@ class Connected:
     results: tuple[aws.SqsQueue, ...]
     dead_letters: aws.SqsQueue
     payloads: aws.S3Payloads | None = None
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """What of it the engine works with."""
+        return Endpoints(self.functions, self.results, self.dead_letters, self.payloads)
 
 
 class Gateway:
@@ -60,9 +66,6 @@ class Gateway:
             connections=connections,
             patience=self._patience,
         )
-
-
-Reach = Gateway  # Until `scheduler.executor` uses the new name.
 
 
 def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:

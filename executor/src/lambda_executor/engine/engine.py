@@ -1,0 +1,310 @@
+"""The settle loop: what Airflow hands over is sent, and Airflow is told once how it ended.
+
+The engine owns the ledger and everything that runs beside the scheduler's thread: the dispatcher,
+the pollers and the reconciler. The scheduler's thread calls it and never waits for AWS; what the
+threads found meanwhile is taken in with each `step`. It knows Airflow as the two protocols
+`Airflow` and `AirflowState`, and AWS as those of `ports.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
+from lambda_executor.core.dispatch_queue import Dispatch, Outcome, Refused
+from lambda_executor.core.ledger import Ledger, Settlement, State
+from lambda_executor.core.metrics import Meter
+from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.reports import is_about_a_start, is_duplicate, kind, settle
+from lambda_executor.engine.acknowledgements import Acknowledgements, Delivery
+from lambda_executor.engine.dispatcher import Dispatcher
+from lambda_executor.engine.listening import Listeners
+from lambda_executor.engine.poller import Arrival, Poller
+from lambda_executor.engine.reconciliation import AirflowState, Reconciler
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+Key_contra = TypeVar("Key_contra", bound=Hashable, contravariant=True)
+
+
+class Airflow(Protocol[Key_contra]):
+    """The scheduler that an engine works for; called on the scheduler's own thread."""
+
+    def succeed(self, key: Key_contra) -> None:
+        """Tell it that the invocation of a workload did its work; frees the slot."""
+
+    def fail(self, key: Key_contra, reason: str) -> None:
+        """Tell it that the invocation of a workload failed, and why; frees the slot."""
+
+    def has_taken(self, key: Key_contra) -> bool:
+        """Whether it has taken what it was told of a workload."""
+
+    def started(self, invocations: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
+        """Those of the invocations whose workload is running: one start of them counted."""
+
+    def hold_slot(self, key: Key_contra) -> None:
+        """Count a workload among those that run."""
+
+    def free_slot(self, key: Key_contra) -> None:
+        """Count it no more, and tell nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one engine works.
+
+    Attributes:
+        own_results: Which of the results queues is this scheduler's own.
+        dispatch_threads: How many invokes may be under way at once.
+        poll_threads: How many receives of its own results queue.
+        max_invoke_attempts: Sends of one invocation that end in a server or network error.
+    """
+
+    own_results: int
+    dispatch_threads: int
+    poll_threads: int
+    max_invoke_attempts: int
+
+
+class Engine(Generic[Key]):
+    """One executor's invocations, from Airflow to Lambda and back.
+
+    Args:
+        airflow: The scheduler.
+        state: What the scheduler's database says, for the reconciler.
+        endpoints: Lambda and the queues.
+        settings: How to work them.
+        meter: Takes figures.
+        clock: Seconds that only grow.
+
+    Attributes:
+        ledger: The state of every invocation; changed by the engine alone.
+        dispatcher: Sends what was handed over.
+        listeners: Receive, and delete.
+        reconciler: Finds slots that nobody will ever free.
+    """
+
+    def __init__(  # noqa: PLR0913 - Airflow, AWS, statistics and time
+        self,
+        airflow: Airflow[Key],
+        state: AirflowState[Key],
+        endpoints: Endpoints,
+        settings: EngineSettings,
+        *,
+        meter: Meter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._airflow = airflow
+        self._meter = meter
+        self._clock = clock
+        self._acknowledgements: Acknowledgements[Key] = Acknowledgements()
+        self._adopted: set[InvocationId] = set()
+        self.ledger: Ledger[Key] = Ledger()
+        self.dispatcher = Dispatcher(
+            endpoints.functions,
+            threads=settings.dispatch_threads,
+            max_attempts=settings.max_invoke_attempts,
+            clock=clock,
+        )
+        self.listeners = Listeners(
+            endpoints,
+            settings.own_results,
+            knows=self.ledger.knows,
+            threads=settings.poll_threads,
+        )
+        self.reconciler = Reconciler(self.ledger.in_flight, self.ledger.knows, state)
+
+    # ---- life ----
+
+    def start(self) -> None:
+        """Start the threads.
+
+        Raises:
+            RuntimeError: The machine gives no more threads; then none is left running.
+        """
+        try:
+            for part in (self.dispatcher, self.listeners, self.reconciler):
+                part.start()
+        except RuntimeError:
+            self.close(0)
+            raise
+
+    def drain(self, send_s: float, settle_s: float) -> None:
+        """Send what was accepted, then wait for the ends of what is in flight.
+
+        Args:
+            send_s: Seconds for the sends.
+            settle_s: Seconds for the ends; what is in flight then is for another to adopt.
+        """
+        if unsent := self.dispatcher.drain(send_s):
+            log.warning("%d accepted workloads could not be sent before the end", unsent)
+        deadline_s = self._clock() + settle_s
+        while len(self.ledger) and self._clock() < deadline_s:
+            self._take()
+            time.sleep(min(1.0, max(0.0, deadline_s - self._clock())))
+
+    def close(self, timeout_s: float) -> None:
+        """End the threads: invokes and deletes under way get `timeout_s` seconds."""
+        # What the scheduler has taken is acknowledged in its next loop, and there is none: whether
+        # the last one was committed is not known here.
+        self._acknowledgements.give_back()
+        if len(self.ledger):
+            log.info("%d invocations are left in flight", len(self.ledger))
+        self.reconciler.close(0)
+        self.dispatcher.close(timeout_s)
+        self.listeners.close(timeout_s)
+
+    # ---- on the scheduler's thread ----
+
+    def dispatch(self, workloads: Iterable[tuple[Key, Outgoing]]) -> None:
+        """Take workloads over and have them sent, in this order."""
+        dispatches: list[Dispatch] = []
+        try:
+            for key, outgoing in workloads:
+                self.ledger.add(outgoing.id, key)
+                self._acknowledgements.forget(key)
+                self._airflow.hold_slot(key)
+                dispatches.append(self._dispatch(outgoing))
+        finally:
+            # Also when one of them fails: those before it were accepted.
+            self.dispatcher.submit(dispatches)
+
+    def adopt(self, id: InvocationId, key: Key) -> None:
+        """Take over what another scheduler has sent.
+
+        Raises:
+            ValueError: It is known with another key, or settled.
+        """
+        self.ledger.adopt(id, key)
+        self._airflow.hold_slot(key)
+        self._adopted.add(id)
+
+    def revoke(self, key: Key) -> None:
+        """Forget a workload: what was not sent is not sent, what comes for it settles nothing."""
+        self._airflow.free_slot(key)
+        self._acknowledgements.forget(key)
+        if (id := self.ledger.revoke(key)) is not None:
+            log.warning("Revoked %s (%s): its result, if one comes, settles nothing", key, id)
+
+    def _dispatch(self, outgoing: Outgoing) -> Dispatch:
+        # Revoked, superseded or settled by another start of it: then it is not sent (again).
+        return Dispatch(
+            outgoing.id, outgoing.envelope, wanted=lambda: self.ledger.is_live(outgoing.id)
+        )
+
+    def step(self) -> None:
+        """Acknowledge what the scheduler has taken since, and take in what the threads found."""
+        self._acknowledgements.acknowledge(self._airflow.has_taken)
+        self._take()
+
+    def summary(self) -> str:
+        """What it holds, in a line for people."""
+        return (
+            f"{self.ledger.count(State.PENDING)} pending, "
+            f"{self.ledger.count(State.IN_FLIGHT)} in flight, "
+            f"{len(self._acknowledgements)} deliveries not acknowledged"
+        )
+
+    # ---- one step ----
+
+    def _take(self) -> None:
+        for outcome in self.dispatcher.outcomes():
+            self._take_outcome(outcome)
+        for poller in self.listeners:
+            self._take_arrivals(poller, poller.arrivals())
+        self._reconcile()
+        self._acknowledgements.tell(self._tell)
+        self._watch_other_queues()
+        self._report_metrics()
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Refused):
+            self._fail(outcome.id, outcome.reason)
+        else:
+            self.ledger.sent(outcome.id)
+            self._meter.time("dispatch_ms", outcome.waited_s * 1000)
+
+    def _take_arrivals(self, poller: Poller, arrivals: Sequence[Arrival]) -> None:
+        in_doubt = [a.report.id for a in arrivals if is_about_a_start(a.report)]
+        keys = {id: key for id in in_doubt if (key := self.ledger.key(id)) is not None}
+        try:
+            started = self._airflow.started(keys) if keys else set()
+        except Exception:
+            log.exception("Could not ask for the state of %d tasks", len(keys))
+            started = set()
+            # They come again.
+            arrivals = [
+                a for a in arrivals if a.report.id not in keys or not is_about_a_start(a.report)
+            ]
+        for arrival in arrivals:
+            duplicate = arrival.report.id in started and is_about_a_start(arrival.report)
+            self._take_arrival(poller, arrival, duplicate=duplicate)
+
+    def _take_arrival(self, poller: Poller, arrival: Arrival, *, duplicate: bool) -> None:
+        report, now_s = arrival.report, time.time()
+        self._acknowledgements.settled(None if duplicate else settle(self.ledger, report))
+        self._acknowledgements.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
+        if isinstance(report, DeadLetter):
+            self._meter.count("dead_letters", reason=kind(report))
+        if duplicate or is_duplicate(report):
+            log.info("Lambda has %s twice; one start of it does nothing", report.id)
+            self._meter.count("duplicates")
+        elif isinstance(report, Result) and report.queue_to_start_ms is not None:
+            self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
+        if arrival.sent_at_s is not None:
+            self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
+
+    def _reconcile(self) -> None:
+        """Free the slots of what Airflow does not wait for, adopt what nobody looks after."""
+        for id in self.reconciler.obsolete():
+            if (key := self.ledger.key(id)) is not None:
+                self.ledger.revoke(key)
+                self._airflow.free_slot(key)
+                self._meter.count("reconciled")
+                log.warning(
+                    "No result of %s (%s) came, and Airflow does not wait for one: slot freed",
+                    key,
+                    id,
+                )
+        for id, key in self.reconciler.left_behind():
+            if not self.ledger.knows(id):
+                self.adopt(id, key)
+                self.reconciler.adopted(id)
+                log.warning("Adopted %s: no scheduler looks after it", key)
+        for id in self.reconciler.lost():
+            self._fail(id, "no result came, of whoever sent it, and none lies in a results queue")
+
+    def _fail(self, id: InvocationId, reason: str) -> None:
+        self._acknowledgements.settled(self.ledger.settle(id, succeeded=False, reason=reason))
+
+    def _tell(self, settlement: Settlement[Key]) -> None:
+        if settlement.succeeded:
+            self._airflow.succeed(settlement.key)
+        else:
+            log.error("%s failed: %s", settlement.key, settlement.reason)
+            self._airflow.fail(settlement.key, settlement.reason)
+
+    def _watch_other_queues(self) -> None:
+        """Read the other results queues while something adopted may be answered there."""
+        self._adopted = {id for id in self._adopted if self.ledger.state(id) is State.IN_FLIGHT}
+        if self._adopted:
+            self.listeners.watch_others()
+        elif self.listeners.foreign and not self._acknowledgements.uses(self.listeners.foreign):
+            self.listeners.leave_others()
+
+    def _report_metrics(self) -> None:
+        now_s = time.time()
+        self._meter.gauge("pending", self.ledger.count(State.PENDING))
+        self._meter.gauge("in_flight", self.ledger.count(State.IN_FLIGHT))
+        oldest_at_s = self._acknowledgements.oldest_at_s(now_s)
+        self._meter.gauge("oldest_unacknowledged_s", now_s - oldest_at_s)
+        for name, count in self.listeners.counts().items():
+            self._meter.count(f"messages_{name}", count)
+        if throttles := self.dispatcher.throttles():
+            self._meter.count("throttles", throttles)

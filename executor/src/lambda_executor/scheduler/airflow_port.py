@@ -1,0 +1,101 @@
+"""What passes between Airflow's executor and the engine: workloads one way, their ends the other.
+
+Everything here runs on the scheduler's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from lambda_executor.contract.names import FAILURE_EVENT
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.scheduler.compat import (
+    dequeue,
+    external_id_of,
+    key_of,
+    running_state_of,
+    task_of,
+)
+from lambda_executor.scheduler.state import DatabaseState, is_callback
+
+if TYPE_CHECKING:
+    from airflow.executors.base_executor import BaseExecutor
+    from airflow.executors.workloads import ExecutorWorkload
+    from airflow.executors.workloads.types import WorkloadKey
+
+log = logging.getLogger(__name__)
+
+
+class AirflowPort:
+    """The scheduler as the engine of its executor sees it; an `engine.Airflow`."""
+
+    def __init__(self, executor: BaseExecutor, database: DatabaseState) -> None:
+        self._executor = executor
+        self._database = database
+
+    def succeed(self, key: WorkloadKey) -> None:
+        """Make the event of a success."""
+        self._executor.success(key)
+
+    def fail(self, key: WorkloadKey, reason: str) -> None:
+        """Make the event of a failure, and an entry in Airflow's event log where a person looks."""
+        self._executor.fail(key, info=reason)
+        try:
+            self._executor.log_task_event(event=FAILURE_EVENT, extra=reason, ti_key=key)
+        except Exception:
+            # The scheduler is told all the same, and once.
+            log.exception("Airflow's event log does not have why %s failed", key)
+
+    def has_taken(self, key: WorkloadKey) -> bool:
+        """Whether the event of a workload has left the buffer."""
+        return key not in self._executor.event_buffer
+
+    def started(self, invocations: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
+        """Those of the invocations whose task is running."""
+        return self._database.started(invocations)
+
+    def hold_slot(self, key: WorkloadKey) -> None:
+        """Count a workload as running."""
+        self._executor.running.add(key)
+
+    def free_slot(self, key: WorkloadKey) -> None:
+        """Count it no more."""
+        self._executor.running.discard(key)
+
+
+def take_over(
+    executor: BaseExecutor,
+    workload: ExecutorWorkload,
+    knows: Callable[[InvocationId], bool],
+    outgoing: Callable[..., Outgoing],
+) -> tuple[WorkloadKey, Outgoing]:
+    """Take a workload out of its executor's queue, as what the engine sends for it.
+
+    Args:
+        executor: Whose queue it is in.
+        workload: A task, a callback or a connection test.
+        knows: Whether an id was used before.
+        outgoing: Makes it, from what differs between workloads.
+    """
+    key, task = key_of(workload), task_of(workload)
+    dequeue(executor, key)
+    # A callback's own id is random, and it is sent once: any scheduler can know it again.
+    given = external_id_of(task) if task else str(key) if is_callback(key) else None
+    if given and not knows(InvocationId(given)):
+        id = InvocationId(given)
+    else:
+        id = InvocationId(str(uuid.uuid4()))
+    if id != given or running_state_of(workload) is not None:
+        executor.running_state(key, id)  # So that Airflow keeps it.
+    return key, outgoing(
+        id,
+        workload,
+        queue=task.queue if task else None,
+        executor_config=task.executor_config if task else None,
+        queued_at_s=time.time(),
+    )

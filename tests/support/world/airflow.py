@@ -1,0 +1,151 @@
+"""Airflow's database, as far as an executor sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.engine.reconciliation import PERIOD_S
+
+if TYPE_CHECKING:
+    from tests.support.world.scheduler import Scheduler
+
+#: Two tasks, and a callback: Airflow never offers those for adoption.
+NAMES = ("task-1", "task-2", "callback")
+#: Seconds after which a callback is in no function any more: two looks of the reconciler.
+LONGEST_WAIT_S = 2 * PERIOD_S
+
+_WAITING = ("queued", "running")
+
+
+class Key(NamedTuple):
+    """What names a workload in one try."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    try_number: int
+    map_index: int = -1
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """A task or a callback.
+
+    Attributes:
+        name: One of `NAMES`.
+        key: Its key, of the current try.
+        id: The invocation that it was queued with.
+        state: `queued`, `running`, `deferred`, `success`, `failed` or `none`.
+        owner: The scheduler that queued or adopted it.
+        queued_at_s: When it was queued.
+    """
+
+    name: str
+    key: Key
+    id: InvocationId = InvocationId("")  # noqa: RUF009 - immutable
+    state: str = "none"
+    owner: Scheduler | None = field(default=None, repr=False)
+    queued_at_s: float = 0.0
+
+    @property
+    def is_callback(self) -> bool:
+        """Whether it is one."""
+        return self.name == "callback"
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is queued or running."""
+        return self.state in _WAITING
+
+
+class Airflow:
+    """The database; an `AirflowState`.
+
+    Attributes:
+        rows: What it has, by name.
+        row_of: The row that each invocation was made for, and its key then.
+        callbacks: The invocation of each callback, whoever adopted it.
+        silent: Invocations of which nobody will ever say anything.
+        is_away: Whether every question fails.
+    """
+
+    def __init__(self) -> None:
+        self.rows = {name: Row(name, Key("dag", name, "run", 0)) for name in NAMES}
+        self.row_of: dict[InvocationId, tuple[Row, Key]] = {}
+        self.callbacks: dict[Key, InvocationId] = {}
+        self.silent: set[InvocationId] = set()
+        self.is_away = False
+
+    # ---- what happens there ----
+
+    def queue(self, row: Row, owner: Scheduler, now_s: float) -> None:
+        """Queue a workload under a fresh id; a deferred task goes on in the same try."""
+        row.id = InvocationId(str(UUID(int=len(self.row_of))))
+        if row.state != "deferred":
+            row.key = row.key._replace(try_number=row.key.try_number + 1)
+        row.state, row.owner, row.queued_at_s = "queued", owner, now_s
+        self.row_of[row.id] = row, row.key
+        if row.is_callback:
+            self.callbacks[row.key] = row.id
+
+    def take(self, scheduler: Scheduler, events: Mapping[Key, str]) -> None:
+        """Put a scheduler's events in; a task has written its own success by then."""
+        for row in self.waiting():
+            state = events.get(row.key)
+            if state and (row.is_callback or (state == "failed" and row.owner is scheduler)):
+                row.state = state
+
+    # ---- what is there ----
+
+    def current(self, id: InvocationId) -> Row | None:
+        """The row of an invocation, unless it is in another try now."""
+        row, key = self.row_of[id]
+        return row if row.key == key else None
+
+    def idle(self) -> list[Row]:
+        """What may be queued."""
+        return [row for row in self.rows.values() if not row.is_waited_for]
+
+    def waiting(self) -> list[Row]:
+        """What is queued or running."""
+        return [row for row in self.rows.values() if row.is_waited_for]
+
+    def stuck(self) -> list[Row]:
+        """The queued tasks of a living scheduler."""
+        tasks = [row for row in self._tasks() if row.state == "queued"]
+        return [row for row in tasks if row.owner and row.owner.is_alive]
+
+    def orphans(self) -> list[Row]:
+        """The tasks of schedulers that are gone."""
+        return [row for row in self._tasks() if row.owner and not row.owner.is_alive]
+
+    def _tasks(self) -> list[Row]:
+        return [row for row in self.waiting() if not row.is_callback]
+
+    # ---- what executors ask ----
+
+    def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
+        """Those that are queued or running under the same id."""
+        return {row.id for row in self._rows_in(_WAITING)} & set(in_flight)
+
+    def started(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+        """Those whose task is running."""
+        running = {row.id for row in self._rows_in(["running"]) if not row.is_callback}
+        return running & set(invocations)
+
+    def unowned(self) -> dict[InvocationId, Key]:
+        """The callbacks that are queued or running."""
+        return {row.id: row.key for row in self._rows_in(_WAITING) if row.is_callback}
+
+    def longest_wait_s(self) -> float:
+        """How long a callback may be in a function."""
+        return LONGEST_WAIT_S
+
+    def _rows_in(self, states: Container[str]) -> list[Row]:
+        if self.is_away:
+            raise ConnectionError("the database is away")
+        return [row for row in self.rows.values() if row.state in states]

@@ -1,0 +1,106 @@
+"""Lambda: it takes events, and does with them what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
+from lambda_executor.core.routing import Target
+from lambda_executor.testing import MemoryFunction, MemoryQueue
+from tests.support.world.airflow import Airflow
+
+DEAD_LETTERS = "dead-letters"
+
+
+class Lambda(MemoryFunction):
+    """A function whose handler asks Airflow before it starts anything.
+
+    Of a callback Airflow would let every start through. That a second copy of one does nothing is
+    not true, and lets the end of one start be the end of the other.
+
+    Attributes:
+        events: What was taken and not started; of one that is delivered twice there is a copy.
+        runs: What is running, by id.
+    """
+
+    def __init__(self, airflow: Airflow, queues: Mapping[str, MemoryQueue]) -> None:
+        super().__init__()
+        self.events: list[Invocation] = []
+        self.runs: dict[InvocationId, Invocation] = {}
+        self._begun: set[InvocationId] = set()
+        self._airflow = airflow
+        self._queues = queues
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Take an event, perhaps without an answer."""
+        before = len(self.invocations)
+        try:
+            super().invoke(target, payload)
+        finally:
+            self.events += self.invocations[before:]
+
+    def start(self, number: int) -> None:
+        """Start one of the events."""
+        event = self.events.pop(number)
+        row = self._airflow.current(event.id)
+        if row and row.is_callback:
+            if event.id not in self._begun:
+                self.runs[event.id] = event
+        elif row and row.state == "queued":
+            row.state = "running"
+            self.runs[event.id] = event
+            if event.id != row.id:  # A late copy of what the first half of the task was sent as.
+                self._airflow.silent.add(row.id)
+        elif row and row.state == "running":
+            self._reply(event, Result(event.id, 0, Outcome.DUPLICATE))
+        else:
+            self._reply(event, Result(event.id, 0, reason="the task has ended"))
+        self._begun.add(event.id)
+
+    def expire(self, number: int, reason: str) -> None:
+        """Give up on one of the events."""
+        event = self.events.pop(number)
+        row, _ = self._airflow.row_of[event.id]
+        if not (row.is_callback and event.id in self._begun):
+            self._give_up(event, reason)
+        self._begun.add(event.id)
+
+    def finish(self, id: InvocationId, state: str, return_code: int) -> None:
+        """End a run with a result, after it has written the state of its task."""
+        event = self.runs.pop(id)
+        row = self._airflow.current(id)
+        if row and not row.is_callback and row.state == "running":
+            row.state = state
+        self._reply(event, Result(id, return_code))
+
+    def kill(self, id: InvocationId, reason: str) -> None:
+        """End a run without a word."""
+        self._give_up(self.runs.pop(id), reason)
+
+    def end_all(self, id: InvocationId) -> None:
+        """End everything of an invocation: its time is over."""
+        for number in reversed([n for n, event in enumerate(self.events) if event.id == id]):
+            self.expire(number, "EventAgeExceeded")
+        if id in self.runs:
+            self.kill(id, "Task timed out after 900.00 seconds")
+
+    def has_taken(self, id: InvocationId) -> bool:
+        """Whether it ever took an invocation."""
+        return any(invocation.id == id for invocation in self.invocations)
+
+    def is_running(self, id: InvocationId) -> bool:
+        """Whether the workload that Airflow has under this id is running."""
+        row = self._airflow.current(id)
+        return (
+            row is not None
+            and row.id == id
+            and (row.is_callback or row.state == "running")
+            and any(self._airflow.current(run) is row for run in self.runs)
+        )
+
+    def _reply(self, event: Invocation, result: Result) -> None:
+        self._queues[str(event.reply_to)].send(result)
+
+    def _give_up(self, event: Invocation, reason: str) -> None:
+        body = event.encode().decode()
+        self._queues[DEAD_LETTERS].send(body, {"RequestID": "r", "ErrorMessage": reason})

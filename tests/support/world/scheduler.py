@@ -1,0 +1,252 @@
+"""One scheduler and its engine, without threads: each step of theirs is a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lambda_executor.contract.errors import AwsError
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.dispatch_queue import Waiting
+from lambda_executor.core.metrics import Meter
+from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.core.ports import BATCH, Message, Queue
+from lambda_executor.core.routing import Routes, Target
+from lambda_executor.engine.engine import Engine, EngineSettings
+from lambda_executor.engine.listening import Listeners
+from lambda_executor.engine.poller import Poller, Report
+from tests.support.world.airflow import Key, Row
+
+if TYPE_CHECKING:
+    from tests.support.world.world import World
+
+_ROUTES = Routes(Target("function"))
+
+
+@dataclass(slots=True)
+class Workload:
+    """As much of Airflow's as is read."""
+
+    token: str = "token"
+
+    def model_dump_json(self) -> str:
+        """Nothing that matters."""
+        return "{}"
+
+
+class NoStatistics:
+    """Receives figures."""
+
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, Any] | None = None) -> None:
+        """Forget it."""
+
+    def gauge(self, stat: str, value: float) -> None:
+        """Forget it."""
+
+    def timing(self, stat: str, dt: float) -> None:
+        """Forget it."""
+
+
+class SteppedPoller(Poller):
+    """A poller whose threads are the test."""
+
+    def start(self) -> None:
+        """Do nothing by itself."""
+
+    def receive(self) -> None:
+        """Receive once."""
+        self._receive(0)
+
+    def delete(self) -> None:
+        """Delete what was acknowledged."""
+        while batch := self._deletable[:BATCH]:
+            self._deletable = self._deletable[BATCH:]
+            self._deletes_under_way += 1
+            self._deleters.acquire()
+            self._delete_batch(batch)
+
+
+class SteppedListeners(Listeners):
+    """Listeners whose threads are the test."""
+
+    def _poller(
+        self, queue: Queue, decode: Callable[[Message], Report], threads: int = 1
+    ) -> SteppedPoller:
+        return SteppedPoller(queue, decode=decode, knows=self._knows, threads=threads)
+
+
+class Scheduler:
+    """A scheduler's process, from its start to its end; its engine's `Airflow`.
+
+    Attributes:
+        number: Which of the results queues is its own.
+        engine: Its executor's.
+        is_alive: Whether it has not ended.
+        hears: Whether telling it succeeds.
+        untaken: The invocations of whose end it was told, and whose event it has not taken.
+    """
+
+    def __init__(self, world: World, number: int) -> None:
+        self.number = number
+        self.engine: Engine[Key] = Engine(
+            self,
+            world.airflow,
+            world.endpoints,
+            EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=10**6),
+            meter=Meter(NoStatistics()),
+            clock=world.clock,
+        )
+        self.engine.listeners = SteppedListeners(
+            world.endpoints, number, knows=self.engine.ledger.knows, threads=1
+        )
+        self.is_alive = True
+        self.hears = True
+        self.untaken: set[InvocationId] = set()
+        self._world = world
+        self._ids: dict[Key, InvocationId] = {}
+        self._told: set[InvocationId] = set()
+        self._events: dict[Key, str] = {}
+        self._slots: set[Key] = set()
+        self._popped: Waiting | None = None
+        self._answers: list[tuple[Waiting, AwsError | None]] = []
+
+    # ---- what the engine tells and asks ----
+
+    def succeed(self, key: Key) -> None:
+        """Keep an event."""
+        self._hear(key, "success")
+
+    def fail(self, key: Key, reason: str) -> None:
+        """Keep an event."""
+        assert reason
+        self._hear(key, "failed")
+
+    def has_taken(self, key: Key) -> bool:
+        """Whether the event was taken."""
+        return key not in self._events
+
+    def started(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+        """Ask the database."""
+        return self._world.airflow.started(invocations)
+
+    def hold_slot(self, key: Key) -> None:
+        """Count it."""
+        self._slots.add(key)
+
+    def free_slot(self, key: Key) -> None:
+        """Count it no more."""
+        self._slots.discard(key)
+
+    def _hear(self, key: Key, state: str) -> None:
+        if not self.hears:
+            raise RuntimeError("the event buffer is broken")
+        world = self._world
+        id = self._ids.get(key) or world.airflow.callbacks.get(key)
+        if id is None or id in self._told:
+            world.broken.append(f"told twice, or of what was taken back: {key}")
+        elif world.function.is_running(id):
+            world.broken.append(f"told that it is {state} while it runs: {key}")
+        else:
+            self._told.add(id)
+            self.untaken.add(id)
+        self._events[key] = state
+        self._slots.discard(key)
+
+    # ---- on its own thread ----
+
+    def queue(self, row: Row) -> None:
+        """Hand a workload over that the database has as queued."""
+        self._ids[row.key] = row.id
+        outgoing = Outgoing(
+            row.id,
+            Workload(),
+            queue=None,
+            executor_config=None,
+            routes=_ROUTES,
+            reply_to=self._world.results[self.number].name,
+            queued_at_s=0,
+        )
+        self.engine.dispatch([(row.key, outgoing)])
+
+    def take_events(self) -> Mapping[Key, str]:
+        """Take the events; the next step may count on their being in the database."""
+        self.untaken.clear()
+        events, self._events = self._events, {}
+        return events
+
+    def adopt(self, rows: Iterable[Row]) -> None:
+        """Take over what another scheduler left."""
+        for row in rows:
+            row.owner = self
+            self._ids[row.key] = row.id
+            self.engine.adopt(row.id, row.key)
+
+    def revoke(self, row: Row) -> None:
+        """Take a workload back."""
+        self._ids.pop(row.key, None)
+        self.engine.revoke(row.key)
+        row.state = "none"
+
+    def end(self) -> None:
+        """End in order; nobody takes events any more."""
+        self.delete()
+        self.engine.close(0)
+
+    # ---- on its engine's threads ----
+
+    def can_send(self) -> bool:
+        """Whether there is something to send, now or later."""
+        return self.wait_s() is not None
+
+    def wait_s(self) -> float | None:
+        """In how many seconds the next may be sent."""
+        return self.engine.dispatcher._queue.wait_s(self._world.now_s)
+
+    def next_to_send(self) -> InvocationId | None:
+        """Choose what is sent next."""
+        self._popped = self.engine.dispatcher._queue.pop(self._world.now_s)
+        return self._popped.dispatch.id if self._popped else None
+
+    def send(self) -> None:
+        """Send it; the answer is on its way."""
+        if self._popped:
+            answer = self.engine.dispatcher._send(self._popped.dispatch)
+            self._answers.append((self._popped, answer))
+
+    def answer(self) -> None:
+        """The answers arrive."""
+        answers, self._answers = self._answers, []
+        for waiting, error in answers:
+            self.engine.dispatcher._note(waiting, error)
+
+    def receive(self) -> None:
+        """One receive of each poller."""
+        for poller in self._pollers():
+            poller.receive()
+
+    def delete(self) -> None:
+        """Every delete that waits."""
+        self._world.deleter = self
+        for poller in self._pollers():
+            poller.delete()
+
+    def look(self) -> None:
+        """One look of the reconciler."""
+        try:
+            self.engine.reconciler.look()
+        except ConnectionError:
+            assert self._world.airflow.is_away
+
+    def _pollers(self) -> Iterable[SteppedPoller]:
+        return (poller for poller in self.engine.listeners if isinstance(poller, SteppedPoller))
+
+    # ---- seen from outside ----
+
+    def slots(self) -> int:
+        """How many workloads it counts as running."""
+        return max(len(self._slots), len(self.engine.ledger))
+
+    def is_busy(self) -> bool:
+        """Whether it waits for something."""
+        return bool(self.slots() or len(self.engine._acknowledgements))

@@ -1,0 +1,227 @@
+"""Two schedulers with a results queue each, and Airflow and Lambda around them, in memory.
+
+There are no threads, and time is given. Whatever may happen is a method, so that a test decides
+what happens next. What must never happen is noted when it does, in `World.broken`: an exception
+would end in a log line of what is tested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from lambda_executor.contract.errors import AwsError, DecodeError, RejectedError, ThrottledError
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
+from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.reports import is_about_a_start, is_duplicate
+from lambda_executor.testing import MemoryQueue
+from tests.support.world.airflow import LONGEST_WAIT_S, Airflow, Row
+from tests.support.world.function import DEAD_LETTERS, Lambda
+from tests.support.world.scheduler import Scheduler
+
+#: Seconds for which a queue hides what it delivered.
+VISIBILITY_TIMEOUT_S = 30.0
+#: Seconds after which every message that was handed back is visible again.
+ROUND_S = 1000.0
+#: Rounds after which everything has come to its end; a callback without a result takes two dozen.
+ROUNDS = 40
+
+
+class WatchedQueue(MemoryQueue):
+    """A queue whose messages are looked at before they are deleted."""
+
+    def __init__(
+        self, name: str, clock: Callable[[], float], look: Callable[[str, Mapping[str, str]], None]
+    ) -> None:
+        super().__init__(name, visibility_timeout_s=VISIBILITY_TIMEOUT_S, clock=clock)
+        self._look = look
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """Look, then delete."""
+        if not self.delete_failures:
+            for stored in filter(None, map(self._find, receipts)):
+                self._look(stored.body, stored.attributes)
+        return super().delete(receipts)
+
+
+class World:
+    """Two schedulers with a results queue each, and all that is around them.
+
+    Attributes:
+        now_s: Seconds since it began.
+        foreign: Invocations that no scheduler knows.
+        deleter: Who deletes now.
+        broken: The promises that were not kept.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.results = [self._queue("results-0"), self._queue("results-1")]
+        self.dead_letters = self._queue(DEAD_LETTERS)
+        self.queues = (*self.results, self.dead_letters)
+        self.airflow = Airflow()
+        self.function = Lambda(self.airflow, {queue.name: queue for queue in self.queues})
+        self.endpoints = Endpoints(self.function, self.results, self.dead_letters)
+        self.schedulers = [Scheduler(self, number) for number in range(2)]
+        self.foreign: set[InvocationId] = set()
+        self.deleter = self.schedulers[0]
+        self.broken: list[str] = []
+
+    def clock(self) -> float:
+        """Seconds since it began."""
+        return self.now_s
+
+    # ---- what happens ----
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass: a callback that is too old for it is in no function any more."""
+        self.now_s += seconds
+        row = self.airflow.rows["callback"]
+        if self._is_too_old(row):
+            self.function.end_all(row.id)
+
+    def queue(self, scheduler: Scheduler, row: Row) -> None:
+        """A scheduler queues a workload."""
+        self.airflow.queue(row, scheduler, self.now_s)
+        scheduler.queue(row)
+
+    def send(self, scheduler: Scheduler, error: AwsError | None, *, is_taken: bool) -> None:
+        """The next invocation of a scheduler is sent; the answer is on its way.
+
+        Args:
+            scheduler: Whose.
+            error: What the answer says.
+            is_taken: Whether Lambda takes the invocation, whatever the answer says.
+        """
+        self.wait(scheduler.wait_s() or 0)
+        if (id := scheduler.next_to_send()) is None:
+            return
+        if self._is_too_old(self.airflow.row_of[id][0]):
+            error, is_taken = RejectedError("its token has run out"), False
+        elif isinstance(error, RejectedError) and self.function.has_taken(id):
+            error = ThrottledError("429")  # See the expected failure in `test_engine.py`.
+        if error:
+            (self.function.lost_answers if is_taken else self.function.failures).append(error)
+        scheduler.send()
+
+    def step(
+        self,
+        scheduler: Scheduler,
+        *,
+        is_away: bool = False,
+        hears: bool = True,
+        is_refused: bool = False,
+    ) -> None:
+        """What an engine does between two times that the scheduler takes events.
+
+        Args:
+            scheduler: Whose engine.
+            is_away: Whether the database cannot be asked.
+            hears: Whether the scheduler can be told.
+            is_refused: Whether deletes are.
+        """
+        self.airflow.is_away, scheduler.hears = is_away, hears
+        scheduler.receive()
+        scheduler.engine.step()
+        self.airflow.is_away, scheduler.hears = False, True
+        for queue in self.queues:
+            queue.delete_failures.extend([ThrottledError("slow down")] * is_refused)
+        scheduler.delete()
+        for queue in self.queues:
+            queue.delete_failures.clear()
+
+    def loop(self, scheduler: Scheduler) -> None:
+        """One loop of a scheduler in which all goes well."""
+        self.step(scheduler)
+        self.airflow.take(scheduler, scheduler.take_events())
+
+    def replace(self, scheduler: Scheduler) -> None:
+        """A scheduler is gone, and another is started in its place."""
+        scheduler.is_alive = False
+        self.schedulers[scheduler.number] = Scheduler(self, scheduler.number)
+
+    def send_foreign(self, queue: MemoryQueue) -> None:
+        """A message comes that is nobody's here."""
+        id = InvocationId(f"foreign-{len(self.foreign)}")
+        self.foreign.add(id)
+        queue.send(json.dumps({"task_key": id, "return_code": 1}))
+
+    def purge(self, queue: MemoryQueue) -> None:
+        """Somebody empties a queue."""
+        for body in queue.bodies:
+            with contextlib.suppress(DecodeError):
+                self.airflow.silent.add(DeadLetter.decode(body).id)
+        queue.purge()
+
+    # ---- who is there ----
+
+    def busy(self) -> list[Scheduler]:
+        """The schedulers that wait for something."""
+        return [scheduler for scheduler in self.schedulers if scheduler.is_busy()]
+
+    def senders(self) -> list[Scheduler]:
+        """The schedulers that have something to send."""
+        return [scheduler for scheduler in self.schedulers if scheduler.can_send()]
+
+    def filled(self) -> list[WatchedQueue]:
+        """The queues that hold something."""
+        return [queue for queue in self.queues if len(queue)]
+
+    # ---- how it ends ----
+
+    def settle_down(self) -> None:
+        """Let everything come to its end, as it does when nothing goes wrong any more."""
+        for _ in range(ROUNDS):
+            if not (self.airflow.waiting() or any(s.slots() for s in self.schedulers)):
+                return
+            for scheduler in reversed(self.schedulers):
+                scheduler.adopt(self.airflow.orphans())
+                scheduler.answer()
+                while scheduler.can_send():
+                    self.send(scheduler, None, is_taken=True)
+                    scheduler.answer()
+            while self.function.events:
+                self.function.start(0)
+            for id in list(self.function.runs):
+                self.function.finish(id, "success", 0)
+            for scheduler in self.schedulers:
+                self.wait(ROUND_S)
+                scheduler.look()
+                self.loop(scheduler)
+            self._time_out()
+        slots = [scheduler.slots() for scheduler in self.schedulers]
+        raise AssertionError(f"waited for: {self.airflow.waiting()}, slots that are held: {slots}")
+
+    def _time_out(self) -> None:
+        """Airflow gives up what was never sent, and what nobody will ever say a word about.
+
+        A callback it never gives up: that is for a person to do.
+        """
+        for row in self.airflow.waiting():
+            is_silent = row.id in self.airflow.silent
+            if row in self.airflow.stuck():
+                if row.owner and (is_silent or not self.function.has_taken(row.id)):
+                    row.owner.revoke(row)
+            elif is_silent and row not in self.airflow.orphans():
+                row.state = "failed"
+
+    def _is_too_old(self, row: Row) -> bool:
+        return row.is_callback and self.now_s - row.queued_at_s > LONGEST_WAIT_S
+
+    def _queue(self, name: str) -> WatchedQueue:
+        return WatchedQueue(name, self.clock, self._before_deleting)
+
+    def _before_deleting(self, body: str, attributes: Mapping[str, str]) -> None:
+        try:
+            report = DeadLetter.decode(body, attributes) if attributes else Result.decode(body)
+        except DecodeError:
+            return
+        if report.id in self.foreign:
+            self.broken.append(f"deleted, and foreign: {report}")
+        elif is_duplicate(report) or is_about_a_start(report):
+            return  # Of one start; what comes of it says another message.
+        elif self.deleter.engine.ledger.is_live(report.id):
+            self.broken.append(f"deleted before it was dealt with: {report}")
+        elif report.id in self.deleter.untaken:
+            self.broken.append(f"deleted before its event was taken: {report}")
