@@ -113,7 +113,7 @@ def test_w04_missing_credentials_pause_and_never_reach_the_scheduler(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without credentials every heartbeat returns and logs an error; with them the task is sent."""
-    monkeypatch.setattr("lambda_executor.engine.dispatcher.CREDENTIALS", Backoff(0.01, 0.01))
+    monkeypatch.setattr("lambda_executor.core.dispatch_queue.CREDENTIALS", Backoff(0.01, 0.01))
     scheduler.function.failures += [translate(NoCredentialsError())] * 3
     task = workload("a")
     (id,) = scheduler.queue(task)
@@ -309,7 +309,7 @@ def test_w15_throttling_burns_no_task(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A throttled task waits and is sent, even with `max_invoke_attempts` 1."""
-    monkeypatch.setattr("lambda_executor.engine.dispatcher.THROTTLE", Backoff(0.001, 0.001))
+    monkeypatch.setattr("lambda_executor.core.dispatch_queue.THROTTLE", Backoff(0.001, 0.001))
     scheduler.function.failures += [ThrottledError("429")] * 20
     task = workload("a")
     scheduler.queue(task)

@@ -37,8 +37,7 @@ def test_what_could_not_be_started_is_started_the_next_time(
 
     with monkeypatch.context() as patch:
         patch.setattr(Poller, "start", refuse)
-        with pytest.raises(RuntimeError):
-            listeners.watch_others()
+        listeners.watch_others()
     assert listeners.foreign == []
     listeners.watch_others()
     assert len(listeners.foreign) == 2
