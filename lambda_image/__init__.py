@@ -1,5 +1,4 @@
-"""What runs inside the function: takes one invocation, runs its workload, reports its end.
+"""The code in the function's image: it takes an invocation, runs its workload and sends a result.
 
-The image installs this package beside `handler.py` (its entry) in /var/task. Of `lambda_executor`
-it knows only what both sides agree on: wire, options, errors, probe, manifest, log lines and names.
+The image installs this package and `handler.py`, the entry point, in /var/task.
 """

@@ -1,8 +1,7 @@
-"""Starts one of Airflow's own programs in a container of the control plane.
+"""Starts one of Airflow's programs in a container of the control plane.
 
-`python -m lambda_image.control_plane <arguments of airflow>`. Owns the way from the secrets that
-the container gets, as Secrets Manager keeps them, to the settings that Airflow reads. The program
-then takes this one's place, so signals reach Airflow itself. It must not know AWS, nor the handler.
+`python -m lambda_image.control_plane <arguments of airflow>` turns the container's secrets into
+Airflow's settings. Airflow then replaces this process, so signals reach it directly.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ ADMIN = "admin"
 
 
 class MissingSecretError(Exception):
-    """The container was started without something that Airflow needs."""
+    """The container was started without a variable that Airflow needs."""
 
 
 def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
-    """What Airflow gets to see: its settings made of the secrets, which are gone themselves.
+    """Airflow's environment variables, with settings made from the secrets and without those.
 
     Raises:
-        MissingSecretError: A variable is not set, or empty.
+        MissingSecretError: A variable is not set or empty.
     """
     given = {
         name: value for name, value in container.items() if name.startswith(names.CONTAINER_PREFIX)
@@ -37,12 +36,12 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
     host, port, name, username, password = (_secret(given, variable) for variable in names.DATABASE)
     address = f"{quote(username, safe='')}:{quote(password, safe='')}@{host}:{port}/{name}"
     signing_key = _secret(given, names.SIGNING_KEY)
-    # Signs what the api-server asks the triggerer's log server for: no token for one is a token
-    # for the other.
+    # Signs the API server's requests to the triggerer's log server. Its tokens must not be valid
+    # for the API server, so it is not the signing key itself.
     log_server_key = hashlib.sha256(f"log server {signing_key}".encode()).hexdigest()
     return {
         **{name: value for name, value in container.items() if name not in given},
-        # The two drivers have different words for the same: no connection without TLS.
+        # Both drivers require TLS, under different names.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}?sslmode=require",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{address}?ssl=require",
         "AIRFLOW__CORE__FERNET_KEY": _fernet_keys(_secret(given, names.FERNET_KEY)),
@@ -52,7 +51,7 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_passwords(path: Path, password: str) -> None:
-    """Leave the admin's password where Airflow's simple auth manager reads it, and for it alone."""
+    """Write the admin's password for Airflow's simple auth manager, readable by this user only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -60,7 +59,7 @@ def write_passwords(path: Path, password: str) -> None:
 
 
 def main() -> None:
-    """Become `airflow` with the arguments of this program."""
+    """Replace this process by `airflow`, with the same arguments."""
     try:
         environment = airflow_environment(os.environ)
     except MissingSecretError as e:
@@ -89,9 +88,9 @@ def _secret(given: Mapping[str, str], name: str) -> str:
 
 
 def _fernet_keys(secret: str) -> str:
-    """Keys in the form that Fernet asks for, 32 bytes in base64, made of any text.
+    """Fernet keys (32 bytes in base64) made from the parts of any text between commas.
 
-    With a comma the first is the new one and the others can still be read, as Airflow has it:
+    Airflow encrypts with the first key and decrypts with all:
     https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/fernet.html
     """
     return ",".join(

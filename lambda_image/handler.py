@@ -1,7 +1,7 @@
-"""The function's entry, `handler.lambda_handler`: all of Lambda's init phase happens on import.
+"""The function's entry point, `handler.lambda_handler`; importing it is Lambda's init phase.
 
-The image has this file at /var/task/handler.py, next to the package `lambda_image` that it is
-made from; nothing but the order of the init phase is decided here.
+The image has a copy of this file at /var/task/handler.py, beside the package `lambda_image`. It
+decides only the order of the init phase.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import gc
 import os
 from typing import Any
 
-gc.disable()  # Until `preload.freeze`: next to nothing of what imports make is garbage.
+gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
 
 from lambda_image.dags import source  # noqa: E402
 from lambda_image.logs import log_output  # noqa: E402
@@ -18,9 +18,9 @@ from lambda_image.machine import environment  # noqa: E402
 from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
-_temporary = TemporaryFolder()  # Before anything of this process is in it.
-environment.prepare()  # Before Airflow: it reads AIRFLOW_HOME when it is imported.
-_dags = source.prepare()  # Likewise, for its DAG folder.
+_temporary = TemporaryFolder()  # Before this process writes temporary files.
+environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
+_dags = source.prepare()  # Before Airflow, which reads the DAG folder on import.
 
 from lambda_image.deadline import Margins  # noqa: E402
 from lambda_image.invocation.handling import InvocationHandler  # noqa: E402
@@ -33,9 +33,9 @@ _margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image.runtime import probe, processes  # noqa: E402 - import Airflow, warm by now
-from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - likewise
-from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - likewise
+from lambda_image.runtime import probe, processes  # noqa: E402 - Airflow must be warm
+from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - Airflow must be warm
+from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - Airflow must be warm
 
 _dag_bundles = DagBundles(_dags)
 _dag_bundles.warm_up(invocation_log.write)
@@ -44,12 +44,13 @@ preload.freeze()
 _temporary.keep()
 _processes = processes.make(
     invocation_log.write
-)  # Last: a workload's process has what is here now.
+)  # Last: every workload's process starts from here.
 
 _handler = InvocationHandler(
-    runner=WorkloadRunner(_dag_bundles, _processes, _temporary),
-    reporter=_reporter,
-    payloads=_payloads,
+    run_workload=WorkloadRunner(_dag_bundles, _processes, _temporary).run,
+    queue_url=_reporter.queue_url,
+    send=_reporter.send,
+    resolve=_payloads.resolve,
     margins=_margins,
     write_log=invocation_log.write,
     answer_probe=probe.answer,
@@ -58,9 +59,9 @@ _handler = InvocationHandler(
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's types
-    """Run the workload of one invocation and report its end."""
+    """Run the workload of one invocation and send its result."""
     try:
         return _handler.handle(event, context)
     finally:
         if _processes.are_lost:
-            os._exit(1)  # Lambda starts another environment in the place of this one.
+            os._exit(1)  # Lambda then starts another execution environment.

@@ -1,4 +1,4 @@
-"""What the end of a workload means, as values. Plain Python: nothing of Airflow is known here."""
+"""What the end of a workload means for its invocation, as values."""
 
 from __future__ import annotations
 
@@ -19,37 +19,28 @@ _SIGNAL_CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The end of one workload.
-
-    Attributes:
-        outcome: What became of the invocation.
-        return_code: As in `wire.Result`.
-        reason: A sentence for the user; empty when there is nothing to say.
-        max_memory_mb: As in `wire.Result`.
-    """
+    """The end of one workload, in the fields of `wire.Result`."""
 
     outcome: Outcome
     return_code: int
     reason: str = ""
     max_memory_mb: float | None = None
 
-    def adding(self, words: str) -> Verdict:
-        """The same, with more in the reason."""
-        return replace(self, reason=f"{self.reason}. {words}")
+    def adding(self, reason: str) -> Verdict:
+        """This verdict with a second reason."""
+        return replace(self, reason=f"{self.reason}. {reason}")
 
     def without(self, secret: str) -> Verdict:
-        """The same, with a secret cut out of the reason."""
+        """This verdict with a secret cut out of the reason."""
         if not secret or secret not in self.reason:
             return self
         return replace(self, reason=self.reason.replace(secret, "***"))
 
 
 def ended(exit_code: int, memory: str = "") -> Verdict:
-    """The task runtime ran and its process ended.
+    """The workload's process ended, maybe because the kernel had no more memory.
 
-    Args:
-        exit_code: Negative for a signal.
-        memory: What is known of a lack of memory.
+    A signal is a negative exit code.
     """
     if exit_code == -signal.SIGKILL and memory:
         reason = f"the workload's process was killed by the kernel: {memory}"
@@ -66,12 +57,12 @@ def ended(exit_code: int, memory: str = "") -> Verdict:
 
 
 def out_of_time(exit_code: int, reason: str) -> Verdict:
-    """The handler ended the workload before Lambda would have ended the environment."""
+    """The handler ended the workload before the function's time-out."""
     return Verdict(Outcome.DEADLINE, exit_code, reason)
 
 
 def crashed(reason: str) -> Verdict:
-    """The workload was started, and what happened to it then is not known for certain."""
+    """The workload was started, and its end is not known for certain."""
     return Verdict(Outcome.CRASHED, 1, reason)
 
 
@@ -86,7 +77,7 @@ def duplicate(reason: str) -> Verdict:
 
 
 def overtaken(reason: str) -> Verdict:
-    """Airflow has already put the workload into a final state: there is nothing left to do."""
+    """Airflow has already set the workload to a final state."""
     return Verdict(Outcome.COMPLETED, 0, reason)
 
 

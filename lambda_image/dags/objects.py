@@ -58,16 +58,13 @@ class _Object:
 class Fetch:
     """One state of the files, ready to be fetched.
 
-    Attributes:
-        files: Each object by its path below the location; an archive's path is empty.
-        manifest_etag: The ETag of the manifest that names the files; None without one.
-        into: Fills an empty folder, and may link unchanged files of the previous tree. Raises
-            ChangedMeanwhileError if an object has changed since the check, DagSourceError if the
-            files are not usable.
+    `into` fills an empty folder, and may link unchanged files of the previous tree. It raises
+    ChangedMeanwhileError if an object has changed since the check, DagSourceError if the files are
+    not usable.
     """
 
-    files: Mapping[str, _Object]
-    manifest_etag: str | None
+    files: Mapping[str, _Object]  # By the path below the location; an archive's path is empty.
+    manifest_etag: str | None  # Of the manifest that names the files.
     into: Callable[[Path, Path | None], None]
 
 
@@ -91,33 +88,25 @@ class S3Prefix:
         if current is None:
             return None
         files, etag = current
-        return Fetch(files, etag, partial(self._fetch, files, seen.files if seen else {}))
+        known = seen.files if seen is not None else {}
 
-    def _fetch(
-        self,
-        files: Mapping[str, _Object],
-        known: Mapping[str, _Object],
-        tree: Path,
-        old: Path | None,
-    ) -> None:
-        """Link the unchanged files, and fetch the others in parallel."""
-        changed = []
-        for path, file in files.items():
-            (tree / path).parent.mkdir(parents=True, exist_ok=True)
-            if old is None or known.get(path) != file:
-                changed.append(path)
-            else:
-                os.link(old / path, tree / path)
+        def fetch_into(tree: Path, old: Path | None) -> None:
+            changed = []
+            for path, file in files.items():
+                (tree / path).parent.mkdir(parents=True, exist_ok=True)
+                if old is None or known.get(path) != file:
+                    changed.append(path)
+                else:
+                    os.link(old / path, tree / path)
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                list(pool.map(lambda path: self._fetch(path, files[path], tree / path), changed))
 
-        def fetch(path: str) -> None:
-            with (tree / path).open("wb") as file:
-                _download(self.client, self.location, path, files[path], file)
-            # A task that writes to its DAG file would change it for later tasks.
-            (tree / path).chmod(0o444)
+        return Fetch(files, etag, fetch_into)
 
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for _ in pool.map(fetch, changed):
-                pass
+    def _fetch(self, path: str, wanted: _Object, target: Path) -> None:
+        with target.open("wb") as file:
+            _download(self.client, self.location, path, wanted, file)
+        target.chmod(0o444)  # A task that writes to its DAG file would change it for later tasks.
 
     def _current(self, seen: Fetch | None) -> tuple[dict[str, _Object], str | None] | None:
         """The files and the manifest's ETag; None if nothing has changed."""

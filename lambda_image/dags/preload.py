@@ -75,11 +75,7 @@ def preload(
 ) -> list[Import]:
     """Import what the DAG files in these folders import at their top level, and return it.
 
-    Args:
-        folders: The DAG folders.
-        write_log: Logs what was skipped, and why.
-        age_ms: The age of this process.
-        begin_again: Starts a second init phase, with one variable set.
+    `begin_again` starts a second init phase with one variable set.
     """
     given_up = [name for name in os.environ.pop(SKIP_VARIABLE, "").split(",") if name]
     skipped = dict.fromkeys(given_up, "given up by the init phase before this one")

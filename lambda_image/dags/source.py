@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import boto3
@@ -42,35 +43,27 @@ _PAUSE_S = 0.5
 _CLIENT_CONFIG = PATIENCE.merge(Config(connect_timeout=2, max_pool_connections=CONNECTIONS))
 
 
+@dataclass(slots=True)
 class S3DagSource:
     """A DAG folder that follows a prefix or an archive in S3.
 
     `make_remote` is called once, at the first refresh.
     """
 
-    def __init__(
-        self,
-        location: DagLocation,
-        make_remote: Callable[[], Remote],
-        trees: DagTrees,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._location = location
-        self._make_remote = make_remote
-        self._trees = trees
-        self._clock = clock
-        self._sleep = sleep
-        self._remote: Remote | None = None
-        self._fetched: Fetch | None = None
+    location: DagLocation
+    make_remote: Callable[[], Remote]
+    trees: DagTrees
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _remote: Remote | None = field(default=None, init=False)
+    _fetched: Fetch | None = field(default=None, init=False)
 
     def __str__(self) -> str:
-        return str(self._location)
+        return str(self.location)
 
     def feeds(self, folder: Path) -> bool:
         """Whether this source fills the folder."""
-        return folder == self._trees.link
+        return folder == self.trees.link
 
     def refresh(self, patience_s: float = PATIENCE_S) -> None:
         """Bring the folder up to date; waits for a running upload, but not longer than given.
@@ -81,25 +74,25 @@ class S3DagSource:
         try:
             self._refresh(patience_s)
         except Exception as e:  # An archive may fail in any way, and the init phase must not.
-            reason = _reason(e, self._trees.link)
+            reason = _reason(e, self.trees.link)
             raise DagSourceError(
-                f"the DAG files of {self._location} could not be fetched: {reason}"
+                f"the DAG files of {self.location} could not be fetched: {reason}"
             ) from e
 
     def _refresh(self, patience_s: float) -> None:
         if self._remote is None:
-            self._remote = self._make_remote()
-        deadline_s = self._clock() + patience_s
+            self._remote = self.make_remote()
+        deadline_s = self.clock() + patience_s
         while (fetch := self._remote.changed_since(self._fetched)) is not None:
             try:
-                self._trees.replace(fetch.into)
+                self.trees.replace(fetch.into)
             except ChangedMeanwhileError as e:
-                if self._clock() >= deadline_s:
+                if self.clock() >= deadline_s:
                     raise DagSourceError(
                         f"{e}, and was for {patience_s:g} s: it was changed by something else than "
                         "`airflow lambda-executor dags push`, or a push broke off; push again"
                     ) from e
-                self._sleep(_PAUSE_S)
+                self.sleep(_PAUSE_S)
             else:
                 self._fetched = fetch
                 return

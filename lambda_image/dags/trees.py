@@ -13,16 +13,12 @@ from pathlib import Path
 
 
 class DagTrees:
-    """The trees of one execution environment.
-
-    Attributes:
-        link: Airflow's DAG folder.
-    """
+    """The trees of one execution environment."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
-        self.link = folder / "current"
+        self.link = folder / "current"  # Airflow's DAG folder.
 
     @property
     def current(self) -> Path | None:
@@ -32,9 +28,8 @@ class DagTrees:
     def replace(self, build: Callable[[Path, Path | None], None]) -> None:
         """Replace the current tree; if `build` raises, the current tree stays.
 
-        Args:
-            build: Fills an empty folder, and may link files of the current tree, its second
-                argument.
+        `build` fills an empty folder, its first argument; it may link files of the current tree,
+        its second.
         """
         current = self.current
         tree = self._folder / f"tree-{next(self._numbers)}"

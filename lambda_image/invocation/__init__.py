@@ -1,1 +1,1 @@
-"""One invocation from its event to its result; it knows neither Airflow nor the machine."""
+"""One invocation, from its event to its result."""

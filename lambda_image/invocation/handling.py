@@ -1,6 +1,6 @@
 """The steps of one invocation: decode the event, check it, run the workload, report, log.
 
-Airflow and AWS are behind the protocols below.
+The functions that call Airflow and AWS are given to it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from lambda_image.logs import log_output
 from lambda_image.logs.invocation_log import WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
 
+#: Fields of a result that are in the last log line of its invocation, under the same names.
+_LOGGED = (
+    *("return_code", "reason", "cold", "init_ms", "run_ms"),
+    *("queue_to_start_ms", "max_memory_mb", "started_at_s"),
+)
+
 
 class LambdaContext(Protocol):
     """The part of the context object of Lambda's runtime that we read.
@@ -34,60 +40,29 @@ class LambdaContext(Protocol):
         """The time until Lambda ends the execution environment."""
 
 
-class Runner(Protocol):
-    """`runner.WorkloadRunner`."""
-
-    def run(self, workload_json: str, deadline: Deadline) -> Verdict:
-        """Run a workload to its end, within the deadline; never raises."""
-
-
-class PayloadSource(Protocol):
-    """`payloads.Payloads`."""
-
-    def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
-        """The invocation, or the one that it points to; a verdict if there is none in time."""
-
-
-class ResultSender(Protocol):
-    """`reporter.Reporter`."""
-
-    def queue_url(self, reply_to: str | None) -> str:
-        """The results queue of an invocation; raises if none is known."""
-
-    def send(self, queue_url: str, result: Result, by_s: float) -> None:
-        """Send one result; raises if the queue did not take it in time."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Start:
     """The circumstances of one invocation."""
 
-    started_at_s: float
+    context: LambdaContext
     cold: bool
-    init_ms: float | None
-    request_id: str
-    log_stream: str
+    started_at_s: float
     entered_at_s: float  # On the monotonic clock.
     ends_at_s: float  # On the monotonic clock.
 
 
 @dataclass(slots=True)
 class InvocationHandler:
-    """Handles the invocations of one execution environment, one at a time.
+    """Handles the invocations of one execution environment, one at a time."""
 
-    Attributes:
-        init_ms: How long the init phase took; reported with the first invocation.
-        now_s: The time since the epoch.
-        clock_s: The time of the monotonic clock.
-    """
-
-    runner: Runner
-    reporter: ResultSender
-    payloads: PayloadSource
+    run_workload: Callable[[str, Deadline], Verdict]
+    queue_url: Callable[[str | None], str]
+    send: Callable[[str, Result, float], None]
+    resolve: Callable[[Invocation, float], Invocation | Verdict]
     margins: Margins
     write_log: WriteLog
     answer_probe: Callable[[], ProbeAnswer]
-    init_ms: float
+    init_ms: float  # The duration of the init phase, for the first invocation's result.
     now_s: Callable[[], float] = time.time
     clock_s: Callable[[], float] = time.monotonic
     _cold: bool = field(default=True, init=False)
@@ -107,7 +82,7 @@ class InvocationHandler:
             invocation = Invocation.decode(event)
         except DecodeError as e:
             return self._reject(event, e, start)
-        queue_url = self.reporter.queue_url(invocation.reply_to)
+        queue_url = self.queue_url(invocation.reply_to)
         verdict, facts = self._run(invocation, start)
         result = self._result(invocation.id, verdict, start, invocation.queued_at_s)
         # The reference's executor does not know `duplicate`: it would end the running task.
@@ -121,7 +96,7 @@ class InvocationHandler:
             deadline = self.margins.deadline(remaining_s, start.entered_at_s)
         except ConfigError as e:
             return rejected(str(e)), WorkloadFacts()
-        resolved = self.payloads.resolve(invocation, deadline.give_up_at_s)
+        resolved = self.resolve(invocation, deadline.give_up_at_s)
         if isinstance(resolved, Verdict):
             return resolved, WorkloadFacts()
         try:
@@ -132,46 +107,37 @@ class InvocationHandler:
         if reason := _expiry_reason(resolved, self.now_s()):
             return rejected(reason), facts
         self._log_start(resolved.id, start, facts)
-        return self.runner.run(workload_json, deadline).without(facts.token), facts
+        return self.run_workload(workload_json, deadline).without(facts.token), facts
 
     def _enter(self, context: LambdaContext) -> _Start:
         cold, self._cold = self._cold, False
         log_output.about({"request_id": context.aws_request_id})
         entered_at_s = self.clock_s()
-        return _Start(
-            started_at_s=self.now_s(),
-            cold=cold,
-            init_ms=self.init_ms if cold else None,
-            request_id=context.aws_request_id,
-            log_stream=context.log_stream_name,
-            entered_at_s=entered_at_s,
-            ends_at_s=entered_at_s + context.get_remaining_time_in_millis() / 1000,
-        )
+        ends_at_s = entered_at_s + context.get_remaining_time_in_millis() / 1000
+        return _Start(context, cold, self.now_s(), entered_at_s, ends_at_s)
 
     def _log_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
-        context = {**facts.fields(), "invocation_id": id_, "request_id": start.request_id}
-        log_output.about(context, facts.token)
-        self.write_log("info", STARTED, **context, cold=start.cold)
+        fields = {
+            **facts.fields(),
+            "invocation_id": id_,
+            "request_id": start.context.aws_request_id,
+        }
+        log_output.about(fields, facts.token)
+        self.write_log("info", STARTED, **fields, cold=start.cold)
 
     def _reject(self, event: object, error: DecodeError, start: _Start) -> dict[str, Any]:
         """Report an event that is not an invocation, if it has an id and a results queue."""
         given = event if isinstance(event, Mapping) else {}
         key, reply_to = given.get("task_key"), given.get("reply_to")
         if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
-            # Without the cause, which holds the event.
-            raise DecodeError(
-                f"not an invocation, and without a usable task_key: {error}"
-            ) from None
-        queue_url = self.reporter.queue_url(reply_to if isinstance(reply_to, str) else None)
+            reason = f"not an invocation, and without a usable task_key: {error}"
+            raise DecodeError(reason) from None  # The cause holds the event.
+        queue_url = self.queue_url(reply_to if isinstance(reply_to, str) else None)
         result = self._result(InvocationId(key), rejected(str(error)), start)
         return self._settle(result, queue_url, WorkloadFacts(), start)
 
     def _result(
-        self,
-        id_: InvocationId,
-        verdict: Verdict,
-        start: _Start,
-        queued_at_s: float | None = None,
+        self, id_: InvocationId, verdict: Verdict, start: _Start, queued_at_s: float | None = None
     ) -> Result:
         waited_s = None if queued_at_s is None else start.started_at_s - queued_at_s
         return Result(
@@ -179,10 +145,10 @@ class InvocationHandler:
             return_code=verdict.return_code,
             outcome=verdict.outcome,
             reason=verdict.reason,
-            request_id=start.request_id,
-            log_stream=start.log_stream,
+            request_id=start.context.aws_request_id,
+            log_stream=start.context.log_stream_name,
             cold=start.cold,
-            init_ms=start.init_ms,
+            init_ms=self.init_ms if start.cold else None,
             run_ms=round((self.now_s() - start.started_at_s) * 1000, 1),
             started_at_s=start.started_at_s,
             queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),
@@ -195,7 +161,7 @@ class InvocationHandler:
         reported = False
         try:
             if queue_url is not None:
-                self.reporter.send(queue_url, result, start.ends_at_s - RESERVE_S)
+                self.send(queue_url, result, start.ends_at_s - RESERVE_S)
                 reported = True
         finally:
             self.write_log(
@@ -205,14 +171,7 @@ class InvocationHandler:
                 invocation_id=result.id,
                 request_id=result.request_id,
                 outcome=result.outcome.value,
-                return_code=result.return_code,
-                reason=result.reason,
-                cold=result.cold,
-                init_ms=result.init_ms,
-                run_ms=result.run_ms,
-                queue_to_start_ms=result.queue_to_start_ms,
-                max_memory_mb=result.max_memory_mb,
-                started_at_s=result.started_at_s,
+                **{name: getattr(result, name) for name in _LOGGED},
                 reported=reported,
             )
         sent: dict[str, Any] = json.loads(result.encode())

@@ -1,1 +1,1 @@
-"""The function's own log: one JSON object a line."""
+"""The function's log: one JSON object per line."""

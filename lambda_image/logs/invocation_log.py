@@ -1,7 +1,6 @@
-"""The invocation's own log: JSON lines on stdout, which Lambda takes to the log stream.
+"""The handler's log lines: JSON on stdout, which Lambda sends to the log stream.
 
-Knows which fields a line has. A line never holds an event, a command or a workload: they carry
-the workload's token.
+No line holds an event, a command or a workload: they contain the workload's token.
 """
 
 from __future__ import annotations
@@ -21,13 +20,7 @@ WriteLog = Callable[..., None]
 
 
 def write(level: str, event: str, /, **fields: Any) -> None:  # noqa: ANN401 - JSON values
-    """Write one line to stdout, whatever a library has left there without an end.
-
-    Args:
-        level: `info`, `warning` or `error`.
-        event: What happened, in fixed words.
-        **fields: JSON values.
-    """
+    """Write one line: a level (`info`, `warning` or `error`), an event in fixed words, fields."""
     timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = {"timestamp": timestamp, "level": level, "event": event, **fields}
     log_output.end_line()
@@ -37,10 +30,7 @@ def write(level: str, event: str, /, **fields: Any) -> None:  # noqa: ANN401 - J
 
 @dataclass(frozen=True, slots=True)
 class WorkloadFacts:
-    """What the log tells about a workload, read from its JSON without Airflow.
-
-    Everything is None for a workload that is not a task.
-    """
+    """Facts about a workload for the log, all None for a workload that is not a task."""
 
     dag_id: str | None = None
     task_id: str | None = None
@@ -51,7 +41,7 @@ class WorkloadFacts:
 
     @classmethod
     def read(cls, workload_json: str) -> WorkloadFacts:
-        """Read what is there; a workload that cannot be read has no facts."""
+        """Read the facts from a workload's JSON, without Airflow; none if it is malformed."""
         try:
             workload = json.loads(workload_json)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A task's log file as events for CloudWatch Logs, in as few calls as it allows. Plain Python."""
+"""Turns a task's log file into batches of events for CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_EVENT_BYTES = 256 * 1024 - _EVENT_OVERHEAD_BYTES
 
 
 def events(lines: Iterable[bytes]) -> Iterator[InputLogEventTypeDef]:
-    """The lines of a log file as CloudWatch takes them: each with its own time."""
+    """The lines of a log file as events, each with its own time."""
     at_ms = 0
     for line in lines:
         text = line.strip()
@@ -34,7 +34,7 @@ def events(lines: Iterable[bytes]) -> Iterator[InputLogEventTypeDef]:
 def batches(
     found: Iterable[InputLogEventTypeDef],
 ) -> Iterator[list[InputLogEventTypeDef]]:
-    """The events in as few calls as CloudWatch allows."""
+    """The events in as few batches as CloudWatch allows."""
     batch: list[InputLogEventTypeDef] = []
     size_bytes = 0
     for event in found:

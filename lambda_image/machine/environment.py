@@ -1,8 +1,4 @@
-"""The execution environment: its name, its private folder, and its state between workloads.
-
-An execution environment is one process that Lambda keeps warm and hands one invocation at a time.
-Imported before Airflow, so it must not import it.
-"""
+"""The execution environment: its name, its private folder, and its state between workloads."""
 
 from __future__ import annotations
 
@@ -22,35 +18,36 @@ from typing import NoReturn
 
 from lambda_executor.contract.option_types import BooleanOption
 
-#: Signals whose handlers a workload's supervisor, or a connection test, sets in this process.
+#: Signals whose handlers the supervisor or a connection test sets in this process.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)
 
 _UNIQUE = uuid.uuid4().hex
 
 _STARTED_WITH = dict(os.environ)
 
-#: Where `remote_log` can send task logs, by the beginning of [logging] remote_base_log_folder.
+#: The prefix of [logging] remote_base_log_folder with which `remote_log` uploads to S3.
 S3 = "s3://"
+#: The prefix with which `remote_log` uploads to CloudWatch.
 CLOUDWATCH = "cloudwatch://"
 
-#: Airflow's own option, which is needed before Airflow is there to read it.
+#: Airflow's option, which we need before Airflow is imported.
 _REMOTE_LOGGING = BooleanOption(
     section="logging",
     name="remote_logging",
     default=False,
-    help="Whether Airflow keeps the logs of tasks in a remote place.",
+    help="Whether Airflow keeps the logs of tasks in remote storage.",
     example="True",
 )
 
 
 def prepare() -> None:
-    """Give Airflow what it wants of a machine: a home folder and a user's name.
+    """Give Airflow a home folder, a user name and an uploader of task logs.
 
-    Lambda's /tmp belongs to one environment, but on a single machine many share it, so the folder
-    has a name of its own and is removed when the process ends. An AIRFLOW_HOME that is set holds.
+    Without AIRFLOW_HOME the folder gets a unique name, because on one machine many execution
+    environments share /tmp, and is removed when the process ends.
 
     Raises:
-        ConfigError: [logging] remote_logging is neither true nor false.
+        ConfigError: [logging] remote_logging is not a boolean.
     """
     if "AIRFLOW_HOME" not in os.environ:
         remove_homes_of_the_dead(Path(tempfile.gettempdir()))
@@ -61,16 +58,16 @@ def prepare() -> None:
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
-        # Lambda runs image functions as a user without a name, and Airflow refuses to start a task
-        # without one; getpass reads this variable first.
+        # Lambda runs image functions as an unnamed user, and Airflow starts no task without a user
+        # name; getpass reads this variable first.
         os.environ.setdefault("LOGNAME", "lambda")
     _choose_log_upload()
 
 
 def remove_homes_of_the_dead(folder: Path) -> None:
-    """Remove the private folders of processes that were killed: logs, DAG files and all.
+    """Remove the private folders of processes that were killed.
 
-    Lambda starts a process that was killed anew in the same environment, and keeps its /tmp.
+    Lambda replaces a killed process in the same execution environment and keeps /tmp.
     https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
     """
     for home in folder.glob("airflow-*-*"):
@@ -79,12 +76,12 @@ def remove_homes_of_the_dead(folder: Path) -> None:
 
 
 def is_over(pid: str) -> bool:
-    """Whether what a process of this id has left is nobody's: it died, or had our id before us."""
+    """Whether the process that left its id behind has ended; it may have had ours before us."""
     return pid.isdecimal() and (int(pid) == os.getpid() or not Path("/proc", pid).exists())
 
 
 def restart(variable: str, value: str) -> NoReturn:
-    """Begin this process anew, with one more variable: the init phase comes once more."""
+    """Restart this process and its init phase, with one more variable."""
     if "AIRFLOW_HOME" not in _STARTED_WITH:
         _remove(os.environ["AIRFLOW_HOME"], os.getpid())
     sys.stdout.flush()
@@ -93,11 +90,11 @@ def restart(variable: str, value: str) -> NoReturn:
 
 
 def hostname() -> str:
-    """Name this environment for Airflow (`[core] hostname_callable`).
+    """The name of this execution environment for Airflow (`[core] hostname_callable`).
 
-    The API server takes a second start with the same host name, user and process id for a retry
-    of the first and lets it run. Environments of one function can agree in all three, so the name
-    has to tell them apart. The id in the log stream's name also shows a person where to look.
+    The API server takes a second start with the same host name, user and process id for a retry of
+    the first and lets it run, so the host name must be unique. The id of the log stream is, and
+    shows a person which log to read.
     """
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
     stream = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "").rpartition("]")[2]
@@ -105,7 +102,7 @@ def hostname() -> str:
 
 
 def process_age_ms() -> float:
-    """Milliseconds since this process started: Linux counts them in ticks since boot.
+    """Milliseconds since this process started.
 
     https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
@@ -116,10 +113,10 @@ def process_age_ms() -> float:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Put environment variables, working directory and signal handlers back at the end.
+    """Restore environment variables, working directory and signal handlers at the end.
 
-    A task runs in a process of its own, but what supervises it, and all of a connection test,
-    runs in this one: nothing of it may reach the next workload.
+    The supervisor of a task and a whole connection test run in this process: none of their changes
+    may reach the next workload.
     """
     variables = dict(os.environ)
     directory = Path.cwd()
@@ -136,7 +133,7 @@ def restored() -> Iterator[None]:
 
 
 def _choose_log_upload() -> None:
-    """Have task logs uploaded by `remote_log`, where it can and nobody has chosen another way."""
+    """Have `remote_log` upload task logs, if it can and no other logging config is set."""
     folder = os.environ.get("AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER", "")
     if _REMOTE_LOGGING.from_environment(os.environ) and folder.startswith((S3, CLOUDWATCH)):
         os.environ.setdefault(
@@ -146,5 +143,5 @@ def _choose_log_upload() -> None:
 
 
 def _remove(home: str, owner: int) -> None:
-    if os.getpid() == owner:  # A forked child that ends the usual way must not take it along.
+    if os.getpid() == owner:  # Not in a forked child that ends normally.
         shutil.rmtree(home, ignore_errors=True)

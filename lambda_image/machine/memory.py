@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+import psutil
 
 
 def resident_mb() -> float:
     """The memory that this process has resident, in MiB."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return round(pages * _PAGE_BYTES / 2**20, 1)
+    return round(psutil.Process().memory_info().rss / 2**20, 1)
 
 
 def oom_kills() -> int:

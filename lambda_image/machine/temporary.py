@@ -1,8 +1,7 @@
-"""The folder for temporary files, between workloads: each finds it as the init phase left it.
+"""Clears the temporary folder after every workload.
 
-Lambda keeps /tmp for as long as the execution environment lives, longer than a process that dies in
-it: what one workload leaves there fills it, and every later one can read it. It must not know what
-a workload is.
+Lambda keeps /tmp as long as the execution environment lives, even when its process dies: files that
+a workload leaves there fill it, and every later workload can read them.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from pathlib import Path
 from lambda_image.logs import invocation_log
 from lambda_image.machine import environment
 
-#: With less, a task's own log would not fit.
+#: With less free space a task's log would not fit.
 _LEAST_FREE_BYTES = 1024 * 1024
 
-#: Holds the id of the process that found the folder empty, or took it over from one that died.
+#: A file with the process id of the folder's owner.
 OWNER = ".lambda-environment"
 
 
 class TemporaryFolder:
     """The temporary folder of one execution environment.
 
-    Made before anything is put into it. One that has something in it by then, and no owner's mark,
-    is no environment's own but a machine's, and nothing in it is ever removed.
+    Create it before anything else uses the folder. A folder that then holds files and no owner's
+    mark is shared with other programs, and nothing in it is ever removed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -43,32 +42,33 @@ class TemporaryFolder:
             atexit.register(self.leave)
 
     def keep(self) -> None:
-        """Take what is there now for the environment's; after the init phase."""
+        """Keep everything that is there now: the init phase has ended."""
         self._kept = frozenset(path.name for path in self._folder.iterdir())
 
     def clear(self) -> None:
-        """Remove whatever has come since; what cannot be removed is logged."""
+        """Remove everything that has come since; log what cannot be removed."""
         if not self._is_own:
             return
         try:
             paths = list(self._folder.iterdir())
         except OSError as e:
-            _tell_left([str(e)])
+            _log_errors([str(e)])
             return
         kept = self._kept | {OWNER}
-        if errors := [error for path in paths if path.name not in kept and (error := _error(path))]:
-            _tell_left(errors)
+        removed = (_remove(path) for path in paths if path.name not in kept)
+        if errors := [error for error in removed if error]:
+            _log_errors(errors)
 
     def leave(self) -> None:
-        """Take the mark along, unless there is something that the next process has to remove."""
-        if os.getpid() != self._owner:  # A forked child that ends the usual way.
+        """Remove the mark, unless the next process still has files to remove."""
+        if os.getpid() != self._owner:  # A forked child that ends normally.
             return
-        with suppress(OSError):  # The folder itself may be gone by then.
+        with suppress(OSError):  # The folder itself may be gone.
             if [path.name for path in self._folder.iterdir()] == [OWNER]:
                 (self._folder / OWNER).unlink()
 
-    def obstacle(self) -> str | None:
-        """Why nothing can be written here; None if something can."""
+    def reason_against(self) -> str | None:
+        """Why nothing can be written here; None if there is room."""
         disk = shutil.disk_usage(self._folder)
         if disk.free >= _LEAST_FREE_BYTES:
             return None
@@ -80,7 +80,7 @@ class TemporaryFolder:
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether a folder is empty, or what is in it belongs to a process that is no more."""
+    """Whether a folder is empty, or its owner has ended."""
     mark = folder / OWNER
     try:
         if mark.lstat().st_uid != os.getuid():
@@ -90,14 +90,14 @@ def _is_free(folder: Path) -> bool:
         return not any(folder.iterdir())
 
 
-def _error(path: Path) -> str | None:
-    """Remove a file or folder; returns why that is not possible."""
+def _remove(path: Path) -> str | None:
+    """Remove a file or folder; returns the reason if that fails."""
     try:
         if path.is_dir() and not path.is_symlink():
             _remove_folder(path)
         else:
             path.unlink(missing_ok=True)
-    except (OSError, RecursionError) as e:  # The latter where folders are nested a thousandfold.
+    except (OSError, RecursionError) as e:  # RecursionError: folders nested a thousandfold.
         return f"{path}: {type(e).__name__}: {e}"
     return None
 
@@ -109,20 +109,20 @@ def _remove_folder(folder: Path) -> None:
     _unlock(folder)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)  # For its error.
+        shutil.rmtree(folder)  # Raises the error.
 
 
 def _unlock(folder: Path) -> None:
-    """Take back the rights to a folder and to all in it, without which nothing is removed."""
+    """Make a folder and all folders in it writable, without which nothing in them is removed."""
     locked = [folder]
     while locked:
-        with suppress(OSError):  # Another user's.
+        with suppress(OSError):  # The folder of another user.
             folder = locked.pop()
             folder.chmod(stat.S_IRWXU)
             locked += [Path(e) for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
 
 
-def _tell_left(errors: list[str]) -> None:
+def _log_errors(errors: list[str]) -> None:
     invocation_log.write(
         "warning",
         "temporary files cannot be removed: they are left to the next workload",

@@ -1,7 +1,7 @@
-"""Bounds how long this process waits for somebody else: for an API, a queue, a disk.
+"""Bounds how long this process waits for an API, a queue or a disk.
 
-Retries of other people's libraries end when they see fit; this ends them, by an exception that no
-`except Exception` on their way takes for an error to repeat.
+Interrupts the retries of libraries with a `BaseException`, which no `except Exception` of theirs
+catches.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: What has been interrupted may begin to wait again, on its way out.
+#: Interrupted code may wait again while it cleans up, so it is interrupted again.
 _REPEAT_S = 0.2
 
 
 class OutOfTime(BaseException):
-    """It took too long."""
+    """The time is over."""
 
 
 @contextmanager
 def until(at_s: float) -> Iterator[None]:
     """Interrupt the body at a time of the monotonic clock.
 
-    Only in the main thread, in which Lambda's runtime calls the handler. A call that neither
-    returns nor lets Python handle signals is not interrupted.
+    Works in the main thread only, in which Lambda's runtime calls the handler. A call of an
+    extension module that lets Python handle no signals is not interrupted.
 
     Raises:
-        OutOfTime: It was interrupted.
+        OutOfTime: The body was interrupted.
     """
     previous = signal.signal(signal.SIGALRM, _interrupt)
     try:

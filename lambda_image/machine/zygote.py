@@ -57,21 +57,13 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a child ended.
+    """How a child ended."""
 
-    Attributes:
-        exit_code: Negative for a signal.
-        stopped: Whether the child had been asked to stop.
-        killed: Whether the child was killed because its time was over.
-        max_memory_mb: The largest resident memory of the child or of a process it started, in MiB.
-        lost: Whether the zygote itself is gone, so that nothing is known.
-    """
-
-    exit_code: int
-    stopped: bool = False
-    killed: bool = False
-    max_memory_mb: float = 0.0
-    lost: bool = False
+    exit_code: int  # Negative for a signal.
+    stopped: bool = False  # It had been asked to stop.
+    killed: bool = False  # It was killed because its time was over.
+    max_memory_mb: float = 0.0  # MiB resident, of the largest process among it and its descendants.
+    lost: bool = False  # The zygote itself is gone: nothing is known.
 
 
 #: Runs in a child: takes the order and the descriptors of `spawn`, and never returns.
@@ -79,15 +71,10 @@ ChildMain = Callable[[Any, Sequence[int]], NoReturn]
 
 
 class Zygote:
-    """The handler's end of the zygote.
-
-    Attributes:
-        pid: The zygote's process id.
-        is_lost: Whether the zygote cannot fork another child: it is gone, or did not answer.
-    """
+    """The handler's end of the zygote."""
 
     def __init__(self, child_main: ChildMain) -> None:
-        self.is_lost = False
+        self.is_lost = False  # Whether it cannot fork another child: it is gone or did not answer.
         self._control, theirs = _channel()
         self.pid = os.fork()
         if self.pid == 0:
@@ -123,17 +110,12 @@ class Zygote:
 
 
 class Child:
-    """The handler's end of a child.
+    """The handler's end of a child."""
 
-    Attributes:
-        pid: The child's process id.
-        exit: Readable when the child and everything it started have ended.
-    """
-
-    def __init__(self, pid: int, exit_: socket.socket, zygote: int) -> None:
+    def __init__(self, pid: int, exit_: socket.socket, zygote_pid: int) -> None:
         self.pid = pid
-        self.exit = exit_
-        self._zygote = zygote
+        self.exit = exit_  # Readable when the child and everything it started have ended.
+        self._zygote_pid = zygote_pid
         self._end: End | None = None
 
     def end(self) -> End | None:
@@ -162,7 +144,7 @@ class Child:
 
     def _lose(self) -> None:
         self._end = End(-signal.SIGKILL, lost=True)
-        for pid in (self._zygote, self.pid):
+        for pid in (self._zygote_pid, self.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -1,1 +1,1 @@
-"""What runs while the image is built."""
+"""The steps of the image build."""

@@ -1,8 +1,8 @@
-"""The steps of the image's build, in their order: what the Dockerfile's RUN lines run.
+"""The steps of the image build, in the order of the Dockerfile's RUN lines.
 
-Works in the folder that is, or stands in for, the image's /var/task; standard library only.
-`INSTALLER` may name a command that installs packages in pip's place. It must not know which
-packages and DAGs there are. Decision 15 has the reasons.
+They run in the image's /var/task, or a folder that stands in for it, with the standard library
+only. `INSTALLER` may name a command that installs packages instead of pip.
+`docs/decisions/0015-what-is-in-the-image.md` has the reasons.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PIP = f"{shlex.quote(sys.executable)} -m pip install --root-user-action=ignore 
 
 
 def airflow(version: str) -> None:
-    """Install the complete list, which must be of this Airflow, and trim what is installed."""
+    """Install and trim the packages of requirements.txt, which must have this Airflow version."""
     _install("--no-deps", "--requirement=requirements.txt", f"apache-airflow-core=={version}")
     for folder in _package_folders():
         trim.trim(folder)
@@ -28,9 +28,9 @@ def airflow(version: str) -> None:
 
 
 def requirements() -> None:
-    """Install what the DAGs need beyond it; the versions of the list hold.
+    """Install the packages that the DAGs need, with the versions of requirements.txt.
 
-    Nothing of theirs is removed, and a template that is no Python may stay one.
+    These packages are not trimmed, and files that do not compile are accepted.
     """
     _install("--requirement=own-requirements.txt", "--constraint=requirements.txt")
     for folder in _package_folders():
@@ -38,19 +38,19 @@ def requirements() -> None:
 
 
 def executor(source: str) -> None:
-    """Install it as a distribution: Airflow finds a provider by its metadata."""
+    """Install the executor as a distribution: Airflow finds a provider by its metadata."""
     _install("--no-deps", "--target=.", source)
 
 
 def sources() -> None:
-    """Compile what is ours, and the DAGs."""
+    """Compile our own code and the DAGs."""
     _compile(Path.cwd())
 
 
 def _install(*arguments: str) -> None:
     installer = shlex.split(os.environ.get("INSTALLER", _PIP))
     command = [*installer, "--no-compile", *arguments]
-    if subprocess.run(command, check=False).returncode:  # noqa: S603 - of the Dockerfile's words
+    if subprocess.run(command, check=False).returncode:  # noqa: S603 - from the Dockerfile
         sys.exit("packages could not be installed: see above")
 
 

@@ -1,7 +1,6 @@
-"""Removes from the installed packages what no program reads, and compiles the rest.
+"""Removes files that no program reads from the installed packages, and compiles the rest.
 
-Part of the image's build; standard library only. It must not know which packages there are, except
-two whose compiled files are not worth their size. Decision 15 has the figures.
+Standard library only. `docs/decisions/0015-what-is-in-the-image.md` has the figures.
 """
 
 from __future__ import annotations
@@ -15,33 +14,32 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-#: Tests of packages, and what packages offer for tests of others: imported by tests alone.
+#: Folders that only tests import.
 TESTS = frozenset({"tests", "testing"})
 
-#: What the extension modules beside them were compiled from, and type stubs.
+#: Sources of extension modules, and type stubs.
 SOURCES = frozenset({".c", ".cpp", ".h", ".hpp", ".pxd", ".pxi", ".pyi", ".pyx"})
 
-#: Hundreds of languages, of which a process highlights one or two, and steps of the database that
-#: run once: these compile when they are imported.
+#: Many large modules of which a process imports one or two, or which run once.
 NOT_COMPILED = re.compile(r"/pygments/lexers/|/airflow/migrations/versions/")
 
-#: The flags of such a file, https://peps.python.org/pep-0552/
+#: The flags of a file compiled with `UNCHECKED_HASH`, https://peps.python.org/pep-0552/
 _UNCHECKED_HASH = b"\x01"
 
 
 def trim(site: Path) -> None:
     """Remove tests, C sources and type stubs below a folder of packages."""
     for folder in [path for path in site.glob("*/*/**/") if path.name in TESTS]:
-        shutil.rmtree(folder, ignore_errors=True)  # It may be inside one that is gone already.
+        shutil.rmtree(folder, ignore_errors=True)  # It may be gone with its parent folder.
     for file in [path for path in site.glob("*/**/*") if path.suffix in SOURCES]:
         file.unlink()
 
 
 def compile_all(site: Path) -> bool:
-    """Compile what is not yet compiled so, that an import looks at no time stamp.
+    """Compile all modules so that imports do not compare time stamps; returns whether all compile.
 
-    Builders may set every time stamp in an image to the same one; files compiled the usual way
-    would all be out of date then, and every start would compile them again.
+    Image builders may set every time stamp to the same value. Every start would then compile
+    everything again.
     """
     missing = [
         source

@@ -1,1 +1,1 @@
-"""Everything that touches Airflow: the task's process, its log, its DAG bundles."""
+"""Everything that touches Airflow: task processes, task logs, DAG bundles."""

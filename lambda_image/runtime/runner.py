@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,18 +45,13 @@ _FINAL_STATES = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class WorkloadRunner:
     """Runs the workloads of one execution environment, one at a time."""
 
-    def __init__(
-        self,
-        dag_bundles: DagBundles,
-        processes: Processes | StockProcesses,
-        temporary: TemporaryFolder,
-    ) -> None:
-        self._dag_bundles = dag_bundles
-        self._processes = processes
-        self._temporary = temporary
+    dag_bundles: DagBundles
+    processes: Processes | StockProcesses
+    temporary: TemporaryFolder
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
         """Run a workload to its end, within the deadline; never raises."""
@@ -67,15 +62,15 @@ class WorkloadRunner:
                 "not a workload that Airflow "
                 f"{airflow_version} in this image can run: {_validation_reason(e)}"
             )
-        give_up_at_s = self._processes.give_up_at_s(deadline)
+        give_up_at_s = self.processes.give_up_at_s(deadline)
         try:
-            with self._processes.until(deadline), time_limit.until(give_up_at_s):
+            with self.processes.until(deadline), time_limit.until(give_up_at_s):
                 verdict = self._run(workload)
         except time_limit.OutOfTime:
             verdict = self._out_of_time()
         finally:
             task_log.discard_if_private(getattr(workload, "log_path", None))
-            self._temporary.clear()
+            self.temporary.clear()
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
 
@@ -84,8 +79,8 @@ class WorkloadRunner:
         try:
             if reason := (
                 _reason_against(server)
-                or self._temporary.reason_against()
-                or self._dag_bundles.reason_against(workload)
+                or self.temporary.reason_against()
+                or self.dag_bundles.reason_against(workload)
             ):
                 return rejected(reason)
             with environment.restored():
@@ -93,24 +88,24 @@ class WorkloadRunner:
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
-            verdict = self._processes.verdict()
+            verdict = self.processes.verdict()
             if verdict is not None and verdict.outcome is Outcome.DEADLINE:
                 return verdict.adding(f"Airflow was not told: {type(e).__name__}: {e}")
             return _verdict_of(e, server)
-        return self._processes.verdict() or crashed("the supervisor returned before its process")
+        return self.processes.verdict() or crashed("the supervisor returned before its process")
 
     def _supervise(self, workload: Workload, server: str) -> None:
         def run_workload() -> int:
             return compat.run_workload(workload, server)
 
         if compat.has_own_process(workload):
-            self._processes.supervise(run_workload)
+            self.processes.supervise(run_workload)
         else:
-            self._processes.run(run_workload)
+            self.processes.run(run_workload)
 
     def _out_of_time(self) -> Verdict:
         """The verdict when even the supervisor did not return in time."""
-        verdict = self._processes.verdict()
+        verdict = self.processes.verdict()
         if verdict is None:
             return out_of_time(
                 1,

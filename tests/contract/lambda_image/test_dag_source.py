@@ -42,10 +42,10 @@ class Place:
         source = dag_source.prepare(environ)
         assert source is not None
         location = DagLocation.parse(uri)
-        source._make_remote = lambda: (S3Archive if location.is_archive else S3Prefix)(
+        source.make_remote = lambda: (S3Archive if location.is_archive else S3Prefix)(
             self.s3, location
         )
-        source._sleep = lambda _seconds: None
+        source.sleep = lambda _seconds: None
         self.folder = Path(environ["AIRFLOW__CORE__DAGS_FOLDER"])
         self.requests.clear()
         return source
@@ -186,7 +186,7 @@ def test_a_cold_environment_waits_for_the_end_of_a_push(place: Place) -> None:
     place.push(a="1")
     place.put("dags/a.py", "2")
     source = place.follow("s3://bucket/dags/")
-    source._sleep = lambda _seconds: place.push(a="2")
+    source.sleep = lambda _seconds: place.push(a="2")
     source.refresh()
     assert place.tree() == {"a.py": "2"}
 
@@ -196,7 +196,7 @@ def test_the_init_phase_does_not_wait_for_a_push(place: Place) -> None:
     place.push(a="1")
     place.put("dags/a.py", "2")
     source = place.follow("s3://bucket/dags/")
-    source._sleep = lambda _seconds: pytest.fail("it waited")
+    source.sleep = lambda _seconds: pytest.fail("it waited")
     with pytest.raises(DagSourceError, match="other content"):
         source.refresh(patience_s=0)
 
@@ -210,7 +210,7 @@ def test_files_changed_behind_the_manifests_back_are_a_reason(place: Place, chan
     else:
         place.put("dags/a.py", "2")
     source = place.follow("s3://bucket/dags/")
-    source._clock = itertools.count(step=15).__next__
+    source.clock = itertools.count(step=15).__next__
     with pytest.raises(DagSourceError, match=rf"s3://bucket/dags/ .*{change}.*push again"):
         source.refresh()
 

@@ -231,7 +231,7 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
     written: dict[str, Any] = {}
     it: Any = SimpleNamespace(
         run=lambda *_: Verdict(wire.Outcome.COMPLETED, 0, ""),
-        whole=lambda invocation, *_: invocation,
+        resolve=lambda invocation, *_: invocation,
         queue_url=lambda *_: "https://sqs.test/results",
         send=lambda *_: None,
         aws_request_id="1",
@@ -239,9 +239,10 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
         get_remaining_time_in_millis=lambda: 60_000,
     )
     handler = InvocationHandler(
-        runner=it,
-        reporter=it,
-        payloads=it,
+        run_workload=it.run,
+        queue_url=it.queue_url,
+        send=it.send,
+        resolve=it.resolve,
         write_log=lambda _, event, **fields: written.update(fields, event=event),
         answer_probe=lambda: pytest.fail("no probe was sent"),
         init_ms=1.0,

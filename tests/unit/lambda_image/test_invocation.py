@@ -70,9 +70,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.handler = InvocationHandler(
-            runner=self,
-            reporter=self,
-            payloads=self,
+            run_workload=self.run,
+            queue_url=self.queue_url,
+            send=self.send,
+            resolve=self.resolve,
             margins=self.margins,
             write_log=lambda level, event, **fields: self.lines.append(
                 {"level": level, "event": event, **fields}
