@@ -1,4 +1,4 @@
-"""What holds in every suite: no test reaches a real AWS account or asks Airflow's home for one."""
+"""For every suite: no test uses a real AWS account or the user's Airflow home."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# First, so that pytest does not take the project folder of that name for the package.
+# Imported first, so that pytest does not take the folder of that name for the package.
 import local_aws as _  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent
@@ -29,20 +29,20 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     AWS_EC2_METADATA_DISABLED="true",
     CDK_DISABLE_CLI_TELEMETRY="true",
-    COLUMNS="200",  # Tables are as wide wherever a test runs.
+    COLUMNS="200",  # The same table width everywhere.
 )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """How `pytest -n` deals tests out."""
+    """Distribute tests over the workers of `pytest -n`."""
     from tests.support.sharing import ByFile  # noqa: PLC0415 - not every environment has pytest-xdist
 
     return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests are pure: a socket in one of them is an error."""
+    """Forbid sockets in unit tests."""
     for item in items:
         if {ROOT / "tests/unit", ROOT / "local_aws/tests/unit"} & set(item.path.parents):
             item.add_marker(pytest.mark.disable_socket)

@@ -1,6 +1,6 @@
-"""The demo's path with three DAGs: deploy, run, report, destroy.
+"""The demo with three DAGs: deploy, run, report, destroy.
 
-The same modules as `make demo`; what is told here is told of that command too.
+These are the same modules as in `make demo`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TOKEN_HEAD = "eyJ"
 
 @dataclass(frozen=True)
 class Story:
-    """What happened, for every test to look at."""
+    """The observations that the tests check."""
 
     ended: exercise.Ended
     unexpected: list[str]
@@ -174,7 +174,7 @@ def test_the_scheduler_has_only_what_its_policy_grants(story: Story) -> None:
     assert all("AccessDenied" in answer for answer in story.denied.values()), story.denied
 
 
-def test_the_look_for_leftovers_sees_what_is_deployed(story: Story) -> None:
+def test_the_list_of_leftovers_covers_the_stacks(story: Story) -> None:
     """While the stacks are up, the look that later finds nothing finds every service of theirs."""
     templates = [json.loads(file.read_text()) for file in HOME.assembly.glob("*.template.json")]
     types = {found["Type"] for template in templates for found in template["Resources"].values()}

@@ -1,4 +1,4 @@
-"""The deployed environment under permissions that are enforced, and under deploys while it runs."""
+"""The deployed environment with enforced permissions, and with deploys while it runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def forbidden_to_everybody(here: Environment) -> Iterator[dict[str, Any]]:
 
 
 def call(service: str, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """One call to ask."""
+    """Describe one call."""
     what = f"{service}:{operation} {json.dumps(arguments)}"
     return {"what": what, "service": service, "operation": operation, "arguments": arguments}
 
@@ -80,7 +80,7 @@ def rest(here: Environment) -> httpx.Client:
 
 
 def set_going(here: Environment, dag_id: str) -> None:
-    """Let a DAG run once."""
+    """Run a DAG once."""
     with Api(here.airflow.url) as api:
         api.wait_for_dags([dag_id], TIMEOUT_S)
         api.trigger(dag_id)
@@ -96,7 +96,7 @@ def states(here: Environment, dag_id: str) -> list[str]:
 
 
 def returned(here: Environment, dag_id: str, task_id: str) -> list[Any]:
-    """What the tasks returned, in the order of their map indices."""
+    """The tasks' return values, in the order of their map indices."""
     with rest(here) as api:
         path = f"/dags/{dag_id}/dagRuns/~/taskInstances/{task_id}/xcomEntries"
         query: dict[str, str | int] = {"limit": 100, "xcom_key": "return_value"}
@@ -113,7 +113,7 @@ def returned(here: Environment, dag_id: str, task_id: str) -> list[Any]:
 
 
 def eventually(probe: Callable[[], T | None]) -> T:
-    """Ask again until there is an answer."""
+    """Call the probe until it answers."""
     until_s = time.monotonic() + TIMEOUT_S
     while (found := probe()) is None:
         assert time.monotonic() < until_s, "it did not happen in time"
@@ -122,9 +122,9 @@ def eventually(probe: Callable[[], T | None]) -> T:
 
 
 def redeploy(here: Environment, **sections: Mapping[str, object]) -> None:
-    """Synthesise and deploy again, as a user does after a change; Airflow runs on.
+    """Synthesise and deploy again while Airflow runs, as a user does after a change.
 
-    The sections of the stage's configuration are merged over those that the start was made with.
+    The given sections replace those of the first deploy's configuration.
     """
     changed = {**here._override}
     for name, section in sections.items():
@@ -134,7 +134,7 @@ def redeploy(here: Environment, **sections: Mapping[str, object]) -> None:
 
 
 def test_the_scheduler_is_denied_what_it_does_not_need(here: Environment) -> None:
-    """The deployed role sends, drains and looks, and is refused everything else."""
+    """The scheduler's role may do its work, and is refused everything else."""
     credentials = here.aws.client("sts").assume_role(
         RoleArn=here.outputs["SchedulerRoleArn"], RoleSessionName="curious"
     )["Credentials"]
@@ -168,7 +168,7 @@ def test_the_scheduler_is_denied_what_it_does_not_need(here: Environment) -> Non
 
 
 def test_a_task_is_denied_what_its_function_does_not_need(here: Environment) -> None:
-    """A task that asks AWS as the function's role can send results, and hardly more."""
+    """The function's role can send results, and is refused everything that it does not need."""
     queue, function = here.outputs["ResultsQueueUrl"], here.outputs["FunctionName"]
     asked = [
         *forbidden_to_everybody(here),
@@ -195,7 +195,7 @@ def test_a_task_is_denied_what_its_function_does_not_need(here: Environment) -> 
 
 
 def test_a_second_deploy_changes_nothing(here: Environment) -> None:
-    """The same commit and configuration is the same for CloudFormation: no stack is touched."""
+    """The same commit and configuration changes no stack."""
     formation = here.aws.client("cloudformation")
 
     def ours() -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_a_second_deploy_changes_nothing(here: Environment) -> None:
 
 
 def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
-    """Fifty tasks end well though the image changes under way; both versions ran some of them."""
+    """Fifty tasks succeed although the image changes meanwhile; both versions ran some of them."""
     set_going(here, "fifty")
     eventually(lambda: "running" in states(here, "fifty") or None)
     (here.home.dags / MARKER).write_text("second")
@@ -236,7 +236,7 @@ def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
 
 
 def test_an_image_that_does_not_exist_is_rolled_back(here: Environment) -> None:
-    """The deploy fails with the image's name, and the function is what it was before."""
+    """The deploy fails with the image's name, and the function is unchanged."""
     function = here.outputs["FunctionName"]
     client = here.aws.client("lambda")
 

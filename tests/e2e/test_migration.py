@@ -1,6 +1,6 @@
-"""Moving an environment of `AwsLambdaExecutor` to ours, and either half of it alone.
+"""Moving an environment of `AwsLambdaExecutor` to our executor, our image, or both.
 
-One environment, made for the reference; only its scheduler is restarted.
+The environment was made for the reference; only its scheduler is restarted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DAG_IDS = ("all_reference", "reference_image", "our_image", "in_flight")
 
 @dataclass(frozen=True)
 class Story:
-    """What happened, for every test to look at.
+    """The observations that the tests check.
 
     Attributes:
         states: How the run of each DAG ended.
@@ -85,7 +85,7 @@ def _is_running(api: Api, dag_id: str) -> bool | None:
 
 
 def test_the_environment_was_made_for_the_reference(story: Story) -> None:
-    """Before anything is changed its executor runs a DAG and takes both results."""
+    """The unchanged environment's executor runs a DAG and takes both results."""
     assert story.states["all_reference"] == "success"
     assert story.schedulers["first"].count(migration.TAKEN_BY_REFERENCE) == 2
 
@@ -98,7 +98,7 @@ def test_only_the_executors_name_has_to_change(story: Story) -> None:
 
 
 def test_what_is_in_flight_at_the_switch_is_adopted(story: Story) -> None:
-    """A task that the reference sent ends on its first try, started once, under our executor."""
+    """A task that the reference sent succeeds on its first try under our executor."""
     assert story.states["in_flight"] == "success"
     assert story.of("in_flight") == [("wait", 1, "success")]
     starts = re.findall(r"Starting execution for task: .*", story.handlers["reference-image"])

@@ -1,4 +1,4 @@
-"""What an operator sees of a running environment: live logs in the UI's API, and the commands."""
+"""The operator's view of a running environment: live logs in the UI's API, and the commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMEOUT_S = 90.0
 
 @pytest.fixture(scope="module", autouse=True)
 def running_task(here: Environment) -> None:
-    """One task is running, and waits."""
+    """One running task, which waits."""
     with Api(here.airflow.url) as api:
         api.wait_for_dags(["operation"], TIMEOUT_S)
         api.trigger("operation")
@@ -33,7 +33,7 @@ def running_task(here: Environment) -> None:
 
 
 def rest(here: Environment) -> httpx.Client:
-    """Airflow's REST API, which the UI is made of."""
+    """Airflow's REST API, which the UI uses."""
     return httpx.Client(base_url=f"{here.airflow.url}/api/v2", trust_env=False, timeout=30)
 
 
@@ -70,7 +70,7 @@ def command(here: Environment, *words: str) -> tuple[int, Any]:
 
 
 def eventually(probe: Callable[[], T | None]) -> T:
-    """Ask again until there is an answer."""
+    """Call the probe until it answers."""
     until_s = time.monotonic() + TIMEOUT_S
     while (found := probe()) is None:
         assert time.monotonic() < until_s, "it did not happen in time"
@@ -79,7 +79,7 @@ def eventually(probe: Callable[[], T | None]) -> T:
 
 
 def test_the_log_of_a_running_task_comes_from_its_function(here: Environment) -> None:
-    """The UI has the task's words while it runs, and a line that only the function's log has."""
+    """The UI shows the running task's output and a line that only the function's log has."""
     events = eventually(
         lambda: (
             events if "said by the task" in (events := [x["event"] for x in log(here)]) else None
@@ -91,8 +91,8 @@ def test_the_log_of_a_running_task_comes_from_its_function(here: Environment) ->
     assert task(here)["state"] == "running"
 
 
-def test_status_tells_of_the_running_task(here: Environment) -> None:
-    """What is in flight comes from Airflow's database, the depths from the queues."""
+def test_status_shows_the_running_task(here: Environment) -> None:
+    """In-flight invocations come from Airflow's database, depths from the queues."""
     code, told = command(here, "status")
     assert (code, told["obstacles"], told["last_errors"]) == (0, [], [])
     assert [(each["state"], each["count"]) for each in told["in_flight"]] == [("running", 1)]
@@ -100,15 +100,15 @@ def test_status_tells_of_the_running_task(here: Environment) -> None:
 
 
 def test_the_doctor_finds_nothing_under_the_schedulers_own_role(here: Environment) -> None:
-    """The stacks' policy is enough for every question, the probe of the real handler included."""
+    """The scheduler's policy suffices for every check, including the probe of the real handler."""
     code, findings = command(here, "check")
     assert [finding for finding in findings if finding["verdict"] != "ok"] == []
     assert {"Execution API", "Airflow", "Python", "wire"} <= {f["subject"] for f in findings}
     assert code == 0
 
 
-def test_the_task_ends_well_after_all_of_it(here: Environment) -> None:
-    """Nobody who looked has disturbed it."""
+def test_the_task_succeeds_after_the_commands(here: Environment) -> None:
+    """The commands did not disturb the task."""
     with rest(here) as api:
         body = {"key": "operation_may_end", "value": "yes"}
         api.post("/variables", json=body).raise_for_status()

@@ -1,4 +1,4 @@
-"""Child processes end, whatever happens to them or to us. Real processes, no program of ours."""
+"""Child processes end, whatever happens to them or to this process."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def printed(child: Child) -> str | None:
 
 
 def eventually(is_so: Callable[[], bool]) -> bool:
-    """Whether it becomes true in good time."""
+    """Whether it becomes true in time."""
     deadline = time.monotonic() + TIMEOUT_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -70,7 +70,7 @@ def eventually(is_so: Callable[[], bool]) -> bool:
 def test_a_child_that_will_not_end_is_killed_with_its_own(
     children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_session: bool
 ) -> None:
-    """SIGKILL follows SIGTERM, and reaches what the child started, in whatever session."""
+    """SIGKILL follows SIGTERM and reaches the child's own children, in any session."""
     monkeypatch.setattr("demo.machine.process_table.end_together.__defaults__", (0.2,))
     child = start(children, tmp_path, STUBBORN.format(own_session=own_session))
     grandchild = int(child.wait_until(lambda: printed(child), "prints", TIMEOUT_S))
@@ -80,7 +80,7 @@ def test_a_child_that_will_not_end_is_killed_with_its_own(
 
 
 def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
-    """SIGKILL of the parent leaves no child: nobody could clean up then."""
+    """SIGKILL of the parent leaves no child, which nobody could clean up."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -95,8 +95,8 @@ def test_children_of_a_killed_parent_end(tmp_path: Path) -> None:
     assert eventually(lambda: not is_running(pid))
 
 
-def test_each_start_is_told_of_at_once(tmp_path: Path) -> None:
-    """Whoever keeps a record of programs that outlive us knows each as soon as it runs."""
+def test_each_start_is_recorded_at_once(tmp_path: Path) -> None:
+    """Each start is recorded at once, for programs that outlive this process."""
     recorded: list[list[str]] = []
     kept = Children(
         tmp_path,
@@ -113,14 +113,14 @@ def test_each_start_is_told_of_at_once(tmp_path: Path) -> None:
 
 
 def test_a_failed_program_shows_the_end_of_its_log(children: Children, tmp_path: Path) -> None:
-    """The error names the exit code and holds the program's last words."""
+    """The error has the exit code and the last lines of the log."""
     child = start(children, tmp_path, "print('the last words'); raise SystemExit(3)")
     with pytest.raises(ProcessError, match=r"exit code 3(.|\n)*the last words"):
         children.finish(child, TIMEOUT_S)
 
 
 def test_a_program_that_dies_is_not_waited_for(children: Children, tmp_path: Path) -> None:
-    """A probe that never answers does not hide that the program is gone."""
+    """Waiting for a probe ends when the program has ended."""
     child = start(children, tmp_path, "raise SystemExit(4)")
     with pytest.raises(ProcessError, match="exit code 4 before it answers"):
         child.wait_until(lambda: None, "answers", TIMEOUT_S)
@@ -134,8 +134,8 @@ def test_a_program_that_takes_too_long_is_ended(children: Children, tmp_path: Pa
     assert not child.is_alive()
 
 
-def test_a_reused_process_id_is_somebody_else(children: Children, tmp_path: Path) -> None:
-    """The same process id with another start time is not ours to end."""
+def test_a_reused_process_id_is_another_process(children: Children, tmp_path: Path) -> None:
+    """The same process id with another start time is another process."""
     child = start(children, tmp_path, "import time; time.sleep(1000)")
     ours = child.identity
     other = replace(ours, started_s=ours.started_s + 0.01)
@@ -143,17 +143,17 @@ def test_a_reused_process_id_is_somebody_else(children: Children, tmp_path: Path
     assert not other.is_alive()
 
 
-def test_whoever_sets_the_clock_makes_nobody_somebody_else(
+def test_a_process_is_found_again_after_the_clock_was_set(
     children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process is known again although the time of day has jumped since it started."""
+    """A process is found again although the clock was set since its start."""
     ours = start(children, tmp_path, "import time; time.sleep(1000)").identity
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: 12.0)
     assert ours.is_alive()
 
 
 def test_a_zombie_has_ended() -> None:
-    """Nobody waits for the end of a process whose parent does not care."""
+    """A zombie counts as ended."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     identity = Identity.of("ended", ended.pid, signal.SIGTERM)
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
@@ -162,7 +162,7 @@ def test_a_zombie_has_ended() -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

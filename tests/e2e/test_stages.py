@@ -1,4 +1,4 @@
-"""The stages that people deploy, with all that is in them, come up on the embedded AWS and go."""
+"""The real stages can be deployed to the embedded AWS and destroyed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BOTO3_NAMES = {"elasticloadbalancingv2": "elbv2"}
 
 @dataclass(frozen=True)
 class Account:
-    """The embedded AWS, and what runs beside it."""
+    """The embedded AWS and its child processes."""
 
     aws: EmbeddedAws
     children: Children
@@ -47,7 +47,7 @@ class Account:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    """One for all stages."""
+    """One account for all stages."""
     with sole_use(HOME):
         HOME.make_empty()
         children = Children(HOME.logs, outlive_us=False)
@@ -70,7 +70,7 @@ def services(home: paths.Home, stage: str) -> set[str]:
 
 
 def fill_buckets(aws: EmbeddedAws, stage: str) -> list[str]:
-    """Two versions of an object in every bucket of a stage; the buckets."""
+    """Put two versions of an object into every bucket of a stage; return the buckets."""
     s3 = aws.client("s3")
     buckets = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
     filled = [name for name in buckets if name.startswith(f"airflow-lambda-{stage}-")]
@@ -92,8 +92,8 @@ def destroy_as_a_person_does(account: Account, stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
-def test_a_stage_comes_up_stays_the_same_and_goes(account: Account, stage: str) -> None:
-    """Every service is seen while it is up, a second deploy changes nothing, nothing is left."""
+def test_a_stage_is_deployed_twice_and_destroyed(account: Account, stage: str) -> None:
+    """A stage is deployed, deployed again without changes, and destroyed without leftovers."""
     aws, cdk = account.aws, Cdk(account.children, HOME, stage)
     account.children.finish(
         cdk.start_synth(UNPROTECTED if stage == "prod" else {}), SYNTH_TIMEOUT_S
@@ -123,9 +123,9 @@ def test_a_stage_comes_up_stays_the_same_and_goes(account: Account, stage: str) 
 
 
 def test_a_first_deploy_that_fails_leaves_nothing(account: Account) -> None:
-    """What was made is gone, of a stage that keeps its data too; docs/howto/first-deploy-failed.md.
+    """A failed first deploy leaves no resource: docs/howto/first-deploy-failed.md.
 
-    The stack itself is in the way of nothing: the next deploy makes it anew, and it can go.
+    The failed stack can be deployed again, and destroyed.
     """
     aws, cdk, stack = account.aws, Cdk(account.children, HOME, "local"), FAILING_STACK
     account.children.finish(cdk.start_synth(MISSING_IMAGE), SYNTH_TIMEOUT_S)

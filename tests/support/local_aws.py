@@ -50,8 +50,8 @@ class Server:
 
     Args:
         state_dir: Its state.
-        options: More of its command line.
-        trust: The certificate of one that serves TLS.
+        options: More command-line options.
+        trust: The certificate, if it serves TLS.
     """
 
     def __init__(self, state_dir: Path, *options: str, trust: Path | None = None) -> None:
@@ -90,7 +90,7 @@ class Server:
             return self.process.wait(DEADLINE_S)
 
     def image(self, *command: str, tag: str = "") -> str:
-        """Push an image that runs a handler of the tests; its URI."""
+        """Push an image that runs a handler of the tests; return its URI."""
         repository, tag = "handlers", tag or uuid.uuid4().hex
         store = ImageStore(self.state_dir / "images")
         directory = store.new_directory()
@@ -99,7 +99,7 @@ class Server:
             "working_directory": str(Path(__file__).parent),
             "environment": {"PYTHONDONTWRITEBYTECODE": "1"},
             "readable": [str(ROOT)],
-            # Where tests have their handlers leave files: beside the server's own.
+            # The tests' handlers write files beside the server's state.
             "writable": [str(self.state_dir.parent)],
         }
         (directory / "image.json").write_text(json.dumps(described))
@@ -113,7 +113,7 @@ class Server:
         return f"{REGISTRY}/{repository}:{tag}"
 
     def function(self, handler: str = "local_aws_handlers.handle", **settings: Any) -> Function:
-        """Make a function with a role of its own and no async retries."""
+        """Make a function with its own role."""
         name = f"f-{uuid.uuid4().hex[:12]}"
         role = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         self.client("lambda").create_function(
@@ -131,7 +131,7 @@ class Server:
         return Queue(self, url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
 
     def deploy(self, template: dict[str, Any]) -> Stack:
-        """Create a CloudFormation stack and wait for its end, good or bad."""
+        """Create a CloudFormation stack."""
         name = f"s-{uuid.uuid4().hex[:12]}"
         self.client("cloudformation").create_stack(
             StackName=name, TemplateBody=json.dumps(template)
@@ -148,11 +148,11 @@ class Function:
 
     @property
     def client(self) -> Any:
-        """The client it is reached through."""
+        """The Lambda client."""
         return self.server.client("lambda")
 
     def invoke(self, event: Any = None, **options: Any) -> dict[str, Any]:
-        """Invoke it; the answer, with the payload parsed."""
+        """Invoke it and return the answer, with the payload parsed."""
         answer = self.client.invoke(
             FunctionName=self.name, Payload=json.dumps(event or {}), **options
         )
@@ -160,14 +160,14 @@ class Function:
         return {**answer, "Payload": json.loads(payload) if payload else None}
 
     def invoke_async(self, event: Any = None, **options: Any) -> str:
-        """Invoke it asynchronously; the request id."""
+        """Invoke it asynchronously and return the request id."""
         answer = self.invoke(event, InvocationType="Event", **options)
         assert answer["StatusCode"] == 202
         request_id: str = answer["ResponseMetadata"]["RequestId"]
         return request_id
 
     def gated(self, threads: ThreadPoolExecutor, gate: Path) -> Future[dict[str, Any]]:
-        """Begin an invocation that waits for a file; returns once the handler runs."""
+        """Start an invocation that waits for a file; return once the handler runs."""
         entered = gate.with_name(f"entered-{uuid.uuid4().hex}")
         answer = threads.submit(self.invoke, {"enter": str(entered), "wait_for": str(gate)})
         eventually(lambda: entered.exists() or None)
@@ -186,7 +186,7 @@ class Function:
         )
 
     def processes(self) -> list[int]:
-        """The processes of all of its environments, as this machine numbers them."""
+        """The process ids of all of its environments."""
         named = f"\0AWS_LAMBDA_FUNCTION_NAME={self.name}\0".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
@@ -219,7 +219,7 @@ class Queue:
     arn: str
 
     def receive(self) -> dict[str, Any]:
-        """The next message, its attributes flattened to strings."""
+        """Receive the next message, with its attributes as strings."""
         messages = self.server.client("sqs").receive_message(
             QueueUrl=self.url, WaitTimeSeconds=10, MessageAttributeNames=["All"]
         )
@@ -239,7 +239,7 @@ class Stack:
     name: str
 
     def describe(self) -> dict[str, Any]:
-        """The stack once nothing is in progress."""
+        """Describe the stack once nothing is in progress."""
         formation = self.server.client("cloudformation")
 
         def settled() -> dict[str, Any] | None:
@@ -254,7 +254,7 @@ class Stack:
         return str(self.describe()["StackStatus"])
 
     def delete(self) -> str:
-        """Delete it; the status it ends with."""
+        """Delete it and return its last status."""
         formation = self.server.client("cloudformation")
         stack_id = self.describe()["StackId"]
         formation.delete_stack(StackName=self.name)
@@ -275,7 +275,7 @@ class Stack:
         return str(outputs[key])
 
 
-def client(  # noqa: PLR0913 - boto3's own, by position what every client has
+def client(  # noqa: PLR0913 - boto3's own
     service: str,
     url: str,
     key: str,
@@ -294,19 +294,19 @@ def client(  # noqa: PLR0913 - boto3's own, by position what every client has
         aws_secret_access_key=secret,
         aws_session_token=token,
         verify=str(trust) if trust else None,
-        # One answer is one answer; and some tests send what boto3 itself would refuse.
+        # Without retries; and some tests send requests that boto3 would refuse.
         config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
     )
 
 
 @cache
 def _session() -> boto3.session.Session:
-    """One session, so that the services' descriptions are read once."""
+    """One session, so that boto3 reads the services' descriptions once."""
     return boto3.session.Session()
 
 
 def eventually(probe: Callable[[], _T | None]) -> _T:
-    """Ask again and again until there is an answer."""
+    """Call the probe until it answers."""
     deadline_s = time.monotonic() + DEADLINE_S
     while (found := probe()) is None:
         assert time.monotonic() < deadline_s, "it did not happen in time"
@@ -315,7 +315,7 @@ def eventually(probe: Callable[[], _T | None]) -> _T:
 
 
 def wait_for_exit(pids: list[int]) -> None:
-    """Wait until processes that need not be children of ours are gone."""
+    """Wait for the end of processes, which need not be our children."""
     for pid in pids:
         try:
             fd = os.pidfd_open(pid)
@@ -329,7 +329,7 @@ def wait_for_exit(pids: list[int]) -> None:
 
 @cache
 def missing() -> str | None:
-    """What these tests need and is not there."""
+    """The reason why these tests cannot run; None: they can."""
     for python in (SERVER_PYTHON, RUNTIME_PYTHON):
         if not python.exists():
             return f"{python.relative_to(ROOT)} is missing: `make setup` creates it"
@@ -356,7 +356,7 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The embedded AWS with its limits within reach, and plain processes."""
+    """The embedded AWS with low limits and plain processes."""
     yield from _serve(
         tmp_path_factory,
         *("--init-timeout", "1", "--scaling-rate", "2", "--duplicate-every", "3"),

@@ -15,9 +15,9 @@ _ALLOCATE = "import sys, time; held = b'x' * (int(sys.argv[1]) * 1024 * 1024); t
 
 def handle(event: dict[str, Any], context: Any) -> Any:
     """Carry out the steps of the event in the order they are written here."""
-    global _invocations  # noqa: PLW0603 - it is what shows that an environment is warm
+    global _invocations  # noqa: PLW0603 - it shows that an environment is warm
     _invocations += 1
-    _tell(event, context)
+    _record(event, context)
     did = _do(event)
     _wait(event)
     _fail(event)
@@ -37,7 +37,7 @@ def handle(event: dict[str, Any], context: Any) -> Any:
 
 
 def _do(event: dict[str, Any]) -> Any:
-    """The one thing whose result is of interest."""
+    """Carry out the step that has a result."""
     if "write" in event:
         return _write(event["write"], event.get("write_mb", 0))
     if "read" in event:
@@ -62,7 +62,7 @@ def _write(name: str, size_mb: int) -> int:
     return 0
 
 
-def _tell(event: dict[str, Any], context: Any) -> None:
+def _record(event: dict[str, Any], context: Any) -> None:
     if "print" in event:
         print(event["print"])  # noqa: T201 - what is logged
     if "record" in event:

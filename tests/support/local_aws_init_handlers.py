@@ -1,7 +1,7 @@
 """A handler whose init phase does what the function's variables say; standard library only.
 
-`ATTEMPTS` is a file that every init phase adds a line to. `INIT` lists what the first, the second
-... does: `slow`, `exit` or `raise`; those beyond the list do nothing.
+Every init phase adds a line to the file `ATTEMPTS`. `INIT` lists what the init phases do, in order:
+`slow`, `exit` or `raise`; those beyond the list do nothing.
 """
 
 import os
@@ -24,7 +24,7 @@ match _plan[_count - 1] if _count <= len(_plan) else "":
 
 
 def handle(_event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Tell which init phase it is that succeeded, and the time that is left."""
+    """Return which init phase succeeded, and the remaining time."""
     return {
         "attempts": _count,
         "remaining_ms": context.get_remaining_time_in_millis(),

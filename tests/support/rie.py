@@ -1,8 +1,7 @@
-"""AWS's own Runtime Interface Emulator, for whoever tests against it.
+"""AWS's own Runtime Interface Emulator.
 
-The program ships inside the PyPI package `aws-sam-cli`; the wheel of one pinned version is
-downloaded without what it depends on, checked by its hash and unpacked into `build/rie`. Tests
-call `emulator`, which skips where it cannot be had, and fails there in CI.
+The program is part of the PyPI package `aws-sam-cli`. The wheel of a pinned version is downloaded
+without its dependencies, checked by its hash and unpacked into `build/rie`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 def emulator() -> Path:
-    """The program for this machine; the test is skipped, in CI failed, where there is none."""
+    """The program for this machine; without one the test is skipped, or fails in CI."""
     found = _install()
     if isinstance(found, Path):
         return found
@@ -38,7 +37,7 @@ def emulator() -> Path:
 
 @cache
 def _install() -> Path | str:
-    """The program, or why it cannot be had."""
+    """The program, or the reason why it is not available."""
     architecture = _ARCHITECTURES.get(platform.machine())
     if architecture is None:
         return f"the Runtime Interface Emulator is not made for {platform.machine()}"
@@ -48,9 +47,8 @@ def _install() -> Path | str:
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
-        problem = _download(Path(folder))
-        if problem:
-            return problem
+        if reason := _download(Path(folder)):
+            return reason
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             unpacked = Path(archive.extract(f"samcli/local/rapid/{name}", folder))
@@ -60,7 +58,7 @@ def _install() -> Path | str:
 
 
 def _download(folder: Path) -> str | None:
-    """Get the wheel; why it did not work, where it did not."""
+    """Download the wheel; return the reason if that fails."""
     if not _PIP.exists():
         return f"{_PIP.relative_to(_ROOT)} is missing: `make setup` creates it"
     requirement = folder / "requirement.txt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-#: What shares a fixture of a session that is too dear to be made twice, or has one place only.
+#: Tests that share a session fixture which is expensive or can exist only once.
 TOGETHER = {
     "tests/container/": "container",
     "tests/e2e/test_environment.py": "deployed",

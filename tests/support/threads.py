@@ -1,4 +1,4 @@
-"""What tests do with threads: keep them from starting, wait for their end."""
+"""Threads in tests: refuse to start them, wait for their end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def refuse(
     monkeypatch: pytest.MonkeyPatch,
     is_refused: Callable[[threading.Thread], bool] = lambda _: True,
 ) -> None:
-    """Refuse to start a thread as Python does when the operating system gives none."""
+    """Refuse to start a thread, like Python when the operating system provides none."""
     start = threading.Thread.start
 
     def start_or_refuse(thread: threading.Thread) -> None:
@@ -24,7 +24,7 @@ def refuse(
 
 
 def have_ended(but: set[threading.Thread], timeout_s: float = 10) -> bool:
-    """Whether every thread but these has ended, or ends in time."""
+    """Whether all threads but these end in time."""
     others = set(threading.enumerate()) - but
     for thread in others:
         thread.join(timeout_s)

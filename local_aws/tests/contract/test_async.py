@@ -27,7 +27,7 @@ def function(local_aws: Server, dead_letters: Queue) -> Function:
 
 
 def read(path: Path, count: int) -> list[Any]:
-    """The lines that handlers have appended, once there are as many."""
+    """The lines that handlers appended, once there are this many."""
 
     def enough() -> list[Any] | None:
         lines = path.read_text().splitlines() if path.exists() else []
@@ -37,7 +37,7 @@ def read(path: Path, count: int) -> list[Any]:
 
 
 def test_events_are_accepted_at_once_and_run_in_order(local_aws: Server, tmp_path: Path) -> None:
-    """Events that must wait for room run one after the other in the order of their arrival."""
+    """Events that wait for a free environment run in the order of their arrival."""
     function, record, gate = local_aws.function(), tmp_path / "record", tmp_path / "gate"
     function.reserve(1)
     for number in range(10):
@@ -47,7 +47,7 @@ def test_events_are_accepted_at_once_and_run_in_order(local_aws: Server, tmp_pat
 
 
 def test_reserved_concurrency_is_used_and_never_exceeded(local_aws: Server, tmp_path: Path) -> None:
-    """As many events as reserved run together, and never one more."""
+    """No more events run at once than the reserved concurrency."""
     function, entered = local_aws.function(), tmp_path / "entered"
     function.reserve(3)
     for _ in range(12):
@@ -69,7 +69,7 @@ def test_a_dead_letter_is_the_bare_event_with_the_reason(
 
 
 def test_a_crash_leaves_a_dead_letter(function: Function, dead_letters: Queue) -> None:
-    """A handler that kills its process is told from the dead letter."""
+    """The dead letter's message says that the handler's process was killed."""
     request_id = function.invoke_async({"exit": 1})
     assert (
         dead_letters.receive()["ErrorMessage"]
@@ -78,7 +78,7 @@ def test_a_crash_leaves_a_dead_letter(function: Function, dead_letters: Queue) -
 
 
 def test_a_time_out_leaves_a_dead_letter(function: Function, dead_letters: Queue) -> None:
-    """A handler that takes too long is told from the dead letter."""
+    """The dead letter's message says that the handler timed out."""
     request_id = function.invoke_async({"sleep_s": 60})
     message = dead_letters.receive()["ErrorMessage"]
     assert message.endswith(f" {request_id} Task timed out after 1.00 seconds")
@@ -98,7 +98,7 @@ def test_an_event_is_tried_three_times_by_default(
 def test_the_configuration_is_that_of_the_invoked_alias(
     function: Function, dead_letters: Queue, tmp_path: Path
 ) -> None:
-    """Retries set for an alias hold for events sent to it, not for others."""
+    """Retries configured for an alias apply only to events sent to it."""
     name = {"FunctionName": function.name}
     version = function.client.publish_version(**name)["Version"]
     function.client.create_alias(**name, Name="live", FunctionVersion=version)
@@ -112,7 +112,7 @@ def test_the_configuration_is_that_of_the_invoked_alias(
 def test_a_paused_function_sends_events_to_the_dead_letter_queue(
     function: Function, dead_letters: Queue, tmp_path: Path
 ) -> None:
-    """With a reserved concurrency of 0 nothing runs and every event is a dead letter."""
+    """With a reserved concurrency of 0, no event runs and each becomes a dead letter."""
     record = tmp_path / "record"
     function.reserve(0)
     request_id = function.invoke_async({"record": str(record)})
@@ -124,7 +124,7 @@ def test_a_paused_function_sends_events_to_the_dead_letter_queue(
 def test_an_event_that_is_too_old_does_not_start(
     local_aws: Server, dead_letters: Queue, tmp_path: Path
 ) -> None:
-    """An event that waited longer than its maximum age is a dead letter and never runs."""
+    """An event that waited longer than its maximum age becomes a dead letter and never runs."""
     function = local_aws.function(DeadLetterConfig={"TargetArn": dead_letters.arn})
     function.reserve(1)
     gate, record = tmp_path / "gate", tmp_path / "record"
@@ -138,7 +138,7 @@ def test_an_event_that_is_too_old_does_not_start(
 
 
 def test_events_of_a_deleted_function_are_dropped(local_aws: Server, tmp_path: Path) -> None:
-    """What waits when its function is deleted never runs."""
+    """An event that waits when its function is deleted never runs."""
     function, other = local_aws.function(), local_aws.function()
     function.reserve(1)
     gate, record = tmp_path / "gate", tmp_path / "record"
@@ -164,7 +164,7 @@ def test_an_on_failure_destination_gets_request_and_response(local_aws: Server) 
 
 
 def test_an_on_success_destination_gets_the_response(local_aws: Server) -> None:
-    """A success is recorded only where it is asked for."""
+    """A success is recorded if a destination is configured for it."""
     function, destination = local_aws.function(), local_aws.queue()
     function.retry(0, DestinationConfig={"OnSuccess": {"Destination": destination.arn}})
     request_id = function.invoke_async({})

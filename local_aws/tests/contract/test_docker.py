@@ -1,4 +1,4 @@
-"""The stand-in for docker does what the CDK CLI asks of docker."""
+"""The stand-in for docker supports the commands that the CDK CLI uses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Docker:
     context: Path
 
     def __call__(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command as the CDK CLI does: in the image's context."""
+        """Run a command like the CDK CLI, in the image's context."""
         return subprocess.run(
             [str(STAND_IN), *arguments],
             cwd=self.context,
@@ -77,7 +77,7 @@ def docker(local_aws: Server, tmp_path: Path) -> Docker:
 
 
 def test_a_pushed_image_can_run(docker: Docker) -> None:
-    """build, login, tag, push: then ECR has the image and a function can be made from it."""
+    """After build, login, tag and push, ECR has the image and a function can run it."""
     server, uri = docker.server, f"{REGISTRY}/pushed:1"
     server.client("ecr").create_repository(repositoryName="pushed")
     assert docker("build", "--tag", "asset-1", "--build-arg", "A=b", ".").returncode == 0
@@ -94,8 +94,8 @@ def test_a_pushed_image_can_run(docker: Docker) -> None:
         assert function.invoke()["Payload"]["invocations"] == 1
 
 
-def test_the_builder_is_told_what_docker_was(docker: Docker) -> None:
-    """The builder gets context, file and build arguments, the paths absolute."""
+def test_the_builder_gets_the_arguments_of_docker(docker: Docker) -> None:
+    """The builder gets context, file and build arguments, with absolute paths."""
     docker("build", "--tag", "asset-2", "--file", "sub/F", "--build-arg", "A=b c", ".")
     (name,) = (docker.server.state_dir / "images" / "names").glob("asset-2")
     arguments = json.loads((name / "arguments.json").read_text())
@@ -113,14 +113,14 @@ def test_the_builder_runs_in_the_folder_of_its_caller(docker: Docker) -> None:
 
 
 def test_it_says_that_no_container_is_built(docker: Docker) -> None:
-    """Nobody who reads the screen takes the stand-in for docker."""
+    """The output says that this is not docker, and which builder runs."""
     said = docker("build", "--tag", "asset-3", ".").stderr
     assert "No container is built" in said
     assert str(docker.builder) in said
 
 
 def test_inspect_tells_whether_an_image_exists(docker: Docker) -> None:
-    """The CDK CLI builds what `inspect` does not find."""
+    """`inspect` fails for an unknown image, so that the CDK CLI builds it."""
     assert docker("inspect", "asset-4").returncode == 1
     docker("build", "--tag", "asset-4", ".")
     assert docker("inspect", "asset-4").returncode == 0
@@ -135,7 +135,7 @@ def test_inspect_tells_whether_an_image_exists(docker: Docker) -> None:
     ],
 )
 def test_a_bad_build_fails_with_the_reason(docker: Docker, program: str, reason: str) -> None:
-    """A builder that fails, or leaves no proper description, fails the build and names nothing."""
+    """A builder that fails or leaves an invalid description fails the build."""
     docker.builder.write_text(program)
     done = docker("build", "--tag", "asset-5", ".")
     assert done.returncode == 1

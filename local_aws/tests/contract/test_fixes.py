@@ -1,8 +1,8 @@
 """Every fix of ministack works, and is still needed.
 
-Each test looks at the same thing twice: with all fixes, where AWS's behaviour is asserted, and
-without any (`bare`), where ministack's own is. When the second assertion fails, a newer ministack
-behaves by itself and the fix can go.
+Each test checks the same behaviour twice: with all fixes it is AWS's, and without any (`bare`) it
+is ministack's own. When the second assertion fails, a newer ministack has AWS's behaviour and the
+fix can be removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def template(outputs: dict[str, Any] | None = None, **resources: tuple[str, dict
 
 
 def error_code(call: Any, **request: Any) -> str:
-    """The code of the error that a call answers; `ALLOWED` when it answers none."""
+    """The error code of a call; `ALLOWED`: it succeeds."""
     try:
         call(**request)
     except ClientError as e:
@@ -54,7 +54,7 @@ def test_ref_of_a_secret_is_its_arn(local_aws: Server, bare_aws: Server) -> None
 
 
 def test_security_group_rules_are_resources(local_aws: Server, bare_aws: Server) -> None:
-    """security_group_rules: rules of their own are deployed, and gone after the stack."""
+    """security_group_rules: separate rules are deployed, and deleted with the stack."""
     rule = {"GroupId": {"Ref": "Group"}, "IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432}
     stack = template(
         {"Group": {"Fn::GetAtt": ["Group", "GroupId"]}},
@@ -72,15 +72,15 @@ def test_security_group_rules_are_resources(local_aws: Server, bare_aws: Server)
     assert error_code(bare_aws.deploy, template=stack) == "ValidationError"
 
 
-def test_a_vpc_tells_its_address_range(local_aws: Server, bare_aws: Server) -> None:
-    """network_attributes: `Fn::GetAtt` knows `CidrBlock`."""
+def test_a_vpc_has_its_address_range(local_aws: Server, bare_aws: Server) -> None:
+    """network_attributes: `Fn::GetAtt` returns `CidrBlock`."""
     stack = template({"Range": {"Fn::GetAtt": ["Vpc", "CidrBlock"]}}, Vpc=VPC)
     assert local_aws.deploy(stack).output("Range") == "10.1.0.0/16"
     assert bare_aws.deploy(stack).status == "ROLLBACK_COMPLETE"
 
 
 def test_a_vpc_can_have_egress(local_aws: Server, bare_aws: Server) -> None:
-    """network_records: address and NAT gateway are made, and deleted with the stack."""
+    """network_records: address and NAT gateway are created, and deleted with the stack."""
     gateway = {
         "SubnetId": {"Ref": "Subnet"},
         "AllocationId": {"Fn::GetAtt": ["Address", "AllocationId"]},
@@ -101,7 +101,7 @@ def test_a_vpc_can_have_egress(local_aws: Server, bare_aws: Server) -> None:
 
 
 def test_a_database_can_be_started_at_its_endpoint(local_aws: Server, bare_aws: Server) -> None:
-    """rds_endpoint: the endpoint is a port of this machine, the same everywhere."""
+    """rds_endpoint: the endpoint is a local port, and all APIs return the same."""
     stack = template(
         {
             "Host": {"Fn::GetAtt": ["Db", "Endpoint.Address"]},
@@ -121,7 +121,7 @@ def test_a_database_can_be_started_at_its_endpoint(local_aws: Server, bare_aws: 
 
 
 def test_a_bucket_with_objects_is_not_deleted(local_aws: Server, bare_aws: Server) -> None:
-    """bucket_not_empty: the deletion fails as long as there are objects."""
+    """bucket_not_empty: the deletion fails while the bucket has objects."""
     stack = template({"Name": {"Ref": "B"}}, B=("AWS::S3::Bucket", {}))
 
     def status_after_deletion(server: Server) -> str:
@@ -133,8 +133,8 @@ def test_a_bucket_with_objects_is_not_deleted(local_aws: Server, bare_aws: Serve
     assert status_after_deletion(bare_aws) == "DELETE_COMPLETE"
 
 
-def test_an_image_that_ecr_lacks_is_not_found(local_aws: Server, bare_aws: Server) -> None:
-    """image_not_found: DescribeImages says so instead of an empty list."""
+def test_a_missing_image_is_not_found_in_ecr(local_aws: Server, bare_aws: Server) -> None:
+    """image_not_found: DescribeImages fails instead of returning an empty list."""
 
     def describe(server: Server) -> str:
         ecr, name = server.client("ecr"), f"r-{uuid.uuid4().hex}"
@@ -158,7 +158,7 @@ def function_request(uri: str) -> dict[str, Any]:
 
 
 def test_a_function_needs_its_image(local_aws: Server, bare_aws: Server) -> None:
-    """missing_image: neither the API nor CloudFormation takes an image that does not exist."""
+    """missing_image: neither the API nor CloudFormation accepts an image that does not exist."""
     request = function_request(f"{REGISTRY}/absent:tag")
     stack = template(F=("AWS::Lambda::Function", request))
     for server, code, status in (
@@ -170,7 +170,7 @@ def test_a_function_needs_its_image(local_aws: Server, bare_aws: Server) -> None
 
 
 def test_an_unfit_event_is_refused(local_aws: Server, bare_aws: Server) -> None:
-    """invoke_limits: too many bytes and what is no JSON never reach a function."""
+    """invoke_limits: events that are too large or not JSON never reach a function."""
 
     def answers(server: Server) -> list[str]:
         function = server.function()
@@ -186,7 +186,7 @@ def test_an_unfit_event_is_refused(local_aws: Server, bare_aws: Server) -> None:
 
 
 def test_a_functions_code_cannot_become_a_missing_image(local_aws: Server) -> None:
-    """missing_image: an update is refused too, and leaves the function as it was."""
+    """missing_image: an update is refused, too, and leaves the function unchanged."""
     function = local_aws.function()
     code = error_code(
         function.client.update_function_code,
@@ -225,7 +225,7 @@ def test_cloudformation_sets_every_property(local_aws: Server, bare_aws: Server)
 
 
 def latency_s(queue: Queue) -> float:
-    """How long after a message was sent a waiting receive has it."""
+    """The time from sending a message to its receipt by a waiting call."""
     with ThreadPoolExecutor() as threads:
         received = threads.submit(lambda: (queue.receive(), time.monotonic())[1])
         # The poll must be under way, and ministack have just looked: it does every 100 ms.
@@ -236,7 +236,7 @@ def latency_s(queue: Queue) -> float:
 
 
 def test_a_long_poll_ends_when_a_message_arrives(local_aws: Server, bare_aws: Server) -> None:
-    """prompt_receive: no interval passes between a message's arrival and its receipt."""
+    """prompt_receive: a waiting receive gets a message without a polling delay."""
     prompt = statistics.median(latency_s(local_aws.queue()) for _ in range(3))
     polled = statistics.median(latency_s(bare_aws.queue()) for _ in range(3))
     assert prompt < 0.03
@@ -244,7 +244,7 @@ def test_a_long_poll_ends_when_a_message_arrives(local_aws: Server, bare_aws: Se
 
 
 def test_long_polls_do_not_hold_up_other_requests(local_aws: Server) -> None:
-    """With twenty receives waiting, another call is answered at once."""
+    """While twenty receives wait, another call is answered at once."""
     queues = [local_aws.queue() for _ in range(20)]
     sqs = local_aws.client("sqs")
     with ThreadPoolExecutor(20) as threads:
@@ -259,7 +259,7 @@ def test_long_polls_do_not_hold_up_other_requests(local_aws: Server) -> None:
 
 
 def assume_role(server: Server, statement: dict[str, Any]) -> tuple[str, ...]:
-    """Credentials of a new role that may do what the statement allows."""
+    """Credentials of a new role with this policy."""
     iam, name = server.client("iam"), f"r-{uuid.uuid4().hex[:8]}"
     root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     trust = policy({"Effect": "Allow", "Principal": root, "Action": "sts:AssumeRole"})
@@ -278,7 +278,7 @@ def policy(statement: dict[str, Any]) -> str:
 def test_describe_repositories_is_permitted_by_name(
     enforcing_aws: Server, bare_enforcing_aws: Server
 ) -> None:
-    """describe_repositories_permission: a grant for one repository suffices to describe it."""
+    """describe_repositories_permission: a grant for one repository permits describing it."""
 
     def describe(server: Server) -> str:
         name = f"r-{uuid.uuid4().hex}"
@@ -319,7 +319,7 @@ def test_policies_see_secure_transport(enforcing_aws: Server, bare_enforcing_aws
 def test_a_batch_needs_the_permission_of_the_single_call(
     enforcing_aws: Server, bare_enforcing_aws: Server
 ) -> None:
-    """sqs_batch_permission: sqs:DeleteMessage permits DeleteMessageBatch, and only that."""
+    """sqs_batch_permission: sqs:DeleteMessage permits DeleteMessageBatch, no other batch."""
 
     def delete_batch(server: Server, action: str) -> str:
         name = f"q-{uuid.uuid4().hex}"
@@ -338,7 +338,7 @@ def test_a_batch_needs_the_permission_of_the_single_call(
 def test_a_log_group_is_granted_by_its_arn_with_the_ending(
     enforcing_aws: Server, bare_enforcing_aws: Server
 ) -> None:
-    """log_group_permission: the ARN with `:*` permits reading a log group, the bare one not."""
+    """log_group_permission: the ARN with `:*` permits reading, the bare one does not."""
 
     def read(server: Server, ending: str) -> str:
         name = f"/aws/lambda/{uuid.uuid4().hex}"
@@ -356,7 +356,7 @@ def test_a_log_group_is_granted_by_its_arn_with_the_ending(
 
 
 def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws: Server) -> None:
-    """records: each of the types is made, answered by its own API, and gone after the stack."""
+    """records: each type is created, visible through its own API, and deleted with the stack."""
     name = f"records-{uuid.uuid4().hex[:8]}"
     subnets = {
         zone: (
@@ -420,7 +420,7 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
 
 
 def test_an_alarm_may_have_an_expression(local_aws: Server, bare_aws: Server) -> None:
-    """alarm_metric_math: such an alarm is deployed, seen by its API, and gone after the stack."""
+    """alarm_metric_math: the alarm is deployed, visible in its API, deleted with the stack."""
     name = f"alarm-{uuid.uuid4().hex[:8]}"
     metric = {"Namespace": "AWS/RDS", "MetricName": "ReadLatency"}
     alarm = {
@@ -444,7 +444,7 @@ def test_an_alarm_may_have_an_expression(local_aws: Server, bare_aws: Server) ->
 
 
 def test_every_fix_has_its_test() -> None:
-    """The name of each fix opens the docstring of a test here, and stands in the reference."""
+    """Each fix is named by the docstring of a test here, and in the reference."""
     files = (ROOT / "local_aws/src/local_aws/fixes").glob("*/[!_]*.py")
     names = {file.stem for file in files}
     tests = [value for name, value in globals().items() if name.startswith("test_")]

@@ -15,13 +15,13 @@ from tests.support.local_aws import Function, Server, eventually
 
 
 def environment_of(answer: dict[str, Any]) -> dict[str, str]:
-    """The variables that the handler saw."""
+    """The handler's environment variables."""
     found: dict[str, str] = answer["Payload"]["environment"]
     return found
 
 
 def test_a_function_keeps_the_image_of_its_tag(local_aws: Server) -> None:
-    """A tag that moves changes nothing until the code is updated, not even for a cold start."""
+    """A moved tag has no effect until the code is updated, not even on a cold start."""
     tag = uuid.uuid4().hex
     uri = local_aws.image("local_aws_handlers.handle", tag=tag)
     function = local_aws.function(Code={"ImageUri": uri})
@@ -37,7 +37,7 @@ def test_a_function_keeps_the_image_of_its_tag(local_aws: Server) -> None:
 
 
 def test_a_stacks_function_keeps_the_image_of_its_tag(local_aws: Server) -> None:
-    """CloudFormation's functions resolve their tag when they are made, too."""
+    """Functions made by CloudFormation resolve their tag at creation, too."""
     tag = uuid.uuid4().hex
     role = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}
     properties = {
@@ -60,7 +60,7 @@ def test_a_stacks_function_keeps_the_image_of_its_tag(local_aws: Server) -> None
 
 
 def test_provisioned_environments_are_ready_before_an_invocation(local_aws: Server) -> None:
-    """As many environments as provisioned have passed their init phase, for that alias alone."""
+    """The provisioned environments have passed their init phase, for that alias alone."""
     function = local_aws.function()
     name = {"FunctionName": function.name}
     version = function.client.publish_version(**name)["Version"]
@@ -77,7 +77,7 @@ def test_provisioned_environments_are_ready_before_an_invocation(local_aws: Serv
 
 
 def test_tenants_share_no_environment(local_aws: Server) -> None:
-    """A function that isolates its tenants has warm environments for each of them."""
+    """A function that isolates its tenants has separate warm environments for each."""
     function = local_aws.function(TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
     a, b, again = (function.invoke(TenantId=tenant) for tenant in ("a", "b", "a"))
     assert [answer["Payload"]["tenant_id"] for answer in (a, b, again)] == ["a", "b", "a"]
@@ -85,7 +85,7 @@ def test_tenants_share_no_environment(local_aws: Server) -> None:
 
 
 def test_an_async_invocation_has_its_tenant(local_aws: Server, tmp_path: Path) -> None:
-    """The event queue keeps for whom an event is."""
+    """The event queue keeps an event's tenant."""
     function = local_aws.function(TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
     done = tmp_path / "done"
     function.invoke_async({"record": str(done)}, TenantId="a")
@@ -102,7 +102,7 @@ def test_an_async_invocation_has_its_tenant(local_aws: Server, tmp_path: Path) -
 def test_a_tenant_is_named_where_they_are_isolated(
     local_aws: Server, settings: dict[str, Any], tenant: dict[str, str]
 ) -> None:
-    """No tenant where one is needed, and one where there are none, are errors of the caller."""
+    """A missing tenant id, and one that the function does not use, are errors of the caller."""
     function = local_aws.function(**settings)
     with pytest.raises(ClientError) as caught:
         function.invoke(**tenant)
@@ -110,7 +110,7 @@ def test_a_tenant_is_named_where_they_are_isolated(
 
 
 def test_a_function_grows_no_faster_than_its_rate(strict_aws: Server, tmp_path: Path) -> None:
-    """Beyond the rate a new environment is refused, and a warm one still serves."""
+    """Beyond the scaling rate no environment is added, but warm ones still serve."""
     function, gate = strict_aws.function(), tmp_path / "gate"
     with ThreadPoolExecutor() as threads:
         running = [function.gated(threads, gate) for _ in range(2)]

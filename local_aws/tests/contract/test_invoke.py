@@ -18,7 +18,7 @@ from tests.support.local_aws import Server, client, eventually, wait_for_exit
 
 
 def stream_of(answer: dict[str, Any]) -> str:
-    """The log stream of the environment that answered: each has its own."""
+    """The log stream of the environment that answered."""
     return str(answer["environment"]["AWS_LAMBDA_LOG_STREAM_NAME"])
 
 
@@ -37,7 +37,7 @@ def test_the_handler_sees_the_request_id_of_the_response(local_aws: Server) -> N
 
 
 def test_the_environment_holds_what_lambda_gives_and_no_more(local_aws: Server) -> None:
-    """The handler's variables are Lambda's, the function's and the image's, none of the machine."""
+    """The handler's variables are Lambda's, the function's and the image's alone."""
     function = local_aws.function(Environment={"Variables": {"OURS": "1"}}, MemorySize=256)
     environment = function.invoke()["Payload"]["environment"]
     assert environment["OURS"] == "1"
@@ -53,7 +53,7 @@ def test_the_environment_holds_what_lambda_gives_and_no_more(local_aws: Server) 
 
 
 def test_a_shell_does_not_find_the_users_home(local_aws: Server) -> None:
-    """As on Lambda, nobody's start-up files are read: bash reads them where input is a socket."""
+    """As on Lambda, bash reads no user's start-up files, although its input is a socket."""
     environment = local_aws.function().invoke()["Payload"]["environment"]
     users = Path(pwd.getpwuid(os.getuid()).pw_dir)
     assert environment["HOME"]
@@ -84,7 +84,7 @@ def test_an_unknown_function_is_not_found(local_aws: Server) -> None:
 
 
 def test_a_dry_run_runs_nothing(local_aws: Server, tmp_path: Path) -> None:
-    """`DryRun` answers 204 and leaves the handler alone."""
+    """`DryRun` answers 204 and does not call the handler."""
     record = tmp_path / "record"
     answer = local_aws.function().invoke({"record": str(record)}, InvocationType="DryRun")
     assert answer["StatusCode"] == 204
@@ -92,7 +92,7 @@ def test_a_dry_run_runs_nothing(local_aws: Server, tmp_path: Path) -> None:
 
 
 def test_a_full_function_throttles(local_aws: Server, tmp_path: Path) -> None:
-    """Beyond the reserved concurrency a synchronous invoke is answered with 429."""
+    """Beyond the reserved concurrency a synchronous invocation is answered with 429."""
     function, running, gate = local_aws.function(), tmp_path / "running", tmp_path / "gate"
     function.reserve(1)
     with ThreadPoolExecutor() as threads:
@@ -106,7 +106,7 @@ def test_a_full_function_throttles(local_aws: Server, tmp_path: Path) -> None:
 
 
 def test_a_time_out_kills_every_process(local_aws: Server, tmp_path: Path) -> None:
-    """After a time-out nothing of the environment lives, not even a child with its own session."""
+    """A time-out kills every process of the environment, even a child with its own session."""
     function, child = local_aws.function(Timeout=1), tmp_path / "child"
     answer = function.invoke({"leave_child": str(child), "sleep_s": 60})
     assert answer["FunctionError"] == "Unhandled"
@@ -129,7 +129,7 @@ def test_a_time_out_kills_every_process(local_aws: Server, tmp_path: Path) -> No
 def test_a_crash_is_reported_and_the_environment_replaced(
     local_aws: Server, step: dict[str, int], reason: str
 ) -> None:
-    """A runtime that dies fails its invocation with the reason; the next one starts afresh."""
+    """A runtime that ends fails its invocation with the reason; the next one starts another."""
     function = local_aws.function()
     answer = function.invoke(step)
     request_id = answer["ResponseMetadata"]["RequestId"]
@@ -149,14 +149,14 @@ def test_a_response_that_is_too_large_discards_the_environment(local_aws: Server
 
 
 def test_a_handler_that_cannot_be_imported_fails_its_invocations(local_aws: Server) -> None:
-    """An init error comes back in the runtime's own words."""
+    """The runtime's own init error is returned."""
     answer = local_aws.function("no_such_module.handle").invoke()
     assert answer["FunctionError"] == "Unhandled"
     assert answer["Payload"]["errorType"] == "Runtime.ImportModuleError"
 
 
 def test_an_exception_leaves_the_environment_warm(local_aws: Server) -> None:
-    """A handler's exception is the function's error, not the environment's end."""
+    """A handler's exception fails the invocation and does not end the environment."""
     function = local_aws.function()
     answer = function.invoke({"raise": "no"})
     assert answer["Payload"]["errorMessage"] == "no"
@@ -199,7 +199,7 @@ def test_a_deleted_function_leaves_no_process(local_aws: Server) -> None:
 
 
 def test_a_deleted_log_group_stays_deleted(local_aws: Server, tmp_path: Path) -> None:
-    """What runs on after its function was deleted does not bring the log group back."""
+    """An environment that outlives its function does not recreate the log group."""
     function, logs = local_aws.function(), local_aws.client("logs")
     group, running, gate = f"/aws/lambda/{function.name}", tmp_path / "running", tmp_path / "gate"
     with ThreadPoolExecutor() as threads:
@@ -213,7 +213,7 @@ def test_a_deleted_log_group_stays_deleted(local_aws: Server, tmp_path: Path) ->
 
 
 def test_the_log_stream_reads_like_lambdas(local_aws: Server) -> None:
-    """START, what was printed, END and REPORT stand in the environment's own stream, in order."""
+    """The environment's stream has START, the output, END and REPORT, in this order."""
     function = local_aws.function()
     answer = function.invoke({"print": "hello\nworld"})
     request_id = answer["ResponseMetadata"]["RequestId"]
@@ -230,7 +230,7 @@ def test_the_log_stream_reads_like_lambdas(local_aws: Server) -> None:
 
 
 def test_a_json_log_has_json_platform_events(local_aws: Server) -> None:
-    """With `LogFormat: JSON` the platform's own lines are JSON objects, in the group asked for."""
+    """With `LogFormat: JSON` the platform's lines are JSON objects, in the configured log group."""
     function = local_aws.function(LoggingConfig={"LogFormat": "JSON", "LogGroup": "/of/our/own"})
     function.invoke()
     events = local_aws.client("logs").filter_log_events(logGroupName="/of/our/own")["events"]

@@ -15,13 +15,13 @@ SERVERS = ("local_aws", "strict_aws")
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
-    """Every kind of sandbox there is here."""
+    """A server with each kind of sandbox that works here."""
     found: Server = request.getfixturevalue(request.param)
     return found
 
 
 def with_init(server: Server, tmp_path: Path, plan: str, timeout_s: int = 10) -> Function:
-    """A function whose init phases go by a plan."""
+    """A function whose init phases follow a plan."""
     return server.function(
         "local_aws_init_handlers.handle",
         Timeout=timeout_s,
@@ -30,12 +30,12 @@ def with_init(server: Server, tmp_path: Path, plan: str, timeout_s: int = 10) ->
 
 
 def messages(function: Function) -> list[str]:
-    """What the function's log group says."""
+    """The messages in the function's log group."""
     return [message for _, message in function.log_lines()]
 
 
-def test_a_slow_init_is_begun_again_by_the_invocation(strict_aws: Server, tmp_path: Path) -> None:
-    """After the limit of the init phase another begins, within the function's own time."""
+def test_the_invocation_repeats_a_slow_init(strict_aws: Server, tmp_path: Path) -> None:
+    """After an init phase times out, another begins within the function's time-out."""
     function = with_init(strict_aws, tmp_path, "slow")
     answer = function.invoke()["Payload"]
     assert answer["attempts"] == 2
@@ -80,13 +80,13 @@ def test_a_failing_init_is_tried_twice(
     assert phases == ["init", "invoke"]
 
 
-def test_an_init_that_fails_once_costs_no_invocation(local_aws: Server, tmp_path: Path) -> None:
-    """What goes wrong before the first invocation, and only then, is not its caller's business."""
+def test_an_init_that_fails_once_fails_no_invocation(local_aws: Server, tmp_path: Path) -> None:
+    """An init phase that fails before the first invocation and then succeeds is not an error."""
     assert with_init(local_aws, tmp_path, "exit").invoke()["Payload"]["attempts"] == 2
 
 
 def test_an_environment_is_frozen_between_invocations(server: Server, tmp_path: Path) -> None:
-    """Every process stands still after the answer, also one with its own session, then goes on."""
+    """Every process, even one with its own session, is stopped between invocations."""
     function, gate = server.function(), tmp_path / "gate"
     function.invoke({"leave_child": str(tmp_path / "child")})
     wait_until_frozen(function)
@@ -99,12 +99,12 @@ def test_an_environment_is_frozen_between_invocations(server: Server, tmp_path: 
 
 
 def wait_until_frozen(function: Function) -> None:
-    """A process that is told to stop does so when the machine next gives it a CPU."""
+    """Wait until all processes have stopped, which they do when they next get a CPU."""
     eventually(lambda: function.states() == ["T", "T"] or None)
 
 
 def test_a_reset_keeps_tmp_and_log_stream(server: Server) -> None:
-    """After a crash another runtime starts in the same environment, and finds its /tmp."""
+    """After a crash another runtime starts in the same environment, with the same /tmp."""
     function = server.function()
     function.invoke({"write": "left-over", "exit": 1})
     answer = function.invoke()["Payload"]
@@ -117,7 +117,7 @@ def test_a_reset_keeps_tmp_and_log_stream(server: Server) -> None:
 
 
 def test_an_environment_has_its_own_tmp(server: Server, tmp_path: Path) -> None:
-    """Environments of one function, and other functions, do not see each other's /tmp."""
+    """Environments do not share /tmp, neither within a function nor between functions."""
     function, gate = server.function(), tmp_path / "gate"
     with ThreadPoolExecutor() as threads:
         first = function.gated(threads, gate)

@@ -1,4 +1,4 @@
-"""The embedded AWS as a program: its start, its end and what it leaves behind."""
+"""The start and the end of the embedded AWS as a program."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.support.local_aws import (
 
 @pytest.fixture
 def server(local_aws: Server, tmp_path: Path) -> Server:
-    """A server of the test's own."""
+    """A server for one test."""
     assert local_aws.process.poll() is None
     return Server(tmp_path / "state")
 
 
 def start_processes(server: Server, tmp_path: Path) -> list[int]:
-    """A warm runtime, and a child of it that has left its session; their process ids."""
+    """Start a runtime and a child in another session; return the process ids."""
     function = server.function()
     function.invoke({"leave_child": str(tmp_path / "child")})
     processes = function.processes()
@@ -39,7 +39,7 @@ def start_processes(server: Server, tmp_path: Path) -> list[int]:
 def test_a_stop_is_clean(server: Server, tmp_path: Path) -> None:
     """Ctrl-C ends every process of every environment, then the server, with 0.
 
-    SIGTERM is what the fixtures of all these tests stop their servers with.
+    The other tests' fixtures stop their servers with SIGTERM.
     """
     processes = start_processes(server, tmp_path)
     assert server.stop(signal.SIGINT) == 0
@@ -49,7 +49,7 @@ def test_a_stop_is_clean(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_stop_does_not_wait_for_long_polls(server: Server) -> None:
-    """A receive that could wait for twenty seconds does not hold the stop up."""
+    """A long poll of twenty seconds does not delay the stop."""
     queue = server.queue()
     sqs = server.client("sqs")
     with ThreadPoolExecutor() as threads:
@@ -64,14 +64,14 @@ def test_a_stop_does_not_wait_for_long_polls(server: Server) -> None:
 
 
 def test_a_killed_server_leaves_no_process(server: Server, tmp_path: Path) -> None:
-    """Environments end by themselves when the server dies without a chance to end them."""
+    """Environments end by themselves when the server is killed."""
     processes = start_processes(server, tmp_path)
     server.stop(signal.SIGKILL)
     wait_for_exit(processes)
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run the program where it is expected to refuse."""
+    """Run the program, which is expected to fail."""
     return subprocess.run(
         [str(SERVER_PYTHON), "-m", "local_aws", *options],
         cwd=ROOT,
@@ -83,8 +83,8 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_taken_port_is_said(local_aws: Server, tmp_path: Path) -> None:
-    """A port that is in use ends the program with a sentence, not a traceback."""
+def test_a_taken_port_is_reported(local_aws: Server, tmp_path: Path) -> None:
+    """A port that is in use ends the program with a message, not a traceback."""
     port = local_aws.url.rpartition(":")[2]
     done = run("--state-dir", str(tmp_path), "--port", port)
     assert done.returncode == 1
@@ -93,8 +93,8 @@ def test_a_taken_port_is_said(local_aws: Server, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_fix_is_said(local_aws: Server, tmp_path: Path) -> None:
-    """`--without-fix` names the fixes there are when it is given another."""
+def test_an_unknown_fix_is_reported(local_aws: Server, tmp_path: Path) -> None:
+    """`--without-fix` with an unknown name lists the known ones."""
     assert local_aws.process.poll() is None
     done = run("--state-dir", str(tmp_path), "--port", "0", "--without-fix", "nothing")
     assert done.returncode == 1

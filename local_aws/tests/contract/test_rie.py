@@ -1,7 +1,7 @@
-"""The embedded Lambda service and AWS's own Runtime Interface Emulator answer alike.
+"""The embedded Lambda service answers like AWS's own Runtime Interface Emulator.
 
-Both run one handler under the unmodified `awslambdaric`. The emulator is AWS's code for what
-happens inside one execution environment, so where it has a word on something, so must we.
+Both run the same handler under the unmodified `awslambdaric`. The emulator is AWS's code for the
+inside of one execution environment, so ours must answer the same.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def emulating(folder: Path, handler: str) -> Iterator[Emulator]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:
@@ -87,7 +87,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_until_open(address: str) -> None:
-    """Wait until somebody listens."""
+    """Wait until the port accepts connections."""
     host, port = address.split(":")
     give_up_s = time.monotonic() + 20
     while True:
@@ -114,14 +114,14 @@ def function(local_aws: Server) -> Function:
 
 
 def ours(function: Function, event: Any) -> str:
-    """The body of our answer."""
+    """The answer's body from the embedded Lambda service."""
     answer = function.client.invoke(FunctionName=function.name, Payload=json.dumps(event))
     body: bytes = answer["Payload"].read()
     return body.decode()
 
 
 def both(rie: Emulator, function: Function) -> tuple[Callable[[Any], str], Callable[[Any], str]]:
-    """What invokes the one and the other."""
+    """Functions that invoke ours and the emulator."""
     return rie.invoke, partial(ours, function)
 
 
@@ -141,10 +141,10 @@ def masked(body: str) -> Any:
     ],
     ids=lambda event: next(iter(event.items())),
 )
-def test_failures_have_the_same_words(
+def test_failures_give_the_same_error(
     rie: Emulator, function: Function, event: dict[str, Any]
 ) -> None:
-    """An exception, an exit, a signal and too large an answer give the very same JSON object."""
+    """An exception, an exit, a signal and too large an answer give the same JSON object."""
     theirs, mine = (masked(invoke(event)) for invoke in both(rie, function))
     assert mine == theirs
     assert mine["errorType"]
@@ -153,15 +153,15 @@ def test_failures_have_the_same_words(
 def test_after_a_crash_the_next_invocation_starts_a_runtime(
     rie: Emulator, function: Function
 ) -> None:
-    """The environment is reset: one more init phase, in a new process, and the handler answers."""
+    """After a reset the handler answers from a new process, after another init phase."""
     for invoke in both(rie, function):
         invoke({"exit": 1})
         assert json.loads(invoke({}))["invocations"] == 1
         assert json.loads(invoke({}))["invocations"] == 2
 
 
-def test_a_time_out_has_the_same_words_and_a_reset(rie: Emulator, function: Function) -> None:
-    """The emulator says it as bare text, Lambda with time and request id in front."""
+def test_a_time_out_gives_the_same_error_and_resets(rie: Emulator, function: Function) -> None:
+    """The time-out's message is the emulator's, with time and request id in front, as on Lambda."""
     theirs, mine = (invoke({"sleep_s": 30}) for invoke in both(rie, function))
     assert json.loads(mine)["errorMessage"].endswith(f" {theirs}")
     for invoke in both(rie, function):
@@ -169,14 +169,14 @@ def test_a_time_out_has_the_same_words_and_a_reset(rie: Emulator, function: Func
 
 
 def test_a_large_answer_arrives_whole(rie: Emulator, function: Function) -> None:
-    """Five megabytes come back as they are."""
+    """Five megabytes are returned unchanged."""
     theirs, mine = (invoke({"return_mb": 5}) for invoke in both(rie, function))
     assert len(mine) == 5 * 1024 * 1024 + 2
     assert mine == theirs
 
 
-def test_the_context_tells_the_same(rie: Emulator, function: Function) -> None:
-    """Memory as a string, an ARN of as many parts, a request id, a deadline by the time-out."""
+def test_the_context_has_the_same_fields(rie: Emulator, function: Function) -> None:
+    """The context has the same kinds of memory size, ARN, request id and deadline."""
     for invoke in both(rie, function):
         invoke({})  # so that the next one has no init phase in its time
     theirs, mine = (json.loads(invoke({})) for invoke in both(rie, function))
@@ -191,7 +191,7 @@ def test_the_context_tells_the_same(rie: Emulator, function: Function) -> None:
 def test_the_handler_gets_at_least_the_emulators_variables(
     rie: Emulator, function: Function
 ) -> None:
-    """What the emulator sets is set by us too."""
+    """Every variable that the emulator sets is set."""
     theirs, mine = (json.loads(invoke({}))["environment"] for invoke in both(rie, function))
     # It hands on how it was started itself; and we have no metadata endpoint.
     not_ours = {
@@ -203,7 +203,7 @@ def test_the_handler_gets_at_least_the_emulators_variables(
 
 
 def test_the_log_has_the_same_lines(rie: Emulator, function: Function) -> None:
-    """START, END and REPORT of a warm invocation differ in numbers alone."""
+    """START, END and REPORT of a warm invocation differ only in their numbers."""
     for invoke in both(rie, function):
         invoke({})
         invoke({})
@@ -218,8 +218,10 @@ def test_the_log_has_the_same_lines(rie: Emulator, function: Function) -> None:
 
 
 @pytest.mark.parametrize("handler", ["no_such_module.handle", "local_aws_handlers.no_such_name"])
-def test_a_failed_init_has_the_same_words(local_aws: Server, tmp_path: Path, handler: str) -> None:
-    """A handler that cannot be found is told by the runtime's own error."""
+def test_a_failed_init_gives_the_same_error(
+    local_aws: Server, tmp_path: Path, handler: str
+) -> None:
+    """A missing handler gives the runtime's own error."""
     function = local_aws.function(handler, Timeout=TIMEOUT_S, MemorySize=MEMORY_MB)
     with emulating(tmp_path, handler) as running:
         theirs, mine = (masked(invoke({})) for invoke in both(running, function))

@@ -1,4 +1,4 @@
-"""What an execution environment on the embedded AWS may use: memory, /tmp, the file system."""
+"""Limits of an execution environment on the embedded AWS: memory, /tmp, the file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.local_aws import Function, Server
 
 @pytest.fixture(params=["local_aws", "strict_aws"])
 def server(request: pytest.FixtureRequest) -> Server:
-    """Every kind of sandbox there is here."""
+    """A server with each kind of sandbox that works here."""
     found: Server = request.getfixturevalue(request.param)
     return found
 
@@ -35,7 +35,7 @@ def limited(strict_aws: Server) -> Server:
 
 
 def confinement(server: Server) -> str:
-    """What its log says that sandboxes are made of."""
+    """The kind of sandboxes, as its log says."""
     log = (server.state_dir / "local-aws.log").read_text()
     (line,) = re.findall(r"execution environments: (.*)", log)
     return str(line)
@@ -50,7 +50,7 @@ def max_memory_mb(function: Function) -> int:
 
 
 def test_too_much_memory_kills(server: Server) -> None:
-    """An environment that holds more than `MemorySize` is killed like Lambda kills it."""
+    """An environment that uses more than `MemorySize` is killed, as on Lambda."""
     function = server.function(MemorySize=128)
     answer = function.invoke({"allocate_mb": 400})
     assert answer["Payload"]["errorType"] == "Runtime.ExitError"
@@ -59,33 +59,33 @@ def test_too_much_memory_kills(server: Server) -> None:
 
 
 def test_too_much_memory_of_a_child_kills_the_child(server: Server) -> None:
-    """The kernel takes the process that holds most; a runtime that is small survives it."""
+    """The process that uses most is killed; a small runtime survives."""
     answer = server.function(MemorySize=128).invoke({"child_allocates_mb": 400})
     assert answer["Payload"]["did"] == -9
 
 
 def test_a_peak_is_enough(limited: Server) -> None:
-    """With the kernel's limit, memory that is held for a moment only counts."""
+    """With the kernel's limit, even a short peak of memory kills."""
     answer = limited.function(MemorySize=128).invoke({"peak_mb": 400})
     assert answer["Payload"]["errorMessage"].endswith("signal: killed")
 
 
-def test_the_report_tells_the_memory(server: Server) -> None:
-    """`Max Memory Used` holds what the handler had for a moment, and stays under the size."""
+def test_the_report_has_the_peak_memory(server: Server) -> None:
+    """`Max Memory Used` includes a short peak and does not exceed the memory size."""
     function = server.function(MemorySize=512)
     function.invoke({"peak_mb": 200})
     assert 200 <= max_memory_mb(function) <= 300
 
 
 def test_tmp_is_as_large_as_configured(walled: Server) -> None:
-    """Beyond `EphemeralStorage` a write fails as on a full disk, and costs no memory limit."""
+    """Beyond `EphemeralStorage` a write fails as on a full disk, within the memory limit."""
     function = walled.function(MemorySize=128, EphemeralStorage={"Size": 200})
     assert function.invoke({"write": "fits", "write_mb": 150})["Payload"]["did"] == 0
     assert function.invoke({"write": "more", "write_mb": 60})["Payload"]["did"] == errno.ENOSPC
 
 
 def test_nothing_else_can_be_written(walled: Server) -> None:
-    """The image and the machine are read-only, root or not."""
+    """The image and the machine's files are read-only, even for root."""
     image = str(Path(__file__).parent / "should-not-be-there")
     for path in (image, "/should-not-be-there", "/dev/shm/should-not-be-there"):
         assert walled.function().invoke({"write": path})["Payload"]["did"] == errno.EROFS

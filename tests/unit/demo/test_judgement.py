@@ -1,4 +1,4 @@
-"""The demo's pure parts: log lines joined with tries, expected ends, leftovers, the table."""
+"""The demo's pure parts: joining log lines with tries, expectations, leftovers, the table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILE = DagFile("dag", ("dag",))
 
 
 def line(**changes: Any) -> str:
-    """The handler's last word on an invocation, as it stands in the log."""
+    """The log line of a settled invocation."""
     fields = {
         "timestamp": "2030-01-01T00:00:00.000+00:00",
         "level": "info",
@@ -50,7 +50,7 @@ def line(**changes: Any) -> str:
 
 
 def invocation(key: TryKey = KEY, **changes: Any) -> LoggedInvocation:
-    """One that completed, warm."""
+    """A completed warm invocation."""
     made = LoggedInvocation(
         key, "completed", cold=False, queue_to_start_ms=20.0, run_ms=50.0, started_at_s=100.0
     )
@@ -63,7 +63,7 @@ def ran(key: TryKey = KEY, state: str = "success") -> Try:
 
 
 def unexpected(files: list[DagFile], runs: list[Run], rows: list[Row]) -> list[str]:
-    """The judgement, with empty queues."""
+    """The differences found, with empty queues."""
     return expectations.unexpected(files, runs, rows, {"ResultsQueueUrl": 0})
 
 
@@ -76,12 +76,12 @@ def states(rows: list[Row]) -> list[str]:
 
 
 def test_a_settled_line_becomes_an_invocation() -> None:
-    """The handler's line carries the try's key and the measured times."""
+    """The invocation has the line's try and measured times."""
     assert parse(line()) == invocation()
 
 
 def test_an_unmapped_task_has_index_minus_one_in_either_spelling() -> None:
-    """A line without a map index is of the same try as Airflow's -1."""
+    """A missing map index equals Airflow's -1."""
     assert parse(line(map_index=None)) == invocation()
 
 
@@ -96,7 +96,7 @@ def test_an_unmapped_task_has_index_minus_one_in_either_spelling() -> None:
     ids=["not JSON", "not an object", "another event", "another workload"],
 )
 def test_other_lines_are_passed_over(message: str) -> None:
-    """Only lines that settle an invocation of a task count."""
+    """Lines that do not settle an invocation of a task are ignored."""
     assert parse(message) is None
 
 
@@ -104,7 +104,7 @@ def test_other_lines_are_passed_over(message: str) -> None:
 
 
 def test_each_try_gets_its_own_invocation() -> None:
-    """A retry is another row, with its own state and its own numbers."""
+    """A retry is another row, with its own state and numbers."""
     rows = join(
         [ran(KEY, "failed"), ran(SECOND)],
         [invocation(SECOND, run_ms=7.0), invocation(run_ms=9.0)],
@@ -116,7 +116,7 @@ def test_each_try_gets_its_own_invocation() -> None:
 
 
 def test_a_try_that_left_and_came_back_is_deferred_first() -> None:
-    """Of two invocations of one try the earlier is the deferral, whatever the order of the log."""
+    """Of two invocations of one try, the earlier is the deferral, in any order of the log."""
     later, earlier = invocation(started_at_s=130.0), invocation(started_at_s=100.0)
     rows = join([ran()], [later, earlier])
     assert [(row.state, row.invocation) for row in rows] == [
@@ -126,7 +126,7 @@ def test_a_try_that_left_and_came_back_is_deferred_first() -> None:
 
 
 def test_a_duplicate_says_nothing_about_the_state() -> None:
-    """A second delivery is shown as such, and is not taken for the end of a deferral."""
+    """A second delivery is shown as `duplicate` and does not end a deferral."""
     rows = join([ran()], [invocation(), invocation(outcome="duplicate", started_at_s=101.0)])
     assert states(rows) == ["success", "duplicate"]
 
@@ -137,8 +137,8 @@ def test_a_task_that_needed_no_function_has_a_row() -> None:
     assert (row.state, row.invocation, row.was_run) == ("skipped", None, False)
 
 
-def test_an_invocation_of_nothing_known_is_not_dropped() -> None:
-    """What Airflow does not know of is shown, as `unknown`."""
+def test_an_unknown_invocation_is_not_dropped() -> None:
+    """An invocation that Airflow does not know is shown as `unknown`."""
     assert states(join([], [invocation()])) == ["unknown"]
 
 
@@ -146,12 +146,12 @@ def test_an_invocation_of_nothing_known_is_not_dropped() -> None:
 
 
 def test_nothing_is_unexpected_when_all_is_well() -> None:
-    """A run that succeeded through one completed invocation is fine."""
+    """A successful run with one completed invocation is as expected."""
     assert unexpected([FILE], [Run("dag", "demo", "success")], join([ran()], [invocation()])) == []
 
 
 def test_an_expected_failure_is_fine_and_its_success_is_not() -> None:
-    """A DAG that must fail is held to it."""
+    """A DAG that must fail is unexpected if it succeeds."""
     fails = replace(FILE, ends="failed")
     assert unexpected([fails], [Run("dag", "demo", "failed")], []) == []
     assert unexpected([fails], [Run("dag", "demo", "success")], []) == [
@@ -160,12 +160,12 @@ def test_an_expected_failure_is_fine_and_its_success_is_not() -> None:
 
 
 def test_a_dag_without_a_run_is_unexpected() -> None:
-    """What did not run did not succeed."""
+    """A DAG without a run is reported."""
     assert unexpected([FILE], [], []) == ["dag has no DAG run"]
 
 
 def test_a_retry_must_have_happened() -> None:
-    """A task that is to fail once takes two tries, no fewer and no more."""
+    """A task that fails once takes exactly two tries."""
     retries = replace(FILE, tries={"task": 2})
     runs = [Run("dag", "demo", "success")]
     twice = join([ran(KEY, "failed"), ran(SECOND)], [invocation(), invocation(SECOND)])
@@ -176,7 +176,7 @@ def test_a_retry_must_have_happened() -> None:
 
 
 def test_a_deferral_must_have_happened() -> None:
-    """A task that is to wait outside the function must have left it."""
+    """A task that should be deferred must have been deferred."""
     defers = replace(FILE, deferred=frozenset({"task"}))
     runs = [Run("dag", "demo", "success")]
     came_back = join([ran()], [invocation(), invocation(started_at_s=130.0)])
@@ -187,20 +187,20 @@ def test_a_deferral_must_have_happened() -> None:
 
 
 def test_a_try_that_ran_elsewhere_is_unexpected() -> None:
-    """Success alone is not enough: the function's log must tell of every try that ran."""
+    """The function's log must have an invocation for every try that ran."""
     (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], join([ran()], []))
     assert problem.endswith("no invocation in the function's log tells of it")
 
 
 def test_an_invocation_that_did_not_complete_is_unexpected() -> None:
-    """Duplicates, crashes and rejections are named even when Airflow is content."""
+    """Duplicates, crashes and rejections are reported even if the task succeeded."""
     rows = join([ran()], [invocation(outcome="crashed")])
     (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], rows)
     assert problem.endswith("ended as crashed")
 
 
 def test_a_result_that_nobody_took_is_unexpected() -> None:
-    """Airflow knows a task's end without the queues: that they work must be looked at."""
+    """Messages left in a queue are reported even if every task succeeded."""
     rows = join([ran()], [invocation()])
     runs = [Run("dag", "demo", "success")]
     assert expectations.unexpected([FILE], runs, rows, {"ResultsQueueUrl": 2}) == [
@@ -212,7 +212,7 @@ def test_a_result_that_nobody_took_is_unexpected() -> None:
 
 
 def test_only_what_came_and_stayed_is_left() -> None:
-    """What was there before, and what has gone, is not left behind."""
+    """Only resources that are new and still exist are left behind."""
     bootstrap = Resource("cloudformation", "Stacks", "CDKToolkit")
     queue = Resource("sqs", "QueueUrls", "http://127.0.0.1/queue")
     assert left({bootstrap}, {bootstrap}) == []
@@ -221,7 +221,7 @@ def test_only_what_came_and_stayed_is_left() -> None:
 
 
 def test_the_last_line_names_what_is_left() -> None:
-    """The sentence says that nothing is left only when nothing is."""
+    """Remaining resources are named, or none are left."""
     queue = Resource("sqs", "QueueUrls", "http://127.0.0.1/queue")
     assert describe([]).startswith("Nothing is left but")
     assert describe([queue]) == "Left behind: sqs QueueUrls http://127.0.0.1/queue"
@@ -237,7 +237,7 @@ def piped() -> tuple[Screen, io.StringIO]:
 
 
 def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> None:
-    """Mapped tasks show their index, warm and cold are told apart, colours stay out of pipes."""
+    """The table shows map indices and cold starts, without colours in a pipe."""
     mapped = replace(KEY, map_index=7)
     rows = join(
         [ran(), ran(mapped, "failed"), Try(replace(KEY, task_id="empty"), "skipped", "")],
@@ -253,7 +253,7 @@ def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> Non
 
 
 def test_a_run_of_the_schedule_is_marked_and_explained() -> None:
-    """Only the rows of scheduled runs have the mark, and the line below the table exists then."""
+    """Only rows of scheduled runs are marked, and a caption explains the mark."""
     scheduled = replace(KEY, run_id="scheduled__2030-01-01T00:00:00+00:00")
     screen, output = piped()
     screen.show(table.table(join([ran(), ran(scheduled)], [])))
@@ -267,7 +267,7 @@ def test_a_run_of_the_schedule_is_marked_and_explained() -> None:
 
 
 def test_the_median_is_of_warm_runs_alone() -> None:
-    """Cold starts are counted, and kept out of the medians."""
+    """Cold starts are counted, but not in the medians."""
     keys = [replace(KEY, map_index=index) for index in range(3)]
     rows = join(
         [ran(key) for key in keys],
@@ -289,8 +289,8 @@ def test_the_median_is_of_warm_runs_alone() -> None:
     ]
 
 
-def test_a_phase_is_timed_and_said_without_ansi() -> None:
-    """In a pipe a phase is two plain lines."""
+def test_a_phase_is_timed_without_ansi() -> None:
+    """In a pipe, a phase is two plain lines."""
     screen, output = piped()
     with screen.phase("Doing [it]"):
         pass
@@ -303,7 +303,7 @@ def test_a_phase_is_timed_and_said_without_ansi() -> None:
 
 
 def test_the_examples_are_copied_unchanged(tmp_path: Path) -> None:
-    """Every DAG file exists in its distribution or in ours, and arrives byte for byte."""
+    """Every DAG file exists at its source and is copied byte for byte."""
     stage(ALL, tmp_path)
     assert sum(file.origin is not None for file in ALL) >= 6
     for file in ALL:

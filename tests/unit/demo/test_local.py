@@ -1,4 +1,4 @@
-"""What `up` leaves for `down`."""
+"""The state that `up` leaves for `down`."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def screen() -> tuple[Screen, io.StringIO]:
 
 
 def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Groups, process identities and folders survive the file."""
+    """Groups, process identities and folders are restored."""
     written = state(tmp_path)
     written.write(tmp_path / "state.json")
     assert State.read(tmp_path / "state.json") == written
 
 
 def test_a_process_that_is_gone_is_not_alive(tmp_path: Path) -> None:
-    """After a reboot the file is there and nothing is up."""
+    """A process that has ended is not alive, although the file lists it."""
     assert state(tmp_path).alive() == []
 
 
-def test_down_forgets_what_is_gone(tmp_path: Path) -> None:
+def test_down_removes_the_state_of_ended_processes(tmp_path: Path) -> None:
     """`down` removes the folders outside and the file, even if every process has ended."""
     home = Home(tmp_path)
     written = state(tmp_path)
@@ -64,19 +64,19 @@ def test_down_forgets_what_is_gone(tmp_path: Path) -> None:
 
 
 def test_down_without_up_says_so(tmp_path: Path) -> None:
-    """There is nothing to end, and that is no failure."""
+    """Without a state file, `down` succeeds and says that nothing is up."""
     told, output = screen()
     assert kept_up.down(told, Home(tmp_path)) == 0
     assert "Nothing is up" in output.getvalue()
 
 
 def here() -> Identity:
-    """A process that is certainly alive; nothing in these tests may end it."""
+    """This process, which is alive; no test may end it."""
     return Identity.of("airflow-api-server", os.getpid(), signal.SIGTERM)
 
 
-def test_up_is_content_with_what_is_up(tmp_path: Path) -> None:
-    """With every program alive a second `up` says where Airflow is."""
+def test_a_second_up_starts_nothing(tmp_path: Path) -> None:
+    """With every program alive, a second `up` prints Airflow's URL."""
     home = Home(tmp_path / "home")
     home.path.mkdir()
     State("http://127.0.0.1:1", ((here(),),), ()).write(home.state)
@@ -85,8 +85,8 @@ def test_up_is_content_with_what_is_up(tmp_path: Path) -> None:
     assert "Already up: Airflow is at http://127.0.0.1:1" in output.getvalue()
 
 
-def test_up_names_the_dead(tmp_path: Path) -> None:
-    """With one program dead a second `up` fails, names it and its log, and says what to do."""
+def test_a_second_up_names_ended_programs(tmp_path: Path) -> None:
+    """With one program ended, a second `up` fails, names it and its log, and says what to do."""
     home = Home(tmp_path / "home")
     home.path.mkdir()
     State("http://127.0.0.1:1", ((here(), GONE),), ()).write(home.state)
@@ -108,7 +108,7 @@ class StartedUntilItFailed(Environment):
 
 
 def test_up_ends_what_a_killed_up_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The programs of an `up` that got killed half-way end before the next one starts its own."""
+    """The programs of a killed `up` end before the next `up` starts its own."""
     home = Home(tmp_path / "home")
     home.path.mkdir()
     left = subprocess.Popen(["sleep", "1000"], start_new_session=True)

@@ -1,4 +1,4 @@
-"""What the demo's programs get of the user's environment."""
+"""The user's variables in the environment of the demo's programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WITHHELD = {"AWS_PROFILE": "production", "AIRFLOW_HOME": "/home/somebody/airflow
 
 
 def test_the_builder_downloads_as_the_user_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches, index, proxies and certificates reach the image's builder, and nothing else does."""
+    """The image's builder gets only caches, indexes, proxies and certificates."""
     for name, value in (GIVEN | WITHHELD).items():
         monkeypatch.setenv(name, value)
     settings = download_settings()
@@ -32,7 +32,7 @@ def test_the_builder_downloads_as_the_user_would(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_proxy_comes_between_us_and_the_embedded_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback is added to what the user reaches directly; other programs get no proxy at all."""
+    """Loopback is added to the user's NO_PROXY; other programs get no proxy."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "internal.example.com")
