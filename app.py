@@ -1,6 +1,6 @@
-"""The CDK app: reads the configuration of one stage and builds its stacks; no AWS call is made.
+"""The CDK app: it reads the configuration of one stage and builds its stacks, without AWS calls.
 
-`cdk synth -c stage=<stage>`; what a stage may say: docs/reference/stage-config.md.
+`cdk synth -c stage=<stage>`; the settings of a stage: docs/reference/stage-config.md.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def main() -> None:
     """Synthesize the chosen stage into the folder that the CDK CLI asks for."""
     app = cdk.App()
     stage = app.node.try_get_context("stage")
-    if stage is None:  # Perhaps a typing error: the CLI takes any -c NAME=VALUE without a word.
+    if stage is None:  # The CLI silently accepts a misspelt -c NAME=VALUE.
         stage = DEFAULT_STAGE
-        sys.stderr.write(f"No -c stage=<name> is given: this is the stage {stage}.\n")
+        sys.stderr.write(f"No -c stage=<name> is given: using the stage {stage}.\n")
     try:
         config = load(
             app.node.try_get_context("stages"), stage, app.node.try_get_context("override")

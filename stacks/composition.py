@@ -1,7 +1,6 @@
-"""All stacks of one stage and the order between them.
+"""All stacks of one stage, and the order in which they are deployed.
 
-The cut is by lifecycle: what is thrown away together is in one stack.
-docs/decisions/0006-stacks-by-lifecycle.md
+Resources that are deleted together are in one stack: docs/decisions/0006-stacks-by-lifecycle.md
 """
 
 from __future__ import annotations
@@ -27,14 +26,7 @@ from stacks.storage_stack import StorageStack
 
 
 def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> None:
-    """Add the stacks of a stage to the app.
-
-    Args:
-        scope: The app.
-        stage: The stage's name.
-        config: The stage's configuration.
-        root: The root of the repository, which the image is built from.
-    """
+    """Add the stacks of a stage to the app; the image is built from the repository at `root`."""
     image = StageImage(root, config.image)
     key_arn = config.encryption.key_arn
     if config.encryption.key == "customer" and key_arn is None:
@@ -53,7 +45,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         execution_api_url=config.execution.execution_api_url or own_execution_api_url(stage),
         storage=storage,
         placement=_placement(network),
-        synthesizer=_publishing_into(registry),
+        synthesizer=_synthesizer(registry),
     )
     control_plane = (
         ControlPlaneStack(
@@ -64,7 +56,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
             execution=execution,
             image=image,
             storage=storage,
-            synthesizer=_publishing_into(registry),
+            synthesizer=_synthesizer(registry),
         )
         if network and database and config.control_plane.kind == "fargate"
         else None
@@ -102,8 +94,8 @@ def _placement(network: NetworkStack | None) -> Placement | None:
     )
 
 
-def _publishing_into(registry: RegistryStack | None) -> OwnRepositorySynthesizer | None:
-    """A synthesizer belongs to one stack."""
+def _synthesizer(registry: RegistryStack | None) -> OwnRepositorySynthesizer | None:
+    """Make a synthesizer for one stack: two stacks cannot share one."""
     if registry is None:
         return None
     return OwnRepositorySynthesizer(registry=registry, repository_name=registry.repository_name)

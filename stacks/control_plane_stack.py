@@ -1,19 +1,16 @@
-"""Airflow's own programs, for a stage that has no Airflow yet.
+"""Airflow's own programs, for a stage without an existing Airflow.
 
-Owns their settings and permissions, and what a person is told to open them. Everything here may be
-replaced by any deploy; what Airflow knows is in the database. It must not know how the functions or
-the database are made.
+Owns their settings and permissions. Any deploy may replace every resource here: Airflow keeps its
+state in the database.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -28,10 +25,9 @@ from airflow_lambda_constructs.airflow.airflow_control_plane import (
     Database,
     execution_api_url,
 )
-from airflow_lambda_constructs.airflow.airflow_service import AirflowImage
 from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
 from airflow_lambda_constructs.observability.watched import WatchedControlPlane
-from stacks.config import Architecture, StageConfig
+from stacks.config import StageConfig
 from stacks.database_stack import DatabaseStack
 from stacks.execution_stack import ExecutionStack
 from stacks.network_stack import NetworkStack
@@ -39,15 +35,15 @@ from stacks.stage.image import StageImage
 from stacks.stage.names import prefix
 from stacks.stage.stage_stack import Stage, StageStack
 from stacks.storage_stack import StorageStack
-from stacks.wiring.forms import executor_settings, remote_logging_settings, secrets_settings
-
-_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
-    "x86_64": ecs.CpuArchitecture.X86_64,
-    "arm64": ecs.CpuArchitecture.ARM64,
-}
+from stacks.wiring.forms import (
+    bundle_settings,
+    executor_settings,
+    remote_logging_settings,
+    secrets_settings,
+)
 
 _S3_BUNDLE = "airflow.providers.amazon.aws.bundles.s3.S3DagBundle"
-#: Airflow's name for the only bundle of a configuration that names none: the functions' name too.
+#: Airflow's name for the bundle of a configuration without bundles; the functions use it too.
 _DAG_FOLDER_BUNDLE = "dags-folder"
 
 
@@ -55,15 +51,7 @@ class ControlPlaneStack(StageStack):
     """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer.
 
     Args:
-        network: Where the services are.
-        database: Airflow's.
-        execution: What the scheduler uses.
-        image: What the services run from.
-        storage: Logs and DAG files; None: the stage has none of its own.
-        synthesizer: Decides the repository that the image goes to; None: there is none.
-
-    Attributes:
-        entrance: The load balancer.
+        synthesizer: Publishes the image into the stage's repository; None: the image exists.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
@@ -88,7 +76,6 @@ class ControlPlaneStack(StageStack):
         config = stage.config
         settings = config.control_plane
         self.entrance = entrance = self._entrance(network)
-        architecture = config.default_function.architecture
         self.control_plane = ControlPlane(
             self,
             "ControlPlane",
@@ -97,7 +84,7 @@ class ControlPlaneStack(StageStack):
                 namespace=namespace(stage.name),
                 vpc=network.vpc,
                 subnets=network.private_subnets,
-                # The relations of the configuration see to both that are cast here.
+                # The configuration's relations make sure that neither of the two casts is None.
                 functions=cast("ec2.ISecurityGroup", network.function_security_group),
                 carried=network.with_endpoints(network.database_clients),
                 entrance=entrance,
@@ -108,10 +95,7 @@ class ControlPlaneStack(StageStack):
                     secret=database.database.secret,
                     fernet_key=cast("secretsmanager.ISecret", database.fernet_key),
                 ),
-                image=AirflowImage(
-                    image=image.container(self, architecture),
-                    architecture=_ARCHITECTURES[architecture],
-                ),
+                image=image.container(self, config.default_function.architecture),
                 cpu=settings.cpu,
                 memory_mb=settings.memory_mb,
                 api_servers=settings.api_servers,
@@ -126,41 +110,32 @@ class ControlPlaneStack(StageStack):
             ),
         )
         self._permit(execution, storage)
-        cdk.CfnOutput(self, "AirflowUrl", value=entrance.url)
-        cdk.CfnOutput(
-            self,
+        self.output("AirflowUrl", entrance.url)
+        self.output(
             "AdminPasswordCommand",
-            value=(
-                f"aws secretsmanager get-secret-value --region {self.region} --secret-id "
-                f"{self.control_plane.admin_password.secret_arn} --query SecretString --output text"
-            ),
-            description="Prints the password of the user admin",
+            f"aws secretsmanager get-secret-value --region {self.region} --secret-id "
+            f"{self.control_plane.admin_password.secret_arn} --query SecretString --output text",
+            "Prints the password of the user admin",
         )
         if settings.execute_command:
-            self._tell_the_tunnel()
+            self._output_tunnel_command()
 
-    def _tell_the_tunnel(self) -> None:
-        """The way in for whoever has neither VPN nor certificate.
-
-        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
-        """
+    def _output_tunnel_command(self) -> None:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
         services = self.control_plane.services
         where = f"--region {self.region} --cluster {self.stage.prefix}"
         service = services[API_SERVER].service.service_name
-        cdk.CfnOutput(
-            self,
+        self.output(
             "TunnelCommand",
-            value=(
-                f"task=$(aws ecs list-tasks {where} --service-name {service} "
-                "--query 'taskArns[0]' --output text); "
-                f"container=$(aws ecs describe-tasks {where} --tasks $task --query "
-                f"\"tasks[0].containers[?name=='{API_SERVER}'].runtimeId\" --output text); "
-                f"aws ssm start-session --region {self.region} "
-                f"--target ecs:{self.stage.prefix}_${{task##*/}}_$container "
-                "--document-name AWS-StartPortForwardingSession "
-                f"--parameters portNumber={API_PORT},localPortNumber={API_PORT}"
-            ),
-            description=f"Then Airflow is at http://localhost:{API_PORT}",
+            f"task=$(aws ecs list-tasks {where} --service-name {service} "
+            "--query 'taskArns[0]' --output text); "
+            f"container=$(aws ecs describe-tasks {where} --tasks $task --query "
+            f"\"tasks[0].containers[?name=='{API_SERVER}'].runtimeId\" --output text); "
+            f"aws ssm start-session --region {self.region} "
+            f"--target ecs:{self.stage.prefix}_${{task##*/}}_$container "
+            "--document-name AWS-StartPortForwardingSession "
+            f"--parameters portNumber={API_PORT},localPortNumber={API_PORT}",
+            f"Then Airflow is at http://localhost:{API_PORT}",
         )
 
     def _entrance(self, network: NetworkStack) -> Entrance:
@@ -196,7 +171,7 @@ class ControlPlaneStack(StageStack):
 
     @property
     def watched(self) -> WatchedControlPlane:
-        """What tells how the services fare."""
+        """The services as dashboard and alarms need them."""
         services = self.control_plane.services
         return WatchedControlPlane(
             services={name: service.service for name, service in services.items()},
@@ -216,16 +191,15 @@ class ControlPlaneStack(StageStack):
             resource_arns=[execution.executor_environment.config_parameter.parameter_arn],
         )
         for function in self.config.functions:
-            # By its name: what another stack imports can never be removed.
+            # By its name, because an imported resource could never be deleted.
             name = self.stage.function_name(function)
             log_group = logs.LogGroup.from_log_group_name(
                 self, f"Log-{function.name}", f"/aws/lambda/{name}"
             )
             log_group.grant(api_server, "logs:FilterLogEvents", "logs:GetLogEvents")
             finding = f"IAM5[Resource::{shown(self, log_group.log_group_arn)}]"
-            acknowledge(
-                api_server, **{finding: "The streams of one log group, whose names AWS draws."}
-            )
+            reason = "The streams of one log group, whose names AWS chooses."
+            acknowledge(api_server, **{finding: reason})
         if storage and storage.task_logs:
             storage.task_logs.grant_read(api_server)
             if "triggerer" in roles:
@@ -235,31 +209,25 @@ class ControlPlaneStack(StageStack):
 
 
 def namespace(stage: str) -> str:
-    """Domain of a stage's services, inside its VPC only."""
+    """The domain of a stage's services, known inside its VPC only."""
     return f"{prefix(stage)}.internal"
 
 
 def own_execution_api_url(stage: str) -> str:
-    """Where the functions of a stage reach the Execution API of its own control plane."""
+    """The URL at which a stage's functions reach the Execution API of its own control plane."""
     return execution_api_url(namespace(stage))
 
 
 def _dag_settings(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
-    """Where DAG files are parsed from: the very files that the functions run."""
+    """The settings with which the dag-processor parses the files that the functions run."""
     if config.dags.source == "bundle":
-        bundles = [bundle.model_dump() for bundle in config.dags.bundles]
-    elif storage and storage.dags:
-        bundles = [
-            {
-                "name": _DAG_FOLDER_BUNDLE,
-                "classpath": _S3_BUNDLE,
-                "kwargs": {
-                    "bucket_name": storage.dags.bucket.bucket_name,
-                    "prefix": config.dags.s3_key,
-                    "aws_conn_id": None,
-                },
-            }
-        ]
-    else:
+        return bundle_settings(bundle.model_dump() for bundle in config.dags.bundles)
+    if not storage or not storage.dags:
         return {}
-    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}
+    kwargs = {
+        "bucket_name": storage.dags.bucket.bucket_name,
+        "prefix": config.dags.s3_key,
+        "aws_conn_id": None,
+    }
+    bundle = {"name": _DAG_FOLDER_BUNDLE, "classpath": _S3_BUNDLE, "kwargs": kwargs}
+    return bundle_settings([bundle])

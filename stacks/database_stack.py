@@ -1,6 +1,6 @@
-"""Airflow's metadata database: the stack that is never replaced.
+"""Airflow's metadata database, in the stack that is never replaced.
 
-It must not know who uses the database; the network's security groups decide that.
+The network's security groups decide who reaches the database.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ from stacks.stage.stage_stack import Stage, StageStack
 class DatabaseStack(StageStack):
     """RDS Postgres in the isolated subnets of the VPC.
 
-    Args:
-        network: Where the database is, and who may reach it.
-
     Attributes:
-        fernet_key: What Airflow encrypts connections and variables in it with; None: an Airflow
-            that is somewhere else has its own.
+        fernet_key: Airflow encrypts connections and variables with it; None: an Airflow elsewhere
+            has its own.
     """
 
     def __init__(self, scope: Construct, stage: Stage, *, network: NetworkStack) -> None:
@@ -44,7 +41,13 @@ class DatabaseStack(StageStack):
             AirflowDatabaseProps(
                 vpc=network.vpc,
                 subnets=network.isolated_subnets,
-                security_group=self._as_it_is(network.database_security_group),
+                # An immutable group: the CDK would add the proxy's rules, which are the network's.
+                security_group=ec2.SecurityGroup.from_security_group_id(
+                    self,
+                    "SecurityGroup",
+                    network.database_security_group.security_group_id,
+                    mutable=False,
+                ),
                 version=rds.PostgresEngineVersion.of(
                     settings.postgres_version, settings.postgres_version
                 ),
@@ -96,7 +99,6 @@ class DatabaseStack(StageStack):
         )
 
     def _fernet_key(self) -> secretsmanager.Secret:
-        """It lives as long as what is encrypted with it."""
         key = secretsmanager.Secret(
             self,
             "FernetKey",
@@ -109,47 +111,32 @@ class DatabaseStack(StageStack):
         )
         acknowledge(
             key,
-            SMG4="A new key reads nothing that the old one wrote: a person changes it, in the "
-            "steps of docs/howto/control-plane.md.",
+            SMG4="A new key cannot decrypt what the old one encrypted: a person changes it, with "
+            "the steps of docs/howto/control-plane.md.",
         )
         return key
 
-    def _as_it_is(self, group: ec2.ISecurityGroup) -> ec2.ISecurityGroup:
-        """A group whose rules are the network's: the CDK would add the proxy's from here."""
-        return ec2.SecurityGroup.from_security_group_id(
-            self, "SecurityGroup", group.security_group_id, mutable=False
-        )
-
     def _acknowledge_choices(self) -> None:
-        settings = self.config.database
-        if not settings.multi_az:
-            acknowledge(
-                self.database, RDS3="A standby is chosen by database.multi_az of the stage."
-            )
-        if not settings.backup_days:
-            acknowledge(
-                self.database, RDS13="Backups are chosen by database.backup_days of the stage."
-            )
-        if not settings.deletion_protection:
-            acknowledge(
-                self.database,
-                RDS10="Protection is chosen by database.deletion_protection of the stage.",
-            )
+        for rule, setting in (
+            ("RDS3", "multi_az"),
+            ("RDS10", "deletion_protection"),
+            ("RDS13", "backup_days"),
+        ):
+            if not getattr(self.config.database, setting):
+                acknowledge(self.database, **{rule: f"The stage's database.{setting} decides it."})
 
     def _outputs(self) -> None:
-        cdk.CfnOutput(self, "DatabaseHost", value=self.database.host)
-        cdk.CfnOutput(self, "DatabasePort", value=self.database.port)
-        cdk.CfnOutput(self, "DatabaseName", value=self.config.database.name)
-        cdk.CfnOutput(
-            self,
+        self.output("DatabaseHost", self.database.host)
+        self.output("DatabasePort", self.database.port)
+        self.output("DatabaseName", self.config.database.name)
+        self.output(
             "DatabaseSecretArn",
-            value=self.database.secret.secret_arn,
-            description="Secret with username, password, host, port and dbname",
+            self.database.secret.secret_arn,
+            "Secret with username, password, host, port and dbname",
         )
         if self.database.proxy:
-            cdk.CfnOutput(
-                self,
+            self.output(
                 "DatabaseProxyHost",
-                value=self.database.proxy.endpoint,
-                description="For workloads that open connections of their own; port 5432, TLS only",
+                self.database.proxy.endpoint,
+                "For workloads that open connections of their own; port 5432, TLS only",
             )

@@ -1,8 +1,7 @@
-"""The stage's own KMS key: what everything that it stores is encrypted with.
+"""The stage's own KMS key, which encrypts all its data.
 
-It must not know what is stored. Without it, or with a key that exists already, there is no such
-stack; the other stacks know the key by its ARN (`StageStack.key`), so none of them changes its
-policy.
+The other stacks know the key only by its ARN (`StageStack.key`), so none of them changes its
+policy. A stage with AWS's keys or an existing key does not have this stack.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from stacks.stage.stage_stack import Stage, StageStack
 
 
 class EncryptionStack(StageStack):
-    """A KMS key that lives as long as anything that was encrypted with it."""
+    """A KMS key that lives as long as the data encrypted with it."""
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
         super().__init__(scope, "encryption", stage, description="the key of its data")
@@ -34,10 +33,10 @@ class EncryptionStack(StageStack):
             removal_policy=self.removal,
         )
         self.key_arn = key.key_arn
-        cdk.CfnOutput(self, "KeyArn", value=key.key_arn)
+        self.output("KeyArn", key.key_arn)
 
     def _logs(self, *log_groups: str) -> iam.PolicyStatement:
-        """CloudWatch Logs uses the key itself, and may do so for the stage's log groups only.
+        """CloudWatch Logs may use the key itself, but only for the stage's log groups.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
         """
@@ -53,7 +52,7 @@ class EncryptionStack(StageStack):
                 "kms:ReEncryptFrom",
                 "kms:ReEncryptTo",
             ],
-            resources=["*"],  # In a key's policy: this key.
+            resources=["*"],  # In a key's policy this is the key itself.
             conditions={
                 "ArnLike": {
                     "kms:EncryptionContext:aws:logs:arn": [

@@ -1,12 +1,10 @@
-"""Where workloads run, and the wiring that a scheduler needs to send them there.
+"""The functions that run workloads, and the wiring that a scheduler needs to use them.
 
-Everything here may be replaced by any deploy; what must not be is in other stacks. It must not
-know the executor beyond its option table.
+Any deploy may replace every resource here; resources that must stay are in other stacks.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import aws_cdk as cdk
@@ -23,7 +21,7 @@ from stacks.stage.functions import Placement, function_props
 from stacks.stage.image import StageImage
 from stacks.stage.stage_stack import Stage, StageStack
 from stacks.storage_stack import StorageStack
-from stacks.wiring.forms import Wiring, remote_logging_settings
+from stacks.wiring.forms import Wiring, bundle_settings, remote_logging_settings
 from stacks.wiring.parameter import hand_out, secrets_policy
 
 
@@ -31,15 +29,12 @@ class ExecutionStack(StageStack):
     """Functions, queues, permissions and the parameter that wires an Airflow to them.
 
     Args:
-        image: What the functions run from.
         execution_api_url: The Execution API as the functions reach it.
-        storage: Logs of tasks and DAG files; None: the stage has none of its own.
-        placement: The VPC that the functions run in; None: outside of any.
-        synthesizer: Decides the repository that the image goes to; None: there is none.
+        placement: None: the functions run outside any VPC.
+        synthesizer: Publishes the image into the stage's repository; None: the image exists.
 
     Attributes:
-        executor_environment: The functions, and what connects them with a scheduler.
-        secrets_policy: What reads connections and variables of the stage in Secrets Manager.
+        secrets_policy: Allows reading the stage's connections and variables in Secrets Manager.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
@@ -61,7 +56,7 @@ class ExecutionStack(StageStack):
             synthesizer=synthesizer,
         )
         settings = stage.config.execution
-        # "Default" is not part of logical ids: those of its parts are as if they were here.
+        # The CDK leaves an id "Default" out of logical ids.
         self.executor_environment = LambdaExecutorEnvironment(
             self,
             "Default",
@@ -100,16 +95,16 @@ class ExecutionStack(StageStack):
             storage.task_logs.grant_read(self.executor_environment.scheduler_policy)
 
     def _hand_out(self, execution_api_url: str, storage: StorageStack | None) -> None:
-        """For the Airflow that is somewhere else."""
+        """Make a role and hand out the settings for an Airflow elsewhere."""
         role = iam.Role(
             self,
             "SchedulerRole",
             description=f"An Airflow scheduler that uses {self.stage.prefix}",
-            # Who in the account may assume it is said where those identities are managed.
+            # The account's own IAM policies decide which identities may assume it.
             assumed_by=iam.AccountRootPrincipal(),
             managed_policies=[self.executor_environment.scheduler_policy],
         )
-        cdk.CfnOutput(self, "SchedulerRoleArn", value=role.role_arn)
+        self.output("SchedulerRoleArn", role.role_arn)
         hand_out(
             self,
             Wiring(
@@ -141,16 +136,14 @@ class ExecutionStack(StageStack):
             "SecretsPolicyArn": self.secrets_policy.managed_policy_arn,
         }
         for key, value in values.items():
-            cdk.CfnOutput(self, key, value=value)
+            self.output(key, value)
 
 
 def _variables(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
-    """Of every function: where DAG files are and logs go; no secret is among them."""
+    """Return the variables of every function: the sources of DAG files, and remote logging."""
     variables = dict(remote_logging_settings(storage.remote_log_folder if storage else None))
     if storage and storage.dags_uri:
         variables[options.DAGS_S3_URI.environment_variable] = storage.dags_uri
     if config.dags.source == "bundle":
-        variables["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
-            [bundle.model_dump() for bundle in config.dags.bundles]
-        )
+        variables.update(bundle_settings(bundle.model_dump() for bundle in config.dags.bundles))
     return variables

@@ -1,8 +1,4 @@
-"""The VPC and who may talk to whom in it.
-
-Owns subnets, ways out and security groups, the connections between them included. It must not know
-what is put into the subnets.
-"""
+"""The VPC: subnets, routes to the outside, security groups and the connections between them."""
 
 from __future__ import annotations
 
@@ -22,21 +18,21 @@ _ISOLATED, _PUBLIC, _PRIVATE = "Isolated", "Public", "Private"
 
 
 class NetworkStack(StageStack):
-    """A VPC with isolated subnets, and subnets with a way out only where one is paid for.
+    """A new VPC, or an existing one to which only security groups are added.
 
-    An existing VPC is used as it is: what is added to it are security groups.
+    A new VPC has a route to the outside only if the stage pays for NAT gateways or endpoints.
 
     Attributes:
-        isolated_subnets: For the database.
-        private_subnets: With a way out.
-        public_subnets: With an address on the Internet.
-        cidrs: Address ranges of the VPC, as far as they are known.
-        database_security_group: Of the database; lets `database_clients`, and the proxy, in.
-        database_clients: Carried by whatever needs the database.
-        proxy_security_group: Of the database's proxy, for the functions; None: there is none.
-        rotation_security_group: Of what changes the password; None: nothing does.
-        function_security_group: Of the functions; None: they run outside the VPC.
-        endpoint_clients: Carried by whatever needs the VPC's endpoints; None: there are none.
+        isolated_subnets: The database's.
+        private_subnets: They have a route to AWS services.
+        cidrs: Address ranges of the VPC; empty for an existing one.
+        database_security_group: Lets `database_clients` and the proxy in.
+        database_clients: Security group of everything that needs the database.
+        proxy_security_group: Lets the functions in; None: there is no proxy.
+        rotation_security_group: None: the password is not rotated.
+        function_security_group: None: the functions run outside the VPC.
+        endpoint_clients: Security group of everything that needs the VPC's endpoints; None: there
+            are none.
     """
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
@@ -52,7 +48,7 @@ class NetworkStack(StageStack):
             "DatabaseClients", "Carried by what needs the database"
         )
         self.function_security_group = (
-            # Workloads talk to whatever their authors name.
+            # Workloads may connect to anything.
             self._security_group("Function", "Of the functions", allow_all_outbound=True)
             if network.function_in_vpc
             else None
@@ -64,24 +60,23 @@ class NetworkStack(StageStack):
         self.proxy_security_group = self._proxy() if config.database.proxy else None
         self.rotation_security_group = self._rotation() if config.database.rotation_days else None
         self.endpoint_clients = self._endpoints() if network.endpoints else None
-        cdk.CfnOutput(
-            self,
+        self.output(
             "DatabaseClientsSecurityGroupId",
-            value=self.database_clients.security_group_id,
-            description="Security group to give to an Airflow that uses the database",
+            self.database_clients.security_group_id,
+            "Security group to give to an Airflow that uses the database",
         )
 
     @property
     @jsii.member(jsii_name="availabilityZones")
     def availability_zones(self) -> list[str]:
-        """The zones of the Region that is deployed to, by CloudFormation's own function.
+        """The zones of the Region, which CloudFormation resolves at deploy.
 
         With a pinned account and Region the CDK would look them up in the account at synth.
         """
         return [cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(MOST_AZS)]
 
     def with_endpoints(self, *groups: ec2.ISecurityGroup) -> tuple[ec2.ISecurityGroup, ...]:
-        """The groups of something in the private subnets, and the one that the endpoints let in."""
+        """Return the groups together with the one that the endpoints let in, if there is one."""
         return (*groups, self.endpoint_clients) if self.endpoint_clients else groups
 
     def _new_vpc(self) -> ec2.IVpc:
@@ -94,18 +89,18 @@ class NetworkStack(StageStack):
             reserved_azs=MOST_AZS - network.max_azs,
             nat_gateways=network.nat_gateways,
             subnet_configuration=_subnets(self.config),
-            # Would bring a custom resource, whose function and log group outlive the stack. Nothing
-            # is put into the default security group.
+            # Restricting it needs a custom resource, whose log group outlives the stack. Nothing
+            # uses the default security group.
             restrict_default_security_group=False,
         )
         if network.flow_logs:
             self._log_flows(vpc)
         else:
-            acknowledge(vpc, VPC7="Flow logs are for stages with data worth an audit trail.")
+            acknowledge(vpc, VPC7="The stage's network.flow_logs decides it.")
         return vpc
 
     def _existing_vpc(self) -> ec2.IVpc:
-        """As it is described: nobody looks into the account, and a mistake is found at deploy."""
+        """The VPC as the configuration describes it; a mistake is found at deploy."""
         network = self.config.network
         vpc = ec2.Vpc.from_vpc_attributes(
             self,
@@ -138,7 +133,7 @@ class NetworkStack(StageStack):
         return group
 
     def _endpoints(self) -> ec2.SecurityGroup:
-        """Those of the services that are called from inside, each of which costs by the hour."""
+        """Make an endpoint for each service that the stage calls; each is charged by the hour."""
         config = self.config
         clients = self._security_group("EndpointClients", "Carried by what calls AWS from inside")
         control_plane = config.control_plane.kind == "fargate"
@@ -188,9 +183,9 @@ class NetworkStack(StageStack):
 
 
 def _subnets(config: StageConfig) -> list[ec2.SubnetConfiguration]:
-    """All kinds in all zones, those not needed yet as reserved address ranges.
+    """All kinds of subnets in all zones; kinds that are not needed yet only reserve addresses.
 
-    So no later change of the configuration moves the subnets that the database is in.
+    Thus no later change of the configuration moves the subnets of the database.
     """
     network = config.network
     private = (

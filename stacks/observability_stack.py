@@ -1,7 +1,6 @@
-"""What tells people how a stage fares: dashboard, alarms and budget.
+"""Dashboard, alarms and budget of a stage.
 
-It holds no data and nothing depends on it: it can be deployed and destroyed at any time. It must
-not know how what it watches is made.
+The stack holds no data and nothing depends on it: it can be deployed and destroyed at any time.
 """
 
 from __future__ import annotations
@@ -24,25 +23,26 @@ from stacks.execution_stack import ExecutionStack
 from stacks.stage.names import STAGE_TAG
 from stacks.stage.stage_stack import Stage, StageStack
 
-#: In this repository, whose address only its owner knows.
+#: A path in this repository, because only its owner knows its URL.
 RUNBOOK = "docs/howto/runbook.md"
 
 
-class ObservabilityStack(StageStack):
-    """Dashboard, alarms and budget, as far as the stage asks for them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """The resources of the other stacks; None: the stage does not have it."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        stage: Stage,
-        *,
-        execution: ExecutionStack,
-        database: DatabaseStack | None,
-        control_plane: ControlPlaneStack | None,
-    ) -> None:
+    results: tuple[sqs.IQueue, ...]
+    dead_letters: sqs.IQueue
+    database: WatchedDatabase | None
+    control_plane: WatchedControlPlane | None
+
+
+class ObservabilityStack(StageStack):
+    """Those of dashboard, alarms and budget that the stage's configuration asks for."""
+
+    def __init__(self, scope: Construct, stage: Stage, *, watched: Watched) -> None:
         super().__init__(scope, "observability", stage, description="dashboard, alarms and budget")
-        # It looks at others without holding them: what it watches can change or go first, and no
-        # name of an export ties their hands.
+        # Weak references let the watched resources be replaced or deleted: no export holds them.
         cdk.CrossStackReferences.of(self).consume(cdk.ReferenceStrength.WEAK)
         settings = stage.config.observability
         if settings.dashboard:
@@ -64,13 +64,12 @@ class ObservabilityStack(StageStack):
                 actions=[topic.action],
             )
             EnvironmentDashboard(self, "Dashboard", environment=environment)
-            cdk.CfnOutput(
-                self,
+            self.output(
                 "AlarmTopicArn",
-                value=topic.topic.topic_arn,
-                description="SNS topic of the alarms, to subscribe a pager or a chat to",
+                topic.topic.topic_arn,
+                "SNS topic of the alarms, to subscribe a pager or a chat to",
             )
-            cdk.CfnOutput(self, "DashboardName", value=stage.prefix)
+            self.output("DashboardName", stage.prefix)
         if settings.budget_usd_month and settings.alarm_email:
             MonthlyBudget(
                 self,

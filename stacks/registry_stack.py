@@ -1,7 +1,4 @@
-"""The repository of the stage's image: it lives longer than any image or function in it.
-
-Owns who may push and pull. It must not know what is in the image.
-"""
+"""The ECR repository of the stage's image, which outlives its images and the functions."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ class RegistryStack(StageStack):
     """The ECR repository that `cdk deploy` publishes the image into.
 
     Attributes:
-        repository_name: Its physical name, known at synth as the synthesizer needs it.
+        repository_name: Its physical name, which the synthesizer needs at synth.
     """
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
@@ -28,7 +25,7 @@ class RegistryStack(StageStack):
             self,
             "Repository",
             repository_name=self.repository_name,
-            # A tag is the hash of what the image is made of: it never means something else.
+            # A tag is the hash of the image's sources, so it never moves.
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             image_scan_on_push=True,
             encryption=ecr.RepositoryEncryption.KMS if self.key else None,
@@ -41,7 +38,7 @@ class RegistryStack(StageStack):
         repository.add_to_resource_policy(self._lambda_may_pull())
 
     def _cdk_may_publish(self) -> iam.PolicyStatement:
-        """The bootstrap role may push into its own repository only; this adds ours."""
+        """By default the bootstrap role may push only into its own repository."""
         role = qualified(
             self.synthesizer, cdk.DefaultStackSynthesizer.DEFAULT_IMAGE_ASSET_PUBLISHING_ROLE_ARN
         )
@@ -62,7 +59,7 @@ class RegistryStack(StageStack):
         )
 
     def _lambda_may_pull(self) -> iam.PolicyStatement:
-        """Without it Lambda would write this statement itself, beside CloudFormation.
+        """Without this statement Lambda would add it itself, behind CloudFormation's back.
 
         https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions
         """

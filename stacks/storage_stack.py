@@ -1,7 +1,4 @@
-"""What outlives every deploy beside the database: logs of tasks, and DAG files that were pushed.
-
-It must not know who runs the tasks.
-"""
+"""Task logs and pushed DAG files, which outlive every deploy."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from stacks.stage.stage_stack import Stage, StageStack
 
 
 class StorageStack(StageStack):
-    """The task logs and the DAG bucket of a stage, as far as the stage wants them.
+    """The task logs and the DAG bucket of a stage.
 
     Attributes:
-        task_logs: Where tasks' logs go; None: nowhere.
-        dags: Where DAG files are pushed to; None: they come from elsewhere.
+        task_logs: None: there is no remote logging.
+        dags: The bucket that DAG files are pushed to; None: they come from elsewhere.
     """
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
@@ -39,18 +36,18 @@ class StorageStack(StageStack):
             else None
         )
         if self.task_logs:
-            cdk.CfnOutput(self, "TaskLogFolder", value=self.task_logs.folder)
+            self.output("TaskLogFolder", self.task_logs.folder)
         if self.dags:
-            self._tell_how_to_push(self.dags)
+            self._output_push_command(self.dags)
 
     @staticmethod
     def wanted(config: StageConfig) -> bool:
-        """Whether there is anything to put into this stack."""
+        """Whether the stage needs this stack."""
         return config.logs.remote != "none" or config.dags.source == "s3"
 
     @property
     def dags_uri(self) -> str | None:
-        """Where DAG files are pushed to; None: nowhere."""
+        """S3 URI that DAG files are pushed to; None: they come from elsewhere."""
         return self.dags.uri if self.dags else None
 
     @property
@@ -79,22 +76,20 @@ class StorageStack(StageStack):
             )
         return None
 
-    def _tell_how_to_push(self, dags: DagBucket) -> None:
+    def _output_push_command(self, dags: DagBucket) -> None:
         policy = iam.ManagedPolicy(
             self,
             "DagPushPolicy",
             description=f"Push the DAG files of {self.stage.prefix}",
         )
         dags.grant_push(policy)
-        cdk.CfnOutput(
-            self,
+        self.output(
             "DagsPushCommand",
-            value=f"airflow lambda-executor dags push dags {dags.uri}",
-            description="Makes the folder `dags` what the stage runs",
+            f"airflow lambda-executor dags push dags {dags.uri}",
+            "Makes the folder `dags` what the stage runs",
         )
-        cdk.CfnOutput(
-            self,
+        self.output(
             "DagPushPolicyArn",
-            value=policy.managed_policy_arn,
-            description="For whoever pushes: a person, or a pipeline",
+            policy.managed_policy_arn,
+            "For whoever pushes: a person, or a pipeline",
         )

@@ -1,7 +1,7 @@
-"""What AWS charges, as far as the cost table needs it: one table, each price with its source.
+"""AWS's prices for the cost table, each with its source.
 
-On demand, US East (N. Virginia), without free tiers and commitments, read on `READ_ON`. Other
-Regions are mostly 0 to 25 % dearer.
+On demand, US East (N. Virginia), without free tiers and commitments, read on `READ_ON`. Most other
+Regions are 0 to 25 % more expensive.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ class Price:
     """One price.
 
     Attributes:
-        usd: In US dollars.
-        per: For what.
-        source: Where it was read; None: it could not be looked up where this was written, and is
-            to be checked on AWS's own page.
-        page: AWS's own page.
+        usd: US dollars.
+        per: The unit that is charged.
+        source: URL where the price was read; None: it was not found, check AWS's page.
+        page: URL of AWS's page.
     """
 
     usd: float
@@ -107,3 +106,49 @@ PRICES = {
     "Fargate, arm64, memory": Price(0.00356, "GB-hour", _FARGATE_READ, _FARGATE),
     "Private DNS zone": Price(0.50, "month", None, "https://aws.amazon.com/route53/pricing/"),
 }
+
+#: Types of resources that AWS does not charge for.
+FREE = frozenset(
+    {
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::Budgets::Budget",
+        "AWS::EC2::FlowLog",
+        "AWS::EC2::InternetGateway",
+        "AWS::EC2::Route",
+        "AWS::EC2::RouteTable",
+        "AWS::EC2::SecurityGroup",
+        "AWS::EC2::SecurityGroupEgress",
+        "AWS::EC2::SecurityGroupIngress",
+        "AWS::EC2::Subnet",
+        "AWS::EC2::SubnetRouteTableAssociation",
+        "AWS::EC2::VPC",
+        "AWS::EC2::VPCGatewayAttachment",
+        "AWS::ECS::Cluster",
+        "AWS::ECS::TaskDefinition",
+        "AWS::ElasticLoadBalancingV2::Listener",
+        "AWS::ElasticLoadBalancingV2::ListenerRule",
+        "AWS::ElasticLoadBalancingV2::TargetGroup",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
+        "AWS::IAM::Role",
+        "AWS::KMS::Alias",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::Permission",
+        "AWS::Lambda::Version",
+        "AWS::RDS::DBParameterGroup",
+        "AWS::RDS::DBProxyTargetGroup",
+        "AWS::RDS::DBSubnetGroup",
+        "AWS::Route53::RecordSet",
+        "AWS::S3::BucketPolicy",
+        "AWS::SNS::Subscription",
+        "AWS::SNS::Topic",
+        "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
+        "AWS::SSM::Parameter",
+        "AWS::SecretsManager::ResourcePolicy",
+        "AWS::SecretsManager::RotationSchedule",
+        "AWS::SecretsManager::SecretTargetAttachment",
+        "AWS::ServiceDiscovery::Service",
+    }
+)

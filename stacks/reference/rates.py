@@ -1,8 +1,4 @@
-"""How the cost of each type of resource is found in its own properties.
-
-It must not know how the stacks are made, beyond the names of what is looked at in passing: it reads
-what CloudFormation would.
-"""
+"""How the cost of a resource is calculated from its properties, for each type."""
 
 from __future__ import annotations
 
@@ -13,16 +9,16 @@ from typing import Any
 from stacks.reference.prices import HOURS_A_MONTH, PRICES
 from stacks.stage.names import APP
 
-#: What a workload writes to the function's log: Lambda's three lines, the handler's two, and a copy
-#: of a task's own log of some ten lines.
+#: A workload's lines in the function's log: three of Lambda's, two of the handler's, and a copy of
+#: the task's own log of about ten lines.
 _LOG_GB = 4_000 / 1e9
-#: Requests of a workload: its result is sent once, and received and deleted in batches; of a queue
-#: that is empty, a minute (docs/reference/benchmarks.md).
+#: Requests for one result: it is sent once, and received and deleted in batches.
 SQS_REQUESTS = 1.25
+#: Requests a minute for an empty queue (docs/reference/benchmarks.md).
 _SQS_IDLE_A_MINUTE = 3.5
-#: Of the image, compressed.
+#: Size of the compressed image.
 _IMAGE_GB = 0.25
-#: RDS Proxy counts the processors of the database, two at least.
+#: RDS Proxy is charged by the database's vCPUs, at least two.
 _PROXY_VCPUS = 2
 
 Template = Mapping[str, Any]
@@ -30,36 +26,32 @@ Template = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource and what surrounds it.
-
-    Attributes:
-        name: Its logical id.
-    """
+    """One resource and its template; `name` is its logical id."""
 
     name: str
     properties: Mapping[str, Any]
     template: Template
 
     def referred(self, reference: Mapping[str, str]) -> Mapping[str, Any]:
-        """Properties of the resource that a `Ref` of this one leads to."""
+        """Return the properties of the resource that a `Ref` points to."""
         properties: Mapping[str, Any] = self.template["Resources"][reference["Ref"]]["Properties"]
         return properties
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one resource costs, in US dollars.
+    """The cost of one resource, in US dollars.
 
     Attributes:
-        idle: A month without a task.
-        each: A workload, and for every second that it runs.
+        idle: For a month without a task.
+        each: For a workload, and for every second that it runs.
     """
 
     idle: float = 0.0
     each: tuple[float, float] = (0.0, 0.0)
 
     def thousand(self, seconds: float) -> float:
-        """A thousand workloads that run for so long."""
+        """Cost of a thousand workloads that run for `seconds` each."""
         once, a_second = self.each
         return 1000 * (once + a_second * seconds)
 
@@ -135,11 +127,10 @@ def _load_balancer(load_balancer: Resource) -> Cost:
 
 def _service(service: Resource) -> Cost:
     task = service.referred(service.properties["TaskDefinition"])
-    machine = task.get("RuntimePlatform", {}).get("CpuArchitecture", "X86_64").lower()
-    an_hour = int(task["Cpu"]) / 1024 * _usd(f"Fargate, {machine}") + int(
-        task["Memory"]
-    ) / 1024 * _usd(f"Fargate, {machine}, memory")
-    return Cost(idle=service.properties.get("DesiredCount", 1) * HOURS_A_MONTH * an_hour)
+    arch = task.get("RuntimePlatform", {}).get("CpuArchitecture", "X86_64").lower()
+    cpu = int(task["Cpu"]) / 1024 * _usd(f"Fargate, {arch}")
+    memory = int(task["Memory"]) / 1024 * _usd(f"Fargate, {arch}, memory")
+    return Cost(idle=service.properties.get("DesiredCount", 1) * HOURS_A_MONTH * (cpu + memory))
 
 
 def _alarm(alarm: Resource) -> Cost:
@@ -148,88 +139,42 @@ def _alarm(alarm: Resource) -> Cost:
 
 
 def _always(name: str, amount: float = 1.0) -> Callable[[Resource], Cost]:
-    """So much a month whatever happens."""
+    """Return a function for resources with a fixed monthly cost."""
     return lambda _: Cost(idle=amount * _usd(name))
 
 
-#: Type of a resource to how its cost is found, and what to know about it.
+#: Type of a resource, to the function for its cost and the note in the table.
 RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
-    "AWS::CloudWatch::Alarm": (_alarm, "each metric that it looks at"),
+    "AWS::CloudWatch::Alarm": (_alarm, "each metric of the alarm"),
     "AWS::CloudWatch::Dashboard": (_always("Dashboard"), "three are free in an account"),
-    "AWS::EC2::EIP": (_always("Public IPv4 address", HOURS_A_MONTH), "of the NAT gateway"),
-    "AWS::EC2::NatGateway": (_always("NAT gateway", HOURS_A_MONTH), "and as much for each GB"),
-    "AWS::EC2::VPCEndpoint": (_endpoint, "interfaces in each zone, and $0.01 for each GB"),
+    "AWS::EC2::EIP": (_always("Public IPv4 address", HOURS_A_MONTH), "the NAT gateway's address"),
+    "AWS::EC2::NatGateway": (
+        _always("NAT gateway", HOURS_A_MONTH),
+        "plus the hourly price again for each GB",
+    ),
+    "AWS::EC2::VPCEndpoint": (_endpoint, "interfaces in each zone, plus $0.01 for each GB"),
     "AWS::ECR::Repository": (
         _always("Image storage", _IMAGE_GB),
         f"one image of {_IMAGE_GB} GB; versions share most layers",
     ),
-    "AWS::ECS::Service": (_service, "processor and memory of its tasks, all day"),
+    "AWS::ECS::Service": (_service, "vCPUs and memory of its tasks, all day"),
     "AWS::ElasticLoadBalancingV2::LoadBalancer": (
         _load_balancer,
-        "with its addresses; and $0.008 for each unit of load and hour",
+        "includes its addresses; plus $0.008 for each unit of load and hour",
     ),
-    "AWS::KMS::Key": (_always("KMS key"), "and $0.03 for 10,000 requests"),
-    "AWS::Lambda::Alias": (_alias, "provisioned concurrency, where there is any"),
+    "AWS::KMS::Key": (_always("KMS key"), "plus $0.03 for 10,000 requests"),
+    "AWS::Lambda::Alias": (_alias, "provisioned concurrency, if there is any"),
     "AWS::Lambda::Function": (_function, "memory and time of the workloads"),
     "AWS::Logs::LogGroup": (_log_group, f"{_LOG_GB * 1e6:.0f} kB a workload; storage $0.03 a GB"),
     "AWS::Logs::MetricFilter": (
         lambda _: Cost(),
         "$0.30 a month for each metric in use, by the hour; a dozen for each function",
     ),
-    "AWS::RDS::DBInstance": (_database, "with its storage; backups up to its size are free"),
-    "AWS::RDS::DBProxy": (_proxy, "two vCPUs at least"),
+    "AWS::RDS::DBInstance": (_database, "includes its storage; backups up to its size are free"),
+    "AWS::RDS::DBProxy": (_proxy, "at least two vCPUs"),
     "AWS::Route53::HostedZone": (_always("Private DNS zone"), ""),
-    "AWS::S3::Bucket": (
-        _bucket,
-        "a write for each task's log, where they go there; $0.023 for each GB kept",
-    ),
-    "AWS::SQS::Queue": (_queue, f"{_SQS_IDLE_A_MINUTE} receives a minute of each that is polled"),
-    "AWS::SecretsManager::Secret": (_always("Secret"), "and $0.05 for 10,000 calls"),
+    "AWS::S3::Bucket": (_bucket, "a write for each task log in S3; $0.023 for each stored GB"),
+    "AWS::SQS::Queue": (_queue, f"{_SQS_IDLE_A_MINUTE} requests a minute for each polled queue"),
+    "AWS::SecretsManager::Secret": (_always("Secret"), "plus $0.05 for 10,000 calls"),
     "AWS::ServiceDiscovery::PrivateDnsNamespace": (_always("Private DNS zone"), "its zone"),
 }
-
-#: Types that nothing is charged for.
-FREE = frozenset(
-    {
-        "AWS::ApplicationAutoScaling::ScalableTarget",
-        "AWS::ApplicationAutoScaling::ScalingPolicy",
-        "AWS::Budgets::Budget",
-        "AWS::EC2::FlowLog",
-        "AWS::EC2::InternetGateway",
-        "AWS::EC2::Route",
-        "AWS::EC2::RouteTable",
-        "AWS::EC2::SecurityGroup",
-        "AWS::EC2::SecurityGroupEgress",
-        "AWS::EC2::SecurityGroupIngress",
-        "AWS::EC2::Subnet",
-        "AWS::EC2::SubnetRouteTableAssociation",
-        "AWS::EC2::VPC",
-        "AWS::EC2::VPCGatewayAttachment",
-        "AWS::ECS::Cluster",
-        "AWS::ECS::TaskDefinition",
-        "AWS::ElasticLoadBalancingV2::Listener",
-        "AWS::ElasticLoadBalancingV2::ListenerRule",
-        "AWS::ElasticLoadBalancingV2::TargetGroup",
-        "AWS::IAM::ManagedPolicy",
-        "AWS::IAM::Policy",
-        "AWS::IAM::Role",
-        "AWS::KMS::Alias",
-        "AWS::Lambda::EventInvokeConfig",
-        "AWS::Lambda::Permission",
-        "AWS::Lambda::Version",
-        "AWS::RDS::DBParameterGroup",
-        "AWS::RDS::DBProxyTargetGroup",
-        "AWS::RDS::DBSubnetGroup",
-        "AWS::Route53::RecordSet",
-        "AWS::S3::BucketPolicy",
-        "AWS::SNS::Subscription",
-        "AWS::SNS::Topic",
-        "AWS::SNS::TopicPolicy",
-        "AWS::SQS::QueuePolicy",
-        "AWS::SSM::Parameter",
-        "AWS::SecretsManager::ResourcePolicy",
-        "AWS::SecretsManager::RotationSchedule",
-        "AWS::SecretsManager::SecretTargetAttachment",
-        "AWS::ServiceDiscovery::Service",
-    }
-)

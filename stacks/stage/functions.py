@@ -1,7 +1,4 @@
-"""From a stage's configuration to its functions and to where they are.
-
-It must not know what the functions talk to.
-"""
+"""The functions of a stage, from its configuration, and the VPC that they run in."""
 
 from __future__ import annotations
 
@@ -26,11 +23,7 @@ ARCHITECTURES: Mapping[Architecture, lambda_.Architecture] = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The VPC that the functions run in.
-
-    Attributes:
-        subnets: With a way out.
-    """
+    """The VPC that the functions run in, and their subnets and security groups."""
 
     vpc: ec2.IVpc
     subnets: ec2.SubnetSelection
@@ -38,7 +31,7 @@ class Placement:
 
 
 def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps, ...]:
-    """The functions of a stage, the default one first."""
+    """Return the functions of a stage, the default one first."""
     ordered = sorted(stack.config.functions, key=lambda settings: settings.name != DEFAULT_FUNCTION)
     return tuple(
         FunctionProps(
@@ -59,7 +52,7 @@ def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps,
 
 
 def _margins(settings: FunctionConfig) -> Iterator[tuple[str, str]]:
-    """Unset, the handler has defaults that fit the time-out."""
+    """Yield the margins that are set; the handler's defaults fit the time-out."""
     margins = {
         options.STOP_MARGIN_S: settings.stop_margin_s,
         options.KILL_MARGIN_S: settings.kill_margin_s,

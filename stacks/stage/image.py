@@ -1,7 +1,7 @@
-"""The stage's image: built from this repository as an asset, or one that is in ECR already.
+"""The stage's image: built from this repository as an asset, or an existing one in ECR.
 
-An asset is built from what the Dockerfile copies and nothing else, and so is its tag: a change of
-the wire, the handler or a DAG makes another image, a change of anything else does not.
+The asset and its tag depend only on the files that the Dockerfile copies: a change of the wire, the
+handler or a DAG makes another image, any other change does not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from airflow_lambda_constructs.airflow.airflow_service import AirflowImage
 from stacks.config import Architecture, ExistingImage, ImageConfig
 from stacks.config.loading import StageConfigError
 
@@ -29,25 +30,29 @@ _PLATFORMS: Mapping[Architecture, ecr_assets.Platform] = {
     "arm64": ecr_assets.Platform.LINUX_ARM64,
 }
 
-#: What the Dockerfile copies, whatever the stage says.
+_ECS_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
+    "x86_64": ecs.CpuArchitecture.X86_64,
+    "arm64": ecs.CpuArchitecture.ARM64,
+}
+
+#: The files that the Dockerfile copies for every stage.
 _FOLDERS = ("lambda_image", "executor/src")
 _FILES = ("executor/README.md", "executor/pyproject.toml")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache")
 
-#: Id of an existing repository in a stack.
+#: Construct id of an existing repository in a stack.
 _REPOSITORY = "Repository"
 
 
 @dataclass(frozen=True, slots=True)
 class StageImage:
-    """What functions and control plane run from; one image for each processor architecture.
+    """The image of the functions and the control plane, one for each processor architecture.
 
     Attributes:
         root: The root of the repository.
-        config: Which image it is, or what is in it.
 
     Raises:
-        StageConfigError: What is to be in the image is not in the repository.
+        StageConfigError: A file or folder for the image is missing in the repository.
     """
 
     root: Path
@@ -59,18 +64,17 @@ class StageImage:
         dags, requirements = self.config.dags, self.config.requirements
         if not any((self.root / dags).glob("*")):
             raise StageConfigError(
-                f'image.dags is "{dags}", allowed is a folder of this repository with something '
-                f"in it: make {self.root / dags} and put the DAGs there, or name the folder that "
-                "has them"
+                f'image.dags is "{dags}", allowed is a folder of this repository that is not '
+                f"empty: create {self.root / dags} and put the DAGs there, or name their folder"
             )
         if requirements and not (self.root / requirements).is_file():
             raise StageConfigError(
                 f'image.requirements is "{requirements}", allowed is a file of this repository: '
-                f"make {self.root / requirements}, or name the file that has the packages"
+                f"create {self.root / requirements}, or name the file with the packages"
             )
 
     def code(self, scope: Construct, architecture: Architecture) -> lambda_.DockerImageCode:
-        """As the code of an image function."""
+        """Return the image as the code of a function."""
         existing = self.config.existing
         if existing:
             return lambda_.DockerImageCode.from_ecr(
@@ -78,14 +82,15 @@ class StageImage:
             )
         return lambda_.DockerImageCode.from_image_asset(**self._asset(architecture))
 
-    def container(self, scope: Construct, architecture: Architecture) -> ecs.ContainerImage:
-        """As the image of a container on ECS."""
+    def container(self, scope: Construct, architecture: Architecture) -> AirflowImage:
+        """Return the image as that of Airflow's programs on ECS."""
         existing = self.config.existing
-        if existing:
-            return ecs.ContainerImage.from_ecr_repository(
-                _repository(scope, existing), existing.digest
-            )
-        return ecs.ContainerImage.from_asset(**self._asset(architecture))
+        image: ecs.ContainerImage = (
+            ecs.ContainerImage.from_ecr_repository(_repository(scope, existing), existing.digest)
+            if existing
+            else ecs.ContainerImage.from_asset(**self._asset(architecture))
+        )
+        return AirflowImage(image=image, architecture=_ECS_ARCHITECTURES[architecture])
 
     def _asset(self, architecture: Architecture) -> dict[str, Any]:
         arguments = {"DAGS": self.config.dags}
@@ -101,10 +106,10 @@ class StageImage:
 
 
 def _context(root: Path, dags: str, requirements: str | None) -> Path:
-    """A folder with what the Dockerfile copies; it is gone when the app is.
+    """Make a folder with the files that the Dockerfile copies; it is removed when the app ends.
 
-    The CDK's own ignore patterns would do, but it walks through all that lies beside a nested
-    folder of DAGs, virtual environments and caches included, and follows the links in there.
+    With ignore patterns instead, the CDK would walk through everything beside a nested folder of
+    DAGs, virtual environments and caches included, and follow the links there.
     """
     context = Path(tempfile.mkdtemp(prefix="airflow-lambda-image-"))
     atexit.register(shutil.rmtree, context, ignore_errors=True)
@@ -119,7 +124,7 @@ def _context(root: Path, dags: str, requirements: str | None) -> Path:
 
 
 def _repository(scope: Construct, image: ExistingImage) -> ecr.IRepository:
-    """The repository as a stack knows it: one construct, whatever runs from it."""
+    """Return the repository as one construct of the stack, made at the first call."""
     known = scope.node.try_find_child(_REPOSITORY)
     if known:
         return cast("ecr.IRepository", known)

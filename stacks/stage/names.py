@@ -1,18 +1,18 @@
-"""The names of a stage's resources. Plain Python: `destroy.py` finds them without the CDK."""
+"""The names of a stage's resources, in plain Python: `destroy.py` uses them without the CDK."""
 
 from __future__ import annotations
 
 APP = "airflow-lambda"
 
-#: On everything that is part of a stage, with the stage's name.
+#: Every resource of a stage has this tag, with the stage's name.
 STAGE_TAG = f"{APP}:stage"
 
 
 def prefix(stage: str) -> str:
-    """What the physical names of a stage begin with."""
+    """The physical names of a stage begin with it."""
     return f"{APP}-{stage}"
 
 
 def folder(stage: str) -> str:
-    """What the names of a stage begin with that are paths."""
+    """The names of a stage that are paths begin with it."""
     return f"{APP}/{stage}"

@@ -1,4 +1,4 @@
-"""The CDK's names for the numbers of days that logs are kept."""
+"""How long logs are kept, as the CDK names it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aws_cdk import aws_logs as logs
 
-#: `stacks.config.sections.section.RetentionDays` to what a log group takes.
+#: Each value of `stacks.config.RetentionDays`, to the value of a log group.
 RETENTION: Mapping[int, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,
     3: logs.RetentionDays.THREE_DAYS,

@@ -1,7 +1,4 @@
-"""What all stacks of a stage have in common: names, account, removal policy.
-
-It must not know what any of the stacks contains.
-"""
+"""Everything that all stacks of a stage have in common: names, account, removal policy."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class Stage:
     """One stage, as each of its stacks knows it.
 
     Attributes:
-        key_arn: Of the KMS key for what the stage stores; None: the keys of AWS's own.
+        key_arn: ARN of the KMS key for the stage's data; None: AWS's own keys.
     """
 
     name: str
@@ -32,20 +29,20 @@ class Stage:
 
     @property
     def prefix(self) -> str:
-        """What the physical names of the stage begin with."""
+        """The physical names of the stage begin with it."""
         return names.prefix(self.name)
 
     @property
     def log_retention(self) -> logs.RetentionDays:
-        """How long its logs are kept."""
+        """How long the stage's logs are kept."""
         return RETENTION[self.config.logs.retention_days]
 
     def path(self, name: str) -> str:
-        """The whole name of a log group or a parameter of the stage."""
+        """Return the full name of a log group or a parameter of the stage."""
         return f"/{names.folder(self.name)}/{name}"
 
     def function_name(self, function: FunctionConfig) -> str:
-        """Physical name of a function of the stage; the default one has the stage's own."""
+        """Return the physical name of a function; the default one has the stage's prefix alone."""
         is_default = function.name == DEFAULT_FUNCTION
         return self.prefix if is_default else f"{self.prefix}-{function.name}"
 
@@ -53,16 +50,13 @@ class Stage:
 class StageStack(cdk.Stack):
     """One stack of a stage, `airflow-lambda-<stage>-<part>`.
 
-    Without a pinned account or Region it is environment-agnostic as to them: the same commit and
-    context give the same template on any machine, without an AWS call.
+    The same commit and context give the same template on any machine, without an AWS call.
 
     Args:
-        part: What the stack is: the last part of its name.
-        description: Shown in the CloudFormation console.
         synthesizer: None: the CDK's default.
 
     Attributes:
-        removal: What becomes of the stage's data when the stack is deleted.
+        removal: What happens to the stage's data when the stack is deleted.
     """
 
     def __init__(
@@ -77,8 +71,8 @@ class StageStack(cdk.Stack):
         self.stage = stage
         self.config = config = stage.config
         retain = config.removal == "retain"
-        # What a first deploy that fails has made is empty, and its name would be in the way of the
-        # next one (docs/howto/first-deploy-failed.md).
+        # If a first deploy fails, its resources are empty, and would block the names of the next
+        # one. So the policy does not retain them (docs/howto/first-deploy-failed.md).
         self.removal = (
             cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if retain else cdk.RemovalPolicy.DESTROY
         )
@@ -94,6 +88,10 @@ class StageStack(cdk.Stack):
 
     @cached_property
     def key(self) -> kms.IKey | None:
-        """The KMS key for what the stack stores; None: the keys of AWS's own."""
+        """The KMS key for the stack's data; None: AWS's own keys."""
         key_arn = self.stage.key_arn
         return kms.Key.from_key_arn(self, "Key", key_arn) if key_arn else None
+
+    def output(self, name: str, value: str, description: str | None = None) -> None:
+        """Add an output to the stack."""
+        cdk.CfnOutput(self, name, value=value, description=description)

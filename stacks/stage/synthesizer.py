@@ -1,9 +1,9 @@
-"""Publishes a stack's images into a repository that an earlier stack of the same deploy makes.
+"""Publish a stack's images into a repository that an earlier stack of the same deploy makes.
 
-`DefaultStackSynthesizer(image_assets_repository_name=...)` alone is not enough: the CLI waits for
-the stacks a stack depends on before it *publishes* an image, but not before it *builds* it, and it
-looks the repository up when it builds. Here the asset manifest itself depends on the registry
-stack, as `AppStagingSynthesizer` does it. docs/decisions/0004-own-repository.md
+`DefaultStackSynthesizer(image_assets_repository_name=...)` alone is not enough: the CLI looks the
+repository up when it builds an image, and only publishing waits for the stacks that a stack depends
+on. Here the asset manifest itself depends on the registry stack, as with `AppStagingSynthesizer`.
+docs/decisions/0004-own-repository.md
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import aws_cdk as cdk
 import jsii
 from aws_cdk import cloud_assembly_schema as schema
 
-#: What `DefaultStackSynthesizer` asks of the bootstrap stack for its own asset manifests.
+#: The bootstrap version that `DefaultStackSynthesizer` requires for its own asset manifests.
 _BOOTSTRAP_VERSION_FOR_ASSETS = 6
 
 # Two distributions, aws-cdk-lib and aws-cdk-cloud-assembly-schema, install this module into the
-# same file, and which of them does so last is chance. They differ in the names that the CDK knows
-# the classes by, and it takes those of aws-cdk-lib alone.
+# same file; either may win. They give the classes different jsii names, and the CDK accepts only
+# those of aws-cdk-lib.
 _SHARED: tuple[Any, ...] = (
     schema.ArtifactManifest,
     schema.ArtifactType,
@@ -30,7 +30,7 @@ for _shared in _SHARED:
 
 
 class OwnRepositorySynthesizer(cdk.DefaultStackSynthesizer):
-    """The default synthesizer, except that images go into a repository of our own.
+    """The default synthesizer, except that images go into our own repository.
 
     Args:
         registry: The stack that makes the repository.
@@ -43,7 +43,7 @@ class OwnRepositorySynthesizer(cdk.DefaultStackSynthesizer):
 
     @jsii.member(jsii_name="reusableBind")
     def reusable_bind(self, stack: cdk.Stack) -> cdk.IBoundStackSynthesizer:
-        """Bind this very object: the clone that is made by default loses the Python overrides."""
+        """Bind this object, because the default's clone loses the Python overrides."""
         self._bound_to = stack
         self.bind(stack)
         return self
@@ -68,6 +68,6 @@ class OwnRepositorySynthesizer(cdk.DefaultStackSynthesizer):
 
 
 def qualified(synthesizer: cdk.IStackSynthesizer, name: str) -> str:
-    """The name of a bootstrap resource with the qualifier of the bootstrap stack in use."""
+    """Return the name of a bootstrap resource with the qualifier of the bootstrap stack in use."""
     qualifier = synthesizer.bootstrap_qualifier or cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER
     return name.replace("${Qualifier}", qualifier)

@@ -1,14 +1,13 @@
-"""The words in which an Airflow is told to use a stage, and the files they are handed out in.
+"""The settings with which an Airflow uses a stage, and the files that hand them out.
 
-Functions, a control plane of the stage's own and an Airflow that is somewhere else are told the
-same. No secret is among the words: secrets are named, and read by whoever has the role. It must not
-know the CDK: what is not known before a deploy comes as a text with a placeholder in it.
+Functions, the stage's own control plane and an Airflow elsewhere get the same settings. They
+contain no secret, only names of secrets. Values that are unknown before a deploy are CDK tokens.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lambda_executor.contract import options
@@ -20,18 +19,16 @@ _SECRETS_BACKEND = "airflow.providers.amazon.aws.secrets.secrets_manager.Secrets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """What a stage has for an Airflow.
+    """The facts about a stage that an Airflow needs.
 
     Attributes:
-        stage: The stage's name.
-        region: The Region that the stage is in.
         config_parameter: Name of the SSM parameter with the executor's options.
-        remote_log_folder: Where functions leave the logs of tasks; None: nowhere.
-        execution_api_url: Where functions expect the Execution API of that Airflow.
+        remote_log_folder: Functions upload task logs to it; None: they do not.
+        execution_api_url: Functions expect the Execution API of that Airflow there.
         scheduler_policy_arn: Managed policy for the role of that Airflow.
-        secrets_policy_arn: Managed policy for whoever is to read connections and variables.
-        task_queued_timeout_s: What the stage takes that Airflow's to be.
-        parallelism: What the stage takes that of each of its schedulers to be.
+        secrets_policy_arn: Managed policy for reading connections and variables.
+        task_queued_timeout_s: The stage expects this setting of that Airflow.
+        parallelism: The stage expects this setting of each scheduler.
     """
 
     stage: str
@@ -46,7 +43,7 @@ class Wiring:
 
 
 def executor_settings(config_parameter: str) -> Mapping[str, str]:
-    """The executor, and the one line that wires it."""
+    """The settings that choose the executor and wire it."""
     return {
         "AIRFLOW__CORE__EXECUTOR": EXECUTOR,
         options.CONFIG_PARAMETER.environment_variable: config_parameter,
@@ -54,7 +51,7 @@ def executor_settings(config_parameter: str) -> Mapping[str, str]:
 
 
 def remote_logging_settings(folder: str | None) -> Mapping[str, str]:
-    """For whoever writes logs of tasks and whoever shows them; None: no remote logging."""
+    """The settings for writing and showing task logs; None: no remote logging."""
     if folder is None:
         return {}
     return {
@@ -64,7 +61,7 @@ def remote_logging_settings(folder: str | None) -> Mapping[str, str]:
 
 
 def secrets_settings(stage: str) -> Mapping[str, str]:
-    """Connections and variables are looked for in Secrets Manager first."""
+    """The settings for reading connections and variables from Secrets Manager first."""
     return {
         "AIRFLOW__SECRETS__BACKEND": _SECRETS_BACKEND,
         "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(
@@ -76,8 +73,13 @@ def secrets_settings(stage: str) -> Mapping[str, str]:
     }
 
 
+def bundle_settings(bundles: Iterable[Mapping[str, object]]) -> Mapping[str, str]:
+    """The setting for Airflow's DAG bundles."""
+    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(list(bundles))}
+
+
 def env_file(wiring: Wiring) -> str:
-    """Variables, one a line, as `docker run --env-file` and Compose read them."""
+    """Return a file of variables for `docker run --env-file` and Compose."""
     return f"""\
 # An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
 # Its role needs the policy {wiring.scheduler_policy_arn}
@@ -93,7 +95,7 @@ with another secrets backend.
 
 
 def helm_values(wiring: Wiring) -> str:
-    """Values for the official chart, whose `executor` takes any class from 1.19 on.
+    """Return values for the official chart, whose `executor` takes any class since 1.19.
 
     https://airflow.apache.org/docs/helm-chart/stable/parameters-ref.html
     """

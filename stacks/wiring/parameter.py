@@ -1,7 +1,4 @@
-"""How an Airflow is told to use a stage: parameters to fetch, and a policy for its secrets.
-
-It must not know the words (`wiring_forms.py`), nor what made the things that they name.
-"""
+"""The SSM parameters with an Airflow's settings, and the policy for its secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from stacks.wiring.forms import Wiring, env_file, helm_values
 
 
 def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
-    """Reading connections and variables of one stage, and no other secret."""
+    """Make a policy that allows reading the connections and variables of one stage only."""
     policy = iam.ManagedPolicy(
         scope,
         "SecretsPolicy",
@@ -33,15 +30,15 @@ def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
     )
     finding = f"IAM5[Resource::{shown(policy, of_stage)}]"
     reason = (
-        "People name the connections and variables that they keep there, and AWS adds letters of "
-        "its own to each name."
+        "People choose the names of connections and variables, and AWS appends letters to each "
+        "name."
     )
     acknowledge(policy, **{finding: reason})
     return policy
 
 
 def hand_out(scope: Construct, wiring: Wiring) -> None:
-    """Two SSM parameters, each the whole of a file, and two outputs with the command for each."""
+    """Make an SSM parameter for each file, and an output with the command that prints it."""
     forms = {
         "EnvFile": ("env", "Environment variables", env_file(wiring)),
         "HelmValues": ("helm-values", "Values for Airflow's Helm chart", helm_values(wiring)),

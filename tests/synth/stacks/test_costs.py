@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stacks.reference.costs import STAGES, lines, render
-from stacks.reference.prices import PRICES
-from stacks.reference.rates import FREE, RATES
+from stacks.reference.prices import FREE, PRICES
+from stacks.reference.rates import RATES
 from tests.synth.assembly import Assembly
 from tests.synth.variants import ROOT
 

@@ -208,7 +208,7 @@ def test_a_stage_that_nobody_chose_is_named(tmp_path: Path) -> None:
     """`-c stag=prod` is not taken for a choice in silence: the app says which stage it is."""
     mistyped = _app(tmp_path, {"stag": "prod"})
     assert mistyped.returncode == 0
-    assert "No -c stage=<name> is given: this is the stage dev.\n" in mistyped.stderr
+    assert "No -c stage=<name> is given: using the stage dev.\n" in mistyped.stderr
 
 
 def _without_sockets(folder: Path) -> Mapping[str, str]:
