@@ -1,9 +1,8 @@
-"""What a person may say about a stage, and the relations that must hold between the values.
+"""The configuration of a stage: its settings, and the relations that must hold between them.
 
-One frozen pydantic model per concern; the models are also the source of the reference page
-(`stacks/config/reference.py`) and of what an error calls allowed. `relations/` has what must hold
-between values. It must not know the CDK: the stacks unpack a model into typed arguments, constructs
-never see it.
+Each section is a frozen pydantic model, from which the reference page (`reference.py`) and the
+texts of errors are generated too. The stacks unpack the models into typed arguments; constructs
+never see them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From the context of the CDK app to the configuration of one stage.
+"""Load the configuration of one stage from the context of the CDK app.
 
-Owns the choice of the stage, the merge of an override and the words of every error. It must not
-know the CDK, the environment or AWS: the same context always gives the same configuration.
+Owns the choice of the stage, the merge of an override and the text of every error. The same context
+always gives the same configuration.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stacks.config import StageConfig
 from stacks.config.reference import describe_fields, sections
 from stacks.config.relations import BrokenRelationsError
 
-#: Part of every physical name; the longest, the function's, may have 64 characters.
+#: The stage's name is part of every physical name. A function's may have 64 characters.
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
@@ -28,15 +28,15 @@ class StageConfigError(Exception):
 
 
 def load(stages: object, stage: object, override: object = None) -> StageConfig:
-    """The checked configuration of one stage.
+    """Return the checked configuration of one stage.
 
     Args:
-        stages: `context.stages` of `cdk.json`: stage name to its values.
+        stages: `context.stages` of `cdk.json`: each stage's values by its name.
         stage: The chosen stage's name.
-        override: What is merged over its values: a JSON text or a mapping; None: nothing.
+        override: Values that are merged over the stage's: a JSON text, a mapping or None.
 
     Raises:
-        StageConfigError: With one paragraph per wrong value: the value, what is allowed, the fix.
+        StageConfigError: With a line for each wrong value: the value, what is allowed, the fix.
     """
     values = _merged(_values_of(stages, stage), _override(override))
     try:
@@ -45,7 +45,7 @@ def load(stages: object, stage: object, override: object = None) -> StageConfig:
         lines = [f"the configuration of the stage {stage!r} cannot work:"]
         lines += [f"  * {text}" for error in e.errors() for text in _texts(error)]
         lines.append(
-            f"It is made of context.stages.{stage} in cdk.json and of -c override=...; every "
+            f"It consists of context.stages.{stage} in cdk.json and of -c override=...; every "
             "field is described in docs/reference/stage-config.md."
         )
         raise StageConfigError("\n".join(lines)) from None
@@ -103,7 +103,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = _merged(under, value)  # noqa: PLW2901 - nested values replace, key by key
         elif _are_named(under) and _are_named(value):
             by_name = _merged(_by_name(under), _by_name(value))
-            value = list(by_name.values())  # noqa: PLW2901 - and so do those of the same name
+            value = list(by_name.values())  # noqa: PLW2901 - objects of the same name, too
         merged[key] = value
     return merged
 
@@ -121,7 +121,7 @@ def _by_name(values: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
 
 def _texts(error: ErrorDetails) -> list[str]:
     broken = error.get("ctx", {}).get("error")
-    return broken.sentences if isinstance(broken, BrokenRelationsError) else [_text(error)]
+    return broken.messages if isinstance(broken, BrokenRelationsError) else [_text(error)]
 
 
 def _text(error: ErrorDetails) -> str:
@@ -151,7 +151,7 @@ def _text(error: ErrorDetails) -> str:
 
 def _allowed(path: str) -> str:
     fields, known = describe_fields(), _in_the_reference(path)
-    field = fields.get(known) or fields.get(known.removesuffix("[]"))  # A text in a list.
+    field = fields.get(known) or fields.get(known.removesuffix("[]"))  # An item of a list of texts.
     return field.allowed if field else "a JSON object"
 
 

@@ -1,7 +1,7 @@
-"""The stage configuration in words, generated from its model.
+"""The reference page of the stage configuration, generated from its model.
 
-`python -m stacks.config.reference` prints `docs/reference/stage-config.md`; an error about a field
-uses the same words for what is allowed. It must not know where the values come from.
+`python -m stacks.config.reference` prints `docs/reference/stage-config.md`. Errors about a field
+describe what is allowed with the same text.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ Every value is checked at synth, without an AWS call. A key that is not listed h
 
 @dataclass(frozen=True, slots=True)
 class FieldText:
-    """One field as a person reads it.
+    """One field in the reference page.
 
     Attributes:
         path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`.
-        allowed: What it may be.
-        default: Its default as JSON; None: it must be given.
-        description: What it does.
+        allowed: The allowed values, in words.
+        default: Its default as JSON; None: it is required.
     """
 
     path: str
@@ -50,13 +49,13 @@ class FieldText:
 
 
 def describe_fields() -> Mapping[str, FieldText]:
-    """Every field of the stage configuration, dotted path to its text, in the model's order."""
+    """Return every field of the stage configuration by its path, in the model's order."""
     schema = StageConfig.model_json_schema()
     return {field.path: field for field in _fields(schema, schema["$defs"], "")}
 
 
 def sections(model: type[Section] = StageConfig, path: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted path and first line of the docstring of the model's sections, outermost first."""
+    """Yield path and first docstring line of each section of the model, outermost first."""
     yield path, (model.__doc__ or "").partition("\n")[0]
     for name, field in model.model_fields.items():
         inner = f"{path}.{name}".lstrip(".")
@@ -69,22 +68,22 @@ def sections(model: type[Section] = StageConfig, path: str = "") -> Iterator[tup
 
 
 def render() -> str:
-    """The whole reference page."""
+    """Return the reference page."""
     fields = describe_fields().values()
     parts = [_HEAD]
     for section, title in sections():
         parts.append(f"\n## {f'`{section}`' if section else 'The stage itself'}\n\n{title}\n\n")
         parts.append("| key | allowed | default | what it does |\n|---|---|---|---|\n")
         parts.extend(_row(field) for field in fields if field.path.rpartition(".")[0] == section)
-    parts.append("\n## Relations\n\nBetween values, checked at synth as well:\n\n")
+    parts.append("\n## Relations\n\nThese hold between values, and are also checked at synth:\n\n")
     parts.extend(_relation(relation.__name__, relation.__doc__ or "") for relation in RELATIONS)
     return "".join(parts)
 
 
 def _relation(name: str, docstring: str) -> str:
     paragraphs = [" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")]
-    why = " ".join(f"[Source]({p})." if p.startswith("https://") else p for p in paragraphs)
-    return f"- **{name.replace('_', ' ').capitalize()}.** {why}\n"
+    reason = " ".join(f"[Source]({p})." if p.startswith("https://") else p for p in paragraphs)
+    return f"- **{name.replace('_', ' ').capitalize()}.** {reason}\n"
 
 
 def _row(field: FieldText) -> str:
@@ -143,7 +142,7 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - one tab
         case {"type": "object"}:
             return "a JSON object"
         case _:
-            raise AssertionError(f"the reference has no words for the schema {schema}")
+            raise AssertionError(f"the reference cannot describe the schema {schema}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""Everything a person may say about one stage.
-
-It must not know the CDK: the stacks unpack it into typed arguments, constructs never see it. Where
-the values come from is `stacks/config/loading.py`.
-"""
+"""The configuration of one stage."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ from stacks.config.sections.section import Section
 
 
 class StageConfig(Section):
-    """Everything a person may say about one stage."""
+    """All settings of one stage."""
 
     account: str | None = Field(
         None,
@@ -37,13 +33,13 @@ class StageConfig(Section):
         None,
         pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$",
         description="The only Region that the stage may be deployed to; null: the Region of the "
-        "credentials in use, and what it lacks is found at deploy.",
+        "credentials in use, whose missing features are found at deploy.",
         examples=["eu-west-1"],
     )
     removal: Literal["destroy", "retain"] = Field(
-        description="What happens to everything that holds data (database, secret, repository, "
-        'queues, buckets, key, log groups) when its stack is deleted. "retain" protects the '
-        "stacks too (see docs/howto/first-deploy-failed.md)."
+        description="What happens to resources with data (database, secret, repository, queues, "
+        'buckets, key, log groups) when their stack is deleted. "retain" also protects the stacks '
+        "from deletion (see docs/howto/first-deploy-failed.md)."
     )
     encryption: EncryptionConfig = Field(default_factory=EncryptionConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
@@ -62,19 +58,19 @@ class StageConfig(Section):
 
     @model_validator(mode="after")
     def relations_hold(self) -> Self:
-        """Every relation at once, so that a person corrects all of them after one synth."""
+        """Check all relations at once, so that a person can correct all of them together."""
         if found := broken(self):
             raise BrokenRelationsError(found)
         return self
 
     @property
     def needs_vpc(self) -> bool:
-        """Whether anything of the stage is inside a VPC."""
+        """Whether any resource of the stage is inside a VPC."""
         return self.database.enabled or self.has_compute_in_vpc
 
     @property
     def has_compute_in_vpc(self) -> bool:
-        """Whether anything that calls AWS runs inside the VPC."""
+        """Whether code that calls AWS runs inside the VPC."""
         return (
             self.network.function_in_vpc
             or self.control_plane.kind == "fargate"

@@ -1,14 +1,14 @@
-"""The relations that must hold between the values of a stage: one function each, in one table.
+"""The relations that must hold between the values of a stage: one function each.
 
-A relation's name says what must hold, its docstring why; a paragraph that is a URL is the source.
-It yields a sentence for each way in which it is broken, with both values, what is allowed and the
-fix. It is asked only when every value is fine by itself. It must not know the CDK, nor where the
-values come from.
+The name of a relation says what must hold, its docstring the reason; a paragraph that is a URL is
+the source. For each violation it yields a message with both values, what is allowed and the fix.
+Relations are checked only if every value is valid on its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import isfunction
 from typing import TYPE_CHECKING
 
 from stacks.config.relations import (
@@ -27,30 +27,25 @@ if TYPE_CHECKING:
 
 Relation = Callable[["StageConfig"], Iterator[str]]
 
-RELATIONS: tuple[Relation, ...] = (
-    *functions.RELATIONS,
-    *execution.RELATIONS,
-    *image.RELATIONS,
-    *network.RELATIONS,
-    *database.RELATIONS,
-    *control_plane.RELATIONS,
-    *surroundings.RELATIONS,
-    *regions.RELATIONS,
+_MODULES = (functions, execution, image, network, database, control_plane, surroundings, regions)
+
+#: Every public function of these modules is a relation.
+RELATIONS: tuple[Relation, ...] = tuple(
+    function
+    for module in _MODULES
+    for name, function in vars(module).items()
+    if isfunction(function) and function.__module__ == module.__name__ and name[0] != "_"
 )
 
 
 class BrokenRelationsError(ValueError):
-    """Values that are fine by themselves but not together.
+    """Values that are valid on their own but not together; `messages` has one per violation."""
 
-    Attributes:
-        sentences: One for each way in which a relation is broken.
-    """
-
-    def __init__(self, sentences: list[str]) -> None:
-        super().__init__("; ".join(sentences))
-        self.sentences = sentences
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
 
 
 def broken(stage: StageConfig) -> list[str]:
-    """A sentence for each way in which a relation does not hold."""
-    return [sentence for relation in RELATIONS for sentence in relation(stage)]
+    """Return a message for each violation of a relation."""
+    return [message for relation in RELATIONS for message in relation(stage)]

@@ -1,4 +1,4 @@
-"""Relations of the functions: between their own values, and between one and another."""
+"""Relations of the functions: within one function, and between several."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def one_function_is_the_default(stage: StageConfig) -> Iterator[str]:
-    """A task that names no queue has to run somewhere, and in one place only."""
+    """A task without a queue needs exactly one function to run on."""
     if not any(function.name == DEFAULT_FUNCTION for function in stage.functions):
         names = ", ".join(function.name for function in stage.functions) or "none"
         yield (
-            f'functions have the names {names}, allowed is a list with one "{DEFAULT_FUNCTION}": '
-            "add it or rename one"
+            f'one of the functions ({names}) must have the name "{DEFAULT_FUNCTION}": add it or '
+            "rename one"
         )
 
 
@@ -26,33 +26,28 @@ def function_names_are_unique(stage: StageConfig) -> Iterator[str]:
     """The name is part of the physical name, which two functions cannot share."""
     for name, count in Counter(function.name for function in stage.functions).items():
         if count > 1:
-            yield (
-                f'functions have the name "{name}" {count} times, allowed is once: rename or '
-                "remove the others"
-            )
+            yield f'the function name "{name}" ({count} times) must be unique: rename the others'
 
 
-def function_names_are_told_apart(stage: StageConfig) -> Iterator[str]:
-    """A logical id has no hyphens, and a name that AWS's own function has is taken."""
+def function_names_can_be_told_apart(stage: StageConfig) -> Iterator[str]:
+    """A logical id has no hyphens, and AWS's own function for rotation has a name too."""
     unique = dict.fromkeys(function.name for function in stage.functions)
     by_id: dict[str, list[str]] = {}
     for name in unique:
         by_id.setdefault(name.replace("-", ""), []).append(name)
     for names in by_id.values():
         if len(names) > 1:
-            yield (
-                f"functions have the names {' and '.join(names)}, which differ in hyphens only, "
-                "allowed are names that differ in more: rename one"
-            )
+            both = " and ".join(names)
+            yield f"the function names {both} must differ in more than hyphens: rename one"
     if PASSWORD_ROTATION in unique:
         yield (
-            f'functions have the name "{PASSWORD_ROTATION}", allowed is any other: rename it, that '
-            "of database.rotation_days has it"
+            f'the function name "{PASSWORD_ROTATION}" must be another one, because the function of '
+            "database.rotation_days has it: rename it"
         )
 
 
 def queue_is_served_by_one_function(stage: StageConfig) -> Iterator[str]:
-    """A task runs in one place, and nobody could tell which of two."""
+    """A task runs on one function, and nothing would choose between two."""
     servers: dict[str, list[str]] = {}
     for function in stage.functions:
         for queue in function.queues:
@@ -60,17 +55,17 @@ def queue_is_served_by_one_function(stage: StageConfig) -> Iterator[str]:
     for queue, names in servers.items():
         if len(names) > 1:
             yield (
-                f'the queue "{queue}" is in the queues of {" and ".join(names)}, allowed is one '
+                f'the queue "{queue}" (of {" and ".join(names)}) must be in the queues of one '
                 "function: remove it from the others"
             )
 
 
 def function_serves_a_queue(stage: StageConfig) -> Iterator[str]:
-    """Nothing would ever run on a function without one, and its reservation would be wasted."""
+    """Nothing would ever run on a function without a queue, and its reservation would be wasted."""
     for function in stage.functions:
         if function.name != DEFAULT_FUNCTION and not function.queues:
             yield (
-                f"functions[{function.name}].queues is [], allowed is at least one queue (only "
+                f"functions[{function.name}].queues ([]) must have at least one queue (only "
                 f'"{DEFAULT_FUNCTION}" needs none): add one or remove the function'
             )
 
@@ -83,18 +78,18 @@ def margins_are_in_order(stage: StageConfig) -> Iterator[str]:
         for name, margin in (("stop_margin_s", stop), ("kill_margin_s", kill)):
             if margin is not None and margin >= timeout:
                 yield (
-                    f"{where}.{name} is {margin}, allowed is less than its timeout_s, {timeout}: "
-                    "lower the margin or raise the time-out"
+                    f"{where}.{name} ({margin}) must be less than its timeout_s ({timeout}): lower "
+                    "the margin or raise the time-out"
                 )
         if stop is not None and kill is not None and kill >= stop:
             yield (
-                f"{where}.kill_margin_s is {kill}, allowed is less than its stop_margin_s, {stop}: "
+                f"{where}.kill_margin_s ({kill}) must be less than its stop_margin_s ({stop}): "
                 "lower kill_margin_s or raise stop_margin_s"
             )
         if (stop is None) != (kill is None):
             yield (
-                f"{where}.stop_margin_s is {_json(stop)} and kill_margin_s is {_json(kill)}, "
-                "allowed is both or neither: use null for both, or set the other"
+                f"{where}.stop_margin_s ({_json(stop)}) and kill_margin_s ({_json(kill)}) must "
+                "both be set or both be null: add the other, or use null for both"
             )
 
 
@@ -111,42 +106,30 @@ def provisioned_environments_are_reserved(stage: StageConfig) -> Iterator[str]:
         warm, reserved = function.provisioned_concurrency, function.reserved_concurrency
         if warm is not None and reserved is not None and warm > reserved:
             yield (
-                f"functions[{function.name}].provisioned_concurrency is {warm}, allowed is at most "
-                f"its reserved_concurrency, {reserved}: lower it or raise the reservation"
+                f"functions[{function.name}].provisioned_concurrency ({warm}) must be at most its "
+                f"reserved_concurrency ({reserved}): lower it or raise the reservation"
             )
 
 
 def tenants_have_no_provisioned_environments(stage: StageConfig) -> Iterator[str]:
-    """An environment is warmed before its tenant is known; Lambda supports no such thing.
+    """Lambda does not support it: an environment would be warmed before its tenant is known.
 
     https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html
     """
     for function in stage.functions:
-        if function.tenant_isolation and function.provisioned_concurrency is not None:
+        warm = function.provisioned_concurrency
+        if function.tenant_isolation and warm is not None:
             yield (
-                f"functions[{function.name}].tenant_isolation is true and provisioned_concurrency "
-                f"is {function.provisioned_concurrency}, allowed is null: change one of the two"
+                f"functions[{function.name}].provisioned_concurrency ({warm}) must be null with "
+                "tenant_isolation: change one of the two"
             )
 
 
 def tenants_have_queues(stage: StageConfig) -> Iterator[str]:
-    """A tenant is known by its queue, and the default function runs what comes without one."""
+    """A queue identifies the tenant, and the default function also runs tasks without a queue."""
     for function in stage.functions:
         if function.name == DEFAULT_FUNCTION and function.tenant_isolation:
             yield (
-                f"functions[{DEFAULT_FUNCTION}].tenant_isolation is true, allowed is false: add a "
+                f"functions[{DEFAULT_FUNCTION}].tenant_isolation (true) must be false: add a "
                 "function with the queues of the tenants"
             )
-
-
-RELATIONS = (
-    one_function_is_the_default,
-    function_names_are_unique,
-    function_names_are_told_apart,
-    queue_is_served_by_one_function,
-    function_serves_a_queue,
-    margins_are_in_order,
-    provisioned_environments_are_reserved,
-    tenants_have_no_provisioned_environments,
-    tenants_have_queues,
-)

@@ -1,6 +1,6 @@
-"""What is not in every Region: only what AWS's documentation says, with its address.
+"""Features that some Regions lack, as documented by AWS.
 
-A stage without `region` is not asked: where it goes is known at deploy, and rolled back there.
+A stage without `region` is not checked: its Region is known at deploy, which then fails.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ class Gap:
     """A feature that some Regions lack.
 
     Attributes:
-        setting: The setting that asks for it.
         missing_in: The Regions, as a pattern.
-        is_asked: Whether a stage asks for it.
-        source: Where AWS says so.
+        is_asked: Whether a stage uses the setting.
+        source: URL of AWS's documentation.
     """
 
     setting: str
@@ -41,25 +40,25 @@ GAPS = (
 )
 
 
-def region_has_what_is_asked_for(stage: StageConfig) -> Iterator[str]:
-    """A feature that a Region lacks is better missed at synth than half-way in a deploy."""
+def region_has_the_features(stage: StageConfig) -> Iterator[str]:
+    """A missing feature is better found at synth than halfway through a deploy."""
     for gap in GAPS:
         if stage.region and gap.is_asked(stage) and gap.missing_in.fullmatch(stage.region):
             yield (
-                f"{gap.setting} is asked for and region is {stage.region}, allowed are Regions "
-                f"that have it ({gap.source}): change the region, or remove the setting"
+                f"region ({stage.region}) must be one with {gap.setting} ({gap.source}): change "
+                "the region, or remove the setting"
             )
 
 
 def existing_image_is_in_the_region(stage: StageConfig) -> Iterator[str]:
-    """Lambda pulls from the ECR of its own Region only.
+    """Lambda pulls images only from the ECR of its own Region.
 
     https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#gettingstarted-images-permissions
     """
     image = stage.image.existing
     if image and stage.region and image.region != stage.region:
         yield (
-            f"image.uri is in {image.region}, allowed is the stage's region, {stage.region}: use a "
+            f"image.uri ({image.region}) must be in the stage's region ({stage.region}): use a "
             "copy of the image in that Region"
         )
 
@@ -69,13 +68,6 @@ def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
     for zone in stage.network.availability_zones:
         if stage.region and not re.fullmatch(re.escape(stage.region) + "[a-z]", zone):
             yield (
-                f'network.availability_zones has "{zone}", allowed are zones of the stage\'s '
-                f"region, {stage.region}: correct it"
+                f"network.availability_zones ({zone}) must be in the stage's region "
+                f"({stage.region}): correct it"
             )
-
-
-RELATIONS = (
-    region_has_what_is_asked_for,
-    existing_image_is_in_the_region,
-    zones_are_in_the_region,
-)

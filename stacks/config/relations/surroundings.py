@@ -1,4 +1,4 @@
-"""Relations of what surrounds the stage: its key and its budget."""
+"""Relations of the stage's key and its budget."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
 
-def existing_key_is_the_customers(stage: StageConfig) -> Iterator[str]:
-    """A key that is named but not used would look like encryption that is not there."""
+def existing_key_is_used(stage: StageConfig) -> Iterator[str]:
+    """A named but unused key would look like encryption with it."""
     if stage.encryption.key_arn and stage.encryption.key == "aws":
         yield (
-            'encryption.key_arn is set and encryption.key is "aws", allowed is "customer": change '
-            "the key, or remove the ARN"
+            'encryption.key (aws) must be "customer" if encryption.key_arn is set: change the key, '
+            "or remove the ARN"
         )
 
 
@@ -25,23 +25,16 @@ def existing_key_is_in_the_region(stage: StageConfig) -> Iterator[str]:
     arn = stage.encryption.key_arn
     if arn and stage.region and region_of(arn) != stage.region:
         yield (
-            f"encryption.key_arn is in {region_of(arn)}, allowed is the stage's region, "
-            f"{stage.region}: use a key of that Region"
+            f"encryption.key_arn ({region_of(arn)}) must be in the stage's region "
+            f"({stage.region}): use a key of that Region"
         )
 
 
 def budget_has_a_reader(stage: StageConfig) -> Iterator[str]:
     """A budget warns by mail."""
-    observability = stage.observability
-    if observability.budget_usd_month is not None and observability.alarm_email is None:
+    settings = stage.observability
+    if settings.budget_usd_month is not None and settings.alarm_email is None:
         yield (
-            f"observability.budget_usd_month is {observability.budget_usd_month} and "
-            "observability.alarm_email is null, allowed is an address: add it, or remove the budget"
+            "observability.alarm_email (null) must be an address with budget_usd_month "
+            f"({settings.budget_usd_month}): add it, or remove the budget"
         )
-
-
-RELATIONS = (
-    existing_key_is_the_customers,
-    existing_key_is_in_the_region,
-    budget_has_a_reader,
-)

@@ -1,4 +1,4 @@
-"""Airflow itself, as services on Fargate, or somewhere else."""
+"""Airflow itself, as services on Fargate or elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stacks.config.sections.section import ARN_HEAD, UUID, Cidr, Section
 
-#: Smallest, largest and step of the memory that Fargate gives to so many CPU units.
+#: For each number of CPU units, the smallest, the largest and the step of Fargate's memory.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
 FARGATE_MEMORY_MB = {
     512: (1024, 4096, 1024),
@@ -30,8 +30,7 @@ class ControlPlaneConfig(Section):
     certificate_arn: str | None = Field(
         None,
         pattern=f"^{ARN_HEAD.format(service='acm')}certificate/{UUID}$",
-        description="ACM certificate of the load balancer, for HTTPS; null: plain HTTP, inside the "
-        "VPC only.",
+        description="ACM certificate of the load balancer, for HTTPS; null: plain HTTP.",
         examples=[
             "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
         ],
@@ -40,18 +39,18 @@ class ControlPlaneConfig(Section):
         None,
         pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$",
         max_length=253,
-        description="Name that the certificate is for and that leads to the load balancer.",
+        description="Domain name of the certificate, which must resolve to the load balancer.",
         examples=["airflow.example.com"],
     )
     allowed_cidrs: list[Cidr] = Field(
         [],
-        description="IPv4 ranges that may open the UI, besides the VPC itself; with a public one "
-        "among them the load balancer is on the Internet.",
+        description="IPv4 ranges that may open the UI, besides the VPC itself. A public range puts "
+        "the load balancer on the Internet.",
     )
     execute_command: bool = Field(
         False,
-        description="Whether people with the permission `ssm:StartSession` reach the UI through a "
-        "tunnel, and a shell beside it: the way in without VPN and certificate.",
+        description="Whether people with the permission `ssm:StartSession` may open a shell, and a "
+        "tunnel to the UI, which needs neither VPN nor certificate.",
     )
     api_servers: int = Field(1, ge=1, le=16, description="How many api-servers run.")
     schedulers: int = Field(1, ge=1, le=16, description="How many schedulers run.")
@@ -65,5 +64,5 @@ class ControlPlaneConfig(Section):
 
     @property
     def on_the_internet(self) -> bool:
-        """Whether somebody outside of private networks may open the UI."""
+        """Whether a public range may open the UI."""
         return any(not IPv4Network(cidr).is_private for cidr in self.allowed_cidrs)

@@ -1,4 +1,4 @@
-"""Where the functions and the control plane have their DAGs from, and where logs go."""
+"""The source of the DAGs, and the destination of the logs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class BundleConfig(Section):
     )
     kwargs: dict[str, JsonValue] = Field(
         {},
-        description="What the class is made with, a JSON object. No secrets: name a connection.",
+        description="Arguments of the class. They must not contain secrets: name a connection.",
     )
 
 
 class DagsConfig(Section):
-    """Where the DAGs come from."""
+    """The source of the DAGs."""
 
     source: Literal["baked", "s3", "bundle"] = Field(
         "baked",
@@ -40,7 +40,7 @@ class DagsConfig(Section):
         "dags/",
         pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*(/|\.zip|\.tar\.gz)$",
         description="For s3: the folder of the bucket, with a slash at its end, or the archive "
-        "(`.zip`, `.tar.gz`) that the DAGs are in.",
+        "(`.zip`, `.tar.gz`) with the DAGs.",
         examples=["dags/"],
     )
     bundles: list[BundleConfig] = Field(
@@ -49,13 +49,13 @@ class DagsConfig(Section):
 
 
 class LogsConfig(Section):
-    """Logs of the tasks, and how long logs are kept."""
+    """Task logs, and how long all logs are kept."""
 
     remote: Literal["none", "s3", "cloudwatch"] = Field(
         "none",
-        description="Where a task's log goes when it has ended, so that the UI shows it: a bucket "
-        "or a log group of the stage; none: only the function's own log has it.",
+        description="Destination of the logs of finished tasks, from which the UI shows them: a "
+        "bucket or a log group of the stage. none: only the function's own log has them.",
     )
     retention_days: RetentionDays = Field(
-        14, description="Days that every log of the stage is kept."
+        14, description="Number of days that all logs of the stage are kept."
     )

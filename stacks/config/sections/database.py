@@ -44,15 +44,14 @@ class DatabaseConfig(Section):
     )
     proxy: bool = Field(
         False,
-        description="Whether there is an RDS Proxy, which is paid for by the hour. No component of "
-        "Airflow 3 uses it (workloads have the Execution API, the services pools of their own): it "
-        "is for workloads of an Airflow 2.11, which this executor does not support yet, and for "
-        "code in the functions that connects to this database.",
+        description="Whether there is an RDS Proxy, which is charged by the hour. Airflow 3 does "
+        "not use it: workloads use the Execution API, and the services have their own pools. It is "
+        "for code in the functions that connects to this database.",
     )
     rotation_days: int | None = Field(
         None,
         ge=1,
         le=1000,
         description="Days after which Secrets Manager changes the password; null: never. Airflow "
-        "has to start again to learn the new one.",
+        "must be restarted to use the new one.",
     )

@@ -1,4 +1,4 @@
-"""Whose key the stage's data is encrypted with."""
+"""The key that encrypts the stage's data."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from stacks.config.sections.section import ARN_HEAD, UUID, Section
 
 
 class EncryptionConfig(Section):
-    """The key of everything that the stage stores."""
+    """The key that encrypts the stage's data."""
 
     key: Literal["aws", "customer"] = Field(
         "aws",
-        description='"aws": the keys that AWS manages, free; "customer": one KMS key for the '
-        "stage, which can be disabled and whose use is audited.",
+        description='"aws": the keys that AWS manages, which are free; "customer": a KMS key, '
+        "which can be disabled and whose use is audited.",
     )
     key_arn: str | None = Field(
         None,
         pattern=f"^{ARN_HEAD.format(service='kms')}key/({UUID}|mrk-[0-9a-f]{{32}})$",
-        description="An existing KMS key to use; its policy must let the services in (see "
-        "docs/howto/network.md). null: a key of the stage's own.",
+        description="An existing KMS key, whose policy must allow the services to use it (see "
+        "docs/howto/network.md); null: the stage makes one.",
         examples=["arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"],
     )

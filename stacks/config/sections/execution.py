@@ -32,42 +32,41 @@ class ExecutionConfig(Section):
 
     execution_api_url: ExecutionApiUrl | None = Field(
         None,
-        description="URL of the Execution API of the existing Airflow that the stage serves, as "
-        "the functions reach it; null with a control plane of the stage's own.",
+        description="URL at which the functions reach the Execution API of your existing Airflow; "
+        "null if the stage has its own control plane.",
         examples=["https://airflow.example.com/execution/"],
     )
     task_queued_timeout_s: int = Field(
         600,
         ge=60,
-        description="`[scheduler] task_queued_timeout` of that Airflow; the token of a workload "
-        "is valid for as long.",
+        description="`[scheduler] task_queued_timeout` of that Airflow, which is also the lifetime "
+        "of a workload's token.",
     )
     event_age_s: int = Field(
         540,
         ge=60,
         le=21600,
-        description="How long Lambda keeps an invocation that it cannot start yet, before it "
-        "becomes a dead letter.",
+        description="How long Lambda keeps an invocation that it cannot start yet; then it becomes "
+        "a dead letter.",
     )
     parallelism: int = Field(
         32,
         ge=1,
         description="`[core] parallelism` of each of that Airflow's schedulers: how many workloads "
-        "it has under way at the same time.",
+        "it runs at the same time.",
     )
     results_queues: int = Field(
         1,
         ge=1,
         le=16,
-        description="How many results queues there are: one for each scheduler that runs at the "
-        "same time, so that none has to hand back what belongs to another.",
+        description="Number of results queues: one for each scheduler that runs at the same time, "
+        "so that none has to hand back another's results.",
     )
     results_visibility_s: int = Field(
         120,
         ge=10,
         le=43200,
-        description="How long a result that a scheduler has received but not acknowledged is "
-        "hidden from the others.",
+        description="How long a received result is hidden from other schedulers.",
     )
     results_retention_s: int = Field(
         345600,

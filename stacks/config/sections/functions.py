@@ -9,10 +9,10 @@ from pydantic import Field
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
 from stacks.config.sections.section import Section
 
-#: The function of every Airflow queue that no other function serves.
+#: Name of the function of every Airflow queue that no other function serves.
 DEFAULT_FUNCTION = "default"
 
-#: Not for a workload: AWS's own function that changes the database's password has this name.
+#: Name of AWS's own function that changes the database's password.
 PASSWORD_ROTATION = "password-rotation"  # noqa: S105 - a function's name
 
 #: Airflow's supervisor and what the image imports take about 300 MB before the task's own code.
@@ -20,7 +20,7 @@ _LEAST_MEMORY_MB = 512
 
 Architecture = Literal["x86_64", "arm64"]
 
-#: What Airflow's own column takes, without what has a meaning in lists of queues.
+#: As long as Airflow's column, without characters that separate queues in a list.
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,256}$", examples=["large"])]
 
 
@@ -33,26 +33,26 @@ class FunctionConfig(Section):
     name: str = Field(
         pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
         max_length=32,
-        description="Its name in this stage, at most 32 characters; `default` is the one that "
-        "serves every queue that no other does.",
+        description="Its name in this stage; `default` serves every queue that no other function "
+        "serves.",
         examples=["default"],
     )
     queues: list[QueueName] = Field(
         [],
-        description="Airflow queues whose tasks it runs. If no function names any, the default one "
-        "runs all; else a task in a queue that nobody serves fails.",
+        description="Airflow queues whose tasks it runs. If no function has queues, the default "
+        "one runs all tasks; otherwise a task in a queue without a function fails.",
     )
     memory_mb: int = Field(
         1769,
         ge=_LEAST_MEMORY_MB,
         le=10240,
-        description="Memory, about 300 MB of which are Airflow's; 1769 MB come with one full vCPU.",
+        description="Memory, of which Airflow uses about 300 MB; 1769 MB give one full vCPU.",
     )
     timeout_s: int = Field(
         900,
-        ge=STOP_MARGIN_S.bounds.least + 1,  # So that there is a time before a task has to stop.
+        ge=STOP_MARGIN_S.bounds.least + 1,  # Leaves time before a task must stop.
         le=900,
-        description="The longest a single try may take; its last seconds are for ending it.",
+        description="The longest a single try may take; its last seconds serve to end it.",
     )
     ephemeral_storage_mb: int = Field(512, ge=512, le=10240, description="Space in `/tmp`.")
     architecture: Architecture = Field(
@@ -61,31 +61,31 @@ class FunctionConfig(Section):
     reserved_concurrency: int | None = Field(
         None,
         ge=0,
-        description="How many workloads may run at the same time, taken out of the account's own "
-        "limit; null: no reservation; 0: a pause, every invocation becomes a dead letter.",
+        description="How many workloads may run at the same time, reserved from the account's "
+        "limit; null: no reservation; 0: a pause, in which every invocation becomes a dead letter.",
     )
     provisioned_concurrency: int | None = Field(
         None,
         ge=1,
-        description="How many execution environments are kept warm, and paid for all the time; "
-        "null: none.",
+        description="Number of execution environments that are kept warm, and charged all the "
+        "time; null: none.",
     )
     tenant_isolation: bool = Field(
         False,
-        description="Whether its queues, each of them a tenant, share no execution environment; it "
-        "cannot change while the function exists.",
+        description="Whether each of its queues is a tenant with its own execution environments. "
+        "It cannot change while the function exists.",
     )
     stop_margin_s: int | None = Field(
         None,
         ge=STOP_MARGIN_S.bounds.least,
         le=STOP_MARGIN_S.bounds.most,
         description="Seconds before the time-out at which a task is asked to stop; null: "
-        f"{STOP_MARGIN_S.default:g}, less if the time-out is short.",
+        f"{STOP_MARGIN_S.default:g}, or less with a short time-out.",
     )
     kill_margin_s: int | None = Field(
         None,
         ge=KILL_MARGIN_S.bounds.least,
         le=KILL_MARGIN_S.bounds.most,
         description="Seconds before the time-out at which a task's processes are killed; null: "
-        f"{KILL_MARGIN_S.default:g}, less if the time-out is short.",
+        f"{KILL_MARGIN_S.default:g}, or less with a short time-out.",
     )

@@ -1,4 +1,4 @@
-"""The container image: built from this repository, or one that is there."""
+"""The container image: built from this repository, or an existing one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ _URI = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ExistingImage:
-    """An image in ECR.
-
-    Attributes:
-        digest: Of the image's manifest.
-    """
+    """An image in ECR: the repository's account, Region and name, and the image's digest."""
 
     account: str
     region: str
@@ -36,15 +32,15 @@ class ImageConfig(Section):
     uri: str | None = Field(
         None,
         pattern=_URI.pattern,
-        description="An existing image in ECR, by digest, so that no container engine is needed; "
-        "null: built from this repository.",
+        description="An existing image in ECR, by digest; null: it is built from this repository, "
+        "which needs a container engine.",
         examples=[f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * '0'}"],
     )
     dags: str = Field(
         "dags",
         pattern=_PATH,
-        description="Folder with the DAGs that are baked into an image that is built, relative to "
-        "the root of the repository.",
+        description="Folder with the DAGs for an image that is built, relative to the root of the "
+        "repository.",
         examples=["dags"],
     )
     requirements: str | None = Field(
@@ -58,12 +54,12 @@ class ImageConfig(Section):
         20,
         ge=2,
         le=1000,
-        description="How many of the newest images that were built the repository keeps: as many "
-        "deploys can be undone.",
+        description="How many built images the repository keeps, the newest ones: so many deploys "
+        "can be undone.",
     )
 
     @property
     def existing(self) -> ExistingImage | None:
-        """What `uri` names."""
+        """The image in `uri`."""
         found = self.uri and _URI.fullmatch(self.uri)
         return ExistingImage(**found.groupdict()) if found else None

@@ -1,4 +1,4 @@
-"""What tells people how the stage fares."""
+"""Dashboard, alarms and budget."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ class ObservabilityConfig(Section):
     """Dashboard, alarms and budget."""
 
     dashboard: bool = Field(
-        False, description="Whether there is a CloudWatch dashboard and the alarms."
+        False, description="Whether there are a CloudWatch dashboard and alarms."
     )
     alarm_email: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
-        description="Whom the alarms are mailed to, after a confirmation; null: nobody.",
+        description="Address that receives the alarms once it is confirmed; null: none.",
         examples=["oncall@example.com"],
     )
     runbook_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s#]+$",
         max_length=512,
-        description="Where your people read the runbook, for the links in the alarms; null: its "
-        "path in this repository, docs/howto/runbook.md.",
+        description="URL of your copy of the runbook, for the links in the alarms; null: its path "
+        "in this repository, docs/howto/runbook.md.",
         examples=["https://github.com/example/airflow-lambda/blob/main/docs/howto/runbook.md"],
     )
     budget_usd_month: int | None = Field(
         None,
         ge=1,
-        description="What the stage may cost a month, in US dollars, before a mail is sent; null: "
-        "no budget.",
+        description="Monthly cost of the stage in US dollars at which a mail is sent; null: no "
+        "budget.",
     )
 
     @property
     def wanted(self) -> bool:
-        """Whether there is anything to build."""
+        """Whether the stage needs the observability stack."""
         return self.dashboard or self.budget_usd_month is not None

@@ -1,7 +1,4 @@
-"""What every part of the configuration has in common, and the forms that texts may have.
-
-It must not know any section.
-"""
+"""The base of every section, and the types that several sections share."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-#: Of the numbers that CloudWatch Logs takes, those a stage is likely to want.
+#: The useful ones of the numbers that CloudWatch Logs takes.
 #: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RetentionDays = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731, 1827, 3653]
 
@@ -19,15 +16,14 @@ ARN_HEAD = r"arn:aws[a-z-]*:{service}:[a-z]{{2}}(-[a-z]+)+-[0-9]:[0-9]{{12}}:"
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
-
-#: Ranges that nobody else has: https://datatracker.ietf.org/doc/html/rfc1918#section-3
+#: The private ranges: https://datatracker.ietf.org/doc/html/rfc1918#section-3
 _PRIVATE = tuple(
     ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 )
 
 
 class Section(BaseModel):
-    """No coercion, no unknown key, nothing changes after it was checked."""
+    """A frozen model without coercion and unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -57,5 +53,5 @@ ZoneName = Annotated[
 
 
 def region_of(arn: str) -> str:
-    """The Region in an ARN."""
+    """Return the Region in an ARN."""
     return arn.split(":")[3]
