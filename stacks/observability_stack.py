@@ -27,20 +27,18 @@ from stacks.stage.stage_stack import Stage, StageStack
 RUNBOOK = "docs/howto/runbook.md"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """The resources of the other stacks; None: the stage does not have it."""
-
-    results: tuple[sqs.IQueue, ...]
-    dead_letters: sqs.IQueue
-    database: WatchedDatabase | None
-    control_plane: WatchedControlPlane | None
-
-
 class ObservabilityStack(StageStack):
     """Those of dashboard, alarms and budget that the stage's configuration asks for."""
 
-    def __init__(self, scope: Construct, stage: Stage, *, watched: Watched) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        stage: Stage,
+        *,
+        execution: ExecutionStack,
+        database: DatabaseStack | None,
+        control_plane: ControlPlaneStack | None,
+    ) -> None:
         super().__init__(scope, "observability", stage, description="dashboard, alarms and budget")
         # Weak references let the watched resources be replaced or deleted: no export holds them.
         cdk.CrossStackReferences.of(self).consume(cdk.ReferenceStrength.WEAK)
