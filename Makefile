@@ -111,6 +111,7 @@ EXPORT := $(UV) export --quiet --frozen --no-hashes --no-header --no-annotate --
 docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m lambda_executor.contract.options_page > docs/reference/options.md
 	@$(BIN)/python -m lambda_executor.core.metrics > docs/reference/metrics.md
+	@$(BIN)/python -m lambda_executor.core.ledger > docs/reference/invocation-states.md
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
 

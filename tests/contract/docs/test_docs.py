@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lambda_executor.contract import options_page
-from lambda_executor.core import metrics
+from lambda_executor.core import ledger, metrics
 
 DOCS = Path(__file__).parents[3] / "docs"
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -26,6 +26,11 @@ def test_the_page_of_the_wire_shows_what_is_sent(name: str) -> None:
     page = (DOCS / "reference" / "wire.md").read_text()
     examples = [json.loads(found) for found in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     assert json.loads((GOLDEN / name).read_text()) in examples
+
+
+def test_the_page_of_the_states_is_fresh() -> None:
+    """`make docs` would change nothing."""
+    assert (DOCS / "reference" / "invocation-states.md").read_text() == ledger.as_markdown()
 
 
 def test_the_page_of_the_metrics_is_fresh() -> None:

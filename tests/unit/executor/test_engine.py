@@ -1,9 +1,12 @@
-"""What the machine found, one example each: `test_engine_machine.py` looks for more."""
+"""What the engine promises, one example each; `test_engine_machine.py` looks for more."""
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from lambda_executor.contract import log_lines
 from lambda_executor.contract.errors import RejectedError, TransientError
 from tests.support.world.airflow import Row
 from tests.support.world.scheduler import Scheduler
@@ -87,6 +90,53 @@ def test_a_deferred_task_that_goes_on_is_not_told_of_its_first_half(
     world.step(scheduler)
     assert scheduler.untaken == set()
     assert world.broken == []
+
+
+def test_every_line_about_an_invocation_says_in_fields_which(
+    world: World, scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its dispatch id, and of a task the five keys: a site filters by them."""
+    caplog.set_level(logging.INFO, "lambda_executor")
+    first, second, callback = world.airflow.rows.values()
+    world.queue(scheduler, first)
+    world.send(scheduler, TransientError("503"), is_taken=False)
+    scheduler.answer()
+    world.send(scheduler, None, is_taken=True)
+    scheduler.answer()
+    world.function.events.append(world.function.events[0])
+    world.function.start(0)
+    world.function.start(0)
+    world.function.finish(first.id, "failed", 1)
+    world.step(scheduler, hears=False)
+    world.step(scheduler)
+    world.queue(scheduler, second)
+    scheduler.revoke(second)
+    world.queue(scheduler, second)
+    world.queue(scheduler, callback)
+    for _ in range(2):
+        world.send(scheduler, None, is_taken=True)
+    scheduler.answer()
+    second.state = "none"
+    for each in world.schedulers:
+        for _ in range(3):
+            world.step(each)
+            each.look()
+        world.step(each)
+    lines = {record.getMessage().split()[0]: record.__dict__ for record in caplog.records}
+    assert set(lines) == {
+        "Invoke",
+        "Lambda",
+        "Airflow",
+        "Key(dag_id='dag',",
+        "Revoked",
+        "No",
+        "Adopted",
+    }
+    for name in log_lines.TASK:
+        assert all(name in fields for fields in lines.values())
+    assert lines["Invoke"]["invocation_id"] == lines["Lambda"]["invocation_id"] == first.id
+    assert lines["Revoked"]["task_id"] == "task-2"
+    assert lines["Adopted"]["invocation_id"] == callback.id
 
 
 @pytest.mark.xfail(reason="a send that is refused after its first answer was lost fails the task")

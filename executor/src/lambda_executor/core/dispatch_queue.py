@@ -18,6 +18,7 @@ from lambda_executor.contract.errors import (
     RejectedError,
     ThrottledError,
 )
+from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.backoff import Backoff, Uniform
 from lambda_executor.core.concurrency import Concurrency
@@ -50,11 +51,14 @@ class Dispatch:
         prepare: Makes what is sent, just before each try and on the sending thread, not on the
             scheduler's; raises `EncodeError`, `RouteError`, or an `AwsError`, which counts like
             one of the send itself.
+        wanted: Whether it is still to be sent; asked before each try.
+        key: What names its workload, for the log.
     """
 
     id: InvocationId
     prepare: Callable[[], Envelope] = field(repr=False)
     wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
+    key: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,13 @@ class DispatchQueue:
             )
         delay_s = RETRY.delay_s(waiting.failures, self._uniform)
         heapq.heappush(self._delayed, (now_s + delay_s, waiting))
+        dispatch = waiting.dispatch
         log.warning(
-            "Invoke of %s failed, next try in %.1f s: %s", waiting.dispatch.id, delay_s, error
+            "Invoke of %s failed, next try in %.1f s: %s",
+            dispatch.id,
+            delay_s,
+            error,
+            extra=about(dispatch.id, dispatch.key),
         )
         return None
 

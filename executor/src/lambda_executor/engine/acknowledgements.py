@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ledger import Settlement
 from lambda_executor.engine.poller import Poller
@@ -74,7 +75,11 @@ class Acknowledgements(Generic[Key]):
             try:
                 tell(settlement)
             except Exception:
-                log.exception("Airflow could not be told of the end of %s yet", settlement.key)
+                log.exception(
+                    "Airflow could not be told of the end of %s yet",
+                    settlement.key,
+                    extra=about(settlement.id, settlement.key),
+                )
                 self._untold.append(settlement)
 
     def acknowledge(self, has_taken: Callable[[Key], bool]) -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from lambda_executor.contract.errors import AwsError, EncodeError, RejectedError, RouteError
+from lambda_executor.contract.log_lines import about
 from lambda_executor.core.dispatch_queue import Dispatch, DispatchQueue, Outcome, Waiting
 from lambda_executor.core.ports import FunctionInvoker
 
@@ -111,7 +112,8 @@ class Dispatcher:
             return RejectedError(str(error))
         except Exception as error:
             # A fault of ours must fail this workload and not the thread that sends the others.
-            log.exception("Invoke of %s failed unexpectedly", dispatch.id)
+            extra = about(dispatch.id, dispatch.key)
+            log.exception("Invoke of %s failed unexpectedly", dispatch.id, extra=extra)
             return RejectedError(f"the invoke failed: {error!r}")
         return None
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.dispatch_queue import Dispatch, Outcome, Refused
 from lambda_executor.core.ledger import Ledger, Settlement, State
@@ -170,7 +171,7 @@ class Engine(Generic[Key]):
                 self.ledger.add(outgoing.id, key)
                 self._acknowledgements.forget(key)
                 self._airflow.hold_slot(key)
-                dispatches.append(self._dispatch(outgoing))
+                dispatches.append(self._dispatch(key, outgoing))
         finally:
             # Also when one of them fails: those before it were accepted.
             self.dispatcher.submit(dispatches)
@@ -190,13 +191,12 @@ class Engine(Generic[Key]):
         self._airflow.free_slot(key)
         self._acknowledgements.forget(key)
         if (id := self.ledger.revoke(key)) is not None:
-            log.warning("Revoked %s (%s): its result, if one comes, settles nothing", key, id)
-
-    def _dispatch(self, outgoing: Outgoing) -> Dispatch:
-        # Revoked, superseded or settled by another start of it: then it is not sent (again).
-        return Dispatch(
-            outgoing.id, outgoing.envelope, wanted=lambda: self.ledger.is_live(outgoing.id)
-        )
+            log.warning(
+                "Revoked %s (%s): its result, if one comes, settles nothing",
+                key,
+                id,
+                extra=about(id, key),
+            )
 
     def step(self) -> None:
         """Acknowledge what the scheduler has taken since, and take in what the threads found."""
@@ -210,6 +210,11 @@ class Engine(Generic[Key]):
             f"{self.ledger.count(State.IN_FLIGHT)} in flight, "
             f"{len(self._acknowledgements)} deliveries not acknowledged"
         )
+
+    def _dispatch(self, key: Key, outgoing: Outgoing) -> Dispatch:
+        id = outgoing.id
+        # Revoked, superseded or settled by another start of it: then it is not sent (again).
+        return Dispatch(id, outgoing.envelope, wanted=lambda: self.ledger.is_live(id), key=key)
 
     # ---- one step ----
 
@@ -253,7 +258,11 @@ class Engine(Generic[Key]):
         if isinstance(report, DeadLetter):
             self._meter.count("dead_letters", reason=kind(report))
         if duplicate or is_duplicate(report):
-            log.info("Lambda has %s twice; one start of it does nothing", report.id)
+            log.info(
+                "Lambda has %s twice; one start of it does nothing",
+                report.id,
+                extra=about(report.id, self.ledger.key(report.id)),
+            )
             self._meter.count("duplicates")
         elif isinstance(report, Result) and report.queue_to_start_ms is not None:
             self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
@@ -271,12 +280,13 @@ class Engine(Generic[Key]):
                     "No result of %s (%s) came, and Airflow does not wait for one: slot freed",
                     key,
                     id,
+                    extra=about(id, key),
                 )
         for id, key in self.reconciler.left_behind():
             if not self.ledger.knows(id):
                 self.adopt(id, key)
                 self.reconciler.adopted(id)
-                log.warning("Adopted %s: no scheduler looks after it", key)
+                log.warning("Adopted %s: no scheduler looks after it", key, extra=about(id, key))
         for id in self.reconciler.lost():
             self._fail(id, "no result came, of whoever sent it, and none lies in a results queue")
 
@@ -284,11 +294,12 @@ class Engine(Generic[Key]):
         self._acknowledgements.settled(self.ledger.settle(id, succeeded=False, reason=reason))
 
     def _tell(self, settlement: Settlement[Key]) -> None:
+        key, reason = settlement.key, settlement.reason
         if settlement.succeeded:
-            self._airflow.succeed(settlement.key)
+            self._airflow.succeed(key)
         else:
-            log.error("%s failed: %s", settlement.key, settlement.reason)
-            self._airflow.fail(settlement.key, settlement.reason)
+            log.error("%s failed: %s", key, reason, extra=about(settlement.id, key))
+            self._airflow.fail(key, reason)
 
     def _watch_other_queues(self) -> None:
         """Read the other results queues while something adopted may be answered there."""

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.outgoing import Outgoing
@@ -49,7 +50,8 @@ class AirflowPort:
             self._executor.log_task_event(event=FAILURE_EVENT, extra=reason, ti_key=key)
         except Exception:
             # The scheduler is told all the same, and once.
-            log.exception("Airflow's event log does not have why %s failed", key)
+            extra = about(key=key)
+            log.exception("Airflow's event log does not have why %s failed", key, extra=extra)
 
     def has_taken(self, key: WorkloadKey) -> bool:
         """Whether the event of a workload has left the buffer."""

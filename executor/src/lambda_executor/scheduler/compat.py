@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteTask
 from airflow.version import version
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+
+from lambda_executor.contract.log_lines import INVOCATION, TASK
 
 AIRFLOW = tuple(int(part) for part in version.split(".")[:2])
 
@@ -98,3 +102,16 @@ def dequeue(executor: BaseExecutor, key: WorkloadKey) -> None:
     """Remove a workload from the executor's queue of its kind."""
     for name in ("queued_tasks", "queued_callbacks", "queued_connection_tests"):
         getattr(executor, name, {}).pop(key, None)
+
+
+def show_log_fields() -> None:
+    """Have Airflow's own log show the fields of our lines: from 3.1 on it drops what `extra` adds.
+
+    Other formatters, a site's own or those of 3.0, have them from the record.
+    """
+    for handler in logging.getLogger().handlers:
+        formatter = handler.formatter
+        if isinstance(formatter, ProcessorFormatter):
+            chain = formatter.foreign_pre_chain or ()
+            if not any(isinstance(processor, ExtraAdder) for processor in chain):
+                formatter.foreign_pre_chain = [*chain, ExtraAdder(allow=(INVOCATION, *TASK))]

@@ -13,13 +13,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.log_lines import about
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.scheduler.airflow_port import AirflowPort, take_over
-from lambda_executor.scheduler.compat import AirflowExecutor, conf_of, stats, waiting
+from lambda_executor.scheduler.compat import (
+    AirflowExecutor,
+    conf_of,
+    show_log_fields,
+    stats,
+    waiting,
+)
 from lambda_executor.scheduler.live_log import PATIENCE as LIVE_LOG_PATIENCE
 from lambda_executor.scheduler.live_log import LiveLog, RunningTask
 from lambda_executor.scheduler.state import DatabaseState
@@ -70,6 +77,7 @@ class LambdaExecutor(AirflowExecutor):
         Raises:
             ConfigError: An option is missing or wrong, or the health check failed.
         """
+        show_log_fields()
         connected = connect(conf_of(self))
         settings = connected.config
         if settings.check_health_on_startup:
@@ -161,7 +169,8 @@ class LambdaExecutor(AirflowExecutor):
             try:
                 engine.adopt(invocation_of(ti.external_executor_id, ti.key._asdict()), ti.key)
             except ValueError as error:
-                log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error)
+                extra = about(key=ti.key)
+                log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error, extra=extra)
                 refused.append(ti)
         if adopted := len(tis) - len(refused):
             log.info("Adopted %d invocations of a scheduler that is gone", adopted)
