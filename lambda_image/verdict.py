@@ -38,10 +38,7 @@ class Verdict:
 
 
 def ended(exit_code: int, memory: str = "") -> Verdict:
-    """The workload's process ended, maybe because the kernel had no more memory.
-
-    A signal is a negative exit code.
-    """
+    """The workload's process ended, by a signal if the exit code is negative."""
     if exit_code == -signal.SIGKILL and memory:
         reason = f"the workload's process was killed by the kernel: {memory}"
         return Verdict(Outcome.CRASHED, exit_code, reason)

@@ -1,7 +1,4 @@
-"""DAG files in S3: one cheap call to see whether they changed, and the fetch of those that did.
-
-S3 holds them below a prefix, with or without a manifest, or in one archive.
-"""
+"""DAG files in S3, below a prefix or in one archive: the check for changes, and the fetch."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +23,6 @@ from lambda_executor.contract.dag_manifest import (
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_image.aws_calls import error_code, read_object
 from lambda_image.dags import archives
-from lambda_image.dags.archives import ArchiveError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,8 +54,7 @@ class Fetch:
     """One state of the files, ready to be fetched.
 
     `into` fills an empty folder, and may link unchanged files of the previous tree. It raises
-    ChangedMeanwhileError if an object has changed since the check, DagSourceError if the files are
-    not usable.
+    ChangedMeanwhileError if an object has changed since the check.
     """
 
     files: Mapping[str, _Object]  # By the path below the location; an archive's path is empty.
@@ -174,15 +168,13 @@ class S3Archive:
         found = _Object(answer["ETag"], answer["ContentLength"], answer.get("VersionId"))
         if seen is not None and seen.files == {"": found}:
             return None
-        return Fetch({"": found}, None, partial(self._unpack, found))
 
-    def _unpack(self, found: _Object, tree: Path, _old: Path | None) -> None:
-        with tempfile.TemporaryFile(dir=tree.parent) as file:
-            _download(self.client, self.location, "", found, file)
-            try:
+        def unpack_into(tree: Path, _old: Path | None) -> None:
+            with tempfile.TemporaryFile(dir=tree.parent) as file:
+                _download(self.client, self.location, "", found, file)
                 archives.unpack(file, tree)
-            except ArchiveError as e:
-                raise DagSourceError(str(e)) from e
+
+        return Fetch({"": found}, None, unpack_into)
 
 
 def _download(

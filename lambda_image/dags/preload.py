@@ -71,12 +71,9 @@ def preload(
     write_log: WriteLog,
     *,
     age_ms: Callable[[], float] = environment.process_age_ms,
-    begin_again: Callable[[str, str], NoReturn] = environment.restart,
+    restart: Callable[[str, str], NoReturn] = environment.restart,
 ) -> list[Import]:
-    """Import what the DAG files in these folders import at their top level, and return it.
-
-    `begin_again` starts a second init phase with one variable set.
-    """
+    """Import what the DAG files import at their top level; returns what was imported."""
     given_up = [name for name in os.environ.pop(SKIP_VARIABLE, "").split(",") if name]
     skipped = dict.fromkeys(given_up, "given up by the init phase before this one")
     done = []
@@ -95,7 +92,7 @@ def preload(
                 module=statement.module,
                 reason=str(e),
             )
-            begin_again(SKIP_VARIABLE, ",".join([*given_up, statement.module]))
+            restart(SKIP_VARIABLE, ",".join([*given_up, statement.module]))
         except (Exception, SystemExit) as e:  # noqa: BLE001 - a module may raise anything
             skipped[statement.module] = f"{type(e).__name__}: {e}"
         else:

@@ -23,6 +23,7 @@ from lambda_executor.contract.dag_manifest import DagLocation
 from lambda_executor.contract.errors import DecodeError
 from lambda_executor.contract.options import DAGS_S3_URI
 from lambda_image.aws_calls import PATIENCE, error_code
+from lambda_image.dags.archives import ArchiveError
 from lambda_image.dags.objects import (
     CONNECTIONS,
     ChangedMeanwhileError,
@@ -45,10 +46,7 @@ _CLIENT_CONFIG = PATIENCE.merge(Config(connect_timeout=2, max_pool_connections=C
 
 @dataclass(slots=True)
 class S3DagSource:
-    """A DAG folder that follows a prefix or an archive in S3.
-
-    `make_remote` is called once, at the first refresh.
-    """
+    """A DAG folder that follows a location in S3; the first refresh calls `make_remote`."""
 
     location: DagLocation
     make_remote: Callable[[], Remote]
@@ -99,12 +97,9 @@ class S3DagSource:
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> S3DagSource | None:
-    """Set Airflow's DAG folder and bundle folder, before Airflow is imported.
+    """Set Airflow's bundle folder and DAG folder, below AIRFLOW_HOME, before Airflow is imported.
 
-    Both are below AIRFLOW_HOME and removed with it, unless the bundle folder is already set.
-
-    Returns:
-        The source of the DAG folder; None if the DAGs are in the image.
+    Returns the source of the DAG folder; None if the DAGs are in the image.
 
     Raises:
         ConfigError: The variable is not a valid S3 location.
@@ -133,7 +128,7 @@ def _reason(error: Exception, link: Path) -> str:
             f"{error}. The function's role needs s3:GetObject and s3:GetObjectVersion on the files "
             "and s3:ListBucket on the bucket; without the latter S3 says so of a missing object too"
         )
-    if isinstance(error, ClientError | BotoCoreError | DecodeError | DagSourceError):
+    if isinstance(error, ArchiveError | ClientError | BotoCoreError | DecodeError | DagSourceError):
         return str(error)
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"{type(error).__name__}: {error}"

@@ -28,8 +28,7 @@ class DagTrees:
     def replace(self, build: Callable[[Path, Path | None], None]) -> None:
         """Replace the current tree; if `build` raises, the current tree stays.
 
-        `build` fills an empty folder, its first argument; it may link files of the current tree,
-        its second.
+        `build` fills an empty folder, and may link files of its second argument, the current tree.
         """
         current = self.current
         tree = self._folder / f"tree-{next(self._numbers)}"

@@ -36,10 +36,7 @@ class _FetchError(Exception):
 
 
 class Payloads:
-    """Takes payloads out of one bucket; without a bucket, out of none.
-
-    The client is made for the first pointer: most execution environments never see one.
-    """
+    """Takes payloads out of one bucket; most execution environments never need the client."""
 
     def __init__(self, bucket: str | None, make_client: Callable[[], S3Client]) -> None:
         self._bucket = bucket

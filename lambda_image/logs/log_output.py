@@ -1,7 +1,6 @@
 """The process's stdout: each line becomes one JSON object, without secrets.
 
-All lines pass through here on their way to the log stream: ours, Airflow's, the tasks' and those
-that libraries print. Each gets the fields of the current invocation.
+The lines of the handler, Airflow, tasks and libraries get the fields of the current invocation.
 """
 
 from __future__ import annotations

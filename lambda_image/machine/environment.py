@@ -92,9 +92,8 @@ def restart(variable: str, value: str) -> NoReturn:
 def hostname() -> str:
     """The name of this execution environment for Airflow (`[core] hostname_callable`).
 
-    The API server takes a second start with the same host name, user and process id for a retry of
-    the first and lets it run, so the host name must be unique. The id of the log stream is, and
-    shows a person which log to read.
+    It must be unique, because the API server takes a second start with the same host name, user and
+    process id for a retry of the first. The log stream's id also shows which log to read.
     """
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
     stream = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "").rpartition("]")[2]
@@ -115,8 +114,7 @@ def process_age_ms() -> float:
 def restored() -> Iterator[None]:
     """Restore environment variables, working directory and signal handlers at the end.
 
-    The supervisor of a task and a whole connection test run in this process: none of their changes
-    may reach the next workload.
+    The supervisor and connection tests run in this process: the next workload must not see changes.
     """
     variables = dict(os.environ)
     directory = Path.cwd()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -27,7 +26,7 @@ def oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def limit(environ: Mapping[str, str] = os.environ) -> str:
+def limit() -> str:
     """The function's memory, as a reason names it."""
-    size = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     return f"the function's memory of {size} MB" if size else "the function's memory"

@@ -49,15 +49,18 @@ class TemporaryFolder:
         """Remove everything that has come since; log what cannot be removed."""
         if not self._is_own:
             return
-        try:
-            paths = list(self._folder.iterdir())
-        except OSError as e:
-            _log_errors([str(e)])
-            return
         kept = self._kept | {OWNER}
-        removed = (_remove(path) for path in paths if path.name not in kept)
-        if errors := [error for error in removed if error]:
-            _log_errors(errors)
+        try:
+            paths = [path for path in self._folder.iterdir() if path.name not in kept]
+            removals = [_remove(path) for path in paths]
+        except OSError as e:
+            removals = [str(e)]
+        if errors := [error for error in removals if error]:
+            invocation_log.write(
+                "warning",
+                "temporary files cannot be removed: they are left to the next workload",
+                errors=errors,
+            )
 
     def leave(self) -> None:
         """Remove the mark, unless the next process still has files to remove."""
@@ -120,11 +123,3 @@ def _unlock(folder: Path) -> None:
             folder = locked.pop()
             folder.chmod(stat.S_IRWXU)
             locked += [Path(e) for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
-
-
-def _log_errors(errors: list[str]) -> None:
-    invocation_log.write(
-        "warning",
-        "temporary files cannot be removed: they are left to the next workload",
-        errors=errors,
-    )

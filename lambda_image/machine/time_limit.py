@@ -1,7 +1,6 @@
 """Bounds how long this process waits for an API, a queue or a disk.
 
-Interrupts the retries of libraries with a `BaseException`, which no `except Exception` of theirs
-catches.
+Interrupts libraries by a `BaseException`, which their retries do not catch.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ _LEAST_SWEEP_S = 0.2
 
 #: More than any message has: a process id, the reason of a failed fork, `Times` or `End`.
 _MAX_MESSAGE_BYTES = 64 * 1024
+_KEEPS_MESSAGES_APART = socket.SOCK_SEQPACKET
 
 
 class ZygoteError(Exception):
@@ -75,7 +76,7 @@ class Zygote:
 
     def __init__(self, child_main: ChildMain) -> None:
         self.is_lost = False  # Whether it cannot fork another child: it is gone or did not answer.
-        self._control, theirs = _channel()
+        self._control, theirs = socket.socketpair(type=_KEEPS_MESSAGES_APART)
         self.pid = os.fork()
         if self.pid == 0:
             self._control.close()
@@ -92,7 +93,7 @@ class Zygote:
         """
         packed = pickle.dumps(order)
         self.is_lost = True  # Until the zygote answers: the wait may be interrupted.
-        ours, theirs = _channel()
+        ours, theirs = socket.socketpair(type=_KEEPS_MESSAGES_APART)
         try:
             with theirs, os.fdopen(os.memfd_create("order"), "w+b") as file:
                 file.write(packed)
@@ -130,8 +131,7 @@ class Child:
     def close(self, by_s: float) -> None:
         """Have the child and everything it started killed, and wait until they are gone.
 
-        A zygote that has not done so at `by_s` on the monotonic clock, because a workload stopped
-        it for example, is given up.
+        At `by_s` on the monotonic clock the zygote is given up: a workload may have stopped it.
         """
         if self._end is None:
             with contextlib.suppress(OSError):  # The zygote is gone.
@@ -316,11 +316,6 @@ def _signal_all(processes: set[psutil.Process], number: signal.Signals) -> None:
         # The process has ended, or changed its user.
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.send_signal(number)
-
-
-def _channel() -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets that keep messages apart."""
-    return socket.socketpair(type=socket.SOCK_SEQPACKET)
 
 
 def _send(to: socket.socket, message: object, fds: Sequence[int]) -> None:

@@ -28,13 +28,10 @@ def airflow(version: str) -> None:
 
 
 def requirements() -> None:
-    """Install the packages that the DAGs need, with the versions of requirements.txt.
-
-    These packages are not trimmed, and files that do not compile are accepted.
-    """
+    """Install the packages that the DAGs need, untrimmed, within the versions above."""
     _install("--requirement=own-requirements.txt", "--constraint=requirements.txt")
     for folder in _package_folders():
-        trim.compile_all(folder)
+        trim.compile_all(folder)  # Templates may not compile.
 
 
 def executor(source: str) -> None:

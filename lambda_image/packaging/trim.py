@@ -38,8 +38,7 @@ def trim(site: Path) -> None:
 def compile_all(site: Path) -> bool:
     """Compile all modules so that imports do not compare time stamps; returns whether all compile.
 
-    Image builders may set every time stamp to the same value. Every start would then compile
-    everything again.
+    Image builders may set all time stamps to one value: every start would then compile again.
     """
     missing = [
         source

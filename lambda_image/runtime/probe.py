@@ -22,7 +22,8 @@ def answer() -> ProbeAnswer:
     url = error = ""
     try:
         url = compat.execution_api_url()
-        _call(url)
+        with Client(base_url=url, token="", timeout=_TIMEOUT_S) as client:  # As tasks use it.
+            client.send(client.build_request("GET", "health"))  # Once: `get` would retry.
     except Exception as e:  # noqa: BLE001 - any error is part of the answer
         error = f"{type(e).__name__}: {e}"
     return ProbeAnswer(
@@ -33,9 +34,3 @@ def answer() -> ProbeAnswer:
         execution_api_error=error,
         execution_api_ms=round((time.monotonic() - began_s) * 1000, 1),
     )
-
-
-def _call(url: str) -> None:
-    """Call the API's health route once, with the TLS settings of the tasks' client."""
-    with Client(base_url=url, token="", timeout=_TIMEOUT_S) as client:
-        client.send(client.build_request("GET", "health"))

@@ -277,9 +277,8 @@ def _install(processes: Processes) -> None:
 def _let_segfaults_kill() -> None:
     """Keep the modules that import DAG files from handling segmentation faults.
 
-    A handler in Python never runs: the faulty instruction is repeated for ever
-    (https://docs.python.org/3/library/signal.html, "Execution of Python signal handlers"). Without
-    a handler the process dies, and the supervisor reports the signal.
+    A handler in Python never runs, and the faulty instruction is repeated for ever:
+    https://docs.python.org/3/library/signal.html, "Execution of Python signal handlers".
     """
     for name in ("airflow.dag_processing.importers.python_importer", "airflow.models.dagbag"):
         with contextlib.suppress(ImportError):  # The first exists since Airflow 3.2.
@@ -307,13 +306,10 @@ def _wake_at_end(process: Any, child: Child) -> None:  # noqa: ANN401 - Airflow'
 
 
 def _report_end(process: Any, reason: str) -> bool:  # noqa: ANN401 - Airflow's type
-    """Write the reason to the task's log, and ask Airflow for the retry that is due.
+    """Write the reason to the task's log, and ask Airflow for a retry if one is due.
 
-    Airflow's supervisor relies on the child to ask for it: the task of a child that was killed
-    would stay `running`.
-
-    Returns:
-        Whether Airflow knows the task's final state.
+    Stock Airflow leaves that to the child: the task of a killed child would stay `running`.
+    Returns whether Airflow knows the task's final state.
     """
     process.process_log.error(reason)
     if process._terminal_state in supervisor.STATES_SENT_DIRECTLY:  # noqa: SLF001

@@ -1,10 +1,8 @@
 """Uploads a task's whole log to S3 or CloudWatch before the result is sent.
 
-`[logging] logging_config_class` names this module, which is Airflow's way to replace the uploader.
-The provider's uploader for CloudWatch sends from a thread once a minute: an execution environment
-is frozen between invocations and would keep the lines, and each task would leave a thread behind.
-The provider's uploader for S3 only gets shorter time-outs. A failed upload is logged and fails no
-task.
+Airflow finds it by `[logging] logging_config_class`. The provider's uploader for CloudWatch sends
+from a thread once a minute: an execution environment, frozen between invocations, would keep the
+lines, and each task would leave a thread behind. A failed upload is logged and fails no task.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Runs one workload through Airflow's own supervisor and turns every end into a `Verdict`.
 
-The supervisor runs in this process, talks to the Execution API and uploads the task's log. The task
-runs in its own process (`processes`).
+The supervisor runs in this process, and the task in its own (`processes`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Removes the local log file of a finished task, so that thousands of tasks do not fill /tmp.
 
-The supervisor has uploaded the log if remote logging is on, and the invocation's log stream always
-holds a copy.
+Remote logging has uploaded the log by then, and the log stream always holds a copy.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ from lambda_image.logs import invocation_log
 
 
 def discard_if_private(log_path: str | None) -> None:
-    """Remove a task's log file if it lies below AIRFLOW_HOME; never raises.
-
-    A log folder elsewhere is shared with others (a mounted file system, the demo's folder).
-    """
+    """Remove a task's log file, unless it lies outside AIRFLOW_HOME, for others; never raises."""
     if not log_path:
         return
     base = Path(conf.get("logging", "base_log_folder")).resolve()

@@ -60,7 +60,7 @@ class BegunAgainError(Exception):
     """The init phase began again."""
 
 
-def begin_again(variable: str, value: str) -> NoReturn:
+def restart(variable: str, value: str) -> NoReturn:
     """Stands for the process that begins anew."""
     raise BegunAgainError(variable, value)
 
@@ -68,7 +68,7 @@ def begin_again(variable: str, value: str) -> NoReturn:
 def run(folder: Path, *, age_ms: float = 0.0) -> tuple[list[str], Log]:
     """Preload; the modules that were imported, and the log."""
     log = Log()
-    done = preload([folder], log, age_ms=lambda: age_ms, begin_again=begin_again)
+    done = preload([folder], log, age_ms=lambda: age_ms, restart=restart)
     return [statement.module for statement in done], log
 
 
