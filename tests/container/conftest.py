@@ -1,4 +1,4 @@
-"""The image of this suite, built once for all of its tests by podman from the very Dockerfile."""
+"""The image of this suite, built once for all tests by podman from the real Dockerfile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMEOUT_S = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test the time that it takes to build the images."""
+    """Give every test enough time to build the images."""
     for item in items:
         if item.path.parent == ROOT / "tests" / "container":
             item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def podman() -> Podman:
-    """Podman, with storage of this suite's own."""
+    """Podman with its own storage for this suite."""
     reason = missing()
     if reason is None:
         return Podman.prepare()

@@ -30,7 +30,7 @@ _CODE_TIMEOUT_S = 200.0
 
 
 class EngineError(Exception):
-    """Podman said no; the message is what it said."""
+    """Podman failed; the message is podman's."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Podman:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every call of podman runs with."""
+        """The variables of every call of podman."""
         return {**os.environ, **self.variables}
 
     def command(self, *arguments: str | Path) -> list[str]:
@@ -113,7 +113,7 @@ class Podman:
 
 
 def missing() -> str | None:
-    """What this suite needs and is not on this machine."""
+    """What this suite needs and this machine does not have."""
     for program in ("podman", "mmdebstrap", "runc"):
         if shutil.which(program) is None:
             return f"there is no {program}: apt-get install podman runc mmdebstrap (Debian, Ubuntu)"

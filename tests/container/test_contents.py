@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The image's contents."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def configuration(podman: Podman, image: str) -> dict[str, Any]:
-    """What the image says of itself."""
+    """The image's configuration."""
     (described,) = json.loads(podman.call("image", "inspect", image))
     found: dict[str, Any] = described["Config"]
     return found
@@ -70,7 +70,7 @@ def configuration(podman: Podman, image: str) -> dict[str, Any]:
 def test_packages_are_at_most_60_percent_of_the_references(
     podman: Podman, image: str, record_property: Any
 ) -> None:
-    """Compiled files included, on the same Python and for the same Airflow."""
+    """The size counts compiled files, for the same Python and Airflow."""
     version = podman.python(image, "import sys; print('%d.%d' % sys.version_info[:2])")
     airflow = json.loads(_in_image(podman, image, _AIRFLOW))["airflow"]
     reference = _reference(podman, image, airflow, version)
@@ -81,7 +81,7 @@ def test_packages_are_at_most_60_percent_of_the_references(
 
 
 def test_every_module_is_compiled_and_looks_at_no_time_stamp(podman: Podman, image: str) -> None:
-    """An image whose files all have one time stamp starts as fast; the user's packages too."""
+    """An image with equal time stamps starts as fast; the user's packages too."""
     unchecked_hash = "1"
     found = [line.split(" ", 2) for line in podman.python(image, _COMPILED).splitlines()]
     others = [path for kind, _, path in found if kind != unchecked_hash]
@@ -109,7 +109,7 @@ def test_the_image_runs_as_nobody_and_holds_no_secret(
 
 
 def test_airflow_finds_the_executor_and_its_provider(podman: Podman, image: str) -> None:
-    """The one image serves the control plane: the executor is a distribution, its options known."""
+    """The executor is a distribution, so Airflow knows its options."""
     found = json.loads(_in_image(podman, image, _AIRFLOW))
     assert found["executor"] == "lambda_executor.scheduler.executor.LambdaExecutor"
     assert found["provider"] == found["distribution"]
@@ -126,7 +126,7 @@ def test_airflow_finds_the_executor_and_its_provider(podman: Podman, image: str)
 def test_a_wrong_build_argument_fails_the_build(
     podman: Podman, base_image: str, image: str, arguments: dict[str, str], said: str
 ) -> None:
-    """Another Airflow than the list's, a requirement against it, a missing folder: no image."""
+    """Another Airflow, a conflicting requirement or a missing folder makes no image."""
     assert image  # its layers are in the cache
     arguments = {"BASE_IMAGE": base_image, **arguments}
     with pytest.raises(EngineError, match=re.escape(said)):
@@ -134,7 +134,7 @@ def test_a_wrong_build_argument_fails_the_build(
 
 
 def test_the_image_can_be_built_upon(podman: Podman, image: str, tmp_path: Path) -> None:
-    """The Dockerfile of the how-to makes an image of one's own: packages, DAGs, still not root."""
+    """The how-to's Dockerfile adds packages and DAGs, and still runs without root."""
     page = (ROOT / "docs" / "howto" / "image.md").read_text(encoding="utf-8")
     ((text),) = re.findall(r"```dockerfile\n(.*?)```", page, re.DOTALL)
     (tmp_path / "Dockerfile").write_text(text)

@@ -44,7 +44,7 @@ class Deployed:
     registry: str
 
     def function(self) -> dict[str, Any]:
-        """What Lambda says of the function."""
+        """Lambda's description of the function."""
         name = self.outputs["FunctionName"]
         answer: dict[str, Any] = self.aws.client("lambda").get_function(FunctionName=name)
         return answer
@@ -72,7 +72,7 @@ def children() -> Iterator[Children]:
 
 @pytest.fixture(scope="module")
 def registry(children: Children) -> Iterator[str]:
-    """A registry on this machine; its host and port."""
+    """A registry on this machine, as host and port."""
     for program in ("docker-registry", "skopeo"):
         if shutil.which(program) is None:
             reason = f"there is no {program}: apt-get install {program} (Debian, Ubuntu)"
@@ -132,7 +132,7 @@ def deployed(docker: Children, registry: str, server: Server) -> Deployed:
 
 
 def test_the_registry_has_what_ecr_and_the_function_name(deployed: Deployed) -> None:
-    """One digest in the registry's own words, in ECR's and in the function's image URI."""
+    """Registry, ECR and the function's image URI have the same digest."""
     uri = deployed.function()["Code"]["ImageUri"]
     tag = uri.rpartition(":")[2]
     assert uri.partition("/")[2] == f"{REPOSITORY}:{tag}"

@@ -1,4 +1,4 @@
-"""The image, built by the unmodified Dockerfile, as Lambda runs it."""
+"""The image of the unmodified Dockerfile, run as Lambda runs it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ READ_ONLY = "Read-only file system"
 
 
 def returned(server: Server) -> Any:
-    """What the task returned, as the Execution API was told."""
+    """The return value of the task, as the Execution API received it."""
     (value,) = (body for _, path, body in server.calls if path.endswith("/return_value"))
     return value
 
 
 def states(server: Server) -> list[str]:
-    """The states that the Execution API was told of the task, in order."""
+    """The states of the task that the Execution API received, in order."""
     told = (body for _, path, body in server.calls if path.endswith(("/run", "/state")))
     return [body["state"] for body in told]
 
@@ -29,7 +29,7 @@ def states(server: Server) -> list[str]:
 def test_a_task_runs_to_success_confined_as_in_lambda(
     emulated: Emulated, server: Server, record_property: Callable[[str, object], None]
 ) -> None:
-    """A task succeeds without root, capabilities, or any folder to write to but /tmp."""
+    """A task succeeds without root, capabilities or a writable folder except /tmp."""
     result = emulated.run(task("tells"))
     assert result.cold
     record_property("cold_start_ms", result.init_ms)
@@ -44,14 +44,14 @@ def test_a_task_runs_to_success_confined_as_in_lambda(
 
 
 def test_the_images_own_requirements_can_be_imported(emulated: Emulated, server: Server) -> None:
-    """What the build argument REQUIREMENTS names is there for tasks."""
+    """Tasks can import the packages of the build argument REQUIREMENTS."""
     result = emulated.run(task("imports"))
     assert result.return_code == 0, result
     assert returned(server) == "1,000,000"
 
 
 def test_a_task_that_outgrows_the_memory_is_told_of(emulated: Emulated) -> None:
-    """The kernel kills the task's process; the handler lives, says why, and runs the next task."""
+    """The kernel kills the task; the handler reports why and runs the next task."""
     result = emulated.run(task("outgrows"))
     assert (result.outcome, result.return_code) == (Outcome.CRASHED, -signal.SIGKILL), result
     assert f"memory of {MEMORY_MB} MB" in result.reason
@@ -59,7 +59,7 @@ def test_a_task_that_outgrows_the_memory_is_told_of(emulated: Emulated) -> None:
 
 
 def test_a_task_is_ended_before_the_function_is(emulated: Emulated, server: Server) -> None:
-    """A task that would outlast the function fails in time, and the API and the queue know."""
+    """A task that takes too long fails in time, for the API and the queue."""
     begin_s = time.monotonic()
     result = emulated.run(task("sleeps"))
     assert result.outcome is Outcome.DEADLINE, result

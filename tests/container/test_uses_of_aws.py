@@ -1,4 +1,4 @@
-"""What Airflow itself uses of AWS works with what is left of the Amazon provider's requirements."""
+"""Airflow's own uses of AWS work with the image's part of the Amazon provider's requirements."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support import local_aws
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[str]:
-    """An embedded AWS; its address."""
+    """The address of an embedded AWS."""
     server = local_aws.Server(tmp_path)
     yield server.url
     server.stop()
 
 
 def test_logs_bundles_and_secrets_work_in_the_image(podman: Podman, image: str, aws: str) -> None:
-    """Task logs in S3 and CloudWatch, a DAG bundle in S3, both secrets backends, there and back."""
+    """Task logs, a DAG bundle and both secrets backends can be written and read."""
     program = (Path(__file__).parent / "uses_of_aws.py").read_text(encoding="utf-8")
     variables = {
         "AIRFLOW_HOME": "/tmp/airflow",

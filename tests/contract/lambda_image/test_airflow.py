@@ -1,4 +1,4 @@
-"""What the handler takes from inside Airflow: each private part is where it is expected."""
+"""The private parts of Airflow that the handler uses are where it expects them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ print(json.dumps([exit_code, took_s, len(os.listdir("/proc/self/fd")) - len(befo
 
 
 def test_every_touch_point_is_there() -> None:
-    """Airflow has not moved what the handler changes; if this fails, the init phase does."""
+    """Airflow still has the parts that the handler patches."""
     assert processes.missing() == []
 
 
@@ -66,14 +66,14 @@ def test_a_child_that_closed_its_pipes_is_reaped_at_once() -> None:
 
 
 def test_every_preloaded_module_is_there() -> None:
-    """Airflow has not moved what children would import; if this fails, tasks are slower."""
+    """Airflow still has the modules that are preloaded for tasks."""
     assert preload.import_helpful() == []
 
 
 def test_only_a_private_log_file_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log folder outside the environment's own home was set up for somebody to read."""
+    """A log folder outside AIRFLOW_HOME is meant for others to read."""
     monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(tmp_path / "logs"))
     log = tmp_path / "logs" / "run" / "attempt=1.log"
     log.parent.mkdir(parents=True)

@@ -87,7 +87,7 @@ def handler(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ha
 
 
 def test_no_private_part_has_moved(minor: str, tmp_path: Path) -> None:
-    """Everything that the handler changes inside Airflow is there, under its name."""
+    """All parts that the handler patches are there, under their names."""
     done = subprocess.run(
         [python_of(minor), "-c", _MOVED],
         env={
@@ -109,7 +109,7 @@ def test_no_private_part_has_moved(minor: str, tmp_path: Path) -> None:
 
 
 def test_a_task_runs(handler: HandlerProcess) -> None:
-    """The API hears of success, the queue of the end, and the log has what the task said."""
+    """The API hears of the success, the queue of the end, and the log has the task's output."""
     result, log = handler.run(task("says"))
     assert (result.reason, result.outcome, result.return_code) == ("", Outcome.COMPLETED, 0)
     assert "said by the task" in log
@@ -130,7 +130,7 @@ def test_the_supervisor_wakes_when_its_child_ends(minor: str, handler: HandlerPr
 
 
 def test_a_callback_runs(minor: str, handler: HandlerProcess) -> None:
-    """From 3.2 on executors get callbacks; before, one is refused with the reason."""
+    """A callback runs since 3.2; older versions reject it with the reason."""
 
     def run(path: str) -> Result:
         callback = {"id": str(uuid.uuid4()), "fetch_method": "import_path", "data": {"path": path}}
@@ -148,6 +148,6 @@ def test_a_callback_runs(minor: str, handler: HandlerProcess) -> None:
 
 
 def told(handler: HandlerProcess) -> list[Any]:
-    """The states that the Execution API was told."""
+    """The states that were sent to the Execution API."""
     calls = handler.server.calls
     return [body["state"] for _, path, body in calls if path.endswith("/state")]

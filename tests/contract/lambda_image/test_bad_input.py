@@ -1,4 +1,4 @@
-"""What no handler should be given, given to the real one: a result says why, and it goes on."""
+"""Bad input for the real handler: the result has the reason, and the environment goes on."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def handler(warm: HandlerProcess) -> Iterator[HandlerProcess]:
 
 
 def sent(handler: HandlerProcess, event: object) -> Result:
-    """The result of any event."""
+    """Return the result of any event."""
     handler.server.results.clear()
     answer, _ = handler.invoke(event)
     assert "raised" not in answer, answer
@@ -146,7 +146,7 @@ def sent(handler: HandlerProcess, event: object) -> Result:
 
 
 def event(workload_json: str, **changes: Any) -> dict[str, Any]:
-    """An invocation with anything for a workload."""
+    """Make an invocation with any workload."""
     invocation = Invocation.for_workload(InvocationId("id-1"), workload_json)
     return {**json.loads(invocation.encode()), **changes}
 
@@ -155,14 +155,14 @@ def event(workload_json: str, **changes: Any) -> dict[str, Any]:
     "stranger", [None, 5, "x", [], {}, {"Records": [{"eventSource": "aws:s3"}]}, {"task_key": ""}]
 )
 def test_an_event_that_is_not_ours_raises(handler: HandlerProcess, stranger: object) -> None:
-    """There is nobody to tell but Lambda, which tells the dead-letter queue."""
+    """Without a queue to report to, the event becomes a dead letter."""
     answer, _ = handler.invoke(stranger)
     assert answer["raised"].startswith("DecodeError('not an invocation")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, -1])
 def test_a_truncated_workload_is_rejected(handler: HandlerProcess, kept: int) -> None:
-    """Nothing was started; the reason quotes nothing of it: its token is in there."""
+    """Nothing is started; the reason quotes nothing of it, because it holds the token."""
     result = sent(handler, event(json.dumps(task("says"))[:kept]))
     assert result.outcome is Outcome.REJECTED
     assert "not a workload that Airflow" in result.reason
@@ -183,7 +183,7 @@ def test_an_unknown_wire_version_is_rejected(handler: HandlerProcess, version: o
 def test_a_dag_file_that_does_not_import_is_told_in_the_tasks_log(
     handler: HandlerProcess, file: str, says: str
 ) -> None:
-    """Airflow looks again a little later, a few times, and fails the task if that does not help."""
+    """Airflow retries the import a few times, and then fails the task."""
     result, log = handler.run(task("says", dag_rel_path=file))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert says in log
@@ -191,7 +191,7 @@ def test_a_dag_file_that_does_not_import_is_told_in_the_tasks_log(
 
 
 def test_a_dag_file_that_sleeps_on_import_meets_the_deadline(handler: HandlerProcess) -> None:
-    """It takes no longer than a task that does; to Airflow it is one that does not import."""
+    """The deadline ends a slow import like a slow task."""
     result, log = handler.run(task("says", dag_rel_path="sleeps.py"), 4)
     assert result.outcome is Outcome.DEADLINE
     assert "before the end of the function's time-out" in log
@@ -219,7 +219,7 @@ def test_a_process_that_dies_is_reported_by_another(  # noqa: PLR0913, PLR0917 -
     *,
     should_retry: bool,
 ) -> None:
-    """To the executor with its cause, to Airflow as a try that failed."""
+    """The executor gets the cause, and Airflow a failed try."""
     handler.server.run_context = {"should_retry": should_retry}
     result, _ = handler.run(task(task_id, dag_rel_path=file))
     assert result.return_code == code
@@ -228,7 +228,7 @@ def test_a_process_that_dies_is_reported_by_another(  # noqa: PLR0913, PLR0917 -
 
 
 def test_memory_that_cannot_be_had_fails_the_task(handler: HandlerProcess) -> None:
-    """Python's own error is a failure like any other."""
+    """Python's `MemoryError` is a failure like any other."""
     result, log = handler.run(task("asks_for_too_much"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert "MemoryError" in log
@@ -237,7 +237,7 @@ def test_memory_that_cannot_be_had_fails_the_task(handler: HandlerProcess) -> No
 
 @pytest.mark.parametrize("task_id", ["forks", "forks_away"])
 def test_a_task_that_forks_ends_once(handler: HandlerProcess, task_id: str) -> None:
-    """What comes of its forks is gone when it is reported."""
+    """The forks of a task are gone when its end is reported."""
     result, _ = handler.run(task(task_id))
     assert result.run_ms is not None
     assert result.run_ms < 20_000
@@ -247,7 +247,7 @@ def test_a_task_that_forks_ends_once(handler: HandlerProcess, task_id: str) -> N
 
 
 def test_a_flood_of_output_costs_time_only(handler: HandlerProcess) -> None:
-    """All of it reaches the log, and neither memory nor patience run out."""
+    """All output reaches the log, within the memory and the time-out."""
     before, _ = handler.run(task("says"))
     result, log = handler.run(task("floods"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
@@ -267,7 +267,7 @@ def test_binary_output_is_shown_as_far_as_it_can(handler: HandlerProcess) -> Non
 
 
 def test_a_log_that_cannot_be_removed_costs_no_result(handler: HandlerProcess) -> None:
-    """The task has succeeded; that its log file stays is in the invocation's log."""
+    """The task succeeds, and the log says that the file stays."""
     result, log = handler.run(task("puts_a_folder_in_the_place_of_its_log"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert "the task's log file cannot be removed" in log
@@ -277,7 +277,7 @@ def test_a_log_that_cannot_be_removed_costs_no_result(handler: HandlerProcess) -
 def test_a_task_that_ends_what_watches_it_ends_the_environment(
     tmp_path: Path, task_id: str
 ) -> None:
-    """The executor hears of it in time, nothing goes on, and Lambda has to start another one."""
+    """The executor hears of it in time, and Lambda must start a new environment."""
     server = Server()
     process = environment(tmp_path, server)
     with pytest.raises(AssertionError):  # No answer: the process has ended.
@@ -292,7 +292,7 @@ def test_a_task_that_ends_what_watches_it_ends_the_environment(
 
 
 def test_an_environment_without_its_zygote_is_given_up(tmp_path: Path) -> None:
-    """It takes one workload, of which Airflow has not heard, and no second one."""
+    """One workload is rejected before Airflow hears of it, and no second one is taken."""
     server = Server()
     process = environment(tmp_path, server)
     process.invoke(None)  # The init phase is over.
@@ -308,7 +308,7 @@ def test_an_environment_without_its_zygote_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_task_that_fills_the_disk_does_not_fill_it_for_the_next(tmp_path: Path) -> None:
-    """It fails with what the system says; the next one finds the disk as it was."""
+    """The task fails with the system's error; the next one finds the disk as it was."""
     server = Server()
     process = environment(tmp_path, server, on_a_small_disk(tmp_path / "tmp"))
     result, log = process.run(task("fills_the_disk"))
@@ -320,7 +320,7 @@ def test_a_task_that_fills_the_disk_does_not_fill_it_for_the_next(tmp_path: Path
 
 
 def test_on_a_full_disk_nothing_is_started(tmp_path: Path) -> None:
-    """The reason says how full it is, and what to do; Airflow has heard of nothing."""
+    """The reason says how full the disk is and what to do; Airflow hears nothing."""
     server = Server()
     process = environment(tmp_path, server, on_a_small_disk(tmp_path / "tmp"))
     process.run(task("fills_what_is_kept"))
@@ -333,7 +333,7 @@ def test_on_a_full_disk_nothing_is_started(tmp_path: Path) -> None:
 
 
 def on_a_small_disk(folder: Path) -> tuple[str, ...]:
-    """A command that runs another with a folder of 8 MiB for temporary files."""
+    """Return a command that gives another one 8 MiB for temporary files."""
     mounted = f'mount -t tmpfs -o size=8m none {folder} && exec "$@"'
     within = ("unshare", "--map-root-user", "--mount", "sh", "-c")
     with tempfile.TemporaryDirectory() as other:
@@ -347,7 +347,7 @@ def on_a_small_disk(folder: Path) -> tuple[str, ...]:
 
 
 def children_of(pid: int) -> int:
-    """How many a process has."""
+    """Count the children of a process."""
     return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
@@ -357,7 +357,7 @@ def zygote_of(pid: int) -> int:
 
 
 def test_a_task_that_runs_out_of_memory_is_the_one_that_is_killed(tmp_path: Path) -> None:
-    """The kernel takes it and not who reports; the reason is certain, and the handler goes on."""
+    """The kernel kills the task and not its watchers; the reason is certain."""
     group = memory_group()
     server = Server()
     try:
@@ -380,7 +380,7 @@ def test_a_task_that_runs_out_of_memory_is_the_one_that_is_killed(tmp_path: Path
 
 
 def memory_group() -> Path:
-    """A control group of processes that may have 500 MiB, of either version."""
+    """A control group with 500 MiB, of either version."""
     for root, limit in (
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
         (Path("/sys/fs/cgroup"), "memory.max"),

@@ -46,7 +46,7 @@ MODULES = {"PYTHONPATH": f"{paths.ROOT}:{paths.ROOT / 'executor/src'}"}
 
 @dataclass(frozen=True)
 class Site:
-    """A folder, a database and what the containers get."""
+    """A folder, a database and the containers' variables."""
 
     folder: Path
     container: Mapping[str, str]
@@ -56,11 +56,11 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The api-server's."""
+        """The API server's URL."""
         return f"http://127.0.0.1:{self.ports[API_PORT]}"
 
     def start(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Child:
-        """Start a program as its container would, in an AIRFLOW_HOME of its own."""
+        """Start a program as its container would, with its own AIRFLOW_HOME."""
         self.started[name] = self.children.start(
             Program(
                 name=name,
@@ -95,7 +95,7 @@ class Site:
         return list(argv)
 
     def log(self, name: str) -> str:
-        """What a program has written."""
+        """The output of a program."""
         return (self.folder / "logs" / f"{name}.log").read_text()
 
 
@@ -124,7 +124,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def migrated(site: Site) -> Site:
-    """Two api-servers at once, each with the step that comes first: on an empty database."""
+    """The database after two API servers have migrated it at once."""
     both = [site.start(f"migrate-{number}", "db", "migrate") for number in (1, 2)]
     for child in both:
         child.wait_for_end(TIMEOUT_S)
@@ -133,7 +133,7 @@ def migrated(site: Site) -> Site:
 
 @pytest.fixture(scope="module")
 def running(migrated: Site) -> Site:
-    """All programs, healthy by their containers' own checks."""
+    """All programs, healthy by their containers' checks."""
     password = {"AIRFLOW_LAMBDA_ADMIN_PASSWORD": ADMIN_PASSWORD}
     migrated.start("api-server", "api-server", "--proxy-headers", extra=password)
     for name in ("scheduler", "dag-processor", "triggerer"):
@@ -144,7 +144,7 @@ def running(migrated: Site) -> Site:
 
 
 def test_both_drivers_connect_over_tls(site: Site) -> None:
-    """The URLs are what psycopg2 and asyncpg understand, and the database would refuse without."""
+    """psycopg2 and asyncpg accept the URLs, and the database refuses connections without TLS."""
     airflow = airflow_environment(site.container)
     engine = sqlalchemy.create_engine(airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
     with engine.connect() as connection:
@@ -162,7 +162,7 @@ def test_both_drivers_connect_over_tls(site: Site) -> None:
 
 
 def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> None:
-    """Both migrations end well, and a later one finds nothing to do."""
+    """Both migrations succeed, and a later one has nothing to do."""
     again = migrated.start("migrate-again", "db", "migrate")
     again.wait_for_end(TIMEOUT_S)
     engine = sqlalchemy.create_engine(
@@ -177,7 +177,7 @@ def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> No
 
 
 def test_any_command_of_airflow_sees_the_stages_database_and_keys(migrated: Site) -> None:
-    """As docs/howto/control-plane.md has it: what the old key encrypted, the new one can read."""
+    """Values encrypted with the old key can be read with the new one."""
     old = migrated.container[FERNET_KEY]
     both = {**migrated.container, FERNET_KEY: f"{secrets.token_hex(16)},{old}"}
     settings = airflow_environment(both)
@@ -199,7 +199,7 @@ def test_any_command_of_airflow_sees_the_stages_database_and_keys(migrated: Site
 
 
 def test_every_program_passes_the_health_check_of_its_container(running: Site) -> None:
-    """All four are healthy, by their own checks and in the api-server's eyes."""
+    """All four are healthy, by their own checks and in the API server's view."""
     health = httpx.get(f"{running.url}/api/v2/monitor/health", trust_env=False).json()
     assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
         ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
@@ -207,7 +207,7 @@ def test_every_program_passes_the_health_check_of_its_container(running: Site) -
 
 
 def test_the_admin_opens_the_ui_with_the_secrets_password(running: Site) -> None:
-    """The generated password gives a token that the API takes; another one gives none."""
+    """Only the generated password gives a token that the API accepts."""
     with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
         wrong = client.post("/auth/token", json={"username": "admin", "password": "wrong"})
         assert wrong.status_code == 401
@@ -219,21 +219,21 @@ def test_the_admin_opens_the_ui_with_the_secrets_password(running: Site) -> None
 
 
 def test_the_execution_api_serves_functions_and_asks_for_their_token(running: Site) -> None:
-    """The path that functions are told is there, and takes nobody without a workload's token."""
+    """The functions' path exists, and refuses calls without a workload's token."""
     with httpx.Client(base_url=f"{running.url}/execution", trust_env=False, timeout=60) as client:
         assert client.get("/health").status_code == 200
         assert client.get("/variables/any").status_code in {401, 403}
 
 
 def test_a_dead_program_fails_the_health_check_of_its_container(running: Site) -> None:
-    """The checks that ask the database see that the program is gone, which ended properly."""
+    """The checks that ask the database notice a program that ended normally."""
     assert running.check("triggerer")
     running.started["triggerer"].end()
     assert not running.check("triggerer")
 
 
 def test_no_secret_is_in_a_log(running: Site) -> None:
-    """What the programs write holds no password and no key."""
+    """The logs of the programs have no password and no key."""
     hidden = {
         value
         for name, value in (*running.container.items(), ("", ADMIN_PASSWORD))
@@ -246,7 +246,7 @@ def test_no_secret_is_in_a_log(running: Site) -> None:
 
 
 def test_a_container_without_its_secrets_ends_with_their_names(site: Site) -> None:
-    """A task definition that lacks one is told at once, in one line."""
+    """One line names the missing secrets at once."""
     ran = subprocess.run(
         site.command(ENTRY_POINT),
         env={**MODULES, "PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(site.folder)},
@@ -261,7 +261,7 @@ def test_a_container_without_its_secrets_ends_with_their_names(site: Site) -> No
 
 
 def _container(address: database.Address, port: int, ports: Mapping[int, int]) -> Mapping[str, str]:
-    """What the task definition gives, and the ports of this machine."""
+    """The task definition's variables, and ports of this machine."""
     return {
         **bare_environment(),
         **SETTINGS,

@@ -1,4 +1,4 @@
-"""DAG files that follow a place in S3: moto's S3, with every request counted."""
+"""DAG files that follow a location in S3: moto's S3, with every request counted."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ BUCKET = "bucket"
 
 @dataclass
 class Place:
-    """A bucket, and an execution environment that follows a place in it."""
+    """A bucket, and an execution environment that follows a location in it."""
 
     home: Path
     s3: Any
     requests: list[str]
 
     def follow(self, uri: str) -> S3DagSource:
-        """As the init phase does, but on a client that counts what it asks for."""
+        """Follow a URI as the init phase does, with a client that counts its requests."""
         environ = {"AIRFLOW_HOME": str(self.home), DAGS_S3_URI.environment_variable: uri}
         source = dag_source.prepare(environ)
         assert source is not None
@@ -51,7 +51,7 @@ class Place:
         return source
 
     def put(self, key: str, body: str | bytes = "x") -> StoredFile:
-        """An object, and what a manifest says of it."""
+        """Put an object; returns its entry for the manifest."""
         answer = self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
         return StoredFile(answer["ETag"], len(body), "sha", answer.get("VersionId"))
 
@@ -62,7 +62,7 @@ class Place:
         self.put(DagLocation(BUCKET, "dags/").manifest_key, DagManifest(stored).encode())
 
     def asked(self) -> list[str]:
-        """The requests since the last time."""
+        """The requests since the last call."""
         requests = sorted(name for name in self.requests if not name.startswith("Put"))
         self.requests.clear()
         return requests
@@ -73,7 +73,7 @@ class Place:
         return {str(path.relative_to(self.folder)): path.read_text() for path in found}
 
     def trees(self) -> int:
-        """How many trees are on the disk, whole or not."""
+        """Count the trees on the disk, complete or not."""
         return len([path for path in self.folder.parent.iterdir() if not path.is_symlink()])
 
 
@@ -103,14 +103,14 @@ def place(tmp_path: Path, s3: Any) -> Iterator[Place]:
 
 
 def test_without_a_uri_the_dags_are_the_images() -> None:
-    """Nothing is asked of S3, and Airflow's DAG folder stays."""
+    """S3 is not called, and Airflow's DAG folder stays."""
     environ = {"AIRFLOW_HOME": "/home"}
     assert dag_source.prepare(environ) is None
     assert "AIRFLOW__CORE__DAGS_FOLDER" not in environ
 
 
 def test_folders_are_kept_and_neighbours_are_not_pulled(place: Place) -> None:
-    """`dags` means `dags/`: what begins with the same letters is somebody else's."""
+    """`dags` means `dags/`, and not other keys that begin with these letters."""
     place.put("dags/a.py", "a")
     place.put("dags/deep/er/a.py", "b")
     place.put("dags/empty/", "")
@@ -121,7 +121,7 @@ def test_folders_are_kept_and_neighbours_are_not_pulled(place: Place) -> None:
 
 
 def test_a_warm_environment_asks_once_and_fetches_nothing(place: Place) -> None:
-    """With a manifest, the look before a task is one call, answered 'not modified'."""
+    """With a manifest, the check before a task is one call, answered 'not modified'."""
     place.push(a="1", b="1")
     source = place.follow("s3://bucket/dags/")
     source.refresh()
@@ -131,7 +131,7 @@ def test_a_warm_environment_asks_once_and_fetches_nothing(place: Place) -> None:
 
 
 def test_a_push_is_seen_by_the_next_look_and_only_changes_are_fetched(place: Place) -> None:
-    """One manifest and one file; what is gone is gone, the old tree too."""
+    """The next check fetches the manifest and the changed file; deleted files are gone."""
     place.push(a="1", deep__b="1", c="1")
     source = place.follow("s3://bucket/dags/")
     source.refresh()
@@ -144,7 +144,7 @@ def test_a_push_is_seen_by_the_next_look_and_only_changes_are_fetched(place: Pla
 
 
 def test_without_a_manifest_the_look_is_a_list(place: Place) -> None:
-    """What `aws s3 sync` leaves behind works too, for one call more in the first look."""
+    """Files from `aws s3 sync` work too; the first check takes one more call."""
     place.put("dags/a.py", "1")
     place.put("dags/b.py", "1")
     source = place.follow("s3://bucket/dags/")
@@ -159,7 +159,7 @@ def test_without_a_manifest_the_look_is_a_list(place: Place) -> None:
 
 
 def test_a_first_push_over_a_synced_prefix_is_seen(place: Place) -> None:
-    """From then on the manifest says what belongs together."""
+    """From then on the manifest names the files."""
     place.put("dags/a.py", "1")
     source = place.follow("s3://bucket/dags/")
     source.refresh()
@@ -172,7 +172,7 @@ def test_a_first_push_over_a_synced_prefix_is_seen(place: Place) -> None:
 
 
 def test_half_a_push_is_not_seen(place: Place) -> None:
-    """Until the manifest is there, a warm environment stays with what it has."""
+    """Until the new manifest is there, a warm environment keeps the old files."""
     place.push(a="1", b="1")
     source = place.follow("s3://bucket/dags/")
     source.refresh()
@@ -182,7 +182,7 @@ def test_half_a_push_is_not_seen(place: Place) -> None:
 
 
 def test_a_cold_environment_waits_for_the_end_of_a_push(place: Place) -> None:
-    """A file that is not the manifest's is not run; the manifest that comes next is."""
+    """Files that do not match the manifest are not used; the next manifest is."""
     place.push(a="1")
     place.put("dags/a.py", "2")
     source = place.follow("s3://bucket/dags/")
@@ -192,7 +192,7 @@ def test_a_cold_environment_waits_for_the_end_of_a_push(place: Place) -> None:
 
 
 def test_the_init_phase_does_not_wait_for_a_push(place: Place) -> None:
-    """It has no time for that; the first task looks again."""
+    """The init phase has no time to wait; the first task checks again."""
     place.push(a="1")
     place.put("dags/a.py", "2")
     source = place.follow("s3://bucket/dags/")
@@ -203,7 +203,7 @@ def test_the_init_phase_does_not_wait_for_a_push(place: Place) -> None:
 
 @pytest.mark.parametrize("change", ["other content", "is gone"])
 def test_files_changed_behind_the_manifests_back_are_a_reason(place: Place, change: str) -> None:
-    """The wait has an end, and the reason says what to do."""
+    """The wait ends, and the reason says what to do."""
     place.push(a="1")
     if change == "is gone":
         place.s3.delete_object(Bucket=BUCKET, Key="dags/a.py")
@@ -216,7 +216,7 @@ def test_files_changed_behind_the_manifests_back_are_a_reason(place: Place, chan
 
 
 def test_a_bucket_with_versions_has_the_manifests_files_during_a_push(place: Place) -> None:
-    """There a cold environment need not wait: it reads the versions that the manifest names."""
+    """A cold environment need not wait: it reads the manifest's versions."""
     place.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     place.push(a="1", b="1")
     place.put("dags/a.py", "2")
@@ -252,7 +252,7 @@ def member(name: str, **values: Any) -> tarfile.TarInfo:
 
 
 def test_an_archive_is_one_state(place: Place) -> None:
-    """One call when nothing changed; another archive replaces the whole tree."""
+    """An unchanged archive takes one call; another archive replaces the whole tree."""
     place.put("dags.zip", zipped(a="1", deep__b="1"))
     source = place.follow("s3://bucket/dags.zip")
     source.refresh()
@@ -292,7 +292,7 @@ def test_a_tar_file_as_tar_makes_it(place: Place) -> None:
 def test_an_archive_that_must_not_be_unpacked_is_a_reason(
     place: Place, archive: bytes, says: str
 ) -> None:
-    """It writes nothing outside its tree, and the tree of before stays."""
+    """Nothing is written outside the tree, and the previous tree stays."""
     place.put("dags.zip", zipped(a="1"))
     source = place.follow("s3://bucket/dags.zip")
     source.refresh()
@@ -324,7 +324,7 @@ def test_a_link_in_a_zip_file_is_refused(place: Place) -> None:
     ],
 )
 def test_what_is_not_there_is_a_reason(place: Place, uri: str, says: str) -> None:
-    """Named with S3's own words; what is uploaded later is found."""
+    """The reason has S3's own error; a later upload is found."""
     source = place.follow(uri)
     with pytest.raises(DagSourceError, match=says):
         source.refresh()
@@ -336,7 +336,7 @@ def test_what_is_not_there_is_a_reason(place: Place, uri: str, says: str) -> Non
 
 
 def test_a_key_that_leads_elsewhere_is_refused(place: Place) -> None:
-    """S3 allows any name; a file below a folder has a plain one."""
+    """S3 allows any name, but a file below a folder must have a plain one."""
     place.put("dags/../../etc/cron.d/a")
     with pytest.raises(DagSourceError, match="cannot be a file below the DAG folder"):
         place.follow("s3://bucket/dags/").refresh()
@@ -345,7 +345,7 @@ def test_a_key_that_leads_elsewhere_is_refused(place: Place) -> None:
 def test_a_full_disk_is_a_reason_and_leaves_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tree in use stays, the half one is gone, and the next look may succeed."""
+    """The current tree stays, the half one is removed, and the next check may succeed."""
     place.push(a="1")
     source = place.follow("s3://bucket/dags/")
     source.refresh()
@@ -394,7 +394,7 @@ def test_a_task_cannot_easily_change_a_file_for_later_tasks(place: Place) -> Non
 
 
 def test_a_denied_look_names_the_permissions(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3 says 'denied' of a missing object too, to whoever may not list."""
+    """S3 says 'denied' for a missing object, too, if the role may not list."""
     source = place.follow("s3://bucket/dags/")
     answer: Any = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
 

@@ -62,7 +62,7 @@ def assert_ran(ended: tuple[Result, str], version: str) -> None:
 
 
 def assert_rejected(handler: HandlerProcess, workload: dict[str, Any], says: str) -> None:
-    """Check that Airflow was not told of a start, and that the result says why."""
+    """Check that Airflow heard of no start, and that the result has the reason."""
     result, _ = handler.run(workload)
     assert result.outcome is Outcome.REJECTED, result
     assert says in result.reason
@@ -100,7 +100,7 @@ class Bucket:
         self._s3.create_bucket(Bucket=self.name)
 
     def put(self, contents: dict[str, str], prefix: str = "dags/") -> dict[str, StoredFile]:
-        """Put files; what a manifest says of them."""
+        """Put files; returns their entries for the manifest."""
         stored = {}
         for path, body in contents.items():
             answer = self._s3.put_object(Bucket=self.name, Key=prefix + path, Body=body.encode())
@@ -116,14 +116,14 @@ class Bucket:
 
 @pytest.fixture(scope="module")
 def bucket(local_aws: LocalAws) -> Bucket:
-    """An empty one."""
+    """An empty bucket."""
     return Bucket(local_aws)
 
 
 def test_a_warm_environment_runs_what_was_just_uploaded(
     start: Callable[..., HandlerProcess], bucket: Bucket
 ) -> None:
-    """DAG file and the module that it imports are the new ones; without any, the task fails."""
+    """The task runs the new DAG file and module; without any, it fails."""
     place = f"s3://{bucket.name}/dags/"
     handler = start(**{DAGS_S3_URI.environment_variable: place})
     assert_rejected(handler, says(), f"the DAG files of {place} could not be fetched: there is no")
@@ -141,7 +141,7 @@ def test_a_warm_environment_runs_what_was_just_uploaded(
 
 
 class Damaged:
-    """A place whose files are such as nobody has met."""
+    """A location whose files fail in an unexpected way."""
 
     def changed_since(self, _: Fetch | None) -> Fetch | None:
         """Fail as a library can."""
@@ -149,7 +149,7 @@ class Damaged:
 
 
 def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(tmp_path: Path) -> None:
-    """The log tells of it, and the next task's reason: nothing was started."""
+    """The log and the next task's reason have the error; nothing is started."""
     place, lines = DagLocation.parse("s3://bucket/dags.zip"), list[Any]()
     bundles = DagBundles(S3DagSource(place, Damaged, DagTrees(tmp_path)))
     bundles.warm_up(lambda *line, **fields: lines.append((line, fields)))
@@ -164,13 +164,13 @@ def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(tmp_path: Pa
 def test_a_bundle_of_a_wrong_shape_does_not_end_the_init_phase(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each task is told of it; who is to tell, if the function does not start?"""
+    """Each task reports it: a function that does not start could not."""
     monkeypatch.setenv(BUNDLES, json.dumps([{"name": "n", "classpath": LOCAL, "kwargs": ["x"]}]))
     DagBundles(None).warm_up(lambda *_, **__: None)
 
 
 class Repository:
-    """A git repository with nobody's configuration."""
+    """A git repository without any user configuration."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -178,7 +178,7 @@ class Repository:
         self._git("init", "--quiet", "--initial-branch", "main")
 
     def commit(self, version: str) -> str:
-        """Commit one version; its name."""
+        """Commit one version; returns its name."""
         write(self.path, version)
         self._git("add", "--all")
         self._git("commit", "--quiet", "--message", version)
@@ -206,7 +206,7 @@ def write(folder: Path, version: str) -> None:
 
 @dataclass(frozen=True)
 class Bundles:
-    """One warm environment with a bundle of each kind, and where their files are from."""
+    """One warm environment with a bundle of each kind, and the sources of their files."""
 
     handler: HandlerProcess
     bucket: Bucket
@@ -214,11 +214,11 @@ class Bundles:
     folder: Path
 
     def says(self, bundle: str, version: str | None = None, **changes: Any) -> dict[str, Any]:
-        """The task, from one of the bundles."""
+        """The task of that DAG."""
         return says(bundle_info={"name": bundle, "version": version}, **changes)
 
     def run(self, bundle: str, version: str | None = None) -> tuple[Result, str]:
-        """Run it."""
+        """Run the task."""
         return self.handler.run(self.says(bundle, version))
 
 
@@ -277,7 +277,7 @@ def test_git_dag_bundle_runs_the_version_that_the_workload_names(bundles: Bundle
 
 
 def test_git_dag_bundle_without_a_version_is_the_branch_as_it_is_now(bundles: Bundles) -> None:
-    """A commit since the last task is what the next one runs."""
+    """The next task runs the newest commit."""
     bundles.repository.commit("five")
     assert_ran(bundles.run("git"), "five")
     bundles.repository.commit("six")
@@ -285,19 +285,19 @@ def test_git_dag_bundle_without_a_version_is_the_branch_as_it_is_now(bundles: Bu
 
 
 def test_local_dag_bundle_is_a_folder(bundles: Bundles) -> None:
-    """Of the image, or one that is mounted."""
+    """A local bundle is a folder of the image or a mounted one."""
     write(bundles.folder / "local", "local")
     assert_ran(bundles.run("local"), "local")
 
 
 def test_a_bundle_may_need_a_connection_that_the_function_has(bundles: Bundles) -> None:
-    """From its environment or a secrets backend: then it is fetched before the start."""
+    """With such a connection the bundle is fetched before the start."""
     bundles.repository.commit("by connection")
     assert_ran(bundles.run("git-known"), "by connection")
 
 
 def test_a_connection_that_only_airflow_knows_is_left_to_the_task(bundles: Bundles) -> None:
-    """The Execution API tells connections to tasks that have started; then git may be asked."""
+    """The Execution API gives connections only to tasks that have started."""
     result, _ = bundles.run("git-unknown")
     assert result.outcome is Outcome.COMPLETED
     paths = [path.rpartition("/execution/")[2] for _, path, _ in bundles.handler.server.calls]
@@ -318,7 +318,7 @@ def test_a_connection_that_only_airflow_knows_is_left_to_the_task(bundles: Bundl
 def test_a_bundle_that_cannot_be_had_is_the_reason(
     bundles: Bundles, name: str, version: str | None, reason: str
 ) -> None:
-    """In its own words, without a password; Airflow does not hear of a start."""
+    """The reason has the bundle's own error, without a password; Airflow hears of no start."""
     workload = bundles.says(name, version)
     assert_rejected(bundles.handler, workload, reason)
     result, _ = bundles.handler.run(workload)
@@ -326,7 +326,7 @@ def test_a_bundle_that_cannot_be_had_is_the_reason(
 
 
 def test_a_file_that_a_bundle_does_not_have_is_the_reason(bundles: Bundles) -> None:
-    """Named with the bundle."""
+    """The reason names file and bundle."""
     bundles.bucket.put(files("one"))
     gone = {"dag_rel_path": "gone.py"}
     reason = "the DAG file gone.py is not in the DAG bundle 's3'"
@@ -342,7 +342,7 @@ def test_a_file_that_a_bundle_does_not_have_is_the_reason(bundles: Bundles) -> N
 def test_an_image_that_lacks_what_a_bundle_needs_says_so(
     start: Callable[..., HandlerProcess], tmp_path: Path, kind: str, reason: str
 ) -> None:
-    """The init phase does not fail by it: then nobody would be told."""
+    """The init phase does not fail: then nobody could report it."""
     config = json.dumps([bundle("mine", kind)])
     handler = start(**{BUNDLES: config, "PATH": str(tmp_path)})
     workload = says(bundle_info={"name": "mine", "version": None})
@@ -387,7 +387,7 @@ handled()
 def test_a_task_finds_what_its_dag_imports(
     start: Callable[..., HandlerProcess], tmp_path: Path
 ) -> None:
-    """What is installed was imported in the init phase if that is safe; the user's own was not."""
+    """Installed modules were preloaded if that is safe; the user's own were not."""
     installed, dags = tmp_path / "site-packages", tmp_path / "dags"
     installed.mkdir()
     dags.mkdir()

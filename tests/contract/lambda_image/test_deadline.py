@@ -130,7 +130,7 @@ def handler(warm: HandlerProcess) -> Iterator[HandlerProcess]:
 
 
 def run(handler: HandlerProcess, task_id: str, **changes: Any) -> tuple[Result, str]:
-    """Run a task against the deadline; it is over before Lambda would have ended it."""
+    """Run a task against the deadline; check that it ends before the time-out."""
     result, log = handler.run(task(task_id, **changes), TIME_OUT_S)
     assert result.run_ms is not None
     assert result.run_ms < TIME_OUT_S * 1000
@@ -138,7 +138,7 @@ def run(handler: HandlerProcess, task_id: str, **changes: Any) -> tuple[Result, 
 
 
 def task_log(handler: HandlerProcess) -> list[str]:
-    """What the log of the newest task says, the one that Airflow's UI shows."""
+    """The newest task's log as Airflow's UI shows it."""
     files = (handler.temporary.parent / "logs").rglob("*.log")
     newest = max(files, key=lambda file: file.stat().st_mtime_ns)
     return [json.loads(line)["event"] for line in newest.read_text().splitlines()]
@@ -148,7 +148,7 @@ def task_log(handler: HandlerProcess) -> list[str]:
     ("should_retry", "state"), [(False, "failed"), (True, "up_for_retry")], ids=["last", "retry"]
 )
 def test_a_busy_loop_is_stopped(handler: HandlerProcess, state: str, *, should_retry: bool) -> None:
-    """It fails as by its own time-out, with a line in its log, and is tried again if it may."""
+    """The task fails as by its own time-out, with a line in its log, and is retried if allowed."""
     handler.server.run_context = {"should_retry": should_retry}
     result, log = run(handler, "loops")
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, 0)
@@ -159,7 +159,7 @@ def test_a_busy_loop_is_stopped(handler: HandlerProcess, state: str, *, should_r
 
 
 def test_a_mapped_task_is_stopped(handler: HandlerProcess) -> None:
-    """A task of many is one like any other."""
+    """A mapped task is stopped like any other."""
     workload = task("is_killable")
     workload["ti"]["map_index"] = 2
     result, _ = handler.run(workload, TIME_OUT_S)
@@ -175,14 +175,14 @@ def test_a_task_that_was_deferred_is_stopped_when_it_goes_on(handler: HandlerPro
 
 @pytest.mark.parametrize("task_id", ["is_killable", "has_its_own_time_out"])
 def test_an_operator_cleans_up_once(handler: HandlerProcess, task_id: str) -> None:
-    """`on_kill` is called, once, whether or not Airflow would do it as well."""
+    """`on_kill` is called exactly once, whether or not Airflow calls it too."""
     result, log = run(handler, task_id)
     assert result.outcome is Outcome.DEADLINE
     assert log.count('"on_kill was called"') == 1
 
 
 def test_a_broken_on_kill_is_told_and_the_task_stops(handler: HandlerProcess) -> None:
-    """What goes wrong while it cleans up is in the log, and changes nothing of its end."""
+    """An error of `on_kill` is logged, and the task ends as without it."""
     result, log = run(handler, "is_badly_killable")
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, 0)
     assert handler.server.told_states() == ["failed"]
@@ -190,7 +190,7 @@ def test_a_broken_on_kill_is_told_and_the_task_stops(handler: HandlerProcess) ->
 
 
 def test_the_processes_of_a_task_end_with_it(handler: HandlerProcess) -> None:
-    """Children, those in a session of their own and orphans: none is left when it is reported."""
+    """Children, sessions and orphans of a task are gone when its end is reported."""
     result, _ = run(handler, "starts_processes")
     assert result.outcome is Outcome.DEADLINE
     assert handler.server.told_states() == ["failed"]
@@ -201,7 +201,7 @@ def test_the_processes_of_a_task_end_with_it(handler: HandlerProcess) -> None:
     "task_id", ["is_blocked_in_c", "blocks_signals", "ignores_signals", "swallows_exceptions"]
 )
 def test_a_task_that_does_not_stop_is_killed(handler: HandlerProcess, task_id: str) -> None:
-    """Airflow is told of its end in its place, its log as well."""
+    """The supervisor reports the end to Airflow and to the log in its place."""
     result, _ = run(handler, task_id)
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, -9)
     assert result.reason.startswith("killed 2 s before the end of the function's time-out")
@@ -210,7 +210,7 @@ def test_a_task_that_does_not_stop_is_killed(handler: HandlerProcess, task_id: s
 
 
 def test_a_killed_task_is_tried_again_if_it_may(handler: HandlerProcess) -> None:
-    """Airflow's own supervisor would leave it `running`."""
+    """A killed task gets its retry; stock Airflow would leave it `running`."""
     handler.server.run_context = {"should_retry": True}
     result, _ = run(handler, "blocks_signals")
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, -9)
@@ -218,14 +218,14 @@ def test_a_killed_task_is_tried_again_if_it_may(handler: HandlerProcess) -> None
 
 
 def test_a_tasks_own_time_out_comes_first(handler: HandlerProcess) -> None:
-    """`execution_timeout` ends it as ever: that is its own affair and no deadline."""
+    """`execution_timeout` ends a task as ever, and is not a deadline."""
     result, _ = run(handler, "times_out_by_itself")
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert handler.server.told_states() == ["failed"]
 
 
 def test_a_callback_is_stopped(handler: HandlerProcess) -> None:
-    """It has no state to tell: the result is all there is, and that it failed."""
+    """A callback has no state in Airflow: the result alone says that it failed."""
     callback = {"id": str(uuid.uuid4()), "fetch_method": "import_path"}
     workload = task("loops", type="ExecuteCallback")
     workload["callback"] = callback | {"data": {"path": "handled.waits_for_ever", "kwargs": {}}}
@@ -237,7 +237,7 @@ def test_a_callback_is_stopped(handler: HandlerProcess) -> None:
 
 
 def test_a_connection_test_is_stopped(handler: HandlerProcess) -> None:
-    """Airflow runs it in the supervisor; here it too has a process that can be ended."""
+    """A connection test has a process here, so it can be stopped."""
     handler.server.silent_on = "/connection"
     workload = {
         "type": "TestConnection",
@@ -255,7 +255,7 @@ def test_a_connection_test_is_stopped(handler: HandlerProcess) -> None:
 def test_an_api_that_does_not_answer_to_the_end_holds_no_result_up(
     handler: HandlerProcess,
 ) -> None:
-    """The task is gone, Airflow cannot be told: the executor hears of both in time."""
+    """The executor hears in time that the task ended and that Airflow was not notified."""
     handler.server.silent_on = "/state"
     result, _ = run(handler, "loops")
     assert result.outcome is Outcome.DEADLINE
@@ -265,7 +265,7 @@ def test_an_api_that_does_not_answer_to_the_end_holds_no_result_up(
 def test_an_api_that_does_not_answer_to_the_start_holds_no_result_up(
     handler: HandlerProcess,
 ) -> None:
-    """Whether it counts as started is not known; the environment is as good as before."""
+    """Nobody knows whether the task counts as started; the environment goes on."""
     handler.server.silent_on = "/run"
     result, _ = run(handler, "loops")
     assert result.outcome is Outcome.DEADLINE
@@ -277,7 +277,7 @@ def test_an_api_that_does_not_answer_to_the_start_holds_no_result_up(
 def test_margins_that_cannot_work_fail_the_init_phase(
     tmp_path: Path,
 ) -> None:
-    """The log names both variables, their values and what is asked of them."""
+    """The log names both variables, their values and the rule."""
     margins = dict.fromkeys(MARGINS, "5")
     process = HandlerProcess(tmp_path, tmp_path, Server(), margins)
     with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""The Dockerfile, and the directory that stands in for its image, agree."""
+"""The Dockerfile and the directory that stands in for its image agree."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DOCKERFILE = ROOT / "lambda_image" / "Dockerfile"
 
 @pytest.fixture
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The stand-in with our own DAGs, on the packages of this very environment."""
+    """The stand-in with our own DAGs, on the packages of this environment."""
     monkeypatch.setattr(stand_in_image, "_environment", lambda *_: Path(sys.prefix))
     stand_in_image.build(ROOT, DOCKERFILE, tmp_path, {"DAGS": "dags"}, {"ONLY_HERE": "1"})
     return tmp_path
 
 
 def test_the_stand_in_has_the_images_variables_and_command(image: Path) -> None:
-    """What the Dockerfile says of variables and command holds, with paths of the directory."""
+    """The Dockerfile's variables and command hold, with paths of the directory."""
     task_root = image / "var/task"
     description = json.loads((image / "image.json").read_text())
     expected = image_variables() | {
@@ -41,7 +41,7 @@ def test_the_stand_in_has_the_images_variables_and_command(image: Path) -> None:
 
 
 def test_the_image_has_what_the_handler_imports(image: Path) -> None:
-    """All that is ours is found below the task root, compiled, and nowhere else."""
+    """Our modules are below the task root, compiled, and nowhere else."""
     task_root = image / "var/task"
     code = (
         "import sys; sys.path.insert(0, '.')\n"
@@ -72,14 +72,14 @@ def test_the_image_has_what_the_handler_imports(image: Path) -> None:
     ],
 )
 def test_an_instruction_that_a_directory_cannot_do_is_an_error(instruction: str) -> None:
-    """The image cannot gain something that its stand-in lacks without anybody noticing."""
+    """The image cannot gain what its stand-in lacks without notice."""
     in_two_lines = instruction.replace(" install", " \\\n  install")
     with pytest.raises(DockerfileError, match=f"knows no `{re.escape(instruction)}`"):
         stand_in_image.read(f"FROM x\n{in_two_lines}\n", {})
 
 
 def test_a_source_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    """A DAG folder that is not in the build context is named."""
+    """The error names a DAG folder that is not in the build context."""
     recipe = tmp_path / "Dockerfile"
     recipe.write_text("ARG DAGS=dags\nCOPY ${DAGS}/ /var/task/dags/\n")
     with pytest.raises(DockerfileError, match=r"COPY my/dags/: nothing of that name"):
@@ -87,14 +87,14 @@ def test_a_source_that_is_missing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_build_argument_has_its_default() -> None:
-    """An argument that is not given is what the Dockerfile says."""
+    """An argument that is not given has the Dockerfile's default."""
     text = "ARG DAGS=dags\nCOPY ${DAGS}/ /d/\n"
     assert stand_in_image.read(text, {})["COPY"] == ["dags/ /d/"]
     assert stand_in_image.read(text, {"DAGS": "mine"})["COPY"] == ["mine/ /d/"]
 
 
 def test_the_command_describes_itself() -> None:
-    """`--help` works and names every argument that the stand-in docker CLI passes."""
+    """`--help` names every argument that the stand-in docker CLI passes."""
     command = [sys.executable, "-m", "demo.machine.stand_in_image", "--help"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     for argument in ("--context", "--file", "--output", "--build-arg", "--env"):

@@ -112,7 +112,7 @@ handled()
 
 @pytest.fixture(scope="module")
 def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
-    """One warm environment of a user that may nothing special."""
+    """One warm environment of a user without privileges."""
     if os.getuid() == 0 and shutil.which(WITHOUT_CAPABILITIES[0]) is None:
         pytest.skip("there is no setpriv to take root's capabilities away")
     folder = tmp_path_factory.mktemp("isolation")
@@ -128,7 +128,7 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess
 
 
 def seen(handler: HandlerProcess, task_id: str) -> dict[str, Any]:
-    """What a task says that it sees."""
+    """A task's output about what it sees."""
     result, log = handler.run(task(task_id))
     assert result.outcome is Outcome.COMPLETED, log
     (line,) = [line for line in log.splitlines() if '"seen ' in line]
@@ -160,7 +160,7 @@ def test_a_task_leaves_nothing_to_the_next(handler: HandlerProcess) -> None:
 
 
 def test_a_background_process_ends_with_its_task(handler: HandlerProcess) -> None:
-    """It would be frozen with the environment, and go on in the middle of another task."""
+    """Otherwise it would be frozen with the environment and resume during another task."""
     result, _ = handler.run(task("leaves_things_behind"))
     assert result.run_ms is not None
     assert result.run_ms < 20_000  # Airflow alone waits for a minute for the pipes it holds.
@@ -168,7 +168,7 @@ def test_a_background_process_ends_with_its_task(handler: HandlerProcess) -> Non
 
 
 def test_no_token_of_an_earlier_workload_is_in_a_tasks_memory(handler: HandlerProcess) -> None:
-    """A task that searches all of its own memory finds what it put there, and no token."""
+    """A task that searches all its memory finds its own marker, and no token."""
     for _ in range(3):
         handler.run(task("looks_around", token=EARLIER + uuid.uuid4().hex))
         handler.run(connection_test(EARLIER + uuid.uuid4().hex))
@@ -178,12 +178,12 @@ def test_no_token_of_an_earlier_workload_is_in_a_tasks_memory(handler: HandlerPr
 
 
 def test_a_task_cannot_read_the_memory_of_handler_and_zygote(handler: HandlerProcess) -> None:
-    """The handler's has the tokens; both have the environment that they were started with."""
+    """Their memory holds tokens and the environment variables of the start."""
     assert seen(handler, "reads_memory")["others"] == ["denied"] * 4
 
 
 def test_a_runtime_finds_nothing_of_one_that_died(handler: HandlerProcess, tmp_path: Path) -> None:
-    """Lambda starts the next one in the same /tmp: that is emptied, then and after each task."""
+    """The next process gets the same /tmp, and empties it at its start and after each task."""
     dags = handler.output.parent / "dags"
     first = HandlerProcess(tmp_path / "first", dags, handler.server)
     until_s = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""Task logs in S3 and CloudWatch, and the invocation's own log, by the real handler."""
+"""Task logs in S3 and CloudWatch, and the invocation's log, by the real handler."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ for message in handler.read(ti, 1)[0]:
 
 @dataclass
 class Function:
-    """One warm environment whose task logs go to a place in the embedded AWS."""
+    """One warm environment whose task logs go to the embedded AWS."""
 
     handler: HandlerProcess
     variables: dict[str, str]
@@ -86,7 +86,7 @@ class Function:
         return [json.loads(line) for line in lines]
 
     def threads(self) -> int:
-        """How many the handler's process has."""
+        """Count the threads of the handler's process."""
         return len(list(Path(f"/proc/{self.handler.pid}/task").iterdir()))
 
 
@@ -119,7 +119,7 @@ class Places:
         self.started: list[HandlerProcess] = []
 
     def function(self, remote: str, stored: Callable[[str], str] = str) -> Function:
-        """One whose task logs go somewhere."""
+        """A function of each kind."""
         folder = self._folder / uuid.uuid4().hex
         (folder / "dags").mkdir(parents=True)
         (folder / "dags/handled.py").write_text(DAGS)
@@ -159,7 +159,7 @@ def s3(places: Places, local_aws: LocalAws) -> Function:
 
 
 def group_arn(name: str) -> str:
-    """As the stacks name it to Airflow."""
+    """The log group's ARN as the stacks give it to Airflow."""
     return f"cloudwatch://arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}"
 
 
@@ -179,7 +179,7 @@ def cloudwatch(places: Places, local_aws: LocalAws) -> Function:
 
 @pytest.fixture(params=["s3", "cloudwatch"])
 def function(request: pytest.FixtureRequest) -> Function:
-    """Each of the two."""
+    """A function of each kind."""
     found: Function = request.getfixturevalue(request.param)
     return found
 
@@ -187,7 +187,7 @@ def function(request: pytest.FixtureRequest) -> Function:
 def test_the_ui_has_a_tasks_log_before_its_result_is_sent(
     function: Function, server: Server, tmp_path: Path
 ) -> None:
-    """An environment that is frozen once it has reported holds no line back."""
+    """No line stays in an environment that is frozen after its report."""
     stored: list[str] = []
     workload = task("fails")
     server.on_result = lambda: stored.append(function.stored(workload["log_path"]))
@@ -207,7 +207,7 @@ def test_the_ui_has_a_tasks_log_before_its_result_is_sent(
 
 
 def test_a_warm_environment_gathers_no_threads(function: Function) -> None:
-    """However many logs it has sent."""
+    """Sending logs leaves no threads behind."""
     function.run("says")
     before = function.threads()
     for _ in range(3):
@@ -225,7 +225,7 @@ def test_a_warm_environment_gathers_no_threads(function: Function) -> None:
 def test_a_log_that_cannot_be_uploaded_fails_no_task(
     places: Places, remote: str, says: str
 ) -> None:
-    """The invocation's log says so, with the reason; the task's lines are there too."""
+    """The invocation's log has the reason and the task's lines."""
     function = places.function(remote)
     _, result, lines = function.run("says")
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
@@ -234,7 +234,7 @@ def test_a_log_that_cannot_be_uploaded_fails_no_task(
 
 
 def test_every_line_of_an_invocation_says_whose_it_is(s3: Function) -> None:
-    """Ours, Airflow's and the task's copies: dag, task, run, try and request."""
+    """The handler's, Airflow's and the task's lines name dag, task, run, try and request."""
     workload, _, lines = s3.run("says")
     of_it = lines[[line["event"] for line in lines].index(STARTED) :]
     assert len(of_it) > 5
@@ -246,7 +246,7 @@ def test_every_line_of_an_invocation_says_whose_it_is(s3: Function) -> None:
 
 
 def test_no_line_holds_a_secret(s3: Function) -> None:
-    """A task that prints its connection's password, the function's credentials or its token."""
+    """A task may print its connection, credentials and token: none reaches the log."""
     workload, _, lines = s3.run("tells_secrets")
     said = [line["event"] for line in lines]
     assert {"password ***", "key ***"} <= set(said)

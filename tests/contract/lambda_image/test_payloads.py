@@ -1,4 +1,4 @@
-"""The payload bucket as the handler uses it: moto's S3, and an S3 that is out of order."""
+"""The payload bucket as the handler uses it: moto's S3, and an S3 that fails."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ EVENT = WHOLE.pointing_to(PayloadPointer(BUCKET, KEY, len(BODY)))
 
 
 def payloads() -> Payloads:
-    """As the image makes it, with the bucket that the stacks name."""
+    """Make what the image makes, with the bucket that the stacks name."""
     return Payloads.from_environment({PAYLOAD_BUCKET.environment_variable: BUCKET})
 
 
 def taken(event: Invocation) -> Invocation | Verdict:
-    """What comes of an event in a function that has a minute left."""
+    """Resolve an event in a function that has a minute left."""
     return payloads().resolve(event, time.monotonic() + 60)
 
 
@@ -74,12 +74,12 @@ def store() -> aws.S3Payloads:
 
 
 def keys(s3: Any) -> list[str]:
-    """What is in the bucket."""
+    """List the objects in the bucket."""
     return [found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
 
 
 def test_what_the_executor_puts_the_handler_takes(bucket: Any) -> None:
-    """The whole invocation arrives, and nothing of it stays behind."""
+    """The complete invocation arrives, and its object is deleted."""
     store().put(KEY, b"an earlier try")
     store().put(KEY, BODY)
     assert keys(bucket) == [KEY]
@@ -103,7 +103,7 @@ def test_a_second_start_finds_nothing_and_settles_nothing() -> None:
 
 
 def test_what_fits_into_an_event_needs_no_bucket() -> None:
-    """An invocation without a pointer is what it is; S3 is not asked."""
+    """Without a pointer the invocation is returned, and S3 is not called."""
     small = replace(WHOLE, executor_config={})
     assert Payloads.from_environment({}).resolve(small, by_s=0) is small
 
@@ -131,7 +131,7 @@ def test_only_the_functions_own_bucket_is_read(bucket: Any, environment: dict[st
     ],
 )
 def test_a_payload_that_is_something_else_is_rejected(body: bytes, says: str) -> None:
-    """Not JSON, no invocation, another's or one that points on: nothing of it is run."""
+    """A payload that is not this invocation is not run."""
     store().put(KEY, body)
     verdict = verdict_of(WHOLE.pointing_to(PayloadPointer(BUCKET, KEY, len(body))))
     assert verdict.outcome is Outcome.REJECTED
@@ -140,7 +140,7 @@ def test_a_payload_that_is_something_else_is_rejected(body: bytes, says: str) ->
 
 @pytest.mark.usefixtures("bucket")
 def test_a_payload_of_another_size_is_not_read() -> None:
-    """How much is read is known before."""
+    """Only the number of bytes that the event names is read."""
     store().put(KEY, BODY + b" ")
     verdict = verdict_of(EVENT)
     assert verdict.outcome is Outcome.REJECTED
@@ -223,14 +223,14 @@ def unwell(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnwellS3]:
 
 
 def test_an_s3_that_recovers_costs_no_workload(unwell: UnwellS3) -> None:
-    """Two refusals for the moment are ridden out."""
+    """Two temporary errors are retried."""
     unwell.down = 2
     assert taken(EVENT) == WHOLE
     assert unwell.requests == ["GET", "GET", "GET", "DELETE"]
 
 
 def test_an_s3_that_stays_down_is_an_error(unwell: UnwellS3) -> None:
-    """Nothing is started, the reason has S3's words, and the object is still there."""
+    """Nothing is started, the reason has S3's error, and the object is still there."""
     unwell.down = 1000
     verdict = verdict_of(EVENT)
     assert verdict.outcome is Outcome.REJECTED
@@ -239,14 +239,14 @@ def test_an_s3_that_stays_down_is_an_error(unwell: UnwellS3) -> None:
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(unwell: UnwellS3) -> None:
-    """A blip of the network costs no workload."""
+    """A broken connection is retried."""
     unwell.broken = 2
     assert taken(EVENT) == WHOLE
     assert unwell.requests == ["GET", "GET", "GET", "DELETE"]
 
 
 def test_answers_that_always_break_off_are_an_error(unwell: UnwellS3) -> None:
-    """The attempts are bounded, and the object stays for whoever looks into it."""
+    """The attempts are bounded, and the object stays for inspection."""
     unwell.broken = 1000
     assert verdict_of(EVENT).outcome is Outcome.REJECTED
     assert unwell.requests == ["GET", "GET", "GET"]
@@ -256,7 +256,7 @@ def test_answers_that_always_break_off_are_an_error(unwell: UnwellS3) -> None:
 def test_a_fetch_ends_in_time(
     unwell: UnwellS3, monkeypatch: pytest.MonkeyPatch, left_s: float, most_s: float
 ) -> None:
-    """However long S3 takes, the function has the time left to say so, and never waits for ever."""
+    """A slow S3 leaves the function time to report it."""
     verdict, took_s = taken_from_silence(unwell, monkeypatch, "GET", left_s, most_s)
     assert took_s < 2
     assert isinstance(verdict, Verdict)
@@ -265,7 +265,7 @@ def test_a_fetch_ends_in_time(
 
 
 def test_a_deletion_ends_in_time(unwell: UnwellS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was fetched is run; the object expires by itself."""
+    """The workload runs without the deletion; the object expires."""
     resolved, took_s = taken_from_silence(unwell, monkeypatch, "DELETE", left_s=60, most_s=0.5)
     assert took_s < 2
     assert resolved == WHOLE
@@ -274,7 +274,7 @@ def test_a_deletion_ends_in_time(unwell: UnwellS3, monkeypatch: pytest.MonkeyPat
 def taken_from_silence(
     s3: UnwellS3, monkeypatch: pytest.MonkeyPatch, method: str, left_s: float, most_s: float
 ) -> tuple[Invocation | Verdict, float]:
-    """What comes of an event while a method is not answered, and the seconds that it took."""
+    """Resolve an event while a method gets no answer; returns the seconds too."""
     monkeypatch.setattr("lambda_image.invocation.payloads.FETCH_TIMEOUT_S", most_s)
     s3.silent_on = method
     client = boto3.client("s3")
@@ -284,13 +284,13 @@ def taken_from_silence(
 
 
 def test_denied_for_an_object_that_is_not_there_means_taken(unwell: UnwellS3) -> None:
-    """S3 tells nobody who may not list the bucket that an object is missing."""
+    """Without permission to list, S3 denies access to a missing object."""
     unwell.denied = frozenset({"GET"})
     assert verdict_of(EVENT).outcome is Outcome.DUPLICATE
 
 
 def test_denied_for_everything_means_denied(unwell: UnwellS3) -> None:
-    """A role without permissions fails the workload with S3's words."""
+    """A role without permissions fails the workload with S3's error."""
     unwell.denied = frozenset({"GET", "DELETE"})
     verdict = verdict_of(EVENT)
     assert verdict.outcome is Outcome.REJECTED
@@ -298,6 +298,6 @@ def test_denied_for_everything_means_denied(unwell: UnwellS3) -> None:
 
 
 def test_what_may_not_be_deleted_is_run_all_the_same(unwell: UnwellS3) -> None:
-    """It expires by itself."""
+    """The workload runs, and the object expires."""
     unwell.denied = frozenset({"DELETE"})
     assert taken(EVENT) == WHOLE

@@ -1,4 +1,4 @@
-"""What handlers make of a probe: ours answers it, the reference's refuses it and does nothing."""
+"""A probe's effect: our handler answers it, the reference's refuses it and does nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBE = json.loads(EVENT)
 
 @pytest.fixture(scope="module")
 def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
-    """The real handler in a process of its own."""
+    """The real handler in its own process."""
     folder = tmp_path_factory.mktemp("probed")
     (folder / "dags").mkdir()
     server = Server()
@@ -37,7 +37,7 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess
 
 
 def probe(handler: HandlerProcess) -> ProbeAnswer:
-    """Ask as Lambda's runtime hands the question over."""
+    """Send a probe as Lambda's runtime would."""
     answer, _ = handler.invoke(PROBE)
     return ProbeAnswer.decode(json.dumps(answer).encode())
 
@@ -56,7 +56,7 @@ def test_the_handler_tells_its_versions_and_reaches_the_api(handler: HandlerProc
 
 
 def test_an_api_that_does_not_answer_is_told(handler: HandlerProcess) -> None:
-    """The answer has the reason instead of the probe failing."""
+    """The answer has the reason; the probe does not fail."""
     handler.server.is_gone = True
     try:
         answer = probe(handler)
@@ -96,7 +96,7 @@ def reference_handler() -> ModuleType:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
 def test_only_a_probe_is_a_probe(event: object) -> None:
-    """No other event is taken for one."""
+    """No other event is mistaken for a probe."""
     assert not is_probe(event)
 
 
@@ -108,6 +108,6 @@ def test_only_a_probe_is_a_probe(event: object) -> None:
     ).map(lambda value: json.dumps({PROBE[0]: value}).encode())
 )
 def test_no_other_answer_is_taken_for_one(payload: bytes) -> None:
-    """Whatever another handler returns is refused by name and never raises anything else."""
+    """Another handler's return value is refused, always with the same error."""
     with pytest.raises(DecodeError):
         ProbeAnswer.decode(payload)

@@ -71,24 +71,24 @@ def lines_of(log: str) -> list[dict[str, Any]]:
 
 
 def events(log: str) -> list[str]:
-    """What the lines say."""
+    """The events of the log lines."""
     return [line["event"] for line in lines_of(log)]
 
 
 def settled(log: str) -> dict[str, Any]:
-    """The one line of the log that tells the end."""
+    """The one log line about the end."""
     (line,) = [line for line in lines_of(log) if line["event"] == "invocation settled"]
     return line
 
 
 def told_states(handler: HandlerProcess) -> list[str]:
-    """The states that the Execution API was told."""
+    """The states that were sent to the Execution API."""
     calls = handler.server.calls
     return [body["state"] for _, path, body in calls if path.endswith("/state")]
 
 
 def test_a_task_runs_and_its_end_is_told(handler: HandlerProcess) -> None:
-    """The API hears of success, the queue of the end, the log stream holds the task's output."""
+    """The API hears of the success, the queue of the end, the log has the task's output."""
     workload = task("says")
     result, log = handler.run(workload)
     assert (result.outcome, result.return_code, result.reason) == (Outcome.COMPLETED, 0, "")
@@ -114,21 +114,21 @@ def test_a_task_leaves_nothing_to_the_next(handler: HandlerProcess) -> None:
 
 
 def test_a_warm_environment_does_not_fill_its_disk(handler: HandlerProcess) -> None:
-    """Log files that nobody else can read are gone after the task."""
+    """Log files that nobody else reads are removed after the task."""
     handler.run(task("says"))
     handler.run(task("is_killed"))
     assert [path.name for path in handler.temporary.rglob("*") if path.is_file()] == [OWNER]
 
 
 def test_a_failure_that_the_runtime_handled_is_a_completed_run(handler: HandlerProcess) -> None:
-    """The task's state is between the runtime and the API; the run as such went well."""
+    """The runtime has reported the task's state, so the invocation completed."""
     result, _ = handler.run(task("fails"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert told_states(handler) == ["failed"]
 
 
 def test_a_killed_task_is_reported_by_its_parent(handler: HandlerProcess) -> None:
-    """The signal comes with its likely cause, and the environment goes on."""
+    """The result has the signal and its likely cause, and the environment goes on."""
     result, _ = handler.run(task("is_killed"))
     assert (result.outcome, result.return_code) == (Outcome.CRASHED, -9)
     assert "out of memory" in result.reason
@@ -136,7 +136,7 @@ def test_a_killed_task_is_reported_by_its_parent(handler: HandlerProcess) -> Non
 
 
 def test_an_exit_without_a_word_keeps_its_code(handler: HandlerProcess) -> None:
-    """A task that calls os._exit is reported with the code it gave."""
+    """A task that calls os._exit is reported with its exit code."""
     result, _ = handler.run(task("exits"))
     assert result.return_code == 7
     assert "exit code 7" in result.reason
@@ -149,7 +149,7 @@ def invalid_state(state: str) -> tuple[int, dict[str, str]]:
 
 @pytest.mark.parametrize("state", ["running", "deferred", "up_for_reschedule", "scheduled"])
 def test_a_second_start_is_a_duplicate(handler: HandlerProcess, state: str) -> None:
-    """Another start of the same try has it, or had it: this one settles nothing."""
+    """If another start of the same try came first, this one settles nothing."""
     handler.server.start_answer = invalid_state(state)
     result, _ = handler.run(task("says"))
     assert result.outcome is Outcome.DUPLICATE
@@ -160,7 +160,7 @@ def test_a_second_start_is_a_duplicate(handler: HandlerProcess, state: str) -> N
 def test_a_task_that_airflow_ended_meanwhile_is_settled(
     handler: HandlerProcess, state: str
 ) -> None:
-    """Somebody marked it while it waited: nobody else would ever settle the invocation."""
+    """Nobody else would settle an invocation whose task was marked while it waited."""
     handler.server.start_answer = invalid_state(state)
     result, _ = handler.run(task("says"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
@@ -198,7 +198,7 @@ def test_a_start_that_the_api_refuses_is_rejected(
 def test_an_unfit_workload_is_rejected_before_airflow_hears_of_it(
     handler: HandlerProcess, workload: dict[str, Any], says: str
 ) -> None:
-    """What this image cannot run stays queued for Airflow, with a reason for the user."""
+    """The task stays queued in Airflow, and the result has the reason."""
     result, _ = handler.run(workload)
     assert result.outcome is Outcome.REJECTED
     assert says in result.reason
@@ -210,7 +210,7 @@ def test_an_unfit_workload_is_rejected_before_airflow_hears_of_it(
     [("os.getcwd", Outcome.COMPLETED, 0), ("no_such_module.function", Outcome.CRASHED, 1)],
 )
 def test_a_callback_runs(handler: HandlerProcess, path: str, outcome: Outcome, code: int) -> None:
-    """Success and failure of a callback are the executor's to tell: no API call holds them."""
+    """The result alone reports a callback: the API has no call for it."""
     callback = {"id": str(uuid.uuid4()), "fetch_method": "import_path", "data": {"path": path}}
     workload = task("says", type="ExecuteCallback", callback=callback)
     del workload["ti"]
@@ -220,7 +220,7 @@ def test_a_callback_runs(handler: HandlerProcess, path: str, outcome: Outcome, c
 
 
 def test_a_connection_test_runs(handler: HandlerProcess) -> None:
-    """The API is told how the connection test went."""
+    """The API gets the outcome of the connection test."""
     workload = {
         "type": "TestConnection",
         "token": TOKEN,
@@ -236,14 +236,14 @@ def test_a_connection_test_runs(handler: HandlerProcess) -> None:
 
 
 def test_an_event_of_somebody_else_raises(handler: HandlerProcess) -> None:
-    """It goes to the dead-letter queue, and the environment stays usable."""
+    """The event becomes a dead letter, and the environment stays usable."""
     answer, _ = handler.invoke({"detail-type": "Scheduled Event"})
     assert answer["raised"].startswith("DecodeError")
     assert handler.run(task("says"))[0].return_code == 0
 
 
 def test_no_output_holds_a_token(handler: HandlerProcess) -> None:
-    """Whatever was run so far: the invocations' log has no token in it."""
+    """The log of all workloads so far has no token in it."""
     handler.server.start_answer = (403, f"Invalid auth token: {TOKEN}")
     result, _ = handler.run(task("says"))
     assert "***" in result.reason

@@ -1,4 +1,4 @@
-"""The results queue as the handler uses it: moto's SQS, and a queue that is out of order."""
+"""The results queue as the handler uses it: moto's SQS, and a queue that fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def soon() -> float:
 
 
 def test_a_result_arrives_as_it_was_sent() -> None:
-    """What the handler sends is what the executor reads, a reason of any length included."""
+    """The executor reads what the handler sent, with a reason of any length."""
     with mock_aws():
         queue = boto3.client("sqs")
         url = queue.create_queue(QueueName="results")["QueueUrl"]
@@ -38,14 +38,14 @@ def test_a_result_arrives_as_it_was_sent() -> None:
 
 
 def test_a_queue_that_is_gone_is_an_error() -> None:
-    """A permanent refusal is not repeated, and names queue and result."""
+    """A permanent error is not retried, and names queue and result."""
     with mock_aws(), pytest.raises(ReportError, match=r"crashed, return code -9.*no-such-queue"):
         Reporter.from_environment({}).send("https://sqs/0/no-such-queue", RESULT, soon())
 
 
 @pytest.mark.parametrize("name", QUEUE_URL_VARIABLES)
 def test_each_variable_names_the_queue(name: str) -> None:
-    """Our option, and both of the reference handler's, say where results go."""
+    """Our variable and both of the reference handler's name the queue."""
     reporter = Reporter.from_environment({name: "https://here"})
     assert reporter.queue_url(None) == "https://here"
     assert reporter.queue_url("https://asked-for") == "https://asked-for"
@@ -89,7 +89,7 @@ class BrokenQueue:
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokenQueue]:
-    """A queue out of order, and no waiting between attempts."""
+    """A queue that fails, without waits between attempts."""
     queue = BrokenQueue()
     monkeypatch.setenv("AWS_ENDPOINT_URL", queue.url)
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
@@ -98,14 +98,14 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokenQueue]:
 
 
 def test_a_queue_that_recovers_gets_the_result(broken: BrokenQueue) -> None:
-    """A blip of the service costs no result."""
+    """A temporary error costs no result."""
     broken.failures = 3
     Reporter.from_environment({}).send(f"{broken.url}/q", RESULT, soon())
     assert broken.requests == 4
 
 
 def test_a_queue_that_stays_broken_is_an_error(broken: BrokenQueue) -> None:
-    """The attempts are bounded: then the dead-letter queue has to tell."""
+    """The attempts are bounded: then the invocation becomes a dead letter."""
     broken.failures = 1000
     with pytest.raises(ReportError, match="could not be sent"):
         Reporter.from_environment({}).send(f"{broken.url}/q", RESULT, soon())
@@ -113,7 +113,7 @@ def test_a_queue_that_stays_broken_is_an_error(broken: BrokenQueue) -> None:
 
 
 def test_a_queue_that_is_too_slow_is_an_error_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is ended in the middle of a retry tells nobody: the attempts end before that."""
+    """The attempts end before the process is killed, so the failure is reported."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)

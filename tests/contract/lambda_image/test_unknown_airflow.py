@@ -1,4 +1,4 @@
-"""An Airflow whose supervisor has moved: the handler falls back to what Airflow itself does."""
+"""An Airflow without the private parts: tasks run as in stock Airflow."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess
 
 
 def test_tasks_run_and_the_log_tells_what_is_missing(handler: HandlerProcess) -> None:
-    """The task succeeds; once, in the init phase, a line names what has moved."""
+    """The task succeeds, and one line of the init phase names the missing parts."""
     result, log = handler.run(task("works"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert handler.server.told_states() == ["success"] or '"success"' in log
@@ -82,13 +82,13 @@ def test_tasks_run_and_the_log_tells_what_is_missing(handler: HandlerProcess) ->
 
 
 def test_a_failed_process_is_told(handler: HandlerProcess) -> None:
-    """The exit code of the task's process is the result's."""
+    """The result has the exit code of the task's process."""
     result, _ = handler.run(task("fails"))
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 3)
 
 
 def test_no_task_outlives_the_time_out(handler: HandlerProcess) -> None:
-    """It is killed, and the result says so; the next task runs."""
+    """A task is killed before the time-out with that reason; the next task runs."""
     result, _ = handler.run(task("loops"), time_out_s=4)
     assert result.outcome is Outcome.DEADLINE
     assert "before the end of the function's time-out" in result.reason

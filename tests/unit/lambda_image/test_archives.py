@@ -44,7 +44,7 @@ def zipped(compression: int) -> bytes:
     ids=["tar", "gz", "bz2", "xz", "stored", "deflated", "zip bz2", "zip lzma"],
 )
 def test_a_damaged_archive_is_an_archive_error(archive: bytes, tmp_path: Path) -> None:
-    """Wherever bytes of it are wrong, it is that error or is not noticed; never any other."""
+    """Damage anywhere is an `ArchiveError` or goes unnoticed; it is never another error."""
     unpack(io.BytesIO(archive), tmp_path / "sound")
     assert (tmp_path / "sound" / "dags" / "a.py").read_bytes() == CONTENT
     errors = 0
@@ -59,7 +59,7 @@ def test_a_damaged_archive_is_an_archive_error(archive: bytes, tmp_path: Path) -
 
 
 def test_an_error_of_the_disk_is_no_damage(tmp_path: Path) -> None:
-    """What the operating system says of the target is not blamed on the archive."""
+    """An error of the target disk is not reported as a damaged archive."""
     (tmp_path / "dags").write_text("a file in the way")
     with pytest.raises(FileExistsError):
         unpack(io.BytesIO(zipped(8)), tmp_path)

@@ -1,4 +1,4 @@
-"""What the entry of the control plane's containers makes of their secrets."""
+"""How the control plane's entry point turns secrets into Airflow's settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONTAINER = {
 
 
 def test_both_drivers_get_the_same_database_over_tls() -> None:
-    """Any password fits into the URL, and neither driver goes without TLS."""
+    """Both URLs quote any password and require TLS."""
     airflow = airflow_environment(CONTAINER)
     at = "airflow:p%40ss%2Fw%3Ard%25%3F%23@db.internal:5432/airflow"
     assert airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == (
@@ -42,7 +42,7 @@ def test_both_drivers_get_the_same_database_over_tls() -> None:
 
 
 def test_airflow_sees_its_own_variables_and_none_of_the_secrets_as_they_came() -> None:
-    """What Airflow does not read is not in its environment, the admin's password included."""
+    """Airflow's environment has none of the secrets' variables, not even the admin's password."""
     airflow = airflow_environment(CONTAINER)
     assert airflow["PATH"] == "/bin"
     assert airflow["AIRFLOW__CORE__EXECUTOR"] == "lambda_executor.LambdaExecutor"
@@ -51,7 +51,7 @@ def test_airflow_sees_its_own_variables_and_none_of_the_secrets_as_they_came() -
 
 
 def test_the_key_of_tokens_is_not_the_key_of_the_log_server() -> None:
-    """A token for one is none for the other."""
+    """A token for the API server is not valid for the log server, and vice versa."""
     airflow = airflow_environment(CONTAINER)
     assert airflow["AIRFLOW__API_AUTH__JWT_SECRET"] == "signs"
     assert re.fullmatch("[0-9a-f]{64}", airflow["AIRFLOW__API__SECRET_KEY"])
@@ -72,13 +72,13 @@ def test_a_fernet_key_that_was_changed_still_reads_what_the_old_one_wrote() -> N
     [name for name in CONTAINER if name.startswith("AIRFLOW_LAMBDA_") and "ADMIN" not in name],
 )
 def test_a_secret_that_is_missing_is_named(name: str) -> None:
-    """Without it, or with an empty one, the program does not start, and says what is missing."""
+    """Without a secret, or with an empty one, the program does not start and names it."""
     with pytest.raises(MissingSecretError, match=f"{name} is not set: the task definition must"):
         airflow_environment({**CONTAINER, name: ""})
 
 
 def test_the_password_is_for_one_user_to_read(tmp_path: Path) -> None:
-    """The file has the form of Airflow's auth manager, and a restart replaces it."""
+    """Only its user can read the file, which has the auth manager's form; a restart replaces it."""
     path = tmp_path / "home" / "passwords.json"
     write_passwords(path, "old")
     write_passwords(path, "new")

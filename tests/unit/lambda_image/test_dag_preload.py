@@ -1,4 +1,4 @@
-"""What the init phase imports because the DAG files do."""
+"""The imports of DAG files that the init phase preloads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Installs modules; forgets them afterwards."""
+    """Install modules; uninstall them afterwards."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -33,7 +33,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write
 
 @pytest.fixture
 def dags(tmp_path: Path) -> Write:
-    """Writes DAG files."""
+    """Write DAG files."""
     return lambda **files: _write(tmp_path / "dags", files)
 
 
@@ -46,34 +46,34 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
 
 
 class Log:
-    """Keeps what is logged."""
+    """Keeps the log lines."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, Any]]] = []
 
     def __call__(self, _level: str, event: str, /, **fields: Any) -> None:
-        """One line."""
+        """Write one line."""
         self.lines.append((event, fields))
 
 
 class BegunAgainError(Exception):
-    """The init phase began again."""
+    """A second init phase was started."""
 
 
 def restart(variable: str, value: str) -> NoReturn:
-    """Stands for the process that begins anew."""
+    """Stand in for the restart of the process."""
     raise BegunAgainError(variable, value)
 
 
 def run(folder: Path, *, age_ms: float = 0.0) -> tuple[list[str], Log]:
-    """Preload; the modules that were imported, and the log."""
+    """Preload; returns the imported modules and the log."""
     log = Log()
     done = preload([folder], log, age_ms=lambda: age_ms, restart=restart)
     return [statement.module for statement in done], log
 
 
 def test_only_what_runs_at_the_top_level_counts(dags: Write) -> None:
-    """Not what functions import, what is relative, or what only type checkers see."""
+    """Imports of functions, relative ones and those for type checkers are left out."""
     folder = dags(
         a="""
 import one.two, three as alias
@@ -112,13 +112,13 @@ class Operator:
 
 
 def test_what_most_files_import_comes_first(dags: Write) -> None:
-    """If time or memory ends, it ends with what helps least."""
+    """If time or memory runs out, only the least frequent imports are missing."""
     folder = dags(a="import rare\nimport common", b="import common", **{"deep/c": "import common"})
     assert imports_of([folder]) == [Import("common"), Import("rare")]
 
 
 def test_a_file_that_does_not_parse_has_no_imports(dags: Write) -> None:
-    """Its task will tell."""
+    """A file that does not parse is skipped: its task reports the error."""
     folder = dags(a="import one\n)", b="import two", c="x = '\0'", d="(" * 1000)
     assert imports_of([folder]) == [Import("two")]
 
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_parse_has_no_imports(dags: Write) -> None:
 def test_what_is_installed_is_imported_and_no_dag_file_is_run(
     installed: Write, dags: Write, tmp_path: Path
 ) -> None:
-    """Modules and the submodules that are named like attributes."""
+    """Installed modules and submodules are imported, and no DAG file runs."""
     package = {"package/__init__": "x = 1", "package/sub": "", "package/other": ""}
     installed(plain="", **package)
     ran = tmp_path / "ran"
@@ -140,7 +140,7 @@ def test_what_is_installed_is_imported_and_no_dag_file_is_run(
 def test_the_users_own_modules_are_not_imported(
     installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However they are found, and even if something that is installed has the same name."""
+    """A module of a DAG folder is not imported, even if an installed one has its name."""
     installed(shared="")
     folder = dags(a="import beside\nimport shared\nimport dags.beside", beside="", shared="")
     monkeypatch.syspath_prepend(folder.parent)  # As /var/task is, which holds the DAG folder.
@@ -160,7 +160,7 @@ def test_the_users_own_modules_are_not_imported(
 def test_a_module_that_fails_is_skipped_and_told(
     installed: Write, dags: Write, body: str, says: str
 ) -> None:
-    """The others are imported."""
+    """A failing module is logged, and the others are imported."""
     installed(fine="", faulty=body)
     done, log = run(dags(a="import faulty\nimport fine"))
     assert done == ["fine"]
@@ -170,7 +170,7 @@ def test_a_module_that_fails_is_skipped_and_told(
 
 
 def test_what_is_not_installed_is_told(dags: Write) -> None:
-    """The task that needs it will fail by it."""
+    """A missing module is logged: the task that needs it will fail."""
     _, log = run(dags(a="import not_installed_anywhere"))
     assert "No module named" in log.lines[0][1]["modules"]["not_installed_anywhere"]
 
@@ -178,7 +178,7 @@ def test_what_is_not_installed_is_told(dags: Write) -> None:
 def test_a_module_that_prints_is_not_heard(
     installed: Write, dags: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every line of the log is JSON."""
+    """The output of an import is discarded: every line of the log is JSON."""
     installed(noisy="print('hello')\nimport sys; sys.stderr.write('you')")
     assert run(dags(a="import noisy"))[0] == ["noisy"]
     assert capsys.readouterr() == ("", "")
@@ -187,7 +187,7 @@ def test_a_module_that_prints_is_not_heard(
 def test_a_module_that_takes_too_long_is_given_up(
     installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that catches what interrupts it; then the init phase begins again without it."""
+    """A second init phase starts without it, even if the module catches the interrupt."""
     monkeypatch.setattr(dag_preload, "TOO_LONG_S", 0.05)
     installed(slow="import threading\ntry:\n  threading.Event().wait(60)\nexcept: pass\nwhile 1: 0")
     with pytest.raises(BegunAgainError, match=f"{SKIP_VARIABLE}.*slow"):
@@ -197,7 +197,7 @@ def test_a_module_that_takes_too_long_is_given_up(
 def test_a_module_that_leaves_a_thread_is_given_up(
     installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A forked process would not have the thread; what was given up before stays so."""
+    """A second init phase starts without it and without the modules given up before."""
     monkeypatch.setenv(SKIP_VARIABLE, "earlier")
     installed(
         threaded="import threading\nover = threading.Event()\n"
@@ -214,7 +214,7 @@ def test_a_module_that_leaves_a_thread_is_given_up(
 def test_the_second_init_phase_leaves_out_what_the_first_gave_up(
     installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says so in each start's log, and the variable does not reach the tasks."""
+    """Each start logs the modules, and the variable does not reach the tasks."""
     monkeypatch.setenv(SKIP_VARIABLE, "slow")
     installed(slow="raise AssertionError", fine="")
     done, log = run(dags(a="import slow\nimport fine"))
@@ -226,7 +226,7 @@ def test_the_second_init_phase_leaves_out_what_the_first_gave_up(
 def test_an_init_phase_that_has_taken_long_imports_nothing_more(
     installed: Write, dags: Write
 ) -> None:
-    """Lambda ends it after ten seconds."""
+    """Imports stop in time, because Lambda ends an init phase after ten seconds."""
     installed(fine="")
     done, log = run(dags(a="import fine"), age_ms=dag_preload.ENOUGH_S * 1000 + 1)
     assert done == []
@@ -237,7 +237,7 @@ def test_an_init_phase_that_has_taken_long_imports_nothing_more(
 def test_a_small_function_keeps_its_memory_for_the_task(
     installed: Write, dags: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing more is imported once half of it is in use."""
+    """No import starts once half of the memory is in use."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "16")
     installed(fine="")
     done, log = run(dags(a="import fine"))
@@ -253,12 +253,12 @@ def test_a_small_function_keeps_its_memory_for_the_task(
     ],
 )
 def test_it_can_be_switched_off(value: str | None, wanted: bool) -> None:
-    """By one variable of the function."""
+    """One of the function's variables switches preloading off."""
     environ = {} if value is None else {PRELOAD_DAG_IMPORTS.environment_variable: value}
     assert dag_preload.is_wanted(environ) is wanted
 
 
 def test_a_switch_that_is_neither_is_named() -> None:
-    """The init phase fails with what is allowed."""
+    """A value that is not a boolean fails the init phase with the allowed values."""
     with pytest.raises(ConfigError, match="is 'maybe': it must be True or False"):
         dag_preload.is_wanted({PRELOAD_DAG_IMPORTS.environment_variable: "maybe"})

@@ -15,7 +15,7 @@ from lambda_image.machine import environment
 def test_environments_of_one_function_have_names_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Airflow takes a second start under the same name, user and process id for the first one's."""
+    """Two environments differ in their names: to Airflow the same name means the same start."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "airflow")
     names = []
     for id_ in ("0a1b", "2c3d"):
@@ -27,7 +27,7 @@ def test_environments_of_one_function_have_names_of_their_own(
 def test_an_environment_without_a_log_stream_has_a_stable_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A task's heartbeats must come from the name that its start came from."""
+    """The name stays the same from the start of a task to its heartbeats."""
     monkeypatch.delenv("AWS_LAMBDA_LOG_STREAM_NAME", raising=False)
     name = environment.hostname()
     assert name == environment.hostname()
@@ -37,7 +37,7 @@ def test_an_environment_without_a_log_stream_has_a_stable_name(
 def test_nothing_of_a_workload_stays_in_the_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Variables, working directory and signal handlers are as before, even after an error."""
+    """Variables, directory and signal handlers are restored, even after an error."""
     monkeypatch.setenv("KEPT", "before")
     directory, handler = Path.cwd(), signal.getsignal(signal.SIGTERM)
 
@@ -63,7 +63,7 @@ def test_the_age_of_the_process_grows() -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    """Also of one that had our process id; never of one that runs, or what is somebody else's."""
+    """Folders of dead processes are removed, never those of running ones or of others."""
     no_pid = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
     kept = [f"airflow-{os.getppid()}-a", "airflow-lambda-b", "airflow-c", "other"]
     for name in (f"airflow-{no_pid}-a", f"airflow-{os.getpid()}-a", *kept):
@@ -82,7 +82,7 @@ def test_task_logs_are_uploaded_where_airflow_is_told_to(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """By every word that Airflow takes for a boolean."""
+    """The uploader is chosen for every spelling that Airflow takes as true."""
     airflow = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://b"}
     if remote_logging is not None:
         airflow["AIRFLOW__LOGGING__REMOTE_LOGGING"] = remote_logging
@@ -94,7 +94,7 @@ def test_task_logs_are_uploaded_where_airflow_is_told_to(
 def test_remote_logging_that_is_neither_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Airflow would refuse it a moment later; the init phase fails with what is allowed."""
+    """A value that is not a boolean fails the init phase with the allowed values."""
     variable = "AIRFLOW__LOGGING__REMOTE_LOGGING"
     monkeypatch.setattr(os, "environ", {"AIRFLOW_HOME": str(tmp_path), variable: "maybe"})
     with pytest.raises(ConfigError, match=f"{variable} is 'maybe': it must be True or False"):

@@ -1,4 +1,4 @@
-"""The handler from event to settled, with a runner and a queue made for the test."""
+"""The invocation handler from the event to the result, with a fake runner and a fake queue."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ ANSWER = ProbeAnswer("3.3.2", "3.12.4", 1, "https://airflow/execution/", "", 3.5
 
 @dataclass
 class Context:
-    """What Lambda tells about an invocation."""
+    """Lambda's context of an invocation."""
 
     aws_request_id: str = "request-1"
     log_stream_name: str = "stream-1"
     remaining_s: float = 900.0
 
     def get_remaining_time_in_millis(self) -> int:
-        """Tell what is left."""
+        """Return the time left."""
         return int(self.remaining_s * 1000)
 
 
 @dataclass
 class World:
-    """A handler whose task ends as told, whose queue takes results unless told otherwise."""
+    """A handler with a fake task and a fake queue."""
 
     end: Verdict = field(default_factory=lambda: replace(verdict.ended(0), max_memory_mb=183.5))
     default_queue: str | None = "https://default"
@@ -92,7 +92,7 @@ class World:
         return self.end
 
     def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
-        """Fetch what was prepared in place of an invocation that only points to it."""
+        """Return the prepared invocation for a pointer."""
         self.resolve_by_s = by_s
         if invocation.payload is None:
             return invocation
@@ -100,13 +100,13 @@ class World:
         return self.fetched
 
     def queue_url(self, reply_to: str | None) -> str:
-        """Find the queue as the real one does."""
+        """Find the queue as `Reporter` does."""
         if url := reply_to or self.default_queue:
             return url
         raise ConfigError("no results queue")
 
     def send(self, queue_url: str, result: Result, by_s: float) -> None:
-        """Keep what arrives."""
+        """Keep the result."""
         self.send_by_s = by_s
         if not self.queue_takes:
             raise ReportError("not taken")
@@ -119,26 +119,26 @@ class World:
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """An invocation of ours as Lambda hands it over."""
+    """Make an event of our executor."""
     invocation = Invocation.for_workload(InvocationId("id-1"), WORKLOAD, queued_at_s=998.5)
     return {**json.loads(invocation.encode()), **changes}
 
 
 def pointer_event() -> dict[str, Any]:
-    """An invocation that is too large for one event."""
+    """Make an event that points to its payload."""
     pointer = PayloadPointer("bucket", payload_key(InvocationId("id-1")), 5_000_000)
     pointing = Invocation.decode(event()).pointing_to(pointer)
     return cast("dict[str, Any]", json.loads(pointing.encode()))
 
 
 def reference_event(key: str) -> dict[str, Any]:
-    """An invocation of the reference's executor."""
+    """Make an event of the reference's executor."""
     ours = event()
     return {"task_key": key, "command": ours["command"], "executor_config": {}}
 
 
 def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
-    """A result carries the end, where to look, and the times of a cold start."""
+    """A result carries the outcome, the log stream and the times of a cold start."""
     world = World()
     world.handle(event(reply_to="https://mine"))
     assert world.sent == [
@@ -163,7 +163,7 @@ def test_the_result_of_a_task_tells_all_there_is_to_know() -> None:
 
 
 def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
-    """Its deadline, and the last moments for payload and result, count from the entry."""
+    """The deadlines of workload, payload and result count from the entry."""
     world = World()
     world.handle(event(), remaining_s=300.0)
     (deadline,) = world.deadlines
@@ -173,7 +173,7 @@ def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
 
 
 def test_without_time_for_a_task_nothing_starts() -> None:
-    """Margins that eat up the function's time-out are told, with their values."""
+    """Margins that leave no time are rejected, with their values in the reason."""
     world = World(margins=Margins(60.0, 15.0))
     world.handle(event(), remaining_s=45.0)
     ((_, result),) = world.sent
@@ -184,7 +184,7 @@ def test_without_time_for_a_task_nothing_starts() -> None:
 
 
 def test_only_the_first_invocation_is_cold() -> None:
-    """The init phase counts for the invocation that waited for it, and for no other."""
+    """Only the invocation that waited for the init phase reports it."""
     world = World()
     world.handle(event())
     world.handle(event())
@@ -194,7 +194,7 @@ def test_only_the_first_invocation_is_cold() -> None:
 
 
 def test_every_invocation_ends_with_one_settled_line() -> None:
-    """The line that readers of the log rely on is there once, with every key."""
+    """Every invocation logs one such line, with every field."""
     world = World(end=verdict.ended(-9))
     world.handle(event())
     _, line = world.lines
@@ -222,7 +222,7 @@ def test_every_invocation_ends_with_one_settled_line() -> None:
 
 
 def test_a_line_tells_of_the_start_before_the_workload_runs() -> None:
-    """A reader of the log finds a running task by its identity or its dispatch id."""
+    """The log names task and dispatch id before the workload runs."""
     world = World()
     world.handle(event())
     assert world.lines[0] == {
@@ -240,7 +240,7 @@ def test_a_line_tells_of_the_start_before_the_workload_runs() -> None:
 
 
 def test_a_probe_is_answered_and_runs_nothing() -> None:
-    """Who asks what the image is gets the answer; no task, no result, no queue needed."""
+    """A probe gets its answer without a workload, a result or a queue."""
     world = World(default_queue=None)
     answer = world.handle(json.loads(EVENT))
     assert ProbeAnswer.decode(json.dumps(answer).encode()) == ANSWER
@@ -249,7 +249,7 @@ def test_a_probe_is_answered_and_runs_nothing() -> None:
 
 @pytest.mark.reference_fault("W9")
 def test_without_a_queue_nothing_starts() -> None:
-    """That there is nobody to report to is found out before the task, not after it."""
+    """A missing results queue is an error before the task starts."""
     world = World(default_queue=None)
     with pytest.raises(ConfigError):
         world.handle(event())
@@ -258,7 +258,7 @@ def test_without_a_queue_nothing_starts() -> None:
 
 @pytest.mark.reference_fault("W8")
 def test_a_result_that_cannot_be_sent_raises() -> None:
-    """A lost result fails the invocation, so that the dead-letter queue tells; the log as well."""
+    """The invocation fails and becomes a dead letter; the log has its end."""
     world = World(queue_takes=False)
     with pytest.raises(ReportError):
         world.handle(event())
@@ -280,7 +280,7 @@ def test_a_result_that_cannot_be_sent_raises() -> None:
     ],
 )
 def test_an_unfit_event_that_names_itself_is_rejected(changes: dict[str, Any], says: str) -> None:
-    """Who sent it learns why nothing was started."""
+    """The executor gets a result with the reason why nothing was started."""
     world = World()
     world.handle(event(**changes))
     ((queue, result),) = world.sent
@@ -291,7 +291,7 @@ def test_an_unfit_event_that_names_itself_is_rejected(changes: dict[str, Any], s
 
 
 def test_what_an_event_points_to_is_run() -> None:
-    """The workload is the payload's; times and queue are those of any other invocation."""
+    """The payload's workload runs; times and queue are those of any invocation."""
     world = World(fetched=Invocation.decode(event()))
     world.handle(pointer_event())
     ((_, result),) = world.sent
@@ -302,7 +302,7 @@ def test_what_an_event_points_to_is_run() -> None:
 
 @pytest.mark.parametrize("end", [verdict.rejected("no bucket"), verdict.duplicate("taken")])
 def test_without_its_payload_nothing_is_started(end: Verdict) -> None:
-    """Why there is none is reported, and that it was taken before settles nothing."""
+    """The result has the reason; a payload that was taken before is a duplicate."""
     world = World(fetched=end)
     world.handle(pointer_event())
     ((_, result),) = world.sent
@@ -311,7 +311,7 @@ def test_without_its_payload_nothing_is_started(end: Verdict) -> None:
 
 
 def test_what_points_to_no_workload_is_rejected() -> None:
-    """A payload is held to what an event is held to."""
+    """A payload is checked like an event."""
     world = World(fetched=Invocation(InvocationId("id-1"), ("python", "-c", "print()")))
     world.handle(pointer_event())
     ((_, result),) = world.sent
@@ -321,7 +321,7 @@ def test_what_points_to_no_workload_is_rejected() -> None:
 
 
 def test_what_has_expired_is_not_started() -> None:
-    """Its token has run out: the reason says since when, after what wait and what to do."""
+    """The reason says when the token expired, after which wait, and what to do."""
     world = World()
     world.handle(event(not_after_s=990.0, queued_at_s=390.0))
     ((_, result),) = world.sent
@@ -335,14 +335,14 @@ def test_what_has_expired_is_not_started() -> None:
 
 @pytest.mark.parametrize("changes", [{"not_after_s": 1000.5}, {"not_after_s": None}, {}])
 def test_what_has_not_expired_is_started(changes: dict[str, Any]) -> None:
-    """Neither a moment before its time, nor when it names none."""
+    """A workload runs until the moment its token expires, or without such a time."""
     world = World()
     world.handle(event(**changes))
     assert world.started == [WORKLOAD]
 
 
 def test_what_expires_while_its_payload_is_fetched_is_not_started() -> None:
-    """The payload's own time counts, at the moment of the start."""
+    """The payload's own expiry counts, at the moment of the start."""
     world = World(fetched=Invocation.decode(event(not_after_s=1000.0)))
     world.handle(pointer_event())
     ((_, result),) = world.sent
@@ -352,7 +352,7 @@ def test_what_expires_while_its_payload_is_fetched_is_not_started() -> None:
 
 @pytest.mark.parametrize("unfit", [None, 5, [], {}, {"task_key": 5}, {"task_key": "x" * 5001}])
 def test_an_event_without_a_name_raises(unfit: object) -> None:
-    """Nobody could settle it: the dead-letter queue has to tell."""
+    """Without an id no result can settle it: it becomes a dead letter."""
     world = World()
     with pytest.raises(DecodeError):
         world.handle(unfit)
@@ -361,7 +361,7 @@ def test_an_event_without_a_name_raises(unfit: object) -> None:
 
 
 def test_a_duplicate_start_is_reported_as_one() -> None:
-    """Our executor hears of a second start, and that it settles nothing."""
+    """Our executor gets the outcome `duplicate`."""
     world = World(end=verdict.duplicate("already running"))
     world.handle(event())
     ((_, result),) = world.sent
@@ -369,7 +369,7 @@ def test_a_duplicate_start_is_reported_as_one() -> None:
 
 
 def test_a_duplicate_start_is_kept_from_the_reference_executor() -> None:
-    """It would take any result for the end of the task that still runs."""
+    """The reference's executor gets no result: it would end the running task."""
     world = World(end=verdict.duplicate("already running"))
     world.handle(reference_event("{}"))
     assert world.sent == []
@@ -377,7 +377,7 @@ def test_a_duplicate_start_is_kept_from_the_reference_executor() -> None:
 
 
 def test_the_reference_executor_gets_its_key_back() -> None:
-    """Its key is the task's key as JSON, as long as Airflow's ids allow."""
+    """Its key, the task's key as JSON, may be as long as Airflow's ids allow."""
     key = json.dumps(
         {"dag_id": "ä" * 250, "task_id": "t" * 250, "run_id": "ü" * 250, "try_number": 1}
     )
@@ -393,7 +393,7 @@ texts = st.text(max_size=30)
 
 @given(before=texts, after=texts, code=st.integers(-64, 255), queue_takes=st.booleans())
 def test_a_token_never_leaves(before: str, after: str, code: int, *, queue_takes: bool) -> None:
-    """Whatever the runtime says of a failure: no token in the result, the log or the error."""
+    """No token is in the result, the log or the error, whatever the reason quotes."""
     end = Verdict(Outcome.CRASHED, code, f"{before}{TOKEN}{after}")
     world = World(end=end, queue_takes=queue_takes)
     said = ""
@@ -408,7 +408,7 @@ def test_a_token_never_leaves(before: str, after: str, code: int, *, queue_takes
 
 @pytest.mark.parametrize("workload", ["", "[", "5", "[]", '{"ti": 5, "token": 5}', "{}"])
 def test_a_workload_that_cannot_be_read_has_no_facts(workload: str) -> None:
-    """What is wrong with a workload is the runner's to say; the log has nulls."""
+    """The runner rejects it; the log has nulls."""
     world = World(end=verdict.rejected("not a workload"))
     world.handle(event(command=[*event()["command"][:-1], workload]))
     assert world.lines[0]["dag_id"] is None

@@ -1,4 +1,4 @@
-"""stdout of the handler's process: whole lines of JSON, about an invocation, without secrets."""
+"""The handler's stdout: whole lines of JSON with the invocation's fields, without secrets."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 
 def output(**environ: str) -> tuple[LogOutput, io.BytesIO]:
-    """One that can be read."""
+    """Make an output that can be read."""
     raw = io.BytesIO()
     return LogOutput(raw, environ), raw
 
 
 def lines(raw: io.BytesIO) -> list[dict[str, Any]]:
-    """What was written, every line an object."""
+    """Read the written lines, each a JSON object."""
     return [json.loads(line) for line in raw.getvalue().splitlines()]
 
 
 def test_each_line_says_what_it_is_about() -> None:
-    """What a line says itself of the same name holds."""
+    """Each line gets the context, except for fields that it has."""
     out, raw = output()
     out.write(b'{"event": "before"}\n')
     out.about({"dag_id": "d", "try_number": 2})
@@ -46,7 +46,7 @@ def test_each_line_says_what_it_is_about() -> None:
 
 
 def test_what_is_no_json_object_becomes_one() -> None:
-    """A library that prints, and bytes that are no text."""
+    """Printed text and bytes become the event of a JSON object."""
     out, raw = output()
     out.about({"dag_id": "d"})
     out.write(b"printed\n[1]\n\xff\xfe\n\n" + b"[" * 100_000 + b"\n")
@@ -58,7 +58,7 @@ def test_what_is_no_json_object_becomes_one() -> None:
 
 
 def test_a_line_in_parts_is_written_whole() -> None:
-    """However it is cut."""
+    """A line is one line, however its writes are cut."""
     out, raw = output()
     for part in (b'{"eve', b'nt": "o', b'ne"}\n{"event"', b': "two"}\n'):
         out.write(part)
@@ -66,7 +66,7 @@ def test_a_line_in_parts_is_written_whole() -> None:
 
 
 def test_a_line_of_ours_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a library has printed before it without an end."""
+    """A line of the handler does not continue an unfinished line."""
     out, raw = output()
     monkeypatch.setattr(log_output, "_output", out)
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, write_through=True))
@@ -76,7 +76,7 @@ def test_a_line_of_ours_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_has_no_line_end_stays_with_its_invocation() -> None:
-    """Its fields and its secrets are those of the invocation that wrote it, not of the next."""
+    """An unfinished line gets the fields of the invocation that wrote it."""
     out, raw = output()
     out.about({"request_id": "one"}, TOKEN)
     out.write(f"no line end {TOKEN}".encode())
@@ -91,7 +91,7 @@ def test_what_has_no_line_end_stays_with_its_invocation() -> None:
 @given(before_cut=st.integers(0, len(TOKEN) + 1))
 @settings(max_examples=20)
 def test_a_line_without_an_end_is_cut(before_cut: int) -> None:
-    """Memory is bounded, nothing is lost, and no secret passes that lies on the cut."""
+    """Memory is bounded, nothing is lost, and a secret at the cut is removed."""
     out, raw = output()
     out.about({}, TOKEN)
     filling = "x" * (MAX_LINE_BYTES - before_cut)
@@ -104,7 +104,7 @@ def test_a_line_without_an_end_is_cut(before_cut: int) -> None:
 
 
 def test_text_of_any_kind_passes() -> None:
-    """Every script, and half a surrogate pair."""
+    """Text of every script passes, and half a surrogate pair too."""
     out, raw = output()
     out.write('{"event": "größer 漢字 \\ud800"}\n'.encode())
     assert lines(raw) == [{"event": "größer 漢字 \ud800"}]
@@ -112,7 +112,7 @@ def test_text_of_any_kind_passes() -> None:
 
 
 def test_no_secret_passes() -> None:
-    """The workload's token and the function's own credentials, wherever they stand in a line."""
+    """The token and the function's credentials are removed anywhere in a line."""
     out, raw = output(AWS_SECRET_ACCESS_KEY=KEY, AWS_SESSION_TOKEN="short")
     out.about({}, TOKEN)
     out.write(json.dumps({"event": f"got {TOKEN}", "env": {"k": KEY}}).encode() + b"\n")

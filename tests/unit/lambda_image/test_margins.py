@@ -1,4 +1,4 @@
-"""When a workload has to end: what Lambda leaves, what the variables set, what follows."""
+"""When a workload must end, given the time left and the function's variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lambda_image.deadline import RESERVE_S, Margins
 
 
 def margins(stop: str | None = None, kill: str | None = None) -> Margins:
-    """Margins as a function's environment sets them."""
+    """Read margins from a function's variables."""
     given = {STOP_MARGIN_S.environment_variable: stop, KILL_MARGIN_S.environment_variable: kill}
     return Margins.from_environment({k: v for k, v in given.items() if v is not None})
 
@@ -35,7 +35,7 @@ def margins(stop: str | None = None, kill: str | None = None) -> Margins:
 def test_a_margin_is_what_is_set_or_fits(
     set_to: tuple[str | None, str | None], time_out_s: float, stop_s: float, kill_s: float
 ) -> None:
-    """What nothing sets is the default, less where the time-out or the other margin is short."""
+    """A margin that is not set is the default, or less if the time-out is short."""
     deadline = margins(*set_to).deadline(time_out_s, 0)
     assert (deadline.stop_margin_s, deadline.kill_margin_s) == pytest.approx((stop_s, kill_s))
 
@@ -47,7 +47,7 @@ seconds = st.none() | st.floats(2, 900)
 def test_a_deadline_leaves_time_for_everything(
     time_out_s: float, now_s: float, stop_s: float | None, kill_s: float | None
 ) -> None:
-    """Stop, kill, give up and end come in this order, and a second is the result's."""
+    """Stop, kill, give up and end come in this order; the result has a second."""
     try:
         taken = margins(*(None if s is None else str(s) for s in (stop_s, kill_s)))
         deadline = taken.deadline(time_out_s, now_s)
@@ -81,7 +81,7 @@ def test_a_deadline_leaves_time_for_everything(
     ],
 )
 def test_what_can_never_work_is_told_at_once(stop: str | None, kill: str | None, says: str) -> None:
-    """The error names variable and value; in the init phase it fails that."""
+    """Such a value fails the init phase; the error names it and its variable."""
     with pytest.raises(ConfigError) as error:
         margins(stop, kill)
     assert says in str(error.value)
@@ -95,6 +95,6 @@ def test_a_margin_as_long_as_the_time_out_is_told(set_to: tuple[str | None, str 
 
 
 def test_a_time_out_that_is_too_short_for_any_margin_is_told() -> None:
-    """Nothing is started that could not be reported."""
+    """Nothing is started if its end could not be reported."""
     with pytest.raises(ConfigError, match=r"leaves 3\.0 s.*killed 2 s before.*raise the time-out"):
         margins().deadline(3, 0)

@@ -1,4 +1,4 @@
-"""What a workload's process writes, as the supervisor reads it."""
+"""How the supervisor reads the output of a workload."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Lines = Generator[None, bytes | bytearray, None]
 
 
 def read_all(chunks: list[bytes], *, of_text: bool = True, data: bytes = b"") -> list[bytes]:
-    """The lines that the supervisor gets of what arrives in these pieces."""
+    """Return the lines that the supervisor gets from these pieces."""
     lines: list[bytes] = []
 
     def forward_to_log() -> Lines:
@@ -35,7 +35,7 @@ def read_all(chunks: list[bytes], *, of_text: bool = True, data: bytes = b"") ->
 
 
 class Pieces:
-    """A socket from which each read gets one of these, and then nothing any more."""
+    """A socket that returns one piece per read, and then the end."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -49,7 +49,7 @@ class Pieces:
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.booleans())
 def test_lines_are_whole_however_they_arrive(chunks: list[bytes], of_text: bool) -> None:
-    """Each line comes once, in order, whatever pieces it arrived in."""
+    """Each line comes once and in order, however the reads cut it."""
     written = b"".join(chunks)
     expected = [line + b"\n" for line in written.split(b"\n")]
     if written.endswith(b"\n") or not written:
@@ -58,12 +58,12 @@ def test_lines_are_whole_however_they_arrive(chunks: list[bytes], of_text: bool)
 
 
 def test_what_was_there_before_comes_first() -> None:
-    """Airflow hands over what it had read already."""
+    """Bytes that Airflow has already read come first."""
     assert read_all([b"cond\nthird"], data=b"first\nse") == [b"first\n", b"second\n", b"third\n"]
 
 
 def test_a_line_without_an_end_is_cut() -> None:
-    """What is kept of it stays small, and nothing is lost."""
+    """The buffer stays small, and nothing is lost."""
     lines = read_all([b"x" * 60_000] * 10)
     assert b"".join(lines).replace(b"\n", b"") == b"x" * 600_000
     assert max(map(len, lines)) <= 2 * MAX_LINE_BYTES
@@ -71,7 +71,7 @@ def test_a_line_without_an_end_is_cut() -> None:
 
 @pytest.mark.parametrize(("of_text", "most"), [(True, MAX_LINES), (False, 5000)])
 def test_lines_of_a_burst_share_lines_of_the_log(of_text: bool, most: int) -> None:
-    """Text is put together, so that a flood costs little; documents stay what they are."""
+    """Many lines of text are joined; documents are not."""
     lines = read_all([b"y\n" * 5000], of_text=of_text)
     assert len(lines) <= most
     assert b"".join(lines) == b"y\n" * 5000

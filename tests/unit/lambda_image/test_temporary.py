@@ -1,4 +1,4 @@
-"""The folder for temporary files between workloads."""
+"""The temporary folder between workloads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lambda_image.machine.temporary import OWNER, TemporaryFolder
 
 
 def leave_things(folder: Path) -> None:
-    """Leave what workloads leave."""
+    """Leave a file, a folder and a link."""
     (folder / "file").write_text("left")
     (folder / "folder" / "deep").mkdir(parents=True)
     (folder / "folder" / "deep" / "file").write_text("left")
@@ -19,7 +19,7 @@ def leave_things(folder: Path) -> None:
 
 
 def test_what_a_workload_leaves_is_removed(tmp_path: Path) -> None:
-    """Files, folders and links go, links without what they lead to; what was kept stays."""
+    """Files, folders and links are removed, but not the target of a link or kept files."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     temporary = TemporaryFolder(folder)
@@ -32,7 +32,7 @@ def test_what_a_workload_leaves_is_removed(tmp_path: Path) -> None:
 
 
 def test_in_a_folder_of_the_machines_nothing_is_removed(tmp_path: Path) -> None:
-    """It was not empty when the environment began: others use it."""
+    """A folder that was not empty at the start is shared with others."""
     (tmp_path / "of-another").touch()
     temporary = TemporaryFolder(tmp_path)
     temporary.keep()
@@ -42,7 +42,7 @@ def test_in_a_folder_of_the_machines_nothing_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_room_is_no_obstacle(tmp_path: Path) -> None:
-    """Only a full disk keeps a workload from its start."""
+    """Only a full disk is a reason against a start."""
     assert TemporaryFolder(tmp_path).reason_against() is None
 
 
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a folder, apart from the mark of its owner."""
+    """List a folder, without the owner's mark."""
     return sorted(path.name for path in folder.iterdir() if path.name != OWNER)
 
 
@@ -70,7 +70,7 @@ def of_a_dead_process(folder: Path) -> None:
 def test_what_was_left_to_the_next_process_is_removed(
     folder: Path, *, has_begun_anew: bool
 ) -> None:
-    """After a death, or another start of the same process, the folder is the environment's."""
+    """After the death of its owner the folder belongs to the next process."""
     if has_begun_anew:
         TemporaryFolder(folder)
         leave_things(folder)
@@ -85,7 +85,7 @@ def test_what_was_left_to_the_next_process_is_removed(
 
 
 def test_in_the_folder_of_a_process_that_lives_nothing_is_removed(folder: Path) -> None:
-    """Two on one machine, for example a developer's: it is the first one's."""
+    """The folder belongs to the first of two running processes."""
     TemporaryFolder(folder)
     (folder / OWNER).write_text(str(os.getppid()))
     leave_things(folder)
@@ -97,7 +97,7 @@ def test_in_the_folder_of_a_process_that_lives_nothing_is_removed(folder: Path) 
 
 @pytest.mark.parametrize("mark", ["", "no number", "-1", "\xff"])
 def test_a_mark_that_says_nothing_gives_no_right(folder: Path, mark: str) -> None:
-    """What is in the folder might be anybody's."""
+    """With an unreadable mark the folder may be shared: nothing is removed."""
     (folder / OWNER).write_text(mark)
     leave_things(folder)
     TemporaryFolder(folder).clear()
@@ -105,7 +105,7 @@ def test_a_mark_that_says_nothing_gives_no_right(folder: Path, mark: str) -> Non
 
 
 def test_the_mark_goes_with_the_last_file(folder: Path) -> None:
-    """A process that ends as it should leaves an empty folder empty, and a full one to the next."""
+    """An ending process removes its mark only from an empty folder."""
     temporary = TemporaryFolder(folder)
     leave_things(folder)
     temporary.leave()
@@ -118,7 +118,7 @@ def test_the_mark_goes_with_the_last_file(folder: Path) -> None:
 def test_what_cannot_be_removed_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The rest is removed all the same, and nobody's result is lost by it."""
+    """The error is logged, and the rest is removed."""
     temporary = TemporaryFolder(folder)
     leave_things(folder)
     stock = os.unlink

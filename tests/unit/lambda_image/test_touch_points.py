@@ -1,4 +1,4 @@
-"""The gate in front of what the image changes inside Airflow: it looks for each part."""
+"""`processes.missing()` finds every part of Airflow's supervisor that is not as expected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lambda_image.runtime import processes
 
 
 def test_nothing_is_missing_in_this_airflow() -> None:
-    """Otherwise the next test says nothing."""
+    """The Airflow of the tests has all parts: otherwise the next tests show nothing."""
     assert processes.missing() == []
 
 
@@ -26,14 +26,14 @@ def test_nothing_is_missing_in_this_airflow() -> None:
 def test_a_part_that_is_gone_is_missing(
     monkeypatch: pytest.MonkeyPatch, owner: object, name: str, told: str
 ) -> None:
-    """Found in the init phase, and not when a task has died and Airflow waits to hear of it."""
+    """A missing part is found in the init phase, not when a task has died."""
     monkeypatch.delattr(owner, name)
     assert processes.missing() == [told]
 
 
 @pytest.mark.parametrize("field", ["_rendered_map_index", "_terminal_state", "client", "id"])
 def test_a_field_that_is_gone_is_missing(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
-    """Of the supervisor of a task, which says how it ended."""
+    """A missing field of a task's supervisor is found."""
     fields = supervisor.ActivitySubprocess.__attrs_attrs__
     left = tuple(each for each in fields if each.name != field)
     monkeypatch.setattr(supervisor.ActivitySubprocess, "__attrs_attrs__", left)
@@ -41,6 +41,6 @@ def test_a_field_that_is_gone_is_missing(monkeypatch: pytest.MonkeyPatch, field:
 
 
 def test_a_call_with_other_parameters_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As good as gone."""
+    """A function with other parameters counts as missing."""
     monkeypatch.setattr(TaskInstanceOperations, "retry", lambda self, id_: None)  # noqa: ARG005
     assert processes.missing() == ["TaskInstanceOperations.retry"]

@@ -1,4 +1,4 @@
-"""What is removed from the packages of the image, and how the rest is compiled."""
+"""Which files of the image's packages are removed, and how the rest is compiled."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ UNCHECKED_HASH = 1
 
 
 def write(site: Path, *files: str) -> None:
-    """Make files with nothing in them, and their folders."""
+    """Make empty files and their folders."""
     for name in files:
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text("")
 
 
 def test_tests_sources_and_stubs_go_and_all_else_stays(tmp_path: Path) -> None:
-    """Also tests inside of tests; a package that is itself called tests is somebody's own."""
+    """Nested tests are removed too; a package that is itself called tests stays."""
     kept = ("p/__init__.py", "p/data.json", "p/py.typed", "tests/__init__.py", "p/attests/a.py")
     gone = ("p/tests/a.py", "p/tests/testing/b.py", "p/testing/c.py", "p/x.pyx", "p/x.c", "p/x.pyi")
     write(tmp_path, *kept, *gone)
@@ -31,7 +31,7 @@ def test_tests_sources_and_stubs_go_and_all_else_stays(tmp_path: Path) -> None:
 
 
 def test_an_import_looks_at_no_time_stamp(tmp_path: Path) -> None:
-    """Every module is compiled with an unchecked hash, but for those that are hardly imported."""
+    """Every module has an unchecked hash, except for those that are rarely imported."""
     write(tmp_path, "p/__init__.py", "pygments/lexers/python.py")
     assert trim.compile_all(tmp_path)
     compiled = Path(importlib.util.cache_from_source(str(tmp_path / "p/__init__.py")))
@@ -40,14 +40,14 @@ def test_an_import_looks_at_no_time_stamp(tmp_path: Path) -> None:
 
 
 def test_a_module_that_is_not_python_fails_the_build(tmp_path: Path) -> None:
-    """The caller is told, instead of an image that compiles it at every start."""
+    """The caller learns of a module that does not compile."""
     write(tmp_path, "p/__init__.py")
     (tmp_path / "p" / "broken.py").write_text("def:\n")
     assert not trim.compile_all(tmp_path)
 
 
 def test_what_is_added_later_is_compiled_and_nothing_twice(tmp_path: Path) -> None:
-    """A second layer of an image has the files of its own packages alone."""
+    """A second layer compiles only the packages that it adds."""
     write(tmp_path, "p/__init__.py", "q/__init__.py")
     compileall.compile_file(tmp_path / "q" / "__init__.py", quiet=1)  # By its time stamp.
     assert trim.compile_all(tmp_path / "p")
@@ -64,7 +64,7 @@ def test_what_is_added_later_is_compiled_and_nothing_twice(tmp_path: Path) -> No
 def test_packages_of_the_user_are_compiled_and_stay_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also their tests, which may be of use, and a template that is no Python; ours do not."""
+    """The user's packages keep their tests and may hold templates; ours may not."""
     monkeypatch.setattr("sysconfig.get_path", lambda _kind: str(tmp_path))
     monkeypatch.setenv("INSTALLER", "true")
     write(tmp_path, "p/testing/a.py")

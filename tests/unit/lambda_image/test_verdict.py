@@ -24,7 +24,7 @@ from lambda_image import verdict
     ],
 )
 def test_an_exit_code_gives_outcome_and_cause(exit_code: int, outcome: Outcome, says: str) -> None:
-    """A signal is a crash with its cause; any other end is the runtime's own."""
+    """A signal is a crash with its cause; any other end is a completed run."""
     end = verdict.ended(exit_code)
     assert (end.outcome, end.return_code) == (outcome, exit_code)
     assert says in end.reason
@@ -32,7 +32,7 @@ def test_an_exit_code_gives_outcome_and_cause(exit_code: int, outcome: Outcome, 
 
 
 def test_what_the_kernel_killed_for_memory_is_told_as_that() -> None:
-    """When the kernel has counted, there is no maybe."""
+    """If the kernel counted an out-of-memory kill, the reason is certain."""
     end = verdict.ended(-signal.SIGKILL, "it needed more than the function's memory of 512 MB")
     assert end.outcome is Outcome.CRASHED
     assert end.reason.endswith(

@@ -1,4 +1,4 @@
-"""The process that the workloads' processes are forks of, when what it counts on does not hold."""
+"""The zygote when something goes wrong around it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def code_of(child):
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program with a zygote of its own."""
+    """Run a program that has its own zygote."""
     return subprocess.run(
         [sys.executable, "-c", BEGIN + program],
         capture_output=True,
@@ -37,7 +37,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_fork_that_fails_is_told() -> None:
-    """The reason reaches the handler, which gives the environment up."""
+    """The handler gets the reason and gives the environment up."""
     done = run("""
 fork, handler = os.fork, os.getpid()
 def fails_in_the_zygote():
@@ -58,7 +58,7 @@ except ZygoteError as e:
 
 
 def test_a_zygote_that_is_gone_is_told() -> None:
-    """A workload, or the kernel, has killed it between two workloads."""
+    """The handler learns of a zygote that was killed between two workloads."""
     done = run("""
 zygote = Zygote(enter)
 os.kill(zygote.pid, signal.SIGKILL)
@@ -71,7 +71,7 @@ except ZygoteError as e:
 
 
 def test_it_outlives_a_handler_that_does_not_listen() -> None:
-    """Nobody hears how a child ended that was given up; the next one starts."""
+    """The zygote forks the next child even if nobody reads the end of the last one."""
     done = run("""
 zygote = Zygote(lambda order, fds: os._exit(order) if order else time.sleep(60))
 zygote.spawn(0, [], times()).exit.close()
@@ -81,7 +81,7 @@ print(code_of(zygote.spawn(3, [], times())))
 
 
 def test_nothing_but_the_handler_goes_on_as_one() -> None:
-    """What fails in a fork ends there: it would be a second runtime of the same environment."""
+    """An error in a fork ends the fork: it must not become a second handler."""
     done = run("""
 def fails(order, fds):
     raise ZeroDivisionError
@@ -98,7 +98,7 @@ else:
 
 @pytest.mark.parametrize("left_s", [0.1, -5])
 def test_one_that_was_stopped_is_not_waited_for(left_s: float) -> None:
-    """What there is time for; then it is killed and its child with it, and counts as lost."""
+    """A stopped zygote is killed with its child when the time is over, and is lost."""
     done = run(f"""
 zygote = Zygote(lambda order, fds: time.sleep(60))
 child = zygote.spawn(0, [], times())
@@ -116,7 +116,7 @@ with contextlib.suppress(ProcessLookupError):
 
 
 def test_an_order_of_any_size_reaches_the_child() -> None:
-    """More than what the kernel keeps for a socket or a pipe."""
+    """An order may be larger than the buffers of sockets and pipes."""
     done = run("""
 zygote = Zygote(lambda order, fds: os._exit(len(order) >> 20))
 print(code_of(zygote.spawn(b"x" * (20 << 20), [], times())))
