@@ -1,4 +1,4 @@
-"""Fifty mapped tasks at once, and one that adds up what they returned."""
+"""Fifty mapped tasks at once, and one that adds up their results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NUMBERS = list(range(50))
 
 @dag(schedule=None, tags=["demo"])
 def mapped_squares() -> None:
-    """Square every number in a task of its own, then check the sum."""
+    """Square every number in its own task, then check the sum."""
 
     @task
     def square(number: int) -> int:

@@ -1,8 +1,7 @@
-"""Builds the stand-in for AWS's base image, out of the packages that this machine installs from.
+"""Builds the stand-in for AWS's base image from this machine's own package sources.
 
-Owns what is taken from the machine: its Debian or Ubuntu release and mirror, the certificates that
-it trusts, where its pip finds packages. Nothing of that is in the repository, nor in the stand-in's
-name other than as a hash. It must not know what is built on the stand-in.
+Takes from the machine its Debian or Ubuntu release and mirror, the certificates that it trusts and
+pip's settings. The stand-in's name has a hash of them.
 """
 
 from __future__ import annotations

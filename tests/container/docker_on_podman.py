@@ -1,9 +1,7 @@
 """The docker CLI for `cdk deploy`, with a real engine and a real registry: `CDK_DOCKER` of a test.
 
-`build`, `tag` and `inspect` are podman's own. `push` goes to a registry on this machine in place of
-ECR's, whose host name is the one thing that is changed, and the manifest that the registry then has
-is told to the embedded AWS's ECR and image store, as AWS's would know it. Nothing asks for the
-password of `login`.
+`build`, `tag` and `inspect` are podman's own. `push` goes to a registry on this machine instead of
+ECR, and gives the manifest to the embedded AWS's ECR and image store. `login` ignores its password.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One container of the image under AWS's own Runtime Interface Emulator, as Lambda would hold it.
 
-Owns the limits of the container and the way of an event into it. It must not know what is invoked,
-nor how the image was built.
+Owns the limits of the container and sends it events.
 """
 
 from __future__ import annotations

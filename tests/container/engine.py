@@ -1,7 +1,4 @@
-"""The container engine of this suite: podman, with storage of its own below `build/container`.
-
-Owns where images are kept and how podman is called. It must not know what is in an image.
-"""
+"""The container engine of this suite: podman, with its own storage below `build/container`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The real handler in a process of its own, between an Execution API and a queue made for tests.
+"""The real handler in its own process, between a fake Execution API and a fake queue.
 
-Both servers are one HTTP server: they answer what the handler and Airflow's task runtime ask, and
-keep what they were told.
+One HTTP server is both: it answers the handler and Airflow's task runtime, and keeps their calls.
 """
 
 from __future__ import annotations
