@@ -38,15 +38,10 @@ LONGEST_S = 5400.0
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that exists.
-
-    Attributes:
-        id: CloudFormation knows it by this even after it is deleted.
-        importers: Names of the stacks that import its exports; they must be deleted first.
-    """
+    """A stack that exists, and the names of the stacks that import from it."""
 
     name: str
-    id: str
+    id: str  # Unlike the name, it finds the stack even after its deletion.
     is_protected: bool
     importers: frozenset[str]
 

@@ -18,7 +18,6 @@ from stacks.execution_stack import ExecutionStack
 from stacks.network_stack import NetworkStack
 from stacks.observability_stack import ObservabilityStack
 from stacks.registry_stack import RegistryStack
-from stacks.stage.functions import Placement
 from stacks.stage.image import StageImage
 from stacks.stage.stage_stack import Stage
 from stacks.stage.synthesizer import OwnRepositorySynthesizer
@@ -44,7 +43,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         image=image,
         execution_api_url=config.execution.execution_api_url or own_execution_api_url(stage),
         storage=storage,
-        placement=_placement(network),
+        network=network if config.network.function_in_vpc else None,
         synthesizer=_synthesizer(registry),
     )
     control_plane = (
@@ -70,11 +69,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         _deploy_after(control_plane, registry, network, database, storage, execution)
     if config.observability.wanted:
         observability = ObservabilityStack(
-            scope,
-            this,
-            execution=execution,
-            database=database,
-            control_plane=control_plane,
+            scope, this, execution=execution, database=database, control_plane=control_plane
         )
         _deploy_after(observability, execution, database, control_plane)
 
@@ -82,16 +77,6 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
 def _deploy_after(stack: cdk.Stack, *earlier: cdk.Stack | None) -> None:
     for each in filter(None, earlier):
         stack.add_stack_dependency(each)
-
-
-def _placement(network: NetworkStack | None) -> Placement | None:
-    if network is None or network.function_security_group is None:
-        return None
-    return Placement(
-        network.vpc,
-        network.private_subnets,
-        network.with_endpoints(network.function_security_group),
-    )
 
 
 def _synthesizer(registry: RegistryStack | None) -> OwnRepositorySynthesizer | None:

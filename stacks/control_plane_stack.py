@@ -48,11 +48,7 @@ _DAG_FOLDER_BUNDLE = "dags-folder"
 
 
 class ControlPlaneStack(StageStack):
-    """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer.
-
-    Args:
-        synthesizer: Publishes the image into the stage's repository; None: the image exists.
-    """
+    """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer."""
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
         self,

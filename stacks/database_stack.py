@@ -25,12 +25,7 @@ from stacks.stage.stage_stack import Stage, StageStack
 
 
 class DatabaseStack(StageStack):
-    """RDS Postgres in the isolated subnets of the VPC.
-
-    Attributes:
-        fernet_key: Airflow encrypts connections and variables with it; None: an Airflow elsewhere
-            has its own.
-    """
+    """RDS Postgres in the isolated subnets, and the Fernet key of the stage's own Airflow."""
 
     def __init__(self, scope: Construct, stage: Stage, *, network: NetworkStack) -> None:
         super().__init__(scope, "database", stage, description="Airflow's metadata database")
@@ -71,7 +66,7 @@ class DatabaseStack(StageStack):
 
     @property
     def watched(self) -> WatchedDatabase:
-        """What tells how the database fares."""
+        """The database as dashboard and alarms need it."""
         return WatchedDatabase(
             instance=self.database.instance, storage_gb=self.config.database.storage_gb
         )

@@ -17,7 +17,8 @@ from airflow_lambda_constructs.execution.lambda_executor_environment import (
 )
 from lambda_executor.contract import options
 from stacks.config import StageConfig
-from stacks.stage.functions import Placement, function_props
+from stacks.network_stack import NetworkStack
+from stacks.stage.functions import function_props
 from stacks.stage.image import StageImage
 from stacks.stage.stage_stack import Stage, StageStack
 from stacks.storage_stack import StorageStack
@@ -28,13 +29,7 @@ from stacks.wiring.parameter import hand_out, secrets_policy
 class ExecutionStack(StageStack):
     """Functions, queues, permissions and the parameter that wires an Airflow to them.
 
-    Args:
-        execution_api_url: The Execution API as the functions reach it.
-        placement: None: the functions run outside any VPC.
-        synthesizer: Publishes the image into the stage's repository; None: the image exists.
-
-    Attributes:
-        secrets_policy: Allows reading the stage's connections and variables in Secrets Manager.
+    Without a network the functions run outside any VPC.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
@@ -45,7 +40,7 @@ class ExecutionStack(StageStack):
         image: StageImage,
         execution_api_url: str,
         storage: StorageStack | None,
-        placement: Placement | None,
+        network: NetworkStack | None,
         synthesizer: cdk.IStackSynthesizer | None,
     ) -> None:
         super().__init__(
@@ -56,6 +51,7 @@ class ExecutionStack(StageStack):
             synthesizer=synthesizer,
         )
         settings = stage.config.execution
+        group = network.function_security_group if network else None
         # The CDK leaves an id "Default" out of logical ids.
         self.executor_environment = LambdaExecutorEnvironment(
             self,
@@ -73,9 +69,9 @@ class ExecutionStack(StageStack):
                 results_visibility=cdk.Duration.seconds(settings.results_visibility_s),
                 event_age=cdk.Duration.seconds(settings.event_age_s),
                 encryption_key=self.key,
-                vpc=placement.vpc if placement else None,
-                subnets=placement.subnets if placement else None,
-                security_groups=placement.security_groups if placement else (),
+                vpc=network.vpc if network else None,
+                subnets=network.private_subnets if network else None,
+                security_groups=network.with_endpoints(group) if network and group else (),
             ),
         )
         if storage:

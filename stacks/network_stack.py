@@ -23,7 +23,6 @@ class NetworkStack(StageStack):
     A new VPC has a route to the outside only if the stage pays for NAT gateways or endpoints.
 
     Attributes:
-        isolated_subnets: The database's.
         private_subnets: They have a route to AWS services.
         cidrs: Address ranges of the VPC; empty for an existing one.
         database_security_group: Lets `database_clients` and the proxy in.
@@ -31,8 +30,7 @@ class NetworkStack(StageStack):
         proxy_security_group: Lets the functions in; None: there is no proxy.
         rotation_security_group: None: the password is not rotated.
         function_security_group: None: the functions run outside the VPC.
-        endpoint_clients: Security group of everything that needs the VPC's endpoints; None: there
-            are none.
+        endpoint_clients: Security group of everything that uses the VPC's endpoints, if any.
     """
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
@@ -69,10 +67,7 @@ class NetworkStack(StageStack):
     @property
     @jsii.member(jsii_name="availabilityZones")
     def availability_zones(self) -> list[str]:
-        """The zones of the Region, which CloudFormation resolves at deploy.
-
-        With a pinned account and Region the CDK would look them up in the account at synth.
-        """
+        """The zones, resolved at deploy; for a pinned Region the CDK would ask AWS at synth."""
         return [cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(MOST_AZS)]
 
     def with_endpoints(self, *groups: ec2.ISecurityGroup) -> tuple[ec2.ISecurityGroup, ...]:
@@ -122,9 +117,8 @@ class NetworkStack(StageStack):
             group.connections.allow_from(
                 self.function_security_group, _POSTGRES, "Postgres from the functions"
             )
-        self.database_security_group.connections.allow_from(
-            group, _POSTGRES, "Postgres from its proxy"
-        )
+        clients = self.database_security_group.connections
+        clients.allow_from(group, _POSTGRES, "Postgres from its proxy")
         return group
 
     def _rotation(self) -> ec2.SecurityGroup:
@@ -183,10 +177,7 @@ class NetworkStack(StageStack):
 
 
 def _subnets(config: StageConfig) -> list[ec2.SubnetConfiguration]:
-    """All kinds of subnets in all zones; kinds that are not needed yet only reserve addresses.
-
-    Thus no later change of the configuration moves the subnets of the database.
-    """
+    # Kinds that are not needed yet reserve addresses: no later change moves the database's subnets.
     network = config.network
     private = (
         ec2.SubnetType.PRIVATE_WITH_EGRESS

@@ -12,11 +12,7 @@ from stacks.stage.synthesizer import qualified
 
 
 class RegistryStack(StageStack):
-    """The ECR repository that `cdk deploy` publishes the image into.
-
-    Attributes:
-        repository_name: Its physical name, which the synthesizer needs at synth.
-    """
+    """The ECR repository that `cdk deploy` publishes the image into."""
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
         super().__init__(scope, "registry", stage, description="the repository of the image")

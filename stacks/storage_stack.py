@@ -13,12 +13,7 @@ from stacks.stage.stage_stack import Stage, StageStack
 
 
 class StorageStack(StageStack):
-    """The task logs and the DAG bucket of a stage.
-
-    Attributes:
-        task_logs: None: there is no remote logging.
-        dags: The bucket that DAG files are pushed to; None: they come from elsewhere.
-    """
+    """The task logs and the DAG bucket of a stage, each None if the stage does not use it."""
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
         super().__init__(scope, "storage", stage, description="logs of tasks and pushed DAG files")
@@ -47,7 +42,7 @@ class StorageStack(StageStack):
 
     @property
     def dags_uri(self) -> str | None:
-        """S3 URI that DAG files are pushed to; None: they come from elsewhere."""
+        """S3 URI of the pushed DAG files; None: DAG files come from elsewhere."""
         return self.dags.uri if self.dags else None
 
     @property

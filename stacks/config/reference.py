@@ -38,7 +38,6 @@ class FieldText:
 
     Attributes:
         path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`.
-        allowed: The allowed values, in words.
         default: Its default as JSON; None: it is required.
     """
 

@@ -15,18 +15,11 @@ HOURS_A_MONTH = 730
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One price.
-
-    Attributes:
-        usd: US dollars.
-        per: The unit that is charged.
-        source: URL where the price was read; None: it was not found, check AWS's page.
-        page: URL of AWS's page.
-    """
+    """A price in US dollars per unit, and the URLs of its source and of AWS's page."""
 
     usd: float
     per: str
-    source: str | None
+    source: str | None  # None: the price was not found, check AWS's page.
     page: str
 
 

@@ -18,8 +18,6 @@ SQS_REQUESTS = 1.25
 _SQS_IDLE_A_MINUTE = 3.5
 #: Size of the compressed image.
 _IMAGE_GB = 0.25
-#: RDS Proxy is charged by the database's vCPUs, at least two.
-_PROXY_VCPUS = 2
 
 Template = Mapping[str, Any]
 
@@ -40,15 +38,10 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of one resource, in US dollars.
+    """The cost of one resource, in US dollars."""
 
-    Attributes:
-        idle: For a month without a task.
-        each: For a workload, and for every second that it runs.
-    """
-
-    idle: float = 0.0
-    each: tuple[float, float] = (0.0, 0.0)
+    idle: float = 0.0  # For a month without a task.
+    each: tuple[float, float] = (0.0, 0.0)  # For a workload, and for every second that it runs.
 
     def thousand(self, seconds: float) -> float:
         """Cost of a thousand workloads that run for `seconds` each."""
@@ -105,10 +98,6 @@ def _database(database: Resource) -> Cost:
     instance = HOURS_A_MONTH * _usd(f"RDS, {properties['DBInstanceClass']}")
     storage = int(properties["AllocatedStorage"]) * _usd("RDS, gp3")
     return Cost(idle=copies * (instance + storage))
-
-
-def _proxy(_: Resource) -> Cost:
-    return Cost(idle=_PROXY_VCPUS * HOURS_A_MONTH * _usd("RDS Proxy"))
 
 
 def _endpoint(endpoint: Resource) -> Cost:
@@ -171,7 +160,7 @@ RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
         "$0.30 a month for each metric in use, by the hour; a dozen for each function",
     ),
     "AWS::RDS::DBInstance": (_database, "includes its storage; backups up to its size are free"),
-    "AWS::RDS::DBProxy": (_proxy, "at least two vCPUs"),
+    "AWS::RDS::DBProxy": (_always("RDS Proxy", 2 * HOURS_A_MONTH), "the least, two vCPUs"),
     "AWS::Route53::HostedZone": (_always("Private DNS zone"), ""),
     "AWS::S3::Bucket": (_bucket, "a write for each task log in S3; $0.023 for each stored GB"),
     "AWS::SQS::Queue": (_queue, f"{_SQS_IDLE_A_MINUTE} requests a minute for each polled queue"),

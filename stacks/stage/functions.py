@@ -1,12 +1,10 @@
-"""The functions of a stage, from its configuration, and the VPC that they run in."""
+"""The functions of a stage, from its configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import aws_cdk as cdk
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_lambda as lambda_
 
 from airflow_lambda_constructs.execution.workload_function import FunctionProps
@@ -19,15 +17,6 @@ ARCHITECTURES: Mapping[Architecture, lambda_.Architecture] = {
     "x86_64": lambda_.Architecture.X86_64,
     "arm64": lambda_.Architecture.ARM_64,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The VPC that the functions run in, and their subnets and security groups."""
-
-    vpc: ec2.IVpc
-    subnets: ec2.SubnetSelection
-    security_groups: tuple[ec2.ISecurityGroup, ...]
 
 
 def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps, ...]:
@@ -45,18 +34,14 @@ def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps,
             reserved_concurrency=settings.reserved_concurrency,
             provisioned_concurrency=settings.provisioned_concurrency,
             tenant_isolation=settings.tenant_isolation,
-            environment=dict(_margins(settings)),
+            environment=_margins(settings),
         )
         for settings in ordered
     )
 
 
-def _margins(settings: FunctionConfig) -> Iterator[tuple[str, str]]:
-    """Yield the margins that are set; the handler's defaults fit the time-out."""
-    margins = {
-        options.STOP_MARGIN_S: settings.stop_margin_s,
-        options.KILL_MARGIN_S: settings.kill_margin_s,
-    }
-    for option, margin in margins.items():
-        if margin is not None:
-            yield option.environment_variable, str(margin)
+def _margins(settings: FunctionConfig) -> Mapping[str, str]:
+    """The variables for the margins that are set; the handler's defaults fit the time-out."""
+    stop = (options.STOP_MARGIN_S.environment_variable, settings.stop_margin_s)
+    kill = (options.KILL_MARGIN_S.environment_variable, settings.kill_margin_s)
+    return {variable: str(margin) for variable, margin in (stop, kill) if margin is not None}

@@ -48,9 +48,6 @@ _REPOSITORY = "Repository"
 class StageImage:
     """The image of the functions and the control plane, one for each processor architecture.
 
-    Attributes:
-        root: The root of the repository.
-
     Raises:
         StageConfigError: A file or folder for the image is missing in the repository.
     """

@@ -17,11 +17,7 @@ from stacks.stage.retention import RETENTION
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage, as each of its stacks knows it.
-
-    Attributes:
-        key_arn: ARN of the KMS key for the stage's data; None: AWS's own keys.
-    """
+    """One stage and the ARN of the KMS key for its data; None: AWS's own keys."""
 
     name: str
     config: StageConfig
@@ -51,12 +47,7 @@ class StageStack(cdk.Stack):
     """One stack of a stage, `airflow-lambda-<stage>-<part>`.
 
     The same commit and context give the same template on any machine, without an AWS call.
-
-    Args:
-        synthesizer: None: the CDK's default.
-
-    Attributes:
-        removal: What happens to the stage's data when the stack is deleted.
+    `removal` decides what happens to the stage's data when the stack is deleted.
     """
 
     def __init__(

@@ -30,12 +30,7 @@ for _shared in _SHARED:
 
 
 class OwnRepositorySynthesizer(cdk.DefaultStackSynthesizer):
-    """The default synthesizer, except that images go into our own repository.
-
-    Args:
-        registry: The stack that makes the repository.
-        repository_name: The repository's physical name.
-    """
+    """The default synthesizer, except that images go into the repository of the registry stack."""
 
     def __init__(self, *, registry: cdk.Stack, repository_name: str) -> None:
         super().__init__(image_assets_repository_name=repository_name)

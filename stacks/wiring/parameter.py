@@ -29,10 +29,7 @@ def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
         iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[of_stage])
     )
     finding = f"IAM5[Resource::{shown(policy, of_stage)}]"
-    reason = (
-        "People choose the names of connections and variables, and AWS appends letters to each "
-        "name."
-    )
+    reason = "People choose the names of the secrets, and AWS appends letters to each."
     acknowledge(policy, **{finding: reason})
     return policy
 

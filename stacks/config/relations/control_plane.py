@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stacks.config.sections.control_plane import FARGATE_MEMORY_MB
-from stacks.config.sections.section import region_of
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
@@ -77,19 +76,6 @@ def certificate_has_a_domain_name(stage: StageConfig) -> Iterator[str]:
         yield (
             "control_plane.certificate_arn (null) must be an ARN if control_plane.domain_name is "
             f"set ({name}): add a certificate for the name, or remove the name"
-        )
-
-
-def certificate_is_in_the_region(stage: StageConfig) -> Iterator[str]:
-    """A load balancer takes only certificates of its own Region.
-
-    https://docs.aws.amazon.com/acm/latest/userguide/acm-regions.html
-    """
-    arn = stage.control_plane.certificate_arn
-    if arn and stage.region and region_of(arn) != stage.region:
-        yield (
-            f"control_plane.certificate_arn ({region_of(arn)}) must be in the stage's region "
-            f"({stage.region}): use a certificate of that Region"
         )
 
 

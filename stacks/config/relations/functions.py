@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -88,13 +89,9 @@ def margins_are_in_order(stage: StageConfig) -> Iterator[str]:
             )
         if (stop is None) != (kill is None):
             yield (
-                f"{where}.stop_margin_s ({_json(stop)}) and kill_margin_s ({_json(kill)}) must "
-                "both be set or both be null: add the other, or use null for both"
+                f"{where}.stop_margin_s ({json.dumps(stop)}) and kill_margin_s ({json.dumps(kill)})"
+                " must both be set or both be null: add the other, or use null for both"
             )
-
-
-def _json(value: int | None) -> str:
-    return "null" if value is None else str(value)
 
 
 def provisioned_environments_are_reserved(stage: StageConfig) -> Iterator[str]:

@@ -12,18 +12,13 @@ if TYPE_CHECKING:
 #: Divided among nine subnets, /22 leaves 59 addresses in each and /23 only 27.
 _LONGEST_PREFIX = 22
 
-_EXISTING = (
-    "availability_zones",
-    "private_subnet_ids",
-    "isolated_subnet_ids",
-    "public_subnet_ids",
-)
+_SUBNETS = ("private_subnet_ids", "isolated_subnet_ids", "public_subnet_ids")
 
 
 def existing_subnets_belong_to_an_existing_vpc(stage: StageConfig) -> Iterator[str]:
     """A new VPC makes its own subnets, so the id of an existing VPC is missing."""
     if stage.network.vpc_id is None:
-        for name in _EXISTING:
+        for name in ("availability_zones", *_SUBNETS):
             if given := getattr(stage.network, name):
                 yield (
                     f"network.{name} ({', '.join(given)}) must be [] if network.vpc_id is null: "
@@ -52,7 +47,7 @@ def existing_vpc_has_two_zones(stage: StageConfig) -> Iterator[str]:
 def existing_subnets_cover_the_zones(stage: StageConfig) -> Iterator[str]:
     """Each list names a subnet for each zone, in the order of the zones."""
     zones = stage.network.availability_zones
-    for name in _EXISTING[1:]:
+    for name in _SUBNETS:
         subnets = getattr(stage.network, name)
         if stage.network.vpc_id and subnets and len(subnets) != len(zones):
             yield (

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A feature that some Regions lack.
-
-    Attributes:
-        missing_in: The Regions, as a pattern.
-        is_asked: Whether a stage uses the setting.
-        source: URL of AWS's documentation.
-    """
+    """A setting whose feature some Regions lack; `source` is the URL of AWS's documentation."""
 
     setting: str
     missing_in: re.Pattern[str]
@@ -50,17 +44,28 @@ def region_has_the_features(stage: StageConfig) -> Iterator[str]:
             )
 
 
-def existing_image_is_in_the_region(stage: StageConfig) -> Iterator[str]:
-    """Lambda pulls images only from the ECR of its own Region.
+def existing_resources_are_in_the_region(stage: StageConfig) -> Iterator[str]:
+    """Lambda pulls images, and a load balancer takes certificates, only from its own Region.
 
     https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#gettingstarted-images-permissions
+
+    https://docs.aws.amazon.com/acm/latest/userguide/acm-regions.html
+
+    A KMS key works in its own Region only.
     """
     image = stage.image.existing
-    if image and stage.region and image.region != stage.region:
-        yield (
-            f"image.uri ({image.region}) must be in the stage's region ({stage.region}): use a "
-            "copy of the image in that Region"
-        )
+    arns = {
+        "control_plane.certificate_arn": stage.control_plane.certificate_arn,
+        "encryption.key_arn": stage.encryption.key_arn,
+    }
+    found = {"image.uri": image.region} if image else {}
+    found |= {name: arn.split(":")[3] for name, arn in arns.items() if arn}
+    for name, region in found.items():
+        if stage.region and region != stage.region:
+            yield (
+                f"{name} ({region}) must be in the stage's region ({stage.region}): use one of "
+                "that Region"
+            )
 
 
 def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:

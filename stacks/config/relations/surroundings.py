@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stacks.config.sections.section import region_of
-
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
@@ -17,16 +15,6 @@ def existing_key_is_used(stage: StageConfig) -> Iterator[str]:
         yield (
             'encryption.key (aws) must be "customer" if encryption.key_arn is set: change the key, '
             "or remove the ARN"
-        )
-
-
-def existing_key_is_in_the_region(stage: StageConfig) -> Iterator[str]:
-    """A KMS key works in its own Region only."""
-    arn = stage.encryption.key_arn
-    if arn and stage.region and region_of(arn) != stage.region:
-        yield (
-            f"encryption.key_arn ({region_of(arn)}) must be in the stage's region "
-            f"({stage.region}): use a key of that Region"
         )
 
 

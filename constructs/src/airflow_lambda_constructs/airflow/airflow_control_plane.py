@@ -70,13 +70,7 @@ SETTINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """Airflow's metadata database.
-
-    Attributes:
-        name: Name of the database on the instance.
-        secret: JSON with username and password.
-        fernet_key: Encrypts connections and variables in the database.
-    """
+    """Airflow's metadata database; `secret` is JSON with username and password."""
 
     host: str
     port: str
@@ -90,7 +84,6 @@ class ControlPlaneProps:
     """The settings of a `ControlPlane`.
 
     Attributes:
-        name: Name of the cluster.
         namespace: Domain of the services in the VPC.
         subnets: The services' subnets; they have a route to AWS services.
         functions: Security group of the functions, which call the Execution API.
@@ -100,7 +93,6 @@ class ControlPlaneProps:
         execute_command: Whether people with the permission may open a tunnel and a shell into an
             api-server, and a shell into a scheduler.
         settings: Airflow's settings as variables, without secrets.
-        log_group_name: The log group for the output of all services.
         removal_policy: What happens to logs and secrets when they leave the stack.
         encryption_key: None: AWS's own keys.
     """

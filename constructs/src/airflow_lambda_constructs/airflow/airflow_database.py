@@ -34,11 +34,7 @@ class PasswordRotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionProxy:
-    """An RDS Proxy in front of the database.
-
-    Attributes:
-        name: Physical name, also part of its log's name.
-    """
+    """An RDS Proxy in front of the database; `name` is its physical name."""
 
     name: str
     security_group: ec2.ISecurityGroup
@@ -77,12 +73,7 @@ class AirflowDatabaseProps:
 
 
 class AirflowDatabase(Construct):
-    """An RDS Postgres instance and its secret.
-
-    Attributes:
-        secret: JSON with username, password, host, port, dbname.
-        host: The endpoint's name.
-    """
+    """An RDS Postgres instance and its secret: JSON with username, password, host, port, dbname."""
 
     def __init__(self, scope: Construct, id: str, props: AirflowDatabaseProps) -> None:
         super().__init__(scope, id)

@@ -92,9 +92,6 @@ class AirflowService(Construct):
 
     A new version starts before the old one stops, and a version that does not become healthy is
     rolled back.
-
-    Attributes:
-        role: The program's role.
     """
 
     def __init__(

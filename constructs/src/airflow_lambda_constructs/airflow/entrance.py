@@ -43,11 +43,7 @@ class EntranceProps:
 
 
 class Entrance(Construct):
-    """An application load balancer: HTTPS if there is a certificate, else HTTP.
-
-    Attributes:
-        url: The address of the UI.
-    """
+    """An application load balancer: HTTPS if there is a certificate, else HTTP."""
 
     def __init__(self, scope: Construct, id: str, props: EntranceProps) -> None:
         super().__init__(scope, id)

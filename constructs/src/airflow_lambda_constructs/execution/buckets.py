@@ -29,12 +29,8 @@ class PayloadBucket(ClosedBucket):
     """A bucket for invocations that are too large for one event.
 
     The handler reads every object once, seconds after it was written, and deletes it; an object
-    that is never read expires. No grant allows listing the bucket: only those who know an
-    invocation's id can find its key.
-
-    Args:
-        prefix: The keys of all objects begin with it.
-        encryption_key: None: S3's own key.
+    that is never read expires. The keys begin with `prefix`. No grant allows listing the bucket:
+    only those who know an invocation's id can find its key.
     """
 
     def __init__(
@@ -69,14 +65,7 @@ class PayloadBucket(ClosedBucket):
 
 
 class DagBucket(ClosedBucket):
-    """A versioned bucket with one folder, or one archive, of DAG files.
-
-    Args:
-        key: The folder, with a slash at its end, or the archive's name.
-
-    Attributes:
-        uri: The S3 URI of the folder or archive.
-    """
+    """A versioned bucket of DAG files; `key` is a folder, ending with a slash, or an archive."""
 
     def __init__(
         self,
@@ -120,14 +109,7 @@ class DagBucket(ClosedBucket):
 
 
 class TaskLogBucket(ClosedBucket):
-    """A bucket of task logs.
-
-    Args:
-        retention: How long a log is kept.
-
-    Attributes:
-        folder: The value of Airflow's `[logging] remote_base_log_folder`.
-    """
+    """A bucket of task logs; `folder` is Airflow's `[logging] remote_base_log_folder`."""
 
     def __init__(
         self,

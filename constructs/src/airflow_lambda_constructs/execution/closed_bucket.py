@@ -23,9 +23,7 @@ class ClosedBucket(Construct):
     Args:
         name: Id of the bucket inside this construct.
         keys: Keys of the objects: one key, or a prefix followed by `*`.
-        lifecycle_rule: Which objects expire, and when.
         why_no_access_log: The reason that cdk-nag's report shows.
-        removal_policy: What happens to the bucket when it leaves the stack.
         encryption_key: None: S3's own key.
         versioned: Whether replaced and deleted objects are kept.
     """
@@ -64,23 +62,16 @@ class ClosedBucket(Construct):
         acknowledge(self.bucket, S1=why_no_access_log)
 
     def _allow(self, grantee: iam.IGrantable, *actions: str, and_list: bool) -> iam.Grant:
-        """Allow actions on the objects.
+        """Allow actions on the objects, and perhaps listing the bucket.
 
-        Args:
-            grantee: Whose role or policy gets the permission.
-            actions: The actions on the objects.
-            and_list: Whether the grantee may also list the bucket. Without this permission S3
-                answers "denied" instead of "not found".
+        S3 answers "denied" instead of "not found" to those who may not list.
         """
         bucket = self.bucket
         principal = grantee.grant_principal
         holder = principal if isinstance(principal, Construct) else grantee
         if self._keys.endswith("*") and isinstance(holder, Construct):
             finding = f"IAM5[Resource::{_name_in(holder, bucket)}/{self._keys}]"
-            reason = (
-                "The names of the objects are not known before they are written; the bucket is for "
-                "this one purpose."
-            )
+            reason = "The bucket is for one purpose, and its objects' names are not known before."
             acknowledge(holder, **{finding: reason})
         grant = iam.Grant.add_to_principal(
             grantee=grantee,

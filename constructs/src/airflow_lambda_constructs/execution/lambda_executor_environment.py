@@ -65,12 +65,7 @@ class LambdaExecutorEnvironmentProps:
 
 
 class LambdaExecutorEnvironment(Construct):
-    """Functions, queues, the payload bucket, and what a scheduler needs to use them.
-
-    Attributes:
-        config_parameter: The executor's options, as one SSM parameter.
-        scheduler_policy: Everything that the role of a scheduler needs.
-    """
+    """Functions, queues, payload bucket, the executor's parameter and a policy for schedulers."""
 
     def __init__(self, scope: Construct, id: str, props: LambdaExecutorEnvironmentProps) -> None:
         super().__init__(scope, id)

@@ -14,15 +14,7 @@ from constructs import Construct
 
 
 class TaskLogGroup(Construct):
-    """A log group with a stream for each try of a task.
-
-    Args:
-        name: The group's physical name.
-        encryption_key: None: CloudWatch's own key.
-
-    Attributes:
-        folder: The value of Airflow's `[logging] remote_base_log_folder`.
-    """
+    """A log group of task logs; `folder` is Airflow's `[logging] remote_base_log_folder`."""
 
     def __init__(  # noqa: PLR0913 - keyword-only settings of one log group
         self,

@@ -105,13 +105,10 @@ class _FailureRecords:
 
 
 class WorkloadFunction(Construct):
-    """A Lambda function, the version of this deploy and the alias that points at it.
+    """A Lambda function, the version of this deploy and the alias that schedulers invoke.
 
     Old versions stay: their running invocations continue, and pointing the alias back at one
     undoes a deploy.
-
-    Attributes:
-        alias: `live`; schedulers invoke it.
     """
 
     def __init__(self, scope: Construct, id: str, props: WorkloadFunctionProps) -> None:

@@ -23,13 +23,12 @@ class AlarmTopic(Construct):
 
     Args:
         email: Address that SNS asks for a confirmation and then mails to; None: no subscription.
-
-    Attributes:
-        action: Sends an alarm to the topic.
     """
 
     def __init__(self, scope: Construct, id: str, *, email: str | None) -> None:
         super().__init__(scope, id)
+        # Alarms of other accounts are refused (the confused deputy).
+        only_this_account = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}
         key = closed_key(
             self,
             "Key",
@@ -40,7 +39,7 @@ class AlarmTopic(Construct):
                     principals=[_CLOUDWATCH],
                     actions=["kms:Decrypt", "kms:GenerateDataKey"],
                     resources=["*"],  # In a key's policy this is the key itself.
-                    conditions=self._only_this_account(),
+                    conditions=only_this_account,
                 )
             ],
             # It encrypts no data that is read later.
@@ -54,13 +53,9 @@ class AlarmTopic(Construct):
                 principals=[_CLOUDWATCH],
                 actions=["sns:Publish"],
                 resources=[self.topic.topic_arn],
-                conditions=self._only_this_account(),
+                conditions=only_this_account,
             )
         )
         self.action: cloudwatch.IAlarmAction = actions.SnsAction(self.topic)
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
-
-    def _only_this_account(self) -> dict[str, dict[str, str]]:
-        """Refuse alarms of other accounts (the confused deputy)."""
-        return {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}

@@ -14,9 +14,8 @@ from airflow_lambda_constructs.observability.watched import WatchedEnvironment
 class Alarms(Construct):
     """An alarm for every rule that applies to an environment.
 
-    Args:
-        runbook: Path or URL of the page with a section for each rule.
-        actions: They run when an alarm goes off, and when it is over.
+    `runbook` is the path or URL of the page with a section for each rule. The actions run when an
+    alarm goes off, and when it is over.
     """
 
     def __init__(

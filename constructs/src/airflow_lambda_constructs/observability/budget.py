@@ -9,12 +9,8 @@ from constructs import Construct
 class MonthlyBudget(Construct):
     """A budget for all resources with one tag, which warns by mail.
 
-    It counts nothing until the tag is activated as a cost allocation tag
+    It counts nothing until the tag, a key and a value, is activated as a cost allocation tag
     (docs/howto/runbook.md#budget).
-
-    Args:
-        limit_usd: US dollars a month.
-        tag: Key and value of the tag.
     """
 
     def __init__(

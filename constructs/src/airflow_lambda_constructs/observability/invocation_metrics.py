@@ -35,8 +35,7 @@ class InvocationMetrics(Construct):
     Attributes:
         run_time: From the handler's entry to the result, ms.
         queue_to_start: From the executor's hand-over to the handler's entry, ms.
-        init_time: Start of an execution environment, ms; the sample count is the number of cold
-            starts.
+        init_time: Start of an execution environment, ms; its sample count counts cold starts.
         peak_memory: Memory of the execution environment, MB.
         unreported: Number of results that no queue accepted.
         ends: How often Lambda ended an invocation from outside, by reason.
@@ -49,10 +48,10 @@ class InvocationMetrics(Construct):
         self._log_group = log_group
         self._namespace = namespace
         self._count("Settled", _settled(), {"outcome": "$.outcome"})
-        self.run_time = self._measure("RunTime", "$.run_ms")
-        self.queue_to_start = self._measure("QueueToStart", "$.queue_to_start_ms")
-        self.init_time = self._measure("InitTime", "$.init_ms")
-        self.peak_memory = self._measure("PeakMemory", "$.max_memory_mb", cloudwatch.Unit.MEGABYTES)
+        self.run_time = self._median("RunTime", "$.run_ms")
+        self.queue_to_start = self._median("QueueToStart", "$.queue_to_start_ms")
+        self.init_time = self._median("InitTime", "$.init_ms")
+        self.peak_memory = self._median("PeakMemory", "$.max_memory_mb", cloudwatch.Unit.MEGABYTES)
         self.unreported = self._count(
             "Unreported",
             _settled(
@@ -77,11 +76,26 @@ class InvocationMetrics(Construct):
         )
 
     def _count(
+        self, name: str, pattern: logs.IFilterPattern, dimensions: dict[str, str] | None = None
+    ) -> cloudwatch.Metric:
+        counted = self._filter(name, pattern, "1", cloudwatch.Unit.COUNT, dimensions)
+        return counted.metric(statistic=cloudwatch.Stats.SUM)
+
+    def _median(
+        self, name: str, field: str, unit: cloudwatch.Unit = cloudwatch.Unit.MILLISECONDS
+    ) -> cloudwatch.Metric:
+        pattern = _settled(logs.FilterPattern.number_value(field, ">=", 0))
+        measured = self._filter(name, pattern, field, unit)
+        return measured.metric(statistic=cloudwatch.Stats.percentile(50))
+
+    def _filter(
         self,
         name: str,
         pattern: logs.IFilterPattern,
+        value: str,
+        unit: cloudwatch.Unit,
         dimensions: dict[str, str] | None = None,
-    ) -> cloudwatch.Metric:
+    ) -> logs.MetricFilter:
         return logs.MetricFilter(
             self,
             name,
@@ -89,24 +103,10 @@ class InvocationMetrics(Construct):
             filter_pattern=pattern,
             metric_namespace=self._namespace,
             metric_name=name,
-            metric_value="1",
-            unit=cloudwatch.Unit.COUNT,
-            dimensions=dimensions,
-        ).metric(statistic=cloudwatch.Stats.SUM)
-
-    def _measure(
-        self, name: str, field: str, unit: cloudwatch.Unit = cloudwatch.Unit.MILLISECONDS
-    ) -> cloudwatch.Metric:
-        return logs.MetricFilter(
-            self,
-            name,
-            log_group=self._log_group,
-            filter_pattern=_settled(logs.FilterPattern.number_value(field, ">=", 0)),
-            metric_namespace=self._namespace,
-            metric_name=name,
-            metric_value=field,
+            metric_value=value,
             unit=unit,
-        ).metric(statistic=cloudwatch.Stats.percentile(50))
+            dimensions=dimensions,
+        )
 
 
 def _settled(*more: logs.JsonPattern) -> logs.IFilterPattern:

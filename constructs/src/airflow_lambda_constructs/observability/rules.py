@@ -37,7 +37,7 @@ class Rule:
 
     Attributes:
         name: The kind of alarm, and its section in docs/howto/runbook.md.
-        subject: The function, queue or service it is about; empty if there is only one.
+        subject: Its function, queue or service; empty if there is only one.
         limit: The alarm goes off at or beyond this value, after `periods` periods in a row.
         missing: What missing data means; most metrics have none while nothing happens.
     """
@@ -140,18 +140,19 @@ def _dead_letters_rule(queue: sqs.IQueue) -> Rule:
 
 
 def _database_rules(watched: WatchedDatabase) -> Iterator[Rule]:
-    instance = watched.instance
     yield Rule(
         name="database-busy",
         text="The database's processors have been busy for a quarter of an hour.",
-        metric=instance.metric_cpu_utilization(statistic="Average", period=_FIVE_MINUTES),
+        metric=watched.instance.metric_cpu_utilization(statistic="Average", period=_FIVE_MINUTES),
         limit=90,  # The schedulers wait for the database, and every task for them.
         periods=3,
     )
     yield Rule(
         name="database-full",
         text="Less than a tenth of the database's storage is free.",
-        metric=instance.metric_free_storage_space(statistic="Minimum", period=_FIVE_MINUTES),
+        metric=watched.instance.metric_free_storage_space(
+            statistic="Minimum", period=_FIVE_MINUTES
+        ),
         limit=watched.storage_gb * 1024**3 / 10,  # RDS stops an instance that has none left.
         operator=_AT_MOST,
         periods=3,
@@ -162,8 +163,8 @@ def _database_rules(watched: WatchedDatabase) -> Iterator[Rule]:
         metric=cloudwatch.MathExpression(
             expression="MAX([reads, writes])",
             using_metrics={
-                "reads": instance.metric("ReadLatency", statistic="Average"),
-                "writes": instance.metric("WriteLatency", statistic="Average"),
+                "reads": watched.instance.metric("ReadLatency", statistic="Average"),
+                "writes": watched.instance.metric("WriteLatency", statistic="Average"),
             },
             label="seconds for one operation",
             period=_FIVE_MINUTES,
@@ -187,7 +188,7 @@ def _control_plane_rules(watched: WatchedControlPlane) -> Iterator[Rule]:
 
 
 def _service_rule(name: str, service: ecs.BaseService) -> Rule:
-    # Each running task sends one sample a minute; a service without tasks sends nothing.
+    # A running task sends one sample a minute, a service without tasks none:
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/cw-service-metrics.html
     return Rule(
         name="service-down",

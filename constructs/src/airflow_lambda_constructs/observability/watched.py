@@ -52,7 +52,6 @@ class WatchedControlPlane:
 
     Attributes:
         services: Each service by its name on the dashboard and in alarms.
-        api_servers: The target group behind the load balancer.
     """
 
     services: Mapping[str, ecs.BaseService]
@@ -81,8 +80,6 @@ class WatchedEnvironment:
 
     Attributes:
         name: The names of the alarms begin with it; the dashboard has this name.
-        results: The results queues.
-        dead_letters: The dead-letter queue.
         database: None: Airflow's database is elsewhere.
         control_plane: None: Airflow is elsewhere.
     """
