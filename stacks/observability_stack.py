@@ -49,8 +49,8 @@ class ObservabilityStack(StageStack):
             environment = WatchedEnvironment(
                 name=stage.prefix,
                 functions=tuple(map(self._function, stage.config.functions)),
-                results=execution.executor_environment.queue.results,
-                dead_letters=execution.executor_environment.queue.dead_letters,
+                results=queue.results,
+                dead_letters=queue.dead_letters,
                 database=database.watched if database else None,
                 control_plane=control_plane.watched if control_plane else None,
             )
