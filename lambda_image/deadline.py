@@ -79,15 +79,11 @@ class Margins:
         Raises:
             ConfigError: The margins cannot work, whatever the time-out is.
         """
-        stop_s = STOP_MARGIN_S.from_environment(environ)
-        kill_s = KILL_MARGIN_S.from_environment(environ)
-        if stop_s is not None and kill_s is not None and kill_s >= stop_s:
-            raise ConfigError(
-                f"{STOP_MARGIN_S.environment_variable} is {stop_s:g} and "
-                f"{KILL_MARGIN_S.environment_variable} is {kill_s:g}: the first must be the longer "
-                "one, a task is asked to stop before it is killed"
-            )
-        return cls(stop_s, kill_s)
+        margins = cls(
+            STOP_MARGIN_S.from_environment(environ), KILL_MARGIN_S.from_environment(environ)
+        )
+        stop_comes_before_kill(margins)
+        return margins
 
     def deadline(self, remaining_s: float, now_s: float) -> Deadline:
         """The times of an invocation that has so much time left now, on the monotonic clock.
@@ -101,14 +97,39 @@ class Margins:
             stop_s = max(stop_s, (kill_s or 0) / _KILL_SHARE)
         if kill_s is None:
             kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_SHARE)
-        if stop_s >= remaining_s:
-            raise ConfigError(
-                f"the function's time-out leaves {remaining_s:.1f} s, and a task would be "
-                f"asked to stop {stop_s:g} s and killed {kill_s:g} s before its end: raise the "
-                f"time-out, or lower {STOP_MARGIN_S.environment_variable} and "
-                f"{KILL_MARGIN_S.environment_variable}"
-            )
-        return Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
+        deadline = Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
+        task_comes_before_stop(deadline)
+        return deadline
+
+
+def stop_comes_before_kill(margins: Margins) -> None:
+    """Require that a task is asked to stop before it is killed.
+
+    Raises:
+        ConfigError: The kill margin is at least as long as the stop margin.
+    """
+    stop_s, kill_s = margins.stop_s, margins.kill_s
+    if stop_s is not None and kill_s is not None and kill_s >= stop_s:
+        raise ConfigError(
+            f"{STOP_MARGIN_S.environment_variable} is {stop_s:g} and "
+            f"{KILL_MARGIN_S.environment_variable} is {kill_s:g}: the first must be the longer "
+            "one, a task is asked to stop before it is killed"
+        )
+
+
+def task_comes_before_stop(deadline: Deadline) -> None:
+    """Require that a task has time before it is asked to stop.
+
+    Raises:
+        ConfigError: The stop margin is at least as long as the time that is left.
+    """
+    if deadline.stop_margin_s >= deadline.time_out_s:
+        raise ConfigError(
+            f"the function's time-out leaves {deadline.time_out_s:.1f} s, and a task would be "
+            f"asked to stop {deadline.stop_margin_s:g} s and killed {deadline.kill_margin_s:g} s "
+            f"before its end: raise the time-out, or lower {STOP_MARGIN_S.environment_variable} "
+            f"and {KILL_MARGIN_S.environment_variable}"
+        )
 
 
 def _at_most_the_default(option: SecondsOption, seconds: float) -> float:
