@@ -13,7 +13,8 @@ class EngineMachineAtLength(EngineMachine):
 
 TestEngineAtLength = EngineMachineAtLength.TestCase
 TestEngineAtLength.settings = settings(
-    EngineMachine.TestCase.settings,
     max_examples=10_000,
+    stateful_step_count=40,
+    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

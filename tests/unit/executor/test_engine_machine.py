@@ -224,4 +224,4 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 TestEngineMachine = EngineMachine.TestCase
-TestEngineMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestEngineMachine.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
