@@ -118,7 +118,10 @@ class DatabaseStack(StageStack):
             ("RDS13", "backup_days"),
         ):
             if not getattr(self.config.database, setting):
-                acknowledge(self.database, **{rule: f"The stage's database.{setting} decides it."})
+                reason = (
+                    f"The stage's configuration decides this, with the option database.{setting}."
+                )
+                acknowledge(self.database, **{rule: reason})
 
     def _outputs(self) -> None:
         self.output("DatabaseHost", self.database.host)

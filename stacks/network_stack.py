@@ -91,7 +91,9 @@ class NetworkStack(StageStack):
         if network.flow_logs:
             self._log_flows(vpc)
         else:
-            acknowledge(vpc, VPC7="The stage's network.flow_logs decides it.")
+            acknowledge(
+                vpc, VPC7="Flow logs cost money: the stage enables them by network.flow_logs."
+            )
         return vpc
 
     def _existing_vpc(self) -> ec2.IVpc:

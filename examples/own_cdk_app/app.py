@@ -1,7 +1,7 @@
-"""Somebody else's CDK app that runs the tasks of its Airflow on Lambda.
+"""Your own CDK app, which runs the tasks of your Airflow on Lambda.
 
-It has a VPC, a repository with the handler image and a role for its schedulers already; all it adds
-are the constructs of `airflow-lambda-constructs`.
+The VPC, the repository with the handler image and the schedulers' role exist already; the app adds
+the constructs of `airflow-lambda-constructs`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from airflow_lambda_constructs import (
     WatchedFunction,
 )
 
-#: By its digest: a tag could come to mean something else.
+#: The image's digest, because a tag can move.
 IMAGE = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
 EVENT_AGE = cdk.Duration.minutes(9)
 
 
 class AirflowState(cdk.Stack):
-    """The database of an Airflow, in a VPC that exists."""
+    """Airflow's database, in an existing VPC."""
 
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id, termination_protection=True)
@@ -70,7 +70,7 @@ class AirflowState(cdk.Stack):
 
 
 class AirflowWorkloads(cdk.Stack):
-    """Where its tasks run: a function for most of them, a larger one for the queue `large`."""
+    """A function for Airflow's tasks, and a larger one for the queue `large`."""
 
     def __init__(self, scope: Construct, id: str, *, database: AirflowDatabase) -> None:
         super().__init__(scope, id)

@@ -1,4 +1,4 @@
-"""One synthesized stage, as the tests look at it."""
+"""One synthesized stage, as the tests read it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Assembly:
         return Template.from_json(self.json(part))
 
     def metadata(self, part: str) -> dict[str, Any]:
-        """What constructs of one stack carry with them: construct path to its entries."""
+        """The metadata of one stack: construct path to its entries."""
         path = self.folder / f"airflow-lambda-{self.stage}-{part}.metadata.json"
         metadata: dict[str, Any] = json.loads(path.read_text())
         return metadata
@@ -83,7 +83,7 @@ class Assembly:
         return manifest
 
     def findings(self) -> list[str]:
-        """What cdk-nag's AwsSolutions has to say, its acknowledged findings left out."""
+        """The findings of cdk-nag's AwsSolutions that are not acknowledged."""
         return findings_in(self.folder)
 
     def resources(self, *types: str) -> list[Resource]:
@@ -135,7 +135,7 @@ def new_app(
 
 
 def inspected(folder: Path, stage: str, override: Mapping[str, Any] | None = None) -> Assembly:
-    """A stage that cdk-nag's AwsSolutions looked at while it was synthesized.
+    """Synthesize a stage under cdk-nag's AwsSolutions.
 
     Raises:
         RuntimeError: The synthesis failed, and not because of that rule pack.

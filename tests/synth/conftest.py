@@ -1,4 +1,4 @@
-"""One App per stage and session: the CDK's start dominates the time of this suite."""
+"""One app per stage and session, because the CDK's start is slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy statements of a template, as tests look at them."""
+"""Policy statements of a template, as the tests read them."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def statements(resource: Resource) -> list[dict[str, Any]]:
 
 
 def listed(value: object) -> list[Any]:
-    """IAM writes a list of one as the one."""
+    """Return a list; IAM writes a list of one as its item."""
     return value if isinstance(value, list) else [value]

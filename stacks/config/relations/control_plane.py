@@ -65,7 +65,7 @@ def internet_needs_a_certificate(stage: StageConfig) -> Iterator[str]:
 
 
 def certificate_has_a_domain_name(stage: StageConfig) -> Iterator[str]:
-    """A browser refuses a certificate under another name, such as AWS's for the load balancer."""
+    """A browser refuses the certificate under the name that AWS gives the load balancer."""
     certificate, name = stage.control_plane.certificate_arn, stage.control_plane.domain_name
     if certificate and not name:
         yield (

@@ -54,7 +54,7 @@ def results_outlive_their_visibility_timeout(stage: StageConfig) -> Iterator[str
 
 
 def reservation_is_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
-    """Concurrency that Airflow never uses at one time is missing for the account's functions."""
+    """The account's other functions would lack the concurrency, and Airflow never uses it."""
     for function in stage.functions:
         reserved = function.reserved_concurrency or 0
         yield from _within_the_parallelism(
@@ -63,9 +63,9 @@ def reservation_is_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
 
 
 def warm_environments_are_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
-    """Warm environments are paid for all day, and never more than these work at one time.
+    """Airflow never uses more warm execution environments at one time, and they cost all day.
 
-    Reservations of several functions may add up to more: they are free, and only limits.
+    Reservations of several functions may add up to more, because they are free.
     """
     warm = {
         function.name: function.provisioned_concurrency

@@ -31,7 +31,7 @@ def function_names_are_unique(stage: StageConfig) -> Iterator[str]:
 
 
 def function_names_can_be_told_apart(stage: StageConfig) -> Iterator[str]:
-    """A logical id has no hyphens, and AWS's own function for rotation has a name too."""
+    """Logical ids leave hyphens out, and AWS's function for rotation needs its own name."""
     unique = dict.fromkeys(function.name for function in stage.functions)
     by_id: dict[str, list[str]] = {}
     for name in unique:

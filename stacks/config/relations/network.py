@@ -16,7 +16,7 @@ _SUBNETS = ("private_subnet_ids", "isolated_subnet_ids", "public_subnet_ids")
 
 
 def existing_subnets_belong_to_an_existing_vpc(stage: StageConfig) -> Iterator[str]:
-    """A new VPC makes its own subnets, so the id of an existing VPC is missing."""
+    """A new VPC gets new subnets."""
     if stage.network.vpc_id is None:
         for name in ("availability_zones", *_SUBNETS):
             if given := getattr(stage.network, name):

@@ -1,4 +1,4 @@
-"""The constructs by themselves: usable in somebody else's app, without a stage or its config."""
+"""The constructs alone, in an app without a stage or its configuration."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_payloads_can_be_put_by_a_role_made_elsewhere(stack: cdk.Stack) -> None:
 
 
 def test_database_goes_into_a_vpc_made_elsewhere(stack: cdk.Stack) -> None:
-    """An existing VPC and security group take the database in."""
+    """The database can be in an existing VPC and security group."""
     vpc = ec2.Vpc.from_vpc_attributes(
         stack,
         "Vpc",

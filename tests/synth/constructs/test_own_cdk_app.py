@@ -52,7 +52,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Synthesized:
-    """The example after its synthesis.
+    """The synthesized example.
 
     Attributes:
         installed: Where the wheels were unpacked.
@@ -112,7 +112,7 @@ def _run(*command: object, **how: Any) -> str:
 
 
 def test_the_app_knows_the_installed_package_only(example: Synthesized) -> None:
-    """The constructs and the option table come out of the wheels, and no module of the stacks."""
+    """The example imports the wheels, and no module of the stacks."""
     assert all(path.startswith(str(example.installed)) for path in example.told["from"])
     assert example.told["repository"] is False
 
@@ -142,12 +142,12 @@ def _requirements(lines: list[str]) -> dict[str, SpecifierSet]:
 
 
 def test_the_rule_pack_has_no_finding(example: Synthesized) -> None:
-    """Whoever uses the constructs has nothing to suppress for them."""
+    """cdk-nag finds nothing in the example."""
     assert example.told["findings"] == []
 
 
 def test_the_parameter_wires_both_functions(example: Synthesized) -> None:
-    """The queue `large` leads to the second function, all else to the first."""
+    """The queue `large` uses the second function, all others the first."""
     (parameter,) = example.resources("AirflowWorkloads", "AWS::SSM::Parameter")
     assert parameter["Name"] == "/etl/executor"
     _, parts = parameter["Value"]["Fn::Join"]
@@ -163,13 +163,13 @@ def test_the_parameter_wires_both_functions(example: Synthesized) -> None:
 
 
 def test_the_schedulers_role_gets_the_policy(example: Synthesized) -> None:
-    """The role that exists already is given what a scheduler needs."""
+    """The existing role gets the scheduler's policy."""
     (policy,) = example.resources("AirflowWorkloads", "AWS::IAM::ManagedPolicy")
     assert policy["Roles"] == ["airflow-scheduler"]
 
 
 def test_data_is_kept_as_the_app_says(example: Synthesized) -> None:
-    """Every queue, bucket, log and the database follow the removal policy that was given."""
+    """Every queue, bucket, log and the database have the given removal policy."""
     kinds = {"AWS::SQS::Queue", "AWS::S3::Bucket", "AWS::Logs::LogGroup", "AWS::RDS::DBInstance"}
     seen = set()
     for stack in ("AirflowWorkloads", "AirflowState"):

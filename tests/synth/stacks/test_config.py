@@ -1,4 +1,4 @@
-"""The configuration of a stage: what it takes, what it refuses, and in which words."""
+"""The configuration of a stage: accepted values, refused values and the texts of errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES: dict[str, Any] = {
 
 
 def default(**values: object) -> dict[str, object]:
-    """The default function with these values."""
+    """An override with these values of the default function."""
     return {"name": "default", **values}
 
 
@@ -47,12 +47,12 @@ def refusal(override: object, stages: object = STAGES, stage: object = "dev") ->
 
 @pytest.mark.parametrize("stage", CONTEXT["stages"])
 def test_every_stage_of_cdk_json_is_valid(stage: str) -> None:
-    """The stages that are shipped can be used as they are."""
+    """The stages in cdk.json are valid."""
     assert load(CONTEXT["stages"], stage).removal in {"destroy", "retain"}
 
 
 def test_production_survives_the_loss_of_a_zone() -> None:
-    """The stage prod has two of each of Airflow's programs that can be two, and ways out.
+    """The stage prod has two of each of Airflow's programs that can be doubled, and NAT gateways.
 
     A deploy starts the new schedulers beside the old ones: each of them has a results queue.
     """
@@ -74,12 +74,12 @@ def test_production_keeps_its_data() -> None:
 
 
 def test_the_local_stage_cannot_reach_a_real_account() -> None:
-    """The stage local is pinned to the embedded AWS's account, which no real one can have."""
+    """The stage local is pinned to the embedded AWS's account, which no real account has."""
     assert load(CONTEXT["stages"], "local").account == "000000000000"
 
 
 def test_override_is_merged_key_by_key() -> None:
-    """An override changes the keys it names, at any depth, and leaves their neighbours."""
+    """An override changes only the keys that it names, at any depth."""
     stages = {"dev": {**STAGES["dev"], "database": {"storage_gb": 30, "name": "af"}}}
     config = load(stages, "dev", '{"database": {"storage_gb": 50}, "removal": "retain"}')
     assert (config.database.storage_gb, config.database.name) == (50, "af")
@@ -88,7 +88,7 @@ def test_override_is_merged_key_by_key() -> None:
 
 
 def test_override_of_named_objects_is_merged_by_name() -> None:
-    """A function of an override changes the one of its name, or is one more."""
+    """A function of an override changes the function of its name, or adds one."""
     stages = {"dev": {**STAGES["dev"], "functions": [default(memory_mb=512, timeout_s=60)]}}
     large = {"name": "large", "queues": ["large"]}
     config = load(stages, "dev", {"functions": [large, default(memory_mb=3008)]})
@@ -97,7 +97,7 @@ def test_override_of_named_objects_is_merged_by_name() -> None:
 
 
 def test_override_of_any_other_list_replaces_it() -> None:
-    """A list of texts is taken as a whole; so is one with a name twice, and refused."""
+    """A list of texts is replaced as a whole; so is a list with a name twice, which is refused."""
     stages = {"dev": {**STAGES["dev"], "functions": [default(queues=["a", "b"])]}}
     config = load(stages, "dev", {"functions": [default(queues=["c"])]})
     assert config.default_function.queues == ["c"]
@@ -105,12 +105,12 @@ def test_override_of_any_other_list_replaces_it() -> None:
 
 
 def test_override_is_checked_like_the_stage() -> None:
-    """An override cannot bring in what the stage itself could not say."""
+    """An override is checked like the stage's own values."""
     assert "unknown key database.storage" in refusal({"database": {"storage": 50}})
 
 
 def test_unknown_stage_names_the_stages_there_are() -> None:
-    """A misspelt stage is answered with the stages there are, the closest one first."""
+    """The error for a misspelt stage lists the stages and suggests the closest."""
     message = refusal(None, stage="dve")
     assert "unknown stage 'dve', allowed are dev (did you mean dev?)" in message
     assert "-c stage=" in message
@@ -123,12 +123,12 @@ def test_missing_stages_point_to_the_cdk_cli() -> None:
 
 @pytest.mark.parametrize("name", ["My_Stage", "1st", "a-b", 17 * "a"])
 def test_stage_name_that_cannot_be_part_of_a_name_is_refused(name: str) -> None:
-    """A stage's name becomes part of repository, function and parameter names, none too long."""
+    """A stage's name must fit into repository, function and parameter names."""
     assert f"{name!r} cannot be part" in refusal(None, {name: {}}, name)
 
 
 def test_longest_names_fit_a_function() -> None:
-    """The longest name of a stage and of a function make a name that Lambda takes."""
+    """The longest names of a stage and a function make a physical name that Lambda accepts."""
     # https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
     assert len(f"airflow-lambda-{16 * 'a'}-{32 * 'b'}") <= 64
     stages = {16 * "a": STAGES["dev"]}
@@ -143,7 +143,7 @@ def test_longest_names_fit_a_function() -> None:
     ],
 )
 def test_override_that_is_no_json_object_is_refused(override: str, expected: str) -> None:
-    """What the shell made of an override is shown, with an example of a good one."""
+    """The error for a malformed override shows the override and a valid example."""
     message = refusal(override)
     assert expected in message
     assert '{"database": {"storage_gb": 50}}' in message
@@ -236,7 +236,7 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
     ],
 )
 def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: str) -> None:
-    """A refused value is shown with its path, what is allowed and what to do."""
+    """The error for a value has its path, the allowed values and a fix."""
     assert re.search(expected, refusal(override))
 
 
@@ -245,7 +245,7 @@ def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: s
     [("memory_mb", 512, 10240), ("timeout_s", 4, 900), ("ephemeral_storage_mb", 512, 10240)],
 )
 def test_limits_of_a_function_are_taken(key: str, lowest: int, highest: int) -> None:
-    """Its extremes are taken, one past them is not: Lambda's, or what the handler needs."""
+    """The limits of a number are accepted, values beyond them are not."""
     for value in (lowest, highest):
         config = load(STAGES, "dev", {"functions": [default(**{key: value})]})
         assert getattr(config.default_function, key) == value
@@ -254,7 +254,7 @@ def test_limits_of_a_function_are_taken(key: str, lowest: int, highest: int) -> 
 
 
 def test_the_limits_of_the_margins_are_those_of_the_handler() -> None:
-    """What the stage takes the handler takes, in the shortest function too; no less and no more."""
+    """The stage's bounds for margins are the handler's, also for the shortest function."""
     stop, kill = STOP_MARGIN_S.bounds.least, KILL_MARGIN_S.bounds.least
     shortest = default(timeout_s=4, stop_margin_s=stop, kill_margin_s=kill)
     config = load(STAGES, "dev", {"functions": [shortest]})
@@ -283,7 +283,7 @@ def test_limits_of_messages_are_lambdas_and_sqs_own(key: str, lowest: int, highe
 
 
 def test_every_wrong_value_is_named_at_once() -> None:
-    """A person corrects all fields after one synth, not one per synth."""
+    """One error reports all wrong fields."""
     message = refusal(
         {"functions": [default(memory_mb=1)], "database": {"storage_gb": 1}, "remove": 1}
     )
@@ -291,21 +291,21 @@ def test_every_wrong_value_is_named_at_once() -> None:
 
 
 def test_configuration_cannot_be_changed_after_loading() -> None:
-    """What was checked is what is built."""
+    """A loaded configuration cannot be changed."""
     config = load(STAGES, "dev")
     with pytest.raises(ValueError, match="frozen"):
         config.default_function.memory_mb = 1  # type: ignore[misc]
 
 
 def test_every_field_is_described() -> None:
-    """A field without a description or words for its values would be missing in the reference."""
+    """Every field has a description and allowed values for the reference page."""
     for field in describe_fields().values():
         assert field.description.endswith("."), field.path
         assert field.allowed, field.path
 
 
 def test_reference_page_is_fresh() -> None:
-    """docs/reference/stage-config.md is what the model says today."""
+    """docs/reference/stage-config.md is current."""
     page = (ROOT / "docs/reference/stage-config.md").read_text()
     assert page == render(), (
         "run: python -m stacks.config.reference > docs/reference/stage-config.md"
@@ -313,7 +313,7 @@ def test_reference_page_is_fresh() -> None:
 
 
 def test_defaults_of_the_reference_are_json() -> None:
-    """A default can be copied into cdk.json as it stands."""
+    """A default in the reference page is valid in cdk.json."""
     for field in describe_fields().values():
         if field.default is not None:
             json.loads(field.default)

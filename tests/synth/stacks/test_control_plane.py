@@ -82,17 +82,17 @@ def service(assembly: Assembly, name: str) -> Resource:
 
 
 def variables(container: Mapping[str, Any]) -> dict[str, Any]:
-    """What is set directly in a container."""
+    """The plain variables of a container."""
     return {variable["Name"]: variable["Value"] for variable in container["Environment"]}
 
 
 def secrets(container: Mapping[str, Any]) -> dict[str, str]:
-    """What is a reference to Secrets Manager, as text."""
+    """The variables of a container that refer to Secrets Manager, as text."""
     return {secret["Name"]: json.dumps(secret["ValueFrom"]) for secret in container["Secrets"]}
 
 
 def allowed(assembly: Assembly, role: str) -> set[tuple[str, str]]:
-    """Every action and what it is allowed on, of a role's own policy."""
+    """Every action of a role's own policy, with its resources."""
     pairs = set()
     policies = [
         policy
@@ -110,7 +110,7 @@ def allowed(assembly: Assembly, role: str) -> set[tuple[str, str]]:
 
 
 def short(reference: object) -> str:
-    """What a reference names, without the hash that is part of a logical id."""
+    """The name in a reference, without the hash of the logical id."""
     text = json.dumps(reference)
     named = re.search(r"(?:ExportsOutput(?:FnGetAtt|Ref))?([A-Za-z]+?)[0-9A-F]{8}", text)
     in_text = re.search(r":(repository/[^\"]*|log-group:[^\"]*)", text)
@@ -118,7 +118,7 @@ def short(reference: object) -> str:
 
 
 def test_each_program_is_a_service_that_takes_a_bad_version_back(inside: Assembly) -> None:
-    """As many as asked for, in private subnets; old ones stay until new ones are healthy."""
+    """Services have the configured count, run in private subnets and replace healthy tasks only."""
     counts = {"ApiServer": 1, "Scheduler": 2, "DagProcessor": 1, "Triggerer": 1}
     assert len(inside.resources("AWS::ECS::Service")) == len(counts)
     for name, count in counts.items():
@@ -135,7 +135,7 @@ def test_each_program_is_a_service_that_takes_a_bad_version_back(inside: Assembl
 
 
 def test_programs_start_from_the_functions_image(inside: Assembly) -> None:
-    """One image for both: the Airflow that parses a DAG is the Airflow that runs it."""
+    """The control plane runs the functions' image, so one Airflow parses and runs a DAG."""
     function = inside.only("AWS::Lambda::Function").properties["Code"]["ImageUri"]
     found = containers(inside)
     assert found.keys() == {*PROGRAMS, "db-migrate"}
@@ -158,7 +158,7 @@ def test_every_start_of_an_api_server_migrates_first(inside: Assembly) -> None:
 
 
 def test_others_are_replaced_after_the_api_server_is_healthy(inside: Assembly) -> None:
-    """No program meets a database that is older than itself, at a first deploy and at any later."""
+    """Every program starts after the database is migrated, at the first deploy and later ones."""
     first = service(inside, "ApiServer").logical_id
     for name in ("Scheduler", "DagProcessor", "Triggerer"):
         assert first in service(inside, name).body["DependsOn"]
@@ -173,7 +173,7 @@ def test_every_program_has_the_health_check_that_is_tested(inside: Assembly) -> 
 
 
 def test_load_balancer_waits_for_as_long_as_the_container_check(inside: Assembly) -> None:
-    """An api-server that still starts is not replaced because the load balancer is impatient."""
+    """The load balancer does not count against an api-server that still starts."""
     waits = {
         service.logical_id: service.properties.get("HealthCheckGracePeriodSeconds")
         for service in inside.resources("AWS::ECS::Service")
@@ -191,7 +191,7 @@ def test_load_balancer_waits_for_as_long_as_the_container_check(inside: Assembly
 
 
 def test_containers_get_what_their_entry_point_asks_for(inside: Assembly) -> None:
-    """The names of the variables agree; only the api-server learns the admin's password."""
+    """Stack and image name secrets alike; only the api-server gets the admin's password."""
     for name, container in containers(inside).items():
         given = {*variables(container), *secrets(container)}
         assert {variable for variable in given if variable.startswith(CONTAINER_PREFIX)} == {
@@ -203,7 +203,7 @@ def test_containers_get_what_their_entry_point_asks_for(inside: Assembly) -> Non
 
 
 def test_secrets_are_references_each_to_one_secret(inside: Assembly) -> None:
-    """No secret is in a variable: names, hosts and settings are, the rest comes at the start."""
+    """Plain variables contain no secret."""
     for container in containers(inside).values():
         text = json.dumps(variables(container))
         made = [s.logical_id for s in inside.resources("AWS::SecretsManager::Secret")]
@@ -220,7 +220,7 @@ def test_secrets_are_references_each_to_one_secret(inside: Assembly) -> None:
 
 
 def test_start_of_a_container_may_read_its_own_secrets_and_its_image(inside: Assembly) -> None:
-    """The role that ECS itself uses: one repository, one log group, the secrets of the task."""
+    """ECS's own role may use one repository, one log group and the task's secrets."""
     every = {
         ("ecr:GetAuthorizationToken", "*"),
         *(
@@ -247,7 +247,7 @@ def test_start_of_a_container_may_read_its_own_secrets_and_its_image(inside: Ass
 
 
 def test_programs_may_do_what_they_do_and_nothing_else(inside: Assembly) -> None:
-    """A scheduler has its policy; the others read logs, DAG files or secrets, each its own."""
+    """Each program's role allows only what the program needs."""
     read_logs = {("s3:GetObject", "TaskLogs"), ("s3:ListBucket", "TaskLogs")}
     function_log = "log-group:/aws/lambda/airflow-lambda-dev:*"
     assert allowed(inside, "SchedulerTaskTaskRole") == set()
@@ -288,7 +288,7 @@ def test_functions_are_told_where_the_api_server_is(inside: Assembly) -> None:
 
 
 def test_only_functions_and_the_load_balancer_reach_the_programs(inside: Assembly) -> None:
-    """Two may talk to the API, the programs alone to the log server; nobody else to anything."""
+    """Only functions and load balancer reach the API, only the programs reach the log server."""
     rules = {
         (rule.properties["FromPort"], short(rule.properties["SourceSecurityGroupId"]))
         for rule in inside.resources("AWS::EC2::SecurityGroupIngress")
@@ -304,7 +304,7 @@ def test_only_functions_and_the_load_balancer_reach_the_programs(inside: Assembl
 
 
 def test_without_a_certificate_the_ui_is_for_the_vpc_only(inside: Assembly) -> None:
-    """Plain HTTP has a private address, and lets in the VPC and nobody else."""
+    """Without a certificate the UI has a private address and is open to the VPC only."""
     load_balancer = inside.only("AWS::ElasticLoadBalancingV2::LoadBalancer").properties
     assert load_balancer["Scheme"] == "internal"
     assert all("PrivateSubnet" in json.dumps(subnet) for subnet in load_balancer["Subnets"])
@@ -317,7 +317,7 @@ def test_without_a_certificate_the_ui_is_for_the_vpc_only(inside: Assembly) -> N
 
 
 def test_with_a_certificate_http_leads_to_https(public: Assembly) -> None:
-    """On the Internet for those who are named; whoever comes in plain text is sent on."""
+    """On the Internet the UI is open to the named ranges, and HTTP redirects to HTTPS."""
     load_balancer = public.only("AWS::ElasticLoadBalancingV2::LoadBalancer").properties
     assert load_balancer["Scheme"] == "internet-facing"
     assert all("PublicSubnet" in json.dumps(subnet) for subnet in load_balancer["Subnets"])
@@ -337,7 +337,7 @@ def test_with_a_certificate_http_leads_to_https(public: Assembly) -> None:
 
 
 def test_execution_api_is_not_to_be_had_through_the_load_balancer(inside: Assembly) -> None:
-    """It is for functions, which are inside the VPC; people have no business there."""
+    """The load balancer answers requests for the Execution API with 404."""
     rule = inside.only("AWS::ElasticLoadBalancingV2::ListenerRule").properties
     (condition,) = rule["Conditions"]
     assert condition["PathPatternConfig"]["Values"] == ["/execution", "/execution/*"]
@@ -346,7 +346,7 @@ def test_execution_api_is_not_to_be_had_through_the_load_balancer(inside: Assemb
 
 
 def test_both_sides_are_told_the_same_of_logs_and_timeouts(inside: Assembly) -> None:
-    """A log goes where it is looked for; an event's age is counted against the same time-out."""
+    """Scheduler and functions share the settings for logs and time-outs."""
     functions = inside.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
     for name in PROGRAMS:
         told = variables(containers(inside)[name])
@@ -359,7 +359,7 @@ def test_both_sides_are_told_the_same_of_logs_and_timeouts(inside: Assembly) -> 
 
 
 def test_dag_files_are_parsed_from_where_functions_fetch_them(inside: Assembly) -> None:
-    """A bundle that Airflow can make, of the bucket and folder that the functions are told."""
+    """The dag-processor's bundle reads the bucket and folder of the functions."""
     functions = inside.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
     _, uri = functions["AIRFLOW__LAMBDA_EXECUTOR__DAGS_S3_URI"]["Fn::Join"]
     assert (uri[0], uri[2]) == ("s3://", "/dags/")
@@ -372,7 +372,7 @@ def test_dag_files_are_parsed_from_where_functions_fetch_them(inside: Assembly) 
 
 
 def test_password_is_a_command_away_and_nowhere_else(inside: Assembly) -> None:
-    """The outputs have the URL and how to see the password, which is drawn by AWS."""
+    """The outputs have the URL and the command that prints the generated password."""
     outputs = inside.json("control-plane")["Outputs"]
     command = json.dumps(outputs["AdminPasswordCommand"]["Value"])
     assert "aws secretsmanager get-secret-value --region " in command
@@ -383,7 +383,7 @@ def test_password_is_a_command_away_and_nowhere_else(inside: Assembly) -> None:
 
 
 def test_nothing_stays_of_the_logs(inside: Assembly) -> None:
-    """The output of the programs is in one group of ours that goes with the stack.
+    """The programs' output goes to one log group, which is deleted with the stack.
 
     Container Insights would make another one by itself.
     """
@@ -395,7 +395,7 @@ def test_nothing_stays_of_the_logs(inside: Assembly) -> None:
 
 
 def test_a_tunnel_is_there_only_where_it_is_asked_for(inside: Assembly, public: Assembly) -> None:
-    """ECS lets people into api-servers and schedulers, and nothing else, if the stage says so."""
+    """`execute_command` opens api-servers and schedulers, and no other program."""
     assert "TunnelCommand" not in inside.json("control-plane")["Outputs"]
     for assembly, opened in ((inside, set()), (public, {"ApiServer", "Scheduler"})):
         open_services = {

@@ -1,4 +1,4 @@
-"""What a stage costs: every resource is counted, and the page is that of these templates."""
+"""The cost page: every resource is counted, and the page is current."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def template(**resources: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_page_is_that_of_the_templates(assembly_of: Get) -> None:
-    """`docs/reference/costs.md` is what the templates of today say: `make docs` writes it."""
+    """`docs/reference/costs.md` is current; `make docs` writes it."""
     stages = {stage: assembly_of(stage) for stage in STAGES}
     page = render({stage: [a.json(part) for part in a.parts] for stage, a in stages.items()})
     assert (ROOT / "docs/reference/costs.md").read_text() == page, "run: make docs"
 
 
 def test_every_resource_is_priced_or_known_to_be_free(assembly: Assembly) -> None:
-    """A new type of resource has to be looked up before it is deployed, in any stage."""
+    """Every type of resource in any stage has a price or is known to be free."""
     for resource in assembly.resources():
         assert (resource.type in RATES) != (resource.type in FREE), str(resource)
 
 
 def test_a_type_without_a_price_is_an_error() -> None:
-    """Nothing is left out of the table in silence."""
+    """A type of resource without a price is an error."""
     with pytest.raises(KeyError, match="AWS::Neptune::DBCluster has no price"):
         lines([template(Graph={"Type": "AWS::Neptune::DBCluster"})])
 
 
 def test_a_database_with_a_standby_costs_twice() -> None:
-    """Instance and storage are paid for in each zone: 730 h at $0.016 and 20 GB at $0.115."""
+    """Instance and storage are charged in each zone: 730 h at $0.016 and 20 GB at $0.115."""
     properties = {"DBInstanceClass": "db.t4g.micro", "AllocatedStorage": "20"}
     single, double = (
         lines([template(Db={"Type": "AWS::RDS::DBInstance", "Properties": properties | more})])
@@ -75,7 +75,7 @@ def test_a_service_is_paid_for_its_processors_and_memory() -> None:
 
 
 def test_two_functions_do_not_make_a_workload_dearer() -> None:
-    """A workload runs in one function: the dearest is what it costs at most."""
+    """Of several functions, the most expensive one is counted."""
     functions = {
         name: {"Type": "AWS::Lambda::Function", "Properties": {"MemorySize": size}}
         for name, size in (("Small", 1024), ("Large", 4096))
@@ -87,7 +87,7 @@ def test_two_functions_do_not_make_a_workload_dearer() -> None:
 
 
 def test_every_price_can_be_checked() -> None:
-    """Each price is positive, names AWS's own page and, where one was read, the page it is from."""
+    """Each price is positive, and names AWS's page and the page where it was read, if any."""
     for name, price in PRICES.items():
         assert price.usd > 0, name
         assert price.page.startswith("https://aws.amazon.com/"), name

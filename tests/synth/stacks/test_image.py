@@ -1,4 +1,4 @@
-"""What changes the image's tag, and how the image gets into our own repository."""
+"""Changes that affect the image's tag, and how the image gets into the stage's repository."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tag_of(tmp_path: Path) -> Callable[[Path], str]:
-    """The tag that the image of a tree gets."""
+    """The tag of the image that is built from a tree."""
     outputs = iter(range(100))
 
     def tag(root: Path, image: ImageConfig | None = None) -> str:
@@ -81,7 +81,7 @@ def test_change_of_what_is_in_the_image_changes_its_tag(
 
 
 def test_unrelated_change_keeps_the_tag(tree: Path, tag_of: Callable[[Path], str]) -> None:
-    """A change of anything that is not in the image publishes nothing."""
+    """A change of other files does not change the image."""
     before = tag_of(tree)
     for changed in (
         *(
@@ -114,7 +114,7 @@ def test_tag_is_the_same_on_any_machine(
 
 
 def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str]) -> None:
-    """The build context holds what the Dockerfile copies and not the rest of the repository."""
+    """The build context has the files that the Dockerfile copies, and no others."""
     (tree / ".env").write_text("SECRET=1\n")
     tag = tag_of(tree)
     (context,) = tree.parent.glob(f"out*/asset.{tag}")
@@ -125,7 +125,7 @@ def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str
 
 
 def test_links_are_left_as_they_are(tree: Path, tag_of: Callable[..., str]) -> None:
-    """A link beside the chosen DAG folder, even to what is not there, is nobody's business."""
+    """A link beside the DAG folder, even a broken one, is ignored."""
     (tree / "build/dags").mkdir(parents=True)
     (tree / "build/dags/example.py").write_text("")
     before = tag_of(tree, ImageConfig(dags="build/dags"))
@@ -134,7 +134,7 @@ def test_links_are_left_as_they_are(tree: Path, tag_of: Callable[..., str]) -> N
 
 
 def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> None:
-    """Another DAG folder takes the place of the default one, also for the Dockerfile."""
+    """The configured DAG folder replaces the default one, also for the Dockerfile."""
     (tree / "team/dags").mkdir(parents=True)
     (tree / "team/dags/example.py").write_text("")
     tag = tag_of(tree, ImageConfig(dags="team/dags"))
@@ -145,7 +145,7 @@ def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> Non
 
 @pytest.mark.parametrize("dags", ["nowhere", "empty", "app.py"])
 def test_dag_folder_must_hold_something(tree: Path, dags: str) -> None:
-    """A folder that is not there is found at synth, not by `docker build` half-way in a deploy."""
+    """A missing folder is found at synth, not halfway through a deploy."""
     (tree / "empty").mkdir()
     with pytest.raises(StageConfigError, match=f'image.dags is "{dags}", allowed is a folder'):
         StageImage(tree, ImageConfig(dags=dags))
@@ -184,7 +184,7 @@ def test_either_distribution_of_the_assembly_schema_does(
 
 
 def test_asset_manifest_asks_for_the_bootstrap_version_like_the_cdks_own(dev: Assembly) -> None:
-    """Adding the manifest again changes nothing about it but the dependency."""
+    """Adding the manifest again changes only its dependency."""
     artifacts = dev.manifest()["artifacts"]
     ours = artifacts["airflow-lambda-dev-execution.assets"]["properties"]
     stock = artifacts["airflow-lambda-dev-network.assets"]["properties"]
@@ -199,7 +199,7 @@ def assets(assembly: Assembly, part: str = "execution") -> dict[str, Any]:
 
 
 def test_image_goes_into_our_own_repository(assembly: Assembly) -> None:
-    """The image is published to, and every function runs from, the repository of the stage."""
+    """The image is published to the stage's repository, from which every function runs."""
     if assembly.config.image.uri:
         return
     repository = assembly.only("AWS::ECR::Repository").properties["RepositoryName"]
@@ -213,7 +213,7 @@ def test_image_goes_into_our_own_repository(assembly: Assembly) -> None:
 
 
 def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
-    """An image is built for each processor that a function asks for, and for no other."""
+    """An image is built only for the architectures of the functions."""
     if assembly.config.image.uri:
         return
     platform = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
@@ -226,7 +226,7 @@ def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
 
 
 def test_existing_image_needs_no_container_engine(assembly: Assembly) -> None:
-    """With an image by digest nothing is built or pushed, and the functions run just that one."""
+    """With an existing image nothing is built or pushed, and the functions run it."""
     existing = assembly.config.image.existing
     if existing is None:
         return
@@ -240,7 +240,7 @@ def test_existing_image_needs_no_container_engine(assembly: Assembly) -> None:
 
 @pytest.mark.parametrize("requirements", ["nowhere.txt", "dags"])
 def test_requirements_must_be_a_file(tree: Path, requirements: str) -> None:
-    """A file that is not there is found at synth too."""
+    """A missing requirements file is found at synth."""
     with pytest.raises(StageConfigError, match=f'image.requirements is "{requirements}", allowed'):
         StageImage(tree, ImageConfig(requirements=requirements))
 

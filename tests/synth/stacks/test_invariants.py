@@ -1,4 +1,4 @@
-"""What holds in every stage and every combination of options."""
+"""Properties of every stage and every combination of options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STATEFUL = (
 
 
 def functions(assembly: Assembly) -> list[tuple[FunctionConfig, Resource]]:
-    """What the stage says of each of its functions, and the function."""
+    """Each function's configuration and resource."""
     by_name = {r.properties["FunctionName"]: r for r in assembly.resources("AWS::Lambda::Function")}
     prefix = f"airflow-lambda-{assembly.stage}"
     names = [
@@ -40,7 +40,7 @@ def functions(assembly: Assembly) -> list[tuple[FunctionConfig, Resource]]:
 
 
 def variables(function: Resource) -> dict[str, Any]:
-    """The environment of a function."""
+    """The variables of a function."""
     found: dict[str, Any] = function.properties["Environment"]["Variables"]
     return found
 
@@ -51,7 +51,7 @@ def payload_bucket(assembly: Assembly) -> Resource:
 
 
 def wired(assembly: Assembly) -> dict[str, str]:
-    """The executor's options in the parameter, with logical ids for what is not known yet."""
+    """The executor's options in the parameter, with logical ids for references."""
     parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
     assert parameter["Name"] == f"/airflow-lambda/{assembly.stage}/executor"
     _, parts = parameter["Value"]["Fn::Join"]
@@ -61,7 +61,7 @@ def wired(assembly: Assembly) -> dict[str, str]:
 
 
 def test_removal_policy_is_explicit(assembly: Assembly) -> None:
-    """What holds data says what becomes of it, and it is what the stage asked for.
+    """Every resource with data has the removal policy of the stage.
 
     Even what is retained goes when the deploy that makes it fails: it is empty, and the next try
     makes it under the same name.
@@ -76,7 +76,7 @@ def test_removal_policy_is_explicit(assembly: Assembly) -> None:
 
 
 def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: Assembly) -> None:
-    """Nothing else is protected by itself: the rollback of its creation would stop there."""
+    """Only the database may be protected: a protected resource blocks the rollback of a deploy."""
     for balancer in assembly.resources("AWS::ElasticLoadBalancingV2::LoadBalancer"):
         attributes = balancer.properties["LoadBalancerAttributes"]
         assert {"Key": "deletion_protection.enabled", "Value": "true"} not in attributes
@@ -88,7 +88,7 @@ def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: As
 
 
 def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
-    """A stage that is to be destroyed keeps nothing back but versions, which go with the function.
+    """With removal "destroy" only versions are retained, and they are deleted with the function.
 
     A repository is emptied first, or CloudFormation could not delete it; the log of a proxy is the
     stage's own, and no custom resource leaves its function's log group behind.
@@ -112,7 +112,7 @@ def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
 
 
 def test_every_log_group_has_a_name_and_ends(assembly: Assembly) -> None:
-    """Logs are kept as long as the stage says, and a name that is known can be looked for."""
+    """Every log group has a fixed name and the stage's retention."""
     for group in assembly.resources("AWS::Logs::LogGroup"):
         assert group.properties["RetentionInDays"] == assembly.config.logs.retention_days
         name = group.properties["LogGroupName"]
@@ -122,7 +122,7 @@ def test_every_log_group_has_a_name_and_ends(assembly: Assembly) -> None:
 
 
 def test_data_is_encrypted_at_rest(assembly: Assembly) -> None:
-    """Everything that is stored is encrypted: with the stage's key, or with AWS's own."""
+    """All stored data is encrypted, with the stage's key or AWS's."""
     own = assembly.config.encryption.key == "customer"
     for database in assembly.resources("AWS::RDS::DBInstance"):
         assert database.properties["StorageEncrypted"] is True
@@ -145,7 +145,7 @@ def test_data_is_encrypted_at_rest(assembly: Assembly) -> None:
 
 
 def test_key_of_the_stage_lets_its_logs_in_and_rotates(assembly: Assembly) -> None:
-    """CloudWatch uses the key for the stage's log groups only; people, as their roles say."""
+    """The key's policy lets CloudWatch use it for the stage's log groups only."""
     for key in assembly.resources("AWS::KMS::Key"):
         assert key.properties["EnableKeyRotation"] is True
     if not assembly.has("encryption"):
@@ -161,7 +161,7 @@ def test_key_of_the_stage_lets_its_logs_in_and_rotates(assembly: Assembly) -> No
 
 
 def test_queues_refuse_plain_http(assembly: Assembly) -> None:
-    """Every queue denies everybody everything that does not come over TLS."""
+    """Every queue refuses requests without TLS."""
     queues = {queue.logical_id for queue in assembly.resources("AWS::SQS::Queue")}
     denied = set()
     for policy in assembly.resources("AWS::SQS::QueuePolicy"):
@@ -173,7 +173,7 @@ def test_queues_refuse_plain_http(assembly: Assembly) -> None:
 
 
 def test_buckets_are_closed(assembly: Assembly) -> None:
-    """Every bucket is closed to the public and to plain HTTP, and what is in it ends."""
+    """Every bucket refuses public access and plain HTTP, and its objects expire."""
     policies = {
         policy.properties["Bucket"]["Ref"]: policy
         for policy in assembly.resources("AWS::S3::BucketPolicy")
@@ -188,7 +188,7 @@ def test_buckets_are_closed(assembly: Assembly) -> None:
 
 
 def test_payloads_pass(assembly: Assembly) -> None:
-    """Nothing stays for long in the bucket of payloads, in no older version either."""
+    """Payloads expire, and the bucket keeps no old versions."""
     bucket = payload_bucket(assembly)
     assert "VersioningConfiguration" not in bucket.properties
     (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
@@ -255,7 +255,7 @@ def test_database_is_reached_by_its_clients_on_one_port(assembly: Assembly) -> N
 
 
 def test_lambda_never_starts_a_workload_twice(assembly: Assembly) -> None:
-    """Retries are 0 for whatever is invoked, alias or unpublished version; events age as asked."""
+    """Alias and unpublished version have no retries and the configured event age."""
     configs = assembly.resources("AWS::Lambda::EventInvokeConfig")
     assert len(configs) == 2 * len(functions(assembly))
     unpublished = [c for c in configs if "$LATEST" in json.dumps(c.properties["Qualifier"])]
@@ -268,7 +268,7 @@ def test_lambda_never_starts_a_workload_twice(assembly: Assembly) -> None:
 
 
 def test_what_lambda_gives_up_on_is_told_twice(assembly: Assembly) -> None:
-    """The executor is told on the dead-letter queue that it drains; people, on one of their own."""
+    """Lambda sends dead letters to the executor's queue and failure records to people's."""
     dead_letters = assembly.only("AWS::SQS::Queue", "ResultsQueueDeadLetters").logical_id
     failures = assembly.only("AWS::SQS::Queue", "ResultsQueueFailures").logical_id
     for _, function in functions(assembly):
@@ -288,7 +288,7 @@ def test_functions_stop_loops(assembly: Assembly) -> None:
 
 
 def test_aliases_point_at_published_versions(assembly: Assembly) -> None:
-    """What is invoked is a version that never changes, and an older one survives a deploy."""
+    """The alias points at a version, and old versions survive a deploy."""
     versions = {v.logical_id: v for v in assembly.resources("AWS::Lambda::Version")}
     aliases = assembly.resources("AWS::Lambda::Alias")
     assert len(aliases) == len(versions) == len(functions(assembly))
@@ -320,7 +320,7 @@ def test_functions_are_what_the_stage_says(assembly: Assembly) -> None:
 
 
 def test_functions_are_told_what_the_handler_reads(assembly: Assembly) -> None:
-    """Each variable is there when, and only when, the stage asks for it; and none is a secret."""
+    """A function has exactly the variables that the stage needs, and no secret."""
     config = assembly.config
     remote = config.logs.remote != "none"
     for settings, function in functions(assembly):
@@ -341,12 +341,12 @@ def test_functions_are_told_what_the_handler_reads(assembly: Assembly) -> None:
 
 
 def test_every_allowed_log_retention_has_the_cdks_name() -> None:
-    """What the configuration allows can be built."""
+    """Every allowed retention has a value of the CDK."""
     assert set(get_args(RetentionDays)) == set(RETENTION)
 
 
 def test_functions_are_in_the_vpc_only_where_asked(assembly: Assembly) -> None:
-    """Inside the VPC a function is in subnets with a way out, and nowhere near it otherwise."""
+    """A function is in the private subnets or outside the VPC, as configured."""
     network = assembly.config.network
     for _, function in functions(assembly):
         vpc = function.properties.get("VpcConfig")
@@ -366,7 +366,7 @@ def test_parameter_holds_every_wired_option(assembly: Assembly) -> None:
 
 
 def test_every_queue_of_airflow_leads_to_its_function(assembly: Assembly) -> None:
-    """The executor is told which function, by its alias, serves which queue."""
+    """The parameter maps each queue to a function and its alias."""
     routes = json.loads(wired(assembly)["functions"])
     expected = {
         queue: Target(function.logical_id, "live", queue if settings.tenant_isolation else None)
@@ -380,7 +380,7 @@ def test_every_queue_of_airflow_leads_to_its_function(assembly: Assembly) -> Non
 
 
 def test_parameter_takes_more_than_is_free(assembly: Assembly) -> None:
-    """Many queues make it longer than the 4 KB of a standard parameter; few cost nothing."""
+    """The parameter's tier allows more than 4 KB, and costs nothing below that."""
     parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
     assert parameter["Tier"] == "Intelligent-Tiering"
 
@@ -394,7 +394,7 @@ def test_config_line_is_the_whole_wiring(assembly: Assembly) -> None:
 
 
 def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> None:
-    """The keys that people and tools read are there, no more and no less."""
+    """The stack has exactly the outputs that people and tools read."""
     local = assembly_of("local")
     outputs = {
         part: {
@@ -428,7 +428,7 @@ def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> 
 
 
 def test_stacks_are_those_that_the_stage_needs(assembly: Assembly) -> None:
-    """No stack is there for nothing: each costs a deploy, and some cost money."""
+    """A stage has only the stacks that it needs."""
     config = assembly.config
     assert set(assembly.parts) == {
         part

@@ -1,4 +1,4 @@
-"""What is watched: every alarm leads somewhere, every metric exists, every limit has its reason."""
+"""Alarms, dashboard and budget: links, metrics and limits."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def sections(page: str) -> set[str]:
 
 
 def graphs(assembly: Assembly) -> list[dict[str, Any]]:
-    """The graphs of the dashboard, what is only known at deploy replaced by `?`."""
+    """The graphs of the dashboard, with `?` for values that are known only at deploy."""
     body = assembly.only("AWS::CloudWatch::Dashboard").properties["DashboardBody"]
     text = (
         body
@@ -133,7 +133,7 @@ def test_every_alarm_has_its_section_in_the_runbook(watched: Assembly) -> None:
 
 
 def test_alarms_lead_to_the_runbook_that_people_can_open(assembly_of: Get) -> None:
-    """With the address of their own copy an alarm's text has a link that can be followed."""
+    """With `runbook_url` an alarm's text has a full link."""
     for name, alarm in alarms(assembly_of("much")).items():
         page, _, anchor = alarm["AlarmDescription"].rpartition(" ")[2].partition("#")
         assert page == "https://wiki.example.com/airflow-lambda/runbook"
@@ -141,7 +141,7 @@ def test_alarms_lead_to_the_runbook_that_people_can_open(assembly_of: Get) -> No
 
 
 def test_every_section_of_the_runbook_has_its_alarm(assembly_of: Get) -> None:
-    """The page tells of no alarm that does not exist; the budget is its own kind of alarm."""
+    """Every section of the runbook belongs to an alarm or the budget."""
     stages = [assembly_of("dev"), assembly_of("prod")]
     names = [name for stage in stages for name in alarms(stage)]
     for section in sections("docs/howto/runbook.md") - {"budget"}:
@@ -149,7 +149,7 @@ def test_every_section_of_the_runbook_has_its_alarm(assembly_of: Get) -> None:
 
 
 def test_alarms_go_to_a_topic_when_they_begin_and_when_they_end(watched: Assembly) -> None:
-    """Every alarm tells the one topic of both."""
+    """Every alarm notifies the topic when it goes off and when it is over."""
     topic = {"Ref": watched.only("AWS::SNS::Topic").logical_id}
     for name, alarm in alarms(watched).items():
         assert alarm["AlarmActions"] == [topic], name
@@ -183,14 +183,14 @@ def test_topic_is_encrypted_with_a_key_that_cloudwatch_may_use(watched: Assembly
 
 
 def test_alarms_are_mailed_where_an_address_is_given(assembly_of: Get) -> None:
-    """The address gets a subscription; without one the topic is there to be subscribed to."""
+    """A configured address gets a subscription; without one there is only the topic."""
     subscription = assembly_of("much").only("AWS::SNS::Subscription").properties
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "oncall@example.com")
     assert not assembly_of("dev").resources("AWS::SNS::Subscription")
 
 
 def test_every_metric_is_one_that_somebody_publishes(watched: Assembly) -> None:
-    """Each metric, drawn or alarmed on, is a documented one of a service or made by a filter."""
+    """Every used metric is a service's documented one or made by a filter."""
     ours = {
         (namespace, name, tuple(d["Key"] for d in made.get("Dimensions", [])))
         for (namespace, name), filter_ in filtered(watched).items()
@@ -204,7 +204,7 @@ def test_every_metric_is_one_that_somebody_publishes(watched: Assembly) -> None:
 
 
 def test_dashboard_shows_the_whole_way_of_an_invocation(watched: Assembly) -> None:
-    """Nothing that the services publish and that is listed above is left out, per part there is."""
+    """Every documented metric listed above is used if its part exists."""
     shown = {(namespace, name) for namespace, name, _ in drawn(watched)}
     of_control_plane = {"AWS/ApplicationELB", "AWS/ECS"}
     for (namespace, _), names in PUBLISHED.items():
@@ -215,7 +215,7 @@ def test_dashboard_shows_the_whole_way_of_an_invocation(watched: Assembly) -> No
 
 
 def test_executor_metrics_on_the_dashboard_exist(watched: Assembly) -> None:
-    """What is searched for under the executor's name is in its table of metrics."""
+    """The executor's metrics on the dashboard are in its table of metrics."""
     searched = {
         name
         for graph in graphs(watched)
@@ -227,7 +227,7 @@ def test_executor_metrics_on_the_dashboard_exist(watched: Assembly) -> None:
 
 
 def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
-    """Every field that a filter looks at is in the line that the handler really writes."""
+    """Every field of a filter is in the line that the handler writes."""
     written: dict[str, Any] = {}
     it: Any = SimpleNamespace(
         run=lambda *_: Verdict(wire.Outcome.COMPLETED, 0, ""),
@@ -298,7 +298,7 @@ def test_every_outcome_is_drawn(watched: Assembly) -> None:
     ],
 )
 def test_lambdas_own_words_are_counted_by_reason(line: str, reason: str | None) -> None:
-    """Lambda's line about an end counts under the executor's word for it, a task's log never."""
+    """Lambda's lines count under the executor's reasons, and a task's log does not match."""
     matched = {name for name, pattern in _ENDS.items() if matches(pattern, line)}
     assert matched == ({reason} if reason else set())
     if reason:
@@ -333,14 +333,14 @@ def test_limits_follow_the_stage(watched: Assembly) -> None:
 
 
 def test_silence_is_no_alarm_but_of_a_service(watched: Assembly) -> None:
-    """Nothing happens while no task runs, and no alarm may go off then."""
+    """While no task runs, no alarm goes off."""
     for name, alarm in alarms(watched).items():
         expected = "breaching" if name.endswith("service-down") else "notBreaching"
         assert alarm["TreatMissingData"] == expected, name
 
 
 def test_nothing_is_held_by_being_watched(watched: Assembly) -> None:
-    """No export is imported: CloudFormation would refuse to change or delete what is behind it.
+    """The observability stack imports no export, which would block changes of other stacks.
 
     A results queue less, a listener with a certificate instead of one without: what is watched is
     deployed first.
@@ -351,7 +351,7 @@ def test_nothing_is_held_by_being_watched(watched: Assembly) -> None:
 
 
 def test_budget_counts_what_the_stacks_are_tagged_with(assembly_of: Get) -> None:
-    """The budget's filter is the tag that every stack carries, and its reader the stage's."""
+    """The budget filters by the stage's tag and mails to the stage's address."""
     assembly = assembly_of("much")
     budget = assembly.only("AWS::Budgets::Budget").properties
     assert budget["Budget"]["BudgetLimit"] == {"Amount": 50, "Unit": "USD"}

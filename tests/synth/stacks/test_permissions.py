@@ -1,4 +1,4 @@
-"""Who may do what: the whole of it, so that one action more is a failing test."""
+"""All permissions, so that one more action fails a test."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
 
 
 def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assembly) -> None:
-    """Objects below one prefix are all that is granted: who finds a key was told the invocation."""
+    """Only objects below the prefix are granted, and never listing."""
     of_payloads = [
         statement
         for type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
@@ -210,7 +210,7 @@ def test_every_resource_of_a_statement_is_named(assembly: Assembly) -> None:
 
 
 def test_exceptions_are_needed(assembly_of: Callable[[str], Assembly]) -> None:
-    """An action that nothing is allowed on `*` any more is no exception any more."""
+    """Every exception for `*` is still needed."""
     used = {
         action
         for variant in ("dev", "much")

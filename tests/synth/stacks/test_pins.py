@@ -111,7 +111,7 @@ def test_logical_id_stays(
 
 
 def test_everything_with_data_is_pinned(assembly: Assembly) -> None:
-    """A new stateful resource is pinned from its first day; one that moved is not new."""
+    """Every stateful resource is pinned."""
     stateful = {(r.part, r.type, r.logical_id) for r in assembly.resources(*STATEFUL)} - NO_DATA
     new = stateful - PINNED.keys()
     assert not new, (
@@ -125,7 +125,7 @@ def test_everything_with_data_is_pinned(assembly: Assembly) -> None:
 def test_core_is_the_same_in_every_stage(
     stage: str, assembly_of: Callable[[str], Assembly]
 ) -> None:
-    """What every stage has it has under one logical id: a stage may be moved to another's form."""
+    """A stateful resource has the same logical id in every stage."""
     resources = {(r.part, r.type, r.logical_id) for r in assembly_of(stage).resources()}
     assert resources >= CORE
 

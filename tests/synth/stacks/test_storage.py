@@ -1,4 +1,4 @@
-"""Logs of tasks and pushed DAG files: what holds them, who may touch them, and how they go."""
+"""Task logs and pushed DAG files: storage, permissions and removal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LOG_GROUP: Mapping[str, Any] = {
 
 @pytest.fixture(scope="module")
 def buckets(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """A stage with both buckets and keys of AWS's own."""
+    """A stage with both buckets and AWS's own keys."""
     return synthesize(tmp_path_factory.mktemp("buckets"), "dev", _BUCKETS)
 
 
@@ -71,7 +71,7 @@ def allowed(policy: Resource, about: str) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", ["TaskLogs", "DagBucket"])
 def test_buckets_are_closed(buckets: Assembly, name: str) -> None:
-    """Nobody from outside, nothing in plain text or without TLS; gone with a stage that goes."""
+    """Buckets are private, encrypted and TLS only, and are deleted with the stage."""
     found = bucket(buckets, name)
     assert set(found.properties["PublicAccessBlockConfiguration"].values()) == {True}
     (rule,) = found.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -110,7 +110,7 @@ def test_a_task_adds_to_its_log_and_reads_dag_files(buckets: Assembly) -> None:
 
 
 def test_a_scheduler_reads_logs_and_no_dag_file(buckets: Assembly) -> None:
-    """The one policy covers what the env file turns on."""
+    """The scheduler's policy covers the remote logging of the env file."""
     policy = buckets.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy")
     assert allowed(policy, "TaskLogs") == {("s3:GetObject", "/task-logs/*"), ("s3:ListBucket", "")}
     assert allowed(policy, "DagBucket") == set()
@@ -129,7 +129,7 @@ def test_whoever_pushes_may_replace_dag_files_and_nothing_else(buckets: Assembly
 
 
 def test_push_is_one_command(buckets: Assembly) -> None:
-    """The output can be copied as it is; the functions fetch from where it pushes to."""
+    """The output's command pushes to the folder that the functions fetch from."""
     outputs = buckets.json("storage")["Outputs"]
     _, parts = outputs["DagsPushCommand"]["Value"]["Fn::Join"]
     assert parts == [
@@ -143,7 +143,7 @@ def test_push_is_one_command(buckets: Assembly) -> None:
 
 
 def test_env_file_shows_the_logs_that_functions_write(buckets: Assembly) -> None:
-    """An Airflow that is somewhere else looks for logs where the functions leave them."""
+    """An Airflow elsewhere reads logs from the folder that the functions write to."""
     variables = buckets.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
     _, (_, written, prefix) = variables["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]["Fn::Join"]
     _, parts = buckets.only("AWS::SSM::Parameter", "EnvFile").properties["Value"]["Fn::Join"]
@@ -153,7 +153,7 @@ def test_env_file_shows_the_logs_that_functions_write(buckets: Assembly) -> None
 
 
 def test_log_group_is_named_as_airflow_reads_it(log_group: Assembly) -> None:
-    """Airflow takes Region and name out of the ARN, and finds the group that the stack makes."""
+    """Airflow finds the log group from the ARN in its setting."""
     variables = log_group.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
     _, parts = variables["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]["Fn::Join"]
     known = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::AccountId": "123456789012"}
@@ -179,7 +179,7 @@ def test_a_task_writes_streams_of_the_log_group_and_a_scheduler_reads_them(
 
 
 def test_a_key_of_the_stage_takes_permissions_of_its_own(log_group: Assembly) -> None:
-    """The bucket is encrypted with it; whoever reads or writes may use the key, and so far only."""
+    """Those who read or write the bucket may use its key, and only for that."""
     (rule,) = bucket(log_group, "DagBucket").properties["BucketEncryption"][
         "ServerSideEncryptionConfiguration"
     ]
@@ -194,7 +194,7 @@ def test_a_key_of_the_stage_takes_permissions_of_its_own(log_group: Assembly) ->
 
 
 def test_archive_is_one_object(log_group: Assembly) -> None:
-    """Of an archive one key is granted, without a wildcard."""
+    """For an archive only its key is granted, without a wildcard."""
     role = log_group.only("AWS::IAM::Policy", "WorkloadRole")
     assert ("s3:GetObject", "/dags.zip") in allowed(role, "DagBucket")
 
@@ -206,7 +206,7 @@ def test_nothing_wanted_is_no_stack() -> None:
 
 
 def test_a_triggerer_makes_no_group_but_this_one(tmp_path: Path) -> None:
-    """Airflow's library makes sure of its log group; it may, of the one that is there."""
+    """The triggerer may make sure that its log group exists, and touch no other group."""
     stack = cdk.Stack(cdk.App(outdir=str(tmp_path)), "Theirs")
     logs_of_tasks = TaskLogGroup(
         stack,

@@ -27,7 +27,7 @@ NOT_FOR_US = {
 
 
 def findings(app: cdk.App) -> list[str]:
-    """What cdk-nag's AwsSolutions has to say about an app, its acknowledged findings left out."""
+    """The findings of cdk-nag's AwsSolutions in an app that are not acknowledged."""
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     failed = None
     try:
@@ -46,14 +46,14 @@ def test_rule_pack_has_no_finding(assembly: Assembly) -> None:
 
 
 def test_rule_pack_is_awake(tmp_path: Path) -> None:
-    """The same check does find an unsafe queue: an empty list means something."""
+    """The same check finds an unsafe queue."""
     app = cdk.App(outdir=str(tmp_path))
     sqs.Queue(cdk.Stack(app, "Stack"), "Plain")
     assert any("Plain" in finding for finding in findings(app))
 
 
 def test_templates_are_what_cloudformation_takes(assembly: Assembly) -> None:
-    """cfn-lint has nothing to say about any template, out of its own data and offline."""
+    """cfn-lint finds nothing in any template, offline."""
     regions = [assembly.config.region or "eu-west-1"]
     for part in assembly.parts:
         settings = ManualArgs(regions=regions, ignore_checks=list(NOT_FOR_US))
@@ -63,13 +63,13 @@ def test_templates_are_what_cloudformation_takes(assembly: Assembly) -> None:
 
 
 def test_linter_is_awake() -> None:
-    """The same linter does find a property that there is not: an empty list means something."""
+    """The same linter finds an unknown property."""
     template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue", "Properties": {"Size": 1}}}}
     assert lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"]))
 
 
 def test_every_acknowledgement_is_on_its_construct_with_a_reason(assembly: Assembly) -> None:
-    """No finding is waved through for a whole stack, or without a sentence that says why."""
+    """Every acknowledgement is on a construct, not a stack, and has a reason."""
     acknowledged = {
         (path, rule): reason
         for part in assembly.parts
@@ -190,7 +190,7 @@ def test_feature_flags_are_the_recommended_ones(dev: Assembly) -> None:
         ),
         (
             {"stage": "dev", "override": '{"image": {"dags": "dagz"}}'},
-            'image.dags is "dagz", allowed is a folder of this repository with something in it',
+            'image.dags is "dagz", allowed is a folder of this repository that is not empty',
         ),
     ],
 )
@@ -205,14 +205,14 @@ def test_wrong_configuration_ends_the_app_with_a_message(
 
 
 def test_a_stage_that_nobody_chose_is_named(tmp_path: Path) -> None:
-    """`-c stag=prod` is not taken for a choice in silence: the app says which stage it is."""
+    """With a misspelt `-c stag=prod` the app names the stage that it uses."""
     mistyped = _app(tmp_path, {"stag": "prod"})
     assert mistyped.returncode == 0
     assert "No -c stage=<name> is given: using the stage dev.\n" in mistyped.stderr
 
 
 def _without_sockets(folder: Path) -> Mapping[str, str]:
-    """A home with nothing in it, and an environment in which nobody connects to anything."""
+    """An empty home, and an environment in which no connection succeeds."""
     home = folder / "home"
     home.mkdir()
     (home / "sitecustomize.py").write_text(

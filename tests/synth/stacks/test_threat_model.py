@@ -1,4 +1,4 @@
-"""What docs/reference/threat-model.md promises, read from the templates of every stage."""
+"""The promises of docs/reference/threat-model.md, checked in every template."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def function_roles(assembly: Assembly) -> set[str]:
 
 
 def test_nobody_can_both_learn_a_key_and_send_a_result(assembly: Assembly) -> None:
-    """Keys are in the function's log and in the queues: who reads those may not send results."""
+    """Nobody who reads the keys in logs and queues may send results."""
     learns = {"logs:FilterLogEvents", "logs:GetLogEvents", "sqs:ReceiveMessage"}
     for who, actions in actions_of_roles(assembly):
         assert not (actions & learns and "sqs:SendMessage" in actions), who
@@ -64,6 +64,6 @@ def test_no_function_is_given_a_secret(assembly: Assembly) -> None:
 
 
 def test_outputs_tell_no_secret(assembly: Assembly) -> None:
-    """An output may name a secret or the command that shows it, and never resolves one."""
+    """No output resolves a secret."""
     for part in assembly.parts:
         assert "{{resolve:" not in json.dumps(assembly.json(part).get("Outputs", {})), part

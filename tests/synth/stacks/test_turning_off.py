@@ -1,4 +1,4 @@
-"""What has to be deployed first when an option is turned off, as the page of upgrades has it."""
+"""The stacks to deploy first when an option is turned off, as documented."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def rows() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_stacks_that_the_page_names_are_needed_and_enough(change: str, tmp_path: Path) -> None:
-    """They alone import what is to go, and what they import afterwards is there before."""
+    """Only the documented stacks import the removed exports, and need no new ones."""
     (first,) = (parts for row, parts in rows().items() if row.startswith(change))
     before, after = (
         synthesize(tmp_path / str(number), "dev", override)

@@ -1,4 +1,4 @@
-"""The forms in which an Airflow is told to use a stage, read by what is going to read them."""
+"""The files with an Airflow's settings, read as their users read them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SECRETS = {
 
 
 def variables(text: str) -> dict[str, str]:
-    """An env file as Docker reads it: no quotes, a line that starts with # says nothing.
+    """An env file as Docker reads it: no quotes, and # starts a comment line.
 
     https://docs.docker.com/reference/cli/docker/container/run/#env
     """
@@ -60,12 +60,12 @@ def variables(text: str) -> dict[str, str]:
 
 
 def uncommented(text: str) -> str:
-    """The file as somebody makes it who wants the secrets backend."""
+    """The file with the secrets backend uncommented."""
     return text.replace("#AIRFLOW__", "AIRFLOW__")
 
 
 def told(environment: Mapping[str, str], home: Path, *options: tuple[str, str]) -> list[str]:
-    """What a real Airflow reads out of these variables; an error is an answer too."""
+    """The values that a real Airflow reads from these variables, or its error."""
     program = (
         "import json, sys\n"
         "from airflow.configuration import conf\n"
@@ -94,12 +94,12 @@ def test_airflow_reads_the_env_file(tmp_path: Path) -> None:
 
 
 def test_secrets_backend_is_left_to_whoever_has_one() -> None:
-    """As it comes, the file sets no secrets backend: it would take the place of another one."""
+    """The secrets backend is commented out, so it does not replace another one."""
     assert not [name for name in variables(env_file(WIRING)) if "SECRETS" in name]
 
 
 def test_without_remote_logs_the_env_file_says_nothing_of_them() -> None:
-    """An Airflow that has remote logs of its own keeps them."""
+    """Without remote logging in the stage, the file does not set it."""
     assert "LOGGING" not in env_file(replace(WIRING, remote_log_folder=None))
 
 
@@ -118,7 +118,7 @@ def test_helm_values_say_the_same_in_the_charts_words() -> None:
 
 
 def test_helm_values_take_the_secrets_backend_when_it_is_uncommented() -> None:
-    """Taking the # away gives valid YAML with the settings of the env file."""
+    """Without the # the values are valid YAML with the settings of the env file."""
     text = helm_values(WIRING).replace("  #- name", "  - name").replace("  #  value", "    value")
     in_env = {item["name"]: item["value"] for item in yaml.safe_load(text)["env"]}
     given = variables(uncommented(env_file(WIRING)))
@@ -136,7 +136,7 @@ def template(tmp_path: Path) -> Template:
 
 
 def test_each_form_is_one_command_away(template: Template) -> None:
-    """An output prints the command, the parameter that it names holds the whole form."""
+    """An output has the command, and its parameter has the whole file."""
     parameters = template.find_resources("AWS::SSM::Parameter")
     names = {value["Properties"]["Name"]: key for key, value in parameters.items()}
     assert names.keys() == {"/airflow-lambda/dev/env", "/airflow-lambda/dev/helm-values"}
@@ -152,7 +152,7 @@ def test_each_form_is_one_command_away(template: Template) -> None:
 
 
 def test_forms_fit_into_a_parameter(template: Template) -> None:
-    """A standard parameter holds 4 KB; half of it is left for names that AWS draws.
+    """The file uses at most half of a parameter's 4 KB, the rest is for generated names.
 
     https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
     """
@@ -162,7 +162,7 @@ def test_forms_fit_into_a_parameter(template: Template) -> None:
 
 
 def test_secrets_policy_reads_one_stages_secrets(template: Template) -> None:
-    """One action, below one prefix."""
+    """The secrets policy allows one action below one prefix."""
     (policy,) = template.find_resources("AWS::IAM::ManagedPolicy").values()
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert statement["Action"] == "secretsmanager:GetSecretValue"

@@ -88,7 +88,6 @@ class ControlPlaneProps:
         subnets: The services' subnets; they have a route to AWS services.
         functions: Security group of the functions, which call the Execution API.
         carried: Security groups that let the services reach other resources, such as the database.
-        entrance: The load balancer through which people open the UI.
         cpu: CPU units of each service.
         execute_command: Whether people with the permission may open a tunnel and a shell into an
             api-server, and a shell into a scheduler.

@@ -48,7 +48,6 @@ class AirflowDatabaseProps:
     Attributes:
         subnets: In two zones at least; they need no route to the outside.
         instance_type: Without the `db.` of RDS's instance classes.
-        multi_az: Whether the database has a standby.
         backup_retention: How long automated backups are kept; zero: there are none.
         removal_policy: What happens to the database and its secret when they leave the stack.
         encryption_key: For the storage and the secret; None: AWS's own keys.

@@ -62,7 +62,6 @@ class WorkloadFunctionProps:
         dead_letter_queue: Lambda sends invocations here that it gave up on.
         failures: Lambda sends the record of each failure here; None: nowhere. If the queue is
             encrypted with a key, its owner grants the function's role to use the key.
-        removal_policy: What happens to the log when it leaves the stack.
         encryption_key: For the log and the variables; None: AWS's own keys.
         vpc: None: the function runs outside any VPC.
         subnets: None: the VPC's private ones.

@@ -22,8 +22,7 @@ class MonthlyBudget(Construct):
         budgets.CfnBudget(
             self,
             "Budget",
-            # It has no name: CloudFormation replaces it when the notifications change, and names
-            # are unique.
+            # Without a name: new notifications replace the budget, and names are unique.
             budget=budgets.CfnBudget.BudgetDataProperty(
                 budget_type="COST",
                 time_unit="MONTHLY",

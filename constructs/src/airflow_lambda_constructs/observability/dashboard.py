@@ -92,8 +92,7 @@ def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
         *(metric.with_(label=reason) for reason, metric in metrics.ends.items()),
         metrics.unreported.with_(label="result not sent"),
         errors,
-        # Without retries every failed invocation is also dropped; the other dropped ones never
-        # started.
+        # Every failed invocation is also dropped, without retries; the others never started.
         cloudwatch.MathExpression(
             expression="MAX([0, FILL(dropped, 0) - FILL(errors, 0)])",
             using_metrics={"dropped": dropped, "errors": errors},

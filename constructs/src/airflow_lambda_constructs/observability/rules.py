@@ -39,7 +39,7 @@ class Rule:
         name: The kind of alarm, and its section in docs/howto/runbook.md.
         subject: Its function, queue or service; empty if there is only one.
         limit: The alarm goes off at or beyond this value, after `periods` periods in a row.
-        missing: What missing data means; most metrics have none while nothing happens.
+        missing: The meaning of missing data; most metrics have none while nothing happens.
     """
 
     name: str
@@ -120,8 +120,7 @@ def _results_rule(subject: str, queue: sqs.IQueue) -> Rule:
 
 
 def _dead_letters_rule(queue: sqs.IQueue) -> Rule:
-    # The age of the oldest message is no measure: SQS ignores messages that were received three
-    # times, and a scheduler receives and hands back another's dead letter again and again.
+    # Not the oldest message's age: it leaves out messages that were handed back three times.
     return Rule(
         name="dead-letters-unclaimed",
         text="Dead letters lie in their queue and no scheduler that runs takes them.",
@@ -140,19 +139,18 @@ def _dead_letters_rule(queue: sqs.IQueue) -> Rule:
 
 
 def _database_rules(watched: WatchedDatabase) -> Iterator[Rule]:
+    instance = watched.instance
     yield Rule(
         name="database-busy",
         text="The database's processors have been busy for a quarter of an hour.",
-        metric=watched.instance.metric_cpu_utilization(statistic="Average", period=_FIVE_MINUTES),
+        metric=instance.metric_cpu_utilization(statistic="Average", period=_FIVE_MINUTES),
         limit=90,  # The schedulers wait for the database, and every task for them.
         periods=3,
     )
     yield Rule(
         name="database-full",
         text="Less than a tenth of the database's storage is free.",
-        metric=watched.instance.metric_free_storage_space(
-            statistic="Minimum", period=_FIVE_MINUTES
-        ),
+        metric=instance.metric_free_storage_space(statistic="Minimum", period=_FIVE_MINUTES),
         limit=watched.storage_gb * 1024**3 / 10,  # RDS stops an instance that has none left.
         operator=_AT_MOST,
         periods=3,
@@ -163,8 +161,8 @@ def _database_rules(watched: WatchedDatabase) -> Iterator[Rule]:
         metric=cloudwatch.MathExpression(
             expression="MAX([reads, writes])",
             using_metrics={
-                "reads": watched.instance.metric("ReadLatency", statistic="Average"),
-                "writes": watched.instance.metric("WriteLatency", statistic="Average"),
+                "reads": instance.metric("ReadLatency", statistic="Average"),
+                "writes": instance.metric("WriteLatency", statistic="Average"),
             },
             label="seconds for one operation",
             period=_FIVE_MINUTES,
