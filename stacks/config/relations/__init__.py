@@ -1,4 +1,4 @@
-"""The relations that must hold between the values of a stage: one function each.
+"""The relations that must hold between the values of a stage: one function each, in one table.
 
 The name of a relation says what must hold, its docstring the reason; a paragraph that is a URL is
 the source. For each violation it yields a message with both values, what is allowed and the fix.
@@ -8,7 +8,6 @@ Relations are checked only if every value is valid on its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from inspect import isfunction
 from typing import TYPE_CHECKING
 
 from stacks.config.relations import (
@@ -27,14 +26,15 @@ if TYPE_CHECKING:
 
 Relation = Callable[["StageConfig"], Iterator[str]]
 
-_MODULES = (functions, execution, image, network, database, control_plane, surroundings, regions)
-
-#: Every public function of these modules is a relation.
-RELATIONS: tuple[Relation, ...] = tuple(
-    function
-    for module in _MODULES
-    for name, function in vars(module).items()
-    if isfunction(function) and function.__module__ == module.__name__ and name[0] != "_"
+RELATIONS: tuple[Relation, ...] = (
+    *functions.RELATIONS,
+    *execution.RELATIONS,
+    *image.RELATIONS,
+    *network.RELATIONS,
+    *database.RELATIONS,
+    *control_plane.RELATIONS,
+    *surroundings.RELATIONS,
+    *regions.RELATIONS,
 )
 
 

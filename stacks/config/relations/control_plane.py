@@ -6,23 +6,24 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stacks.config.sections.control_plane import FARGATE_MEMORY_MB
+from stacks.config.sections.section import region_of
 
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
 
-def execution_api_has_one_address(stage: StageConfig) -> Iterator[str]:
-    """The functions serve one Airflow: the stage's own control plane, or an existing one."""
+def execution_api_is_somewhere(stage: StageConfig) -> Iterator[str]:
+    """A function needs the address of one Airflow: its own environment's, or an existing one's."""
     url, kind = stage.execution.execution_api_url, stage.control_plane.kind
     if kind == "none" and url is None:
         yield (
-            'execution.execution_api_url (null) must be a URL with control_plane.kind "none": add '
-            'the URL of your Airflow, which ends in /execution/, or use the kind "fargate"'
+            'execution.execution_api_url is null and control_plane.kind is "none", allowed is the '
+            'URL of your Airflow, which ends in /execution/: add it, or use the kind "fargate"'
         )
     if kind == "fargate" and url is not None:
         yield (
-            f"execution.execution_api_url ({url}) must be null with control_plane.kind "
-            '"fargate", which has its own: remove the URL, or use the kind "none"'
+            f'execution.execution_api_url is {url!r} and control_plane.kind is "fargate", which '
+            'brings its own, allowed is null: remove the URL, or use the kind "none"'
         )
 
 
@@ -30,8 +31,8 @@ def control_plane_has_a_database(stage: StageConfig) -> Iterator[str]:
     """Airflow keeps its state in the database."""
     if stage.control_plane.kind == "fargate" and not stage.database.enabled:
         yield (
-            'database.enabled (false) must be true with control_plane.kind "fargate": change one '
-            "of the two"
+            'control_plane.kind is "fargate" and database.enabled is false, allowed is true: '
+            "change one of the two"
         )
 
 
@@ -39,8 +40,8 @@ def functions_reach_the_control_plane(stage: StageConfig) -> Iterator[str]:
     """The control plane's Execution API has a private address: no token crosses the Internet."""
     if stage.control_plane.kind == "fargate" and not stage.network.function_in_vpc:
         yield (
-            'network.function_in_vpc (false) must be true with control_plane.kind "fargate": '
-            "change one of the two"
+            'control_plane.kind is "fargate" and network.function_in_vpc is false, allowed is '
+            "true: change one of the two"
         )
 
 
@@ -49,8 +50,8 @@ def each_scheduler_has_a_results_queue(stage: StageConfig) -> Iterator[str]:
     schedulers, queues = stage.control_plane.schedulers, stage.execution.results_queues
     if stage.control_plane.kind == "fargate" and queues < schedulers:
         yield (
-            f"execution.results_queues ({queues}) must be at least control_plane.schedulers "
-            f"({schedulers}): raise results_queues or lower schedulers"
+            f"control_plane.schedulers is {schedulers} and execution.results_queues is {queues}, "
+            "allowed is a queue for each: raise results_queues or lower schedulers"
         )
 
 
@@ -59,8 +60,8 @@ def internet_needs_a_certificate(stage: StageConfig) -> Iterator[str]:
     control_plane = stage.control_plane
     if control_plane.on_the_internet and control_plane.certificate_arn is None:
         yield (
-            "control_plane.certificate_arn (null) must be an ARN if control_plane.allowed_cidrs "
-            "has a public range: add a certificate, or use private ranges only"
+            "control_plane.allowed_cidrs has a public range and control_plane.certificate_arn is "
+            "null, allowed is the ARN of a certificate: add one, or use private ranges only"
         )
 
 
@@ -69,13 +70,26 @@ def certificate_has_a_domain_name(stage: StageConfig) -> Iterator[str]:
     certificate, name = stage.control_plane.certificate_arn, stage.control_plane.domain_name
     if certificate and not name:
         yield (
-            "control_plane.domain_name (null) must be the name in the certificate if "
-            "control_plane.certificate_arn is set: add it"
+            "control_plane.domain_name is null and control_plane.certificate_arn is set, allowed "
+            "is the name that the certificate is for: add it"
         )
     if name and not certificate:
         yield (
-            "control_plane.certificate_arn (null) must be an ARN if control_plane.domain_name is "
-            f"set ({name}): add a certificate for the name, or remove the name"
+            f"control_plane.certificate_arn is null and control_plane.domain_name is {name}, "
+            "allowed is the ARN of its certificate: add it, or remove the name"
+        )
+
+
+def certificate_is_in_the_region(stage: StageConfig) -> Iterator[str]:
+    """A load balancer takes certificates of its own Region only.
+
+    https://docs.aws.amazon.com/acm/latest/userguide/acm-regions.html
+    """
+    arn = stage.control_plane.certificate_arn
+    if arn and stage.region and region_of(arn) != stage.region:
+        yield (
+            f"control_plane.certificate_arn is in {region_of(arn)}, allowed is the stage's region, "
+            f"{stage.region}: use a certificate of that Region"
         )
 
 
@@ -84,19 +98,22 @@ def somebody_may_open_the_ui(stage: StageConfig) -> Iterator[str]:
     control_plane, vpc = stage.control_plane, stage.network.vpc_id
     if control_plane.kind == "fargate" and vpc and not control_plane.allowed_cidrs:
         yield (
-            "control_plane.allowed_cidrs ([]) must have a range that may open the UI with an "
-            f"existing VPC ({vpc}): add the range of the VPC or of your network"
+            f"control_plane.allowed_cidrs is empty and network.vpc_id is {vpc}, allowed are the "
+            "ranges that may open the UI: add that of the VPC, or of your network"
         )
 
 
 def dag_processor_reads_the_dag_files(stage: StageConfig) -> Iterator[str]:
     """Airflow's bundle for S3 reads a folder; only the functions unpack an archive."""
     key = stage.dags.s3_key
-    is_archive = stage.dags.source == "s3" and not key.endswith("/")
-    if stage.control_plane.kind == "fargate" and is_archive:
+    if (
+        stage.control_plane.kind == "fargate"
+        and stage.dags.source == "s3"
+        and not key.endswith("/")
+    ):
         yield (
-            f"dags.s3_key ({key}) must be a folder, with a slash at its end, with "
-            'control_plane.kind "fargate": change it, or use the kind "none"'
+            f'dags.s3_key is {key!r} and control_plane.kind is "fargate", allowed is a folder, '
+            'with a slash at its end: change it, or use the kind "none"'
         )
 
 
@@ -109,6 +126,20 @@ def fargate_size_exists(stage: StageConfig) -> Iterator[str]:
     least, most, step = FARGATE_MEMORY_MB[cpu]
     if not (least <= memory <= most) or memory % step:
         yield (
-            f"control_plane.memory_mb ({memory}) must be {least} to {most} in steps of {step} with "
-            f"control_plane.cpu {cpu}: change one of the two"
+            f"control_plane.memory_mb is {memory}, allowed with cpu {cpu} is {least} to {most} in "
+            f"steps of {step}: change one of the two"
         )
+
+
+RELATIONS = (
+    execution_api_is_somewhere,
+    control_plane_has_a_database,
+    functions_reach_the_control_plane,
+    each_scheduler_has_a_results_queue,
+    internet_needs_a_certificate,
+    certificate_has_a_domain_name,
+    certificate_is_in_the_region,
+    somebody_may_open_the_ui,
+    dag_processor_reads_the_dag_files,
+    fargate_size_exists,
+)

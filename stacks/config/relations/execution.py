@@ -9,13 +9,11 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
-#: The most characters that an advanced SSM parameter may have.
+#: Characters of the parameter that wires an executor: at most, of the advanced tier; of everything
+#: but queues; around an Airflow queue and its function; of a results queue's URL.
 _LONGEST_PARAMETER = 8192
-#: Characters of the executor's parameter without queues.
 _FIXED_WIRING = 800
-#: Characters around an Airflow queue and its function.
 _QUEUE_WIRING = 50
-#: Characters of a results queue's URL.
 _RESULTS_QUEUE_WIRING = 140
 
 
@@ -24,8 +22,8 @@ def event_age_is_within_the_queued_timeout(stage: StageConfig) -> Iterator[str]:
     age, limit = stage.execution.event_age_s, stage.execution.task_queued_timeout_s
     if age > limit:
         yield (
-            f"execution.event_age_s ({age}) must be at most execution.task_queued_timeout_s "
-            f"({limit}): lower event_age_s, or raise both Airflow's [scheduler] "
+            f"execution.event_age_s is {age}, allowed is at most execution.task_queued_timeout_s, "
+            f"{limit}: lower the event age, or raise both Airflow's [scheduler] "
             "task_queued_timeout and task_queued_timeout_s"
         )
 
@@ -36,8 +34,8 @@ def results_outlive_the_functions(stage: StageConfig) -> Iterator[str]:
     for function in stage.functions:
         if retention <= function.timeout_s:
             yield (
-                f"execution.results_retention_s ({retention}) must be more than "
-                f"functions[{function.name}].timeout_s ({function.timeout_s}): raise the retention "
+                f"execution.results_retention_s is {retention}, allowed is more than "
+                f"functions[{function.name}].timeout_s, {function.timeout_s}: raise the retention "
                 "or lower the time-out"
             )
 
@@ -48,17 +46,18 @@ def results_outlive_their_visibility_timeout(stage: StageConfig) -> Iterator[str
     visibility = stage.execution.results_visibility_s
     if visibility >= retention:
         yield (
-            f"execution.results_visibility_s ({visibility}) must be less than "
-            f"execution.results_retention_s ({retention}): lower results_visibility_s"
+            f"execution.results_visibility_s is {visibility}, allowed is less than "
+            f"execution.results_retention_s, {retention}: lower the visibility time-out"
         )
 
 
 def reservation_is_within_the_parallelism(stage: StageConfig) -> Iterator[str]:
     """The account's other functions would lack the concurrency, and Airflow never uses it."""
     for function in stage.functions:
-        reserved = function.reserved_concurrency or 0
         yield from _within_the_parallelism(
-            stage, f"functions[{function.name}].reserved_concurrency ({reserved})", reserved
+            stage,
+            f"functions[{function.name}].reserved_concurrency is {function.reserved_concurrency}",
+            function.reserved_concurrency or 0,
         )
 
 
@@ -73,17 +72,21 @@ def warm_environments_are_within_the_parallelism(stage: StageConfig) -> Iterator
         if function.provisioned_concurrency
     }
     total = sum(warm.values())
-    found = f"the provisioned_concurrency of {' and '.join(warm)} together ({total})"
-    yield from _within_the_parallelism(stage, found, total)
+    yield from _within_the_parallelism(
+        stage,
+        f"provisioned_concurrency of the functions {' and '.join(warm)} is {total} together",
+        total,
+    )
 
 
-def _within_the_parallelism(stage: StageConfig, found: str, concurrency: int) -> Iterator[str]:
+def _within_the_parallelism(stage: StageConfig, found: str, asked: int) -> Iterator[str]:
+    """Yield a message if it is more than all schedulers together can have in flight."""
     most = stage.execution.parallelism * stage.execution.results_queues
-    if concurrency > most:
+    if asked > most:
         yield (
-            f"{found} must be at most execution.parallelism times results_queues (one for each "
+            f"{found}, allowed is at most execution.parallelism times results_queues (one for each "
             f"scheduler), {most}: lower it, or raise both Airflow's [core] parallelism and "
-            "execution.parallelism"
+            "parallelism"
         )
 
 
@@ -99,9 +102,9 @@ def wiring_fits_into_its_parameter(stage: StageConfig) -> Iterator[str]:
             characters += times * len(queue) + len(function.name) + _QUEUE_WIRING
     if characters > _LONGEST_PARAMETER:
         yield (
-            "the parameter with functions[].queues and execution.results_queues (about "
-            f"{characters} characters) must have at most {_LONGEST_PARAMETER}: remove queues, or "
-            "use shorter names"
+            "functions[].queues and execution.results_queues make a parameter of about "
+            f"{characters} characters, allowed is {_LONGEST_PARAMETER}: remove queues, or use "
+            "shorter names"
         )
 
 
@@ -113,7 +116,18 @@ def tokens_travel_encrypted(stage: StageConfig) -> Iterator[str]:
     on_this_machine = url.hostname in {"localhost", "127.0.0.1", "::1"}
     if url.scheme == "http" and not on_this_machine and not stage.network.function_in_vpc:
         yield (
-            f"execution.execution_api_url ({stage.execution.execution_api_url}) must be https, or "
-            "http on this machine or inside the VPC: use https, or set network.function_in_vpc to "
-            "true"
+            f"execution.execution_api_url is {stage.execution.execution_api_url!r}, allowed is "
+            "https, or http on this machine or inside the VPC: use https, or set "
+            "network.function_in_vpc to true"
         )
+
+
+RELATIONS = (
+    event_age_is_within_the_queued_timeout,
+    results_outlive_the_functions,
+    results_outlive_their_visibility_timeout,
+    reservation_is_within_the_parallelism,
+    warm_environments_are_within_the_parallelism,
+    wiring_fits_into_its_parameter,
+    tokens_travel_encrypted,
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ def one_function_is_the_default(stage: StageConfig) -> Iterator[str]:
     if not any(function.name == DEFAULT_FUNCTION for function in stage.functions):
         names = ", ".join(function.name for function in stage.functions) or "none"
         yield (
-            f'one of the functions ({names}) must have the name "{DEFAULT_FUNCTION}": add it or '
-            "rename one"
+            f'functions have the names {names}, allowed is a list with one "{DEFAULT_FUNCTION}": '
+            "add it or rename one"
         )
 
 
@@ -27,23 +26,28 @@ def function_names_are_unique(stage: StageConfig) -> Iterator[str]:
     """The name is part of the physical name, which two functions cannot share."""
     for name, count in Counter(function.name for function in stage.functions).items():
         if count > 1:
-            yield f'the function name "{name}" ({count} times) must be unique: rename the others'
+            yield (
+                f'functions have the name "{name}" {count} times, allowed is once: rename or '
+                "remove the others"
+            )
 
 
-def function_names_can_be_told_apart(stage: StageConfig) -> Iterator[str]:
-    """Logical ids leave hyphens out, and AWS's function for rotation needs its own name."""
+def function_names_are_told_apart(stage: StageConfig) -> Iterator[str]:
+    """Names must differ without hyphens, as logical ids have none, and from AWS's own function."""
     unique = dict.fromkeys(function.name for function in stage.functions)
     by_id: dict[str, list[str]] = {}
     for name in unique:
         by_id.setdefault(name.replace("-", ""), []).append(name)
     for names in by_id.values():
         if len(names) > 1:
-            both = " and ".join(names)
-            yield f"the function names {both} must differ in more than hyphens: rename one"
+            yield (
+                f"functions have the names {' and '.join(names)}, which differ in hyphens only, "
+                "allowed are names that differ in more: rename one"
+            )
     if PASSWORD_ROTATION in unique:
         yield (
-            f'the function name "{PASSWORD_ROTATION}" must be another one, because the function of '
-            "database.rotation_days has it: rename it"
+            f'functions have the name "{PASSWORD_ROTATION}", allowed is any other: rename it, that '
+            "of database.rotation_days has it"
         )
 
 
@@ -56,7 +60,7 @@ def queue_is_served_by_one_function(stage: StageConfig) -> Iterator[str]:
     for queue, names in servers.items():
         if len(names) > 1:
             yield (
-                f'the queue "{queue}" (of {" and ".join(names)}) must be in the queues of one '
+                f'the queue "{queue}" is in the queues of {" and ".join(names)}, allowed is one '
                 "function: remove it from the others"
             )
 
@@ -66,7 +70,7 @@ def function_serves_a_queue(stage: StageConfig) -> Iterator[str]:
     for function in stage.functions:
         if function.name != DEFAULT_FUNCTION and not function.queues:
             yield (
-                f"functions[{function.name}].queues ([]) must have at least one queue (only "
+                f"functions[{function.name}].queues is [], allowed is at least one queue (only "
                 f'"{DEFAULT_FUNCTION}" needs none): add one or remove the function'
             )
 
@@ -79,19 +83,23 @@ def margins_are_in_order(stage: StageConfig) -> Iterator[str]:
         for name, margin in (("stop_margin_s", stop), ("kill_margin_s", kill)):
             if margin is not None and margin >= timeout:
                 yield (
-                    f"{where}.{name} ({margin}) must be less than its timeout_s ({timeout}): lower "
-                    "the margin or raise the time-out"
+                    f"{where}.{name} is {margin}, allowed is less than its timeout_s, {timeout}: "
+                    "lower the margin or raise the time-out"
                 )
         if stop is not None and kill is not None and kill >= stop:
             yield (
-                f"{where}.kill_margin_s ({kill}) must be less than its stop_margin_s ({stop}): "
+                f"{where}.kill_margin_s is {kill}, allowed is less than its stop_margin_s, {stop}: "
                 "lower kill_margin_s or raise stop_margin_s"
             )
         if (stop is None) != (kill is None):
             yield (
-                f"{where}.stop_margin_s ({json.dumps(stop)}) and kill_margin_s ({json.dumps(kill)})"
-                " must both be set or both be null: add the other, or use null for both"
+                f"{where}.stop_margin_s is {_json(stop)} and kill_margin_s is {_json(kill)}, "
+                "allowed is both or neither: use null for both, or set the other"
             )
+
+
+def _json(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def provisioned_environments_are_reserved(stage: StageConfig) -> Iterator[str]:
@@ -103,8 +111,8 @@ def provisioned_environments_are_reserved(stage: StageConfig) -> Iterator[str]:
         warm, reserved = function.provisioned_concurrency, function.reserved_concurrency
         if warm is not None and reserved is not None and warm > reserved:
             yield (
-                f"functions[{function.name}].provisioned_concurrency ({warm}) must be at most its "
-                f"reserved_concurrency ({reserved}): lower it or raise the reservation"
+                f"functions[{function.name}].provisioned_concurrency is {warm}, allowed is at most "
+                f"its reserved_concurrency, {reserved}: lower it or raise the reservation"
             )
 
 
@@ -114,11 +122,10 @@ def tenants_have_no_provisioned_environments(stage: StageConfig) -> Iterator[str
     https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html
     """
     for function in stage.functions:
-        warm = function.provisioned_concurrency
-        if function.tenant_isolation and warm is not None:
+        if function.tenant_isolation and function.provisioned_concurrency is not None:
             yield (
-                f"functions[{function.name}].provisioned_concurrency ({warm}) must be null with "
-                "tenant_isolation: change one of the two"
+                f"functions[{function.name}].tenant_isolation is true and provisioned_concurrency "
+                f"is {function.provisioned_concurrency}, allowed is null: change one of the two"
             )
 
 
@@ -127,6 +134,19 @@ def tenants_have_queues(stage: StageConfig) -> Iterator[str]:
     for function in stage.functions:
         if function.name == DEFAULT_FUNCTION and function.tenant_isolation:
             yield (
-                f"functions[{DEFAULT_FUNCTION}].tenant_isolation (true) must be false: add a "
+                f"functions[{DEFAULT_FUNCTION}].tenant_isolation is true, allowed is false: add a "
                 "function with the queues of the tenants"
             )
+
+
+RELATIONS = (
+    one_function_is_the_default,
+    function_names_are_unique,
+    function_names_are_told_apart,
+    queue_is_served_by_one_function,
+    function_serves_a_queue,
+    margins_are_in_order,
+    provisioned_environments_are_reserved,
+    tenants_have_no_provisioned_environments,
+    tenants_have_queues,
+)

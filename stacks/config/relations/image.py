@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ def existing_image_has_one_architecture(stage: StageConfig) -> Iterator[str]:
     """
     if stage.image.uri and len({function.architecture for function in stage.functions}) > 1:
         yield (
-            "functions[].architecture (arm64 and x86_64) must be the same for all functions with "
-            "an existing image: change the architectures, or use null for image.uri"
+            "functions have the architectures arm64 and x86_64 and image.uri names one image, "
+            "allowed is one architecture: change the functions', or use null for image.uri"
         )
 
 
@@ -26,8 +25,8 @@ def requirements_go_into_an_image_that_is_built(stage: StageConfig) -> Iterator[
     """An existing image has its packages already."""
     if stage.image.uri and stage.image.requirements:
         yield (
-            f"image.requirements ({stage.image.requirements}) must be null with an existing image "
-            "in image.uri: use null for one of the two"
+            f'image.requirements is "{stage.image.requirements}" and image.uri names an existing '
+            "image, allowed is one of the two: use null for the other"
         )
 
 
@@ -36,18 +35,30 @@ def bundles_go_with_their_source(stage: StageConfig) -> Iterator[str]:
     dags = stage.dags
     if dags.source == "bundle" and not dags.bundles:
         yield (
-            'dags.bundles ([]) must have at least one bundle with dags.source "bundle": add one or '
-            "change the source"
+            'dags.source is "bundle" and dags.bundles is [], allowed is at least one bundle: add '
+            "one or change the source"
         )
     if dags.source != "bundle" and dags.bundles:
         yield (
-            f'dags.bundles ({len(dags.bundles)}) must be [] with dags.source "{dags.source}": '
-            'remove them or use the source "bundle"'
+            f'dags.source is "{dags.source}" and dags.bundles has {len(dags.bundles)}, allowed is '
+            '[]: remove them or use the source "bundle"'
         )
 
 
 def bundle_names_are_unique(stage: StageConfig) -> Iterator[str]:
     """A DAG names the bundle that it comes from."""
-    for name, count in Counter(bundle.name for bundle in stage.dags.bundles).items():
-        if count > 1:
-            yield f'the bundle name "{name}" ({count} times) must be unique: rename the others'
+    names = [bundle.name for bundle in stage.dags.bundles]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield (
+                f'dags.bundles have the name "{name}" {names.count(name)} times, allowed is once: '
+                "change the others"
+            )
+
+
+RELATIONS = (
+    existing_image_has_one_architecture,
+    requirements_go_into_an_image_that_is_built,
+    bundles_go_with_their_source,
+    bundle_names_are_unique,
+)

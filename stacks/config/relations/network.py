@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
-#: Divided among nine subnets, /22 leaves 59 addresses in each and /23 only 27.
+#: Cut for nine subnets it leaves 59 addresses in each; /23 leaves 27.
 _LONGEST_PREFIX = 22
 
-_SUBNETS = ("private_subnet_ids", "isolated_subnet_ids", "public_subnet_ids")
+_EXISTING = (
+    "availability_zones",
+    "private_subnet_ids",
+    "isolated_subnet_ids",
+    "public_subnet_ids",
+)
 
 
 def existing_subnets_belong_to_an_existing_vpc(stage: StageConfig) -> Iterator[str]:
     """A new VPC gets new subnets."""
     if stage.network.vpc_id is None:
-        for name in ("availability_zones", *_SUBNETS):
-            if given := getattr(stage.network, name):
+        for name in _EXISTING:
+            if getattr(stage.network, name):
                 yield (
-                    f"network.{name} ({', '.join(given)}) must be [] if network.vpc_id is null: "
-                    "add the id of the VPC, or remove them"
+                    f"network.{name} is set and network.vpc_id is null, allowed is []: use the id "
+                    "of their VPC, or remove them"
                 )
 
 
@@ -34,25 +39,25 @@ def existing_vpc_has_two_zones(stage: StageConfig) -> Iterator[str]:
     zones = stage.network.availability_zones
     if stage.network.vpc_id and len(set(zones)) < 2:  # noqa: PLR2004 - two zones
         yield (
-            f"network.availability_zones ({len(set(zones))} of {stage.network.vpc_id}) must have "
-            "two or more different ones: add the zones of its subnets"
+            f"network.availability_zones has {len(set(zones))} of {stage.network.vpc_id}, allowed "
+            "are two or more different ones: add the zones of its subnets"
         )
     if len(set(zones)) < len(zones):
         yield (
-            f"network.availability_zones ({', '.join(zones)}) must have each zone once: remove the "
-            "second one and its subnets"
+            "network.availability_zones has a zone twice, allowed is once each: remove it, and its "
+            "second subnets"
         )
 
 
 def existing_subnets_cover_the_zones(stage: StageConfig) -> Iterator[str]:
     """Each list names a subnet for each zone, in the order of the zones."""
     zones = stage.network.availability_zones
-    for name in _SUBNETS:
+    for name in _EXISTING[1:]:
         subnets = getattr(stage.network, name)
         if stage.network.vpc_id and subnets and len(subnets) != len(zones):
             yield (
-                f"network.{name} ({len(subnets)}) must have one for each of "
-                f"network.availability_zones ({len(zones)}): add or remove some"
+                f"network.{name} has {len(subnets)} for the {len(zones)} of "
+                "network.availability_zones, allowed is one for each: add or remove some"
             )
 
 
@@ -61,18 +66,18 @@ def existing_vpc_has_the_subnets_that_are_needed(stage: StageConfig) -> Iterator
     if stage.network.vpc_id is None:
         return
     needed = {
-        "private_subnet_ids": (stage.has_compute_in_vpc, "compute that calls AWS"),
+        "private_subnet_ids": (stage.has_compute_in_vpc, "what calls AWS from inside it"),
         "isolated_subnet_ids": (stage.database.enabled, "the database"),
         "public_subnet_ids": (
             stage.control_plane.kind == "fargate" and stage.control_plane.on_the_internet,
             "the load balancer",
         ),
     }
-    for name, (is_needed, user) in needed.items():
+    for name, (is_needed, what) in needed.items():
         if is_needed and not getattr(stage.network, name):
             yield (
-                f"network.{name} ([]) must have a subnet for each zone of {stage.network.vpc_id}, "
-                f"for {user}: add them"
+                f"network.{name} is [] and {what} is to be in {stage.network.vpc_id}, allowed is a "
+                "subnet for each zone: add them"
             )
 
 
@@ -88,8 +93,8 @@ def new_vpc_has_room_for_the_control_plane(stage: StageConfig) -> Iterator[str]:
         and IPv4Network(network.cidr).prefixlen > _LONGEST_PREFIX
     ):
         yield (
-            f"network.cidr ({network.cidr}) must be /16 to /{_LONGEST_PREFIX} with "
-            'control_plane.kind "fargate": use a larger range'
+            f'network.cidr is {network.cidr} and control_plane.kind is "fargate", allowed is /16 '
+            f"to /{_LONGEST_PREFIX}: use a larger range"
         )
 
 
@@ -98,10 +103,10 @@ def existing_vpc_is_left_as_it_is(stage: StageConfig) -> Iterator[str]:
     network = stage.network
     if network.vpc_id:
         for name, off in (("nat_gateways", 0), ("endpoints", False), ("flow_logs", False)):
-            if (value := getattr(network, name)) != off:
+            if getattr(network, name) != off:
                 yield (
-                    f"network.{name} ({str(value).lower()}) must be {str(off).lower()} with an "
-                    f"existing VPC ({network.vpc_id}), which has its own: remove it"
+                    f"network.{name} is set and network.vpc_id is {network.vpc_id}, allowed is "
+                    f"{str(off).lower()}: remove it, the VPC has its own"
                 )
 
 
@@ -109,8 +114,8 @@ def existing_vpc_is_used(stage: StageConfig) -> Iterator[str]:
     """A configured VPC that contains nothing is a mistake."""
     if stage.network.vpc_id and not stage.needs_vpc:
         yield (
-            f"network.vpc_id ({stage.network.vpc_id}) must be null if nothing of the stage is in a "
-            "VPC: use it with network.function_in_vpc or database.enabled, or remove it"
+            f"network.vpc_id is {stage.network.vpc_id} and nothing of the stage is inside a VPC, "
+            "allowed is null: use it by network.function_in_vpc or database.enabled, or remove it"
         )
 
 
@@ -119,16 +124,16 @@ def compute_in_the_vpc_has_a_way_out(stage: StageConfig) -> Iterator[str]:
     if stage.network.has_a_way_out:
         return
     inside = {
-        "network.function_in_vpc true": stage.network.function_in_vpc,
-        'control_plane.kind "fargate"': stage.control_plane.kind == "fargate",
-        f"database.rotation_days {stage.database.rotation_days}": stage.database.enabled
+        "network.function_in_vpc is true": stage.network.function_in_vpc,
+        'control_plane.kind is "fargate"': stage.control_plane.kind == "fargate",
+        f"database.rotation_days is {stage.database.rotation_days}": stage.database.enabled
         and stage.database.rotation_days is not None,
     }
-    for setting, is_inside in inside.items():
+    for what, is_inside in inside.items():
         if is_inside:
             yield (
-                "network.nat_gateways (0) must be 1 or more, or network.endpoints (false) must be "
-                f"true, with {setting}: raise nat_gateways, or use endpoints"
+                f"{what} and network.nat_gateways is 0 and network.endpoints is false, allowed is "
+                "1 NAT gateway or more, or endpoints: raise nat_gateways, or use endpoints"
             )
 
 
@@ -136,16 +141,29 @@ def nat_gateways_or_endpoints(stage: StageConfig) -> Iterator[str]:
     """Both together cost twice, and endpoints exist so that nothing reaches the Internet."""
     if stage.network.endpoints and stage.network.nat_gateways:
         yield (
-            f"network.nat_gateways ({stage.network.nat_gateways}) must be 0 if network.endpoints "
-            "is true: change endpoints to false or nat_gateways to 0"
+            f"network.endpoints is true and network.nat_gateways is {stage.network.nat_gateways}, "
+            "allowed is one of the two: change endpoints to false or nat_gateways to 0"
         )
 
 
 def nat_gateways_have_a_zone_each(stage: StageConfig) -> Iterator[str]:
     """A zone takes one NAT gateway."""
-    network = stage.network
-    if network.nat_gateways > network.max_azs:
+    if stage.network.nat_gateways > stage.network.max_azs:
         yield (
-            f"network.nat_gateways ({network.nat_gateways}) must be at most network.max_azs "
-            f"({network.max_azs}): lower nat_gateways or raise max_azs"
+            f"network.nat_gateways is {stage.network.nat_gateways}, allowed is at most "
+            f"network.max_azs, {stage.network.max_azs}: lower nat_gateways or raise max_azs"
         )
+
+
+RELATIONS = (
+    existing_subnets_belong_to_an_existing_vpc,
+    existing_vpc_has_two_zones,
+    existing_subnets_cover_the_zones,
+    existing_vpc_has_the_subnets_that_are_needed,
+    new_vpc_has_room_for_the_control_plane,
+    existing_vpc_is_left_as_it_is,
+    existing_vpc_is_used,
+    compute_in_the_vpc_has_a_way_out,
+    nat_gateways_or_endpoints,
+    nat_gateways_have_a_zone_each,
+)

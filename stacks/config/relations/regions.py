@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A setting whose feature some Regions lack; `source` is the URL of AWS's documentation."""
+    """A feature that some Regions lack.
+
+    Attributes:
+        setting: The setting that asks for it.
+        missing_in: The Regions, as a pattern.
+        is_asked: Whether a stage asks for it.
+        source: Where AWS says so.
+    """
 
     setting: str
     missing_in: re.Pattern[str]
@@ -34,38 +41,27 @@ GAPS = (
 )
 
 
-def region_has_the_features(stage: StageConfig) -> Iterator[str]:
-    """A missing feature is better found at synth than halfway through a deploy."""
+def region_has_what_is_asked_for(stage: StageConfig) -> Iterator[str]:
+    """A feature that the Region lacks must fail at synth, not half-way through a deploy."""
     for gap in GAPS:
         if stage.region and gap.is_asked(stage) and gap.missing_in.fullmatch(stage.region):
             yield (
-                f"region ({stage.region}) must be one with {gap.setting} ({gap.source}): change "
-                "the region, or remove the setting"
+                f"{gap.setting} is asked for and region is {stage.region}, allowed are Regions "
+                f"that have it ({gap.source}): change the region, or remove the setting"
             )
 
 
-def existing_resources_are_in_the_region(stage: StageConfig) -> Iterator[str]:
-    """Lambda pulls images, and a load balancer takes certificates, only from its own Region.
+def existing_image_is_in_the_region(stage: StageConfig) -> Iterator[str]:
+    """Lambda pulls from the ECR of its own Region only.
 
     https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#gettingstarted-images-permissions
-
-    https://docs.aws.amazon.com/acm/latest/userguide/acm-regions.html
-
-    A KMS key works in its own Region only.
     """
     image = stage.image.existing
-    arns = {
-        "control_plane.certificate_arn": stage.control_plane.certificate_arn,
-        "encryption.key_arn": stage.encryption.key_arn,
-    }
-    found = {"image.uri": image.region} if image else {}
-    found |= {name: arn.split(":")[3] for name, arn in arns.items() if arn}
-    for name, region in found.items():
-        if stage.region and region != stage.region:
-            yield (
-                f"{name} ({region}) must be in the stage's region ({stage.region}): use one of "
-                "that Region"
-            )
+    if image and stage.region and image.region != stage.region:
+        yield (
+            f"image.uri is in {image.region}, allowed is the stage's region, {stage.region}: use a "
+            "copy of the image in that Region"
+        )
 
 
 def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
@@ -73,6 +69,13 @@ def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
     for zone in stage.network.availability_zones:
         if stage.region and not re.fullmatch(re.escape(stage.region) + "[a-z]", zone):
             yield (
-                f"network.availability_zones ({zone}) must be in the stage's region "
-                f"({stage.region}): correct it"
+                f'network.availability_zones has "{zone}", allowed are zones of the stage\'s '
+                f"region, {stage.region}: correct it"
             )
+
+
+RELATIONS = (
+    region_has_what_is_asked_for,
+    existing_image_is_in_the_region,
+    zones_are_in_the_region,
+)

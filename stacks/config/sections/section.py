@@ -50,3 +50,8 @@ SubnetId = Annotated[
 ZoneName = Annotated[
     str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-z]$", examples=["eu-west-1a"])
 ]
+
+
+def region_of(arn: str) -> str:
+    """Return the Region in an ARN."""
+    return arn.split(":")[3]
