@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from tests.unit.executor.test_engine_machine import EngineMachine
 
@@ -16,5 +16,4 @@ TestEngineAtLength.settings = settings(
     max_examples=10_000,
     stateful_step_count=40,
     deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )

@@ -102,7 +102,7 @@ def docker(podman: Podman, base_image: str, image: str, children: Children) -> I
     assert image  # Its layers are in the cache.
     podman.call("tag", base_image, BASE_IMAGE)
     program = shlex.join([sys.executable, "-m", "tests.container.docker_on_podman"])
-    modules = shlex.quote(f"{ROOT}:{ROOT}/executor/src")
+    modules = shlex.quote(f"{ROOT}:{ROOT}/executor/src:{ROOT}/local_aws/src")
     script = HOME.path / "docker"
     script.write_text(f'#!/bin/sh\nPYTHONPATH={modules} exec {program} "$@"\n')
     script.chmod(0o755)
