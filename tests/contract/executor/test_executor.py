@@ -182,7 +182,7 @@ def test_a_lost_result_does_not_hold_its_slot_for_ever(
     monkeypatch.setattr(DatabaseState, "waits_for", lambda *_: set())
     monkeypatch.setattr(DatabaseState, "unowned", lambda _: {})
     for looks in (1, 2):
-        reconciler.look()
+        reconciler.check()
         scheduler.executor.heartbeat()
         assert scheduler.executor.slots_available == (3 if looks == 1 else 4)
     assert scheduler.ends() == {}

@@ -10,7 +10,7 @@ from airflow.models.callback import CallbackKey
 from airflow.utils.state import CallbackState
 
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.engine.reconciliation import LOOKS_FOR_A_RESULT
+from lambda_executor.engine.reconciliation import CHECKS_FOR_RESULT
 from lambda_executor.scheduler.state import DatabaseState
 from tests.support.scheduler import Scheduler
 
@@ -58,15 +58,15 @@ def test_a_callback_that_nobody_looks_after_is_adopted(
     monkeypatch.setattr(DatabaseState, "longest_wait_s", lambda _: 0.0)
     executor = scheduler.executor
     reconciler = scheduler.engine.reconciler
-    reconciler.look()
+    reconciler.check()
     executor.heartbeat()
     assert executor.slots_available == 2
     scheduler.results.reply(InvocationId("found"))
     scheduler.loop_until(lambda: found in executor.event_buffer)
     assert executor.get_event_buffer() == {found: (CallbackState.SUCCESS, None)}
     forgotten.clear()
-    for _ in range(LOOKS_FOR_A_RESULT):
-        reconciler.look()
+    for _ in range(CHECKS_FOR_RESULT):
+        reconciler.check()
     scheduler.loop_until(lambda: lost in executor.event_buffer)
     state, info = executor.get_event_buffer()[lost]
     assert state == CallbackState.FAILED

@@ -218,7 +218,7 @@ class Scheduler:
         """The answers arrive."""
         answers, self._answers = self._answers, []
         for waiting, error in answers:
-            self.engine.dispatcher._note(waiting, error)
+            self.engine.dispatcher._record(waiting, error)
 
     def receive(self) -> None:
         """One receive of each poller."""
@@ -231,10 +231,10 @@ class Scheduler:
         for poller in self._pollers():
             poller.delete()
 
-    def look(self) -> None:
-        """One look of the reconciler."""
+    def check(self) -> None:
+        """One check of the reconciler."""
         try:
-            self.engine.reconciler.look()
+            self.engine.reconciler.check()
         except ConnectionError:
             assert self._world.airflow.is_away
 

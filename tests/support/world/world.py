@@ -32,16 +32,19 @@ class WatchedQueue(MemoryQueue):
     """A queue whose messages are looked at before they are deleted."""
 
     def __init__(
-        self, name: str, clock: Callable[[], float], look: Callable[[str, Mapping[str, str]], None]
+        self,
+        name: str,
+        clock: Callable[[], float],
+        inspect: Callable[[str, Mapping[str, str]], None],
     ) -> None:
         super().__init__(name, visibility_timeout_s=VISIBILITY_TIMEOUT_S, clock=clock)
-        self._look = look
+        self._inspect = inspect
 
     def delete(self, receipts: Sequence[str]) -> int:
         """Look, then delete."""
         if not self.delete_failures:
             for stored in filter(None, map(self._find, receipts)):
-                self._look(stored.body, stored.attributes)
+                self._inspect(stored.body, stored.attributes)
         return super().delete(receipts)
 
 
@@ -187,7 +190,7 @@ class World:
                 self.function.finish(id, "success", 0)
             for scheduler in self.schedulers:
                 self.wait(ROUND_S)
-                scheduler.look()
+                scheduler.check()
                 self.loop(scheduler)
             self._time_out()
         slots = [scheduler.slots() for scheduler in self.schedulers]

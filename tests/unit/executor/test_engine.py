@@ -120,7 +120,7 @@ def test_every_line_about_an_invocation_says_in_fields_which(
     for each in world.schedulers:
         for _ in range(3):
             world.step(each)
-            each.look()
+            each.check()
         world.step(each)
     lines = {record.getMessage().split()[0]: record.__dict__ for record in caplog.records}
     assert set(lines) == {

@@ -140,11 +140,11 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.schedulers[number].adopt(self.world.airflow.orphans())
 
     @rule(number=SCHEDULER, is_away=st.booleans())
-    def look(self, number: int, is_away: bool) -> None:
-        """The reconciler looks, perhaps without a database."""
+    def check(self, number: int, is_away: bool) -> None:
+        """The reconciler checks, perhaps without a database."""
         self.world.wait(60)
         self.world.airflow.is_away = is_away
-        self.world.schedulers[number].look()
+        self.world.schedulers[number].check()
         self.world.airflow.is_away = False
 
     # ---- Lambda ----

@@ -23,7 +23,7 @@ def test_every_other_queue_is_read_and_left(listeners: Listeners) -> None:
     for _ in range(2):
         listeners.watch_others()
         assert [poller._queue.name for poller in listeners.foreign] == ["results-0", "results-2"]
-    listeners.leave_others()
+    listeners.close_others()
     assert list(listeners) == list(listeners.own)
 
 
@@ -41,4 +41,4 @@ def test_what_could_not_be_started_is_started_the_next_time(
     assert listeners.foreign == []
     listeners.watch_others()
     assert len(listeners.foreign) == 2
-    listeners.leave_others()
+    listeners.close_others()

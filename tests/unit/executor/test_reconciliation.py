@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import hand_back_delay_s
 from lambda_executor.engine.reconciliation import (
-    LOOKS_FOR_A_RESULT,
+    CHECKS_FOR_RESULT,
     PERIOD_S,
     Comparison,
     Reconciler,
@@ -54,16 +54,16 @@ def test_what_airflow_waits_for_is_never_obsolete() -> None:
     """However often it is looked at."""
     reconciler = reconciler_of({A: "task"}, Airflow(A))
     for _ in range(5):
-        reconciler.look()
+        reconciler.check()
     assert reconciler.obsolete() == []
 
 
 def test_one_look_proves_nothing() -> None:
     """A result may be on its way; the second look in a row decides, once."""
     reconciler = reconciler_of({A: "task", B: "other"}, Airflow(B))
-    reconciler.look()
+    reconciler.check()
     assert reconciler.obsolete() == []
-    reconciler.look()
+    reconciler.check()
     assert reconciler.obsolete() == [A]
 
 
@@ -71,11 +71,11 @@ def test_what_is_waited_for_again_starts_anew() -> None:
     """Two looks that are not in a row prove nothing either."""
     airflow = Airflow()
     reconciler = reconciler_of({A: "task"}, airflow)
-    reconciler.look()
+    reconciler.check()
     airflow.waiting = {A}
-    reconciler.look()
+    reconciler.check()
     airflow.waiting = set()
-    reconciler.look()
+    reconciler.check()
     assert reconciler.obsolete() == []
 
 
@@ -111,20 +111,20 @@ def test_what_no_scheduler_looks_after_is_offered_once_and_given_up_in_time() ->
     airflow.callbacks = {A: "callback"}
     reconciler = reconciler_of(in_flight, airflow)
     for _ in range(2):
-        reconciler.look()
+        reconciler.check()
         assert reconciler.left_behind() == []
     expected: list[tuple[InvocationId, str]]
     for expected in ([(A, "callback")], []):
-        reconciler.look()
+        reconciler.check()
         assert reconciler.left_behind() == expected
     in_flight[A] = "callback"
     reconciler.adopted(A)
-    for _ in range(LOOKS_FOR_A_RESULT - 1):
-        reconciler.look()
+    for _ in range(CHECKS_FOR_RESULT - 1):
+        reconciler.check()
     assert reconciler.lost() == []
-    reconciler.look()
+    reconciler.check()
     assert reconciler.lost() == [A]
-    reconciler.look()
+    reconciler.check()
     assert reconciler.lost() == []
 
 
@@ -134,7 +134,7 @@ def test_a_result_that_was_handed_back_can_be_seen_before_its_workload_is_given_
     reconciler.adopted(A)
     looks_meanwhile = math.ceil(hand_back_delay_s(100_000) / PERIOD_S) + 1
     for _ in range(looks_meanwhile):
-        reconciler.look()
+        reconciler.check()
     assert reconciler.lost() == []
 
 
@@ -143,8 +143,8 @@ def test_what_is_ours_is_neither_left_behind_nor_lost() -> None:
     airflow = Airflow(A, B)
     airflow.callbacks = {A: "sent", B: "not sent yet"}
     reconciler = Reconciler(lambda: {A: "sent"}, {A, B}.__contains__, airflow)
-    for _ in range(2 * LOOKS_FOR_A_RESULT):
-        reconciler.look()
+    for _ in range(2 * CHECKS_FOR_RESULT):
+        reconciler.check()
     assert (reconciler.left_behind(), reconciler.lost()) == ([], [])
 
 
@@ -154,10 +154,10 @@ def test_a_callback_that_ends_in_time_is_nobodys_to_adopt() -> None:
     reconciler = reconciler_of({}, airflow)
     for _ in range(10):
         airflow.callbacks = {A: "callback"}
-        reconciler.look()
-        reconciler.look()
+        reconciler.check()
+        reconciler.check()
         airflow.callbacks = {}
-        reconciler.look()
+        reconciler.check()
     assert reconciler.left_behind() == []
 
 
@@ -166,10 +166,10 @@ def test_what_was_adopted_and_is_settled_is_not_lost() -> None:
     in_flight = {A: "callback"}
     reconciler = reconciler_of(in_flight, Airflow(A))
     reconciler.adopted(A)
-    reconciler.look()
+    reconciler.check()
     in_flight.clear()
-    for _ in range(2 * LOOKS_FOR_A_RESULT):
-        reconciler.look()
+    for _ in range(2 * CHECKS_FOR_RESULT):
+        reconciler.check()
     assert reconciler.lost() == []
 
 
@@ -181,7 +181,7 @@ def test_only_what_was_idle_in_two_looks_in_a_row_is_obsolete(
     comparison = Comparison()
     before: frozenset[str] = frozenset()
     for in_flight, waited_for in looks:
-        found = comparison.look(map(InvocationId, in_flight), set(map(InvocationId, waited_for)))
+        found = comparison.check(map(InvocationId, in_flight), set(map(InvocationId, waited_for)))
         idle = in_flight - waited_for
         assert found <= (idle & before)
         before = idle

@@ -1,4 +1,4 @@
-"""The boto3 clients of one executor: made once, shared by its threads, made again when needed."""
+"""The boto3 clients that the threads of one executor share."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Patience:
     """How long one call may take.
 
     Attributes:
-        connect_s: Until there is a connection.
-        read_s: Until there is an answer.
-        attempts: How often it is made.
+        connect_s: Seconds to wait for the connection.
+        read_s: Seconds to wait for the answer.
+        attempts: The most attempts.
     """
 
     connect_s: float
@@ -43,8 +43,9 @@ class Patience:
     attempts: int
 
 
-#: Sending is retried by the dispatcher, which knows what waits behind it.
+#: For sends. The dispatcher repeats them, because only it knows which sends wait.
 INVOKE = Patience(connect_s=5, read_s=20, attempts=1)
+#: For all other calls; longer than a long poll.
 POLL = Patience(connect_s=5, read_s=LONG_POLL_S + 10, attempts=3)
 
 
@@ -53,9 +54,9 @@ class Clients:
 
     Args:
         session_factory: Makes a session with freshly resolved credentials.
-        region_name: AWS Region; None leaves it to the session.
-        connections: How many calls to one service may be under way at once.
-        patience: With every call; None: what suits the scheduler.
+        region_name: AWS Region; None: the session's.
+        connections: The most calls to one service under way at once.
+        patience: For every call; None: `INVOKE` for sends, `POLL` for the rest.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Clients:
 
     @property
     def s3(self) -> S3Client:
-        """The client that puts payloads; the dispatcher retries for it too."""
+        """The client that stores payloads; the dispatcher repeats its calls too."""
         client: S3Client = self._client("s3", self._invoke_config)
         return client
 
@@ -99,7 +100,7 @@ class Clients:
 
     @property
     def sts(self) -> STSClient:
-        """The client that tells whose the credentials are."""
+        """The client that identifies the credentials."""
         client: STSClient = self._client("sts", self._config)
         return client
 
@@ -111,9 +112,9 @@ class Clients:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Put errors of botocore into ours; forget the clients when credentials failed.
+        """Translate botocore's errors into ours; forget the clients when credentials failed.
 
-        The next call then makes them again, with credentials that may have come back.
+        The next call then makes new clients, with credentials that may work again.
         """
         try:
             yield
@@ -138,7 +139,7 @@ class Clients:
         except botocore_errors.BotoCoreError:
             raise
         except Exception as e:
-            # Reading an Airflow connection can fail in any way, and nothing can be sent then.
+            # Reading an Airflow connection can raise any error.
             raise CredentialsError(f"no AWS session: {e!r}") from e
 
 

@@ -1,4 +1,4 @@
-"""SQS queues: receiving, deleting, handing back."""
+"""Receives, deletes and hands back the messages of SQS queues."""
 
 from __future__ import annotations
 
@@ -21,18 +21,14 @@ class SqsQueue:
     def __init__(self, clients: Clients, url: str) -> None:
         self._clients = clients
         self._url = url
-
-    @property
-    def name(self) -> str:
-        """The last part of the URL."""
-        return self._url.rsplit("/", 1)[-1]
+        self.name = url.rsplit("/", 1)[-1]
 
     def receive(self, wait_s: int, hidden_s: int | None = None) -> Sequence[Message]:
-        """Up to `BATCH` messages; waits up to `wait_s` seconds for the first.
+        """Return up to `BATCH` messages; wait up to `wait_s` seconds for the first.
 
         Args:
-            wait_s: Seconds.
-            hidden_s: For how long they are hidden from others; None: as the queue says.
+            wait_s: At most `LONG_POLL_S`.
+            hidden_s: Seconds for which they are hidden; None: the queue's visibility time-out.
         """
         request: ReceiveMessageRequestTypeDef = {
             "QueueUrl": self._url,
@@ -48,7 +44,7 @@ class SqsQueue:
         return [_message(message) for message in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Delete up to `BATCH` deliveries; returns how many AWS refused."""
+        """Delete up to `BATCH` messages by their receipts; return how many AWS refused."""
         with self._clients.errors():
             answer = self._clients.sqs.delete_message_batch(
                 QueueUrl=self._url,
@@ -59,7 +55,7 @@ class SqsQueue:
         return self._refused("delete", answer.get("Failed", []))
 
     def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
-        """Make up to `BATCH` deliveries visible again for others after `delay_s` seconds."""
+        """Make up to `BATCH` messages visible to others after `delay_s` seconds."""
         with self._clients.errors():
             answer = self._clients.sqs.change_message_visibility_batch(
                 QueueUrl=self._url,

@@ -1,7 +1,4 @@
-"""What waits to be sent, when the next of it may go, and every decision about a failed send: pure.
-
-It has no threads and no clock: `dispatcher.py` empties it into Lambda, and says what time it is.
-"""
+"""The queue of pending invocations and every decision on a failed send. No threads, no clock."""
 
 from __future__ import annotations
 
@@ -26,17 +23,17 @@ from lambda_executor.core.routing import Target
 
 log = logging.getLogger(__name__)
 
-#: A server or network error: this invocation waits, the others go on.
+#: The delay after a server or network error, of that invocation alone.
 RETRY = Backoff(base_s=0.5, cap_s=30)
-#: Throttled: everything waits. Never less than half of the bound, so that the rate really falls.
+#: The delay of all sends after a throttle. The floor makes sure that the rate really falls.
 THROTTLE = Backoff(base_s=0.2, cap_s=20, floor=0.5)
-#: No credentials: everything waits, and says so each time.
+#: The delay of all sends while credentials do not work.
 CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One payload and where it goes."""
+    """One payload and its target."""
 
     target: Target
     payload: bytes = field(repr=False)
@@ -48,11 +45,10 @@ class Dispatch:
 
     Attributes:
         id: Its dispatch id.
-        prepare: Makes what is sent, just before each try and on the sending thread, not on the
-            scheduler's; raises `EncodeError`, `RouteError`, or an `AwsError`, which counts like
-            one of the send itself.
-        wanted: Whether it is still to be sent; asked before each try.
-        key: What names its workload, for the log.
+        prepare: Makes the envelope, on the sending thread, before each try; raises `EncodeError`,
+            `RouteError`, or an `AwsError`, which counts like one of the send itself.
+        wanted: Whether it is still to be sent; called before each try.
+        key: The key of its workload, for the log.
     """
 
     id: InvocationId
@@ -63,7 +59,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Lambda took it."""
+    """The outcome of an invocation that Lambda took."""
 
     id: InvocationId
     waited_s: float
@@ -71,7 +67,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It will never be taken; `reason` is for the user."""
+    """The outcome of an invocation that is given up; `reason` is for the user."""
 
     id: InvocationId
     reason: str
@@ -82,7 +78,7 @@ Outcome = Sent | Refused
 
 @dataclass(order=True, slots=True)
 class Waiting:
-    """An invocation in the queue, or on its way to Lambda."""
+    """An invocation in the queue, or being sent."""
 
     order: int
     dispatch: Dispatch = field(compare=False)
@@ -92,20 +88,20 @@ class Waiting:
 
 
 class DispatchQueue:
-    """The invocations of one executor that Lambda has not taken.
+    """The pending invocations of one executor.
 
-    Ready invocations leave in submission order, as many at a time as `Concurrency` says. One that
-    failed for a reason of its own waits by itself; throttling and missing credentials close the
-    gate for all and cost no attempt.
+    Ready invocations leave in submission order, as many at a time as `Concurrency` allows. A server
+    or network error delays one invocation. A throttle or missing credentials close the gate for
+    all, and do not count as an attempt.
 
     Args:
-        max_attempts: Sends of one invocation that end in a server or network error.
-        most_under_way: Sends at the same time, at most.
-        uniform: Where jitter comes from.
+        max_attempts: Server or network errors after which an invocation is refused.
+        most_under_way: The most sends at the same time.
+        uniform: Draws the jitter.
 
     Attributes:
-        under_way: How many have left and have neither succeeded nor failed yet.
-        throttles: How many sends were throttled.
+        under_way: The number of sends that have no result yet.
+        throttles: The number of throttled sends.
     """
 
     def __init__(
@@ -126,11 +122,11 @@ class DispatchQueue:
         return len(self._ready) + len(self._delayed)
 
     def push(self, dispatch: Dispatch, now_s: float) -> None:
-        """Add one invocation behind all others."""
+        """Add one invocation at the end."""
         heapq.heappush(self._ready, Waiting(next(self._order), dispatch, now_s))
 
     def pop(self, now_s: float) -> Waiting | None:
-        """The next invocation that may be sent now."""
+        """Take out the next invocation, if one may be sent now."""
         if self.wait_s(now_s) != 0:
             return None
         while self._delayed and self._delayed[0][0] <= now_s:
@@ -144,21 +140,21 @@ class DispatchQueue:
         return None
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until `pop` can give something; None: not before a push or an answer."""
+        """Seconds until `pop` may return one; None: not before a push or the end of a send."""
         if not len(self) or self.under_way >= self._concurrency.limit:
             return None
         due_s = 0.0 if self._ready else self._delayed[0][0]
         return max(0.0, due_s - now_s, self._gate_opens_s - now_s)
 
     def succeeded(self, waiting: Waiting, now_s: float) -> Sent:
-        """Lambda took it: the gate is known to be open."""
+        """Record that Lambda took an invocation, which ends a series of pauses."""
         self.under_way -= 1
         self._pauses_in_a_row = 0
         self._concurrency.answered(now_s - waiting.popped_s)
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
     def failed(self, waiting: Waiting, error: AwsError, now_s: float) -> Refused | None:
-        """Decide on a failed send: refused for good, or kept for later (None)."""
+        """Decide on a failed send: refuse the invocation, or keep it for later (None)."""
         self.under_way -= 1
         if isinstance(error, RejectedError):
             return Refused(waiting.dispatch.id, str(error))
@@ -186,20 +182,14 @@ class DispatchQueue:
             )
         delay_s = RETRY.delay_s(waiting.failures, self._uniform)
         heapq.heappush(self._delayed, (now_s + delay_s, waiting))
-        dispatch = waiting.dispatch
-        log.warning(
-            "Invoke of %s failed, next try in %.1f s: %s",
-            dispatch.id,
-            delay_s,
-            error,
-            extra=about(dispatch.id, dispatch.key),
-        )
+        id, extra = waiting.dispatch.id, about(waiting.dispatch.id, waiting.dispatch.key)
+        log.warning("Invoke of %s failed, next try in %.1f s: %s", id, delay_s, error, extra=extra)
         return None
 
     def _pause(self, waiting: Waiting, backoff: Backoff, now_s: float) -> float | None:
-        """Put one back in its place and close the gate; None when it was closed already.
+        """Put one back in its place and close the gate; None if the gate was closed already.
 
-        A burst of failures of invokes that were under way together is one reason to pause.
+        When invokes that were under way together all fail, that is one pause.
         """
         heapq.heappush(self._ready, waiting)
         if now_s < self._gate_opens_s:

@@ -1,12 +1,11 @@
-"""The state of every invocation: a pure state machine that settles each of them exactly once.
+"""The state of every invocation: a pure state machine that settles each of them at most once.
 
-Everything that affects a transition is in this file; nothing here knows AWS, Airflow, threads or
-time. The scheduler's thread owns the ledger and makes every transition. Other threads may ask
-`knows`, `is_live` and `in_flight` only.
+The scheduler's thread makes every transition. Other threads may call only `knows`, `is_live` and
+`in_flight`.
 
-`TRANSITIONS` is the whole machine; `docs/reference/invocation-states.md` shows it as a table. An
-invocation can be settled before it is known as sent: its result may overtake the answer to its own
-invoke. A workload has one live invocation at most: a newer one for the same key supersedes the
+`TRANSITIONS` is the whole machine; `docs/reference/invocation-states.md` shows it as a table. A
+pending invocation can be settled, because its result may arrive before the answer to its own
+invoke. A workload has at most one live invocation: a newer one for the same key supersedes the
 older, whose late result then settles nothing (a deferred task's first half, W2).
 """
 
@@ -22,26 +21,26 @@ from lambda_executor.contract.wire import InvocationId
 
 Key = TypeVar("Key", bound=Hashable)
 
-#: Settled ids that are remembered, so that a late duplicate is acknowledged and not handed back.
-#: At 10 results a second this is more than two hours, beyond any queue's redelivery.
+#: Settled ids to remember, so that a late duplicate is acknowledged and not handed back. At 10
+#: results a second this is more than two hours, beyond any queue's redelivery.
 SETTLED_MEMORY = 100_000
 
 
 class State(StrEnum):
-    """Where an invocation is."""
+    """The state of an invocation."""
 
     PENDING = "pending"  # Accepted from the scheduler, not yet taken by Lambda.
     IN_FLIGHT = "in flight"  # Taken by Lambda; a result or a dead letter will come.
-    SETTLED = "settled"  # Told to Airflow, or nobody's business any more. Final.
+    SETTLED = "settled"  # Ended, with or without a settlement. Final.
 
 
 class Event(StrEnum):
     """What happens to an invocation."""
 
-    ADD = "add"  # The scheduler hands it over, under a fresh id.
-    ADOPT = "adopt"  # It is taken over from a scheduler that died.
+    ADD = "add"  # The scheduler hands over a workload, under a fresh id.
+    ADOPT = "adopt"  # The invocation is taken over from a scheduler that died.
     SENT = "sent"  # Lambda took it.
-    SETTLE = "settle"  # A result or a dead letter says how it ended; this alone is told to Airflow.
+    SETTLE = "settle"  # It ended, or the executor gave it up. Only this notifies Airflow.
     REVOKE = "revoke"  # The scheduler takes its workload back.
     SUPERSEDE = "supersede"  # Its workload is handed over again, under another id.
 
@@ -50,8 +49,8 @@ _ENDS: Mapping[Event, State] = dict.fromkeys(
     (Event.SETTLE, Event.REVOKE, Event.SUPERSEDE), State.SETTLED
 )
 
-#: From the state in which an event finds an invocation to the next; None: the id is not known.
-#: Where an event is not listed it changes nothing, but `ADD` and `ADOPT` are refused.
+#: By the state before (None: the id is unknown) and the event: the state after. An event that is
+#: not listed changes nothing, except that `ADD` and `ADOPT` are refused.
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
     None: {Event.ADD: State.PENDING, Event.ADOPT: State.IN_FLIGHT},
     State.PENDING: {Event.SENT: State.IN_FLIGHT, **_ENDS},
@@ -62,13 +61,13 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
 
 @dataclass(frozen=True, slots=True)
 class Settlement(Generic[Key]):
-    """What to tell Airflow about a workload, once.
+    """The end of an invocation as Airflow is notified of it, once.
 
     Attributes:
         key: Airflow's key of the workload.
         id: The invocation that ended.
         succeeded: Whether the invocation did its work.
-        reason: A sentence for the user; empty when there is nothing to say.
+        reason: The reason of a failure, for the user; empty after a success.
     """
 
     key: Key
@@ -94,17 +93,17 @@ class Ledger(Generic[Key]):
         self._pending = 0
 
     def add(self, id: InvocationId, key: Key) -> None:
-        """Take an invocation over from the scheduler; it is pending.
+        """Enter a new invocation as pending.
 
         Raises:
-            ValueError: The id was used before: every dispatch needs a fresh one.
+            ValueError: The id was used before.
         """
         self._enter(id, key, Event.ADD)
 
     def adopt(self, id: InvocationId, key: Key) -> None:
-        """Take an in-flight invocation over from a scheduler that died.
+        """Take over an in-flight invocation from a scheduler that died.
 
-        Adopting what is live under the same key changes nothing.
+        Adopting an invocation that is live under the same key changes nothing.
 
         Raises:
             ValueError: The id is known with another key, or settled.
@@ -115,28 +114,24 @@ class Ledger(Generic[Key]):
 
     def sent(self, id: InvocationId) -> None:
         """Note that Lambda took a pending invocation."""
-        self._on(Event.SENT, id)
+        self._apply(Event.SENT, id)
 
     def settle(
-        self,
-        id: InvocationId,
-        *,
-        succeeded: bool,
-        reason: str = "",
+        self, id: InvocationId, *, succeeded: bool, reason: str = ""
     ) -> Settlement[Key] | None:
-        """End a live invocation; None when it is not live, and then nothing changes."""
-        settled = self._on(Event.SETTLE, id)
+        """End a live invocation; return None, and change nothing, if it is not live."""
+        settled = self._apply(Event.SETTLE, id)
         return Settlement(settled.key, id, succeeded, reason) if settled is not None else None
 
     def revoke(self, key: Key) -> InvocationId | None:
-        """Forget a workload's live invocation: whatever comes for it settles nothing."""
+        """Forget a workload's live invocation: a report about it settles nothing."""
         live = self._id_by_key.get(key)
         if live is not None:
-            self._on(Event.REVOKE, live)
+            self._apply(Event.REVOKE, live)
         return live
 
     def state(self, id: InvocationId) -> State | None:
-        """Where an invocation is; None when it is not ours, or settled too long ago."""
+        """The state of an invocation; None if it is not ours, or was settled too long ago."""
         known = self._live.get(id)
         if known is not None:
             return known.state
@@ -156,8 +151,8 @@ class Ledger(Generic[Key]):
         return known.key if known is not None else None
 
     def in_flight(self) -> dict[InvocationId, Key]:
-        """A snapshot of what is in flight. Safe on any thread."""
-        # list() of a dictionary's items is one step of the interpreter.
+        """A snapshot of the in-flight invocations. Safe on any thread."""
+        # list() of a dictionary's items is atomic under the GIL.
         live = list(self._live.items())
         return {id: known.key for id, known in live if known.state is State.IN_FLIGHT}
 
@@ -166,13 +161,13 @@ class Ledger(Generic[Key]):
         return self._id_by_key.get(key)
 
     def count(self, state: State) -> int:
-        """How many invocations are in a state; of the settled, those that are remembered."""
+        """The number of invocations in a state; only remembered ones count as settled."""
         if state is State.SETTLED:
             return len(self._settled)
         return self._pending if state is State.PENDING else len(self._live) - self._pending
 
     def __len__(self) -> int:
-        """How many invocations are live."""
+        """The number of live invocations."""
         return len(self._live)
 
     def _enter(self, id: InvocationId, key: Key, event: Event) -> None:
@@ -181,13 +176,13 @@ class Ledger(Generic[Key]):
             raise ValueError(f"invocation id {id} was used before: every dispatch needs a fresh id")
         superseded = self._id_by_key.get(key)
         if superseded is not None:
-            self._on(Event.SUPERSEDE, superseded)
+            self._apply(Event.SUPERSEDE, superseded)
         self._live[id] = _Live(key, state)
         self._pending += state is State.PENDING
         self._id_by_key[key] = id
 
-    def _on(self, event: Event, id: InvocationId) -> _Live[Key] | None:
-        """Apply an event; returns what the invocation was, if that changed its state."""
+    def _apply(self, event: Event, id: InvocationId) -> _Live[Key] | None:
+        """Apply an event; return the invocation as it was before, if its state changed."""
         before = self._live.get(id)
         if before is None:
             return None
@@ -198,7 +193,7 @@ class Ledger(Generic[Key]):
         if state is not State.SETTLED:
             self._live[id] = _Live(before.key, state)
             return before
-        # Settled before it leaves the living: `knows` must never see a gap.
+        # Enter it as settled before it stops being live: `knows` must not see a gap.
         self._settled[id] = None
         del self._live[id]
         if self._id_by_key.get(before.key) == id:
@@ -218,20 +213,24 @@ def as_markdown() -> str:
 
 Generated from `lambda_executor.core.ledger` by `make docs`.
 
-What each event makes of an invocation, by the state in which it finds it:
+The table shows the state of an invocation after each event. The rows are the states before it.
 
 | | {" | ".join(Event)} |
 |---|{"---|" * len(Event)}
 {rows}
 
-- **add**: the scheduler hands a workload over, under a fresh id. **adopt**: it is taken over from a
-  scheduler that died; to adopt what is live under the same key changes nothing.
-- **sent**: Lambda took it. **settle**: a result or a dead letter says how it ended.
-- **revoke**: the scheduler takes its workload back. **supersede**: its workload is handed over
-  again, under another id, as the second half of a deferred task is.
+- **add**: The scheduler hands over a workload, under a fresh id.
+- **adopt**: The invocation is taken over from a scheduler that died. Adopting an invocation that is
+  live under the same key changes nothing.
+- **sent**: Lambda took the invocation.
+- **settle**: A result or a dead letter ends the invocation, or the executor gives it up because
+  its send was refused or its result is lost.
+- **revoke**: The scheduler takes the workload back.
+- **supersede**: The workload is handed over again, under another id. The second half of a deferred
+  task is an example.
 
-What is told to Airflow is told by a *settle* that changes the state, so once; every other event
-ends an invocation in silence.
+Only a *settle* that changes the state notifies Airflow, so Airflow is notified at most once.
+*Revoke* and *supersede* end an invocation without notifying Airflow.
 """
 
 

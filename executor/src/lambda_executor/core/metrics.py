@@ -1,4 +1,4 @@
-"""The table of the executor's metrics; the documentation is generated from it."""
+"""The executor's metrics: the table from which their page is generated, and their `Meter`."""
 
 from __future__ import annotations
 
@@ -41,49 +41,44 @@ def metric(name: str) -> str:
 
 
 class Statistics(Protocol):
-    """What receives the figures; Airflow's own has this shape."""
+    """A receiver of metrics, in the shape of Airflow's `Stats`."""
 
     def incr(self, stat: str, count: int = 1, *, tags: dict[str, Any] | None = None) -> None:
-        """Count up."""
+        """Increase a counter."""
 
     def gauge(self, stat: str, value: float) -> None:
-        """Say how much there is now."""
+        """Set a gauge."""
 
     def timing(self, stat: str, dt: float) -> None:
-        """Say how many milliseconds something took."""
+        """Record a duration in milliseconds."""
 
 
 class Meter:
-    """Reports figures under their full names.
-
-    Whatever receives them never holds anything else back: what it raises is logged.
+    """Sends metrics under their full names; an error of the receiver is only logged.
 
     Args:
-        statistics: Receives them.
+        statistics: The receiver.
     """
 
     def __init__(self, statistics: Statistics) -> None:
         self._statistics = statistics
 
     def count(self, name: str, count: int = 1, **tags: str) -> None:
-        """Report that something happened so many times."""
-        if tags:
-            self._report(self._statistics.incr, name, count, tags=tags)
-        else:
-            self._report(self._statistics.incr, name, count)
+        """Increase a counter."""
+        self._send(self._statistics.incr, name, count, **({"tags": tags} if tags else {}))
 
     def gauge(self, name: str, value: float) -> None:
-        """Report how much there is now."""
-        self._report(self._statistics.gauge, name, value)
+        """Set a gauge."""
+        self._send(self._statistics.gauge, name, value)
 
     def time(self, name: str, milliseconds: float) -> None:
-        """Report how long something took."""
-        self._report(self._statistics.timing, name, milliseconds)
+        """Record a duration."""
+        self._send(self._statistics.timing, name, milliseconds)
 
     @staticmethod
-    def _report(report: Callable[..., None], name: str, value: float, **tags: Any) -> None:  # noqa: ANN401 - tags
+    def _send(send: Callable[..., None], name: str, value: float, **tags: Any) -> None:  # noqa: ANN401 - tags
         try:
-            report(metric(name), value, **tags)
+            send(metric(name), value, **tags)
         except Exception:
             log.exception("Could not report %s", name)
 

@@ -1,7 +1,4 @@
-"""From a workload to what is sent for it; runs on the sending threads.
-
-It knows the shape of Airflow's workloads by their attributes and imports nothing of Airflow.
-"""
+"""A workload on its way to Lambda: it is routed and encoded on the sending threads."""
 
 from __future__ import annotations
 
@@ -27,12 +24,12 @@ from lambda_executor.core.routing import Routes
 
 
 class Workload(Protocol):
-    """What is read of Airflow's `ExecuteTask`, `ExecuteCallback` and `TestConnection`."""
+    """The common part of Airflow's `ExecuteTask`, `ExecuteCallback` and `TestConnection`."""
 
     token: str
 
     def model_dump_json(self) -> str:
-        """The workload as the task runtime reads it."""
+        """Return the workload as the task runtime reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +38,13 @@ class Outgoing:
 
     Attributes:
         id: The dispatch id.
-        workload: Airflow's; it holds a token.
-        queue: The queue that the task asks for; None for other workloads.
-        executor_config: The task's.
-        routes: Which function serves which queue.
+        workload: Airflow's workload; it holds a token.
+        queue: The task's Airflow queue; None for other workloads.
+        executor_config: The task's `executor_config`.
+        routes: The function for each Airflow queue.
         reply_to: URL of the results queue.
         queued_at_s: When the executor took it, in seconds since the epoch.
-        payloads: Takes what is too large for one event; None: it cannot be sent.
+        payloads: Takes payloads too large for one event; None: they cannot be sent.
     """
 
     id: InvocationId
@@ -60,12 +57,12 @@ class Outgoing:
     payloads: PayloadStore | None = None
 
     def envelope(self) -> Envelope:
-        """Route and encode it; what is too large for one event goes ahead through the store.
+        """Route and encode the workload; a payload too large for one event goes into the store.
 
         Raises:
             RouteError: No function serves it.
-            EncodeError: It cannot travel, or its token has run out while it waited.
-            AwsError: The store did not take it; it counts like a send that failed.
+            EncodeError: It cannot be encoded, or its token expired while it waited.
+            AwsError: The store refused the payload; this counts as a failed send.
         """
         not_after_s = token_expiry_s(self.workload.token)
         if not_after_s is not None and time.time() >= not_after_s:
@@ -89,9 +86,9 @@ class Outgoing:
         return Envelope(target, payload)
 
     def _put(self, invocation: Invocation, payload: bytes) -> bytes:
-        """Put the payload where the handler finds it, and make the event that points there.
+        """Store the payload, and return the event that points to it.
 
-        Every try puts it again: what an earlier try sent may have been taken and deleted.
+        Every try stores it again: the handler may have deleted the payload of an earlier try.
         """
         if self.payloads is None:
             raise EncodeError(
@@ -106,10 +103,10 @@ class Outgoing:
 
 
 def token_expiry_s(token: str) -> float | None:
-    """When a workload's token runs out, in seconds since the epoch; None when it does not say.
+    """When a workload's token expires, in seconds since the epoch; None if it does not say.
 
-    Airflow's tokens are JWTs that live `[scheduler] task_queued_timeout`. The claim is only read:
-    whether the token is good is for the API server to say.
+    Airflow's tokens are JWTs that live `[scheduler] task_queued_timeout`. The API server verifies
+    them; this only reads the claim.
     """
     try:
         claims = token.split(".")[1]

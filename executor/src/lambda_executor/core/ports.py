@@ -1,4 +1,4 @@
-"""What the dispatcher and the poller need of the world, as protocols.
+"""The protocols through which the dispatcher and the pollers reach AWS.
 
 The package `aws` implements them with boto3, `testing.py` in memory. Implementations translate
 every failure into an error of `lambda_executor.contract.errors`.
@@ -12,10 +12,10 @@ from typing import Protocol
 
 from lambda_executor.core.routing import Target
 
-#: Messages of one receive or one batch call, at most; a full receive means that more is waiting.
+#: The most messages of one receive or batch call; after a full receive there may be more.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
 BATCH = 10
-#: The longest that a queue holds a receive open: fewest calls when nothing comes.
+#: Seconds. The longest time that SQS holds a receive open, so the fewest calls on an empty queue.
 LONG_POLL_S = 20
 
 
@@ -25,8 +25,8 @@ class Message:
 
     Attributes:
         body: The text, possibly a secret: never logged.
-        receipt: What deletes or hands back this delivery.
-        receive_count: How often it was delivered, this time included.
+        receipt: Deletes or hands back this delivery.
+        receive_count: The number of deliveries so far, including this one.
         attributes: Message attributes, name to string value.
         sent_at_s: When it was sent, in seconds since the epoch; None: the queue does not say.
     """
@@ -50,14 +50,14 @@ class FunctionInvoker(Protocol):
 
 
 class PayloadStore(Protocol):
-    """Keeps what is too large for one event. Called from many threads at once."""
+    """Keeps payloads too large for one event. Called from many threads at once."""
 
     @property
     def bucket(self) -> str:
-        """Where the other side finds it."""
+        """The bucket from which the handler fetches them."""
 
     def put(self, key: str, payload: bytes) -> None:
-        """Keep one payload under a key, in the place of an earlier one.
+        """Store one payload under a key, replacing an earlier one.
 
         Raises:
             AwsError: One of its kinds; nothing else.
@@ -69,10 +69,10 @@ class Queue(Protocol):
 
     @property
     def name(self) -> str:
-        """What a log line calls it."""
+        """The name in log lines."""
 
     def receive(self, wait_s: int) -> Sequence[Message]:
-        """Up to `BATCH` messages; waits up to `wait_s` seconds for the first.
+        """Return up to `BATCH` messages; wait up to `wait_s` seconds for the first.
 
         Args:
             wait_s: At most `LONG_POLL_S`.
@@ -82,14 +82,14 @@ class Queue(Protocol):
         """
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Delete up to `BATCH` deliveries; returns how many AWS refused.
+        """Delete up to `BATCH` messages by their receipts; return how many AWS refused.
 
         Raises:
             AwsError: One of its kinds; nothing else.
         """
 
     def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
-        """Make up to `BATCH` deliveries visible again for others after `delay_s` seconds.
+        """Make up to `BATCH` messages visible to others after `delay_s` seconds.
 
         Raises:
             AwsError: One of its kinds; nothing else.
@@ -98,13 +98,13 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What the executors of one environment send to and receive from.
+    """The functions, queues and store that the executors of one stage share.
 
     Attributes:
         functions: Takes invocations.
-        results: The results queues, of which each scheduler has one for itself.
+        results: The results queues; each scheduler has its own.
         dead_letters: The dead-letter queue, which all schedulers share.
-        payloads: Takes what is too large for one event; None: there is no such place.
+        payloads: Takes payloads too large for one event; None: there is no payload bucket.
     """
 
     functions: FunctionInvoker

@@ -1,7 +1,7 @@
-"""What a report from the queues means for the invocation it names: pure.
+"""The meaning of a report for its invocation: a settlement, or none.
 
-A result or a dead letter goes in, a settlement comes out, or none when it settles nothing. It
-owns the words that reach the user; it must not know Airflow, AWS or threads.
+The reasons that reach the user are made here. All functions are pure, except that `settle` changes
+the ledger.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lambda_executor.core.ledger import Ledger, Settlement
 
 Key = TypeVar("Key", bound=Hashable)
 
-#: Kinds of dead letters for metrics, by words of Lambda's own that tell them apart.
+#: Parts of Lambda's reasons, and the kind of dead letter that each identifies, for metrics.
 _KINDS = (
     ("timed out", "timeout"),
     ("signal: killed", "killed"),
@@ -38,29 +38,29 @@ def settle(ledger: Ledger[Key], report: Result | DeadLetter) -> Settlement[Key] 
 
 
 def is_duplicate(report: Result | DeadLetter) -> bool:
-    """Whether the handler says that another start of the invocation is the one that counts."""
+    """Whether the handler reports that another start of the invocation runs the workload."""
     return isinstance(report, Result) and report.outcome is Outcome.DUPLICATE
 
 
 def is_about_a_start(report: Result | DeadLetter) -> bool:
-    """Whether a report says only that one start of the invocation did not come about.
+    """Whether a report may say only that one of several starts did not happen.
 
-    Lambda delivers an event more than once at times, and the dispatcher sends one again whose
-    answer was lost: while one start runs, the event of another may grow too old.
+    Lambda sometimes delivers an event twice, and the dispatcher repeats an invoke whose answer was
+    lost. While one start runs, the event of another may expire.
     """
     return isinstance(report, DeadLetter) and kind(report) in ("expired", "no_concurrency")
 
 
 def kind(letter: DeadLetter) -> str:
-    """One of a few words for why Lambda gave up, fit for the name of a metric."""
-    return next((name for words, name in _KINDS if words in letter.reason), "other")
+    """The kind of reason for which Lambda gave up, as a metric's tag."""
+    return next((name for part, name in _KINDS if part in letter.reason), "other")
 
 
 def _reason_of_failure(result: Result) -> str:
     if result.return_code == 0:
         return ""
-    said = result.reason or f"the handler ended with return code {result.return_code}"
-    return _with_source(said, result.request_id, result.log_stream)
+    reason = result.reason or f"the handler ended with return code {result.return_code}"
+    return _with_source(reason, result.request_id, result.log_stream)
 
 
 def _with_source(reason: str, request_id: str | None, log_stream: str | None) -> str:

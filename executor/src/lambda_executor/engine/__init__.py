@@ -1,4 +1,1 @@
-"""The engine: it sends invocations and settles them, on threads of its own.
-
-It knows neither Airflow nor boto3.
-"""
+"""The engine: it sends invocations and settles them, on its own threads."""

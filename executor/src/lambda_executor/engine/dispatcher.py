@@ -1,8 +1,7 @@
-"""Sends invocations to Lambda, on its own threads, in the order in which they were submitted.
+"""The threads that send invocations to Lambda.
 
-It owns the threads; what leaves next, and what becomes of a failed send, is for the
-`DispatchQueue` to say. It must not know Airflow, boto3 or the ledger. The scheduler's thread
-submits and collects outcomes, and never waits.
+The `DispatchQueue` decides which invocation leaves next, and whether a failed send is repeated.
+The scheduler's thread submits dispatches and collects outcomes, and never waits.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """Threads that empty a `DispatchQueue` into Lambda, as many as there is use for.
+    """Threads that empty a `DispatchQueue` into Lambda; more are started as needed.
 
     Args:
         invoker: Sends one payload; shared by all threads.
-        threads: How many invokes may be under way at once, at most.
+        threads: The most invokes under way at once.
         max_attempts: See `DispatchQueue`.
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Dispatcher:
         self._closed = False
 
     def start(self) -> None:
-        """Start the first thread; it calls in others."""
+        """Start the first thread, which starts others as needed."""
         self._threads[0].start()
 
     def submit(self, dispatches: Iterable[Dispatch]) -> None:
@@ -64,22 +63,22 @@ class Dispatcher:
             self._sendable.notify()
 
     def outcomes(self) -> list[Outcome]:
-        """What became of earlier submissions since the last call."""
+        """Return the outcomes since the last call."""
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
     def throttles(self) -> int:
-        """How many sends were throttled since the last call."""
+        """Return the number of sends throttled since the last call."""
         with self._sendable:
             throttles, self._queue.throttles = self._queue.throttles, 0
             return throttles
 
     def __len__(self) -> int:
-        """How many invocations wait to be sent."""
+        """The number of invocations that wait to be sent."""
         with self._sendable:
             return len(self._queue)
 
     def drain(self, timeout_s: float) -> int:
-        """Wait until everything submitted has an outcome; returns how much has none in time."""
+        """Wait until every submission has an outcome; return how many have none in time."""
         with self._settled:
             self._settled.wait_for(lambda: not self._unsettled(), timeout_s)
             return self._unsettled()
@@ -99,10 +98,10 @@ class Dispatcher:
 
     def _run(self) -> None:
         while (waiting := self._next()) is not None:
-            self._note(waiting, self._send(waiting.dispatch))
+            self._record(waiting, self._send(waiting.dispatch))
 
     def _send(self, dispatch: Dispatch) -> AwsError | None:
-        """Send one invocation; returns what came in its way."""
+        """Send one invocation; return the error if that failed."""
         try:
             envelope = dispatch.prepare()
             self._invoker.invoke(envelope.target, envelope.payload)
@@ -111,13 +110,13 @@ class Dispatcher:
         except (EncodeError, RouteError) as error:
             return RejectedError(str(error))
         except Exception as error:
-            # A fault of ours must fail this workload and not the thread that sends the others.
+            # A bug must fail this workload, not the thread that sends the others.
             extra = about(dispatch.id, dispatch.key)
             log.exception("Invoke of %s failed unexpectedly", dispatch.id, extra=extra)
             return RejectedError(f"the invoke failed: {error!r}")
         return None
 
-    def _note(self, waiting: Waiting, error: AwsError | None) -> None:
+    def _record(self, waiting: Waiting, error: AwsError | None) -> None:
         with self._sendable:
             now_s = self._clock()
             outcome: Outcome | None = (
@@ -135,9 +134,9 @@ class Dispatcher:
             while not self._closed:
                 now_s = self._clock()
                 if waiting := self._queue.pop(now_s):
-                    another = self._call_another(now_s)
+                    another = self._wake_another(now_s)
                     break
-                if not self._unsettled():  # What was left is not wanted any more.
+                if not self._unsettled():  # `pop` dropped the rest: it is no longer wanted.
                     self._settled.notify_all()
                 self._idle += 1
                 self._sendable.wait(self._queue.wait_s(now_s))
@@ -152,13 +151,13 @@ class Dispatcher:
         try:
             thread.start()
         except RuntimeError as error:
-            # The machine gives no more threads: those that are there send everything.
+            # The machine allows no more threads; the existing ones send everything.
             log.warning("%s: %s", thread.name, error)
             with self._sendable:
                 self._threads.remove(thread)
 
-    def _call_another(self, now_s: float) -> threading.Thread | None:
-        """Wake one more thread, or make one to start, if there is something to send for it."""
+    def _wake_another(self, now_s: float) -> threading.Thread | None:
+        """Wake one more thread if there is more to send; return one to start if none is idle."""
         if self._queue.wait_s(now_s) != 0:
             return None
         if self._idle:

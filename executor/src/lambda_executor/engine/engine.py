@@ -1,9 +1,9 @@
-"""The settle loop: what Airflow hands over is sent, and Airflow is told once how it ended.
+"""The settle loop: it sends Airflow's workloads and notifies Airflow once of each end.
 
 The engine owns the ledger and everything that runs beside the scheduler's thread: the dispatcher,
-the pollers and the reconciler. The scheduler's thread calls it and never waits for AWS; what the
-threads found meanwhile is taken in with each `step`. It knows Airflow as the two protocols
-`Airflow` and `AirflowState`, and AWS as those of `ports.py`.
+the pollers and the reconciler. The scheduler's thread calls the engine and never waits for AWS;
+each `step` takes in what the other threads found. Airflow is reached through the protocols
+`Airflow` and `AirflowState`, AWS through those of `core/ports.py`.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ class Airflow(Protocol[Key_contra]):
     """The scheduler that an engine works for; called on the scheduler's own thread."""
 
     def succeed(self, key: Key_contra) -> None:
-        """Tell it that the invocation of a workload did its work; frees the slot."""
+        """Notify it of a workload's success, and free the slot."""
 
     def fail(self, key: Key_contra, reason: str) -> None:
-        """Tell it that the invocation of a workload failed, and why; frees the slot."""
+        """Notify it of a workload's failure, and free the slot."""
 
     def has_taken(self, key: Key_contra) -> bool:
-        """Whether it has taken what it was told of a workload."""
+        """Whether it has taken the event of a workload."""
 
     def started(self, invocations: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
-        """Those of the invocations whose workload is running: one start of them counted."""
+        """Return the invocations whose workload is running."""
 
     def hold_slot(self, key: Key_contra) -> None:
-        """Count a workload among those that run."""
+        """Count a workload as running."""
 
     def free_slot(self, key: Key_contra) -> None:
-        """Count it no more, and tell nothing."""
+        """Stop counting a workload as running, without an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How one engine works.
+    """The settings of one engine.
 
     Attributes:
-        own_results: Which of the results queues is this scheduler's own.
-        dispatch_threads: How many invokes may be under way at once.
-        poll_threads: How many receives of its own results queue.
-        max_invoke_attempts: Sends of one invocation that end in a server or network error.
+        own_results: The index of this scheduler's own results queue.
+        dispatch_threads: The most invokes under way at once.
+        poll_threads: The most receives from its own results queue under way at once.
+        max_invoke_attempts: Server or network errors after which an invocation fails.
     """
 
     own_results: int
@@ -78,17 +78,17 @@ class Engine(Generic[Key]):
 
     Args:
         airflow: The scheduler.
-        state: What the scheduler's database says, for the reconciler.
+        state: The scheduler's database, for the reconciler.
         endpoints: Lambda and the queues.
-        settings: How to work them.
-        meter: Takes figures.
-        clock: Seconds that only grow.
+        settings: The numbers of threads and attempts.
+        meter: Receives the metrics.
+        clock: A monotonic clock, in seconds.
 
     Attributes:
         ledger: The state of every invocation; changed by the engine alone.
-        dispatcher: Sends what was handed over.
-        listeners: Receive, and delete.
-        reconciler: Finds slots that nobody will ever free.
+        dispatcher: Sends pending invocations.
+        listeners: The pollers of all queues.
+        reconciler: Finds slots that no report will free.
     """
 
     def __init__(  # noqa: PLR0913 - Airflow, AWS, statistics and time
@@ -127,7 +127,7 @@ class Engine(Generic[Key]):
         """Start the threads.
 
         Raises:
-            RuntimeError: The machine gives no more threads; then none is left running.
+            RuntimeError: The machine allows no more threads; then none is left running.
         """
         try:
             for part in (self.dispatcher, self.listeners, self.reconciler):
@@ -137,11 +137,11 @@ class Engine(Generic[Key]):
             raise
 
     def drain(self, send_s: float, settle_s: float) -> None:
-        """Send what was accepted, then wait for the ends of what is in flight.
+        """Send pending invocations, then wait for those in flight to settle.
 
         Args:
-            send_s: Seconds for the sends.
-            settle_s: Seconds for the ends; what is in flight then is for another to adopt.
+            send_s: The most seconds for the sends.
+            settle_s: The most seconds to wait after that; the rest stays in flight.
         """
         if unsent := self.dispatcher.drain(send_s):
             log.warning("%d accepted workloads could not be sent before the end", unsent)
@@ -151,12 +151,12 @@ class Engine(Generic[Key]):
             time.sleep(min(1.0, max(0.0, deadline_s - self._clock())))
 
     def close(self, timeout_s: float) -> None:
-        """End the threads: invokes and deletes under way get `timeout_s` seconds."""
-        # What the scheduler has taken is acknowledged in its next loop, and there is none: whether
-        # the last one was committed is not known here.
-        self._acknowledgements.give_back()
+        """End the threads; invokes and deletes under way get `timeout_s` seconds."""
+        # An event is acknowledged one loop after it was taken. There is no next loop, and nothing
+        # here shows whether the last one was committed.
+        self._acknowledgements.hand_back()
         if len(self.ledger):
-            log.info("%d invocations are left in flight", len(self.ledger))
+            log.info("%d invocations stay in flight", len(self.ledger))
         self.reconciler.close(0)
         self.dispatcher.close(timeout_s)
         self.listeners.close(timeout_s)
@@ -164,7 +164,7 @@ class Engine(Generic[Key]):
     # ---- on the scheduler's thread ----
 
     def dispatch(self, workloads: Iterable[tuple[Key, Outgoing]]) -> None:
-        """Take workloads over and have them sent, in this order."""
+        """Accept workloads, and send them in this order."""
         dispatches: list[Dispatch] = []
         try:
             for key, outgoing in workloads:
@@ -173,21 +173,21 @@ class Engine(Generic[Key]):
                 self._airflow.hold_slot(key)
                 dispatches.append(self._dispatch(key, outgoing))
         finally:
-            # Also when one of them fails: those before it were accepted.
+            # If one fails, those before it are accepted and must be sent.
             self.dispatcher.submit(dispatches)
 
     def adopt(self, id: InvocationId, key: Key) -> None:
-        """Take over what another scheduler has sent.
+        """Take over an invocation that another scheduler has sent.
 
         Raises:
-            ValueError: It is known with another key, or settled.
+            ValueError: The id is known with another key, or settled.
         """
         self.ledger.adopt(id, key)
         self._airflow.hold_slot(key)
         self._adopted.add(id)
 
     def revoke(self, key: Key) -> None:
-        """Forget a workload: what was not sent is not sent, what comes for it settles nothing."""
+        """Forget a workload: it is not sent any more, and a report about it settles nothing."""
         self._airflow.free_slot(key)
         self._acknowledgements.forget(key)
         if (id := self.ledger.revoke(key)) is not None:
@@ -199,12 +199,12 @@ class Engine(Generic[Key]):
             )
 
     def step(self) -> None:
-        """Acknowledge what the scheduler has taken since, and take in what the threads found."""
+        """Acknowledge reports whose events are taken, and take in what the threads found."""
         self._acknowledgements.acknowledge(self._airflow.has_taken)
         self._take()
 
     def summary(self) -> str:
-        """What it holds, in a line for people."""
+        """The counts of invocations and deliveries, for people."""
         return (
             f"{self.ledger.count(State.PENDING)} pending, "
             f"{self.ledger.count(State.IN_FLIGHT)} in flight, "
@@ -213,7 +213,7 @@ class Engine(Generic[Key]):
 
     def _dispatch(self, key: Key, outgoing: Outgoing) -> Dispatch:
         id = outgoing.id
-        # Revoked, superseded or settled by another start of it: then it is not sent (again).
+        # One that was revoked, superseded, or settled by another start is not sent (again).
         return Dispatch(id, outgoing.envelope, wanted=lambda: self.ledger.is_live(id), key=key)
 
     # ---- one step ----
@@ -224,7 +224,7 @@ class Engine(Generic[Key]):
         for poller in self.listeners:
             self._take_arrivals(poller, poller.arrivals())
         self._reconcile()
-        self._acknowledgements.tell(self._tell)
+        self._acknowledgements.notify(self._notify)
         self._watch_other_queues()
         self._report_metrics()
 
@@ -241,9 +241,9 @@ class Engine(Generic[Key]):
         try:
             started = self._airflow.started(keys) if keys else set()
         except Exception:
-            log.exception("Could not ask for the state of %d tasks", len(keys))
+            log.exception("Could not read the state of %d tasks", len(keys))
             started = set()
-            # They come again.
+            # The queue delivers the others again.
             arrivals = [
                 a for a in arrivals if a.report.id not in keys or not is_about_a_start(a.report)
             ]
@@ -270,7 +270,7 @@ class Engine(Generic[Key]):
             self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
 
     def _reconcile(self) -> None:
-        """Free the slots of what Airflow does not wait for, adopt what nobody looks after."""
+        """Free the slots of obsolete invocations; adopt those that no scheduler holds."""
         for id in self.reconciler.obsolete():
             if (key := self.ledger.key(id)) is not None:
                 self.ledger.revoke(key)
@@ -286,14 +286,14 @@ class Engine(Generic[Key]):
             if not self.ledger.knows(id):
                 self.adopt(id, key)
                 self.reconciler.adopted(id)
-                log.warning("Adopted %s: no scheduler looks after it", key, extra=about(id, key))
+                log.warning("Adopted %s: no scheduler holds it", key, extra=about(id, key))
         for id in self.reconciler.lost():
-            self._fail(id, "no result came, of whoever sent it, and none lies in a results queue")
+            self._fail(id, "no result came, and none is in a results queue")
 
     def _fail(self, id: InvocationId, reason: str) -> None:
         self._acknowledgements.settled(self.ledger.settle(id, succeeded=False, reason=reason))
 
-    def _tell(self, settlement: Settlement[Key]) -> None:
+    def _notify(self, settlement: Settlement[Key]) -> None:
         key, reason = settlement.key, settlement.reason
         if settlement.succeeded:
             self._airflow.succeed(key)
@@ -302,12 +302,12 @@ class Engine(Generic[Key]):
             self._airflow.fail(key, reason)
 
     def _watch_other_queues(self) -> None:
-        """Read the other results queues while something adopted may be answered there."""
+        """Poll the other results queues while a result of an adopted invocation may come there."""
         self._adopted = {id for id in self._adopted if self.ledger.state(id) is State.IN_FLIGHT}
         if self._adopted:
             self.listeners.watch_others()
         elif self.listeners.foreign and not self._acknowledgements.uses(self.listeners.foreign):
-            self.listeners.leave_others()
+            self.listeners.close_others()
 
     def _report_metrics(self) -> None:
         now_s = time.time()

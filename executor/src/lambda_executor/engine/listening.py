@@ -1,7 +1,7 @@
-"""Every poller of one engine: of its own results queue, of the dead letters, of others' queues.
+"""All pollers of one engine: of its results queue, the dead letters, and other results queues.
 
-What was adopted answers to the results queue of the scheduler that sent it. So the other
-schedulers' queues are read too, as long as something adopted is in flight, and left again then.
+The result of an adopted invocation goes to the results queue of the scheduler that sent it. So the
+other schedulers' queues are polled too while an adopted invocation is in flight.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Listeners:
     """The pollers of one engine.
 
     Args:
-        endpoints: Where the queues are.
-        own: Which of the results queues is this scheduler's own.
+        endpoints: Holds the queues.
+        own: The index of this scheduler's own results queue.
         knows: Whether an invocation is the engine's; called on the pollers' threads.
-        threads: How many receives of the own results queue may be under way at once.
+        threads: The most receives from its own results queue under way at once.
 
     Attributes:
-        own: The pollers that are always there.
-        foreign: Those of the other schedulers' results queues, while they are read.
+        own: The pollers that always run.
+        foreign: The pollers of the other schedulers' results queues, while there are any.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class Listeners:
         yield from self.foreign
 
     def start(self) -> None:
-        """Start to listen."""
+        """Start the pollers that always run."""
         for poller in self.own:
             poller.start()
 
     def close(self, timeout_s: float) -> None:
-        """Stop to listen; deletes under way get `timeout_s` seconds of each queue."""
+        """Close all pollers; deletes under way get `timeout_s` seconds per queue."""
         for poller in self:
             poller.close(timeout_s)
 
     def watch_others(self) -> None:
-        """Read the other schedulers' queues too; the next call starts what has no thread yet."""
+        """Poll the other schedulers' queues too; the next call starts what could not start."""
         for queue in self._others[len(self.foreign) :]:
             poller = self._poller(queue, _decode_result)
             try:
@@ -73,14 +73,14 @@ class Listeners:
                 break
             self.foreign.append(poller)
 
-    def leave_others(self) -> None:
-        """Leave them to the others again."""
+    def close_others(self) -> None:
+        """Stop polling the other schedulers' queues."""
         for poller in self.foreign:
             poller.close(0)
         self.foreign = []
 
     def counts(self) -> Counter[str]:
-        """What became of the messages since the last call; see `Poller.counts`."""
+        """The sum of `Poller.counts`."""
         return sum((poller.counts() for poller in self), Counter())
 
     def _poller(

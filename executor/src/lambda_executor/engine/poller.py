@@ -1,9 +1,8 @@
-"""Drains one queue, on its own threads: sorts what arrives and deletes what was taken.
+"""The threads that receive from one queue and delete from it.
 
-It owns the receiving and the deleting; it must not know Airflow, boto3 or the ledger. What
-concerns an invocation of ours is handed to the scheduler's thread as an arrival and deleted only
-after `acknowledge`. What is not readable is removed and counted. What belongs to another
-scheduler is handed back, later each time, so that it can never starve what is ours.
+A report about one of our invocations becomes an arrival for the scheduler's thread, and is deleted
+only after `acknowledge`. A malformed message is deleted and counted. A message of another
+scheduler is handed back, with a growing delay, so that it cannot starve ours.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from lambda_executor.core.ports import BATCH, LONG_POLL_S, Message, Queue
 
 log = logging.getLogger(__name__)
 
-#: Seconds that each further receive of a wave waits: long enough to ask all of SQS's servers.
+#: Seconds that each further receive of a wave waits: long enough to query all of SQS's servers.
 BACKLOG_POLL_S = 1
-#: Seconds from a wave that emptied the queue to the next, so that the next is fuller.
+#: Seconds from a wave that emptied the queue to the next one, so that messages gather.
 GATHER_S = 0.04
-#: A wave that took so long let more messages gather than a quick one, and the next grows by more.
+#: Seconds. More messages gather during a slower wave, so the next wave grows by more.
 SLOW_WAVE_S = 0.15
-#: Seconds that a delete waits for its batch to fill. Nothing hangs on it, and each call costs.
+#: Seconds that a delete waits for its batch to fill. No one waits for a delete, and calls cost.
 FILL_S = 0.25
-#: A queue that cannot be read is asked again, ever more slowly.
+#: The delay before a queue that could not be read is read again.
 RETRY = Backoff(base_s=1, cap_s=60, floor=0.5)
-#: Seconds for which another scheduler's message is hidden, at most.
+#: The most seconds for which another scheduler's message is hidden.
 HAND_BACK_CAP_S = 900
 
 Report = Result | DeadLetter
@@ -41,7 +40,7 @@ Report = Result | DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What a queue says about one of our invocations."""
+    """A report about one of our invocations, with the receipt that deletes its message."""
 
     report: Report
     receipt: str = field(repr=False)
@@ -49,9 +48,9 @@ class Arrival:
 
 
 def hand_back_delay_s(receive_count: int) -> int:
-    """Seconds for which a foreign message stays hidden after its n-th delivery.
+    """Seconds for which another scheduler's message stays hidden after its n-th delivery.
 
-    None the first time, as its owner is probably waiting for it; then 1, 2, 4, ...
+    0 the first time, because its owner is probably waiting for it; then 1, 2, 4, ...
     """
     return min(HAND_BACK_CAP_S, 2 ** min(receive_count - 2, 30)) if receive_count > 1 else 0
 
@@ -59,17 +58,16 @@ def hand_back_delay_s(receive_count: int) -> int:
 class Poller:
     """Threads that empty one queue.
 
-    Receives are made in waves. While nothing comes a wave is one long poll; a wave of full receives
-    only means that there is a backlog, and the next one is wider; one that met the end of the
-    queue is followed by a narrower one, after a moment in which messages gather. So there are as
-    many receives as results need, at any rate and any latency, and hardly any that bring a few.
-    Deletes wait for full batches, and run side by side when there is more than one of them.
+    Receives are made in waves. A wave is one long poll while nothing comes. If every receive of a
+    wave is full, there is a backlog, and the next wave is wider. Otherwise the queue is empty, and
+    the next wave is narrower and starts after messages have gathered. So receives are as many as
+    the results need, and mostly full. Deletes wait for full batches, and several run in parallel.
 
     Args:
-        queue: Where to receive from.
+        queue: The queue.
         decode: Reads one message; raises `DecodeError`.
         knows: Whether an invocation is ours; called on the poller's threads.
-        threads: How many receives, and how many deletes, may be under way at once.
+        threads: The most receives, and the most deletes, under way at once.
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class Poller:
         self._counts: Counter[str] = Counter()
         self._counts_lock = threading.Lock()
         self._closed = threading.Event()
-        self._most = threads
+        self._most_threads = threads
         self._deleters = threading.Semaphore(threads)
         self._deletable: list[str] = []
         self._deletable_changed = threading.Condition()
@@ -96,53 +94,53 @@ class Poller:
         self._failures = 0
 
     def start(self) -> None:
-        """Start to listen, and to delete.
+        """Start to receive and to delete.
 
         Raises:
-            RuntimeError: The machine gives no thread for one of the two, so neither is done.
+            RuntimeError: The machine allows no more threads; then neither runs.
         """
         try:
-            # The thread that deletes comes first: it ends at once, while a long poll stays open.
+            # The delete thread comes first: `close` ends it at once, but not an open long poll.
             self._thread("delete", self._delete).start()
-            self._thread("poll", self._listen).start()
+            self._thread("poll", self._poll).start()
         except RuntimeError:
             self.close(0)
             raise
 
     def arrivals(self, wait_s: float = 0) -> list[Arrival]:
-        """What arrived for us since the last call; waits up to `wait_s` seconds for the first."""
+        """Return the arrivals since the last call; wait up to `wait_s` seconds for the first."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._arrivals, wait_s)
             arrivals, self._arrivals = self._arrivals, []
             return arrivals
 
     def acknowledge(self, receipts: Iterable[str]) -> None:
-        """Have deliveries deleted; returns at once."""
+        """Queue messages to be deleted, and return at once."""
         with self._deletable_changed:
             was_empty = not self._deletable
             self._deletable.extend(receipts)
             if was_empty or len(self._deletable) >= BATCH:
                 self._deletable_changed.notify_all()
 
-    def give_back(self, receipts: Sequence[str]) -> None:
-        """Make deliveries visible to others at once; waits for the queue to answer."""
+    def hand_back(self, receipts: Sequence[str]) -> None:
+        """Make messages visible to others at once; wait for the queue's answer."""
         for start in range(0, len(receipts), BATCH):
             try:
                 self._queue.hand_back(receipts[start : start + BATCH], 0)
             except AwsError as error:
-                # They come back by themselves when their visibility time-out has passed.
-                log.warning("Could not give back to %s: %s", self._queue.name, error)
+                # They become visible anyway after their visibility time-out.
+                log.warning("Could not hand back to %s: %s", self._queue.name, error)
 
     def counts(self) -> Counter[str]:
-        """How many messages were received, malformed, handed back, deleted since the last call."""
+        """Count the messages received, malformed, handed back and deleted since the last call."""
         with self._counts_lock:
             counts, self._counts = self._counts, Counter()
             return counts
 
     def close(self, timeout_s: float) -> None:
-        """Stop receiving and delete what was acknowledged.
+        """Stop receiving, and wait until acknowledged messages are deleted.
 
-        A long poll that is open is not waited for; what it still brings is handed back.
+        An open long poll is not waited for; messages that it still brings are handed back.
         """
         self._closed.set()
         with self._deletable_changed:
@@ -152,7 +150,7 @@ class Poller:
             )
 
     def take(self, messages: Sequence[Message]) -> None:
-        """Sort one receive: arrivals, malformed ones, other schedulers' ones."""
+        """Sort the messages of one receive: ours, malformed, or another scheduler's."""
         malformed: list[str] = []
         foreign: dict[int, list[str]] = {}
         for message in messages:
@@ -163,7 +161,7 @@ class Poller:
                 malformed.append(message.receipt)
                 continue
             if self._knows(report.id):
-                self._arrive(Arrival(report, message.receipt, message.sent_at_s))
+                self._add_arrival(Arrival(report, message.receipt, message.sent_at_s))
             else:
                 delay_s = hand_back_delay_s(message.receive_count)
                 foreign.setdefault(delay_s, []).append(message.receipt)
@@ -176,15 +174,15 @@ class Poller:
         for delay_s, receipts in foreign.items():
             self._queue.hand_back(receipts, delay_s)
 
-    def _arrive(self, arrival: Arrival) -> None:
+    def _add_arrival(self, arrival: Arrival) -> None:
         with self._arrived:
             self._arrivals.append(arrival)
             self._arrived.notify_all()
 
     # ---- receiving ----
 
-    def _listen(self) -> None:
-        """Receive until closed, wave after wave."""
+    def _poll(self) -> None:
+        """Receive in waves until closed."""
         width, growth = 1, 0
         while not self._closed.is_set():
             began_s = time.monotonic()
@@ -192,33 +190,32 @@ class Poller:
             if full == width:
                 took_s = min(time.monotonic() - began_s, 2 * SLOW_WAVE_S)
                 growth += 1 + int(took_s / SLOW_WAVE_S)
-                width = min(self._most, width + 2 ** min(growth - 1, 16))
+                width = min(self._most_threads, width + 2 ** min(growth - 1, 16))
             else:
                 width, growth = max(1, full), 0
                 self._closed.wait(GATHER_S)
 
     def _wave(self, width: int) -> int:
-        """Make so many receives side by side; returns how many of them were full."""
+        """Make `width` receives in parallel; return how many of them were full."""
         sizes: deque[int] = deque()
-        helpers = [
-            self._start_helper("poll", lambda: sizes.append(self._receive(BACKLOG_POLL_S)))
+        threads = [
+            self._start_thread("poll", lambda: sizes.append(self._receive(BACKLOG_POLL_S)))
             for _ in range(width - 1)
         ]
         sizes.append(self._receive(LONG_POLL_S))
-        for helper in helpers:
-            if helper is not None:
-                helper.join()
+        for thread in filter(None, threads):
+            thread.join()
         return sum(size >= BATCH for size in sizes)
 
     def _receive(self, wait_s: int) -> int:
-        """One receive; returns how many messages it brought."""
+        """Receive once; return the number of messages."""
         try:
             messages = self._queue.receive(wait_s)
             self._failures = 0
             if not self._closed.is_set():
                 self.take(messages)
             elif messages:
-                # Nobody asks for arrivals any more: leave them to the next scheduler.
+                # Nothing reads arrivals any more: the next scheduler gets them.
                 self._queue.hand_back([m.receipt for m in messages], 0)
         except AwsError as error:
             self._failures += 1
@@ -227,7 +224,7 @@ class Poller:
             self._closed.wait(delay_s)
             return 0
         except Exception:
-            # Whatever one receive held must not end the thread: results would stop for ever.
+            # No message may end this thread: results would never arrive again.
             log.exception("A receive from %s could not be handled", self._queue.name)
             self._closed.wait(RETRY.base_s)
             return 0
@@ -236,14 +233,14 @@ class Poller:
     # ---- deleting ----
 
     def _delete(self) -> None:
-        """Delete until closed and nothing is left."""
+        """Delete batches until closed and nothing is left."""
         while batch := self._next_batch():
             self._deleters.acquire()
-            if self._start_helper("delete", partial(self._delete_batch, batch)) is None:
+            if self._start_thread("delete", partial(self._delete_batch, batch)) is None:
                 self._delete_batch(batch)
 
     def _next_batch(self) -> list[str]:
-        """What to delete with one call; empty when closed and nothing is left."""
+        """The receipts to delete with one call; empty when closed and nothing is left."""
         with self._deletable_changed:
             self._deletable_changed.wait_for(lambda: self._deletable or self._closed.is_set())
             self._deletable_changed.wait_for(
@@ -257,7 +254,7 @@ class Poller:
         try:
             refused = self._queue.delete(batch)
         except AwsError as error:
-            # It will be delivered again, found settled, and acknowledged again.
+            # They will be delivered again, found settled, and acknowledged again.
             log.warning("Could not delete from %s: %s", self._queue.name, error)
         except Exception:
             log.exception("Could not delete from %s", self._queue.name)
@@ -268,12 +265,12 @@ class Poller:
             self._deletes_under_way -= 1
             self._deletable_changed.notify_all()
 
-    def _start_helper(self, verb: str, target: Callable[[], object]) -> threading.Thread | None:
+    def _start_thread(self, verb: str, target: Callable[[], object]) -> threading.Thread | None:
         thread = self._thread(verb, target)
         try:
             thread.start()
         except RuntimeError as error:
-            # The machine gives no more threads: what is there does the work, more slowly.
+            # The machine allows no more threads; the existing ones do the work, more slowly.
             log.warning("%s: %s", thread.name, error)
             return None
         return thread

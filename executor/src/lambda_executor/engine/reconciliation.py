@@ -1,16 +1,15 @@
-"""Finds slots that nobody will ever free: what is in flight is compared with Airflow's own state.
+"""The comparison of in-flight invocations with Airflow's database, on a separate thread.
 
 A result can be lost for good: its message expired while no scheduler ran, somebody purged a
-queue, a task was cleared while it ran. It owns the comparison and the thread that makes it; it
-must not know AWS, and Airflow only as `AirflowState`.
+queue, or a task was cleared while it ran. Nothing else would free its slot.
 
-A single look proves nothing, because a result may be on its way while Airflow already has the
+A single check proves nothing, because a result may be on its way while Airflow already has the
 task's final state. So an invocation is obsolete only when Airflow did not wait for it in two
-looks in a row, `PERIOD_S` apart.
+checks in a row, `PERIOD_S` apart.
 
-The other way round, Airflow may wait for something that no scheduler holds: it offers the tasks of
-a dead scheduler for adoption, but not its callbacks. These are adopted here, and given up when no
-result of theirs lies in any queue either.
+Airflow may also wait for an invocation that no scheduler holds: it offers the tasks of a dead
+scheduler for adoption, but not its callbacks. Callbacks are offered for adoption here, and reported
+as lost if no result comes.
 """
 
 from __future__ import annotations
@@ -29,40 +28,37 @@ log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
 
-#: Seconds between two looks: long against the way of a result, short against a lost slot.
+#: Seconds between two checks: a result travels faster, and a lost slot is not lost for long.
 PERIOD_S = 60.0
 
-#: Looks after which a workload that was left behind has no result in any queue: enough for one that
-#: was handed back to be visible again, and five more in which to receive it.
-LOOKS_FOR_A_RESULT = math.ceil(HAND_BACK_CAP_S / PERIOD_S) + 5
+#: Checks after which an adopted callback has no result in any queue: enough for a message that was
+#: handed back to become visible, and five more in which to receive it.
+CHECKS_FOR_RESULT = math.ceil(HAND_BACK_CAP_S / PERIOD_S) + 5
 
 
 class AirflowState(Protocol[Key]):
-    """What Airflow's database says."""
+    """Airflow's database. Called on the reconciler's thread; may be slow."""
 
     def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """Those of the invocations whose workload Airflow still takes to be queued or running.
-
-        Runs on the reconciler's thread, and may take as long as it needs.
-        """
+        """Return the invocations whose workload is still queued or running in the database."""
 
     def unowned(self) -> Mapping[InvocationId, Key]:
-        """What Airflow waits for and never offers for adoption, whoever sent it."""
+        """Return what Airflow waits for and never offers for adoption, from any scheduler."""
 
     def longest_wait_s(self) -> float:
-        """Seconds after which a workload that Airflow waits for is in no function any more."""
+        """Seconds after which no function can still be running a workload."""
 
 
 class Comparison:
-    """Two looks in a row, as a pure rule."""
+    """The rule of two checks in a row."""
 
     def __init__(self) -> None:
         self._idle_before: set[InvocationId] = set()
 
-    def look(
+    def check(
         self, in_flight: Iterable[InvocationId], waited_for: set[InvocationId]
     ) -> set[InvocationId]:
-        """The invocations that are obsolete after this look."""
+        """Return the invocations that are obsolete after this check."""
         idle = set(in_flight) - waited_for
         obsolete = idle & self._idle_before
         self._idle_before = idle - obsolete
@@ -70,13 +66,13 @@ class Comparison:
 
 
 class Reconciler(Generic[Key]):
-    """A thread that looks again and again.
+    """A thread that checks once per period.
 
     Args:
-        in_flight: A snapshot of what is in flight; called on the reconciler's thread.
-        knows: Whether an invocation is ours, in flight or not; likewise.
-        airflow: Airflow's own state.
-        period_s: Seconds between two looks.
+        in_flight: Returns a snapshot of the in-flight invocations; called on this thread.
+        knows: Whether an invocation is ours, live or settled; called on this thread.
+        airflow: Airflow's database.
+        period_s: Seconds between two checks.
     """
 
     def __init__(
@@ -96,7 +92,7 @@ class Reconciler(Generic[Key]):
         self._left_behind: deque[tuple[InvocationId, Key]] = deque()
         self._lost: deque[InvocationId] = deque()
         self._seen: dict[InvocationId, int] = {}
-        self._looks_left: dict[InvocationId, int] = {}
+        self._checks_left: dict[InvocationId, int] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lambda-reconcile", daemon=True)
 
@@ -105,52 +101,52 @@ class Reconciler(Generic[Key]):
         self._thread.start()
 
     def obsolete(self) -> list[InvocationId]:
-        """What was found obsolete since the last call."""
+        """Return the invocations found obsolete since the last call."""
         return [self._obsolete.popleft() for _ in range(len(self._obsolete))]
 
     def left_behind(self) -> list[tuple[InvocationId, Key]]:
-        """What is to be adopted, found since the last call."""
+        """Return the invocations to adopt, found since the last call."""
         return [self._left_behind.popleft() for _ in range(len(self._left_behind))]
 
     def adopted(self, id: InvocationId) -> None:
-        """Note that one of these was adopted: from now on its result is looked for."""
-        self._looks_left[id] = LOOKS_FOR_A_RESULT
+        """Start to count the checks without a result of an invocation that was adopted."""
+        self._checks_left[id] = CHECKS_FOR_RESULT
 
     def lost(self) -> list[InvocationId]:
-        """What was adopted here and has no result in any queue, found since the last call."""
+        """Return the adopted invocations found to have no result, since the last call."""
         return [self._lost.popleft() for _ in range(len(self._lost))]
 
     def close(self, timeout_s: float) -> None:
-        """End the thread; a look that is under way is not waited for longer than that."""
+        """End the thread; a check under way gets `timeout_s` seconds."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Compare once."""
         in_flight = self._in_flight()
         waited_for = self._airflow.waits_for(in_flight) if in_flight else set()
-        self._obsolete.extend(sorted(self._comparison.look(in_flight, waited_for)))
-        self._look_after_the_left_behind(in_flight)
+        self._obsolete.extend(sorted(self._comparison.check(in_flight, waited_for)))
+        self._check_left_behind(in_flight)
 
-    def _look_after_the_left_behind(self, in_flight: Mapping[InvocationId, Key]) -> None:
+    def _check_left_behind(self, in_flight: Mapping[InvocationId, Key]) -> None:
         unowned = {id: key for id, key in self._airflow.unowned().items() if not self._knows(id)}
-        # Counted from the first look of this scheduler: only that says how long it has run.
+        # Counted from this scheduler's first check: `unowned` does not say since when it waits.
         self._seen = {id: self._seen.get(id, 0) + 1 for id in unowned}
-        looks = math.ceil(self._airflow.longest_wait_s() / self._period_s) + 1
-        self._left_behind.extend((id, unowned[id]) for id, n in self._seen.items() if n == looks)
-        for id, left in list(self._looks_left.items()):
+        checks = math.ceil(self._airflow.longest_wait_s() / self._period_s) + 1
+        self._left_behind.extend((id, unowned[id]) for id, n in self._seen.items() if n == checks)
+        for id, left in list(self._checks_left.items()):
             if id in in_flight and left > 1:
-                self._looks_left[id] = left - 1
+                self._checks_left[id] = left - 1
             else:
-                del self._looks_left[id]
+                del self._checks_left[id]
                 if id in in_flight:
                     self._lost.append(id)
 
     def _run(self) -> None:
         while not self._closed.wait(self._period_s):
             try:
-                self.look()
+                self.check()
             except Exception:
-                # The database may be away for a while: nothing is obsolete because of that.
-                log.exception("Could not compare what is in flight with Airflow's state")
+                # The database may be down for a while; that makes nothing obsolete.
+                log.exception("Could not compare in-flight invocations with Airflow's state")

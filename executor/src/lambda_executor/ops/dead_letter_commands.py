@@ -12,7 +12,13 @@ from airflow.configuration import conf
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.ops import doctor, tasks
-from lambda_executor.ops.dead_letters import Awaited, Entry, Look, obstacle, send_again
+from lambda_executor.ops.dead_letters import (
+    Awaited,
+    Entry,
+    HeldMessages,
+    reason_against,
+    send_again,
+)
 from lambda_executor.ops.terminal import Say, columns, command, span
 from lambda_executor.setup.connection import connect
 
@@ -21,8 +27,8 @@ from lambda_executor.setup.connection import connect
 def list_(args: argparse.Namespace, say: Say) -> bool:
     """Print the dead letters, without deleting any."""
     connected = connect(conf, doctor.PATIENCE)
-    with Look(connected.dead_letters, args.limit) as look:
-        entries = _all(look)
+    with HeldMessages(connected.dead_letters, args.limit) as messages:
+        entries = _all(messages)
         awaited = _awaited(entries)
         queue = connected.inspection.queue(connected.config.dead_letter_queue_url)
         held = max(0, queue.hidden - len(entries))
@@ -49,15 +55,15 @@ def retry(args: argparse.Namespace, say: Say) -> bool:
         sys.stderr.write("Name the dispatch ids that `dead-letters list` shows, or say --all\n")
         return False
     is_ok, found = True, set()
-    with Look(connected.dead_letters, args.limit) as look:
-        entries = [e for e in _all(look) if args.all or (e.letter and e.letter.id in wanted)]
+    with HeldMessages(connected.dead_letters, args.limit) as messages:
+        entries = [e for e in _all(messages) if args.all or (e.letter and e.letter.id in wanted)]
         awaited = _awaited(entries)
         for entry in entries:
             task = _task(entry, awaited)
-            reason = obstacle(entry, task, time.time())
+            reason = reason_against(entry, task, time.time())
             if task is not None and not reason:
                 routes, functions = connected.config.routes, connected.functions
-                reason = send_again(entry, task, routes, functions, look)
+                reason = send_again(entry, task, routes, functions, messages)
             name = entry.letter.id if entry.letter else "(no dispatch id)"
             found.add(name)
             say(f"{name}: {f'left as it is: {reason}' if reason else 'sent again'}")
@@ -71,8 +77,8 @@ def retry(args: argparse.Namespace, say: Say) -> bool:
 @command
 def purge(args: argparse.Namespace, say: Say) -> bool:
     """Delete dead letters that no task waits for."""
-    with Look(connect(conf, doctor.PATIENCE).dead_letters, args.limit) as look:
-        entries = _all(look)
+    with HeldMessages(connect(conf, doctor.PATIENCE).dead_letters, args.limit) as messages:
+        entries = _all(messages)
         awaited = _awaited(entries)
         unneeded = [entry for entry in entries if _task(entry, awaited) is None]
         kept = len(entries) - len(unneeded)
@@ -81,16 +87,16 @@ def purge(args: argparse.Namespace, say: Say) -> bool:
         if not args.yes:
             say(f"{len(unneeded)} would be deleted; --yes deletes them")
             return False
-        refused = look.delete(unneeded)
+        refused = messages.delete(unneeded)
     say(f"{len(unneeded) - refused} deleted")
     if refused:
         say(f"{refused} could not be deleted: run it again")
     return not refused
 
 
-def _all(look: Look) -> list[Entry]:
+def _all(messages: HeldMessages) -> list[Entry]:
     entries = []
-    for entry in look.entries():
+    for entry in messages.entries():
         entries.append(entry)
         if len(entries) % 100 == 0:
             sys.stderr.write(f"{len(entries)} dead letters looked at\n")
@@ -109,7 +115,7 @@ def _row(
     entry: Entry, awaited: Mapping[InvocationId, Awaited], now_s: float
 ) -> dict[str, str | float | None]:
     task, age_s = _task(entry, awaited), entry.age_s(now_s)
-    reason = obstacle(entry, task, now_s)
+    reason = reason_against(entry, task, now_s)
     return {
         "id": entry.letter.id if entry.letter else None,
         "task": str(task.task) if task else entry.task,

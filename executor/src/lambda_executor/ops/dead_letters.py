@@ -1,8 +1,7 @@
-"""Looking after what nobody took from the dead-letter queue.
+"""Reads, deletes and retries messages that stay in the dead-letter queue.
 
-The scheduler that sent an invocation takes its dead letter within seconds and fails the task. What
-stays belongs to a scheduler that is gone, or is no invocation. It must not know Airflow: which
-tasks are still waited for is given to it as `Awaited`.
+The scheduler that sent an invocation takes its dead letter within seconds and fails the task. A
+message that stays belongs to a scheduler that is gone, or is not about an invocation.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Protocol, Self
 
 from lambda_executor.contract.errors import AwsError, DecodeError, RouteError
@@ -20,24 +18,24 @@ from lambda_executor.core.outgoing import token_expiry_s
 from lambda_executor.core.ports import BATCH, FunctionInvoker, Message, Queue
 from lambda_executor.core.routing import Routes
 
-#: For how long a message is hidden while it is looked at; it is handed back long before.
+#: Seconds for which a received message is hidden; it is handed back long before.
 HIDDEN_S = 300
-#: When looking ends although the queue holds more.
-LOOK_S = 60
-#: What a token must at least be good for when its invocation is sent again.
+#: Seconds after which receiving ends although the queue may hold more.
+RECEIVING_S = 60
+#: The least seconds for which a token must still be valid when its invocation is sent again.
 MARGIN_S = 15
 
 
 class HeldQueue(Queue, Protocol):
-    """The dead-letter queue, which hides messages for as long as it is told."""
+    """A queue whose messages can be hidden for a given time."""
 
     def receive(self, wait_s: int, hidden_s: int | None = None) -> Sequence[Message]:
-        """Up to ten messages."""
+        """Return up to `BATCH` messages, hidden for `hidden_s` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskName:
-    """One try of one task, as a person calls it."""
+    """One try of one task."""
 
     dag_id: str
     run_id: str
@@ -52,7 +50,7 @@ class TaskName:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """A task that Airflow holds to be in flight under some dispatch id.
+    """A task that Airflow waits for under some dispatch id.
 
     Attributes:
         state: `queued` before its start, `running` after it.
@@ -69,9 +67,9 @@ class Entry:
 
     Attributes:
         message: The message; holds a token.
-        letter: What it says; None: it is no dead letter of an invocation.
-        reason: Lambda's, or why it is none.
-        task: The task as a person calls it, as far as the event tells.
+        letter: The dead letter; None if the message is not about an invocation.
+        reason: Lambda's reason, or why the message is not about an invocation.
+        task: The name of the task, if the event contains it.
     """
 
     message: Message = field(repr=False)
@@ -81,7 +79,7 @@ class Entry:
 
     @classmethod
     def read(cls, message: Message) -> Entry:
-        """Read one message, whatever it holds."""
+        """Read one message with any content."""
         try:
             letter = DeadLetter.decode(message.body, message.attributes)
         except DecodeError as e:
@@ -93,11 +91,11 @@ class Entry:
         return None if self.message.sent_at_s is None else max(0.0, now_s - self.message.sent_at_s)
 
 
-class Look:
-    """Messages that are held while they are looked at, and visible again when the block ends.
+class HeldMessages:
+    """Messages that stay hidden until the `with` block ends.
 
     Args:
-        limit: How many are held at the same time, at most.
+        limit: The most messages to hold at once; the last receive may exceed it.
     """
 
     def __init__(
@@ -111,20 +109,15 @@ class Look:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for batch in _batches(list(self._held)):
             self._queue.hand_back(batch, 0)
 
     def entries(self) -> Iterator[Entry]:
-        """What is visible, until there is no more of it, or the limit or the time is reached."""
-        until_s = self._clock() + LOOK_S
+        """Receive until no message is visible, or the limit or `RECEIVING_S` is reached."""
+        until_s = self._clock() + RECEIVING_S
         while len(self._held) < self._limit and self._clock() < until_s:
-            # One second lets SQS ask all of its servers: no answer then means that there is none.
+            # Waiting a second makes SQS query all of its servers, so an empty answer is reliable.
             messages = self._queue.receive(1, HIDDEN_S)
             if not messages:
                 return
@@ -133,7 +126,7 @@ class Look:
                 yield Entry.read(message)
 
     def delete(self, entries: Sequence[Entry]) -> int:
-        """Delete entries; returns how many were refused."""
+        """Delete entries; return how many were refused."""
         refused = 0
         for batch in _batches([entry.message.receipt for entry in entries]):
             refused += self._queue.delete(batch)
@@ -142,11 +135,11 @@ class Look:
         return refused
 
 
-def obstacle(entry: Entry, awaited: Awaited | None, now_s: float) -> str:
-    """Why an invocation must not be sent again; empty: it may.
+def reason_against(entry: Entry, awaited: Awaited | None, now_s: float) -> str:
+    """Return the reason against sending an invocation again; empty if there is none.
 
-    Sending it again is only of use, and can do no harm, while Airflow waits for the start of this
-    very dispatch and its token lets it start.
+    A retry is useful, and harmless, only while Airflow waits for the start of exactly this dispatch
+    and its token is valid.
     """
     if entry.letter is None:
         return "it is no invocation"
@@ -154,10 +147,10 @@ def obstacle(entry: Entry, awaited: Awaited | None, now_s: float) -> str:
         return "Airflow does not wait for it: its task has ended, or was dispatched again"
     if awaited.state != "queued":
         return f"its task is {awaited.state}: it has started, and Airflow's heartbeat ends it"
-    return _token_obstacle(entry.message.body, now_s)
+    return _reason_of_token(entry.message.body, now_s)
 
 
-def _token_obstacle(body: str, now_s: float) -> str:
+def _reason_of_token(body: str, now_s: float) -> str:
     try:
         invocation = Invocation.decode(dead_event(body))
         token = json.loads(invocation.workload_json)["token"]
@@ -172,11 +165,11 @@ def _token_obstacle(body: str, now_s: float) -> str:
 
 
 def send_again(
-    entry: Entry, awaited: Awaited, routes: Routes, functions: FunctionInvoker, look: Look
+    entry: Entry, awaited: Awaited, routes: Routes, functions: FunctionInvoker, held: HeldMessages
 ) -> str:
-    """Send an invocation again under its own dispatch id; returns what went wrong, if anything.
+    """Send an invocation again under its dispatch id; return the reason if that failed, or "".
 
-    Its dead letter is deleted after that: were it deleted before, a failure would lose both.
+    Its dead letter is deleted only after that, so that a failure does not lose both.
     """
     event = dead_event(entry.message.body)
     try:
@@ -184,22 +177,19 @@ def send_again(
         functions.invoke(target, json.dumps(event, separators=(",", ":")).encode())
     except (AwsError, DecodeError, RouteError) as e:
         return f"not sent: {e}"
+    undeleted = "sent, but its dead letter could not be deleted and may fail the task"
     try:
-        refused = look.delete([entry])
+        return undeleted if held.delete([entry]) else ""
     except AwsError as e:
-        return f"sent, but its dead letter could not be deleted and may fail the task: {e}"
-    if refused:
-        return "sent, but its dead letter could not be deleted and may fail the task"
-    return ""
+        return f"{undeleted}: {e}"
 
 
 def _task(body: str) -> str:
-    """The task in the event, by what a workload's JSON says; empty: it is none."""
+    """The name of the task in an event's workload; empty if there is none."""
     try:
         ti = json.loads(Invocation.decode(dead_event(body)).workload_json)["ti"]
-        map_index = ti.get("map_index")
-        number = -1 if map_index is None else map_index
-        name = TaskName(ti["dag_id"], ti["run_id"], ti["task_id"], number, ti["try_number"])
+        map_index = -1 if ti.get("map_index") is None else ti["map_index"]
+        name = TaskName(ti["dag_id"], ti["run_id"], ti["task_id"], map_index, ti["try_number"])
         return str(name)
     except (DecodeError, ValueError, KeyError, TypeError, AttributeError):
         return ""

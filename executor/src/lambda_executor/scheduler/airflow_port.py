@@ -1,4 +1,4 @@
-"""What passes between Airflow's executor and the engine: workloads one way, their ends the other.
+"""Passes workloads from Airflow's executor to the engine, and settlements from there to Airflow.
 
 Everything here runs on the scheduler's thread.
 """
@@ -40,25 +40,25 @@ class AirflowPort:
         self._database = database
 
     def succeed(self, key: WorkloadKey) -> None:
-        """Make the event of a success."""
+        """Write the event of a success."""
         self._executor.success(key)
 
     def fail(self, key: WorkloadKey, reason: str) -> None:
-        """Make the event of a failure, and an entry in Airflow's event log where a person looks."""
+        """Write the event of a failure, and an entry in Airflow's event log for people."""
         self._executor.fail(key, info=reason)
         try:
             self._executor.log_task_event(event=FAILURE_EVENT, extra=reason, ti_key=key)
         except Exception:
-            # The scheduler is told all the same, and once.
+            # The scheduler has been notified above; raising would notify it again.
             extra = about(key=key)
-            log.exception("Airflow's event log does not have why %s failed", key, extra=extra)
+            log.exception("Could not write why %s failed to Airflow's event log", key, extra=extra)
 
     def has_taken(self, key: WorkloadKey) -> bool:
-        """Whether the event of a workload has left the buffer."""
+        """Whether the event of a workload has left the event buffer."""
         return key not in self._executor.event_buffer
 
     def started(self, invocations: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Those of the invocations whose task is running."""
+        """Return the invocations whose task is running."""
         return self._database.started(invocations)
 
     def hold_slot(self, key: WorkloadKey) -> None:
@@ -66,7 +66,7 @@ class AirflowPort:
         self._executor.running.add(key)
 
     def free_slot(self, key: WorkloadKey) -> None:
-        """Count it no more."""
+        """Stop counting a workload as running."""
         self._executor.running.discard(key)
 
 
@@ -76,24 +76,25 @@ def take_over(
     knows: Callable[[InvocationId], bool],
     outgoing: Callable[..., Outgoing],
 ) -> tuple[WorkloadKey, Outgoing]:
-    """Take a workload out of its executor's queue, as what the engine sends for it.
+    """Take a workload out of its executor's queue; return its key and its `Outgoing`.
 
     Args:
-        executor: Whose queue it is in.
+        executor: The executor whose queue holds it.
         workload: A task, a callback or a connection test.
-        knows: Whether an id was used before.
-        outgoing: Makes it, from what differs between workloads.
+        knows: Whether a dispatch id was used before.
+        outgoing: Makes the `Outgoing` from the values that differ between workloads.
     """
     key, task = key_of(workload), task_of(workload)
     dequeue(executor, key)
-    # A callback's own id is random, and it is sent once: any scheduler can know it again.
+    # A callback is sent once and its id is random, so the id can be its dispatch id, and any
+    # scheduler can adopt it.
     given = external_id_of(task) if task else str(key) if is_callback(key) else None
     if given and not knows(InvocationId(given)):
         id = InvocationId(given)
     else:
         id = InvocationId(str(uuid.uuid4()))
     if id != given or running_state_of(workload) is not None:
-        executor.running_state(key, id)  # So that Airflow keeps it.
+        executor.running_state(key, id)  # Airflow stores the id.
     return key, outgoing(
         id,
         workload,

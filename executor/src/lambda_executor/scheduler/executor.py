@@ -1,7 +1,6 @@
-"""The executor as Airflow's scheduler sees it: thin, and never waiting for AWS.
+"""Airflow's executor interface on top of the engine.
 
-It owns what Airflow asks of an executor; what becomes of a workload is the engine's business. What
-differs between versions of Airflow is in `airflow_compat.py`.
+`compat.py` has the differences between Airflow's versions.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from lambda_executor.scheduler.compat import (
     stats,
     waiting,
 )
-from lambda_executor.scheduler.live_log import PATIENCE as LIVE_LOG_PATIENCE
-from lambda_executor.scheduler.live_log import LiveLog, RunningTask
+from lambda_executor.scheduler.live_log import PATIENCE, LiveLog, RunningTask
 from lambda_executor.scheduler.state import DatabaseState
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway, connect
@@ -41,10 +39,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an ending scheduler gives invokes and deletes that are under way.
+#: Seconds that an ending scheduler gives to invokes and deletes that are under way.
 CLOSE_TIMEOUT_S = 10
-#: Seconds of one heartbeat that taking workloads over may cost the scheduler. What is left stays
-#: in Airflow's queue, in its order, until the next heartbeat.
+#: The most seconds of one heartbeat for taking workloads over. The rest stays in Airflow's queue,
+#: in order, until the next heartbeat.
 TAKE_OVER_S = 0.025
 
 
@@ -52,14 +50,14 @@ class LambdaExecutor(AirflowExecutor):
     """Runs each workload as one asynchronous AWS Lambda invocation.
 
     Attributes:
-        engine: What does it, from `start` on.
+        engine: Sends and settles the invocations; None until `start`.
     """
 
     supports_callbacks: bool = True
     supports_connection_test: bool = True
     supports_multi_team: bool = True
-    # The scheduler commits the dispatch id together with QUEUED, so that a scheduler that takes
-    # over after a crash knows the id of whatever was sent.
+    # The scheduler commits the dispatch id together with QUEUED, so after a crash another one
+    # knows the id of every invocation that was sent.
     pre_assigns_external_executor_id: ClassVar[bool] = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
@@ -67,7 +65,7 @@ class LambdaExecutor(AirflowExecutor):
         self.engine: Engine[WorkloadKey] | None = None
         self._outgoing: Callable[..., Outgoing] = Outgoing
         self._end_wait_timeout_s = 0
-        self._live_log = LiveLog(lambda: Gateway(conf_of(self), LIVE_LOG_PATIENCE))
+        self._live_log = LiveLog(lambda: Gateway(conf_of(self), PATIENCE))
 
     # ---- life ----
 
@@ -85,7 +83,7 @@ class LambdaExecutor(AirflowExecutor):
         self.start_on(settings, connected.endpoints)
 
     def start_on(self, settings: ExecutorConfig, endpoints: Endpoints) -> None:
-        """Start the threads on what is given, such as the twins of `lambda_executor.testing`.
+        """Start the threads on given endpoints, such as those of `lambda_executor.testing`.
 
         Args:
             settings: The options.
@@ -115,23 +113,20 @@ class LambdaExecutor(AirflowExecutor):
         log.info("Workloads run on %s, results come from %s", settings.routes.default, reply_to)
 
     def end(self) -> None:
-        """Send what was accepted, wait for results as long as `end_wait_timeout` allows, stop.
-
-        What is still in flight then stays in the queues; the scheduler that adopts it settles it.
-        """
+        """Send pending invocations, wait up to `end_wait_timeout` for results, and stop."""
         if self.engine is not None:
             self._take_over_the_rest()
             self.engine.drain(CLOSE_TIMEOUT_S, self._end_wait_timeout_s)
             self.terminate()
 
     def terminate(self) -> None:
-        """Stop at once; what is in flight stays in flight, for the next scheduler to adopt."""
+        """Stop at once; another scheduler adopts the in-flight invocations."""
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.close(CLOSE_TIMEOUT_S)
 
     def _take_over_the_rest(self) -> None:
-        """Take over what one heartbeat had no time for: nobody else knows that it was not sent."""
+        """Take over the rest of Airflow's queue: no other scheduler knows that it was not sent."""
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         while (rest := waiting(self)) and time.monotonic() < deadline_s:
             self.trigger_tasks(rest)
@@ -145,7 +140,7 @@ class LambdaExecutor(AirflowExecutor):
     def _take_over(
         self, workloads: Sequence[ExecutorWorkload], engine: Engine[WorkloadKey]
     ) -> Iterator[tuple[WorkloadKey, Outgoing]]:
-        """Take workloads out of Airflow's queue, one at least, as many as there is time for."""
+        """Take workloads out of Airflow's queue: at least one, and as many as time allows."""
         ends_s = time.monotonic() + TAKE_OVER_S
         for number, workload in enumerate(workloads):
             if number and time.monotonic() >= ends_s:
@@ -153,17 +148,17 @@ class LambdaExecutor(AirflowExecutor):
             yield take_over(self, workload, engine.ledger.knows, self._outgoing)
 
     def sync(self) -> None:
-        """Take what the threads brought since the last call; never raises, never waits."""
+        """Take in what the threads found since the last call; never raises, never waits."""
         try:
             if self.engine is not None:
                 self.engine.step()
         except Exception:
             log.exception("sync failed; the next one goes on")
 
-    # ---- taking over, taking back ----
+    # ---- adopting, revoking ----
 
     def try_adopt_task_instances(self, tis: Sequence[TaskInstance]) -> Sequence[TaskInstance]:
-        """Adopt what a dead scheduler left in flight; returns what is not adopted."""
+        """Adopt the tasks of a dead scheduler; return those that cannot be adopted."""
         engine, refused = self._require_engine(), []
         for ti in tis:
             try:
@@ -177,16 +172,16 @@ class LambdaExecutor(AirflowExecutor):
         return refused
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
-        """Forget a task: what was not sent is not sent, what comes for it settles nothing."""
+        """Forget a task: it is not sent any more, and a report about it settles nothing."""
         self.queued_tasks.pop(ti.key, None)
         self.running.discard(ti.key)
         if self.engine is not None:
             self.engine.revoke(ti.key)
 
     def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
-        """What the function has logged of a running task so far.
+        """Return what the function has logged about a running task so far.
 
-        The API server asks, with an executor that it never starts.
+        The API server calls this on an executor that it never starts.
         """
         id = ti.external_executor_id
         if not id or not is_dispatch_id(id) or ti.try_number != try_number:
@@ -194,7 +189,7 @@ class LambdaExecutor(AirflowExecutor):
         return self._live_log.read(RunningTask(id, ti.queue, ti.executor_config, ti.queued_dttm))
 
     def debug_dump(self) -> None:
-        """Log what the executor holds, when the scheduler gets SIGUSR2."""
+        """Log a summary of the executor when the scheduler gets SIGUSR2."""
         super().debug_dump()  # type: ignore[no-untyped-call]
         summary = self.engine.summary() if self.engine else "not started"
         self.log.info("lambda executor: %s", summary)
