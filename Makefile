@@ -158,7 +158,7 @@ test-container: setup build/venv/image/.stamp ## Build the image with podman and
 
 .PHONY: chaos
 chaos: setup ## Run 10,000 random histories of ledger and engine
-	@$(BIN)/pytest tests/chaos
+	@HISTORIES=10000 $(BIN)/pytest tests/chaos
 
 .PHONY: test-fast
 test-fast: setup ## Run the unit tests

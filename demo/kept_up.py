@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from demo import paths
 from demo.installation import dag_files
@@ -19,6 +19,7 @@ from demo.installation.environment import Environment, sole_use
 from demo.machine import process_table
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.machine.process_table import Identity
+from demo.machine.processes import ProcessError
 from demo.outcome import exercise
 from demo.screen import Screen
 
@@ -36,11 +37,20 @@ class State:
 
     @classmethod
     def read(cls, file: Path) -> State | None:
-        """Read the state; None: there is no file."""
+        """Read the state; None: there is no file.
+
+        Raises:
+            ProcessError: The file is not readable, or is another version's.
+        """
         try:
             return _STATE.validate_json(file.read_bytes())
         except FileNotFoundError:
             return None
+        except ValidationError as e:
+            raise ProcessError(
+                f"{file} is not this version's: end what it names with the version that wrote it, "
+                "or end the processes yourself and remove the file"
+            ) from e
 
     def write(self, file: Path) -> None:
         """Replace the file atomically."""

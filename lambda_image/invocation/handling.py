@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.contract.errors import ConfigError, DecodeError
-from lambda_executor.contract.log_lines import SETTLED, STARTED
+from lambda_executor.contract.log_lines import INVOCATION, SETTLED, STARTED
 from lambda_executor.contract.probe import ProbeAnswer, is_probe
 from lambda_executor.contract.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
 from lambda_image.deadline import RESERVE_S, Deadline, Margins
@@ -119,7 +119,7 @@ class InvocationHandler:
     def _log_start(self, id_: InvocationId, start: _Start, facts: WorkloadFacts) -> None:
         fields = {
             **facts.fields(),
-            "invocation_id": id_,
+            INVOCATION: id_,
             "request_id": start.context.aws_request_id,
         }
         log_output.about(fields, facts.token)

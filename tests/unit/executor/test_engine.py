@@ -139,6 +139,21 @@ def test_every_line_about_an_invocation_says_in_fields_which(
     assert lines["Adopted"]["invocation_id"] == callback.id
 
 
+def test_a_dead_letter_waits_for_the_database_if_the_task_may_be_running(
+    world: World, scheduler: Scheduler
+) -> None:
+    """While the database cannot be asked, the letter of a second copy does not fail the task."""
+    row = running(world, scheduler)
+    world.function.expire(0, "EventAgeExceeded")
+    world.step(scheduler, is_away=True)
+    assert scheduler.untaken == set()
+    assert len(world.dead_letters) == 1
+    assert world.broken == []
+    world.function.finish(row.id, "success", 0)
+    world.step(scheduler)
+    assert scheduler.untaken == {row.id}
+
+
 @pytest.mark.xfail(reason="a send that is refused after its first answer was lost fails the task")
 def test_what_lambda_took_is_not_failed_because_the_answer_was_lost(
     world: World, scheduler: Scheduler

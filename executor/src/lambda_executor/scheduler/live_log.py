@@ -17,7 +17,7 @@ from typing import Any
 
 from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
 from lambda_executor.contract.errors import LambdaExecutorError
-from lambda_executor.contract.log_lines import CONTEXT, SETTLED, STARTED
+from lambda_executor.contract.log_lines import CONTEXT, INVOCATION, SETTLED, STARTED
 from lambda_executor.core.routing import Target
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
@@ -118,7 +118,7 @@ def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
         fields = _fields(line.text)
         event = fields.get("event")
         if not is_inside:
-            is_inside = event == STARTED and fields.get("invocation_id") == id
+            is_inside = event == STARTED and fields.get(INVOCATION) == id
             if is_inside:
                 yield line
             continue

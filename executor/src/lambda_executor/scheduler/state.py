@@ -1,6 +1,6 @@
-"""Reads the state of in-flight workloads from Airflow's database, for the reconciler.
+"""The state of in-flight workloads in Airflow's database, for the engine and its reconciler.
 
-It opens its own sessions, because it does not run in the scheduler's thread.
+Every question opens its own session, because the reconciler asks from a thread of its own.
 """
 
 from __future__ import annotations

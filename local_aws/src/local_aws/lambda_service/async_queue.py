@@ -175,7 +175,10 @@ class AsyncQueue:
         else:
             timer = threading.Timer(delay_s, self._requeue, [event])
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:  # The machine has no thread for the delay, so there is none.
+                self._requeue(event)
 
     def _requeue(self, event: Event) -> None:
         with self._lock:
