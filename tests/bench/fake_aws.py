@@ -160,7 +160,7 @@ class FakeAws:
             return self._invoke(json.loads(body))
         if "/functions/" in path:
             name = path.partition("/functions/")[2].partition("/")[0].partition("?")[0]
-            function = {"FunctionName": name, "State": "Active"}
+            function = {"FunctionName": name, "State": "Active", "Timeout": 900}
             return 200, {**function, "Configuration": function}
         action = headers["x-amz-target"].rsplit(".", 1)[-1]
         request = json.loads(body)
@@ -235,8 +235,15 @@ class FakeAws:
             queue.hand_back(entry["ReceiptHandle"], entry["VisibilityTimeout"])
         return _batch_answer(request)
 
-    async def _attributes(self, queue: Queue, _request: dict[str, Any]) -> dict[str, Any]:
-        return {"Attributes": {"ApproximateNumberOfMessages": str(len(queue.visible))}}
+    async def _attributes(self, queue: Queue, request: dict[str, Any]) -> dict[str, Any]:
+        attributes = {
+            "ApproximateNumberOfMessages": str(len(queue.visible)),
+            "ApproximateNumberOfMessagesNotVisible": "0",
+            "MessageRetentionPeriod": "345600",
+            "QueueArn": "arn:aws:sqs:eu-west-1:000000000000:results",
+            "VisibilityTimeout": "30",
+        }
+        return {"Attributes": {name: attributes[name] for name in request["AttributeNames"]}}
 
 
 def _batch_answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from lambda_executor.core.routing import Target
 #: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 DEFAULT_RETRIES = 2
 DEFAULT_EVENT_AGE_S = 21_600
+#: Lambda's default time-out of a function.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+DEFAULT_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,12 @@ class Inspection:
         """Read the configuration of a function, or of one version of it."""
         found = self._configuration(target)
         return FunctionFacts(
-            # Emulators may omit both states.
+            # Emulators may omit the states and the time-out.
             state=found.get("State", "Active"),
             state_reason=found.get("StateReason", ""),
             last_update=found.get("LastUpdateStatus", "Successful"),
             last_update_reason=found.get("LastUpdateStatusReason", ""),
-            timeout_s=found["Timeout"],
+            timeout_s=found.get("Timeout", DEFAULT_TIMEOUT_S),
             dead_letter_arn=found.get("DeadLetterConfig", {}).get("TargetArn", ""),
         )
 
