@@ -1,7 +1,6 @@
 """In-memory versions of Lambda, SQS and S3, for tests of this package and of its users.
 
-They implement `core/ports.py` without AWS's delays. Invocations are only recorded; the test sends
-their results. A test may pass a clock, and move it instead of waiting.
+They implement `core/ports.py` without AWS's delays. The test sends the results of invocations.
 """
 
 from __future__ import annotations
@@ -83,7 +82,6 @@ class _Stored:
     attributes: Mapping[str, str]
     sent_at_s: float = field(default_factory=time.time)
     visible_at_s: float = 0.0
-    receive_count: int = 0
     receipts: list[str] = field(default_factory=list)
 
 
@@ -93,7 +91,7 @@ class MemoryQueue:
     Args:
         name: The name in log lines.
         visibility_timeout_s: Seconds for which a delivery hides a message.
-        clock: A monotonic clock, in seconds.
+        clock: A monotonic clock, in seconds; a test may move it instead of waiting.
 
     Attributes:
         delete_failures: Errors that the next deletes raise, in order.
@@ -188,16 +186,14 @@ class MemoryQueue:
             return len(self._messages)
 
     def _visible(self) -> list[_Stored]:
-        now_s = self._clock()
-        return [m for m in self._messages if m.visible_at_s <= now_s]
+        return [m for m in self._messages if m.visible_at_s <= self._clock()]
 
     def _deliver(self, stored: _Stored) -> Message:
-        stored.receive_count += 1
         stored.visible_at_s = self._clock() + self._visibility_timeout_s
         receipt = str(next(self._receipts))
         stored.receipts.append(receipt)
         return Message(
-            stored.body, receipt, stored.receive_count, stored.attributes, stored.sent_at_s
+            stored.body, receipt, len(stored.receipts), stored.attributes, stored.sent_at_s
         )
 
     def _find(self, receipt: str) -> _Stored | None:

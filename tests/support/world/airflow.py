@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 #: Two tasks, and a callback: Airflow never offers those for adoption.
 NAMES = ("task-1", "task-2", "callback")
-#: Seconds after which a callback is in no function any more: two looks of the reconciler.
+#: Seconds after which a callback is in no function any more: two checks of the reconciler.
 LONGEST_WAIT_S = 2 * PERIOD_S
 
 _WAITING = ("queued", "running")
 
 
 class Key(NamedTuple):
-    """What names a workload in one try."""
+    """The key of a workload in one try."""
 
     dag_id: str
     task_id: str
@@ -37,7 +37,7 @@ class Row:
 
     Attributes:
         name: One of `NAMES`.
-        key: Its key, of the current try.
+        key: Its key in the current try.
         id: The invocation that it was queued with.
         state: `queued`, `running`, `deferred`, `success`, `failed` or `none`.
         owner: The scheduler that queued or adopted it.
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def is_callback(self) -> bool:
-        """Whether it is one."""
+        """Whether the row is a callback."""
         return self.name == "callback"
 
     @property
@@ -66,11 +66,11 @@ class Airflow:
     """The database; an `AirflowState`.
 
     Attributes:
-        rows: What it has, by name.
-        row_of: The row that each invocation was made for, and its key then.
-        callbacks: The invocation of each callback, whoever adopted it.
-        silent: Invocations of which nobody will ever say anything.
-        is_away: Whether every question fails.
+        rows: The rows, by name.
+        row_of: The row of each invocation, and the row's key at its dispatch.
+        callbacks: The invocation of each callback.
+        silent: Invocations about which no report will ever come.
+        is_away: Whether every query fails.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Airflow:
     # ---- what happens there ----
 
     def queue(self, row: Row, owner: Scheduler, now_s: float) -> None:
-        """Queue a workload under a fresh id; a deferred task goes on in the same try."""
+        """Queue a workload under a fresh id; a deferred task continues in the same try."""
         row.id = InvocationId(str(UUID(int=len(self.row_of))))
         if row.state != "deferred":
             row.key = row.key._replace(try_number=row.key.try_number + 1)
@@ -93,7 +93,7 @@ class Airflow:
             self.callbacks[row.key] = row.id
 
     def take(self, scheduler: Scheduler, events: Mapping[Key, str]) -> None:
-        """Put a scheduler's events in; a task has written its own success by then."""
+        """Store a scheduler's events; a task has already stored its own success."""
         for row in self.waiting():
             state = events.get(row.key)
             if state and (row.is_callback or (state == "failed" and row.owner is scheduler)):
@@ -102,16 +102,16 @@ class Airflow:
     # ---- what is there ----
 
     def current(self, id: InvocationId) -> Row | None:
-        """The row of an invocation, unless it is in another try now."""
+        """The row of an invocation, unless the row is in another try now."""
         row, key = self.row_of[id]
         return row if row.key == key else None
 
     def idle(self) -> list[Row]:
-        """What may be queued."""
+        """The rows that may be queued."""
         return [row for row in self.rows.values() if not row.is_waited_for]
 
     def waiting(self) -> list[Row]:
-        """What is queued or running."""
+        """The rows that are queued or running."""
         return [row for row in self.rows.values() if row.is_waited_for]
 
     def stuck(self) -> list[Row]:
@@ -129,11 +129,11 @@ class Airflow:
     # ---- what executors ask ----
 
     def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """Those that are queued or running under the same id."""
+        """The invocations whose row is queued or running under the same id."""
         return {row.id for row in self._rows_in(_WAITING)} & set(in_flight)
 
     def started(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """Those whose task is running."""
+        """The invocations whose task is running."""
         running = {row.id for row in self._rows_in(["running"]) if not row.is_callback}
         return running & set(invocations)
 
@@ -142,7 +142,7 @@ class Airflow:
         return {row.id: row.key for row in self._rows_in(_WAITING) if row.is_callback}
 
     def longest_wait_s(self) -> float:
-        """How long a callback may be in a function."""
+        """The longest time that a callback may be in a function."""
         return LONGEST_WAIT_S
 
     def _rows_in(self, states: Container[str]) -> list[Row]:

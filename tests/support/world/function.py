@@ -1,4 +1,4 @@
-"""Lambda: it takes events, and does with them what the test says."""
+"""An in-memory Lambda whose events the test starts, expires, finishes and kills."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DEAD_LETTERS = "dead-letters"
 class Lambda(MemoryFunction):
     """A function whose handler asks Airflow before it starts anything.
 
-    Of a callback Airflow would let every start through. That a second copy of one does nothing is
-    not true, and lets the end of one start be the end of the other.
+    Airflow would accept every start of a callback. Here a second copy of one is ignored, which is
+    not true to life.
 
     Attributes:
-        events: What was taken and not started; of one that is delivered twice there is a copy.
-        runs: What is running, by id.
+        events: The events that were taken and not started, with copies delivered by mistake.
+        runs: The running invocations, by id.
     """
 
     def __init__(self, airflow: Airflow, queues: Mapping[str, MemoryQueue]) -> None:
@@ -32,7 +32,7 @@ class Lambda(MemoryFunction):
         self._queues = queues
 
     def invoke(self, target: Target, payload: bytes) -> None:
-        """Take an event, perhaps without an answer."""
+        """Take an event, or fail, or take it and lose the answer."""
         before = len(self.invocations)
         try:
             super().invoke(target, payload)
@@ -49,7 +49,7 @@ class Lambda(MemoryFunction):
         elif row and row.state == "queued":
             row.state = "running"
             self.runs[event.id] = event
-            if event.id != row.id:  # A late copy of what the first half of the task was sent as.
+            if event.id != row.id:  # A late copy of the first half's event.
                 self._airflow.silent.add(row.id)
         elif row and row.state == "running":
             self._reply(event, Result(event.id, 0, Outcome.DUPLICATE))
@@ -66,7 +66,7 @@ class Lambda(MemoryFunction):
         self._begun.add(event.id)
 
     def finish(self, id: InvocationId, state: str, return_code: int) -> None:
-        """End a run with a result, after it has written the state of its task."""
+        """End a run with a result, after storing the state of its task."""
         event = self.runs.pop(id)
         row = self._airflow.current(id)
         if row and not row.is_callback and row.state == "running":
@@ -74,18 +74,18 @@ class Lambda(MemoryFunction):
         self._reply(event, Result(id, return_code))
 
     def kill(self, id: InvocationId, reason: str) -> None:
-        """End a run without a word."""
+        """End a run without a result; Lambda sends a dead letter."""
         self._give_up(self.runs.pop(id), reason)
 
     def end_all(self, id: InvocationId) -> None:
-        """End everything of an invocation: its time is over."""
+        """End all starts and events of an invocation: its time is over."""
         for number in reversed([n for n, event in enumerate(self.events) if event.id == id]):
             self.expire(number, "EventAgeExceeded")
         if id in self.runs:
             self.kill(id, "Task timed out after 900.00 seconds")
 
     def has_taken(self, id: InvocationId) -> bool:
-        """Whether it ever took an invocation."""
+        """Whether the function ever took an invocation."""
         return any(invocation.id == id for invocation in self.invocations)
 
     def is_running(self, id: InvocationId) -> bool:

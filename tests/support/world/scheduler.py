@@ -1,4 +1,4 @@
-"""One scheduler and its engine, without threads: each step of theirs is a call."""
+"""One scheduler and its engine without threads: a test calls each of their steps."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ _ROUTES = Routes(Target("function"))
 
 @dataclass(slots=True)
 class Workload:
-    """As much of Airflow's as is read."""
+    """The attributes of Airflow's workload that the engine reads."""
 
     token: str = "token"
 
     def model_dump_json(self) -> str:
-        """Nothing that matters."""
+        """Return an empty workload."""
         return "{}"
 
 
 class NoStatistics:
-    """Receives figures."""
+    """A receiver of metrics that ignores them."""
 
     def incr(self, stat: str, count: int = 1, *, tags: dict[str, Any] | None = None) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def gauge(self, stat: str, value: float) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def timing(self, stat: str, dt: float) -> None:
-        """Forget it."""
+        """Do nothing."""
 
 
 class SteppedPoller(Poller):
-    """A poller whose threads are the test."""
+    """A poller without threads: a test calls its steps."""
 
     def start(self) -> None:
-        """Do nothing by itself."""
+        """Start no thread."""
 
     def receive(self) -> None:
         """Receive once."""
         self._receive(0)
 
     def delete(self) -> None:
-        """Delete what was acknowledged."""
+        """Delete the acknowledged messages."""
         while batch := self._deletable[:BATCH]:
             self._deletable = self._deletable[BATCH:]
             self._deletes_under_way += 1
@@ -68,7 +68,7 @@ class SteppedPoller(Poller):
 
 
 class SteppedListeners(Listeners):
-    """Listeners whose threads are the test."""
+    """Listeners without threads."""
 
     def _poller(
         self, queue: Queue, decode: Callable[[Message], Report], threads: int = 1
@@ -80,11 +80,11 @@ class Scheduler:
     """A scheduler's process, from its start to its end; its engine's `Airflow`.
 
     Attributes:
-        number: Which of the results queues is its own.
-        engine: Its executor's.
+        number: The index of its own results queue.
+        engine: The engine of its executor.
         is_alive: Whether it has not ended.
-        hears: Whether telling it succeeds.
-        untaken: The invocations of whose end it was told, and whose event it has not taken.
+        hears: Whether notifying it succeeds.
+        untaken: The invocations whose event it has, but has not taken.
     """
 
     def __init__(self, world: World, number: int) -> None:
@@ -105,20 +105,20 @@ class Scheduler:
         self.untaken: set[InvocationId] = set()
         self._world = world
         self._ids: dict[Key, InvocationId] = {}
-        self._told: set[InvocationId] = set()
+        self._notified: set[InvocationId] = set()
         self._events: dict[Key, str] = {}
         self._slots: set[Key] = set()
         self._popped: Waiting | None = None
         self._answers: list[tuple[Waiting, AwsError | None]] = []
 
-    # ---- what the engine tells and asks ----
+    # ---- called by the engine ----
 
     def succeed(self, key: Key) -> None:
-        """Keep an event."""
+        """Keep an event until `take_events`."""
         self._hear(key, "success")
 
     def fail(self, key: Key, reason: str) -> None:
-        """Keep an event."""
+        """Keep an event until `take_events`."""
         assert reason
         self._hear(key, "failed")
 
@@ -127,15 +127,15 @@ class Scheduler:
         return key not in self._events
 
     def started(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """Ask the database."""
+        """Query the database."""
         return self._world.airflow.started(invocations)
 
     def hold_slot(self, key: Key) -> None:
-        """Count it."""
+        """Count a workload as running."""
         self._slots.add(key)
 
     def free_slot(self, key: Key) -> None:
-        """Count it no more."""
+        """Stop counting a workload as running."""
         self._slots.discard(key)
 
     def _hear(self, key: Key, state: str) -> None:
@@ -143,12 +143,12 @@ class Scheduler:
             raise RuntimeError("the event buffer is broken")
         world = self._world
         id = self._ids.get(key) or world.airflow.callbacks.get(key)
-        if id is None or id in self._told:
-            world.broken.append(f"told twice, or of what was taken back: {key}")
+        if id is None or id in self._notified:
+            world.broken.append(f"notified twice, or about a revoked workload: {key}")
         elif world.function.is_running(id):
-            world.broken.append(f"told that it is {state} while it runs: {key}")
+            world.broken.append(f"notified that it is {state} while it runs: {key}")
         else:
-            self._told.add(id)
+            self._notified.add(id)
             self.untaken.add(id)
         self._events[key] = state
         self._slots.discard(key)
@@ -170,13 +170,13 @@ class Scheduler:
         self.engine.dispatch([(row.key, outgoing)])
 
     def take_events(self) -> Mapping[Key, str]:
-        """Take the events; the next step may count on their being in the database."""
+        """Take the events; by the next step they are in the database."""
         self.untaken.clear()
         events, self._events = self._events, {}
         return events
 
     def adopt(self, rows: Iterable[Row]) -> None:
-        """Take over what another scheduler left."""
+        """Adopt the rows of another scheduler."""
         for row in rows:
             row.owner = self
             self._ids[row.key] = row.id
@@ -189,7 +189,7 @@ class Scheduler:
         row.state = "none"
 
     def end(self) -> None:
-        """End in order; nobody takes events any more."""
+        """End cleanly; no events are taken any more."""
         self.delete()
         self.engine.close(0)
 
@@ -200,39 +200,39 @@ class Scheduler:
         return self.wait_s() is not None
 
     def wait_s(self) -> float | None:
-        """In how many seconds the next may be sent."""
+        """Seconds until the next invocation may be sent."""
         return self.engine.dispatcher._queue.wait_s(self._world.now_s)
 
     def next_to_send(self) -> InvocationId | None:
-        """Choose what is sent next."""
+        """Choose the next invocation to send."""
         self._popped = self.engine.dispatcher._queue.pop(self._world.now_s)
         return self._popped.dispatch.id if self._popped else None
 
     def send(self) -> None:
-        """Send it; the answer is on its way."""
+        """Send the chosen invocation; `answer` brings the answer."""
         if self._popped:
             answer = self.engine.dispatcher._send(self._popped.dispatch)
             self._answers.append((self._popped, answer))
 
     def answer(self) -> None:
-        """The answers arrive."""
+        """Let the answers arrive."""
         answers, self._answers = self._answers, []
         for waiting, error in answers:
             self.engine.dispatcher._record(waiting, error)
 
     def receive(self) -> None:
-        """One receive of each poller."""
+        """Receive once with each poller."""
         for poller in self._pollers():
             poller.receive()
 
     def delete(self) -> None:
-        """Every delete that waits."""
+        """Make all waiting deletes."""
         self._world.deleter = self
         for poller in self._pollers():
             poller.delete()
 
     def check(self) -> None:
-        """One check of the reconciler."""
+        """Run one check of the reconciler."""
         try:
             self.engine.reconciler.check()
         except ConnectionError:
@@ -244,9 +244,9 @@ class Scheduler:
     # ---- seen from outside ----
 
     def slots(self) -> int:
-        """How many workloads it counts as running."""
+        """The number of workloads it counts as running."""
         return max(len(self._slots), len(self.engine.ledger))
 
     def is_busy(self) -> bool:
-        """Whether it waits for something."""
+        """Whether it holds slots or unacknowledged deliveries."""
         return bool(self.slots() or len(self.engine._acknowledgements))

@@ -1,8 +1,8 @@
 """Two schedulers with a results queue each, and Airflow and Lambda around them, in memory.
 
-There are no threads, and time is given. Whatever may happen is a method, so that a test decides
-what happens next. What must never happen is noted when it does, in `World.broken`: an exception
-would end in a log line of what is tested.
+There are no threads and no real time. Each possible event is a method, so that a test decides
+what happens next. A broken promise is recorded in `World.broken`, because an exception
+would be caught and logged by the code under test.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tests.support.world.airflow import LONGEST_WAIT_S, Airflow, Row
 from tests.support.world.function import DEAD_LETTERS, Lambda
 from tests.support.world.scheduler import Scheduler
 
-#: Seconds for which a queue hides what it delivered.
+#: Seconds for which a queue hides a delivered message.
 VISIBILITY_TIMEOUT_S = 30.0
 #: Seconds after which every message that was handed back is visible again.
 ROUND_S = 1000.0
-#: Rounds after which everything has come to its end; a callback without a result takes two dozen.
+#: Rounds after which everything has ended; a callback without a result takes about 24.
 ROUNDS = 40
 
 
 class WatchedQueue(MemoryQueue):
-    """A queue whose messages are looked at before they are deleted."""
+    """A queue whose messages are inspected before they are deleted."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class WatchedQueue(MemoryQueue):
         self._inspect = inspect
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Look, then delete."""
+        """Inspect, then delete."""
         if not self.delete_failures:
             for stored in filter(None, map(self._find, receipts)):
                 self._inspect(stored.body, stored.attributes)
@@ -49,12 +49,12 @@ class WatchedQueue(MemoryQueue):
 
 
 class World:
-    """Two schedulers with a results queue each, and all that is around them.
+    """Two schedulers with a results queue each, and Airflow, Lambda and queues around them.
 
     Attributes:
         now_s: Seconds since it began.
         foreign: Invocations that no scheduler knows.
-        deleter: Who deletes now.
+        deleter: The scheduler that deletes now.
         broken: The promises that were not kept.
     """
 
@@ -78,24 +78,24 @@ class World:
     # ---- what happens ----
 
     def wait(self, seconds: float) -> None:
-        """Let time pass: a callback that is too old for it is in no function any more."""
+        """Let time pass, and end a callback that has become too old."""
         self.now_s += seconds
         row = self.airflow.rows["callback"]
         if self._is_too_old(row):
             self.function.end_all(row.id)
 
     def queue(self, scheduler: Scheduler, row: Row) -> None:
-        """A scheduler queues a workload."""
+        """Queue a workload with a scheduler."""
         self.airflow.queue(row, scheduler, self.now_s)
         scheduler.queue(row)
 
     def send(self, scheduler: Scheduler, error: AwsError | None, *, is_taken: bool) -> None:
-        """The next invocation of a scheduler is sent; the answer is on its way.
+        """Send the next invocation of a scheduler; `Scheduler.answer` brings the answer.
 
         Args:
-            scheduler: Whose.
-            error: What the answer says.
-            is_taken: Whether Lambda takes the invocation, whatever the answer says.
+            scheduler: The scheduler that sends.
+            error: The error in the answer; None: success.
+            is_taken: Whether Lambda takes the invocation, with or without an error.
         """
         self.wait(scheduler.wait_s() or 0)
         if (id := scheduler.next_to_send()) is None:
@@ -116,13 +116,13 @@ class World:
         hears: bool = True,
         is_refused: bool = False,
     ) -> None:
-        """What an engine does between two times that the scheduler takes events.
+        """Run one step of a scheduler's engine, with its receives and deletes.
 
         Args:
-            scheduler: Whose engine.
-            is_away: Whether the database cannot be asked.
-            hears: Whether the scheduler can be told.
-            is_refused: Whether deletes are.
+            scheduler: The scheduler.
+            is_away: Whether the database is down.
+            hears: Whether the scheduler can be notified.
+            is_refused: Whether deletes fail.
         """
         self.airflow.is_away, scheduler.hears = is_away, hears
         scheduler.receive()
@@ -135,29 +135,29 @@ class World:
             queue.delete_failures.clear()
 
     def loop(self, scheduler: Scheduler) -> None:
-        """One loop of a scheduler in which all goes well."""
+        """Run one loop of a scheduler without failures."""
         self.step(scheduler)
         self.airflow.take(scheduler, scheduler.take_events())
 
     def replace(self, scheduler: Scheduler) -> None:
-        """A scheduler is gone, and another is started in its place."""
+        """Let a scheduler die, and start another in its place."""
         scheduler.is_alive = False
         self.schedulers[scheduler.number] = Scheduler(self, scheduler.number)
 
     def send_foreign(self, queue: MemoryQueue) -> None:
-        """A message comes that is nobody's here."""
+        """Send a message about an invocation that no scheduler here knows."""
         id = InvocationId(f"foreign-{len(self.foreign)}")
         self.foreign.add(id)
         queue.send(json.dumps({"task_key": id, "return_code": 1}))
 
     def purge(self, queue: MemoryQueue) -> None:
-        """Somebody empties a queue."""
+        """Empty a queue, as a person might."""
         for body in queue.bodies:
             with contextlib.suppress(DecodeError):
                 self.airflow.silent.add(DeadLetter.decode(body).id)
         queue.purge()
 
-    # ---- who is there ----
+    # ---- the current state ----
 
     def busy(self) -> list[Scheduler]:
         """The schedulers that wait for something."""
@@ -171,10 +171,10 @@ class World:
         """The queues that hold something."""
         return [queue for queue in self.queues if len(queue)]
 
-    # ---- how it ends ----
+    # ---- the end ----
 
     def settle_down(self) -> None:
-        """Let everything come to its end, as it does when nothing goes wrong any more."""
+        """Let everything end without further failures."""
         for _ in range(ROUNDS):
             if not (self.airflow.waiting() or any(s.slots() for s in self.schedulers)):
                 return
@@ -197,9 +197,9 @@ class World:
         raise AssertionError(f"waited for: {self.airflow.waiting()}, slots that are held: {slots}")
 
     def _time_out(self) -> None:
-        """Airflow gives up what was never sent, and what nobody will ever say a word about.
+        """Let Airflow give up what was never sent, and what no report will ever be about.
 
-        A callback it never gives up: that is for a person to do.
+        Airflow never gives up a callback; a person must do that.
         """
         for row in self.airflow.waiting():
             is_silent = row.id in self.airflow.silent
@@ -221,10 +221,10 @@ class World:
         except DecodeError:
             return
         if report.id in self.foreign:
-            self.broken.append(f"deleted, and foreign: {report}")
+            self.broken.append(f"deleted although foreign: {report}")
         elif is_duplicate(report) or is_about_a_start(report):
-            return  # Of one start; what comes of it says another message.
+            return  # It is about one start; another message is about the end.
         elif self.deleter.engine.ledger.is_live(report.id):
-            self.broken.append(f"deleted before it was dealt with: {report}")
+            self.broken.append(f"deleted before it was handled: {report}")
         elif report.id in self.deleter.untaken:
             self.broken.append(f"deleted before its event was taken: {report}")

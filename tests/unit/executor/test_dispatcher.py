@@ -1,4 +1,4 @@
-"""Invocations leave in order, failures are judged, and no thread waits for another's failure."""
+"""Invocations are sent in order, and one that fails does not delay the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dispatch(name: str) -> Dispatch:
 
 
 def upper(_low: float, high: float) -> float:
-    """Jitter without chance: always the longest wait."""
+    """Jitter that is always the longest wait."""
     return high
 
 
@@ -42,7 +42,7 @@ def queue() -> DispatchQueue:
 
 
 def order(queue: DispatchQueue, now_s: float) -> str:
-    """What may leave now, in order, each after the one before it was taken."""
+    """The invocations that may be sent now, in order, if each send succeeds."""
     left = ""
     while waiting := queue.pop(now_s):
         queue.succeeded(waiting, now_s)
@@ -56,8 +56,8 @@ def test_submission_order_is_kept(queue: DispatchQueue) -> None:
     assert queue.wait_s(0) is None
 
 
-def test_throttling_pauses_all_and_burns_nothing(queue: DispatchQueue) -> None:
-    """A throttled invocation keeps its place and may be throttled for ever."""
+def test_throttling_pauses_all_and_costs_no_attempt(queue: DispatchQueue) -> None:
+    """A throttled invocation keeps its place, with no limit on throttles."""
     for _ in range(20):
         now_s = queue.wait_s(0) or 0
         first = queue.pop(now_s)
@@ -68,7 +68,7 @@ def test_throttling_pauses_all_and_burns_nothing(queue: DispatchQueue) -> None:
 
 
 def test_a_burst_of_throttles_is_one_pause(queue: DispatchQueue) -> None:
-    """Invokes that were under way together do not multiply the wait."""
+    """Throttles of invokes that were under way together do not multiply the wait."""
     waiting = [queue.pop(0) for _ in range(3)]
     for one in waiting:
         assert one is not None
@@ -92,8 +92,8 @@ def test_success_ends_the_pauses(queue: DispatchQueue) -> None:
     assert queue.wait_s(100) == pytest.approx(0.2)
 
 
-def test_a_transient_failure_delays_itself_alone(queue: DispatchQueue) -> None:
-    """The others go on, and the attempts are bounded."""
+def test_a_transient_failure_delays_one_invocation(queue: DispatchQueue) -> None:
+    """The others are sent, and the attempts are bounded."""
     first = queue.pop(0)
     assert first is not None
     assert queue.failed(first, TransientError("503"), 0) is None
@@ -107,7 +107,7 @@ def test_a_transient_failure_delays_itself_alone(queue: DispatchQueue) -> None:
 
 
 def test_a_permanent_error_fails_at_once(queue: DispatchQueue) -> None:
-    """The reason is AWS's own."""
+    """The reason is AWS's error."""
     first = queue.pop(0)
     assert first is not None
     assert queue.failed(first, RejectedError("Function not found: x"), 0) == Refused(
@@ -115,10 +115,10 @@ def test_a_permanent_error_fails_at_once(queue: DispatchQueue) -> None:
     )
 
 
-def test_missing_credentials_pause_all_and_say_so(
+def test_missing_credentials_pause_all_and_are_logged(
     queue: DispatchQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is burnt and the log names the cause."""
+    """No attempt is counted, and the log names the cause."""
     first = queue.pop(0)
     assert first is not None
     assert queue.failed(first, CredentialsError("Unable to locate credentials"), 0) is None
@@ -127,8 +127,8 @@ def test_missing_credentials_pause_all_and_say_so(
     assert order(queue, 60) == "abc"
 
 
-def test_what_is_not_wanted_any_more_is_not_sent(queue: DispatchQueue) -> None:
-    """Revoked before its turn or while it waits for another try: it leaves without an outcome."""
+def test_an_invocation_that_is_no_longer_wanted_is_not_sent(queue: DispatchQueue) -> None:
+    """One that is revoked while it waits has no outcome."""
     wanted = {"d"}
     queue.push(Dispatch(InvocationId("d"), dispatch("d").prepare, wanted=lambda: "d" in wanted), 0)
     *_, last = [queue.pop(0) for _ in range(4)]
@@ -139,8 +139,8 @@ def test_what_is_not_wanted_any_more_is_not_sent(queue: DispatchQueue) -> None:
     assert len(queue) == 0
 
 
-def test_no_more_leave_than_may_be_under_way() -> None:
-    """The next leaves when one before it was answered, well or badly."""
+def test_the_number_of_sends_under_way_is_bounded() -> None:
+    """The next is sent when an earlier one succeeded or failed."""
     queue = DispatchQueue(max_attempts=1, most_under_way=2, uniform=upper)
     for name in "abcd":
         queue.push(dispatch(name), 0)
@@ -155,8 +155,8 @@ def test_no_more_leave_than_may_be_under_way() -> None:
     assert queue.pop(1) is not None
 
 
-def test_throttling_lowers_how_many_are_under_way() -> None:
-    """After the pause fewer go at once, until answers show that more may."""
+def test_throttling_lowers_the_number_of_sends_under_way() -> None:
+    """After the pause fewer are sent at once, until answers allow more."""
     queue = DispatchQueue(max_attempts=1, most_under_way=100, uniform=upper)
     for number in range(200):
         queue.push(dispatch(str(number)), 0)
@@ -180,8 +180,8 @@ def test_the_threads_send_everything_once() -> None:
     assert sorted(o.id for o in dispatcher.outcomes()) == sorted(ids)
 
 
-def test_threads_are_added_while_invokes_take_long() -> None:
-    """Invokes that take long go side by side, up to the bound and not beyond."""
+def test_threads_are_added_while_invokes_are_slow() -> None:
+    """Slow invokes run in parallel, up to the bound."""
     together = threading.Barrier(4, timeout=10)
 
     class Slow(MemoryFunction):
@@ -222,8 +222,8 @@ def test_one_thread_sends_in_order() -> None:
     assert [i.id for i in function.invocations] == ["c", "a", "b"]
 
 
-def test_a_fault_of_ours_fails_one_invocation_and_not_the_thread() -> None:
-    """An unexpected exception is that invocation's reason, and the next one is sent."""
+def test_an_unexpected_exception_fails_one_invocation_and_not_the_thread() -> None:
+    """The exception is that invocation's reason, and the next one is sent."""
 
     class Broken(MemoryFunction):
         def invoke(self, target: Target, payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the engine promises, one example each; `test_engine_machine.py` looks for more."""
+"""Examples of the engine's promises; `test_engine_machine.py` tries random histories."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.support.world.world import World
 
 @pytest.fixture
 def world() -> World:
-    """Two schedulers."""
+    """A world of two schedulers."""
     return World()
 
 
 @pytest.fixture
 def scheduler(world: World) -> Scheduler:
-    """The first of them."""
+    """The first scheduler."""
     return world.schedulers[0]
 
 
 def running(world: World, scheduler: Scheduler) -> Row:
-    """A task that the function runs, and of which it has a second copy of the event."""
+    """A task that the function runs, with a second copy of its event waiting."""
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
     world.send(scheduler, None, is_taken=True)
@@ -39,7 +39,7 @@ def running(world: World, scheduler: Scheduler) -> Row:
 def test_a_message_that_is_delivered_twice_is_not_deleted_before_its_event_is_taken(
     world: World, scheduler: Scheduler
 ) -> None:
-    """The second delivery settles nothing, and to delete it is to delete the message."""
+    """Deleting the second delivery, which settles nothing, would delete the message."""
     row = running(world, scheduler)
     world.function.finish(row.id, "success", 0)
     world.step(scheduler)
@@ -53,10 +53,10 @@ def test_a_message_that_is_delivered_twice_is_not_deleted_before_its_event_is_ta
     assert world.broken == []
 
 
-def test_the_end_of_a_run_counts_beside_a_start_that_did_not_come_about(
+def test_the_end_of_a_run_counts_beside_a_start_that_did_not_happen(
     world: World, scheduler: Scheduler
 ) -> None:
-    """Of two dead letters of one invocation, read together, one is about its end."""
+    """One of two dead letters received together is about the invocation's end."""
     row = running(world, scheduler)
     world.function.expire(0, "EventAgeExceeded")
     world.function.kill(row.id, "signal: killed")
@@ -65,10 +65,10 @@ def test_the_end_of_a_run_counts_beside_a_start_that_did_not_come_about(
     assert world.broken == []
 
 
-def test_what_was_taken_back_before_it_could_be_told_is_not_told(
+def test_airflow_is_not_notified_of_a_workload_that_was_revoked_meanwhile(
     world: World, scheduler: Scheduler
 ) -> None:
-    """A settlement that Airflow could not be told of ends with the revocation of its workload."""
+    """Revoking a workload drops the settlement of which Airflow could not be notified."""
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
     world.send(scheduler, RejectedError("404"), is_taken=False)
@@ -79,10 +79,10 @@ def test_what_was_taken_back_before_it_could_be_told_is_not_told(
     assert world.broken == []
 
 
-def test_a_deferred_task_that_goes_on_is_not_told_of_its_first_half(
+def test_airflow_is_not_notified_of_the_first_half_of_a_deferred_task_that_continues(
     world: World, scheduler: Scheduler
 ) -> None:
-    """Nor when Airflow could not be told of it before."""
+    """Queueing the second half drops the settlement of the first."""
     row = running(world, scheduler)
     world.function.finish(row.id, "deferred", 0)
     world.step(scheduler, hears=False)
@@ -92,10 +92,10 @@ def test_a_deferred_task_that_goes_on_is_not_told_of_its_first_half(
     assert world.broken == []
 
 
-def test_every_line_about_an_invocation_says_in_fields_which(
+def test_every_log_line_about_an_invocation_names_it_in_fields(
     world: World, scheduler: Scheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its dispatch id, and of a task the five keys: a site filters by them."""
+    """The fields are the dispatch id and a task's five keys; users filter by them."""
     caplog.set_level(logging.INFO, "lambda_executor")
     first, second, callback = world.airflow.rows.values()
     world.queue(scheduler, first)
@@ -155,10 +155,10 @@ def test_a_dead_letter_waits_for_the_database_if_the_task_may_be_running(
 
 
 @pytest.mark.xfail(reason="a send that is refused after its first answer was lost fails the task")
-def test_what_lambda_took_is_not_failed_because_the_answer_was_lost(
+def test_an_invocation_that_lambda_took_does_not_fail_because_the_answer_was_lost(
     world: World, scheduler: Scheduler
 ) -> None:
-    """The first send was taken and runs, the second is refused."""
+    """A refused repetition does not fail an invocation whose first send was taken."""
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
     world.send(scheduler, TransientError("the connection was reset"), is_taken=True)

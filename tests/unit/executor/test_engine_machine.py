@@ -1,8 +1,8 @@
-"""Whatever happens and in whatever order: told once, acknowledged in time, no slot kept for ever.
+"""Random histories: Airflow is notified once, acknowledgements are in time, all slots are freed.
 
-Three things are left out because they are known to go wrong, each where `tests/support/world` says
-so: a send that is refused for good after the answer to an earlier one was lost (`World.send`), a
-callback that Lambda delivers twice (`Lambda`), and a callback whose result somebody purged while
+Three cases are excluded because they are known to fail; `tests/support/world` marks each of
+them: a send that is refused after the answer to an earlier one was lost (`World.send`), a
+callback that Lambda delivers twice (`Lambda`), and a callback whose result was purged while
 its own scheduler lives (`World._time_out`).
 """
 
@@ -26,14 +26,15 @@ from lambda_executor.contract.errors import (
 from tests.support.world.airflow import NAMES
 from tests.support.world.world import World
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
-#: Which of the two schedulers, and which of the three queues.
+#: The number of a scheduler.
 SCHEDULER = st.integers(0, 1)
+#: The number of a queue.
 QUEUE = st.integers(0, 2)
-#: Which of those that there are, counted around.
+#: The number of an item in a list, modulo the list's length.
 ANY = st.integers(0, 5)
-#: What becomes of a send: the error, and whether Lambda took it all the same.
+#: The answers to a send: the error, and whether Lambda took the event.
 SENDS: tuple[tuple[AwsError | None, bool], ...] = (
     (None, True),
     (TransientError("the connection was reset"), True),
@@ -42,32 +43,33 @@ SENDS: tuple[tuple[AwsError | None, bool], ...] = (
     (CredentialsError("expired"), False),
     (RejectedError("404"), False),
 )
-#: How far a workload is when a history begins; some have another copy of the event waiting.
+#: The stages of a workload at the beginning; `running twice` has another copy of the event waiting.
 STAGES = ("idle", "queued", "taken", "running", "running twice")
-#: How a run ends with a result: the state that it has written, and the return code.
+#: The ends of a run with a result: the state that the task has stored, and the return code.
 ENDS = (("success", 0), ("failed", 1), ("deferred", 0), ("running", -9))
-#: What a dead letter says of a run, and of an event that was never started.
+#: The reasons in dead letters about a run.
 DEATHS = ("Task timed out after 900.00 seconds", "signal: killed", "exited with error", "?")
+#: The reasons in dead letters about an event that was never started.
 EXPIRIES = ("EventAgeExceeded", "function concurrency is 0")
 
 
-def one(things: Sequence[Thing], any: int) -> Thing:
-    """One of them."""
-    return things[any % len(things)]
+def one(items: Sequence[Item], any: int) -> Item:
+    """Choose one of the items."""
+    return items[any % len(items)]
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """All that may happen in a `World`, in any order; at the end everything comes to rest."""
+    """All events of a `World` in any order; at the end everything settles."""
 
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        # A history says all that its log would, and is made ten thousand times.
+        # Hypothesis prints the history; logging ten thousand of them would be slow.
         logging.disable(logging.CRITICAL)
 
     @initialize(stages=st.tuples(*[st.sampled_from(STAGES)] * len(NAMES)))
     def begin(self, stages: tuple[str, ...]) -> None:
-        """Some workloads are under way; a history is too short to get there each time."""
+        """Begin with some workloads under way: a history is too short to get there each time."""
         scheduler, *_ = self.world.schedulers
         function = self.world.function
         for name, stage in zip(NAMES, stages, strict=True):
@@ -89,20 +91,20 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.airflow.idle())
     @rule(any=ANY, number=SCHEDULER)
     def queue(self, any: int, number: int) -> None:
-        """A scheduler queues a workload; a deferred task goes on."""
+        """A scheduler queues a workload; a deferred task continues."""
         row = one(self.world.airflow.idle(), any)
         self.world.queue(self.world.schedulers[number], row)
 
     @precondition(lambda self: self.world.airflow.waiting())
     @rule(any=ANY)
     def clear(self, any: int) -> None:
-        """A person clears a workload, whatever it is doing."""
+        """A person clears a workload in any state."""
         one(self.world.airflow.waiting(), any).state = "none"
 
     @precondition(lambda self: self.world.airflow.stuck())
     @rule(any=ANY)
     def revoke(self, any: int) -> None:
-        """Airflow takes a task back that was queued for too long."""
+        """Airflow revokes a task that was queued for too long."""
         row = one(self.world.airflow.stuck(), any)
         assert row.owner
         row.owner.revoke(row)
@@ -110,7 +112,7 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.busy())
     @rule(any=ANY, is_away=st.booleans(), hears=st.booleans(), is_refused=st.booleans())
     def step(self, any: int, is_away: bool, hears: bool, is_refused: bool) -> None:
-        """The executor's part of a loop; database, event buffer or deletes may be out of order."""
+        """The executor's part of a loop; database, event buffer or deletes may fail."""
         self.world.step(
             one(self.world.busy(), any), is_away=is_away, hears=hears, is_refused=is_refused
         )
@@ -136,12 +138,12 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.airflow.orphans())
     @rule(number=SCHEDULER)
     def adopt(self, number: int) -> None:
-        """A scheduler is offered what others left."""
+        """A scheduler is offered the tasks of dead schedulers."""
         self.world.schedulers[number].adopt(self.world.airflow.orphans())
 
     @rule(number=SCHEDULER, is_away=st.booleans())
     def check(self, number: int, is_away: bool) -> None:
-        """The reconciler checks, perhaps without a database."""
+        """The reconciler checks once; the database may be down."""
         self.world.wait(60)
         self.world.airflow.is_away = is_away
         self.world.schedulers[number].check()
@@ -152,7 +154,7 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.senders())
     @rule(any=ANY, how=st.sampled_from(SENDS), is_answered=st.booleans())
     def send(self, any: int, how: tuple[AwsError | None, bool], is_answered: bool) -> None:
-        """One is sent; the answer comes now or later."""
+        """An invocation is sent; the answer comes now or later."""
         scheduler, (error, is_taken) = one(self.world.senders(), any), how
         self.world.send(scheduler, error, is_taken=is_taken)
         if is_answered:
@@ -185,7 +187,7 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.function.runs)
     @rule(any=ANY, reason=st.sampled_from(DEATHS))
     def kill(self, any: int, reason: str) -> None:
-        """A run ends without a word."""
+        """A run ends without a result."""
         self.world.function.kill(one(list(self.world.function.runs), any), reason)
 
     # ---- SQS ----
@@ -193,7 +195,7 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.filled())
     @rule(any=ANY, how=st.sampled_from(["again", "in another order", "never"]))
     def deliver(self, any: int, how: str) -> None:
-        """A queue delivers what it holds as it should not."""
+        """A queue delivers again, in another order, or never."""
         queue = one(self.world.filled(), any)
         if how == "again":
             queue.deliver_again()
@@ -205,17 +207,17 @@ class EngineMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.world.foreign)
     @rule(any=QUEUE)
     def send_foreign(self, any: int) -> None:
-        """A message comes that is nobody's here, and one that nobody can read."""
+        """A message about an unknown invocation comes, and a malformed one."""
         self.world.send_foreign(self.world.queues[any])
         self.world.queues[any].send("{")
 
     @invariant()
     def every_promise_is_kept(self) -> None:
-        """Told once, deleted only after that, nothing failed that runs, nothing foreign touched."""
+        """No promise of the engine was broken."""
         assert not self.world.broken, self.world.broken
 
     def teardown(self) -> None:
-        """No slot is kept, and nothing is waited for."""
+        """Every slot is freed, and Airflow waits for nothing."""
         try:
             self.world.settle_down()
         finally:

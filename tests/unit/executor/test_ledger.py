@@ -1,4 +1,4 @@
-"""Every invocation is settled exactly once, whatever is duplicated, reordered, late or lost."""
+"""Every invocation settles at most once, even if events are duplicated, reordered or late."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_result_settles_once() -> None:
     assert ledger.state(A) is State.SETTLED
 
 
-def test_a_result_may_overtake_the_answer_to_its_own_invoke() -> None:
+def test_a_result_may_arrive_before_the_answer_to_its_own_invoke() -> None:
     """A pending invocation settles, and `sent` afterwards does not revive it."""
     ledger: Ledger[str] = Ledger()
     ledger.add(A, "task")
@@ -72,7 +72,7 @@ def test_an_id_is_used_once() -> None:
 
 
 def test_a_revoked_invocation_settles_nothing() -> None:
-    """After revoke the workload has no live invocation and its result is known but idle."""
+    """After revoke the workload has no live invocation, and its id stays known."""
     ledger: Ledger[str] = Ledger()
     ledger.add(A, "task")
     assert ledger.revoke("task") == A
@@ -82,14 +82,14 @@ def test_a_revoked_invocation_settles_nothing() -> None:
 
 
 def test_adopting_twice_changes_nothing() -> None:
-    """Adoption of what is live under the same key is not an error."""
+    """Adopting an invocation that is live under the same key is not an error."""
     ledger: Ledger[str] = Ledger()
     ledger.adopt(A, "task")
     ledger.adopt(A, "task")
     assert ledger.count(State.IN_FLIGHT) == 1
 
 
-def test_the_memory_of_the_settled_is_bounded() -> None:
+def test_the_memory_of_settled_ids_is_bounded() -> None:
     """The oldest settled ids are forgotten first."""
     ledger: Ledger[int] = Ledger(settled_memory=2)
     for n in range(3):
@@ -131,14 +131,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(target=ids, key=st.integers(0, 3))
     def adopt(self, key: int) -> InvocationId:
-        """Another scheduler's invocation is taken over."""
+        """Another scheduler's invocation is adopted."""
         id = self._fresh(key)
         self.ledger.adopt(id, key)
         return id
 
     @rule(id=ids)
     def answer(self, id: InvocationId) -> None:
-        """Lambda took it; the answer may be late."""
+        """Lambda took an invocation; the answer may be late."""
         self.ledger.sent(id)
 
     @rule(id=ids, succeeded=st.booleans())
@@ -154,12 +154,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=st.integers(0, 3))
     def revoke(self, key: int) -> None:
-        """The scheduler takes a workload back."""
+        """The scheduler revokes a workload."""
         assert self.ledger.revoke(key) == self.live.pop(key, None)
 
     @rule()
     def foreign(self) -> None:
-        """Somebody guesses an id."""
+        """A report with a guessed id arrives."""
         assert self.ledger.settle(InvocationId("foreign"), succeeded=True) is None
 
     @invariant()
@@ -169,7 +169,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def exactly_the_live_are_live(self) -> None:
-        """The ledger's living are the model's, and all ids stay known."""
+        """The ledger's live invocations are the model's, and all ids stay known."""
         assert len(self.ledger) == len(self.live)
         states = [self.ledger.state(id) for id in self.live.values()]
         for state in (State.PENDING, State.IN_FLIGHT):

@@ -1,4 +1,4 @@
-"""The other schedulers' queues are read while they are needed, and left again."""
+"""The other schedulers' queues are polled only while that is needed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lambda_executor.testing import MemoryFunction, MemoryQueue
 
 @pytest.fixture
 def listeners() -> Listeners:
-    """Those of the second of three schedulers."""
+    """The listeners of the second of three schedulers."""
     queues = [MemoryQueue(f"results-{number}") for number in range(3)]
     endpoints = Endpoints(MemoryFunction(), queues, MemoryQueue("dead-letters"))
     return Listeners(endpoints, 1, knows=lambda _: True, threads=1)
 
 
-def test_every_other_queue_is_read_and_left(listeners: Listeners) -> None:
-    """Its own twice is not among them, and to ask again changes nothing."""
+def test_every_other_queue_is_polled_and_closed(listeners: Listeners) -> None:
+    """The own queue is not polled twice, and a second call changes nothing."""
     for _ in range(2):
         listeners.watch_others()
         assert [poller._queue.name for poller in listeners.foreign] == ["results-0", "results-2"]
@@ -27,10 +27,10 @@ def test_every_other_queue_is_read_and_left(listeners: Listeners) -> None:
     assert list(listeners) == list(listeners.own)
 
 
-def test_what_could_not_be_started_is_started_the_next_time(
+def test_a_poller_that_could_not_start_is_started_by_the_next_call(
     listeners: Listeners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine without more threads costs no queue for ever."""
+    """A shortage of threads does not lose a queue for ever."""
 
     def refuse(_: Poller) -> None:
         raise RuntimeError("can't start new thread")

@@ -1,4 +1,4 @@
-"""What is ours arrives, what is malformed goes, what is foreign comes back later and later."""
+"""Our reports arrive, malformed messages are deleted, other schedulers' are handed back."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def receive(poller: Poller, queue: MemoryQueue) -> int:
 
 
 def arriving(poller: Poller, count: int) -> Iterator[Arrival]:
-    """So many arrivals, as they come."""
+    """The first `count` arrivals."""
     while count > 0:
         arrivals = poller.arrivals(wait_s=10)
         assert arrivals, f"{count} more are expected, and none came for ten seconds"
@@ -60,7 +60,7 @@ def arriving(poller: Poller, count: int) -> Iterator[Arrival]:
         yield from arrivals
 
 
-def test_what_is_ours_arrives_and_stays_until_it_is_acknowledged() -> None:
+def test_our_report_arrives_and_stays_in_the_queue_until_it_is_acknowledged() -> None:
     """A crash between arrival and acknowledgement loses nothing: the message comes again."""
     clock = Time()
     queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
@@ -80,7 +80,7 @@ def test_what_is_ours_arrives_and_stays_until_it_is_acknowledged() -> None:
     "body", ["5", "null", "[]", "{", "{}", '{"task_key": ["a"], "return_code": 0}', '"x"', ""]
 )
 def test_one_malformed_message_does_not_hold_the_others_back(body: str) -> None:
-    """It is removed and counted; what came with it arrives."""
+    """The malformed message is deleted and counted, and the others arrive."""
     queue = MemoryQueue()
     queue.send(body)
     queue.reply(OURS)
@@ -97,7 +97,7 @@ def test_one_malformed_message_does_not_hold_the_others_back(body: str) -> None:
 
 @pytest.mark.reference_fault("W6")
 def test_foreign_messages_do_not_starve_ours() -> None:
-    """Each time one is handed back it stays away longer, and none is deleted."""
+    """A message stays hidden longer each time it is handed back, and is never deleted."""
     clock = Time()
     queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
     for n in range(10):
@@ -113,12 +113,12 @@ def test_foreign_messages_do_not_starve_ours() -> None:
 
 
 def test_the_delay_of_a_hand_back_grows_and_is_bounded() -> None:
-    """At once, then 1, 2, 4 seconds and so on, to the cap."""
+    """The delay is 0, then 1, 2, 4 seconds and so on, up to the cap."""
     assert [hand_back_delay_s(n) for n in (1, 2, 3, 4, 5)] == [0, 1, 2, 4, 8]
     assert hand_back_delay_s(100_000) == HAND_BACK_CAP_S
 
 
-def test_the_threads_bring_everything_and_delete_what_is_acknowledged() -> None:
+def test_the_threads_receive_every_message_and_delete_the_acknowledged_ones() -> None:
     """Two hundred results arrive once each and the queue is empty at the end."""
     queue = MemoryQueue()
     poller = Poller(queue, decode=decode, knows=lambda _: True, threads=2)
@@ -166,20 +166,20 @@ class Counting(MemoryQueue):
         self.deleted: list[int] = []
 
     def receive(self, wait_s: int) -> list[Message]:
-        """Receive, and remember how many."""
+        """Receive, and remember the number."""
         messages = list(super().receive(wait_s))
         self.received.append(len(messages))
         return messages
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """Delete, and remember how many."""
+        """Delete, and remember the number."""
         self.deleted.append(len(receipts))
         return super().delete(receipts)
 
 
 @pytest.mark.reference_fault("W10")
 def test_calls_are_made_for_full_batches() -> None:
-    """A backlog takes hardly more receives and deletes than tens of its messages."""
+    """A backlog takes few more receives and deletes than it has batches of ten."""
     queue = Counting()
     for n in range(1000):
         queue.reply(InvocationId(f"id-{n}"))
@@ -193,8 +193,8 @@ def test_calls_are_made_for_full_batches() -> None:
     assert len(queue.deleted) <= 130
 
 
-def test_a_backlog_is_received_side_by_side() -> None:
-    """While receives are full more of them are under way, up to the bound."""
+def test_a_backlog_is_received_in_parallel() -> None:
+    """While receives are full, more of them are under way, up to the bound."""
 
     class Meeting(Counting):
         """Answers the receives of a backlog only once four of them are under way."""
@@ -221,7 +221,7 @@ def test_a_backlog_is_received_side_by_side() -> None:
 
 
 def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread receives and one deletes, however large the backlog."""
+    """One thread receives and one deletes, even with a large backlog."""
     queue = MemoryQueue()
     for n in range(200):
         queue.reply(InvocationId(f"id-{n}"))
@@ -238,7 +238,7 @@ def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.Monkey
 def test_a_poller_that_gets_no_thread_does_not_start(
     verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It raises, leaves no thread behind and takes no message."""
+    """`start` raises, leaves no thread running and receives no message."""
     queue = Counting("starved")
     poller = poller_of(queue)
     before = set(threading.enumerate())

@@ -1,4 +1,4 @@
-"""No slot is lost for ever, and none is freed because a result is still on its way."""
+"""Every lost slot is freed, and none while a result is still on its way."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ SUBSETS = st.frozensets(st.sampled_from("abc"))
 
 
 class Airflow:
-    """A database that waits for what it is told to."""
+    """A database that waits for given invocations."""
 
     def __init__(self, *waiting: InvocationId) -> None:
         self.waiting = set(waiting)
         self.callbacks: dict[InvocationId, str] = {}
 
     def waits_for(self, in_flight: Mapping[InvocationId, str]) -> set[InvocationId]:
-        """The intersection."""
+        """Return the given invocations that are in flight."""
         return self.waiting & set(in_flight)
 
     def unowned(self) -> Mapping[InvocationId, str]:
-        """What it is told to."""
+        """Return the given callbacks."""
         return self.callbacks
 
     def longest_wait_s(self) -> float:
-        """Two periods."""
+        """Return two periods."""
         return 120.0
 
 
 def reconciler_of(
     in_flight: dict[InvocationId, str], airflow: Airflow, *, period_s: float = 60
 ) -> Reconciler[str]:
-    """A reconciler of a scheduler that knows what it has in flight."""
+    """The reconciler of a scheduler that knows its in-flight invocations."""
     return Reconciler(lambda: in_flight, in_flight.__contains__, airflow, period_s=period_s)
 
 
 def test_what_airflow_waits_for_is_never_obsolete() -> None:
-    """However often it is looked at."""
+    """More checks do not change that."""
     reconciler = reconciler_of({A: "task"}, Airflow(A))
     for _ in range(5):
         reconciler.check()
     assert reconciler.obsolete() == []
 
 
-def test_one_look_proves_nothing() -> None:
-    """A result may be on its way; the second look in a row decides, once."""
+def test_one_check_proves_nothing() -> None:
+    """Only the second check in a row makes an invocation obsolete, and only once."""
     reconciler = reconciler_of({A: "task", B: "other"}, Airflow(B))
     reconciler.check()
     assert reconciler.obsolete() == []
@@ -67,8 +67,8 @@ def test_one_look_proves_nothing() -> None:
     assert reconciler.obsolete() == [A]
 
 
-def test_what_is_waited_for_again_starts_anew() -> None:
-    """Two looks that are not in a row prove nothing either."""
+def test_an_invocation_that_airflow_waits_for_again_starts_anew() -> None:
+    """Two checks that are not in a row prove nothing either."""
     airflow = Airflow()
     reconciler = reconciler_of({A: "task"}, airflow)
     reconciler.check()
@@ -79,18 +79,18 @@ def test_what_is_waited_for_again_starts_anew() -> None:
     assert reconciler.obsolete() == []
 
 
-def test_a_database_that_is_away_frees_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The thread says so and goes on."""
+def test_a_database_that_is_down_frees_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The thread logs the error and continues."""
 
     class Away(Airflow):
-        looks = 0
+        checks = 0
         third_has_ended = threading.Event()
 
         def waits_for(self, in_flight: Mapping[InvocationId, str]) -> set[InvocationId]:
-            self.looks += 1
-            if self.looks == 1:
+            self.checks += 1
+            if self.checks == 1:
                 raise ConnectionError("no database")
-            if self.looks > 3:
+            if self.checks > 3:
                 self.third_has_ended.set()
                 self.waiting = {A}
             return super().waits_for(in_flight)
@@ -104,8 +104,8 @@ def test_a_database_that_is_away_frees_nothing(caplog: pytest.LogCaptureFixture)
     assert "Could not compare" in caplog.text
 
 
-def test_what_no_scheduler_looks_after_is_offered_once_and_given_up_in_time() -> None:
-    """Not before nothing can run it any more, by this scheduler's own looks."""
+def test_a_callback_that_no_scheduler_holds_is_offered_once_and_given_up_in_time() -> None:
+    """It is offered once no function can run it any more, counted in this scheduler's checks."""
     in_flight: dict[InvocationId, str] = {}
     airflow = Airflow(A)
     airflow.callbacks = {A: "callback"}
@@ -128,18 +128,18 @@ def test_what_no_scheduler_looks_after_is_offered_once_and_given_up_in_time() ->
     assert reconciler.lost() == []
 
 
-def test_a_result_that_was_handed_back_can_be_seen_before_its_workload_is_given_up() -> None:
-    """However often it was: a scheduler looks for it longer than its result is hidden."""
+def test_a_result_that_was_handed_back_is_visible_before_its_workload_is_given_up() -> None:
+    """The checks last longer than the longest time for which a result is hidden."""
     reconciler = reconciler_of({A: "callback"}, Airflow(A))
     reconciler.adopted(A)
-    looks_meanwhile = math.ceil(hand_back_delay_s(100_000) / PERIOD_S) + 1
-    for _ in range(looks_meanwhile):
+    checks_meanwhile = math.ceil(hand_back_delay_s(100_000) / PERIOD_S) + 1
+    for _ in range(checks_meanwhile):
         reconciler.check()
     assert reconciler.lost() == []
 
 
-def test_what_is_ours_is_neither_left_behind_nor_lost() -> None:
-    """However long a callback of our own waits or runs, and before it is in flight too."""
+def test_our_own_callbacks_are_neither_left_behind_nor_lost() -> None:
+    """The time for which our own callback waits or runs does not matter."""
     airflow = Airflow(A, B)
     airflow.callbacks = {A: "sent", B: "not sent yet"}
     reconciler = Reconciler(lambda: {A: "sent"}, {A, B}.__contains__, airflow)
@@ -148,8 +148,8 @@ def test_what_is_ours_is_neither_left_behind_nor_lost() -> None:
     assert (reconciler.left_behind(), reconciler.lost()) == ([], [])
 
 
-def test_a_callback_that_ends_in_time_is_nobodys_to_adopt() -> None:
-    """Each that another scheduler settles is gone before its time."""
+def test_a_callback_that_ends_in_time_is_not_offered() -> None:
+    """A callback that another scheduler settles is gone before it would be offered."""
     airflow = Airflow()
     reconciler = reconciler_of({}, airflow)
     for _ in range(10):
@@ -161,8 +161,8 @@ def test_a_callback_that_ends_in_time_is_nobodys_to_adopt() -> None:
     assert reconciler.left_behind() == []
 
 
-def test_what_was_adopted_and_is_settled_is_not_lost() -> None:
-    """A result that lay in a queue ends the count."""
+def test_an_adopted_callback_that_settles_is_not_lost() -> None:
+    """A result from a queue ends the count of checks."""
     in_flight = {A: "callback"}
     reconciler = reconciler_of(in_flight, Airflow(A))
     reconciler.adopted(A)
@@ -174,13 +174,13 @@ def test_what_was_adopted_and_is_settled_is_not_lost() -> None:
 
 
 @given(st.lists(st.tuples(SUBSETS, SUBSETS)))
-def test_only_what_was_idle_in_two_looks_in_a_row_is_obsolete(
-    looks: list[tuple[frozenset[str], frozenset[str]]],
+def test_only_an_invocation_idle_in_two_checks_in_a_row_is_obsolete(
+    checks: list[tuple[frozenset[str], frozenset[str]]],
 ) -> None:
-    """Whatever is in flight and waited for in whatever order."""
+    """This holds for random checks."""
     comparison = Comparison()
     before: frozenset[str] = frozenset()
-    for in_flight, waited_for in looks:
+    for in_flight, waited_for in checks:
         found = comparison.check(map(InvocationId, in_flight), set(map(InvocationId, waited_for)))
         idle = in_flight - waited_for
         assert found <= (idle & before)

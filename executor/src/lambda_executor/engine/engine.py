@@ -259,7 +259,7 @@ class Engine(Generic[Key]):
             self._meter.count("dead_letters", reason=kind(report))
         if duplicate or is_duplicate(report):
             log.info(
-                "Lambda has %s twice; one start of it does nothing",
+                "Lambda delivered %s twice; one of the starts does nothing",
                 report.id,
                 extra=about(report.id, self.ledger.key(report.id)),
             )
