@@ -35,7 +35,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What happens to an invocation."""
+    """An event in the life of an invocation."""
 
     ADD = "add"  # The scheduler hands over a workload, under a fresh id.
     ADOPT = "adopt"  # The invocation is taken over from a scheduler that died.

@@ -72,11 +72,6 @@ class Dispatcher:
             throttles, self._queue.throttles = self._queue.throttles, 0
             return throttles
 
-    def __len__(self) -> int:
-        """The number of invocations that wait to be sent."""
-        with self._sendable:
-            return len(self._queue)
-
     def drain(self, timeout_s: float) -> int:
         """Wait until every submission has an outcome; return how many have none in time."""
         with self._settled:

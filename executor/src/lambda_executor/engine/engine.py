@@ -113,12 +113,8 @@ class Engine(Generic[Key]):
             max_attempts=settings.max_invoke_attempts,
             clock=clock,
         )
-        self.listeners = Listeners(
-            endpoints,
-            settings.own_results,
-            knows=self.ledger.knows,
-            threads=settings.poll_threads,
-        )
+        own, threads = settings.own_results, settings.poll_threads
+        self.listeners = Listeners(endpoints, own, knows=self.ledger.knows, threads=threads)
         self.reconciler = Reconciler(self.ledger.in_flight, self.ledger.knows, state)
 
     # ---- life ----
@@ -191,12 +187,8 @@ class Engine(Generic[Key]):
         self._airflow.free_slot(key)
         self._acknowledgements.forget(key)
         if (id := self.ledger.revoke(key)) is not None:
-            log.warning(
-                "Revoked %s (%s): its result, if one comes, settles nothing",
-                key,
-                id,
-                extra=about(id, key),
-            )
+            extra = about(id, key)
+            log.warning("Revoked %s (%s): its result will settle nothing", key, id, extra=extra)
 
     def step(self) -> None:
         """Acknowledge reports whose events are taken, and take in what the threads found."""

@@ -99,7 +99,7 @@ def _all(messages: HeldMessages) -> list[Entry]:
     for entry in messages.entries():
         entries.append(entry)
         if len(entries) % 100 == 0:
-            sys.stderr.write(f"{len(entries)} dead letters looked at\n")
+            sys.stderr.write(f"{len(entries)} dead letters read\n")
     return entries
 
 
