@@ -16,6 +16,7 @@ class EngineMachineAtLength(EngineMachine):
 TestEngineAtLength = EngineMachineAtLength.TestCase
 TestEngineAtLength.settings = settings(
     max_examples=int(os.environ.get("HISTORIES", "300")),
+    derandomize="HISTORIES" not in os.environ,
     stateful_step_count=40,
     deadline=None,
 )

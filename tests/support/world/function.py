@@ -88,14 +88,21 @@ class Lambda(MemoryFunction):
         """Whether the function ever took an invocation."""
         return any(invocation.id == id for invocation in self.invocations)
 
-    def is_running(self, id: InvocationId) -> bool:
-        """Whether the workload that Airflow has under this id is running."""
+    def is_running(self, id: InvocationId, *, was_taken: bool = False) -> bool:
+        """Whether the workload that Airflow has under this id is running.
+
+        Args:
+            id: The invocation.
+            was_taken: Whether that counts only if Lambda took this very invocation: a late copy of
+                a deferred task's first half can run the second one, which was refused.
+        """
         row = self._airflow.current(id)
         return (
             row is not None
             and row.id == id
             and (row.is_callback or row.state == "running")
             and any(self._airflow.current(run) is row for run in self.runs)
+            and (self.has_taken(id) or not was_taken)
         )
 
     def _reply(self, event: Invocation, result: Result) -> None:

@@ -106,6 +106,7 @@ class Scheduler:
         self._world = world
         self._ids: dict[Key, InvocationId] = {}
         self._notified: set[InvocationId] = set()
+        self._attempted: set[InvocationId] = set()
         self._events: dict[Key, str] = {}
         self._slots: set[Key] = set()
         self._popped: Waiting | None = None
@@ -139,13 +140,16 @@ class Scheduler:
         self._slots.discard(key)
 
     def _hear(self, key: Key, state: str) -> None:
-        if not self.hears:
-            raise RuntimeError("the event buffer is broken")
         world = self._world
         id = self._ids.get(key) or world.airflow.callbacks.get(key)
+        if not self.hears:
+            # The promise is about this moment: a copy may start before the next attempt.
+            if id is not None and not world.function.is_running(id):
+                self._attempted.add(id)
+            raise RuntimeError("the event buffer is broken")
         if id is None or id in self._notified:
             world.broken.append(f"notified twice, or about a revoked workload: {key}")
-        elif world.function.is_running(id):
+        elif id not in self._attempted and world.function.is_running(id, was_taken=True):
             world.broken.append(f"notified that it is {state} while it runs: {key}")
         else:
             self._notified.add(id)
