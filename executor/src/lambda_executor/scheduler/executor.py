@@ -174,7 +174,6 @@ class LambdaExecutor(AirflowExecutor):
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forget a task: it is not sent any more, and a report about it settles nothing."""
         self.queued_tasks.pop(ti.key, None)
-        self.running.discard(ti.key)
         if self.engine is not None:
             self.engine.revoke(ti.key)
 
