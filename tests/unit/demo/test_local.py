@@ -47,6 +47,15 @@ def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert State.read(tmp_path / "state.json") == written
 
 
+def test_a_state_file_of_another_version_is_named(tmp_path: Path) -> None:
+    """The error names the file and what to do with it, not the fields that it lacks."""
+    file = tmp_path / "state.json"
+    file.write_text('{"pid": 1}')
+    with pytest.raises(ProcessError, match="is not this version's: end what it names") as error:
+        State.read(file)
+    assert str(file) in str(error.value)
+
+
 def test_a_process_that_is_gone_is_not_alive(tmp_path: Path) -> None:
     """A process that has ended is not alive, although the file lists it."""
     assert state(tmp_path).alive() == []
