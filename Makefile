@@ -142,7 +142,7 @@ requirements-check: setup
 	@diff -u lambda_image/requirements.txt <($(EXPORT_IMAGE)) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
 
 # One Airflow of each other minor version that we support.
-AIRFLOWS := oldest 3-1 3-2
+AIRFLOWS := oldest 3-1 3-2 3-4
 
 # Tests mostly wait for processes, so two run at a time. The longest suites go first.
 PARALLEL := -n 2 --no-loadscope-reorder
