@@ -48,6 +48,9 @@ RESULT = Result(
     started_at_s=1764000001.5,
 )
 COMPLETE_RESULT = replace(RESULT, queue_to_start_ms=1250.5, max_memory_mb=183.5)
+DEFERRED_RESULT = replace(
+    RESULT, return_code=0, outcome=Outcome.COMPLETED, reason="", task_state="deferred"
+)
 
 
 def golden(name: str) -> str:
@@ -69,6 +72,7 @@ def test_a_result_is_written_as_ever() -> None:
     """Byte for byte what version 1 is."""
     assert RESULT.encode() == golden("result-1.json")
     assert COMPLETE_RESULT.encode() == golden("result-complete-1.json")
+    assert DEFERRED_RESULT.encode() == golden("result-deferred-1.json")
 
 
 def test_an_invocation_of_version_1_is_read() -> None:
@@ -85,6 +89,7 @@ def test_a_result_of_version_1_is_read() -> None:
     """Today's executor reads a result of an older handler."""
     assert Result.decode(golden("result-1.json")) == RESULT
     assert Result.decode(golden("result-complete-1.json")) == COMPLETE_RESULT
+    assert Result.decode(golden("result-deferred-1.json")) == DEFERRED_RESULT
 
 
 @pytest.mark.parametrize("name", ["dead-letter-queue.json", "dead-letter-destination.json"])

@@ -249,6 +249,7 @@ class Result:
     started_at_s: float | None = None  # The handler's entry, since the epoch.
     queue_to_start_ms: float | None = None  # From `Invocation.queued_at_s` to the handler's entry.
     max_memory_mb: float | None = None  # Peak memory of the largest process, in MiB.
+    task_state: str | None = None  # The state that this start gave the task in Airflow, if known.
     wire_version: int = WIRE_VERSION
 
     def encode(self) -> str:
@@ -269,6 +270,7 @@ class Result:
             "started_at_s": self.started_at_s,
             "queue_to_start_ms": self.queue_to_start_ms,
             "max_memory_mb": self.max_memory_mb,
+            "task_state": self.task_state,
         }
         body.update({key: value for key, value in optional.items() if value is not None})
         return json.dumps(body, separators=(",", ":"))
@@ -302,6 +304,7 @@ class Result:
             started_at_s=_number(message, "started_at_s"),
             queue_to_start_ms=_number(message, "queue_to_start_ms"),
             max_memory_mb=_number(message, "max_memory_mb"),
+            task_state=_text(message, "task_state"),
         )
 
 
