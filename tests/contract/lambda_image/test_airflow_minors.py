@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,9 +19,7 @@ import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
 from tests.support.handler_process import ROOT, HandlerProcess, Server, image_variables, task
-
-#: The dependency group of each version that is not the development environment's own.
-VENVS = {"3.0": "airflow-oldest", "3.1": "airflow-3-1", "3.2": "airflow-3-2", "3.3": None}
+from tests.support.minors import VENVS, python_of
 
 DAGS = """
 import os, signal
@@ -50,20 +47,6 @@ from lambda_image.runtime import processes
 # Not printed, which makes a line of the log of it.
 os.write(1, json.dumps([version, processes.missing()]).encode())
 """
-
-
-def python_of(minor: str) -> Path:
-    """The interpreter that has this version."""
-    venv = VENVS[minor]
-    if venv is None:
-        return Path(sys.executable)
-    python = ROOT / "build" / "venv" / venv / "bin" / "python"
-    if not python.exists():
-        message = f"no {python.relative_to(ROOT)}: `make test` makes it"
-        if "CI" in os.environ:
-            pytest.fail(message)
-        pytest.skip(message)
-    return python
 
 
 @pytest.fixture(scope="module", params=list(VENVS))

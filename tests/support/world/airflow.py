@@ -19,6 +19,8 @@ NAMES = ("task-1", "task-2", "callback")
 LONGEST_WAIT_S = 2 * PERIOD_S
 
 _WAITING = ("queued", "running")
+#: The states of a task that continues in the same try.
+_CONTINUED = ("deferred", "scheduled")
 
 
 class Key(NamedTuple):
@@ -39,7 +41,7 @@ class Row:
         name: One of `NAMES`.
         key: Its key in the current try.
         id: The invocation that it was queued with.
-        state: `queued`, `running`, `deferred`, `success`, `failed` or `none`.
+        state: `scheduled` (again), `queued`, `running`, `deferred`, `success`, `failed` or `none`.
         owner: The scheduler that queued or adopted it.
         queued_at_s: When it was queued.
     """
@@ -85,19 +87,34 @@ class Airflow:
     def queue(self, row: Row, owner: Scheduler, now_s: float) -> None:
         """Queue a workload under a fresh id; a deferred task continues in the same try."""
         row.id = InvocationId(str(UUID(int=len(self.row_of))))
-        if row.state != "deferred":
+        if row.state not in _CONTINUED:
             row.key = row.key._replace(try_number=row.key.try_number + 1)
         row.state, row.owner, row.queued_at_s = "queued", owner, now_s
         self.row_of[row.id] = row, row.key
         if row.is_callback:
             self.callbacks[row.key] = row.id
 
-    def take(self, scheduler: Scheduler, events: Mapping[Key, str]) -> None:
-        """Store a scheduler's events; a task has already stored its own success."""
-        for row in self.waiting():
-            state = events.get(row.key)
-            if state and (row.is_callback or (state == "failed" and row.owner is scheduler)):
-                row.state = state
+    def take(self, scheduler: Scheduler, events: Mapping[Key, str]) -> list[Row]:
+        """Store a scheduler's events, as `process_executor_events` does.
+
+        A task has already stored its own end, so an event fails one that has not ended, unless
+        its scheduler has it queued or running again.
+
+        Returns:
+            The tasks that were to continue, and that an event has failed.
+        """
+        wrong = []
+        for row in self.rows.values():
+            if (state := events.get(row.key)) is None:
+                continue
+            if row.is_callback:
+                row.state = state if row.is_waited_for else row.state
+            elif row.owner is scheduler and (row.is_waited_for or row.state == "scheduled"):
+                if scheduler.has_slot(row.key):
+                    continue
+                wrong += [row] if row.state == "scheduled" else []
+                row.state = "failed"
+        return wrong
 
     # ---- what is there ----
 
@@ -113,6 +130,10 @@ class Airflow:
     def waiting(self) -> list[Row]:
         """The rows that are queued or running."""
         return [row for row in self.rows.values() if row.is_waited_for]
+
+    def deferred(self) -> list[Row]:
+        """The tasks that wait for their trigger."""
+        return [row for row in self.rows.values() if row.state == "deferred"]
 
     def stuck(self) -> list[Row]:
         """The queued tasks of a living scheduler."""
@@ -136,6 +157,11 @@ class Airflow:
         """The invocations whose task is running."""
         running = {row.id for row in self._rows_in(["running"]) if not row.is_callback}
         return running & set(invocations)
+
+    def continued(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+        """The invocations whose task is deferred or scheduled again."""
+        keys = {row.key for row in self._rows_in(_CONTINUED)}
+        return {id for id, key in invocations.items() if key in keys}
 
     def unowned(self) -> dict[InvocationId, Key]:
         """The callbacks that are queued or running."""

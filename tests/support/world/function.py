@@ -65,13 +65,25 @@ class Lambda(MemoryFunction):
             self._give_up(event, reason)
         self._begun.add(event.id)
 
-    def finish(self, id: InvocationId, state: str, return_code: int) -> None:
-        """End a run with a result, after storing the state of its task."""
+    def finish(
+        self, id: InvocationId, state: str, return_code: int, *, is_named: bool = False
+    ) -> None:
+        """End a run with a result, after storing the state of its task.
+
+        Args:
+            id: The invocation.
+            state: The state.
+            return_code: The handler's return code.
+            is_named: Whether the result of a task names the state, as our handler's does if it
+                knows it.
+        """
         event = self.runs.pop(id)
         row = self._airflow.current(id)
-        if row and not row.is_callback and row.state == "running":
+        is_task = row is not None and not row.is_callback
+        if row and is_task and row.state == "running":
             row.state = state
-        self._reply(event, Result(id, return_code))
+        named = state if is_named and is_task else None
+        self._reply(event, Result(id, return_code, task_state=named))
 
     def kill(self, id: InvocationId, reason: str) -> None:
         """End a run without a result; Lambda sends a dead letter."""

@@ -131,6 +131,10 @@ class Scheduler:
         """Query the database."""
         return self._world.airflow.started(invocations)
 
+    def continued(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+        """Query the database."""
+        return self._world.airflow.continued(invocations)
+
     def hold_slot(self, key: Key) -> None:
         """Count a workload as running."""
         self._slots.add(key)
@@ -246,6 +250,10 @@ class Scheduler:
         return (poller for poller in self.engine.listeners if isinstance(poller, SteppedPoller))
 
     # ---- seen from outside ----
+
+    def has_slot(self, key: Key) -> bool:
+        """Whether it counts a workload as running."""
+        return key in self._slots
 
     def slots(self) -> int:
         """The number of workloads it counts as running."""

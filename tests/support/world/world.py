@@ -137,7 +137,12 @@ class World:
     def loop(self, scheduler: Scheduler) -> None:
         """Run one loop of a scheduler without failures."""
         self.step(scheduler)
-        self.airflow.take(scheduler, scheduler.take_events())
+        self.take_events(scheduler)
+
+    def take_events(self, scheduler: Scheduler) -> None:
+        """Let a scheduler take its events."""
+        for row in self.airflow.take(scheduler, scheduler.take_events()):
+            self.broken.append(f"failed although it continues: {row}")
 
     def replace(self, scheduler: Scheduler) -> None:
         """Let a scheduler die, and start another in its place."""
@@ -178,6 +183,8 @@ class World:
         for _ in range(ROUNDS):
             if not (self.airflow.waiting() or any(s.slots() for s in self.schedulers)):
                 return
+            for row in self.airflow.deferred():
+                row.state = "scheduled"
             for scheduler in reversed(self.schedulers):
                 scheduler.adopt(self.airflow.orphans())
                 scheduler.answer()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import pytest
 
 from lambda_executor.contract import log_lines
 from lambda_executor.contract.errors import RejectedError, TransientError
-from tests.support.world.airflow import Row
+from lambda_executor.contract.wire import InvocationId
+from tests.support.world.airflow import Key, Row
 from tests.support.world.scheduler import Scheduler
-from tests.support.world.world import World
+from tests.support.world.world import VISIBILITY_TIMEOUT_S, World
 
 
 @pytest.fixture
@@ -90,6 +92,72 @@ def test_airflow_is_not_notified_of_the_first_half_of_a_deferred_task_that_conti
     world.step(scheduler)
     assert scheduler.untaken == set()
     assert world.broken == []
+
+
+@pytest.mark.parametrize("return_code", [0, -9])
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("state", ["deferred", "scheduled"])
+def test_a_task_that_continues_gets_no_event_of_the_invocation_that_ended(
+    world: World, scheduler: Scheduler, state: str, is_named: bool, return_code: int
+) -> None:
+    """The slot is freed, however the invocation ended, and the message is deleted."""
+    row = running(world, scheduler)
+    world.function.finish(row.id, "deferred", return_code, is_named=is_named)
+    row.state = state
+    world.step(scheduler)
+    assert scheduler.untaken == set()
+    assert not scheduler.has_slot(row.key)
+    world.loop(scheduler)
+    assert (len(world.results[0]), row.state, world.broken) == (0, state, [])
+
+
+def test_the_states_of_all_tasks_are_read_with_one_query_in_each_step(
+    world: World, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results and dead letters that do not name the state are looked up together."""
+    queries: list[set[InvocationId]] = []
+    continued = scheduler.continued
+
+    def count(invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+        queries.append(set(invocations))
+        return continued(invocations)
+
+    monkeypatch.setattr(scheduler, "continued", count)
+    rows = list(world.airflow.rows.values())
+    for row in rows:
+        world.queue(scheduler, row)
+        world.send(scheduler, None, is_taken=True)
+        scheduler.answer()
+        world.function.start(0)
+    world.function.finish(rows[0].id, "success", 0)
+    world.function.kill(rows[1].id, "signal: killed")
+    world.function.finish(rows[2].id, "success", 0)
+    world.step(scheduler)
+    assert queries == [{row.id for row in rows}]
+    assert scheduler.untaken == {row.id for row in rows}
+
+
+def test_no_query_is_made_for_results_that_name_the_state(
+    world: World, scheduler: Scheduler
+) -> None:
+    """The database may even be away."""
+    row = running(world, scheduler)
+    world.function.finish(row.id, "success", 0, is_named=True)
+    world.step(scheduler, is_away=True)
+    assert scheduler.untaken == {row.id}
+
+
+def test_a_result_without_a_state_waits_for_the_database(
+    world: World, scheduler: Scheduler
+) -> None:
+    """While the database cannot be asked, the message stays in the queue."""
+    row = running(world, scheduler)
+    world.function.finish(row.id, "success", 0)
+    world.step(scheduler, is_away=True)
+    assert (scheduler.untaken, len(world.results[0])) == (set(), 1)
+    world.wait(VISIBILITY_TIMEOUT_S)
+    world.step(scheduler)
+    assert scheduler.untaken == {row.id}
 
 
 def test_every_log_line_about_an_invocation_names_it_in_fields(

@@ -102,6 +102,12 @@ class EngineMachine(RuleBasedStateMachine):
         """A person clears a workload in any state."""
         one(self.world.airflow.waiting(), any).state = "none"
 
+    @precondition(lambda self: self.world.airflow.deferred())
+    @rule(any=ANY)
+    def trigger(self, any: int) -> None:
+        """A deferred task's trigger fires: it is to be queued again."""
+        one(self.world.airflow.deferred(), any).state = "scheduled"
+
     @precondition(lambda self: self.world.airflow.stuck())
     @rule(any=ANY)
     def revoke(self, any: int) -> None:
@@ -122,8 +128,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(any=ANY)
     def take_events(self, any: int) -> None:
         """The scheduler's part of a loop."""
-        scheduler = one(self.world.busy(), any)
-        self.world.airflow.take(scheduler, scheduler.take_events())
+        self.world.take_events(one(self.world.busy(), any))
 
     @precondition(lambda self: self.world.busy())
     @rule(any=ANY, how=st.sampled_from(["killed", "killed in a commit", "ended"]))
@@ -180,10 +185,16 @@ class EngineMachine(RuleBasedStateMachine):
         self.world.function.expire(any % len(self.world.function.events), reason)
 
     @precondition(lambda self: self.world.function.runs)
-    @rule(any=ANY, end=st.sampled_from(ENDS))
-    def finish(self, any: int, end: tuple[str, int]) -> None:
-        """A run ends with a result."""
-        self.world.function.finish(one(list(self.world.function.runs), any), *end)
+    @rule(any=ANY, end=st.sampled_from(ENDS), is_named=st.booleans())
+    def finish(self, any: int, end: tuple[str, int], is_named: bool) -> None:
+        """A run ends with a result, which names the state if that is the task's last one."""
+        state, return_code = end
+        self.world.function.finish(
+            one(list(self.world.function.runs), any),
+            state,
+            return_code,
+            is_named=is_named and state != "running",
+        )
 
     @precondition(lambda self: self.world.function.runs)
     @rule(any=ANY, reason=st.sampled_from(DEATHS))

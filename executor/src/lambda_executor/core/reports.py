@@ -6,10 +6,11 @@ the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
+from enum import Enum, auto
 from typing import TypeVar
 
-from lambda_executor.contract.wire import DeadLetter, Outcome, Result
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
 from lambda_executor.core.ledger import Ledger, Settlement
 
 Key = TypeVar("Key", bound=Hashable)
@@ -23,6 +24,46 @@ _KINDS = (
     ("RetriesExhausted", "retries_exhausted"),
     ("concurrency", "no_concurrency"),
 )
+
+#: The states of a task that continues in another invocation, as our handler reports them.
+_CONTINUED = frozenset({"deferred", "up_for_reschedule"})
+
+
+class Meaning(Enum):
+    """What a report means for its invocation."""
+
+    END = auto()  # The invocation ended, and Airflow is notified of that.
+    CONTINUED = auto()  # The invocation ended; its task did not, and continues in another one.
+    DUPLICATE = auto()  # Another start of the invocation runs the workload.
+
+
+def meaning(
+    report: Result | DeadLetter,
+    *,
+    started: Container[InvocationId] = (),
+    continued: Container[InvocationId] = (),
+) -> Meaning:
+    """Return what a report means.
+
+    Args:
+        report: The report.
+        started: The invocations whose workload is running, of those that Airflow was asked about.
+        continued: The invocations whose workload continues in another one, of those that Airflow
+            was asked about.
+    """
+    if is_duplicate(report) or (is_about_a_start(report) and report.id in started):
+        return Meaning.DUPLICATE
+    if isinstance(report, Result) and report.task_state:
+        return Meaning.CONTINUED if report.task_state in _CONTINUED else Meaning.END
+    return Meaning.CONTINUED if report.id in continued else Meaning.END
+
+
+def leaves_state_open(report: Result | DeadLetter) -> bool:
+    """Whether only Airflow knows the state of the task of an invocation that ended.
+
+    Our handler reports the state where it knows it; the reference's handler and Lambda never do.
+    """
+    return not is_duplicate(report) and not (isinstance(report, Result) and report.task_state)
 
 
 def settle(ledger: Ledger[Key], report: Result | DeadLetter) -> Settlement[Key] | None:

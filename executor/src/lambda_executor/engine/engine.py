@@ -21,11 +21,18 @@ from lambda_executor.core.ledger import Ledger, Settlement, State
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
-from lambda_executor.core.reports import is_about_a_start, is_duplicate, kind, settle
+from lambda_executor.core.reports import (
+    Meaning,
+    is_about_a_start,
+    kind,
+    leaves_state_open,
+    meaning,
+    settle,
+)
 from lambda_executor.engine.acknowledgements import Acknowledgements, Delivery
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.engine.listening import Listeners
-from lambda_executor.engine.poller import Arrival, Poller
+from lambda_executor.engine.poller import Arrival, Poller, Report
 from lambda_executor.engine.reconciliation import AirflowState, Reconciler
 
 log = logging.getLogger(__name__)
@@ -48,6 +55,9 @@ class Airflow(Protocol[Key_contra]):
 
     def started(self, invocations: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
         """Return the invocations whose workload is running."""
+
+    def continued(self, invocations: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
+        """Return the invocations whose workload has not ended and waits for another invocation."""
 
     def hold_slot(self, key: Key_contra) -> None:
         """Count a workload as running."""
@@ -213,8 +223,9 @@ class Engine(Generic[Key]):
     def _take(self) -> None:
         for outcome in self.dispatcher.outcomes():
             self._take_outcome(outcome)
-        for poller in self.listeners:
-            self._take_arrivals(poller, poller.arrivals())
+        self._take_arrivals(
+            [(poller, one) for poller in self.listeners for one in poller.arrivals()]
+        )
         self._reconcile()
         self._acknowledgements.notify(self._notify)
         self._watch_other_queues()
@@ -227,39 +238,69 @@ class Engine(Generic[Key]):
             self.ledger.sent(outcome.id)
             self._meter.time("dispatch_ms", outcome.waited_s * 1000)
 
-    def _take_arrivals(self, poller: Poller, arrivals: Sequence[Arrival]) -> None:
-        in_doubt = [a.report.id for a in arrivals if is_about_a_start(a.report)]
-        keys = {id: key for id in in_doubt if (key := self.ledger.key(id)) is not None}
+    def _take_arrivals(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
+        open_reports = [a.report for _, a in arrivals if leaves_state_open(a.report)]
+        started = continued = set[InvocationId]()
         try:
-            started = self._airflow.started(keys) if keys else set()
+            started = self._ask(self._airflow.started, filter(is_about_a_start, open_reports))
+            continued = self._ask(self._airflow.continued, open_reports)
         except Exception:
-            log.exception("Could not read the state of %d tasks", len(keys))
-            started = set()
+            log.exception("Could not read the state of the tasks of %d reports", len(open_reports))
             # The queue delivers the others again.
-            arrivals = [
-                a for a in arrivals if a.report.id not in keys or not is_about_a_start(a.report)
-            ]
-        for arrival in arrivals:
-            duplicate = arrival.report.id in started and is_about_a_start(arrival.report)
-            self._take_arrival(poller, arrival, duplicate=duplicate)
+            arrivals = [one for one in arrivals if not leaves_state_open(one[1].report)]
+        for poller, arrival in arrivals:
+            means = meaning(arrival.report, started=started, continued=continued)
+            self._take_arrival(poller, arrival, means)
 
-    def _take_arrival(self, poller: Poller, arrival: Arrival, *, duplicate: bool) -> None:
+    def _ask(
+        self,
+        query: Callable[[Mapping[InvocationId, Key]], set[InvocationId]],
+        reports: Iterable[Report],
+    ) -> set[InvocationId]:
+        """Ask Airflow once about the live invocations of some reports."""
+        keys = {r.id: key for r in reports if (key := self.ledger.key(r.id)) is not None}
+        return query(keys) if keys else set()
+
+    def _take_arrival(self, poller: Poller, arrival: Arrival, means: Meaning) -> None:
         report, now_s = arrival.report, time.time()
-        self._acknowledgements.settled(None if duplicate else settle(self.ledger, report))
+        key = self.ledger.key(report.id)
+        if means is not Meaning.DUPLICATE:
+            settlement = settle(self.ledger, report)
+            if means is Meaning.CONTINUED:
+                self._free_slot_of_continued(settlement)
+            else:
+                self._acknowledgements.settled(settlement)
         self._acknowledgements.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
         if isinstance(report, DeadLetter):
             self._meter.count("dead_letters", reason=kind(report))
-        if duplicate or is_duplicate(report):
+        if means is Meaning.DUPLICATE:
             log.info(
                 "Lambda delivered %s twice; one of the starts does nothing",
                 report.id,
-                extra=about(report.id, self.ledger.key(report.id)),
+                extra=about(report.id, key),
             )
             self._meter.count("duplicates")
         elif isinstance(report, Result) and report.queue_to_start_ms is not None:
             self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
         if arrival.sent_at_s is not None:
             self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
+
+    def _free_slot_of_continued(self, settlement: Settlement[Key] | None) -> None:
+        """End a part of a deferred or rescheduled task without an event.
+
+        Airflow would take the event, if it comes late, for the end of the next part.
+        https://github.com/apache/airflow/issues/71172
+        """
+        if settlement is None:
+            return
+        self._airflow.free_slot(settlement.key)
+        if not settlement.succeeded:
+            log.warning(
+                "%s continues later, although this invocation of it failed: %s",
+                settlement.key,
+                settlement.reason,
+                extra=about(settlement.id, settlement.key),
+            )
 
     def _reconcile(self) -> None:
         """Free the slots of obsolete invocations; adopt those that no scheduler holds."""

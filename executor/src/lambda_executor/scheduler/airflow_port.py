@@ -61,6 +61,10 @@ class AirflowPort:
         """Return the invocations whose task is running."""
         return self._database.started(invocations)
 
+    def continued(self, invocations: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
+        """Return the invocations whose task is deferred, rescheduled or scheduled again."""
+        return self._database.continued(invocations)
+
     def hold_slot(self, key: WorkloadKey) -> None:
         """Count a workload as running."""
         self._executor.running.add(key)

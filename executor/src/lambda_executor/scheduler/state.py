@@ -44,6 +44,14 @@ _WAITING = frozenset(
     {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
 )
 _RUNNING = frozenset({TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING})
+#: A task that was dispatched is `scheduled` in the same try only if it continues.
+_CONTINUED = frozenset(
+    {
+        TaskInstanceState.DEFERRED,
+        TaskInstanceState.UP_FOR_RESCHEDULE,
+        TaskInstanceState.SCHEDULED,
+    }
+)
 
 
 class DatabaseState:
@@ -83,16 +91,26 @@ class DatabaseState:
 
     def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
         """Return the invocations whose task is running: one of its starts was accepted."""
-        by_key = {key: id for id, key in tasks.items() if isinstance(key, TaskInstanceKey)}
-        if not by_key:
-            return set()
-        with create_session() as session:
-            return _tasks_in(session, by_key, _RUNNING)
+        return _in_state(tasks, _RUNNING)
+
+    def continued(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
+        """Return the invocations whose task is deferred, rescheduled or scheduled again."""
+        return _in_state(tasks, _CONTINUED)
 
 
 def is_callback(key: WorkloadKey) -> bool:
     """Whether a workload's key is that of a callback; before 3.3 callbacks have no key type."""
     return AIRFLOW >= (3, 3) and isinstance(key, CallbackKey)
+
+
+def _in_state(
+    workloads: Mapping[InvocationId, WorkloadKey], states: frozenset[TaskInstanceState]
+) -> set[InvocationId]:
+    by_key = {key: id for id, key in workloads.items() if isinstance(key, TaskInstanceKey)}
+    if not by_key:
+        return set()
+    with create_session() as session:
+        return _tasks_in(session, by_key, states)
 
 
 def _tasks_in(
@@ -115,7 +133,12 @@ def _tasks_in(
         )
         for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
             id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
-            if id is not None and state in states and external_id in (None, id):
+            # Before 3.2 the id of a continued task may be that of an earlier invocation.
+            if (
+                id is not None
+                and state in states
+                and (external_id in (None, id) or state in _CONTINUED)
+            ):
                 found.add(id)
     return found
 

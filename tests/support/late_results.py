@@ -1,0 +1,188 @@
+"""A program for `test_late_results.py`: one result, and what the scheduler makes of it.
+
+It runs in the environment of any supported Airflow, with nothing but Airflow and the executor, and
+with a database in the folder that it is started in. It dispatches a task, stores the state that
+the task has when the result arrives, lets the result arrive, and runs the scheduler's own
+`process_executor_events` until the message is deleted. It prints one JSON object per case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow import settings
+from airflow.executors.workloads import ExecuteTask
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.dagrun import DagRun
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import insert, select, update
+
+from lambda_executor import LambdaExecutor
+from lambda_executor.contract.wire import Result
+from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.routing import Routes, Target
+from lambda_executor.scheduler.compat import AIRFLOW
+from lambda_executor.setup.config import ExecutorConfig
+from lambda_executor.testing import MemoryFunction, MemoryQueue
+
+#: The id of the scheduler's job.
+JOB_ID = 1
+SETTINGS = ExecutorConfig(
+    routes=Routes(Target("function")),
+    queue_urls=("https://sqs/results",),
+    dead_letter_queue_url="https://sqs/dead",
+    region_name=None,
+    check_health_on_startup=False,
+    max_invoke_attempts=1,
+    end_wait_timeout_s=0,
+    dispatch_threads=1,
+    poll_threads=1,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A result, and the state of its task when it arrives."""
+
+    name: str
+    state: str
+    return_code: int = 0
+    task_state: str | None = None
+    next_method: str | None = None
+
+
+class NoDags:
+    """A `scheduler_dag_bag` without DAGs: the scheduler then stores the state of the event."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda **_: None
+
+
+def create_database() -> None:
+    """Create Airflow's tables, with one DAG and one run of it."""
+    import_all_models()  # type: ignore[no-untyped-call]
+    Base.metadata.create_all(settings.engine)
+    now = datetime.now(tz=UTC)
+    with create_session() as session:
+        session.execute(insert(DagBundleModel).values(name="bundle"))
+        dag = DagModel(dag_id="dag", bundle_name="bundle", fileloc="/d", max_active_tasks=9)  # type: ignore[no-untyped-call]
+        session.add(dag)
+        session.flush()
+        session.execute(
+            insert(DagRun).values(
+                dag_id="dag", run_id="run", run_type="manual", run_after=now, state="running"
+            )
+        )
+
+
+def queue(task_id: str) -> ExecuteTask:
+    """Store a queued task; return its workload."""
+    id = uuid.uuid4()
+    row = {
+        "id": id if AIRFLOW >= (3, 2) else str(id),
+        "dag_id": "dag",
+        "task_id": task_id,
+        "run_id": "run",
+        "map_index": -1,
+        "try_number": 1,
+        "pool": "default_pool",
+        "pool_slots": 1,
+        "queue": "default",
+        "priority_weight": 1,
+    }
+    with create_session() as session:
+        session.execute(
+            insert(TaskInstance).values(
+                **row, max_tries=0, state="queued", queued_by_job_id=JOB_ID, executor_config={}
+            )
+        )
+    return ExecuteTask.model_validate(
+        {
+            "token": "token",
+            "dag_rel_path": "dag.py",
+            "bundle_info": {"name": "bundle"},
+            "log_path": "x.log",
+            "ti": {
+                **row,
+                "id": str(id),
+                "dag_version_id": str(uuid.uuid4()),
+                "external_executor_id": str(uuid.uuid4()),
+            },
+        }
+    )
+
+
+class Scheduler:
+    """A scheduler's loop around one executor."""
+
+    def __init__(self) -> None:
+        self.executor = LambdaExecutor(parallelism=4)
+        self.function = MemoryFunction()
+        self.results = MemoryQueue("results")
+        self._cases = 0
+        endpoints = Endpoints(self.function, [self.results], MemoryQueue("dead"), None)
+        self.executor.start_on(SETTINGS, endpoints)
+
+    def loop(self) -> None:
+        """Heartbeat, and process the executor's events as the scheduler does."""
+        self.executor.heartbeat()
+        with create_session() as session:
+            SchedulerJobRunner.process_executor_events(
+                executor=self.executor,
+                job_id=JOB_ID,
+                scheduler_dag_bag=NoDags(),  # type: ignore[arg-type]
+                session=session,
+            )
+
+    def run(self, case: Case) -> dict[str, Any]:
+        """Dispatch a task, let its result arrive, and return what became of it."""
+        task = queue(case.name)
+        self.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
+        self.loop()
+        self._cases += 1
+        assert self.function.wait_for(self._cases)
+        with create_session() as session:
+            session.execute(
+                update(TaskInstance)
+                .where(TaskInstance.task_id == case.name)
+                .values(state=case.state, next_method=case.next_method)
+            )
+        invocation = self.function.invocations[-1]
+        self.results.send(Result(invocation.id, case.return_code, task_state=case.task_state))
+        deadline_s = time.monotonic() + 20
+        while len(self.results):
+            assert time.monotonic() < deadline_s
+            self.loop()
+        with create_session() as session:
+            state = session.scalar(
+                select(TaskInstance.state).where(TaskInstance.task_id == case.name)
+            )
+            mismatches = session.scalars(
+                select(Log.extra).where(Log.task_id == case.name, Log.event == "state mismatch")
+            ).all()
+        return {
+            "name": case.name,
+            "state": state,
+            "mismatches": len(mismatches),
+            "slots": self.executor.slots_available,
+        }
+
+
+if __name__ == "__main__":
+    create_database()
+    scheduler = Scheduler()
+    for line in sys.stdin:
+        print(json.dumps(scheduler.run(Case(**json.loads(line)))), flush=True)  # noqa: T201 - read by the test
+    scheduler.executor.terminate()
