@@ -199,7 +199,7 @@ class FakeAws:
         return True
 
     def _finish(self, queue: str, task_key: str) -> None:
-        body = json.dumps({"task_key": task_key, "return_code": 0})
+        body = json.dumps({"task_key": task_key, "return_code": 0, "task_state": "success"})
         self._visible_at_s[task_key] = time.time()
         self._queue(queue).put(Message(next(self._numbers), body))
 

@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 from airflow.executors.workloads import ExecuteTask
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.errors import AwsError
@@ -22,6 +28,7 @@ from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ports import Endpoints, Message
 from lambda_executor.core.routing import Routes, Target
 from lambda_executor.engine.engine import Engine
+from lambda_executor.scheduler import state
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.testing import MemoryFunction, MemoryPayloads, MemoryQueue
 
@@ -191,6 +198,25 @@ def started(scheduler: Scheduler) -> Iterator[Scheduler]:
         yield scheduler
     finally:
         scheduler.executor.terminate()
+
+
+@pytest.fixture(scope="session")
+def airflow_tables() -> Iterator[sessionmaker[Session]]:
+    """Airflow's table of task instances, in memory and empty."""
+    import_all_models()  # type: ignore[no-untyped-call]
+    one_for_all_threads = {"check_same_thread": False}
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=one_for_all_threads)
+    Base.metadata.create_all(engine, tables=[TaskInstance.__table__])
+    yield sessionmaker(engine)
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def airflow_database(
+    airflow_tables: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor asks a database that has no task: as far as Airflow knows, none continues."""
+    monkeypatch.setattr(state, "create_session", airflow_tables)
 
 
 @pytest.fixture

@@ -126,8 +126,9 @@ class MemoryQueue:
             self._changed.notify_all()
 
     def reply(self, id: InvocationId, return_code: int = 0) -> None:
-        """Add the handler's result for an invocation."""
-        self.send(Result(id=id, return_code=return_code))
+        """Add our handler's result for an invocation: it succeeded, or (not 0) failed."""
+        task_state = "failed" if return_code else "success"
+        self.send(Result(id=id, return_code=return_code, task_state=task_state))
 
     def receive(self, wait_s: int) -> Sequence[Message]:
         """Return up to `BATCH` visible messages; wait up to `wait_s` seconds for the first."""
