@@ -140,6 +140,29 @@ def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
     assert DatabaseState().started(tasks) == {"id-0"}
 
 
+def test_a_task_that_is_deferred_rescheduled_or_scheduled_again_continues(
+    database: sessionmaker[Session],
+) -> None:
+    """Under any id: before Airflow 3.2 the id of an earlier part may be stored."""
+    store(
+        database,
+        deferred=(0, "deferred", "id-0"),
+        rescheduled=(1, "up_for_reschedule", None),
+        scheduled=(2, "scheduled", "an earlier one"),
+        queued=(3, "queued", "id-3"),
+        running=(4, "running", "id-4"),
+        to_be_retried=(5, "up_for_retry", "id-5"),
+        ended=(6, "success", "id-6"),
+        cleared=(7, None, "id-7"),
+        next_try=(8, "scheduled", "id-8"),
+    )
+    tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(8)}
+    tasks[InvocationId("id-8")] = key(8, try_number=2)
+    tasks[InvocationId("id-9")] = key(9)
+    tasks[InvocationId("callback")] = CallbackKey("callback")
+    assert DatabaseState().continued(tasks) == {"id-0", "id-1", "id-2"}
+
+
 def test_many_tasks_are_read_in_several_queries(database: sessionmaker[Session]) -> None:
     """The answer is the same when several queries are needed."""
     count = 2 * CHUNK + 1
