@@ -44,6 +44,17 @@ def test_a_payload_bucket_that_is_no_name_is_refused(name: str) -> None:
         config.load(conf, no_parameter)
 
 
+@pytest.mark.parametrize("queues", [{}, {"queue_urls": '["https://sqs/a", "https://sqs/dead"]'}])
+def test_a_results_queue_for_dead_letters_is_refused(queues: dict[str, str]) -> None:
+    """The error shows the URL and says which queue to use."""
+    same = {"queue_url": "https://sqs/dead", **queues}
+    conf = Conf(lambda_executor={**COMPLETE, **same})
+    with pytest.raises(
+        ConfigError, match=r"'https://sqs/dead', which is also a results queue.*Set"
+    ):
+        config.load(conf, no_parameter)
+
+
 def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> None:
     """The order is: our section, SSM parameter, the reference's section, default."""
     conf = Conf(
@@ -54,7 +65,7 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
             "max_invoke_attempts": "7",
         },
     )
-    parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm"}
+    parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm-dead"}
     loaded = config.load(conf, {"/p": parameter}.__getitem__)
     assert loaded.routes.default == Target("ours")
     assert loaded.queue_urls == ("ssm",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -80,10 +80,11 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
             ", ".join(unknown),
         )
     values = OptionValues(conf, parameter)
+    queue_urls = _queue_urls(values)
     return ExecutorConfig(
         routes=_routes(values, conf.get("operators", "default_queue", fallback=None)),
-        queue_urls=_queue_urls(values),
-        dead_letter_queue_url=values[options.DEAD_LETTER_QUEUE_URL],
+        queue_urls=queue_urls,
+        dead_letter_queue_url=_dead_letter_queue_url(values, queue_urls),
         region_name=values.get(options.REGION_NAME),
         check_health_on_startup=values[options.CHECK_HEALTH_ON_STARTUP],
         max_invoke_attempts=values[options.MAX_INVOKE_ATTEMPTS],
@@ -126,6 +127,17 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
             f"queues, for example {options.QUEUE_URLS.example}"
         )
     return tuple(dict.fromkeys(urls))
+
+
+def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> str:
+    url: str = values[options.DEAD_LETTER_QUEUE_URL]
+    if url in queue_urls:
+        raise ConfigError(
+            f"[{SECTION}] dead_letter_queue_url is {url!r}, which is also a results queue: a result "
+            "that is received as a dead letter fails its task. Set it to another queue, the one in "
+            "the function's DeadLetterConfig"
+        )
+    return url
 
 
 def _json(text: str) -> object:
