@@ -109,8 +109,13 @@ def test_the_fields_that_identify_the_task_are_left_out_of_its_log() -> None:
     context = dict.fromkeys(log_lines.CONTEXT, "x")
     said = {"event": "said", "logger": "task", "rows": 3}
     assert json.loads(presented(line(said | context))) == said
-    start = line({"event": log_lines.STARTED, **context})
-    assert presented(start) == start.text
+
+
+@pytest.mark.parametrize("event", [log_lines.STARTED, log_lines.SETTLED])
+def test_no_line_of_a_tasks_log_has_the_dispatch_id(event: str) -> None:
+    """Whoever knows it can settle the invocation; the other fields of the line are kept."""
+    others = {"event": event, "request_id": "r", "dag_id": "dag", "cold": True}
+    assert json.loads(presented(line(others | {log_lines.INVOCATION: "id"}))) == others
 
 
 def test_a_failure_is_reported_and_not_retried_at_once() -> None:

@@ -40,7 +40,7 @@ class Event(StrEnum):
     ADD = "add"  # The scheduler hands over a workload, under a fresh id.
     ADOPT = "adopt"  # The invocation is taken over from a scheduler that died.
     SENT = "sent"  # Lambda took it.
-    SETTLE = "settle"  # It ended, or the executor gave it up. Only this notifies Airflow.
+    SETTLE = "settle"  # It ended, or the executor gave it up. Only this can notify Airflow.
     REVOKE = "revoke"  # The scheduler takes its workload back.
     SUPERSEDE = "supersede"  # Its workload is handed over again, under another id.
 
@@ -61,7 +61,7 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
 
 @dataclass(frozen=True, slots=True)
 class Settlement(Generic[Key]):
-    """The end of an invocation as Airflow is notified of it, once.
+    """The end of an invocation. Airflow is notified of it once, unless the task continues.
 
     Attributes:
         key: Airflow's key of the workload.
@@ -229,7 +229,8 @@ The table shows the state of an invocation after each event. The rows are the st
 - **supersede**: The workload is handed over again, under another id. The second half of a deferred
   task is an example.
 
-Only a *settle* that changes the state notifies Airflow, so Airflow is notified at most once.
+Only a *settle* that changes the state notifies Airflow, so Airflow is notified at most once. If the
+task was deferred or rescheduled, even that only frees the slot.
 *Revoke* and *supersede* end an invocation without notifying Airflow.
 """
 

@@ -132,13 +132,14 @@ def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
 def presented(line: LogLine) -> str:
     """Return a line in the form that Airflow's log reader expects: JSON with a time and an event.
 
-    The UI also shows every other field, so the fields that only identify the task are left out.
+    The UI also shows every other field, so the fields that only identify the task are left out,
+    except on the first and last line. The dispatch id is on no line: whoever knows it can settle
+    the invocation, and more people read the UI than the function's log.
     """
     fields = _fields(line.text)
-    if fields.get("event") in (STARTED, SETTLED):
-        return line.text
     if "event" in fields:
-        return json.dumps({name: fields[name] for name in fields if name not in CONTEXT})
+        hidden = {INVOCATION} if fields["event"] in (STARTED, SETTLED) else CONTEXT
+        return json.dumps({name: fields[name] for name in fields if name not in hidden})
     at = datetime.fromtimestamp(line.at_ms / 1000, UTC)
     return json.dumps({"timestamp": at.isoformat(timespec="milliseconds"), "event": line.text})
 

@@ -133,9 +133,9 @@ def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> s
     url: str = values[options.DEAD_LETTER_QUEUE_URL]
     if url in queue_urls:
         raise ConfigError(
-            f"[{SECTION}] dead_letter_queue_url is {url!r}, which is also a results queue: a result "
-            "that is received as a dead letter fails its task. Set it to another queue, the one in "
-            "the function's DeadLetterConfig"
+            f"[{SECTION}] dead_letter_queue_url is {url!r}, which is also a results queue: a "
+            "result that is received as a dead letter fails its task. Set it to another queue, the "
+            "one in the function's DeadLetterConfig"
         )
     return url
 
