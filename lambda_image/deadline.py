@@ -6,6 +6,7 @@ All times count back from the moment at which Lambda ends the execution environm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,14 @@ _REPORT_SHARE = 0.4
 #: The least time kept for the result. The margins' bounds leave Airflow's supervisor as much.
 _REPORT_S = 1.0
 
+#: How long the start of a task is repeated while the Execution API does not answer: this share of
+#: the time-out, but at most so many seconds, because the wait is paid for.
+_START_SHARE = 0.5
+_MAX_START_S = 180.0
+
+#: Seconds that are kept for uploading the task's log.
+_UPLOAD_S = 1.0
+
 #: Seconds before the end that nothing may use: an exception must still reach Lambda's runtime.
 RESERVE_S = 0.2
 
@@ -36,6 +45,15 @@ class Deadline:
     stop_margin_s: float  # Before the end.
     kill_margin_s: float  # Before the end.
     end_at_s: float  # When Lambda ends the execution environment.
+    token_ends_at_s: float = math.inf  # When the workload's token expires.
+    waited_s: float | None = None  # How long the invocation had waited for its start, if known.
+
+    @property
+    def start_by_s(self) -> float:
+        """When Airflow must have accepted the start of the task: most of the rest is the task's."""
+        entered_at_s = self.end_at_s - self.time_out_s
+        patience_s = min(self.time_out_s * _START_SHARE, _MAX_START_S)
+        return min(entered_at_s + patience_s, self.times.stop_at_s, self.token_ends_at_s)
 
     @property
     def times(self) -> Times:
@@ -46,6 +64,11 @@ class Deadline:
     def give_up_at_s(self) -> float:
         """When the supervisor must have notified Airflow; the rest is for sending the result."""
         return self.end_at_s - max(self.kill_margin_s * _REPORT_SHARE, _REPORT_S + RESERVE_S)
+
+    @property
+    def notify_by_s(self) -> float:
+        """When a failed call about the task's end is not repeated any more: its log is uploaded."""
+        return max(self.times.kill_at_s, self.give_up_at_s - _UPLOAD_S)
 
     @property
     def stop_reason(self) -> str:

@@ -33,7 +33,7 @@ _margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image.runtime import probe, processes  # noqa: E402 - Airflow must be warm
+from lambda_image.runtime import compat, probe, processes  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - Airflow must be warm
 
@@ -46,8 +46,11 @@ _processes = processes.make(
     invocation_log.write
 )  # Last: every workload's process starts from here.
 
+_runner = WorkloadRunner(_dag_bundles, _processes, _temporary)
 _handler = InvocationHandler(
-    run_workload=WorkloadRunner(_dag_bundles, _processes, _temporary).run,
+    run_workload=_runner.run,
+    explain=_runner.explain,
+    lifetime_option=compat.TOKEN_LIFETIME_OPTION,
     queue_url=_reporter.queue_url,
     send=_reporter.send,
     resolve=_payloads.resolve,

@@ -25,6 +25,7 @@ class Verdict:
     return_code: int
     reason: str = ""
     max_memory_mb: float | None = None
+    task_state: str | None = None  # The state that this start gave the task in Airflow.
 
     def adding(self, reason: str) -> Verdict:
         """This verdict with a second reason."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from lambda_executor.contract.errors import ConfigError, DecodeError
@@ -20,10 +20,13 @@ from lambda_image.logs import log_output
 from lambda_image.logs.invocation_log import WorkloadFacts, WriteLog
 from lambda_image.verdict import Verdict, rejected
 
+#: Writes the reason of a workload (as JSON) that is rejected into its task's log, by the deadline.
+Explain = Callable[[str, str, Deadline], None]
+
 #: Fields of a result that are in the last log line of its invocation, under the same names.
 _LOGGED = (
     *("return_code", "reason", "cold", "init_ms", "run_ms"),
-    *("queue_to_start_ms", "max_memory_mb", "started_at_s"),
+    *("queue_to_start_ms", "max_memory_mb", "started_at_s", "task_state"),
 )
 
 
@@ -63,6 +66,8 @@ class InvocationHandler:
     write_log: WriteLog
     answer_probe: Callable[[], ProbeAnswer]
     init_ms: float  # The duration of the init phase, for the first invocation's result.
+    explain: Explain = lambda *_: None
+    lifetime_option: str = "[scheduler] task_queued_timeout"  # Of the workload's token.
     now_s: Callable[[], float] = time.time
     clock_s: Callable[[], float] = time.monotonic
     _cold: bool = field(default=True, init=False)
@@ -104,10 +109,39 @@ class InvocationHandler:
         except DecodeError as e:
             return rejected(str(e)), WorkloadFacts()
         facts = WorkloadFacts.read(workload_json)
-        if reason := _expiry_reason(resolved, self.now_s()):
+        if reason := self._expiry_reason(resolved):
+            log_output.about(facts.fields(), facts.token)
+            self.explain(workload_json, reason, deadline)
             return rejected(reason), facts
         self._log_start(resolved.id, start, facts)
+        deadline = self._as_sent(deadline, resolved)
         return self.run_workload(workload_json, deadline).without(facts.token), facts
+
+    def _as_sent(self, deadline: Deadline, invocation: Invocation) -> Deadline:
+        """The deadline with what the invocation itself says about time."""
+        queued_at_s, not_after_s = invocation.queued_at_s, invocation.not_after_s
+        if queued_at_s is not None:
+            deadline = replace(deadline, waited_s=self.now_s() - queued_at_s)
+        if not_after_s is not None:
+            ends_at_s = self.clock_s() + not_after_s - self.now_s()
+            deadline = replace(deadline, token_ends_at_s=ends_at_s)
+        return deadline
+
+    def _expiry_reason(self, invocation: Invocation) -> str | None:
+        """Why it is too late to start an invocation; None if it is not."""
+        now_s = self.now_s()
+        if invocation.not_after_s is None or now_s < invocation.not_after_s:
+            return None
+        waited = (
+            f"after it had waited for {now_s - invocation.queued_at_s:.0f} s"
+            if invocation.queued_at_s is not None
+            else "while it waited"
+        )
+        return (
+            f"not started: the workload's token ran out {now_s - invocation.not_after_s:.0f} s "
+            f"ago, {waited} to be started. Give the function more concurrency, or raise "
+            f"{self.lifetime_option}"
+        )
 
     def _enter(self, context: LambdaContext) -> _Start:
         cold, self._cold = self._cold, False
@@ -153,6 +187,7 @@ class InvocationHandler:
             started_at_s=start.started_at_s,
             queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),
             max_memory_mb=verdict.max_memory_mb,
+            task_state=verdict.task_state,
         )
 
     def _settle(
@@ -176,22 +211,6 @@ class InvocationHandler:
             )
         sent: dict[str, Any] = json.loads(result.encode())
         return sent
-
-
-def _expiry_reason(invocation: Invocation, now_s: float) -> str | None:
-    """Why it is too late to start an invocation; None if it is not."""
-    if invocation.not_after_s is None or now_s < invocation.not_after_s:
-        return None
-    waited = (
-        f"after it had waited for {now_s - invocation.queued_at_s:.0f} s"
-        if invocation.queued_at_s is not None
-        else "while it waited"
-    )
-    return (
-        f"not started: the workload's token ran out {now_s - invocation.not_after_s:.0f} s ago, "
-        f"{waited} to be started. Give the function more concurrency, or raise [scheduler] "
-        "task_queued_timeout"
-    )
 
 
 def _has_our_wire(event: object) -> bool:

@@ -18,8 +18,10 @@ from airflow.configuration import conf
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.executors import base_executor, workloads
 from airflow.executors.workloads import ExecuteTask
+from airflow.sdk.api import client as api_client
 from airflow.sdk.execution_time import supervisor
 from airflow.sdk.log import configure_logging
+from airflow.version import version as airflow_version
 from pydantic import Field, TypeAdapter
 
 
@@ -38,6 +40,19 @@ AirflowNotFoundException = _exception("AirflowNotFoundException")
 AirflowTaskTimeout = _exception("AirflowTaskTimeout")
 #: Before 3.2 Airflow raises `ServerResponseError` instead.
 TaskAlreadyRunningError = _exception("TaskAlreadyRunningError")
+
+#: The library of the Execution API's client: httpx, since Airflow 3.4 httpx2.
+http: Any = getattr(api_client, "httpx2", None) or vars(api_client)["httpx"]
+
+#: Major and minor version of Airflow.
+VERSION = tuple(int(part) for part in airflow_version.split(".")[:2])
+
+#: The option of the scheduler's Airflow that says how long a workload's token lives.
+TOKEN_LIFETIME_OPTION = (
+    "[scheduler] task_queued_timeout"
+    if VERSION >= (3, 2)
+    else "[execution_api] jwt_expiration_time"
+)
 
 #: An instance of one of `_KINDS`.
 Workload: TypeAlias = Any

@@ -7,6 +7,7 @@ task inherits what an earlier one left in memory. Creating `Processes` patches, 
 - `ActivitySubprocess.update_task_state_if_needed`: a task that was killed before it could report
   its end gets its retry (`docs/decisions/0011-deadline.md`).
 - `make_buffered_socket_reader`: `task_output.reader` takes its place.
+- `TaskInstanceOperations`: the calls about a task's start and end (`api_calls`).
 - `signal` in the modules that import DAG files: a segmentation fault ends the process.
 
 `missing()` compares the private parts that this module uses with the installed Airflow: names,
@@ -48,7 +49,9 @@ from lambda_image.deadline import Deadline
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory
 from lambda_image.machine.zygote import Child, Zygote, protect
-from lambda_image.runtime import soft_stop, task_output
+from lambda_image.runtime import api_calls, soft_stop, task_output
+from lambda_image.runtime.api_calls import TaskCalls
+from lambda_image.runtime.compat import http
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 
@@ -65,10 +68,21 @@ _FUNCTIONS = {
     "_fork_main": {"requests", "child_stdout", "child_stderr", "log_fd", "target"},
     "_subprocess_main": set(),
     "make_buffered_socket_reader": {"gen", "on_close"},
+    "TaskInstanceOperations.start": {"id", "pid", "when"},
+    "TaskInstanceOperations.finish": {"id", "state", "when", "rendered_map_index"},
     "TaskInstanceOperations.retry": {"id", "end_date", "rendered_map_index"},
+    "TaskInstanceOperations.succeed": {"id", "when"},
+    "TaskInstanceOperations.defer": {"id", "msg"},
+    "TaskInstanceOperations.reschedule": {"id", "msg"},
+    "TaskInstanceOperations.heartbeat": {"id", "pid"},
 }
 #: Private values of Airflow that we read.
-_VALUES = ("ActivitySubprocess.final_state", "STATES_SENT_DIRECTLY", "Client.task_instances")
+_VALUES = (
+    "ActivitySubprocess.final_state",
+    "STATES_SENT_DIRECTLY",
+    "Client.request",
+    "Client.task_instances",
+)
 #: Fields of `ActivitySubprocess` that we read or set.
 _FIELDS = {
     "id",
@@ -109,8 +123,11 @@ class Processes:
         self._deadline: Deadline | None = None
         self._child: Child | None = None
         self._oom_kills = 0
+        #: What Airflow was notified of; `begin` belongs to the caller.
+        self.calls = TaskCalls()
         protect()
         _install(self)
+        api_calls.install(self.calls)
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
@@ -266,8 +283,12 @@ def _install(processes: Processes) -> None:
 
     def update(self: Any) -> None:  # noqa: ANN401 - Airflow's own types
         verdict = processes.verdict()
-        if self._exit_code == 0 or verdict is None or not _report_end(self, verdict.reason):
-            stock(self)
+        try:
+            if self._exit_code == 0 or verdict is None or not _report_end(self, verdict.reason):
+                stock(self)
+        except http.HTTPError:  # `calls` remembers it; the task's log must still be uploaded.
+            if processes.calls.asked is None:
+                raise
 
     supervisor.make_buffered_socket_reader = task_output.reader
     watched.start = classmethod(start)  # type: ignore[assignment]

@@ -5,14 +5,16 @@ The supervisor runs in this process, and the task in its own (`processes`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import traceback
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from airflow.sdk.api.client import ServerResponseError
 from airflow.version import version as airflow_version
 from pydantic import ValidationError
@@ -22,7 +24,8 @@ from lambda_image.deadline import Deadline
 from lambda_image.machine import environment, memory, time_limit
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
-from lambda_image.runtime import compat, task_log
+from lambda_image.runtime import api_errors, compat, task_log
+from lambda_image.runtime.api_calls import StaleEventError
 from lambda_image.runtime.bundles import DagBundles
 from lambda_image.runtime.compat import TaskAlreadyRunningError, Workload
 from lambda_image.runtime.processes import Processes
@@ -57,21 +60,45 @@ class WorkloadRunner:
         try:
             workload = compat.WORKLOADS.validate_json(workload_json)
         except ValidationError as e:
-            return rejected(
+            verdict = rejected(
                 "not a workload that Airflow "
                 f"{airflow_version} in this image can run: {_validation_reason(e)}"
             )
+            self.explain(workload_json, verdict.reason, deadline)
+            return verdict
         give_up_at_s = self.processes.give_up_at_s(deadline)
+        self.processes.calls.begin(deadline, getattr(workload, "ti", None))
         try:
             with self.processes.until(deadline), time_limit.until(give_up_at_s):
                 verdict = self._run(workload)
         except time_limit.OutOfTime:
             verdict = self._out_of_time()
         finally:
-            task_log.discard_if_private(getattr(workload, "log_path", None))
-            self.temporary.clear()
+            self._clean_up(getattr(workload, "log_path", None))
+        if verdict.outcome is Outcome.REJECTED:
+            reason = verdict.without(getattr(workload, "token", "")).reason
+            self.explain(workload_json, reason, deadline)
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
+
+    def explain(self, workload_json: str, reason: str, deadline: Deadline) -> None:
+        """Write why a workload was not run into its task's log, if it is a task; never raises."""
+        try:
+            given = json.loads(workload_json)
+            log_path, ti = given["log_path"], given["ti"]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return
+        if not isinstance(log_path, str) or not log_path:
+            return
+        try:
+            with contextlib.suppress(time_limit.OutOfTime), time_limit.until(deadline.give_up_at_s):
+                task_log.explain(log_path, reason, ti)
+        finally:
+            self._clean_up(log_path)
+
+    def _clean_up(self, log_path: str | None) -> None:
+        task_log.discard_if_private(log_path)
+        self.temporary.clear()
 
     def _run(self, workload: Workload) -> Verdict:
         server = compat.execution_api_url()
@@ -87,11 +114,23 @@ class WorkloadRunner:
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
-            verdict = self.processes.verdict()
-            if verdict is not None and verdict.outcome is Outcome.DEADLINE:
-                return verdict.adding(f"Airflow was not told: {type(e).__name__}: {e}")
-            return _verdict_of(e, server)
-        return self.processes.verdict() or crashed("the supervisor returned before its process")
+            return self._verdict(server, e)
+        return self._verdict(server)
+
+    def _verdict(self, server: str, error: Exception | None = None) -> Verdict:
+        """The verdict when the supervisor has returned, or raised an error."""
+        calls, ended = self.processes.calls, self.processes.verdict()
+        if calls.start_error is not None:
+            return _verdict_of(calls.start_error, server)
+        if calls.unheard is not None:
+            return _unheard(calls.asked, api_errors.reason(calls.unheard, server), ended)
+        if calls.refused is not None:
+            return _refused(calls.asked, calls.refused)
+        if error is not None:
+            ended = _verdict_of(error, server)
+        elif ended is None:
+            ended = crashed("the supervisor returned before its process")
+        return replace(ended, task_state=calls.state)
 
     def _supervise(self, workload: Workload, server: str) -> None:
         def run_workload() -> int:
@@ -104,14 +143,18 @@ class WorkloadRunner:
 
     def _out_of_time(self) -> Verdict:
         """The verdict when even the supervisor did not return in time."""
-        verdict = self.processes.verdict()
+        verdict, calls = self.processes.verdict(), self.processes.calls
         if verdict is None:
             return out_of_time(
                 1,
                 "nothing was started: the function's time-out came before the DAG files and the "
                 f"Execution API at {compat.execution_api_url()} were there",
             )
-        return verdict.adding("Airflow was not told: it did not answer in time")
+        if calls.state is not None:
+            return replace(
+                verdict.adding("Its log could not be uploaded in time"), task_state=calls.state
+            )
+        return verdict.adding("Airflow could not be notified: it did not answer in time")
 
 
 def _reason_against(server: str) -> str | None:
@@ -125,56 +168,57 @@ def _reason_against(server: str) -> str | None:
 
 
 def _verdict_of(error: Exception, server: str) -> Verdict:
-    if isinstance(error, TaskAlreadyRunningError):
-        return duplicate("the same try of the task is already running elsewhere")
+    """The verdict when the supervisor could not start the task, or failed while it ran."""
+    if isinstance(error, (StaleEventError, TaskAlreadyRunningError)):
+        other = "the same try of the task is already running elsewhere"
+        return duplicate(str(error) if isinstance(error, StaleEventError) else other)
     if isinstance(error, ServerResponseError) and (state := _taken_state(error)):
         if state in _FINAL_STATES:
             return overtaken(f"Airflow had already set the task's state to {state}")
         return duplicate(f"another start of the same try came first, its state is {state}")
+    if isinstance(error, compat.http.HTTPError):
+        reason = api_errors.reason(error, server)
+        return rejected(reason) if _before_start(error) else crashed(reason)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return crashed(
             "the function's disk filled up while the task ran, and its log could not be written: "
             "give the function more ephemeral storage"
         )
-    if not isinstance(error, httpx.HTTPError):
-        return crashed(f"the supervisor failed with {type(error).__name__}: {error}{_at(error)}")
-    reason = _api_reason(error, server)
-    return rejected(reason) if _before_start(error) else crashed(reason)
+    return crashed(f"the supervisor failed with {type(error).__name__}: {error}{_at(error)}")
+
+
+def _unheard(asked: str | None, reason: str, ended: Verdict | None) -> Verdict:
+    """The verdict when Airflow does not know how the task ended."""
+    why = f"the task ended as {asked}, but Airflow could not be notified: {reason}"
+    if ended is None or ended.outcome is not Outcome.DEADLINE:
+        return crashed(why)
+    return replace(ended.adding(why), return_code=ended.return_code or 1)
+
+
+def _refused(asked: str | None, refusal: Exception) -> Verdict:
+    """The verdict when Airflow did not take the task's end: it had changed the task's state."""
+    holds = api_errors.state_in_airflow(refusal)
+    if holds in _FINAL_STATES:
+        return overtaken(f"the task ended as {asked}, but Airflow had already set it to {holds}")
+    if holds == "restarting":
+        return crashed(f"the task ended as {asked}, but it was cleared while it ran")
+    return duplicate(
+        f"the task ended as {asked}, but Airflow does not wait for this start any more"
+    )
 
 
 def _taken_state(error: ServerResponseError) -> str | None:
     """The state because of which the API server refused to start the try (HTTP 409)."""
-    detail = error.detail
-    if error.response.status_code != HTTPStatus.CONFLICT or not isinstance(detail, dict):
+    detail = api_errors.detail(error)
+    if error.response.status_code != HTTPStatus.CONFLICT:
         return None
-    if detail.get("reason") != "invalid_state":
-        return None
-    return str(detail.get("previous_state"))
+    return str(detail.get("previous_state")) if detail.get("reason") == "invalid_state" else None
 
 
-def _api_reason(error: httpx.HTTPError, server: str) -> str:
-    if not isinstance(error, httpx.HTTPStatusError):
-        return (
-            f"the Execution API at {server} cannot be reached from the function "
-            f"({type(error).__name__}: {error}): check AIRFLOW__CORE__EXECUTION_API_SERVER_URL "
-            "and the way from the function's network to it"
-        )
-    status = error.response.status_code
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return (
-            f"the Execution API refused the workload's token (HTTP {status}: {error}). It expires "
-            "when the invocation waits longer than [scheduler] task_queued_timeout; otherwise "
-            "scheduler and API server do not share [api_auth] jwt_secret"
-        )
-    if status == HTTPStatus.NOT_FOUND and _before_start(error):
-        return "Airflow does not know this try of the task any more: it was cleared or deleted"
-    return f"the Execution API answered HTTP {status} to {error.request.url.path}: {error}"
-
-
-def _before_start(error: httpx.HTTPError) -> bool:
+def _before_start(error: Any) -> bool:  # noqa: ANN401 - httpx's or httpx2's
     """Whether the failed call is the one that reports the task's start to Airflow."""
     try:
-        return error.request.url.path.endswith("/run")
+        return bool(error.request.url.path.endswith("/run"))
     except RuntimeError:  # No request: the client failed before it made one.
         return True
 

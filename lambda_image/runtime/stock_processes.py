@@ -15,6 +15,7 @@ import psutil
 from lambda_image.deadline import Deadline
 from lambda_image.machine import time_limit
 from lambda_image.machine.zygote import kill_descendants
+from lambda_image.runtime.api_calls import TaskCalls
 from lambda_image.verdict import Verdict, ended, out_of_time
 
 #: How long to wait for killed processes to be gone, in seconds.
@@ -28,6 +29,7 @@ class StockProcesses:
 
     def __init__(self) -> None:
         self._verdict: Verdict | None = None
+        self.calls = TaskCalls()  # Nothing is wrapped: it stays empty.
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:

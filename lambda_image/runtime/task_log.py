@@ -1,16 +1,34 @@
-"""Removes the local log file of a finished task, so that thousands of tasks do not fill /tmp.
+"""The local log file of a task: written for a task that was not started, removed after every one.
 
-Remote logging has uploaded the log by then, and the log stream always holds a copy.
+Airflow's supervisor writes and uploads the log of a task that it starts. For a task that the
+handler rejects nobody would, and Airflow's UI would only say that there is no log.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from airflow.configuration import conf
+from airflow.sdk import log as airflow_log
 
 from lambda_image.logs import invocation_log
+
+
+def explain(log_path: str, reason: str, ti: Any) -> None:  # noqa: ANN401 - Airflow's type
+    """Add the reason why a task was not run to its log, and upload it; never raises."""
+    now = datetime.now(UTC).isoformat()
+    line = {"timestamp": now, "level": "error", "event": reason, "logger": "task"}
+    try:
+        with airflow_log.init_log_file(log_path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if (remote := airflow_log.load_remote_log_handler()) is not None:
+            remote.upload(log_path, ti)
+    except Exception as e:  # noqa: BLE001 - an uploader is anybody's code, and the reason is reported
+        invocation_log.write("warning", "the task's log cannot be written", error=str(e))
 
 
 def discard_if_private(log_path: str | None) -> None:

@@ -75,8 +75,12 @@ class Server:
     Attributes:
         start_answer: Status and detail with which the next starts are refused; None: they may run.
             Status 0 closes the connection without an answer.
+        script: What the next calls get whose path has this end, instead of the usual: a status and
+            a detail each, one a call. Status 0 calls the detail, if it is a function, and closes
+            the connection without an answer.
         is_gone: Whether every call to the Execution API ends without an answer.
         connections: What the Execution API says of connections, by their id.
+        found: What the Execution API answers to other paths, by their end.
         on_result: Called when a result arrives, before the handler hears that it did.
         silent_on: End of the paths that are not answered for as long as it is set.
         run_context: What a task is started with, besides the usual.
@@ -85,10 +89,12 @@ class Server:
     """
 
     start_answer: tuple[int, Any] | None = None
+    script: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     is_gone: bool = False
     silent_on: str | None = None
     run_context: dict[str, Any] = field(default_factory=dict)
     connections: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
     on_result: Callable[[], None] = lambda: None
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
@@ -133,6 +139,8 @@ class Server:
             return
         while self.silent_on is not None and request.path.endswith(self.silent_on):
             time.sleep(0.05)
+        if self._is_scripted(request):
+            return
         if request.path.endswith("/run"):
             status, detail = self.start_answer or (200, None)
             if not status:
@@ -145,8 +153,24 @@ class Server:
         elif request.path.endswith("/connection"):
             self._respond(request, 200, {"conn_id": "c", "conn_type": "no_such_type"})
         else:
-            known = self.connections.get(request.path.rpartition("/connections/")[2])
-            self._respond(request, 200, known or {})
+            path = request.path.partition("?")[0]
+            known = self.connections.get(path.rpartition("/connections/")[2])
+            found = [body for end, body in self.found.items() if path.endswith(end)]
+            self._respond(request, 200, known or (found[0] if found else {}))
+
+    def _is_scripted(self, request: BaseHTTPRequestHandler) -> bool:
+        """Do what the script says about this call, if anything."""
+        answers = self.script.get("/" + request.path.partition("?")[0].rpartition("/")[2])
+        if not answers:
+            return False
+        status, detail = answers.pop(0)
+        if status:
+            self._respond(request, status, {"detail": detail})
+            return True
+        if callable(detail):
+            detail()
+        request.close_connection = True
+        return True
 
     def told_states(self) -> list[str]:
         """The states that the Execution API was told."""

@@ -217,6 +217,7 @@ def test_every_invocation_ends_with_one_settled_line() -> None:
         "queue_to_start_ms": 1500.0,
         "max_memory_mb": None,
         "started_at_s": 1000.0,
+        "task_state": None,
         "reported": True,
     }
 
