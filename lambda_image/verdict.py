@@ -26,6 +26,7 @@ class Verdict:
     reason: str = ""
     max_memory_mb: float | None = None
     task_state: str | None = None  # The state that this start gave the task in Airflow.
+    is_logged: bool = True  # Whether the task's log is uploaded, with the reason if there is one.
 
     def adding(self, reason: str) -> Verdict:
         """This verdict with a second reason."""
@@ -66,7 +67,7 @@ def crashed(reason: str) -> Verdict:
 
 def rejected(reason: str) -> Verdict:
     """Nothing was started."""
-    return Verdict(Outcome.REJECTED, 1, reason)
+    return Verdict(Outcome.REJECTED, 1, reason, is_logged=False)
 
 
 def duplicate(reason: str) -> Verdict:

@@ -92,6 +92,13 @@ class TaskCalls:
         self._waited_s, self._ti = deadline.waited_s, ti
         self._forget()
 
+    def unheard_reason(self, server: str) -> str | None:
+        """Why Airflow does not know how the task ended; None if it does."""
+        if self.unheard is None:
+            return None
+        why = api_errors.reason(self.unheard, server)
+        return f"the task ended as {self.asked}, but Airflow could not be notified: {why}"
+
     def start(self, operations: Any, pid: int, call: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Have Airflow accept the start; returns its context."""
         self._pid = pid
@@ -99,7 +106,7 @@ class TaskCalls:
         try:
             while True:
                 try:
-                    with _one_attempt(operations.client, self._start_by_s):
+                    with one_attempt(operations.client, self._start_by_s):
                         context = call()
                     break
                 except compat.http.HTTPError as e:
@@ -126,7 +133,7 @@ class TaskCalls:
         wait_s, is_lost = _FIRST_WAIT_S, False
         while True:
             try:
-                with _one_attempt(operations.client, self._end_by_s):
+                with one_attempt(operations.client, self._end_by_s):
                     if is_lost:
                         operations.heartbeat(id, pid=self._pid)
                         is_lost = False
@@ -239,7 +246,7 @@ def install(calls: TaskCalls) -> None:
 
     @wraps(stock_heartbeat)
     def heartbeat(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        with _one_attempt(self.client):
+        with one_attempt(self.client):
             stock_heartbeat(self, *args, **kwargs)
 
     operations.heartbeat = heartbeat
@@ -254,7 +261,7 @@ def _ending(calls: TaskCalls, stock: Callable[..., Any], state: str) -> Callable
 
 
 @contextmanager
-def _one_attempt(client: Any, by_s: float | None = None) -> Iterator[None]:  # noqa: ANN401
+def one_attempt(client: Any, by_s: float | None = None) -> Iterator[None]:  # noqa: ANN401
     """Let a client call once, where Airflow's would repeat, and wait only until `by_s`."""
     request = type(client).request
     before, stock_timeout = vars(client).get("request"), client.timeout

@@ -49,9 +49,8 @@ from lambda_image.deadline import Deadline
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory
 from lambda_image.machine.zygote import Child, Zygote, protect
-from lambda_image.runtime import api_calls, soft_stop, task_output
+from lambda_image.runtime import api_calls, compat, soft_stop, task_output
 from lambda_image.runtime.api_calls import TaskCalls
-from lambda_image.runtime.compat import http
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 
@@ -286,9 +285,13 @@ def _install(processes: Processes) -> None:
         try:
             if self._exit_code == 0 or verdict is None or not _report_end(self, verdict.reason):
                 stock(self)
-        except http.HTTPError:  # `calls` remembers it; the task's log must still be uploaded.
+        except (
+            compat.http.HTTPError
+        ):  # `calls` remembers it; the task's log must still be uploaded.
             if processes.calls.asked is None:
                 raise
+        if reason := processes.calls.unheard_reason(compat.execution_api_url()):
+            self.process_log.error(reason)
 
     supervisor.make_buffered_socket_reader = task_output.reader
     watched.start = classmethod(start)  # type: ignore[assignment]

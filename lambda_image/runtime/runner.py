@@ -74,15 +74,17 @@ class WorkloadRunner:
         except time_limit.OutOfTime:
             verdict = self._out_of_time()
         finally:
-            self._clean_up(getattr(workload, "log_path", None))
-        if verdict.outcome is Outcome.REJECTED:
+            self.temporary.clear()
+        if verdict.is_logged:
+            task_log.discard_if_private(getattr(workload, "log_path", None))
+        else:
             reason = verdict.without(getattr(workload, "token", "")).reason
             self.explain(workload_json, reason, deadline)
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
 
     def explain(self, workload_json: str, reason: str, deadline: Deadline) -> None:
-        """Write why a workload was not run into its task's log, if it is a task; never raises."""
+        """Write a reason that the supervisor did not write into the task's log; never raises."""
         try:
             given = json.loads(workload_json)
             log_path, ti = given["log_path"], given["ti"]
@@ -94,11 +96,8 @@ class WorkloadRunner:
             with contextlib.suppress(time_limit.OutOfTime), time_limit.until(deadline.give_up_at_s):
                 task_log.explain(log_path, reason, ti)
         finally:
-            self._clean_up(log_path)
-
-    def _clean_up(self, log_path: str | None) -> None:
-        task_log.discard_if_private(log_path)
-        self.temporary.clear()
+            task_log.discard_if_private(log_path)
+            self.temporary.clear()
 
     def _run(self, workload: Workload) -> Verdict:
         server = compat.execution_api_url()
@@ -114,7 +113,7 @@ class WorkloadRunner:
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
-            return self._verdict(server, e)
+            return replace(self._verdict(server, e), is_logged=False)
         return self._verdict(server)
 
     def _verdict(self, server: str, error: Exception | None = None) -> Verdict:
@@ -122,8 +121,8 @@ class WorkloadRunner:
         calls, ended = self.processes.calls, self.processes.verdict()
         if calls.start_error is not None:
             return _verdict_of(calls.start_error, server)
-        if calls.unheard is not None:
-            return _unheard(calls.asked, api_errors.reason(calls.unheard, server), ended)
+        if why := calls.unheard_reason(server):
+            return _unheard(why, ended)
         if calls.refused is not None:
             return _refused(calls.asked, calls.refused)
         if error is not None:
@@ -187,9 +186,8 @@ def _verdict_of(error: Exception, server: str) -> Verdict:
     return crashed(f"the supervisor failed with {type(error).__name__}: {error}{_at(error)}")
 
 
-def _unheard(asked: str | None, reason: str, ended: Verdict | None) -> Verdict:
+def _unheard(why: str, ended: Verdict | None) -> Verdict:
     """The verdict when Airflow does not know how the task ended."""
-    why = f"the task ended as {asked}, but Airflow could not be notified: {reason}"
     if ended is None or ended.outcome is not Outcome.DEADLINE:
         return crashed(why)
     return replace(ended.adding(why), return_code=ended.return_code or 1)

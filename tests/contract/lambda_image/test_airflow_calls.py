@@ -57,7 +57,7 @@ handled()
 """
 
 #: What Airflow is notified of when it ended the task itself; 3.4 wants an acknowledgement.
-ACKNOWLEDGED = ([], ["server_terminated"])
+ACKNOWLEDGED: tuple[list[str], ...] = ([], ["server_terminated"])
 #: A closed connection without an answer.
 LOST = (0, None)
 #: The end of each task, and the states in which Airflow may be when its answer was lost.
@@ -259,9 +259,10 @@ def test_an_end_that_did_not_arrive_is_sent_again(
 def test_an_end_of_which_airflow_never_heard_is_no_success(
     handler: HandlerProcess, task_id: str, state: str
 ) -> None:
-    """The result says how the task ended and that Airflow does not know; it is never 0."""
+    """The result and the log say how the task ended and that Airflow does not know."""
     handler.server.script["/state"] = [(503, "away")] * 99
-    result = run(handler, task_id, time_out_s=9)
+    workload = task(task_id)
+    result, _ = handler.run(workload, 9)
     assert result.outcome in (Outcome.CRASHED, Outcome.DEADLINE)
     assert result.return_code != 0
     assert f"the task ended as {state}, but Airflow could not be notified" in result.reason
@@ -270,6 +271,8 @@ def test_an_end_of_which_airflow_never_heard_is_no_success(
     assert len(told(handler)) > 3
     assert result.run_ms is not None
     assert result.run_ms < 9_000
+    kept = handler.temporary.parent / "logs" / workload["log_path"]
+    assert f"the task ended as {state}, but Airflow could not be notified" in kept.read_text()
 
 
 def test_what_somebody_set_while_the_task_ran_counts(handler: HandlerProcess) -> None:

@@ -173,7 +173,7 @@ def test_a_task_that_airflow_ended_meanwhile_is_settled(
         ((403, "Invalid auth token: Signature has expired"), "Signature has expired"),
         ((404, {"reason": "not_found", "message": "no"}), "cleared or deleted"),
         ((500, "broken"), "HTTP 500"),
-        ((0, None), "cannot be reached"),
+        ((0, None), "closed the connection without an answer"),
     ],
 )
 def test_a_start_that_the_api_refuses_is_rejected(
@@ -181,7 +181,7 @@ def test_a_start_that_the_api_refuses_is_rejected(
 ) -> None:
     """Nothing was started, and the reason says why."""
     handler.server.start_answer = answer
-    result, _ = handler.run(task("says"))
+    result, _ = handler.run(task("says"), time_out_s=8)
     assert result.outcome is Outcome.REJECTED
     assert says in result.reason
 

@@ -185,4 +185,5 @@ def test_the_log_of_a_refused_start_has_no_token(rejected: Rejected) -> None:
 
 def test_without_a_log_airflow_has_only_its_own_guess(rejected: Rejected) -> None:
     """Of a task that no function saw: its reason is in the audit log, as the runbook says."""
-    assert "hostname_callable" in json.dumps(rejected.shown["never_sent"])
+    guesses = ("hostname_callable", "remote logging may be misconfigured")
+    assert any(guess in json.dumps(rejected.shown["never_sent"]) for guess in guesses)
