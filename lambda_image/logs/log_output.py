@@ -13,11 +13,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
-#: The function's credentials: a task may print all its environment variables.
-_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+from lambda_image.logs.secrets import Secrets
 
-#: Shorter values are not secrets, and may be part of ordinary words.
-_MIN_SECRET_CHARS = 16
+#: The function's credentials, of which the key's id is not secret: a task may print all variables.
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_SECRET_VARIABLES = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",  # In their place in a function with SnapStart.
+)
 
 #: Longer lines are cut, as CloudWatch does.
 #: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
@@ -33,17 +37,15 @@ class LogOutput(io.RawIOBase):
     def __init__(self, raw: BinaryIO, environ: Mapping[str, str] = os.environ) -> None:
         self._raw = raw
         self._rest = b""
-        self._own = [environ.get(name, "") for name in _SECRET_VARIABLES]
+        self._own = Secrets(*(environ.get(name, "") for name in _SECRET_VARIABLES))
         self._context: Mapping[str, Any] = {}
-        self._secrets: list[bytes] = []
-        self.about({})
+        self.secrets = self._own
 
     def about(self, context: Mapping[str, Any], *secrets: str) -> None:
-        """Add these fields to each following line, and cut these secrets out."""
+        """Add these fields to each following line, and mask these secrets too."""
         self.end_line()
         self._context = context
-        candidates = [*self._own, *secrets]
-        self._secrets = [each.encode() for each in candidates if len(each) >= _MIN_SECRET_CHARS]
+        self.secrets = self._own.and_(*secrets)
 
     def end_line(self) -> None:
         """End and write an unfinished line."""
@@ -57,7 +59,8 @@ class LogOutput(io.RawIOBase):
         for line in lines:
             self._put(line)
         if len(self._rest) > MAX_LINE_BYTES:
-            self._cut()
+            line, self._rest = self.secrets.cut(self._rest)
+            self._put(line)
         return len(taken)
 
     def flush(self) -> None:
@@ -72,24 +75,11 @@ class LogOutput(io.RawIOBase):
         """The descriptor of the stream that the lines go to."""
         return self._raw.fileno()
 
-    def _cut(self) -> None:
-        """Write an unfinished line, except for an end that may be the beginning of a secret."""
-        rest = self._without_secrets(self._rest)
-        at = max(0, len(rest) - max(map(len, self._secrets), default=0))
-        self._put(rest[:at])
-        self._rest = rest[at:]
-
     def _put(self, line: bytes) -> None:
         if line.strip():
             self._raw.write(self._as_json(line))
 
-    def _without_secrets(self, line: bytes) -> bytes:
-        for secret in self._secrets:
-            line = line.replace(secret, b"***")
-        return line
-
     def _as_json(self, line: bytes) -> bytes:
-        line = self._without_secrets(line)
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError):
@@ -101,7 +91,8 @@ class LogOutput(io.RawIOBase):
         for name, value in self._context.items():
             fields.setdefault(name, value)
         # A lone surrogate is valid in JSON but not in UTF-8: it is escaped again.
-        return json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+        written = json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace")
+        return self.secrets.masked(written) + b"\n"
 
 
 _output: LogOutput | None = None
@@ -115,9 +106,14 @@ def install() -> None:
 
 
 def about(context: Mapping[str, Any], *secrets: str) -> None:
-    """Add these fields to each following line, and cut these secrets out; only if installed."""
+    """Add these fields to each following line, and mask these secrets too; only if installed."""
     if _output is not None:
         _output.about(context, *secrets)
+
+
+def secrets() -> Secrets:
+    """What is masked now: the function's credentials, and the token of the running workload."""
+    return Secrets() if _output is None else _output.secrets
 
 
 def end_line() -> None:

@@ -11,9 +11,9 @@ task inherits what an earlier one left in memory. Creating `Processes` patches, 
 - `signal` in the modules that import DAG files: a segmentation fault ends the process.
 
 `missing()` compares the private parts that this module uses with the installed Airflow: names,
-parameters and fields. If one is gone, `make` patches nothing and returns `StockProcesses`. A part
-that only behaves differently goes unnoticed: `tests/contract/lambda_image/test_airflow_minors.py`
-runs a task under each minor version for that.
+parameters and fields. If one is gone, `make` replaces at most the reader, which masks secrets, and
+returns `StockProcesses`. A part that only behaves differently goes unnoticed:
+`tests/contract/lambda_image/test_airflow_minors.py` runs a task under each minor version for that.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ _FIELDS = {
 
 def make(write_log: WriteLog) -> Processes | StockProcesses:
     """Patch Airflow's supervisor, or log what is missing and leave Airflow as it is."""
-    if absent := missing():
+    absent = missing()
+    if "make_buffered_socket_reader" not in absent:
+        supervisor.make_buffered_socket_reader = task_output.reader
+    if absent:
         write_log(
             "warning",
             "this Airflow's supervisor is not one that the image knows: tasks run as in stock "
@@ -293,7 +296,6 @@ def _install(processes: Processes) -> None:
         if reason := processes.calls.unheard_reason(compat.execution_api_url()):
             self.process_log.error(reason)
 
-    supervisor.make_buffered_socket_reader = task_output.reader
     watched.start = classmethod(start)  # type: ignore[assignment]
     activity.update_task_state_if_needed = update  # type: ignore[method-assign]
 

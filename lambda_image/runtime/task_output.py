@@ -1,5 +1,6 @@
-"""Reads a workload's output line by line, and cuts lines that are too long.
+"""Reads a workload's output line by line, masks secrets, and cuts lines that are too long.
 
+All that a workload prints or logs passes here, on its way to its own log and to the function's.
 Replaces the supervisor's reader, which keeps an unfinished line whole and searches all of it again
 for every 4 KiB: too slow for a process that writes 100 MB without a line break.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Callable, Generator, Iterator
+
+from lambda_image.logs import log_output
 
 #: Longer lines are cut. Lambda's log streams cut at 256 KiB, including the fields around the line.
 MAX_LINE_BYTES = 64 * 1024
@@ -31,14 +34,17 @@ def reader(
     """Make the two callbacks of the supervisor: on data, and on the end of the stream."""
     next(gen)
     most = MAX_LINES if getattr(gen, "__name__", "") == _TEXT else _READ_BYTES
+    secrets = log_output.secrets()
     rest = b""
 
     def take(chunk: bytes) -> bool:
         """Pass on the whole lines; returns whether the generator still wants any."""
         nonlocal rest
-        *lines, rest = (rest + chunk).split(b"\n")
+        whole, end, rest = (rest + chunk).rpartition(b"\n")
+        lines = secrets.masked(whole).split(b"\n") if end else []
         if len(rest) >= MAX_LINE_BYTES:
-            lines, rest = [*lines, rest], b""
+            line, rest = secrets.cut(rest)
+            lines.append(line)
         try:
             for line in _joined(lines, most):
                 gen.send(line + b"\n")

@@ -9,6 +9,8 @@ import pytest
 from lambda_executor.contract.wire import Outcome
 from tests.support.handler_process import ROOT, HandlerProcess, Server, task
 
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
 DAGS = """
 from airflow.sdk import dag, task
 
@@ -18,6 +20,10 @@ def handled():
     def works():
         print("it works")
     @task
+    def prints():
+        import os
+        print(dict(os.environ))
+    @task
     def fails():
         import os
         os._exit(3)
@@ -25,7 +31,7 @@ def handled():
     def loops():
         while True:
             pass
-    works(), fails(), loops()
+    works(), prints(), fails(), loops()
 
 handled()
 """
@@ -62,9 +68,12 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess
     (dags / "handled.py").write_text(DAGS)
     (moved / "sitecustomize.py").write_text(MOVE)
     server = Server()
-    process = HandlerProcess(
-        folder, dags, server, {"PYTHONPATH": f"{moved}:{ROOT}:{ROOT / 'executor/src'}"}
-    )
+    variables = {
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "PYTHONPATH": f"{moved}:{ROOT}:{ROOT / 'executor/src'}",
+    }
+    process = HandlerProcess(folder, dags, server, variables)
     yield process
     process.close()
     server.close()
@@ -79,6 +88,16 @@ def test_tasks_run_and_the_log_tells_what_is_missing(handler: HandlerProcess) ->
     told = handler.output.read_text()
     assert told.count("this Airflow's supervisor is not one that the image knows") == 1
     assert "_fork_main" in told
+
+
+def test_neither_log_holds_the_functions_credentials(handler: HandlerProcess) -> None:
+    """The part that masks them is there, and used."""
+    workload = task("prints")
+    _, log = handler.run(workload)
+    own = (handler.output.parent / "logs" / workload["log_path"]).read_text()
+    for each in (log, own):
+        assert "'AWS_SECRET_ACCESS_KEY': '***'" in each
+        assert SECRET_KEY not in each
 
 
 def test_a_failed_process_is_told(handler: HandlerProcess) -> None:

@@ -120,3 +120,14 @@ def test_no_secret_passes() -> None:
     assert TOKEN.encode() not in raw.getvalue()
     assert KEY.encode() not in raw.getvalue()
     assert [line["event"] for line in lines(raw)] == ["got ***", "*** a short word"]
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+)
+def test_each_credential_of_the_function_is_a_secret(name: str) -> None:
+    """A credential is masked in every spelling; the id of the access key is shown."""
+    out, raw = output(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", **{name: KEY})
+    escaped = KEY.replace("/", "\\/")
+    out.write(f'{{"event": "AKIAIOSFODNN7EXAMPLE {KEY}", "escaped": "{escaped}"}}\n'.encode())
+    assert lines(raw) == [{"event": "AKIAIOSFODNN7EXAMPLE ***", "escaped": "***"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Generator
 from typing import cast
@@ -10,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambda_image.logs import log_output
+from lambda_image.logs.log_output import LogOutput
 from lambda_image.runtime.task_output import MAX_LINE_BYTES, MAX_LINES, reader
+
+KEY = b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 Lines = Generator[None, bytes | bytearray, None]
 
@@ -76,3 +81,37 @@ def test_lines_of_a_burst_share_lines_of_the_log(of_text: bool, most: int) -> No
     assert len(lines) <= most
     assert b"".join(lines) == b"y\n" * 5000
     assert of_text or len(lines) == 5000
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is one of the function's credentials."""
+    output = LogOutput(io.BytesIO(), {"AWS_SECRET_ACCESS_KEY": KEY.decode()})
+    monkeypatch.setattr(log_output, "_output", output)
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("of_text", [True, False])
+@pytest.mark.parametrize("at", range(0, len(KEY) + 4, 5))
+def test_a_secret_is_masked_however_it_arrives(at: int, *, of_text: bool) -> None:
+    """A secret in two pieces is one, in the last line without an end too."""
+    written = b"key=" + KEY + b"\nkey=" + KEY
+    chunks = [written[:at], written[at:-at], written[-at:]] if at else [written]
+    assert read_all(chunks, of_text=of_text) == [b"key=***\n", b"key=***\n"]
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("before_cut", range(0, len(KEY) + 2, 7))
+def test_a_secret_where_a_line_is_cut_is_masked(before_cut: int) -> None:
+    """The cut is not in the secret, and nothing else is lost."""
+    filling = b"x" * (MAX_LINE_BYTES - before_cut)
+    lines = read_all([filling, KEY, b"y" * 9])
+    assert b"".join(lines).replace(b"\n", b"") == filling + b"***" + b"y" * 9
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_line_cut_short_of_a_secret_stays_bounded() -> None:
+    """What a cut keeps back, because it may begin a secret, is short."""
+    lines = read_all([b"x" * 60_000] * 10)
+    assert b"".join(lines).replace(b"\n", b"") == b"x" * 600_000
+    assert max(map(len, lines)) <= 2 * MAX_LINE_BYTES
