@@ -10,6 +10,7 @@ import gc
 import importlib
 
 from lambda_image.logs.invocation_log import WriteLog
+from lambda_image.runtime import executor_names
 
 #: No workload runs without these: a failed import fails the init phase with its reason.
 REQUIRED = (
@@ -55,6 +56,7 @@ def warm_up(write_log: WriteLog) -> None:
         importlib.import_module(name)
     if missing := import_helpful():
         write_log("info", "preloaded without what this Airflow does not have", missing=missing)
+    executor_names.accept_any(write_log)
     _fill_caches()
 
 
