@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.executors import executor_loader
+from airflow.executors.executor_loader import ExecutorLoader
+from airflow.executors.executor_utils import ExecutorName
 from airflow.models import import_all_models
 from airflow.models.base import Base
 from airflow.models.callback import Callback, CallbackKey
 from airflow.models.connection_test import ConnectionTestKey
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
+from airflow.models.team import Team, dag_bundle_team_association_table
 from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import Session, sessionmaker
 
+from lambda_executor import LambdaExecutor
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.scheduler import state as airflow_state
 from lambda_executor.scheduler.state import CHUNK, DatabaseState
+from tests.support.scheduler import Scheduler, started
 
 if TYPE_CHECKING:
     from airflow.executors.workloads.types import WorkloadKey
+
+
+TABLES = [
+    *(model.__table__ for model in (TaskInstance, Callback, DagModel, DagBundleModel, Team)),
+    dag_bundle_team_association_table,
+]
 
 
 def key(number: int, *, try_number: int = 1) -> TaskInstanceKey:
@@ -36,7 +50,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sessio
     """A database with Airflow's own table of task instances."""
     import_all_models()  # type: ignore[no-untyped-call]
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
-    Base.metadata.create_all(engine, tables=[TaskInstance.__table__, Callback.__table__])
+    Base.metadata.create_all(engine, tables=TABLES)
     sessions = sessionmaker(engine)
     monkeypatch.setattr(airflow_state, "create_session", sessions)
     yield sessions
@@ -84,7 +98,7 @@ def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
     assert DatabaseState().waits_for(in_flight) == {"id-0", "id-1", "id-2"}
 
 
-def callback(database: sessionmaker[Session], state: str) -> CallbackKey:
+def callback(database: sessionmaker[Session], state: str, **data: str) -> CallbackKey:
     """Store a callback of a deadline, as the scheduler does."""
     id = uuid.uuid4()
     with database.begin() as session:
@@ -93,7 +107,7 @@ def callback(database: sessionmaker[Session], state: str) -> CallbackKey:
                 id=id,
                 type="executor",
                 fetch_method="import_path",
-                data={},
+                data=data,
                 priority_weight=1,
                 state=state,
                 created_at=datetime.now(tz=UTC),
@@ -119,11 +133,133 @@ def test_a_connection_test_is_always_waited_for(database: sessionmaker[Session])
     assert DatabaseState().waits_for(in_flight) == {"id"}
 
 
-def test_callbacks_that_wait_have_no_owner(database: sessionmaker[Session]) -> None:
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, ExecutorName]]:
+    """Sets `[core] executor`; returns the names of its executors, by team and class."""
+
+    def configure(executors: str) -> dict[str, ExecutorName]:
+        monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
+        monkeypatch.setattr(executor_loader, "_executor_names", [])
+        monkeypatch.setattr(ExecutorLoader, "_validate_teams_exist_in_database", lambda _: None)
+        return {
+            ":".join(filter(None, (each.team_name, each.module_path.rpartition(".")[2]))): each
+            for each in ExecutorLoader.get_executor_names()
+        }
+
+    return configure
+
+
+def unowned(executor: ExecutorName) -> set[str]:
+    """The callbacks that an executor looks after."""
+    found = DatabaseState(executor).unowned()
+    assert found == {id: CallbackKey(id) for id in found}
+    return set(found)
+
+
+Configure = Callable[[str], dict[str, ExecutorName]]
+
+
+def test_callbacks_that_wait_have_no_owner(
+    database: sessionmaker[Session], configured: Configure
+) -> None:
     """Callbacks that are queued or running are found under their dispatch ids."""
-    waiting = [callback(database, state) for state in ("queued", "running")]
+    waiting = {callback(database, state).id for state in ("queued", "running")}
     callback(database, "failed")
-    assert DatabaseState().unowned() == {InvocationId(key.id): key for key in waiting}
+    assert unowned(configured("lambda_executor.LambdaExecutor")["LambdaExecutor"]) == waiting
+
+
+@pytest.mark.parametrize(
+    "executors",
+    ["LocalExecutor,lambda:lambda_executor.LambdaExecutor", "lambda_executor.LambdaExecutor"],
+)
+@pytest.mark.parametrize(
+    ("named", "is_ours"),
+    [
+        ("LambdaExecutor", True),
+        ("lambda_executor.LambdaExecutor", True),
+        ("LocalExecutor", False),
+        ("CeleryExecutor", False),
+    ],
+)
+def test_only_callbacks_that_name_us_are_ours(
+    database: sessionmaker[Session],
+    configured: Configure,
+    executors: str,
+    named: str,
+    *,
+    is_ours: bool,
+) -> None:
+    """Another executor may hold a callback for hours: its end is not ours to report."""
+    key = callback(database, "queued", executor=named)
+    assert unowned(configured(executors)["LambdaExecutor"]) == ({key.id} if is_ours else set())
+
+
+@pytest.mark.parametrize(
+    ("executors", "is_ours"),
+    [
+        ("lambda:lambda_executor.LambdaExecutor,LocalExecutor", True),
+        ("LocalExecutor,lambda:lambda_executor.LambdaExecutor", False),
+    ],
+)
+def test_callbacks_that_name_no_executor_are_the_defaults(
+    database: sessionmaker[Session], configured: Configure, executors: str, *, is_ours: bool
+) -> None:
+    """The first executor gets them; an alias names ours in any position."""
+    unnamed, by_alias = (
+        callback(database, "queued"),
+        callback(database, "running", executor="lambda"),
+    )
+    expected = {unnamed.id, by_alias.id} if is_ours else {by_alias.id}
+    assert unowned(configured(executors)["LambdaExecutor"]) == expected
+
+
+def test_a_teams_callbacks_are_its_own(
+    database: sessionmaker[Session], configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three executors of ours, two of them of teams, each looks after its own callbacks."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    path = "lambda_executor.LambdaExecutor"
+    names = configured(f"LocalExecutor,everybodys:{path};red={path};blue=LocalExecutor,{path}")
+    with database.begin() as session:
+        for team in ("red", "blue"):
+            session.add(Team(name=team))
+            session.flush()
+            bundle = DagBundleModel(name=f"bundle-{team}")
+            session.add(bundle)
+            session.flush()
+            session.execute(
+                dag_bundle_team_association_table.insert().values(
+                    dag_bundle_name=bundle.name, team_name=team
+                )
+            )
+            dag = DagModel(dag_id=f"dag-{team}", bundle_name=bundle.name)  # type: ignore[no-untyped-call]
+            dag.has_task_concurrency_limits = False
+            session.add(dag)
+    unnamed = {
+        dag_id: callback(database, "queued", dag_id=dag_id).id
+        for dag_id in ("dag-red", "dag-blue", "dag-of-nobody")
+    }
+    everybodys = callback(database, "queued", dag_id="dag-of-nobody", executor="everybodys").id
+    assert unowned(names["red:LambdaExecutor"]) == {unnamed["dag-red"]}
+    assert unowned(names["blue:LambdaExecutor"]) == set()
+    assert unowned(names["LambdaExecutor"]) == {everybodys}
+
+
+def test_the_scheduler_adopts_only_its_own_callbacks(
+    database: sessionmaker[Session], configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside LocalExecutor, and loaded as Airflow does, the executor takes no other's callback."""
+    names = configured("LocalExecutor,lambda:lambda_executor.LambdaExecutor")
+    monkeypatch.setattr(DatabaseState, "longest_wait_s", lambda _: 0.0)
+    own = callback(database, "queued", executor="lambda")
+    callback(database, "running", executor="LocalExecutor")
+    callback(database, "running")
+    executor = ExecutorLoader.load_executor(names["LambdaExecutor"])
+    assert isinstance(executor, LambdaExecutor)
+    with started(Scheduler(executor)) as scheduler:
+        scheduler.engine.reconciler.check()
+        executor.heartbeat()
+        assert executor.running == {own}
 
 
 def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:

@@ -253,11 +253,12 @@ def test_status_shows_in_flight_tasks_and_failures(
     store(database, "ended", "success")
     store(database, "elsewhere", "running")
     with database.begin() as connection:
-        connection.execute(
-            TaskInstance.__table__.update()
-            .where(TaskInstance.external_executor_id == "elsewhere")
-            .values(executor="LocalExecutor")
-        )
+        for id, executor in (("elsewhere", "LocalExecutor"), ("id-1", "LambdaExecutor")):
+            connection.execute(
+                TaskInstance.__table__.update()
+                .where(TaskInstance.external_executor_id == id)
+                .values(executor=executor)
+            )
         failed = Log("lambda executor", extra=REASON, dag_id="d", task_id="t", try_number=1)
         row = {"event": failed.event, "dttm": failed.dttm, "extra": failed.extra}
         connection.execute(insert(Log).values(row | {"dag_id": "d", "task_id": "t"}))

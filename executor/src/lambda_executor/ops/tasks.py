@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from airflow.executors.executor_loader import ExecutorLoader
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
@@ -20,6 +19,7 @@ from lambda_executor.contract.errors import DatabaseError
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.ops.dead_letters import Awaited, TaskName
+from lambda_executor.setup import naming
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -114,16 +114,9 @@ def _session() -> Iterator[Session]:
 
 def _is_ours() -> ColumnElement[bool]:
     """Tasks that name this executor, or none if it is the default one."""
-    names = {
-        name
-        for executor in ExecutorLoader.get_executor_names()
-        if executor.module_path.startswith("lambda_executor.")
-        for name in (executor.alias, executor.module_path)
-        if name
-    }
-    default = ExecutorLoader.get_default_executor_name().module_path
-    named = TaskInstance.executor.in_(names)
-    return or_(named, TaskInstance.executor.is_(None)) if default in names else named
+    names = naming.ours()
+    named = TaskInstance.executor.in_(names - {None})
+    return or_(named, TaskInstance.executor.is_(None)) if None in names else named
 
 
 def _task_of(row: Log) -> TaskName | None:

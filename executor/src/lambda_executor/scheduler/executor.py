@@ -95,7 +95,7 @@ class LambdaExecutor(AirflowExecutor):
             Outgoing, routes=settings.routes, reply_to=reply_to, payloads=endpoints.payloads
         )
         self._end_wait_timeout_s = settings.end_wait_timeout_s
-        database = DatabaseState()
+        database = DatabaseState(self.name)
         engine = Engine(
             AirflowPort(self, database),
             database,

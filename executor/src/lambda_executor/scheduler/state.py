@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
 
 from airflow.configuration import conf
+from airflow.models.dag import DagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.session import create_session
@@ -19,8 +20,10 @@ from sqlalchemy import select
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.scheduler.compat import AIRFLOW
+from lambda_executor.setup import naming
 
 if TYPE_CHECKING:
+    from airflow.executors.executor_utils import ExecutorName
     from airflow.executors.workloads.types import WorkloadKey
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -55,7 +58,14 @@ _CONTINUED = frozenset(
 
 
 class DatabaseState:
-    """Task instances and callbacks as the database holds them."""
+    """Task instances and callbacks as the database holds them.
+
+    Args:
+        executor: The name of the executor that asks. Without one it has no callbacks to look after.
+    """
+
+    def __init__(self, executor: ExecutorName | None = None) -> None:
+        self._executor = executor
 
     def waits_for(self, in_flight: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
         """Return the invocations of tasks, in the same try, and callbacks that have not ended.
@@ -73,17 +83,25 @@ class DatabaseState:
         return waiting
 
     def unowned(self) -> dict[InvocationId, WorkloadKey]:
-        """Return the callbacks that are queued or running; their ids are their dispatch ids.
+        """Return this executor's callbacks that are queued or running, by their dispatch ids.
 
         Airflow records no owner of a callback, and never offers a dead scheduler's for adoption.
+        Those of other executors and teams are left to them.
         """
-        if AIRFLOW < (3, 3):
+        executor = self._executor
+        if AIRFLOW < (3, 3) or executor is None:
             return {}
         with create_session() as session:
-            ids = session.scalars(
-                select(ExecutorCallback.id).where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
-            )
-            return {InvocationId(str(id)): CallbackKey(id=str(id)) for id in ids}
+            callbacks = session.scalars(
+                select(ExecutorCallback).where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
+            ).all()
+            dags = {callback.id: callback.get_dag_id() or "" for callback in callbacks}
+            teams = _teams(session, set(dags.values()))
+            return {
+                InvocationId(str(callback.id)): CallbackKey(id=str(callback.id))
+                for callback in callbacks
+                if naming.gets(executor, callback.get_executor_name(), teams.get(dags[callback.id]))
+            }
 
     def longest_wait_s(self) -> float:
         """Return the longest time from a dispatch to its end: token's life plus time-out."""
@@ -141,6 +159,13 @@ def _tasks_in(
             ):
                 found.add(id)
     return found
+
+
+def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:
+    """The teams of DAGs; empty unless Airflow has teams."""
+    if not conf.getboolean("core", "multi_team", fallback=False):
+        return {}
+    return DagModel.get_dag_id_to_team_name_mapping(sorted(dag_ids), session=session)
 
 
 def _waiting_callbacks(session: Session, names: Iterable[str]) -> set[str]:
