@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points
 from importlib.resources import files
 
@@ -13,6 +15,7 @@ import pytest
 
 from lambda_executor.contract.options import OPTIONS
 from lambda_executor.provider_info import get_provider_info
+from tests.support.distribution import EXECUTOR
 
 
 @pytest.mark.parametrize(
@@ -43,8 +46,19 @@ def test_every_option_is_in_the_metadata_without_a_default() -> None:
 
 
 def test_airflow_finds_the_provider() -> None:
-    """The entry point is installed and loads."""
+    """The entry point is installed and loads; the distribution's name is a module too."""
     (entry_point,) = [
         e for e in entry_points(group="apache_airflow_provider") if "lambda_executor" in e.value
     ]
-    assert entry_point.load()()["package-name"] == "airflow-lambda-executor"
+    name = entry_point.load()()["package-name"]
+    assert name == "airflow-lambda-executor"
+    importlib.import_module(name.replace("-", "_"))
+
+
+def test_the_wheel_has_every_package() -> None:
+    """No package of the source folder is forgotten in the wheel."""
+    project = tomllib.loads((EXECUTOR / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(packages) == sorted(
+        str(file.parent.relative_to(EXECUTOR)) for file in EXECUTOR.glob("src/*/__init__.py")
+    )
