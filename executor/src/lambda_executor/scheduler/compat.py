@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
@@ -15,6 +16,7 @@ from airflow.version import version
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
 from lambda_executor.contract.log_lines import INVOCATION, TASK
+from lambda_executor.provider_info import get_provider_info
 
 AIRFLOW = tuple(int(part) for part in version.split(".")[:2])
 
@@ -52,6 +54,14 @@ class AirflowExecutor(BaseExecutor):
             self._unsaved_events.clear()
         if unsaved:
             self._unsaved_events.append(unsaved[-1])
+
+    if AIRFLOW < (3, 2):
+
+        @staticmethod
+        def get_cli_commands() -> list[Any]:
+            """Return the commands of the provider's metadata; 3.2 and newer read them there."""
+            makers = map(pkgutil.resolve_name, get_provider_info()["cli"])
+            return [command for make in makers for command in make()]
 
     if AIRFLOW < (3, 1):
 
