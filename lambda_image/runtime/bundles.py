@@ -88,9 +88,12 @@ class DagBundles:
         manager = self._bundles()
         known = sorted(bundle_names(manager))
         if name not in known:
+            option = "[dag_processor] dag_bundle_config_list"
+            if name == "example_dags" or name.endswith("-example-dags"):  # Airflow's own names.
+                option = "[core] load_examples (the image has False, Airflow's default is True)"
             raise _NoDagError(
                 f"the function knows no DAG bundle {name!r}, only {', '.join(known)}: give it the "
-                "same [dag_processor] dag_bundle_config_list as the DAG processor"
+                f"same {option} as the DAG processor"
             )
         if not all(map(_is_known_here, _connections(name))):
             return  # Airflow's database has them, for tasks that have started only.

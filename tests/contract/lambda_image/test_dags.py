@@ -313,6 +313,9 @@ def test_a_connection_that_only_airflow_knows_is_left_to_the_task(bundles: Bundl
         ("git-gone", None, "'git-gone' cannot be had: RuntimeError: Error cloning repository"),
         ("git-ref-gone", None, "'git-ref-gone' cannot be had: GitCommandError: "),
         ("other", None, "the function knows no DAG bundle 'other', only git, git-gone"),
+        ("other", None, "same [dag_processor] dag_bundle_config_list as the DAG processor"),
+        ("example_dags", None, "give it the same [core] load_examples"),
+        ("apache-airflow-providers-standard-example-dags", None, "the same [core] load_examples"),
     ],
 )
 def test_a_bundle_that_cannot_be_had_is_the_reason(
@@ -323,6 +326,23 @@ def test_a_bundle_that_cannot_be_had_is_the_reason(
     assert_rejected(bundles.handler, workload, reason)
     result, _ = bundles.handler.run(workload)
     assert "secret" not in result.reason
+
+
+def test_the_function_can_run_airflows_examples(
+    start: Callable[..., HandlerProcess],
+) -> None:
+    """With the setting that the reason names an example runs, and no provider is complained of."""
+    handler = start(AIRFLOW__CORE__LOAD_EXAMPLES="True")
+    workload = task(
+        "my_task",
+        bundle_info={"name": "example_dags", "version": None},
+        dag_rel_path="example_simplest_dag.py",
+    )
+    workload["ti"]["dag_id"] = "example_simplest_dag"
+    result, log = handler.run(workload)
+    assert (result.reason, result.outcome, result.return_code) == ("", Outcome.COMPLETED, 0)
+    assert "success" in handler.server.told_states()
+    assert "Traceback" not in log
 
 
 def test_a_file_that_a_bundle_does_not_have_is_the_reason(bundles: Bundles) -> None:
