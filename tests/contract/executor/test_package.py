@@ -9,6 +9,7 @@ import sys
 import tomllib
 from importlib.metadata import entry_points
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -30,6 +31,25 @@ def test_the_plain_modules_import_neither_airflow_nor_boto3(module: str) -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_airflow_2_is_refused_by_name(tmp_path: Path) -> None:
+    """The error has what is needed, what was found and what to do; no module is missing."""
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "__init__.py").touch()
+    (tmp_path / "airflow" / "version.py").write_text('version = "2.11.2"')
+    done = subprocess.run(
+        [sys.executable, "-c", "from lambda_executor import LambdaExecutor"],
+        env={"PYTHONPATH": f"{tmp_path}:{EXECUTOR / 'src'}"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "lambda_executor.contract.errors.ConfigError: airflow-lambda-executor needs Airflow 3.0.6 "
+        "or newer, and this is Airflow 2.11.2: upgrade Airflow, or set [core] executor to one that "
+        "this Airflow has"
+    )
 
 
 def test_the_metadata_fits_airflows_schema() -> None:
