@@ -37,8 +37,9 @@ from local_aws.images.store import DESCRIPTION, ImageStore
 T = TypeVar("T")
 
 HOME = paths.Home(paths.ROOT / "build" / "migration")
-DAGS = Path(__file__).parent / "dags" / "migration.py"
+DAGS = [Path(__file__).parent / "dags" / name for name in ("migration.py", "side_by_side.py")]
 OURS = EXECUTOR
+SIDE_BY_SIDE = f"LocalExecutor,lambda:{EXECUTOR}"
 REFERENCE = "airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor"
 REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
 #: An interpreter with what an image has: Airflow, boto3 and `awslambdaric`.
@@ -77,13 +78,20 @@ class Site:
 
     def start_scheduler(self, name: str, executor: str, function: str | None = None) -> Child:
         """Start a scheduler with nothing changed but its executor, or its function too."""
-        program = self.airflow.program("scheduler")
         changed = {"AIRFLOW__CORE__EXECUTOR": executor}
         if function:
             changed["AIRFLOW__AWS_LAMBDA_EXECUTOR__FUNCTION_NAME"] = function
+        return self._start("scheduler", name, changed)
+
+    def start_dag_processor(self, name: str, executor: str) -> None:
+        """Start one more, which accepts the DAGs whose tasks name these executors."""
+        self._start("dag-processor", name, {"AIRFLOW__CORE__EXECUTOR": executor})
+
+    def _start(self, kind: str, name: str, changed: Mapping[str, str]) -> Child:
+        program = self.airflow.program(kind)
         environment = {**program.environment, **changed}
         return self.schedulers.start(
-            replace(program, name=f"airflow-scheduler-{name}", environment=environment)
+            replace(program, name=f"airflow-{kind}-{name}", environment=environment)
         )
 
     def messages_left(self) -> dict[str, int]:
@@ -145,7 +153,8 @@ def site() -> Iterator[Site]:
         groups = [Children(HOME.logs, outlive_us=False) for _ in range(4)]
         cloud, postgres, control_plane, schedulers = groups
         HOME.make_empty()
-        shutil.copy(DAGS, HOME.dags)
+        for file in DAGS:
+            shutil.copy(file, HOME.dags)
         GATE.mkdir()
         installation = database.Installation.make(HOME)
         try:

@@ -1,6 +1,7 @@
 """Moving an environment of `AwsLambdaExecutor` to our executor, our image, or both.
 
-The environment was made for the reference; only its scheduler is restarted.
+The environment was made for the reference; only its scheduler is restarted, at last with our
+executor beside LocalExecutor.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story() -> Story:
-    """The reference alone, then ours with its image, then the reference with our image."""
+    """The reference, then ours with its image, the reference with ours, LocalExecutor and ours."""
     states = {}
     with migration.site() as site, migration.api(site) as api:
         api.wait_for_dags(DAG_IDS, migration.TIMEOUT_S)
@@ -69,7 +70,13 @@ def story() -> Story:
         third = site.start_scheduler("third", REFERENCE, function=ours)
         states["our_image"] = migration.run(api, "our_image")
         site.wait_until_taken(ours, 2)
-        schedulers = {"first": first, "second": second, "third": third}
+        third.end()
+        site.start_dag_processor("fourth", migration.SIDE_BY_SIDE)
+        api.wait_for_dags(["side_by_side"], migration.TIMEOUT_S)
+        fourth = site.start_scheduler("fourth", migration.SIDE_BY_SIDE, function=ours)
+        states["side_by_side"] = migration.run(api, "side_by_side")
+        site.wait_until_taken(ours, 5)
+        schedulers = {"first": first, "second": second, "third": third, "fourth": fourth}
         return Story(
             states=states,
             tries=api.tries(),
@@ -110,6 +117,15 @@ def test_our_image_works_under_the_reference(story: Story) -> None:
     assert story.states["our_image"] == "success"
     assert story.of("our_image") == [("give", 1, "success"), ("take", 1, "success")]
     assert story.schedulers["third"].count(migration.TAKEN_BY_REFERENCE) == 2
+
+
+def test_two_executors_share_a_dag(story: Story) -> None:
+    """A task runs on the executor that it names, by any of its names, or on the first."""
+    assert story.states["side_by_side"] == "success"
+    assert story.of("side_by_side") == [
+        (task_id, 1, "success")
+        for task_id in ("by_alias", "by_class", "by_default", "by_path", "local")
+    ]
 
 
 def test_nothing_is_left_in_the_queues(story: Story) -> None:
