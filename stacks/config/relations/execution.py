@@ -18,13 +18,17 @@ _RESULTS_QUEUE_WIRING = 140
 
 
 def event_age_is_within_the_queued_timeout(stage: StageConfig) -> Iterator[str]:
-    """An event that outlives its workload's token could only start a task that fails."""
+    """An event that outlives its workload's token could only start a task that fails.
+
+    https://github.com/apache/airflow/pull/60108
+    """
     age, limit = stage.execution.event_age_s, stage.execution.task_queued_timeout_s
     if age > limit:
         yield (
             f"execution.event_age_s is {age}, allowed is at most execution.task_queued_timeout_s, "
-            f"{limit}: lower the event age, or raise both Airflow's [scheduler] "
-            "task_queued_timeout and task_queued_timeout_s"
+            f"{limit}: lower the event age, or raise both task_queued_timeout_s and Airflow's "
+            "[scheduler] task_queued_timeout (before Airflow 3.2 also [execution_api] "
+            "jwt_expiration_time)"
         )
 
 

@@ -40,7 +40,8 @@ class ExecutionConfig(Section):
         600,
         ge=60,
         description="`[scheduler] task_queued_timeout` of that Airflow, which is also the lifetime "
-        "of a workload's token.",
+        "of a workload's token. Before Airflow 3.2 the token lives `[execution_api] "
+        "jwt_expiration_time`: give the smaller of both.",
     )
     event_age_s: int = Field(
         540,

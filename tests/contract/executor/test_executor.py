@@ -15,7 +15,7 @@ from lambda_executor.contract.errors import RejectedError
 from lambda_executor.contract.wire import Outcome, Result
 from lambda_executor.core.ledger import State
 from lambda_executor.scheduler import executor as executor_module
-from lambda_executor.scheduler.compat import external_id_of
+from lambda_executor.scheduler.compat import AIRFLOW, external_id_of
 from lambda_executor.scheduler.state import DatabaseState
 from lambda_executor.testing import MemoryQueue
 from tests.support import threads
@@ -146,13 +146,15 @@ def test_the_queue_selects_the_function(scheduler: Scheduler) -> None:
 
 
 def test_a_workload_whose_token_has_run_out_is_not_sent(scheduler: Scheduler) -> None:
-    """It fails with that reason and never reaches the function."""
+    """It fails with that reason, which names this Airflow's option, and is never sent."""
     claims = base64.urlsafe_b64encode(b'{"exp": 1000}').decode().rstrip("=")
     task = workload("a", token=f"x.{claims}.y")
     scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
     state, info = scheduler.event(task.ti.key)
     assert state == TaskInstanceState.FAILED
     assert "token ran out" in info
+    option = "[execution_api] jwt_expiration_time" if AIRFLOW < (3, 2) else "task_queued_timeout"
+    assert f"{option}, or find out why it waits" in info
     assert scheduler.function.invocations == []
 
 

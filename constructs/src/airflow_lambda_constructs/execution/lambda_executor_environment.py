@@ -41,7 +41,8 @@ class LambdaExecutorEnvironmentProps:
         results_retention: How long a result waits for a scheduler; longer than any time-out.
         results_visibility: How long a received result is hidden from other schedulers.
         event_age: How long Lambda keeps an invocation that it cannot start; at most Airflow's
-            `[scheduler] task_queued_timeout`, the lifetime of a workload's token.
+            `[scheduler] task_queued_timeout`, the lifetime of a workload's token. Before Airflow
+            3.2 the token lives `[execution_api] jwt_expiration_time`.
         encryption_key: For everything that is stored; None: AWS's own keys.
         vpc: None: the functions run outside any VPC.
         subnets: None: the VPC's private ones.

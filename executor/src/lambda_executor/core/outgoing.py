@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.contract.errors import EncodeError, ExpiredError
+from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT, LifetimeOption
 from lambda_executor.contract.wire import (
     MAX_INVOCATION_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -45,6 +46,7 @@ class Outgoing:
         reply_to: URL of the results queue.
         queued_at_s: When the executor took it, in seconds since the epoch.
         payloads: Takes payloads too large for one event; None: they cannot be sent.
+        lifetime_option: Airflow's option that says how long the token lives.
     """
 
     id: InvocationId
@@ -55,6 +57,7 @@ class Outgoing:
     reply_to: str
     queued_at_s: float
     payloads: PayloadStore | None = None
+    lifetime_option: LifetimeOption = TASK_QUEUED_TIMEOUT
 
     def envelope(self) -> Envelope:
         """Route and encode the workload; a payload too large for one event goes into the store.
@@ -69,7 +72,7 @@ class Outgoing:
             waited_s = time.time() - self.queued_at_s
             raise ExpiredError(
                 f"not sent: the workload's token ran out while it waited ({waited_s:.0f} s since "
-                "it was queued). Raise [scheduler] task_queued_timeout, or find out why it waits"
+                f"it was queued). Raise {self.lifetime_option}, or find out why it waits"
             )
         invocation = Invocation.for_workload(
             self.id,
@@ -105,8 +108,7 @@ class Outgoing:
 def token_expiry_s(token: str) -> float | None:
     """When a workload's token expires, in seconds since the epoch; None if it does not say.
 
-    Airflow's tokens are JWTs that live `[scheduler] task_queued_timeout`. The API server verifies
-    them; this only reads the claim.
+    Airflow's tokens are JWTs. The API server verifies them; this only reads the claim.
     """
     try:
         claims = token.split(".")[1]

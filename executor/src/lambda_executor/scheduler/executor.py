@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.version import version
+
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.log_lines import about
+from lambda_executor.contract.token_lifetime import token_lifetime_option
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
@@ -92,7 +95,11 @@ class LambdaExecutor(AirflowExecutor):
         own = settings.own_queue(self.job_id)
         reply_to = settings.queue_urls[own]
         self._outgoing = partial(
-            Outgoing, routes=settings.routes, reply_to=reply_to, payloads=endpoints.payloads
+            Outgoing,
+            routes=settings.routes,
+            reply_to=reply_to,
+            payloads=endpoints.payloads,
+            lifetime_option=token_lifetime_option(version),
         )
         self._end_wait_timeout_s = settings.end_wait_timeout_s
         database = DatabaseState(self.name)

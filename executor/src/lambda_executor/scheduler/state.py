@@ -16,11 +16,13 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
+from airflow.version import version
 from sqlalchemy import select
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.scheduler.compat import AIRFLOW
 from lambda_executor.setup import naming
+from lambda_executor.setup.time_limits import token_lifetime
 
 if TYPE_CHECKING:
     from airflow.executors.executor_utils import ExecutorName
@@ -105,7 +107,7 @@ class DatabaseState:
 
     def longest_wait_s(self) -> float:
         """Return the longest time from a dispatch to its end: token's life plus time-out."""
-        return conf.getfloat("scheduler", "task_queued_timeout") + LONGEST_RUN_S
+        return token_lifetime(conf, version).seconds + LONGEST_RUN_S
 
     def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
         """Return the invocations whose task is running: one of its starts was accepted."""
