@@ -118,6 +118,47 @@ def visible(account: Account) -> int:
 
 
 @pytest.mark.usefixtures("database", "sent")
+def test_a_message_cannot_write_to_the_terminal(
+    account: Account, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A function's role may send dead letters: their control characters are shown, not obeyed."""
+    attack = "\x1b[2J\x1b]0;owned\x07\nfaked-id"
+    bury(
+        account,
+        {
+            "requestPayload": event("\x1b[31mid\nfaked-id"),
+            "requestContext": {"requestId": attack, "condition": "RetriesExhausted"},
+            "responsePayload": {"errorMessage": attack},
+        },
+    )
+    code, answer = run(capfd, "dead-letters", "list")
+    assert code == 0
+    assert not [c for c in answer if c != "\n" and not c.isprintable()]
+    assert not any(line.startswith("faked-id") for line in answer.splitlines())
+    assert r"\x1b[2J" in answer
+
+
+@pytest.mark.usefixtures("database", "sent")
+def test_hidden_messages_are_counted_without_guessing_who_holds_them(
+    account: Account, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SQS counts received messages and those that were handed back with a delay as one number."""
+    bury(account, event("id"))
+    dead_letters = account.options["dead_letter_queue_url"]
+    sqs = boto3.client("sqs")
+    (message,) = sqs.receive_message(QueueUrl=dead_letters)["Messages"]
+    sqs.change_message_visibility(
+        QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=900
+    )
+    _, answer = run(capfd, "dead-letters", "list")
+    assert "0 dead letters are visible\n" in answer
+    assert "about 1 more are hidden" in answer
+    assert "handed back by a scheduler" in answer
+    _, answer = run(capfd, "status")
+    assert "0 messages are visible, 1 are hidden" in answer
+
+
+@pytest.mark.usefixtures("database", "sent")
 def test_list_shows_all_but_the_token_and_leaves_everything_visible(
     account: Account, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,8 +63,8 @@ _LIST = ActionCommand(
     help="List the dead letters, without deleting any",
     description=(
         "Shows for each dead letter the dispatch id, task, Lambda's reason and request id, its "
-        "age, and whether it can be sent again. Dead letters that a running scheduler holds are "
-        "only counted."
+        "age, and whether it can be sent again. Hidden dead letters are only counted: somebody "
+        "received them, or a scheduler handed them back for up to 15 minutes."
     ),
     func=_command("dead_letter_commands.list_"),
     args=[_LIMIT, _JSON],

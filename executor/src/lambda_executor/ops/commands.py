@@ -15,7 +15,7 @@ from lambda_executor.contract.errors import AwsError, LambdaExecutorError
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.ops import doctor
 from lambda_executor.ops import tasks as airflow_tasks
-from lambda_executor.ops.diagnosis import Versions
+from lambda_executor.ops.diagnosis import Versions, depth_of
 from lambda_executor.ops.terminal import Say, columns, command, since
 from lambda_executor.setup.connection import connect
 
@@ -32,7 +32,7 @@ def check(args: argparse.Namespace, say: Say) -> bool:
         if not args.json:
             _show(finding, say)
     if args.json:
-        say(json.dumps([finding.as_json() for finding in findings], indent=2))
+        say(*json.dumps([f.as_json() for f in findings], indent=2).splitlines())
     else:
         ok, to_fix, unknown = (sum(f.status is status for f in findings) for status in Status)
         say(f"{ok} ok, {to_fix} to fix, {unknown} unknown")
@@ -41,9 +41,9 @@ def check(args: argparse.Namespace, say: Say) -> bool:
 
 def _show(finding: Finding, say: Say) -> None:
     of = f"{finding.of}: " if finding.of else ""
-    say(columns(finding.status.name, finding.subject, f"{of}{finding.detail}"))
+    say(*columns(finding.status.name, finding.subject, f"{of}{finding.detail}"))
     if finding.fix:
-        say(columns("", "", f"fix: {finding.fix}"))
+        say(*columns("", "", f"fix: {finding.fix}"))
 
 
 @command
@@ -58,22 +58,22 @@ def status(args: argparse.Namespace, say: Say) -> bool:
             "last_errors": [asdict(failure) for failure in failures],
             "obstacles": reasons,
         }
-        say(json.dumps(answer, indent=2, default=str))
+        say(*json.dumps(answer, indent=2, default=str).splitlines())
         return not reasons
     if not active:
-        say(columns("", "in flight", "nothing"))
+        say(*columns("", "in flight", "nothing"))
     for tasks in active:
         oldest = f", the oldest for {since(tasks.oldest_at)}" if tasks.oldest_at else ""
-        say(columns("", "in flight", f"{tasks.count} {tasks.state}{oldest}"))
+        say(*columns("", "in flight", f"{tasks.count} {tasks.state}{oldest}"))
     for queue in queues:
-        depth = f"{queue['visible']} messages wait, {queue['hidden']} are held"
-        say(columns("", queue["subject"], f"{queue['name']}: {depth}"))
+        depth = depth_of(queue["visible"], queue["hidden"])
+        say(*columns("", queue["subject"], f"{queue['name']}: {depth}"))
     for reason in reasons:
-        say(columns("PROBLEM", "", reason))
+        say(*columns("PROBLEM", "", reason))
     for failure in failures:
         of = f"{failure.task}: " if failure.task else ""
         ago = f"{since(failure.at)} ago, " if failure.at else ""
-        say(columns("", "failed", f"{ago}{of}{failure.said}"))
+        say(*columns("", "failed", f"{ago}{of}{failure.said}"))
     return not reasons
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from airflow.configuration import conf
 
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.engine.poller import HAND_BACK_CAP_S
 from lambda_executor.ops import doctor, tasks
 from lambda_executor.ops.dead_letters import (
     Awaited,
@@ -31,18 +32,23 @@ def list_(args: argparse.Namespace, say: Say) -> bool:
         entries = _all(messages)
         awaited = _awaited(entries)
         queue = connected.inspection.queue(connected.config.dead_letter_queue_url)
-        held = max(0, queue.hidden - len(entries))
+        hidden = max(0, queue.hidden - len(entries))
     now_s = time.time()
     rows = [_row(entry, awaited, now_s) for entry in entries]
     if args.json:
-        say(json.dumps(rows, indent=2))
+        say(*json.dumps(rows, indent=2).splitlines())
         return True
     for row in rows:
         say(str(row["id"] or "(no dispatch id)"))
         for name in ("task", "reason", "request_id", "age", "retry"):
-            say(columns("", name.replace("_", " "), str(row[name] or "unknown")))
+            say(*columns("", name.replace("_", " "), str(row[name] or "unknown")))
     more = ", and there may be more (--limit)" if len(rows) >= args.limit else ""
-    say(f"{len(rows)} dead letters are visible{more}; about {held} are held by schedulers")
+    say(f"{len(rows)} dead letters are visible{more}")
+    if hidden:
+        say(
+            f"about {hidden} more are hidden: received and not deleted yet, or handed back by a "
+            f"scheduler, which hides them for up to {HAND_BACK_CAP_S // 60} minutes"
+        )
     return True
 
 

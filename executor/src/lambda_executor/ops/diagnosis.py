@@ -105,17 +105,27 @@ def queue(subject: str, name: str, facts: QueueFacts, longest_timeout_s: int) ->
     if facts.visibility_timeout_s < MIN_VISIBILITY_S:
         return problem(
             subject,
-            f"a message that a scheduler holds is visible to others again after "
+            "a message that a scheduler has received is visible to others again after "
             f"{facts.visibility_timeout_s} s",
             f"raise its VisibilityTimeout to at least {MIN_VISIBILITY_S} s",
             name,
         )
     return ok(
         subject,
-        f"{facts.visible} messages wait, {facts.hidden} are held; kept for "
-        f"{facts.retention_s} s, hidden for {facts.visibility_timeout_s} s",
+        f"{depth_of(facts.visible, facts.hidden)}; kept for {facts.retention_s} s, hidden for "
+        f"{facts.visibility_timeout_s} s",
         name,
     )
+
+
+def depth_of(visible: int, hidden: int) -> str:
+    """Describe the approximate number of messages in a queue.
+
+    A hidden one was received and not deleted yet, or handed back with a delay: SQS counts both as
+    one number, and does not say whether anybody still works on it.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+    """
+    return f"{visible} messages are visible, {hidden} are hidden"
 
 
 def probed(name: str, reply: ProbeReply, scheduler: Versions) -> Iterator[Finding]:
