@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import partial
 from typing import Any
 
 gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
@@ -56,7 +57,7 @@ _handler = InvocationHandler(
     resolve=_payloads.resolve,
     margins=_margins,
     write_log=invocation_log.write,
-    answer_probe=probe.answer,
+    answer_probe=partial(probe.answer, _dag_bundles),
     init_ms=environment.process_age_ms(),
 )
 

@@ -64,7 +64,7 @@ class InvocationHandler:
     resolve: Callable[[Invocation, float], Invocation | Verdict]
     margins: Margins
     write_log: WriteLog
-    answer_probe: Callable[[], ProbeAnswer]
+    answer_probe: Callable[[object], ProbeAnswer]
     init_ms: float  # The duration of the init phase, for the first invocation's result.
     explain: Explain = lambda *_: None
     lifetime_option: str = "[scheduler] task_queued_timeout"  # Of the workload's token.
@@ -82,7 +82,7 @@ class InvocationHandler:
         """
         start = self._enter(context)
         if is_probe(event):
-            return self.answer_probe().encode()
+            return self.answer_probe(event).encode()
         try:
             invocation = Invocation.decode(event)
         except DecodeError as e:

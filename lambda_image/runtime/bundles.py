@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from airflow.executors.workloads import ExecuteTask
 from airflow.sdk import Connection
 
 from lambda_executor.contract.errors import LambdaExecutorError
+from lambda_executor.contract.probe import BundleAnswer, DagFiles
 from lambda_image.dags import preload
 from lambda_image.dags.objects import DagSourceError
 from lambda_image.dags.source import S3DagSource
@@ -83,6 +84,39 @@ class DagBundles:
             return f"the task's DAG bundle cannot be had: {_reason(e)}"
         return None
 
+    def compared(self, asked: DagFiles) -> dict[str, BundleAnswer]:
+        """Compare the files of bundles with those here; a bundle unknown here has no answer.
+
+        Only folders in the image or from S3 are compared: other bundles are fetched for each task,
+        at the version of its run.
+        """
+        if not asked:
+            return {}
+        error = ""
+        try:
+            if self._source is not None:
+                self._source.refresh()
+            known = bundle_names(self._bundles())
+        except LambdaExecutorError as e:
+            known, error = list(asked), str(e)
+        return {
+            name: self._compared(name, paths, error)
+            for name, paths in asked.items()
+            if name in known
+        }
+
+    def _compared(self, name: str, paths: Sequence[str], error: str) -> BundleAnswer:
+        source = str(self._source) if self._source is not None else "image"
+        if error:
+            return BundleAnswer(source, error=error)
+        folders = {bundle.get("name"): folder for bundle, folder in _local_bundles()}
+        if name not in folders:
+            return BundleAnswer("bundle")
+        folder = folders[name]
+        if self._source is None or not self._source.feeds(folder):
+            source = "image"
+        return BundleAnswer(source, tuple(p for p in paths if not _is_there(folder / p)))
+
     def _fetch(self, workload: ExecuteTask) -> None:
         name, version = workload.bundle_info.name, workload.bundle_info.version
         manager = self._bundles()
@@ -108,7 +142,7 @@ class DagBundles:
             at = f" at version {version}" if version else ""
             raise _NoDagError(f"the DAG bundle {name!r}{at} cannot be had: {_reason(e)}") from e
         file = Path(bundle.path, workload.dag_rel_path)
-        if not file.exists() and not any(parent.is_file() for parent in file.parents):
+        if not _is_there(file):
             raise _NoDagError(self._missing_reason(bundle, file))
 
     def _bundles(self) -> DagBundlesManager:
@@ -162,15 +196,22 @@ def _configured() -> list[dict[str, Any]]:
     ]
 
 
-def _local_folders() -> list[Path]:
-    """The folders of the local bundles, which fetch nothing."""
+def _local_bundles() -> Iterator[tuple[dict[str, Any], Path]]:
+    """The configuration and the folder of each local bundle, which fetches nothing."""
     local = f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
-    folders = (
-        Path((bundle.get("kwargs") or {}).get("path") or settings.DAGS_FOLDER)
-        for bundle in _configured()
-        if bundle.get("classpath") == local
-    )
-    return [folder for folder in folders if folder.is_dir()]
+    for bundle in _configured():
+        if bundle.get("classpath") == local:
+            yield bundle, Path((bundle.get("kwargs") or {}).get("path") or settings.DAGS_FOLDER)
+
+
+def _local_folders() -> list[Path]:
+    """The folders of the local bundles that exist."""
+    return [folder for _, folder in _local_bundles() if folder.is_dir()]
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a DAG file exists, or the archive that it is in."""
+    return file.exists() or any(parent.is_file() for parent in file.parents)
 
 
 def _connections(name: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Fixtures of the contract tests."""
 
 from tests.support.account import account
+from tests.support.airflow_database import database
 from tests.support.local_aws import (
     bare_aws,
     bare_enforcing_aws,
@@ -14,6 +15,7 @@ __all__ = [
     "account",
     "bare_aws",
     "bare_enforcing_aws",
+    "database",
     "enforcing_aws",
     "local_aws",
     "scheduler",

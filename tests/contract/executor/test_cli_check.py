@@ -5,34 +5,50 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import boto3
 import pytest
 from airflow.version import version as airflow_version
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import sessionmaker
 
 from lambda_executor import aws
-from lambda_executor.aws import ProbeReply
-from lambda_executor.contract.errors import ThrottledError
-from lambda_executor.contract.probe import ProbeAnswer
+from lambda_executor.aws import AccountFacts, ProbeReply
+from lambda_executor.contract.errors import RejectedError, ThrottledError
+from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.routing import Target
-from tests.support.account import Account
+from lambda_executor.ops import tasks
+from tests.support.account import PARAMETER, Account
+from tests.support.airflow_database import add_dag, add_scheduler
 from tests.support.command_line import run, run_json
 
 URL = "https://airflow/execution/"
+ANSWER = ProbeAnswer(
+    airflow_version,
+    platform.python_version(),
+    WIRE_VERSION,
+    URL,
+    "",
+    3,
+    5,
+    {"dags-folder": BundleAnswer("image")},
+)
 
 
 @pytest.fixture
-def healthy(account: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
-    """An account where nothing is wrong, with a handler that answers probes."""
+def healthy(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """An account where nothing is wrong, with a handler that answers probes, and an Airflow."""
     settle_events(OnFailure={"Destination": arn(account.options["dead_letter_queue_url"])})
     boto3.client("logs").create_log_group(logGroupName="/aws/lambda/function")
     account.write_parameter()
-    answer_probes(
-        monkeypatch,
-        ProbeAnswer(airflow_version, platform.python_version(), WIRE_VERSION, URL, "", 3),
-    )
+    answer_probes(monkeypatch, ANSWER)
+    # moto has no GetAccountSettings.
+    monkeypatch.setattr(aws.Inspection, "account", lambda _: AccountFacts(1000, 900))
+    add_scheduler(database)
+    add_dag(database, "team/daily.py")
     return account
 
 
@@ -60,7 +76,7 @@ def arn(url: str) -> str:
 
 def problems(findings: list[dict[str, str]]) -> set[str]:
     """The findings that have to be fixed."""
-    assert all(finding["fix"] for finding in findings if finding["verdict"] == "problem")
+    assert all(f["fix"] and f["command"] for f in findings if f["verdict"] == "problem")
     return {finding["subject"] for finding in findings if finding["verdict"] == "problem"}
 
 
@@ -71,9 +87,10 @@ def test_a_healthy_environment_is_ok(capfd: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert {finding["verdict"] for finding in findings} == {"ok"}
     assert [finding["subject"] for finding in findings] == [
-        *("credentials", "configuration", "function", "results queue", "dead-letter queue"),
+        *("executor", "scheduler", "options", "Region", "credentials", "configuration"),
+        *("concurrency", "function", "results queue", "dead-letter queue", "reservation"),
         *("dead letters", "async retries", "event age", "log"),
-        *("Execution API", "Airflow", "Python", "wire"),
+        *("Execution API", "Airflow", "Python", "wire", "DAG files"),
     ]
 
 
@@ -83,7 +100,8 @@ def test_a_person_reads_a_table(capfd: pytest.CaptureFixture[str]) -> None:
     code, answer = run(capfd, "check")
     assert code == 0
     assert "OK       credentials        arn:aws:sts::" in answer
-    assert answer.endswith("13 ok, 0 to fix, 0 unknown\n")
+    assert "OK       Region             eu-west-1, https://lambda.eu-west-1.amazonaws.com" in answer
+    assert answer.endswith("20 ok, 0 to fix, 0 unknown\n")
 
 
 def no_function(_: Account) -> None:
@@ -187,32 +205,180 @@ def test_what_aws_cannot_answer_now_is_no_problem(
     assert (code, problems(findings)) == (0, set())
     unknown = [finding for finding in findings if finding["verdict"] == "unknown"]
     assert [f["subject"] for f in unknown] == ["function", "results queue", "dead-letter queue"]
-    assert {f["said"] for f in unknown} == {"Rate exceeded"}
+    place = "eu-west-1, https://lambda.eu-west-1.amazonaws.com"
+    assert {f["said"] for f in unknown} == {f"Rate exceeded (asked in {place})"}
 
 
-@pytest.mark.usefixtures("account")
+@pytest.mark.usefixtures("healthy")
+def test_the_fix_of_a_person_stands_on_a_line_of_its_own(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a terminal of 80 columns the sentences are wrapped, and the command is not."""
+    monkeypatch.setenv("COLUMNS", "80")
+    defaults_for_events(Account({}))
+    code, answer = run(capfd, "check")
+    lines = answer.splitlines()
+    assert code == 1
+    commands = [line.strip() for line in lines if line.strip().startswith("aws lambda put-")]
+    assert len(commands) == 3
+    assert len(set(commands)) == 1  # One is enough.
+    assert commands[0].endswith("--region eu-west-1")
+    too_long = [line for line in lines if len(line) > 80 and line.strip() not in commands]
+    assert all(" " not in line.strip() for line in too_long), too_long  # Names stay whole.
+
+
+@pytest.mark.parametrize(
+    ("executor_class", "silent_s", "expected"),
+    [(None, 0, {"scheduler"}), ("another.Executor", 0, {"scheduler"}), (None, 3600, set())],
+)
+@pytest.mark.usefixtures("healthy")
+def test_the_live_schedulers_are_compared(
+    database: Engine,
+    capfd: pytest.CaptureFixture[str],
+    executor_class: str | None,
+    silent_s: float,
+    expected: set[str],
+) -> None:
+    """A scheduler that this executor never signed runs another one; a dead one runs nothing."""
+    add_scheduler(database, executor_class=executor_class, silent_s=silent_s)
+    _, findings = run_json(capfd, "check")
+    assert problems(findings) == expected
+
+
+@pytest.mark.usefixtures("healthy")
+def test_dag_files_are_compared_with_those_of_airflow(
+    database: Engine,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The probe asks for the files of every DAG that is not stale."""
+    add_dag(database, "team/weekly.py")
+    add_dag(database, "gone.py", is_stale=True)
+    asked = []
+
+    def probe(_: aws.Inspection, __: Target, dag_files: Any) -> ProbeReply:
+        asked.append(dag_files)
+        missing = BundleAnswer("image", missing=("team/weekly.py",))
+        answer = replace(ANSWER, bundles={"dags-folder": missing})
+        return ProbeReply(json.dumps(answer.encode()).encode())
+
+    monkeypatch.setattr(aws.Inspection, "probe", probe)
+    _, findings = run_json(capfd, "check")
+    assert asked == [{"dags-folder": ["team/daily.py", "team/weekly.py"]}]
+    assert problems(findings) == {"DAG files"}
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_misspelt_option_is_found(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow ignores it in silence."""
+    monkeypatch.setenv("AIRFLOW__LAMBDA_EXECUTOR__FUNKTION_NAME", "f")
+    _, findings = run_json(capfd, "check")
+    assert problems(findings) == {"options"}
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_missing_permission_is_named_and_ends_nothing(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the doctor reads is unknown then; the other checks have their answers."""
+
+    def denied(*_: object) -> AccountFacts:
+        raise RejectedError("User: x is not authorized", "AccessDeniedException")
+
+    for name in ("account", "reserved_concurrency", "events"):
+        monkeypatch.setattr(aws.Inspection, name, denied)
+    code, findings = run_json(capfd, "check")
+    assert (code, problems(findings)) == (0, set())
+    unknown = {f["subject"]: f["fix"] for f in findings if f["verdict"] == "unknown"}
+    assert "allow lambda:GetAccountSettings;" in unknown["concurrency"]
+    assert "allow lambda:GetFunction;" in unknown["reservation"]
+    assert "allow lambda:GetFunctionEventInvokeConfig;" in unknown["async invocation"]
+    assert findings[-1]["subject"] == "DAG files"
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_database_that_is_away_ends_nothing(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What AWS knows is found all the same."""
+    nothing = sessionmaker(create_engine("sqlite://")).begin
+    monkeypatch.setattr(tasks, "create_session", nothing)
+    code, findings = run_json(capfd, "check")
+    assert (code, problems(findings)) == (0, set())
+    unknown = {f["subject"]: f["said"] for f in findings if f["verdict"] == "unknown"}
+    assert set(unknown) == {"scheduler", "DAG files"}
+    assert all("Airflow's database cannot be read" in said for said in unknown.values())
+    assert "wire" in {f["subject"] for f in findings if f["verdict"] == "ok"}
+
+
+@pytest.mark.usefixtures("database", "account")
+def test_a_wrong_region_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parameter that is not there may be in another Region; the command lists what is here."""
+    monkeypatch.setenv("AIRFLOW__LAMBDA_EXECUTOR__REGION_NAME", "us-west-2")
+    _, findings = run_json(capfd, "check")
+    (finding,) = [f for f in findings if f["subject"] == "configuration"]
+    assert f"SSM parameter '{PARAMETER}' does not exist in Region us-west-2" in finding["said"]
+    assert "Either the Region is wrong, or the name" in finding["said"]
+    assert finding["command"].startswith("aws ssm describe-parameters --region us-west-2")
+    (region,) = [f for f in findings if f["subject"] == "Region"]
+    assert region["said"] == "us-west-2, https://lambda.us-west-2.amazonaws.com"
+
+
+@pytest.mark.usefixtures("database")
+def test_an_endpoint_that_cannot_be_reached_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not mistaken for missing credentials, and its address can be tried."""
+    url = "http://127.0.0.1:9"  # The port that discards: nothing listens there.
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AIRFLOW__LAMBDA_EXECUTOR__CONFIG_PARAMETER": PARAMETER,
+        "AIRFLOW__LAMBDA_EXECUTOR__REGION_NAME": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    _, findings = run_json(capfd, "check")
+    by_subject = {f["subject"]: f for f in findings}
+    assert by_subject["Region"]["said"] == f"eu-west-1, {url}"
+    assert by_subject["credentials"]["verdict"] == "unknown"
+    assert by_subject["configuration"]["verdict"] == "problem"
+    for subject in ("credentials", "configuration"):
+        assert f"{url} cannot be reached" in by_subject[subject]["said"]
+        assert by_subject[subject]["command"].startswith("curl ")
+        assert "credentials" not in by_subject[subject]["fix"]
+
+
+@pytest.mark.usefixtures("account", "database")
 def test_a_configuration_that_cannot_be_read_is_a_finding(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A missing parameter is a finding without a traceback; the credentials are fine."""
     code, findings = run_json(capfd, "check")
     assert code == 1
-    assert [(f["subject"], f["verdict"]) for f in findings] == [
+    assert [(f["subject"], f["verdict"]) for f in findings[2:]] == [
+        ("options", "ok"),
+        ("Region", "ok"),
         ("credentials", "ok"),
         ("configuration", "problem"),
     ]
 
 
 @pytest.mark.usefixtures("healthy")
-def test_missing_credentials_are_the_only_finding(
+def test_missing_credentials_are_the_last_finding(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without credentials no other check can run."""
+    """Without credentials no other check of AWS can run."""
     with monkeypatch.context() as within:  # The keys are moto's, and go when it does.
         within.delenv("AWS_ACCESS_KEY_ID")
         within.delenv("AWS_SECRET_ACCESS_KEY")
         within.delenv("AWS_SESSION_TOKEN", raising=False)
         code, findings = run_json(capfd, "check")
     assert code == 1
-    assert [(f["subject"], f["verdict"]) for f in findings] == [("credentials", "problem")]
-    assert "Unable to locate credentials" in findings[0]["said"]
+    assert problems(findings) == {"credentials"}
+    assert findings[-1]["subject"] == "credentials"
+    assert "Unable to locate credentials" in findings[-1]["said"]

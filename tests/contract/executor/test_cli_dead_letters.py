@@ -6,17 +6,11 @@ import base64
 import json
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from airflow.executors import executor_loader
-from airflow.models import import_all_models
-from airflow.models.base import Base
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import Engine, create_engine, insert
@@ -32,21 +26,6 @@ from tests.support.account import Account
 from tests.support.command_line import run, run_json
 
 REASON = "Task timed out after 900.00 seconds"
-
-
-@pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """Airflow's own tables of tasks and events, in which the executor is ours."""
-    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "lambda_executor.LambdaExecutor")
-    # What is read from the configuration once per process stays out of other tests.
-    monkeypatch.setattr(executor_loader, "_executor_names", [])
-    monkeypatch.setattr(executor_loader, "_team_name_to_executors", defaultdict(list))
-    import_all_models()  # type: ignore[no-untyped-call]
-    engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
-    Base.metadata.create_all(engine, tables=[TaskInstance.__table__, Log.__table__])
-    monkeypatch.setattr(tasks, "create_session", sessionmaker(engine))
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

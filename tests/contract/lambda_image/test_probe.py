@@ -6,7 +6,8 @@ import json
 import logging
 import platform
 import subprocess
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,20 +18,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_executor.contract.errors import DecodeError
-from lambda_executor.contract.probe import EVENT, ProbeAnswer, is_probe
+from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer, event, is_probe
 from lambda_executor.contract.wire import WIRE_VERSION
 from tests.support.handler_process import HandlerProcess, Server
 
-PROBE = json.loads(EVENT)
+PROBE = json.loads(event())
 
 
 @pytest.fixture(scope="module")
-def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The function's DAG folder."""
+    return tmp_path_factory.mktemp("dags")
+
+
+@pytest.fixture(scope="module")
+def handler(dags: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """The real handler in its own process."""
-    folder = tmp_path_factory.mktemp("probed")
-    (folder / "dags").mkdir()
     server = Server()
-    process = HandlerProcess(folder, folder / "dags", server)
+    process = HandlerProcess(tmp_path_factory.mktemp("probed"), dags, server)
     yield process
     process.close()
     server.close()
@@ -63,6 +68,54 @@ def test_an_api_that_does_not_answer_is_told(handler: HandlerProcess) -> None:
     finally:
         handler.server.is_gone = False
     assert "RemoteProtocolError" in answer.execution_api_error
+
+
+def ask(handler: HandlerProcess, **dag_files: list[str]) -> Mapping[str, BundleAnswer]:
+    """Send a probe that asks for DAG files."""
+    asked = {name.replace("_", "-"): paths for name, paths in dag_files.items()}
+    answer, _ = handler.invoke(json.loads(event(asked)))
+    bundles = ProbeAnswer.decode(json.dumps(answer).encode()).bundles
+    assert bundles is not None
+    return bundles
+
+
+def test_the_handler_says_which_dag_files_it_lacks(handler: HandlerProcess, dags: Path) -> None:
+    """A file or an archive in the folder is there; a bundle unknown here has no answer."""
+    (dags / "team").mkdir()
+    (dags / "team" / "daily.py").write_text("")
+    with zipfile.ZipFile(dags / "packed.zip", "w") as archive:
+        archive.writestr("inside.py", "")
+    asked = ["team/daily.py", "team/weekly.py", "packed.zip/inside.py", "../outside.py"]
+    bundles = ask(handler, dags_folder=asked, another=["a.py"])
+    assert bundles == {
+        "dags-folder": BundleAnswer("image", ("team/weekly.py", "../outside.py")),
+    }
+
+
+def test_the_handler_says_how_long_a_task_waits_for_the_api(handler: HandlerProcess) -> None:
+    """The doctor compares the API's answer with the time-out that tasks have."""
+    assert probe(handler).execution_api_timeout_s == 5
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [[], [None], [{"dag_files": []}], [{"dag_files": {"b": "x"}}], [{"other": 1}, 2]],
+)
+def test_a_probe_of_another_release_is_answered(handler: HandlerProcess, rest: list[Any]) -> None:
+    """Whatever follows the head is read if it is known, and otherwise ignored."""
+    answer, _ = handler.invoke([PROBE[0], *rest])
+    assert ProbeAnswer.decode(json.dumps(answer).encode()).bundles == {}
+
+
+def test_an_answer_of_an_older_image_is_read() -> None:
+    """Without the newer facts they are unknown, and the rest is there."""
+    new = ProbeAnswer("3.3.2", "3.12", 1, "https://a/", "", 3, 5, {"b": BundleAnswer("image")})
+    encoded = json.loads(json.dumps(new.encode()))
+    for name in ("execution_api_timeout_s", "bundles"):
+        del encoded[PROBE[0]][name]
+    old = ProbeAnswer.decode(json.dumps(encoded).encode())
+    assert (old.airflow, old.execution_api_timeout_s, old.bundles) == ("3.3.2", 0, None)
+    assert ProbeAnswer.decode(json.dumps(new.encode()).encode()) == new
 
 
 def test_the_reference_handler_refuses_a_probe_and_does_nothing(

@@ -244,7 +244,7 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
         send=it.send,
         resolve=it.resolve,
         write_log=lambda _, event, **fields: written.update(fields, event=event),
-        answer_probe=lambda: pytest.fail("no probe was sent"),
+        answer_probe=lambda _: pytest.fail("no probe was sent"),
         init_ms=1.0,
         margins=Margins(None, None),
     )

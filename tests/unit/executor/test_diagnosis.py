@@ -8,11 +8,14 @@ from dataclasses import replace
 import pytest
 
 from lambda_executor.aws import EventFacts, FunctionFacts, ProbeReply, QueueFacts
-from lambda_executor.contract.probe import ProbeAnswer
+from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
+from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.findings import Finding, Status
-from lambda_executor.ops import diagnosis
-from lambda_executor.ops.diagnosis import Versions
+from lambda_executor.core.routing import Target
+from lambda_executor.ops import diagnosis, probe_findings
+from lambda_executor.ops.dag_findings import Expected, Versions
+from lambda_executor.setup.time_limits import TimeLimit
 
 FUNCTION = FunctionFacts(
     state="Active",
@@ -24,15 +27,17 @@ FUNCTION = FunctionFacts(
 )
 EVENTS = EventFacts(retries=0, age_s=540, destination_arn="")
 QUEUE = QueueFacts("arn:dead", visible=0, hidden=0, retention_s=86400, visibility_timeout_s=120)
-HERE = Versions(airflow="3.3.2", python="3.12.4")
-ANSWER = ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution/", "", 3)
+HERE = Expected(Versions(airflow="3.3.2", python="3.12.4"), {}, "dags", all_run_here=True)
+ANSWER = ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution/", "", 3, 5)
+LIMIT = TimeLimit(TASK_QUEUED_TIMEOUT, 600)
+F = Target("f")
 
 
 def probed(**changes: object) -> dict[str, Finding]:
     """The findings for an answer with some changes."""
     answer = replace(ANSWER, **changes)  # type: ignore[arg-type] # of one field each
     reply = ProbeReply(json.dumps(answer.encode()).encode())
-    return {finding.subject: finding for finding in diagnosis.probed("f", reply, HERE)}
+    return {finding.subject: finding for finding in probe_findings.probed(F, reply, HERE)}
 
 
 @pytest.mark.parametrize(
@@ -46,22 +51,22 @@ def probed(**changes: object) -> dict[str, Finding]:
 )
 def test_a_function_must_be_invokable(state: str, status: Status) -> None:
     """An invocation activates an inactive function; in the other states it does not run."""
-    assert diagnosis.function("f", replace(FUNCTION, state=state)).status is status
+    assert diagnosis.function(F, replace(FUNCTION, state=state)).status is status
 
 
 def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
     """The previous version runs on while a function is updated."""
     failed = replace(FUNCTION, last_update="Failed", last_update_reason="no image")
-    assert "no image" in diagnosis.function("f", failed).detail
-    assert diagnosis.function("f", failed).is_problem
-    updating = diagnosis.function("f", replace(FUNCTION, last_update="InProgress"))
+    assert "no image" in diagnosis.function(F, failed).detail
+    assert diagnosis.function(F, failed).is_problem
+    updating = diagnosis.function(F, replace(FUNCTION, last_update="InProgress"))
     assert (updating.status, "in progress" in updating.detail) == (Status.OK, True)
 
 
 @pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
 def test_an_event_must_not_outlive_its_token(age_s: int, is_problem: bool) -> None:
-    """The event age is at most task_queued_timeout, the token's lifetime."""
-    finding = diagnosis.event_age("f", replace(EVENTS, age_s=age_s), 600)
+    """The event age is at most the time for which a task may wait for its start."""
+    finding = diagnosis.event_age("f", replace(EVENTS, age_s=age_s), LIMIT, "")
     assert finding.is_problem is is_problem
 
 
@@ -71,7 +76,7 @@ def test_one_route_of_dead_letters_is_enough() -> None:
     def finding(queue_arn: str, destination_arn: str) -> Finding:
         function = replace(FUNCTION, dead_letter_arn=queue_arn)
         events = replace(EVENTS, destination_arn=destination_arn)
-        return diagnosis.dead_letters("f", function, events, QUEUE)
+        return diagnosis.dead_letters("f", function, events, QUEUE, "")
 
     assert not finding("arn:other", "arn:dead").is_problem
     assert not finding("arn:dead", "arn:other").is_problem
@@ -99,10 +104,12 @@ def test_a_good_answer_is_good_throughout() -> None:
         ({"python": "3.11.7"}, "Python", Status.OK),
         ({"wire_version": WIRE_VERSION + 1}, "wire", Status.PROBLEM),
         ({"execution_api_error": "ConnectError"}, "Execution API", Status.PROBLEM),
+        ({"execution_api_ms": 2400}, "Execution API", Status.OK),
+        ({"execution_api_ms": 2600}, "Execution API", Status.PROBLEM),
     ],
 )
-def test_versions_are_compared(changes: dict[str, object], subject: str, status: Status) -> None:
-    """Airflow's minor version and the wire version must match; Python's is only shown."""
+def test_an_answer_is_compared(changes: dict[str, object], subject: str, status: Status) -> None:
+    """Airflow's minor version and the wire version must match, and the API is fast enough."""
     finding = probed(**changes)[subject]
     assert finding.status is status
     assert str(next(iter(changes.values()))) in finding.detail
@@ -123,12 +130,88 @@ def test_no_answer_is_unknown_unless_the_handler_was_never_reached(
     failure: str, message: str, status: Status
 ) -> None:
     """A handler without probes may run workloads; one that cannot start does not."""
-    (finding,) = diagnosis.probed("f", ProbeReply(b"{}", failure, message), HERE)
+    (finding,) = probe_findings.probed(F, ProbeReply(b"{}", failure, message), HERE)
     assert finding.status is status
     assert message in finding.detail
 
 
 def test_an_answer_of_something_else_is_unknown() -> None:
     """The reference's handler returns nothing from an invocation."""
-    (finding,) = diagnosis.probed("f", ProbeReply(b"null"), HERE)
+    (finding,) = probe_findings.probed(F, ProbeReply(b"null"), HERE)
     assert (finding.subject, finding.status) == ("probe", Status.UNKNOWN)
+
+
+def test_a_slow_api_is_not_said_to_be_unreachable() -> None:
+    """It was reached: the network is right, and the time-out is named."""
+    error = "ReadTimeout: timed out"
+    finding = probed(execution_api_error=error, execution_api_ms=10_000)["Execution API"]
+    assert finding.is_problem
+    assert "was reached and is slow: no answer within 10000 ms" in finding.detail
+    assert "[workers] execution_api_timeout" in finding.detail
+    assert finding.command == "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=30"
+
+
+def test_one_command_makes_all_settings_of_invocations_right() -> None:
+    """`put` would remove the settings that it does not name, and `update` needs some to exist."""
+    none = EventFacts(retries=2, age_s=21_600, destination_arn="", exist=False)
+    live = Target("f", "live")
+    assert diagnosis.event_settings(live, none, LIMIT, "arn:dead") == (
+        "aws lambda put-function-event-invoke-config --function-name f --qualifier live "
+        "--maximum-retry-attempts 0 --maximum-event-age-in-seconds 600 "
+        """--destination-config '{"OnFailure": {"Destination": "arn:dead"}}'"""
+    )
+    some = replace(none, exist=True)
+    assert diagnosis.event_settings(F, some, LIMIT) == (
+        "aws lambda update-function-event-invoke-config --function-name f "
+        "--maximum-retry-attempts 0 --maximum-event-age-in-seconds 600"
+    )
+
+
+def files(answer: dict[str, BundleAnswer] | None, *, all_run_here: bool = True) -> list[Finding]:
+    """The findings about DAG files of an answer."""
+    dag_files = {"dags-folder": ["a.py", "b.py"], "team": ["c.py"]}
+    expected = replace(HERE, dag_files=dag_files, all_run_here=all_run_here)
+    reply = ProbeReply(json.dumps(replace(ANSWER, bundles=answer).encode()).encode())
+    return [f for f in probe_findings.probed(F, reply, expected) if f.subject == "DAG files"]
+
+
+def test_a_function_has_every_dag_file() -> None:
+    """A bundle that is fetched for each task has the files of its version."""
+    here = {"dags-folder": BundleAnswer("image"), "team": BundleAnswer("bundle")}
+    assert [f.status for f in files(here)] == [Status.OK]
+
+
+def test_missing_dag_files_come_with_the_command_that_brings_them() -> None:
+    """Each source has its own: a push, a deploy, or the list of bundles."""
+    pushed = BundleAnswer("s3://bucket/dags/", missing=("b.py",))
+    built = BundleAnswer("image", missing=("c.py",))
+    push, deploy = files({"dags-folder": pushed, "team": built})
+    assert push.is_problem
+    assert "1 of the 2 files of bundle 'dags-folder'" in push.detail
+    assert "not in s3://bucket/dags/: b.py" in push.detail
+    assert push.command == "airflow lambda-executor dags push dags s3://bucket/dags/"
+    assert deploy.is_problem
+    assert deploy.command.startswith("node_modules/.bin/cdk deploy")
+    (unknown_bundle,) = files({"dags-folder": BundleAnswer("image")})
+    assert "does not know the DAG bundle 'team'" in unknown_bundle.detail
+    assert "dag_bundle_config_list" in unknown_bundle.command
+
+
+def test_dags_may_run_elsewhere() -> None:
+    """What other functions or executors may run is no certain problem; an old image is none."""
+    missing = {"dags-folder": BundleAnswer("image", missing=("b.py",)), "team": BundleAnswer("x")}
+    assert [f.status for f in files(missing, all_run_here=False)] == [Status.UNKNOWN]
+    assert [f.status for f in files(None)] == [Status.UNKNOWN]
+
+
+def test_files_that_cannot_be_fetched_are_a_problem() -> None:
+    """No task of the function can start."""
+    answer = BundleAnswer("s3://bucket/dags/", error="the DAG files could not be fetched: denied")
+    assert [f.is_problem for f in files({"dags-folder": answer, "team": answer})] == [True, True]
+
+
+def test_a_paused_function_is_a_problem() -> None:
+    """A reserved concurrency of 0 is a pause; none, or more, is not."""
+    assert diagnosis.reservation(F, 0).is_problem
+    assert not diagnosis.reservation(F, 5).is_problem
+    assert not diagnosis.reservation(F, None).is_problem

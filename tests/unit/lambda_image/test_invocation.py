@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambda_executor.contract import probe
 from lambda_executor.contract.errors import ConfigError, DecodeError
-from lambda_executor.contract.probe import EVENT, ProbeAnswer
+from lambda_executor.contract.probe import ProbeAnswer
 from lambda_executor.contract.wire import (
     Invocation,
     InvocationId,
@@ -78,7 +79,7 @@ class World:
             write_log=lambda level, event, **fields: self.lines.append(
                 {"level": level, "event": event, **fields}
             ),
-            answer_probe=lambda: ANSWER,
+            answer_probe=lambda _: ANSWER,
             init_ms=1234.5,
             now_s=lambda: self.clock_s,
             clock_s=lambda: 50.0,
@@ -243,7 +244,7 @@ def test_a_line_tells_of_the_start_before_the_workload_runs() -> None:
 def test_a_probe_is_answered_and_runs_nothing() -> None:
     """A probe gets its answer without a workload, a result or a queue."""
     world = World(default_queue=None)
-    answer = world.handle(json.loads(EVENT))
+    answer = world.handle(json.loads(probe.event()))
     assert ProbeAnswer.decode(json.dumps(answer).encode()) == ANSWER
     assert (world.started, world.sent) == ([], [])
 

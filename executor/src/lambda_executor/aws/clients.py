@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import boto3
 import botocore.exceptions as botocore_errors
@@ -47,6 +47,16 @@ class Patience:
 INVOKE = Patience(connect_s=5, read_s=20, attempts=1)
 #: For all other calls; longer than a long poll.
 POLL = Patience(connect_s=5, read_s=LONG_POLL_S + 10, attempts=3)
+
+
+class Place(NamedTuple):
+    """Where calls to one service go."""
+
+    region: str
+    endpoint: str  # A URL.
+
+    def __str__(self) -> str:
+        return f"{self.region}, {self.endpoint}"
 
 
 class Clients:
@@ -109,6 +119,16 @@ class Clients:
         """The client that reads the function's log."""
         client: CloudWatchLogsClient = self._client("logs", self._config)
         return client
+
+    def place(self, client: Literal["function", "ssm", "sts"] = "function") -> Place:
+        """Return where the calls of a client go.
+
+        Raises:
+            AwsError: Nothing sets a Region.
+        """
+        with self.errors():
+            meta = getattr(self, client).meta
+        return Place(meta.region_name, meta.endpoint_url)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -24,6 +24,14 @@ DEFAULT_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """Lambda's limits of the account, in one Region."""
+
+    concurrency: int  # The most invocations of all functions at once.
+    unreserved: int  # The part of it that no function has reserved.
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionFacts:
     """One function, or one version of it."""
 
@@ -42,6 +50,7 @@ class EventFacts:
     retries: int
     age_s: int  # How long Lambda keeps an invocation that it cannot start.
     destination_arn: str  # Empty: there is no on-failure destination.
+    exist: bool = True  # False: nobody has set any of them.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,20 @@ class Inspection:
         with self._clients.errors():
             return self._clients.sts.get_caller_identity()["Arn"]
 
+    def account(self) -> AccountFacts:
+        """Read Lambda's limits of the account."""
+        with self._clients.errors():
+            limits = self._clients.function.get_account_settings()["AccountLimit"]
+        return AccountFacts(
+            limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]
+        )
+
+    def reserved_concurrency(self, target: Target) -> int | None:
+        """Read the reserved concurrency of a function; None: it has none, 0: it is paused."""
+        with self._clients.errors():
+            found = self._clients.function.get_function(**named(target))
+        return found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+
     def function(self, target: Target) -> FunctionFacts:
         """Read the configuration of a function, or of one version of it."""
         found = self._configuration(target)
@@ -100,6 +123,7 @@ class Inspection:
             retries=found.get("MaximumRetryAttempts", DEFAULT_RETRIES),
             age_s=found.get("MaximumEventAgeInSeconds", DEFAULT_EVENT_AGE_S),
             destination_arn=destination.get("Destination", ""),
+            exist=bool(found),
         )
 
     def queue(self, url: str) -> QueueFacts:
@@ -124,12 +148,15 @@ class Inspection:
             visibility_timeout_s=int(attributes["VisibilityTimeout"]),
         )
 
-    def probe(self, target: Target) -> ProbeReply:
-        """Send a probe to a function, and wait for the answer."""
+    def probe(self, target: Target, dag_files: probe.DagFiles | None = None) -> ProbeReply:
+        """Send a probe to a function, which may ask for DAG files, and wait for the answer."""
         with self._clients.errors():
             tenant: dict[str, Any] = {"TenantId": target.tenant} if target.tenant else {}
             answer = self._clients.function.invoke(
-                **named(target), InvocationType="RequestResponse", Payload=probe.EVENT, **tenant
+                **named(target),
+                InvocationType="RequestResponse",
+                Payload=probe.event(dag_files),
+                **tenant,
             )
             payload = answer["Payload"].read()
         if not answer.get("FunctionError"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.contract.errors import AwsError, ConfigError
+from lambda_executor.contract.errors import AwsError, ConfigError, TransientError
+from lambda_executor.contract.options import REGION_NAME
 
 
 def read_parameter(clients: Clients, name: str) -> dict[str, str]:
@@ -18,10 +19,7 @@ def read_parameter(clients: Clients, name: str) -> dict[str, str]:
         with clients.errors():
             answer = clients.ssm.get_parameter(Name=name, WithDecryption=True)
     except AwsError as e:
-        raise ConfigError(
-            f"config_parameter: SSM parameter {name!r} cannot be read ({e}). The stacks write "
-            "/airflow-lambda/<stage>/executor: check the stage, the Region and the credentials"
-        ) from e
+        raise _unreadable(clients, name, e) from e
     try:
         options = json.loads(answer["Parameter"]["Value"])
     except ValueError:
@@ -29,6 +27,37 @@ def read_parameter(clients: Clients, name: str) -> dict[str, str]:
     if not isinstance(options, dict) or not all(isinstance(v, str) for v in options.values()):
         raise ConfigError(
             f"config_parameter: SSM parameter {name!r} does not hold a JSON object of option "
-            "names and strings; deploy the execution stack again to write it"
+            "names and strings; deploy the execution stack again to write it",
+            "node_modules/.bin/cdk deploy --all -c stage=<stage>",
         )
     return options
+
+
+def _unreadable(clients: Clients, name: str, error: AwsError) -> ConfigError:
+    try:
+        place = clients.place("ssm")
+    except AwsError:  # The error is about just that.
+        return ConfigError(
+            f"config_parameter: SSM parameter {name!r} cannot be read: {error}",
+            REGION_NAME.setting,
+        )
+    if error.code == "ParameterNotFound":
+        return ConfigError(
+            f"config_parameter: SSM parameter {name!r} does not exist in Region {place.region} "
+            f"({place.endpoint}). Either the Region is wrong, or the name: the stacks write "
+            "/airflow-lambda/<stage>/executor. The command lists those of this Region",
+            f"aws ssm describe-parameters --region {place.region} --query Parameters[].Name "
+            "--parameter-filters Key=Name,Option=BeginsWith,Values=/airflow-lambda/",
+        )
+    if isinstance(error, TransientError) and not error.code:
+        return ConfigError(
+            f"config_parameter: SSM parameter {name!r} cannot be read, because {place.endpoint} "
+            f"cannot be reached: {error}. Check the Region ({place.region}), AWS_ENDPOINT_URL, "
+            "DNS, proxy and route of this machine",
+            f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {place.endpoint}",
+        )
+    return ConfigError(
+        f"config_parameter: SSM parameter {name!r} cannot be read in Region {place.region} "
+        f"({place.endpoint}): {error}",
+        f"aws ssm get-parameter --region {place.region} --name {name}",
+    )

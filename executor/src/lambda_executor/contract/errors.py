@@ -10,7 +10,16 @@ class LambdaExecutorError(Exception):
 
 
 class ConfigError(LambdaExecutorError):
-    """An option has an unusable value; the message names it, the allowed values and the fix."""
+    """An option has an unusable value; the message names it, the allowed values and the fix.
+
+    Args:
+        message: What is wrong, for a person.
+        command: A command or a setting to copy, for the fix; empty: there is none.
+    """
+
+    def __init__(self, message: str, command: str = "") -> None:
+        super().__init__(message)
+        self.command = command
 
 
 class RouteError(LambdaExecutorError):

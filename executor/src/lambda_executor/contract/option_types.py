@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class Option(ABC, Generic[Value_co]):
         """The variable that sets the option, `AIRFLOW__<SECTION>__<NAME>`."""
         return f"AIRFLOW__{self.section.upper()}__{self.name.upper()}"
 
+    @property
+    def setting(self) -> str:
+        """A line that sets the option in an environment, to its example."""
+        return f"{self.environment_variable}={shlex.quote(self.example)}"
+
     def read(self, text: str, where: str | None = None) -> Value_co:
         """Return the value of a text that is set in `where`, by default in the section.
 
@@ -56,7 +62,8 @@ class Option(ABC, Generic[Value_co]):
         if value is None:
             raise ConfigError(
                 f"{where or f'[{self.section}] {self.name}'} is {text!r}: it must be "
-                f"{self._allowed}, for example {self.example}"
+                f"{self._allowed}, for example {self.example}",
+                self.setting,
             )
         return value
 

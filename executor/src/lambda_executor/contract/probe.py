@@ -8,8 +8,8 @@ that failure is an answer too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lambda_executor.contract.errors import DecodeError
@@ -18,8 +18,17 @@ _HEAD = "lambda_executor probe"
 _TEXTS = ("airflow", "python", "execution_api_url", "execution_api_error")
 _NUMBERS = ("wire_version", "execution_api_ms")
 
-#: The probe's event; both sides ignore what follows the head.
-EVENT: bytes = json.dumps([_HEAD]).encode()
+#: DAG files by the name of their bundle, each as its path below the bundle's folder.
+DagFiles = Mapping[str, Sequence[str]]
+
+
+def event(dag_files: DagFiles | None = None) -> bytes:
+    """Return the event of a probe, which also asks for DAG files that the function lacks.
+
+    A handler ignores what it does not know behind the head.
+    """
+    asked = {name: list(paths) for name, paths in (dag_files or {}).items()}
+    return json.dumps([_HEAD, {"dag_files": asked}]).encode()
 
 
 def is_probe(event: object) -> bool:
@@ -27,16 +36,68 @@ def is_probe(event: object) -> bool:
     return isinstance(event, list) and event[:1] == [_HEAD]
 
 
+def asked_dag_files(event: object) -> DagFiles:
+    """Return the DAG files that a probe asks for; none for a probe that does not ask."""
+    rest = event[1] if isinstance(event, list) and len(event) > 1 else None
+    asked = rest.get("dag_files") if isinstance(rest, Mapping) else None
+    if not isinstance(asked, Mapping):
+        return {}
+    return {
+        str(name): [str(path) for path in paths]
+        for name, paths in asked.items()
+        if isinstance(paths, list)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class BundleAnswer:
+    """What a function knows about the files of one DAG bundle.
+
+    Attributes:
+        source: Where the function has the files from: the URI of a folder in S3, `image`, or
+            `bundle` for a bundle that is fetched for each task.
+        missing: The files among those asked for that it does not have.
+        error: Why the files cannot be had; empty: they can.
+    """
+
+    source: str
+    missing: tuple[str, ...] = ()
+    error: str = ""
+
+    @classmethod
+    def of(cls, facts: object) -> BundleAnswer:
+        """Read a part of an answer, of any shape."""
+        known = facts if isinstance(facts, Mapping) else {}
+        missing = known.get("missing")
+        return cls(
+            str(known.get("source", "")),
+            tuple(map(str, missing)) if isinstance(missing, list) else (),
+            str(known.get("error", "")),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """A function's answer."""
+    """A function's answer.
+
+    Attributes:
+        execution_api_url: Empty: it is not set.
+        execution_api_error: Why the API cannot be reached; empty: the API answered.
+        execution_api_ms: Milliseconds until the API answered or failed.
+        execution_api_timeout_s: Seconds that a task waits for one answer of the API; 0: unknown,
+            because the image is older than this value.
+        bundles: By name, the bundles asked for that the function knows; None: the image is older
+            than the question.
+    """
 
     airflow: str
     python: str
     wire_version: int
-    execution_api_url: str  # Empty: it is not set.
-    execution_api_error: str  # Why the API cannot be reached; empty: the API answered.
-    execution_api_ms: float  # Until the API answered or failed.
+    execution_api_url: str
+    execution_api_error: str
+    execution_api_ms: float
+    execution_api_timeout_s: float = 0
+    bundles: Mapping[str, BundleAnswer] | None = field(default=None)
 
     def encode(self) -> dict[str, object]:
         """Return the value that the handler returns."""
@@ -61,4 +122,11 @@ class ProbeAnswer:
             isinstance(values[name], int | float) for name in _NUMBERS
         ):
             raise DecodeError("the answer to a probe lacks what it should tell", payload)
-        return cls(**values)
+        timeout_s, bundles = facts.get("execution_api_timeout_s"), facts.get("bundles")
+        return cls(
+            **values,
+            execution_api_timeout_s=timeout_s if isinstance(timeout_s, int | float) else 0,
+            bundles={str(name): BundleAnswer.of(each) for name, each in bundles.items()}
+            if isinstance(bundles, Mapping)
+            else None,
+        )

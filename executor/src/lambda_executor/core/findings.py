@@ -16,13 +16,21 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check."""
+    """The result of one check.
 
-    subject: str  # The kind of resource that was checked, such as `function`.
+    Attributes:
+        subject: The kind of resource that was checked, such as `function`.
+        fix: Empty: there is nothing to do.
+        command: A command or a setting to copy, for the fix; empty: there is none.
+        of: The name of the function or queue; empty where there is only one.
+    """
+
+    subject: str
     status: Status
     detail: str
-    fix: str = ""  # Empty: there is nothing to do.
-    of: str = ""  # The name of the function or queue; empty where there is only one.
+    fix: str = ""
+    command: str = ""
+    of: str = ""
 
     @property
     def is_problem(self) -> bool:
@@ -37,6 +45,7 @@ class Finding:
             "verdict": self.status.value,
             "said": self.detail,
             "fix": self.fix,
+            "command": self.command,
         }
 
 
@@ -45,11 +54,11 @@ def ok(subject: str, detail: str, of: str = "") -> Finding:
     return Finding(subject, Status.OK, detail, of=of)
 
 
-def problem(subject: str, detail: str, fix: str, of: str = "") -> Finding:
-    """Make a finding that somebody has to fix."""
-    return Finding(subject, Status.PROBLEM, detail, fix, of)
+def problem(subject: str, detail: str, fix: str, command: str, of: str = "") -> Finding:
+    """Make a finding that somebody has to fix, with a command or a setting to copy."""
+    return Finding(subject, Status.PROBLEM, detail, fix, command, of)
 
 
-def unknown(subject: str, detail: str, fix: str, of: str = "") -> Finding:
+def unknown(subject: str, detail: str, fix: str, command: str = "", of: str = "") -> Finding:
     """Make a finding of a check that had no answer."""
-    return Finding(subject, Status.UNKNOWN, detail, fix, of)
+    return Finding(subject, Status.UNKNOWN, detail, fix, command, of)

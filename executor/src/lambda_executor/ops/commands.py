@@ -15,7 +15,8 @@ from lambda_executor.contract.errors import AwsError, LambdaExecutorError
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.ops import doctor
 from lambda_executor.ops import tasks as airflow_tasks
-from lambda_executor.ops.diagnosis import Versions, depth_of
+from lambda_executor.ops.dag_findings import Versions
+from lambda_executor.ops.diagnosis import depth_of
 from lambda_executor.ops.terminal import Say, columns, command, since
 from lambda_executor.setup.connection import connect
 
@@ -44,6 +45,8 @@ def _show(finding: Finding, say: Say) -> None:
     say(*columns(finding.status.name, finding.subject, f"{of}{finding.detail}"))
     if finding.fix:
         say(*columns("", "", f"fix: {finding.fix}"))
+    if finding.command:  # On one line of its own, however long, so that it can be copied.
+        say(f"{' ' * 28}{finding.command}")
 
 
 @command

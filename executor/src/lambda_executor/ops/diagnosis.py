@@ -1,40 +1,40 @@
-"""The doctor's rules: which findings follow from the facts that it read."""
+"""The doctor's rules about functions and queues: which findings follow from the facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import shlex
 
-from lambda_executor.aws import EventFacts, FunctionFacts, ProbeReply, QueueFacts
-from lambda_executor.contract.errors import DecodeError
-from lambda_executor.contract.probe import ProbeAnswer
-from lambda_executor.contract.wire import WIRE_VERSION
-from lambda_executor.core.findings import Finding, ok, problem, unknown
+from lambda_executor.aws import EventFacts, FunctionFacts, QueueFacts
+from lambda_executor.core.findings import Finding, ok, problem
+from lambda_executor.core.routing import Target
+from lambda_executor.setup.time_limits import TimeLimit
 
 #: A scheduler acknowledges a result on a later loop, and a loop under load takes seconds. The
 #: result must stay hidden until then.
 MIN_VISIBILITY_S = 10
 
-#: Prefixes of the errors that a function raises before its handler, for every invocation.
-#: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html
-_BEFORE_THE_HANDLER = ("Runtime.", "Sandbox.", "Extension.", "Function.")
+#: What the stacks give a queue.
+_RETENTION_S, _VISIBILITY_S = 345_600, 120
+
+DEPLOY = "node_modules/.bin/cdk deploy --all -c stage=<stage>"
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
-    """The versions that the scheduler runs on."""
-
-    airflow: str
-    python: str
+def flags(target: Target) -> str:
+    """Return the options of the AWS CLI that name a function, or one version of it."""
+    qualifier = f" --qualifier {target.qualifier}" if target.qualifier else ""
+    return f"--function-name {target.function}{qualifier}"
 
 
-def function(name: str, facts: FunctionFacts) -> Finding:
+def function(target: Target, facts: FunctionFacts) -> Finding:
     """Whether the function can be invoked."""
+    name = str(target)
     if facts.state not in ("Active", "Inactive"):  # An invocation activates an inactive one.
         return problem(
             "function",
             f"its state is {facts.state}: {facts.state_reason}",
             "wait if it is being created; otherwise deploy the execution stack again",
+            DEPLOY,
             name,
         )
     if facts.last_update == "Failed":
@@ -42,13 +42,66 @@ def function(name: str, facts: FunctionFacts) -> Finding:
             "function",
             f"its last update failed: {facts.last_update_reason}",
             "correct what it says and deploy the execution stack again",
+            DEPLOY,
             name,
         )
     updating = ", an update is in progress" if facts.last_update == "InProgress" else ""
     return ok("function", f"{facts.state}{updating}, time-out {facts.timeout_s} s", name)
 
 
-def retries(name: str, facts: EventFacts) -> Finding:
+def no_version(target: Target) -> Finding:
+    """The function exists, and the version or alias that invocations name does not."""
+    return problem(
+        "function",
+        f"the function is there, its version or alias {target.qualifier!r} is not",
+        "set [lambda_executor] function_qualifier to one that it has, or deploy the stacks again; "
+        "the command lists its aliases",
+        f"aws lambda list-aliases --function-name {target.function}",
+        str(target),
+    )
+
+
+def reservation(target: Target, reserved: int | None) -> Finding:
+    """Whether somebody paused the function.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    """
+    name = str(target)
+    if reserved is None:
+        return ok("reservation", "none: it shares the account's concurrency", name)
+    if reserved:
+        return ok("reservation", f"up to {reserved} invocations at once", name)
+    return problem(
+        "reservation",
+        "the function is paused: its reserved concurrency is 0, so each invocation becomes a dead "
+        "letter and its task fails",
+        "deploy the stacks again, which restores the stage's value, or remove the reservation",
+        f"aws lambda delete-function-concurrency --function-name {target.function}",
+        name,
+    )
+
+
+def event_settings(
+    target: Target, facts: EventFacts, limit: TimeLimit, destination_arn: str = ""
+) -> str:
+    """Return a command that makes every setting of asynchronous invocations right.
+
+    `destination_arn` is the queue that dead letters shall go to; empty: it stays as it is.
+    """
+    # `put` replaces all of them, and `update` needs some to exist.
+    verb = "update" if facts.exist else "put"
+    command = (
+        f"aws lambda {verb}-function-event-invoke-config {flags(target)} "
+        "--maximum-retry-attempts 0 "
+        f"--maximum-event-age-in-seconds {min(facts.age_s, int(limit.seconds))}"
+    )
+    if not destination_arn:
+        return command
+    destination = json.dumps({"OnFailure": {"Destination": destination_arn}})
+    return f"{command} --destination-config {shlex.quote(destination)}"
+
+
+def retries(name: str, facts: EventFacts, command: str) -> Finding:
     """Whether Lambda leaves retries to Airflow."""
     if not facts.retries:
         return ok("async retries", "0: retries are Airflow's", name)
@@ -56,50 +109,56 @@ def retries(name: str, facts: EventFacts) -> Finding:
         "async retries",
         f"Lambda repeats a failed invocation up to {facts.retries} times, and so starts a task "
         "again that Airflow may have retried already",
-        "set MaximumRetryAttempts of this version or alias to 0 "
-        "(aws lambda put-function-event-invoke-config)",
+        "set MaximumRetryAttempts of this version or alias to 0",
+        command,
         name,
     )
 
 
-def event_age(name: str, facts: EventFacts, task_queued_timeout_s: float) -> Finding:
-    """Whether a waiting invocation becomes a dead letter before its token runs out."""
-    limit_s = f"{task_queued_timeout_s:.0f} s"
-    if facts.age_s <= task_queued_timeout_s:
-        return ok("event age", f"{facts.age_s} s, allowed are {limit_s}", name)
+def event_age(name: str, facts: EventFacts, limit: TimeLimit, command: str) -> Finding:
+    """Whether a waiting invocation becomes a dead letter before its task can start no more."""
+    if facts.age_s <= limit.seconds:
+        return ok("event age", f"{facts.age_s} s, allowed are {limit.seconds:.0f} s", name)
     return problem(
         "event age",
-        f"Lambda keeps an invocation for up to {facts.age_s} s, its token is good for "
-        f"{limit_s} ([scheduler] task_queued_timeout)",
-        f"set MaximumEventAgeInSeconds of this version or alias to at most {limit_s}, or raise "
-        "task_queued_timeout",
+        f"Lambda keeps an invocation for up to {facts.age_s} s, and its task can start for "
+        f"{limit.seconds:.0f} s ({limit.option})",
+        f"set MaximumEventAgeInSeconds of this version or alias to at most {limit.seconds:.0f}, or "
+        f"raise the option ({limit.option.environment_variable})",
+        command,
         name,
     )
 
 
-def dead_letters(name: str, facts: FunctionFacts, events: EventFacts, queue: QueueFacts) -> Finding:
+def dead_letters(
+    name: str, facts: FunctionFacts, events: EventFacts, queue: QueueFacts, command: str
+) -> Finding:
     """Whether dead letters reach the queue that the executor reads."""
     arns = [arn for arn in (facts.dead_letter_arn, events.destination_arn) if arn]
     if queue.arn in arns:
-        return ok("dead letters", f"go to {queue.arn}", name)
+        return ok("dead letters", f"go to {queue.arn.rpartition(':')[2]}", name)
     others = ", ".join(arns)
     return problem(
         "dead letters",
         f"go to {others} and not to {queue.arn}" if others else "go nowhere: they are lost",
-        "make dead_letter_queue_url the function's dead-letter queue or its on-failure "
-        "destination; without it a time-out is all that tells of a crash",
+        "make the dead-letter queue of [lambda_executor] the function's dead-letter queue or its "
+        "on-failure destination; without it, only a time-out reports a crash",
+        command,
         name,
     )
 
 
-def queue(subject: str, name: str, facts: QueueFacts, longest_timeout_s: int) -> Finding:
+def queue(subject: str, url: str, facts: QueueFacts, longest_timeout_s: int) -> Finding:
     """Whether a queue keeps its messages for long enough."""
+    name = url.rpartition("/")[2]
+    change = f"aws sqs set-queue-attributes --queue-url {url} --attributes"
     if facts.retention_s <= longest_timeout_s:
         return problem(
             subject,
             f"it keeps messages for {facts.retention_s} s, a function may run for "
             f"{longest_timeout_s} s",
             "raise its MessageRetentionPeriod above the function's time-out",
+            f"{change} MessageRetentionPeriod={_RETENTION_S}",
             name,
         )
     if facts.visibility_timeout_s < MIN_VISIBILITY_S:
@@ -108,6 +167,7 @@ def queue(subject: str, name: str, facts: QueueFacts, longest_timeout_s: int) ->
             "a message that a scheduler has received is visible to others again after "
             f"{facts.visibility_timeout_s} s",
             f"raise its VisibilityTimeout to at least {MIN_VISIBILITY_S} s",
+            f"{change} VisibilityTimeout={_VISIBILITY_S}",
             name,
         )
     return ok(
@@ -126,74 +186,3 @@ def depth_of(visible: int, hidden: int) -> str:
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
     """
     return f"{visible} messages are visible, {hidden} are hidden"
-
-
-def probed(name: str, reply: ProbeReply, scheduler: Versions) -> Iterator[Finding]:
-    """Judge the answer to a probe."""
-    try:
-        answer = ProbeAnswer.decode(reply.payload)
-    except DecodeError:
-        yield _no_answer(name, reply)
-        return
-    yield _execution_api(name, answer)
-    yield _airflow(name, answer.airflow, scheduler.airflow)
-    # Only DAGs may depend on the Python version; the executor and the handler do not.
-    same = answer.python == scheduler.python
-    beside = "the same as here" if same else f"here {scheduler.python}: only DAGs may mind"
-    yield ok("Python", f"{answer.python}, {beside}", name)
-    yield _wire(name, answer.wire_version)
-
-
-def _no_answer(name: str, reply: ProbeReply) -> Finding:
-    error = ": ".join(filter(None, (reply.failure, reply.message))) or "it returned something else"
-    if reply.failure.startswith(_BEFORE_THE_HANDLER):
-        return problem(
-            "probe",
-            f"the function fails before its handler ({error}), and so does every workload",
-            "look into the function's log, build the image again and deploy it",
-            name,
-        )
-    return unknown(
-        "probe",
-        f"its handler does not answer probes ({error}): its versions and its way to the Execution "
-        "API are not known",
-        "nothing, if it is the reference's image; otherwise deploy the image of this release",
-        name,
-    )
-
-
-def _execution_api(name: str, answer: ProbeAnswer) -> Finding:
-    url = answer.execution_api_url
-    if not answer.execution_api_error:
-        return ok("Execution API", f"{url} answers in {answer.execution_api_ms:.0f} ms", name)
-    return problem(
-        "Execution API",
-        f"{url} cannot be reached from the function: {answer.execution_api_error}",
-        "correct AIRFLOW__CORE__EXECUTION_API_SERVER_URL of the function "
-        "(execution.execution_api_url of the stage), or the way from its network: subnets, "
-        "security groups, DNS, TLS",
-        name,
-    )
-
-
-def _airflow(name: str, image: str, scheduler: str) -> Finding:
-    if image.split(".")[:2] == scheduler.split(".")[:2]:
-        beside = "the same as here" if image == scheduler else f"here {scheduler}"
-        return ok("Airflow", f"{image}, {beside}", name)
-    return problem(
-        "Airflow",
-        f"{image} in the image, {scheduler} here: they may not understand each other's workloads",
-        f"build the image with Airflow {scheduler} and deploy it",
-        name,
-    )
-
-
-def _wire(name: str, image: int) -> Finding:
-    if image == WIRE_VERSION:
-        return ok("wire", f"version {image}, the same as here", name)
-    return problem(
-        "wire",
-        f"version {image} in the image, {WIRE_VERSION} here",
-        "deploy the image and install the executor from the same release",
-        name,
-    )

@@ -60,7 +60,7 @@ def active() -> list[Active]:
         .group_by(TaskInstance.state)
         .order_by(TaskInstance.state)
     )
-    with _session() as session:
+    with airflow_session() as session:
         return [
             Active(str(state), count, oldest) for state, count, oldest in session.execute(query)
         ]
@@ -69,7 +69,7 @@ def active() -> list[Active]:
 def failures(limit: int) -> list[Failure]:
     """Return the latest failures, newest first."""
     query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)
-    with _session() as session:
+    with airflow_session() as session:
         return [Failure(row.dttm, _task_of(row), row.extra or "") for row in session.scalars(query)]
 
 
@@ -77,7 +77,7 @@ def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
     """Return the in-flight tasks among those with the dispatch ids."""
     found = {}
     rest = list(ids)
-    with _session() as session:
+    with airflow_session() as session:
         for first in range(0, len(rest), _CHUNK):
             query = select(
                 TaskInstance.external_executor_id,
@@ -100,7 +100,12 @@ def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
 
 
 @contextmanager
-def _session() -> Iterator[Session]:
+def airflow_session() -> Iterator[Session]:
+    """Open a session of Airflow's database.
+
+    Raises:
+        DatabaseError: The database cannot be read.
+    """
     try:
         with create_session() as session:
             yield session

@@ -45,7 +45,7 @@ def command(
 
 
 def visible(text: str) -> str:
-    """Write out every character that is not printable, such as ESC as `\\x1b`.
+    r"""Write out every character that is not printable, such as ESC as `\x1b`.
 
     Texts come from AWS and from messages that a function's role may send: they must not move the
     cursor, add lines or reverse the rest of a line.

@@ -30,6 +30,7 @@ from lambda_executor.scheduler.compat import (
     waiting,
 )
 from lambda_executor.scheduler.live_log import PATIENCE, LiveLog, RunningTask
+from lambda_executor.scheduler.signature import sign
 from lambda_executor.scheduler.state import DatabaseState
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway, connect
@@ -84,6 +85,7 @@ class LambdaExecutor(AirflowExecutor):
         if settings.check_health_on_startup:
             check(connected)
         self.start_on(settings, connected.endpoints)
+        sign(self.job_id)
 
     def start_on(self, settings: ExecutorConfig, endpoints: Endpoints) -> None:
         """Start the threads on given endpoints, such as those of `lambda_executor.testing`.

@@ -107,7 +107,8 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
     if not isinstance(functions, dict) or not all(isinstance(f, str) for f in functions.values()):
         raise ConfigError(
             f"[{SECTION}] functions is {text!r}: it must be a JSON object from queue to function, "
-            f"for example {options.FUNCTIONS.example}"
+            f"for example {options.FUNCTIONS.example}",
+            options.FUNCTIONS.setting,
         )
     by_queue = {
         queue: Target.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
@@ -124,7 +125,8 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
     if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
         raise ConfigError(
             f"[{SECTION}] queue_urls is {text!r}: it must be a JSON list of one or more URLs of "
-            f"queues, for example {options.QUEUE_URLS.example}"
+            f"queues, for example {options.QUEUE_URLS.example}",
+            options.QUEUE_URLS.setting,
         )
     return tuple(dict.fromkeys(urls))
 
@@ -152,7 +154,8 @@ def _payload_bucket(values: OptionValues) -> str | None:
     if name and not _BUCKET_NAME.fullmatch(name):
         raise ConfigError(
             f"[{SECTION}] payload_bucket is {name!r}: it must be the name of a bucket, without "
-            f"s3:// and without a path, for example {options.PAYLOAD_BUCKET.example}"
+            f"s3:// and without a path, for example {options.PAYLOAD_BUCKET.example}",
+            options.PAYLOAD_BUCKET.setting,
         )
     return name
 
@@ -174,7 +177,8 @@ def session_factory(access: AwsConfig) -> aws.SessionFactory:
         raise ConfigError(
             f"[{SECTION}] conn_id is {conn_id!r}, and reading AWS credentials from an Airflow "
             "connection needs apache-airflow-providers-amazon: install it, or unset conn_id to use "
-            "boto3's own credential chain"
+            "boto3's own credential chain",
+            "pip install apache-airflow-providers-amazon",
         ) from e
 
     def from_connection() -> aws.Session:

@@ -44,7 +44,8 @@ class OptionValues:
                 f"[{SECTION}] {option.name} is not set. {option.help} Set "
                 f"{options.CONFIG_PARAMETER.environment_variable} to the SSM parameter of a "
                 f"deployed environment (for example {options.CONFIG_PARAMETER.example}), or "
-                f"{option.environment_variable} itself"
+                f"{option.environment_variable} itself",
+                options.CONFIG_PARAMETER.setting,
             )
         return value
 

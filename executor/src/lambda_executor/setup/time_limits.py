@@ -51,5 +51,6 @@ def _read(conf: Conf, option: LifetimeOption) -> TimeLimit:
     except ValueError:
         raise ConfigError(
             f"{option} is {text!r}: it must be a number of seconds, for example "
-            f"{option.default_s:g}"
+            f"{option.default_s:g}",
+            f"{option.environment_variable}={option.default_s:g}",
         ) from None

@@ -1,0 +1,123 @@
+"""The doctor's rules about this Airflow: its executors, its schedulers and its options."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from lambda_executor.aws import AccountFacts
+from lambda_executor.contract.names import EXECUTOR
+from lambda_executor.contract.options import HANDLER_OPTIONS, OPTIONS, SECTION
+from lambda_executor.core.findings import Finding, ok, problem, unknown
+from lambda_executor.setup.option_values import Conf
+
+if TYPE_CHECKING:
+    from lambda_executor.ops.installation import LiveScheduler
+
+_CHOOSE = f"AIRFLOW__CORE__EXECUTOR={EXECUTOR}"
+_PREFIX = f"AIRFLOW__{SECTION.upper()}__"
+#: How Airflow's sensitive options, and only those, name a command or a secret instead of a value.
+#: https://airflow.apache.org/docs/apache-airflow/stable/howto/set-config.html
+_INDIRECT = ("_cmd", "_secret")
+
+
+class SectionedConf(Conf, Protocol):
+    """Airflow's configuration, with the part that lists what a file sets."""
+
+    def has_section(self, section: str) -> bool:
+        """Whether a file has the section."""
+
+    def options(self, section: str) -> list[str]:
+        """Return the names that a file sets in a section."""
+
+
+def is_ours(executor: str) -> bool:
+    """Whether a module path is that of this executor."""
+    return executor.startswith("lambda_executor.")
+
+
+def executor(configured: Sequence[str]) -> Finding:
+    """Whether `[core] executor`, as the doctor's own process reads it, names this executor."""
+    ours = [path for path in configured if is_ours(path)]
+    others = ", ".join(path.rpartition(".")[2] for path in configured if not is_ours(path))
+    if not ours:
+        return problem(
+            "executor",
+            f"[core] executor is {others} here: no task runs on Lambda",
+            "set it for every program of Airflow, and restart the schedulers",
+            _CHOOSE,
+        )
+    if not others:
+        return ok("executor", ours[0])
+    if is_ours(configured[0]):
+        return ok("executor", f"{ours[0]} by default, beside {others}")
+    return ok("executor", f"{ours[0]} for tasks that name it, beside {others}")
+
+
+def schedulers(live: Sequence[LiveScheduler]) -> Iterator[Finding]:
+    """Whether the running schedulers run this executor."""
+    if not live:
+        yield unknown("scheduler", "none runs", "start one", "airflow scheduler")
+    for each in live:
+        name = f"job {each.job_id} on {each.host}"
+        if each.runs_ours:
+            yield ok("scheduler", f"{name} runs this executor")
+            continue
+        yield problem(
+            "scheduler",
+            f"{name} does not run this executor. `airflow standalone` always uses LocalExecutor; "
+            "another one was started before [core] executor was set",
+            "end it, and start it with the setting (not by `airflow standalone`)",
+            f"{_CHOOSE} airflow scheduler",
+        )
+
+
+def options(conf: SectionedConf, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether every option that somebody sets in our section exists."""
+    in_file = conf.options(SECTION) if conf.has_section(SECTION) else []
+    spelled = {f"[{SECTION}] {name}": name for name in in_file}
+    for variable in sorted(environ):
+        if variable.upper().startswith(_PREFIX):
+            name = variable[len(_PREFIX) :]
+            # Airflow reads variables in capital letters only; in other letters none is known.
+            spelled[variable] = name.lower() if variable.isupper() else name.upper()
+    known = {option.name: option for option in (*OPTIONS, *HANDLER_OPTIONS)}
+    wrong = {where: name for where, name in spelled.items() if name not in known}
+    if not wrong:
+        yield ok("options", "every option that is set exists")
+    for where, name in wrong.items():
+        bare = name.lower()
+        for suffix in _INDIRECT:
+            bare = bare.removesuffix(suffix)
+        near = difflib.get_close_matches(bare, known, n=1)
+        if bare in known and bare != name.lower():
+            detail = f"{where} is ignored: Airflow reads such a spelling for sensitive options only"
+            fix = f"set {bare} itself"
+        elif near:
+            detail, fix = f"{where} is ignored: there is no such option", f"did you mean {near[0]}?"
+        else:
+            detail = f"{where} is ignored: there is no such option"
+            fix = f"remove it; the options are {', '.join(sorted(known))}"
+        command = known[near[0]].setting if near else f"airflow config list --section {SECTION}"
+        yield problem("options", detail, fix, command)
+
+
+def concurrency(facts: AccountFacts, parallelism: int, schedulers: int) -> Finding:
+    """Whether the account may run what the schedulers send at once.
+
+    A new account may run 10 invocations at once.
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+    most = parallelism * max(1, schedulers)
+    limit = f"the account may run {facts.concurrency} invocations at once in this Region"
+    if facts.concurrency >= most:
+        return ok("concurrency", f"{limit}, {facts.unreserved} of them unreserved")
+    return problem(
+        "concurrency",
+        f"{limit}, and the schedulers send up to {most} ([core] parallelism): the rest waits in "
+        "Lambda's queue, and fails when it is older than the event age",
+        f"ask AWS for more, or set AIRFLOW__CORE__PARALLELISM={facts.concurrency}",
+        "aws service-quotas request-service-quota-increase --service-code lambda "
+        "--quota-code L-B99A9384 --desired-value 1000",
+    )

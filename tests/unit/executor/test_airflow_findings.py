@@ -1,0 +1,129 @@
+"""The doctor's rules about this Airflow: executors, schedulers, options, concurrency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from lambda_executor.aws import AccountFacts
+from lambda_executor.core.findings import Finding, Status
+from lambda_executor.ops import airflow_findings
+from lambda_executor.ops.installation import LiveScheduler
+
+OURS = "lambda_executor.LambdaExecutor"
+LOCAL = "airflow.executors.local_executor.LocalExecutor"
+
+
+class File:
+    """An airflow.cfg with one section."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = list(names)
+
+    def has_section(self, section: str) -> bool:
+        """Only ours, if anything is in it."""
+        return section == "lambda_executor" and bool(self._names)
+
+    def options(self, _: str) -> list[str]:
+        """The names in it."""
+        return self._names
+
+    def get(self, _section: str, _key: str, *, fallback: str | None = None) -> str | None:
+        """No value is read."""
+        return fallback
+
+
+def options(variables: Mapping[str, str] | None = None, *names: str) -> list[Finding]:
+    """The findings about the options that variables and a file set."""
+    return list(airflow_findings.options(File(*names), variables or {}))
+
+
+@pytest.mark.parametrize(
+    ("configured", "status", "detail"),
+    [
+        ([OURS], Status.OK, OURS),
+        ([LOCAL], Status.PROBLEM, "[core] executor is LocalExecutor here: no task runs on Lambda"),
+        ([OURS, LOCAL], Status.OK, f"{OURS} by default, beside LocalExecutor"),
+        ([LOCAL, OURS], Status.OK, f"{OURS} for tasks that name it, beside LocalExecutor"),
+    ],
+)
+def test_one_of_the_executors_is_ours(
+    configured: Sequence[str], status: Status, detail: str
+) -> None:
+    """It may be one of several, and need not be the default."""
+    finding = airflow_findings.executor(configured)
+    assert (finding.status, finding.detail) == (status, detail)
+
+
+def test_every_live_scheduler_runs_ours() -> None:
+    """`airflow standalone` replaces an executor that is not local, and says so in its log only."""
+    live = [LiveScheduler(8, "host-b", runs_ours=False), LiveScheduler(7, "host-a", runs_ours=True)]
+    other, ours = airflow_findings.schedulers(live)
+    assert other.is_problem
+    assert "job 8 on host-b does not run this executor" in other.detail
+    assert "airflow standalone" in other.detail
+    assert other.command == f"AIRFLOW__CORE__EXECUTOR={OURS} airflow scheduler"
+    assert (ours.status, ours.detail) == (Status.OK, "job 7 on host-a runs this executor")
+
+
+def test_no_live_scheduler_is_no_problem_of_the_environment() -> None:
+    """Somebody may check it before the first start."""
+    (finding,) = airflow_findings.schedulers([])
+    assert finding.status is Status.UNKNOWN
+
+
+def test_options_that_exist_are_fine() -> None:
+    """Those of the handler are in the same section, and other sections are not ours."""
+    found = options(
+        {
+            "AIRFLOW__LAMBDA_EXECUTOR__FUNCTION_NAME": "f",
+            "AIRFLOW__LAMBDA_EXECUTOR__STOP_MARGIN_S": "60",
+            "AIRFLOW__AWS_LAMBDA_EXECUTOR__ANYTHING": "x",
+            "AIRFLOW__CORE__EXECUTOR": "x",
+        },
+        "queue_url",
+    )
+    assert [(f.status, f.detail) for f in found] == [(Status.OK, "every option that is set exists")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "fix", "setting"),
+    [
+        ("FUNKTION_NAME", "did you mean function_name?", "FUNCTION_NAME=airflow-lambda-dev"),
+        ("QUEUEURL", "did you mean queue_url?", "QUEUE_URL=https://sqs."),
+        ("function_name", "did you mean function_name?", "FUNCTION_NAME="),
+        ("FUNCTION_NAME_CMD", "set function_name itself", "FUNCTION_NAME="),
+        ("QUEUE_URL_SECRET", "set queue_url itself", "QUEUE_URL="),
+        ("FUNKTION_NAME_SECRET", "did you mean function_name?", "FUNCTION_NAME="),
+    ],
+)
+def test_a_variable_that_airflow_ignores_is_found(variable: str, fix: str, setting: str) -> None:
+    """A misspelt name, small letters, and spellings that only sensitive options may have."""
+    (finding,) = options({f"AIRFLOW__LAMBDA_EXECUTOR__{variable}": "x"})
+    assert finding.is_problem
+    assert f"AIRFLOW__LAMBDA_EXECUTOR__{variable} is ignored" in finding.detail
+    assert finding.fix == fix
+    assert finding.command.startswith(f"AIRFLOW__LAMBDA_EXECUTOR__{setting}")
+
+
+def test_an_option_of_a_file_is_checked_too() -> None:
+    """One that resembles none comes with the list of all."""
+    near, far = options({}, "poll_thread", "colour")
+    assert "[lambda_executor] poll_thread is ignored" in near.detail
+    assert near.fix == "did you mean poll_threads?"
+    assert "the options are check_health_on_startup, config_parameter" in far.fix
+    assert far.command == "airflow config list --section lambda_executor"
+
+
+def test_the_account_may_run_what_the_schedulers_send() -> None:
+    """A new account has 10, and `parallelism` is 32 for each scheduler."""
+    new, usual = AccountFacts(10, 10), AccountFacts(1000, 900)
+    finding = airflow_findings.concurrency(new, 32, 2)
+    assert finding.is_problem
+    assert "may run 10 invocations at once" in finding.detail
+    assert "send up to 64" in finding.detail
+    assert "AIRFLOW__CORE__PARALLELISM=10" in finding.fix
+    assert "request-service-quota-increase" in finding.command
+    assert not airflow_findings.concurrency(usual, 32, 2).is_problem
+    assert not airflow_findings.concurrency(new, 10, 0).is_problem
