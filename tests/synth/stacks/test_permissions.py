@@ -33,6 +33,9 @@ WITHOUT_RESOURCE: Mapping[str, str] = {
         "https://docs.aws.amazon.com/service-authorization/latest/reference/"
         "list_amazonmessagegatewayservice.html",
     ),
+    "lambda:GetAccountSettings": (
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html"
+    ),
     "ecr:GetAuthorizationToken": (
         "https://docs.aws.amazon.com/service-authorization/latest/reference/"
         "list_amazonelasticcontainerregistry.html"
@@ -116,6 +119,7 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
         ("s3:GetObject", "TaskLogs"),
         ("s3:ListBucket", "TaskLogs"),
         ("ssm:GetParameter", "Executor"),
+        ("lambda:GetAccountSettings", "*"),
         ("logs:FilterLogEvents", "WorkloadLog"),
         ("logs:GetLogEvents", "WorkloadLog"),
     }
@@ -214,7 +218,8 @@ def test_exceptions_are_needed(assembly_of: Callable[[str], Assembly]) -> None:
     used = {
         action
         for variant in ("dev", "much")
-        for resource in assembly_of(variant).resources("AWS::IAM::Policy")
+        for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        for resource in assembly_of(variant).resources(kind)
         for statement in statements(resource)
         if statement["Effect"] == "Allow" and "*" in listed(statement["Resource"])
         for action in listed(statement["Action"])

@@ -16,6 +16,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from airflow_lambda_constructs.acknowledge import acknowledge_any_resource
 from airflow_lambda_constructs.execution.buckets import PayloadBucket
 from airflow_lambda_constructs.execution.results_queue import ResultsQueue
 from airflow_lambda_constructs.execution.workload_function import (
@@ -183,5 +184,12 @@ class LambdaExecutorEnvironment(Construct):
             grantee=policy,
             actions=["ssm:GetParameter"],
             resource_arns=[self.config_parameter.parameter_arn],
+        )
+        # The doctor compares the account's concurrency with what the schedulers send.
+        iam.Grant.add_to_principal(
+            grantee=policy, actions=["lambda:GetAccountSettings"], resource_arns=["*"]
+        )
+        acknowledge_any_resource(
+            policy, "lambda:GetAccountSettings reads limits of the account and knows no resource"
         )
         return policy

@@ -58,6 +58,7 @@ def _unreadable(clients: Clients, name: str, error: AwsError) -> ConfigError:
         )
     return ConfigError(
         f"config_parameter: SSM parameter {name!r} cannot be read in Region {place.region} "
-        f"({place.endpoint}): {error}",
+        f"({place.endpoint}): {error}. If the Region or the name is wrong, correct it: the stacks' "
+        "managed policy permits only the parameter of its own stage. Otherwise attach the policy",
         f"aws ssm get-parameter --region {place.region} --name {name}",
     )

@@ -54,7 +54,10 @@ def refused(subject: str, error: AwsError, place: Place, of: str = "") -> Findin
     if isinstance(error, TransientError):
         return unknown(subject, detail, "ask again later", of=of)
     if error.code in _DENIED:
-        fix = "attach the stacks' managed policy (output SchedulerPolicyArn) to this role"
+        fix = (
+            f"correct its name or the Region, which is {place.region}: the stacks' managed policy "
+            "(output SchedulerPolicyArn) permits only what the stage owns; or attach the policy"
+        )
         return problem(subject, detail, fix, ATTACH, of)
     fix = (
         f"correct its name in [lambda_executor] or in the SSM parameter, or the Region, which is "
