@@ -10,9 +10,11 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.executors import workloads
 from airflow.executors.workloads import ExecuteTask
 from airflow.models import import_all_models
 from airflow.models.base import Base
@@ -32,7 +34,11 @@ from lambda_executor.scheduler import state
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.testing import MemoryFunction, MemoryPayloads, MemoryQueue
 
+if TYPE_CHECKING:
+    from airflow.executors.workloads import ExecutorWorkload
+
 TOKEN = "the-workload-token"
+CALLBACK_ID = "0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49"
 SETTINGS = ExecutorConfig(
     routes=Routes(Target("function"), by_queue={"large": Target("function-large", "live")}),
     queue_urls=("https://sqs/results",),
@@ -78,6 +84,31 @@ def workload(
     )
 
 
+def named(key: Any) -> Any:
+    """The key of a workload, by its names if it is a task: since 3.4 its key is its UUID."""
+    return getattr(key, "names", key)
+
+
+def orphan(task: ExecuteTask, external_executor_id: str | None) -> Any:
+    """The task instance of a task as the scheduler offers it for adoption."""
+    return SimpleNamespace(
+        id=task.ti.id, key=task.ti.key, external_executor_id=external_executor_id
+    )
+
+
+def callback() -> Any:
+    """A callback as the scheduler queues it, since 3.2."""
+    return workloads.ExecuteCallback.model_validate(
+        {
+            "token": "token",
+            "dag_rel_path": "dag.py",
+            "bundle_info": {"name": "dags-folder"},
+            "log_path": "x.log",
+            "callback": {"id": CALLBACK_ID, "fetch_method": "import_path", "data": {"path": "a.b"}},
+        }
+    )
+
+
 @dataclass
 class Scheduler:
     """What the scheduler does with an executor, one step at a time."""
@@ -119,12 +150,13 @@ class Scheduler:
         """Stop receiving with nothing acknowledged."""
         self.engine.listeners.close(0)
 
-    def queue(self, *workloads: ExecuteTask) -> list[InvocationId]:
+    def queue(self, *workloads: ExecutorWorkload) -> list[InvocationId]:
         """Queue workloads and wait until the function has them."""
         before = len(self.function.invocations)
         for one in workloads:
             self.executor.queue_workload(one, session=None)  # type: ignore[arg-type]
-        self.executor.heartbeat()
+        # One heartbeat takes over no more than there is time for.
+        self.loop_until(lambda: not any(self.executor.executor_queues.values()))
         assert self.function.wait_for(before + len(workloads))
         return [i.id for i in self.function.invocations[before:]]
 
@@ -136,13 +168,27 @@ class Scheduler:
             self.executor.heartbeat()
 
     def ends(self) -> dict[Any, Any]:
-        """The events of workloads that ended; before 3.2 there are others, with their ids."""
-        return {k: v for k, v in self.executor.event_buffer.items() if v[0] != "running"}
+        """The events of workloads that ended, by the names of their tasks.
+
+        Before 3.2 there are other events, with the ids of workloads that were sent.
+        """
+        events = self.executor.event_buffer.items()
+        return {named(key): event for key, event in events if event[0] != "running"}
 
     def event(self, key: TaskInstanceKey) -> tuple[Any, Any]:
         """Wait for a task's event and take it, as the scheduler does after a heartbeat."""
         self.loop_until(lambda: key in self.ends())
-        return self.executor.get_event_buffer()[key]
+        state, info = self.take()[key]
+        return state, info
+
+    def take(self) -> dict[Any, Any]:
+        """Take the events as the scheduler of this Airflow does, by the names of their tasks.
+
+        Since 3.4 it discards the events of tasks that it cannot identify.
+        """
+        drain = getattr(self.executor, "_drain_events_with_task_ids", None)
+        events: dict[Any, Any] = drain()[0] if drain else self.executor.get_event_buffer()
+        return {named(key): event for key, event in events.items()}
 
 
 class CountedQueue(MemoryQueue):

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.scheduler import state as airflow_state
+from lambda_executor.scheduler.compat import task_key
 from lambda_executor.scheduler.state import CHUNK, DatabaseState
 from tests.support.scheduler import Scheduler, started
 
@@ -40,9 +41,15 @@ TABLES = [
 ]
 
 
-def key(number: int, *, try_number: int = 1) -> TaskInstanceKey:
-    """A task's key."""
-    return TaskInstanceKey("dag", f"task-{number}", "run", try_number, -1)
+def ti_id(number: int, try_number: int = 1) -> uuid.UUID:
+    """The UUID of a task's try."""
+    return uuid.UUID(int=10 * number + try_number)
+
+
+def key(number: int, *, try_number: int = 1) -> WorkloadKey:
+    """The key of a task's try."""
+    names = TaskInstanceKey("dag", f"task-{number}", "run", try_number, -1)
+    return task_key(ti_id(number, try_number), names)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def store(database: sessionmaker[Session], **tasks: tuple[int, str | None, str |
         for number, state, external_id in tasks.values():
             session.execute(
                 insert(TaskInstance).values(
-                    id=uuid.uuid4(),
+                    id=ti_id(number),
                     dag_id="dag",
                     task_id=f"task-{number}",
                     run_id="run",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 from airflow.utils.state import TaskInstanceState
@@ -15,11 +14,11 @@ from lambda_executor.contract.errors import RejectedError
 from lambda_executor.contract.wire import Outcome, Result
 from lambda_executor.core.ledger import State
 from lambda_executor.scheduler import executor as executor_module
-from lambda_executor.scheduler.compat import AIRFLOW, external_id_of
+from lambda_executor.scheduler.compat import AIRFLOW, WorkloadType, external_id_of
 from lambda_executor.scheduler.state import DatabaseState
 from lambda_executor.testing import MemoryQueue
 from tests.support import threads
-from tests.support.scheduler import SETTINGS, TOKEN, Scheduler, workload
+from tests.support.scheduler import SETTINGS, TOKEN, Scheduler, named, orphan, workload
 
 
 def test_a_task_goes_out_under_the_id_that_airflow_keeps(scheduler: Scheduler) -> None:
@@ -71,8 +70,8 @@ def test_a_crash_before_the_event_is_taken_loses_no_result(scheduler: Scheduler)
     scheduler.die()
     heir = Scheduler(LambdaExecutor(parallelism=4), results=scheduler.results)
     heir.start()
-    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
-    assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    ti = orphan(task, id)
+    assert heir.executor.try_adopt_task_instances([ti]) == []
     assert heir.executor.slots_available == 3
     now_s[0] = 31
     heir.results.send("wake the long poll")
@@ -168,8 +167,10 @@ def test_a_heartbeat_takes_over_no_more_than_there_is_time_for(
         scheduler.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
     for taken in (1, 2, 3):
         scheduler.executor.heartbeat()
-        assert scheduler.executor.running == {task.ti.key for task in tasks[:taken]}
-        assert set(scheduler.executor.queued_tasks) == {task.ti.key for task in tasks[taken:]}
+        executor, keys = scheduler.executor, [task.ti.key for task in tasks]
+        queue = executor.executor_queues[WorkloadType.EXECUTE_TASK]
+        assert sorted(map(named, executor.running)) == keys[:taken]
+        assert list(map(named, queue)) == keys[taken:]
     assert scheduler.function.wait_for(3)
 
 
@@ -238,8 +239,8 @@ def test_results_for_a_dead_scheduler_reach_the_one_that_adopted_its_tasks(
     task = workload("a")
     (id,) = dead.queue(task)
     dead.executor.terminate()
-    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
-    assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    ti = orphan(task, id)
+    assert heir.executor.try_adopt_task_instances([ti]) == []
     dead.results.reply(id)
     assert heir.event(task.ti.key)[0] == TaskInstanceState.SUCCESS
     heir.loop_until(lambda: len(dead.results) == 0)
@@ -258,8 +259,8 @@ def test_other_queues_are_polled_once_the_machine_gives_threads_again(
     with monkeypatch.context() as patch:
         threads.refuse(patch, lambda thread: thread.name == name)
         for queue, task in tasks.items():
-            ti = SimpleNamespace(key=task.ti.key, external_executor_id=ids[queue])
-            assert heir.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+            ti = orphan(task, ids[queue])
+            assert heir.executor.try_adopt_task_instances([ti]) == []
         heir.executor.heartbeat()
     for queue, task in tasks.items():
         queue.reply(ids[queue])

@@ -5,38 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
-from airflow.executors.workloads import ExecuteCallback
 from airflow.models.callback import CallbackKey
 from airflow.utils.state import CallbackState
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.reconciliation import CHECKS_FOR_RESULT
 from lambda_executor.scheduler.state import DatabaseState
-from tests.support.scheduler import Scheduler
-
-ID = "0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49"
-
-
-def callback() -> ExecuteCallback:
-    """A callback as the scheduler queues it."""
-    return ExecuteCallback.model_validate(
-        {
-            "token": "token",
-            "dag_rel_path": "dag.py",
-            "bundle_info": {"name": "dags-folder"},
-            "log_path": "x.log",
-            "callback": {"id": ID, "fetch_method": "import_path", "data": {"path": "a.b"}},
-        }
-    )
+from tests.support.scheduler import CALLBACK_ID as ID
+from tests.support.scheduler import Scheduler, callback
 
 
 def test_a_callback_runs_like_a_task(scheduler: Scheduler) -> None:
     """It is sent under its own id, Airflow hears that it runs, and then how it ended."""
     scheduler.executor.queue_workload(callback(), session=None)  # type: ignore[arg-type]
     scheduler.executor.heartbeat()
-    assert scheduler.executor.get_event_buffer() == {
-        CallbackKey(ID): (CallbackState.RUNNING, InvocationId(ID))
-    }
+    assert scheduler.take() == {CallbackKey(ID): (CallbackState.RUNNING, InvocationId(ID))}
     assert scheduler.function.wait_for(1)
     (invocation,) = scheduler.function.invocations
     assert invocation.id == ID
@@ -63,11 +46,11 @@ def test_a_callback_that_nobody_looks_after_is_adopted(
     assert executor.slots_available == 2
     scheduler.results.reply(InvocationId("found"))
     scheduler.loop_until(lambda: found in executor.event_buffer)
-    assert executor.get_event_buffer() == {found: (CallbackState.SUCCESS, None)}
+    assert scheduler.take() == {found: (CallbackState.SUCCESS, None)}
     forgotten.clear()
     for _ in range(CHECKS_FOR_RESULT):
         reconciler.check()
     scheduler.loop_until(lambda: lost in executor.event_buffer)
-    state, info = executor.get_event_buffer()[lost]
+    state, info = scheduler.take()[lost]
     assert state == CallbackState.FAILED
     assert "no result came" in info

@@ -15,17 +15,19 @@ from lambda_executor.scheduler.compat import AIRFLOW
 #: What a scheduler's process does before and after it starts an executor.
 PROGRAM = """
 import logging
+import uuid
 
 from airflow.logging_config import configure_logging
 from airflow.models.taskinstancekey import TaskInstanceKey
 
-from lambda_executor.scheduler.compat import show_log_fields
 from lambda_executor.contract.log_lines import about
+from lambda_executor.scheduler.compat import show_log_fields, task_key
 
 configure_logging()
 for _ in range(2):
     show_log_fields()
-extra = about("the-id", TaskInstanceKey("dag", "task", "run", 2, -1)) | {"other": "not shown"}
+key = task_key(uuid.uuid4(), TaskInstanceKey("dag", "task", "run", 2, -1))
+extra = about("the-id", key) | {"other": "not shown"}
 logging.getLogger("lambda_executor.engine.engine").warning("It failed: %s", "x", extra=extra)
 """
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -30,6 +29,7 @@ from tests.support.scheduler import (
     CountedQueue,
     HeldFunction,
     Scheduler,
+    orphan,
     started,
     workload,
 )
@@ -70,7 +70,7 @@ def test_w02_a_deferred_tasks_first_result_does_not_settle_its_second_half(
 ) -> None:
     """A late result of an earlier dispatch of the same key frees no slot, makes no event."""
     first, resumed = workload("a"), workload("a")
-    assert first.ti.key == resumed.ti.key
+    resumed.ti.id = first.ti.id
     (old,) = scheduler.queue(first)
     (new,) = scheduler.queue(resumed)
     scheduler.results.reply(old)
@@ -86,8 +86,8 @@ def test_w03_a_revoked_task_leaves_nothing_behind(scheduler: Scheduler) -> None:
     """The slot is free, and a late result makes no event."""
     task = workload("a")
     (id,) = scheduler.queue(task)
-    ti = SimpleNamespace(key=task.ti.key, external_executor_id=id)
-    scheduler.executor.revoke_task(ti=ti)  # type: ignore[arg-type]
+    ti = orphan(task, id)
+    scheduler.executor.revoke_task(ti=ti)
     assert scheduler.executor.slots_available == 4
     scheduler.results.reply(id)
     scheduler.loop_until(lambda: len(scheduler.results) == 0)
@@ -232,8 +232,8 @@ def test_w12_what_names_no_invocation_is_not_adopted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The task is returned to Airflow with a short log line, and takes no slot."""
-    ti = SimpleNamespace(key=workload("a").ti.key, external_executor_id=id)
-    assert scheduler.executor.try_adopt_task_instances([ti]) == [ti]  # type: ignore[list-item]
+    ti = orphan(workload("a"), id)
+    assert scheduler.executor.try_adopt_task_instances([ti]) == [ti]
     assert scheduler.executor.slots_available == 4
     # Airflow logs through logging, through structlog, or through both, by version.
     said = caplog.text + capsys.readouterr().out
@@ -245,9 +245,10 @@ def test_w12_what_names_no_invocation_is_not_adopted(
 @pytest.mark.parametrize("long", [False, True])
 def test_w12_what_the_reference_left_in_flight_is_adopted(scheduler: Scheduler, long: bool) -> None:
     """Its handler answers with the task's key: that settles the task and frees its slot."""
-    key = workload("ü" * 250 if long else "a").ti.key
-    ti = SimpleNamespace(key=key, external_executor_id=json.dumps(key._asdict()))
-    assert scheduler.executor.try_adopt_task_instances([ti]) == []  # type: ignore[list-item]
+    task = workload("ü" * 250 if long else "a")
+    key = task.ti.key
+    ti = orphan(task, json.dumps(key._asdict()))
+    assert scheduler.executor.try_adopt_task_instances([ti]) == []
     assert scheduler.executor.slots_available == 3
     scheduler.results.send(json.dumps({"task_key": ti.external_executor_id, "return_code": 0}))
     assert scheduler.event(key) == (TaskInstanceState.SUCCESS, None)

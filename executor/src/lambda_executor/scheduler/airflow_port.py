@@ -16,16 +16,14 @@ from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.scheduler.compat import (
-    dequeue,
+    AirflowExecutor,
     external_id_of,
-    key_of,
     running_state_of,
     task_of,
 )
 from lambda_executor.scheduler.state import DatabaseState, is_callback
 
 if TYPE_CHECKING:
-    from airflow.executors.base_executor import BaseExecutor
     from airflow.executors.workloads import ExecutorWorkload
     from airflow.executors.workloads.types import WorkloadKey
 
@@ -35,7 +33,7 @@ log = logging.getLogger(__name__)
 class AirflowPort:
     """The scheduler as the engine of its executor sees it; an `engine.Airflow`."""
 
-    def __init__(self, executor: BaseExecutor, database: DatabaseState) -> None:
+    def __init__(self, executor: AirflowExecutor, database: DatabaseState) -> None:
         self._executor = executor
         self._database = database
 
@@ -75,7 +73,7 @@ class AirflowPort:
 
 
 def take_over(
-    executor: BaseExecutor,
+    executor: AirflowExecutor,
     workload: ExecutorWorkload,
     knows: Callable[[InvocationId], bool],
     outgoing: Callable[..., Outgoing],
@@ -88,8 +86,9 @@ def take_over(
         knows: Whether a dispatch id was used before.
         outgoing: Makes the `Outgoing` from the values that differ between workloads.
     """
-    key, task = key_of(workload), task_of(workload)
-    dequeue(executor, key)
+    key, task = executor.get_workload_key(workload), task_of(workload)
+    for queue in executor.executor_queues.values():
+        queue.pop(key, None)
     # A callback is sent once and its id is random, so the id can be its dispatch id, and any
     # scheduler can adopt it.
     given = external_id_of(task) if task else str(key) if is_callback(key) else None
@@ -102,7 +101,7 @@ def take_over(
     return key, outgoing(
         id,
         workload,
-        queue=task.queue if task else None,
+        queue=getattr(task or workload, "queue", None),
         executor_config=task.executor_config if task else None,
         queued_at_s=time.time(),
     )

@@ -1,4 +1,4 @@
-"""The differences between Airflow 3.0 to 3.3, each with the version that ended it.
+"""The differences between Airflow 3.0 to 3.4, each with the version that ended it.
 
 `executor.py` is written for the newest Airflow; this module makes an older one look like it.
 """
@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.configuration import conf
 from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteTask
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.version import version
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
@@ -21,26 +26,89 @@ from lambda_executor.provider_info import get_provider_info
 AIRFLOW = tuple(int(part) for part in version.split(".")[:2])
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from airflow.executors.workloads import ExecutorWorkload
     from airflow.executors.workloads.task import TaskInstanceDTO
     from airflow.executors.workloads.types import WorkloadKey
     from airflow.models.log import Log
     from airflow.sdk.observability import stats as stats  # noqa: PLC0414 - re-exported
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from lambda_executor.setup.option_values import Conf
 elif AIRFLOW >= (3, 3):
     from airflow.sdk.observability import stats
+elif AIRFLOW >= (3, 2):
+    from airflow.sdk.observability.stats import Stats as stats  # noqa: N813 - its successor's name
 else:
     from airflow.stats import Stats as stats  # noqa: F401, N813 - the name of its successor
 
+if TYPE_CHECKING or AIRFLOW < (3, 4):
+
+    class WorkloadType(StrEnum):
+        """The kinds of workloads; Airflow has this class since 3.4."""
+
+        EXECUTE_TASK = "ExecuteTask"
+        EXECUTE_CALLBACK = "ExecuteCallback"
+        TEST_CONNECTION = "TestConnection"
+
+    _QUEUES = {
+        WorkloadType.EXECUTE_TASK: "queued_tasks",
+        WorkloadType.EXECUTE_CALLBACK: "queued_callbacks",  # since 3.2
+        WorkloadType.TEST_CONNECTION: "queued_connection_tests",  # since 3.3
+    }
+else:
+    from airflow.executors.workloads import WorkloadType
+
+if AIRFLOW >= (3, 4):
+    from airflow.executors.workloads.types import (  # type: ignore[attr-defined]
+        TaskInstanceUuid,
+    )
+
+    @dataclass(frozen=True, slots=True, eq=False)
+    class Attempt(TaskInstanceUuid):  # type: ignore[misc] # mypy sees 3.3
+        """Airflow's key of one try, equal to it, with the try's names for log lines."""
+
+        dag_id: str
+        task_id: str
+        run_id: str
+        try_number: int
+        map_index: int
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, TaskInstanceUuid) and self.id == other.id
+
+        __hash__ = TaskInstanceUuid.__hash__
+
+        def __str__(self) -> str:
+            return str(self.names)
+
+        @property
+        def names(self) -> TaskInstanceKey:
+            """The key of the try before 3.4; in a loop, several tries have the same one."""
+            return TaskInstanceKey(*(getattr(self, name) for name in TaskInstanceKey._fields))
+
 
 class AirflowExecutor(BaseExecutor):
-    """`BaseExecutor` as of Airflow 3.3."""
+    """`BaseExecutor` as of Airflow 3.4."""
+
+    supported_workload_types: frozenset[WorkloadType] = frozenset({WorkloadType.EXECUTE_TASK})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
         super().__init__(*args, **kwargs)
         self._unsaved_events: list[Log] = []
+
+    @classmethod
+    def get_task_key(cls, ti: TaskInstance | TaskInstanceDTO) -> WorkloadKey:
+        """Return the key of a task's try."""
+        return task_key(ti.id, ti.key)
+
+    @classmethod
+    def get_workload_key(cls, workload: ExecutorWorkload) -> WorkloadKey:
+        """Return the key of a workload; before 3.2 only its task has one."""
+        task = task_of(workload)
+        return cls.get_task_key(task) if task is not None else workload.key
 
     def log_task_event(self, *, event: str, extra: str, ti_key: WorkloadKey) -> None:
         """Add an event to Airflow's audit log, and keep a reference until it is saved.
@@ -75,6 +143,25 @@ class AirflowExecutor(BaseExecutor):
                 raise TypeError(f"Airflow {version} has tasks only, not {type(workload).__name__}")
             self.queued_tasks[workload.ti.key] = workload
 
+    if AIRFLOW < (3, 4):
+
+        def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+            super().__init_subclass__(**kwargs)
+            types = cls.supported_workload_types
+            cls.supports_callbacks = WorkloadType.EXECUTE_CALLBACK in types
+            cls.supports_connection_test = WorkloadType.TEST_CONNECTION in types
+
+        @property
+        def executor_queues(self) -> Mapping[WorkloadType, dict[WorkloadKey, ExecutorWorkload]]:
+            """The workloads that Airflow has queued and the executor has not taken over yet."""
+            return {type: getattr(self, name, {}) for type, name in _QUEUES.items()}
+
+        def trigger_workloads(self, open_slots: int) -> None:
+            """Process queued workloads, up to the number of open slots, and connection tests."""
+            self.trigger_tasks(open_slots)
+            if tests := self.executor_queues[WorkloadType.TEST_CONNECTION]:
+                self._process_workloads(list(tests.values()))
+
 
 def conf_of(executor: BaseExecutor) -> Conf:
     """Return the configuration of the executor's team; before 3.1 all teams share one."""
@@ -87,12 +174,6 @@ def task_of(workload: ExecutorWorkload) -> TaskInstanceDTO | None:
     return workload.ti if isinstance(workload, ExecuteTask) else None
 
 
-def key_of(workload: ExecutorWorkload) -> WorkloadKey:
-    """Return Airflow's key of a workload; before 3.2 only its task has one."""
-    task = task_of(workload)
-    return task.key if task is not None else workload.key
-
-
 def external_id_of(task: TaskInstanceDTO) -> str | None:
     """Return the id that the scheduler saved together with QUEUED; None before 3.2."""
     return getattr(task, "external_executor_id", None)
@@ -103,15 +184,22 @@ def running_state_of(workload: ExecutorWorkload) -> Any:  # noqa: ANN401 - a sta
     return getattr(workload, "running_state", None)
 
 
-def waiting(executor: BaseExecutor) -> int:
-    """Return how many tasks and (since 3.2) callbacks are still in the executor's own queues."""
-    return len(executor.queued_tasks) + len(getattr(executor, "queued_callbacks", ()))
+def is_task(key: WorkloadKey) -> bool:
+    """Whether a workload's key is that of a task."""
+    return isinstance(key, Attempt if AIRFLOW >= (3, 4) else TaskInstanceKey)
 
 
-def dequeue(executor: BaseExecutor, key: WorkloadKey) -> None:
-    """Remove a workload from the executor's queue of its kind."""
-    for name in ("queued_tasks", "queued_callbacks", "queued_connection_tests"):
-        getattr(executor, name, {}).pop(key, None)
+def task_key(id: UUID, names: TaskInstanceKey) -> WorkloadKey:
+    """Return the key of a try: its UUID since 3.4, its names before."""
+    return cast("WorkloadKey", Attempt(id, *names)) if AIRFLOW >= (3, 4) else names
+
+
+def rows_of(keys: Iterable[WorkloadKey]) -> ColumnElement[bool]:
+    """Return the condition of a query for the task instances with these keys; at least one."""
+    if AIRFLOW >= (3, 4):
+        return TaskInstance.id.in_([cast("Attempt", key).id for key in keys])
+    # It also selects the other tries of these tasks.
+    return cast("ColumnElement[bool]", TaskInstance.filter_for_tis(cast("Any", keys)))
 
 
 def show_log_fields() -> None:

@@ -24,10 +24,10 @@ from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.scheduler.airflow_port import AirflowPort, take_over
 from lambda_executor.scheduler.compat import (
     AirflowExecutor,
+    WorkloadType,
     conf_of,
     show_log_fields,
     stats,
-    waiting,
 )
 from lambda_executor.scheduler.live_log import PATIENCE, LiveLog, RunningTask
 from lambda_executor.scheduler.signature import sign
@@ -39,6 +39,7 @@ from lambda_executor.setup.health import check
 if TYPE_CHECKING:
     from airflow.executors.workloads import ExecutorWorkload
     from airflow.executors.workloads.types import WorkloadKey
+    from airflow.models.connection_test import ConnectionTestKey
     from airflow.models.taskinstance import TaskInstance
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,16 @@ class LambdaExecutor(AirflowExecutor):
         engine: Sends and settles the invocations; None until `start`.
     """
 
-    supports_callbacks: bool = True
-    supports_connection_test: bool = True
+    supported_workload_types: frozenset[WorkloadType] = frozenset(
+        {
+            WorkloadType.EXECUTE_TASK,
+            WorkloadType.EXECUTE_CALLBACK,
+            WorkloadType.TEST_CONNECTION,
+        }
+    )
     supports_multi_team: bool = True
+    # In a loop, two tries may have the same names and differ in their UUIDs alone.
+    supports_task_instance_uuid: ClassVar[bool] = True
     # The scheduler commits the dispatch id together with QUEUED, so after a crash another one
     # knows the id of every invocation that was sent.
     pre_assigns_external_executor_id: ClassVar[bool] = True
@@ -135,10 +143,11 @@ class LambdaExecutor(AirflowExecutor):
             engine.close(CLOSE_TIMEOUT_S)
 
     def _take_over_the_rest(self) -> None:
-        """Take over the rest of Airflow's queue: no other scheduler knows that it was not sent."""
+        """Take over the rest of Airflow's queues: no other scheduler knows it was not sent."""
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
-        while (rest := waiting(self)) and time.monotonic() < deadline_s:
-            self.trigger_tasks(rest)
+        queues = self.executor_queues
+        while (rest := sum(map(len, queues.values()))) and time.monotonic() < deadline_s:
+            self.trigger_workloads(rest)
 
     # ---- workloads ----
 
@@ -171,7 +180,8 @@ class LambdaExecutor(AirflowExecutor):
         engine, refused = self._require_engine(), []
         for ti in tis:
             try:
-                engine.adopt(invocation_of(ti.external_executor_id, ti.key._asdict()), ti.key)
+                id = invocation_of(ti.external_executor_id, ti.key._asdict())
+                engine.adopt(id, self.get_task_key(ti))
             except ValueError as error:
                 extra = about(key=ti.key)
                 log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error, extra=extra)
@@ -182,9 +192,16 @@ class LambdaExecutor(AirflowExecutor):
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forget a task: it is not sent any more, and a report about it settles nothing."""
-        self.queued_tasks.pop(ti.key, None)
+        self._revoke(WorkloadType.EXECUTE_TASK, self.get_task_key(ti))
+
+    def fail_connection_test(self, key: ConnectionTestKey) -> None:
+        """Forget a connection test that Airflow has given up."""
+        self._revoke(WorkloadType.TEST_CONNECTION, key)
+
+    def _revoke(self, type: WorkloadType, key: WorkloadKey) -> None:
+        self.executor_queues[type].pop(key, None)
         if self.engine is not None:
-            self.engine.revoke(ti.key)
+            self.engine.revoke(key)
 
     def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
         """Return what the function has logged about a running task so far.

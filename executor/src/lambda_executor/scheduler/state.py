@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from airflow.configuration import conf
@@ -20,14 +20,13 @@ from airflow.version import version
 from sqlalchemy import select
 
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.scheduler.compat import AIRFLOW
+from lambda_executor.scheduler.compat import AIRFLOW, is_task, rows_of, task_key
 from lambda_executor.setup import naming
 from lambda_executor.setup.time_limits import token_lifetime
 
 if TYPE_CHECKING:
     from airflow.executors.executor_utils import ExecutorName
     from airflow.executors.workloads.types import WorkloadKey
-    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
 if AIRFLOW >= (3, 3):
@@ -75,7 +74,7 @@ class DatabaseState:
         A task that was dispatched again under another id does not wait for ours. The database does
         not show the end of other workloads, so they are always waited for.
         """
-        tasks = {key: id for id, key in in_flight.items() if isinstance(key, TaskInstanceKey)}
+        tasks = {key: id for id, key in in_flight.items() if is_task(key)}
         callbacks = {str(key): id for id, key in in_flight.items() if is_callback(key)}
         waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
         with create_session() as session:
@@ -126,7 +125,7 @@ def is_callback(key: WorkloadKey) -> bool:
 def _in_state(
     workloads: Mapping[InvocationId, WorkloadKey], states: frozenset[TaskInstanceState]
 ) -> set[InvocationId]:
-    by_key = {key: id for id, key in workloads.items() if isinstance(key, TaskInstanceKey)}
+    by_key = {key: id for id, key in workloads.items() if is_task(key)}
     if not by_key:
         return set()
     with create_session() as session:
@@ -135,13 +134,14 @@ def _in_state(
 
 def _tasks_in(
     session: Session,
-    tasks: Mapping[TaskInstanceKey, InvocationId],
+    tasks: Mapping[WorkloadKey, InvocationId],
     states: frozenset[TaskInstanceState],
 ) -> set[InvocationId]:
     found = set()
     for chunk in _chunks(tasks):
         rows = session.execute(
             select(
+                TaskInstance.id,
                 TaskInstance.dag_id,
                 TaskInstance.task_id,
                 TaskInstance.run_id,
@@ -149,10 +149,11 @@ def _tasks_in(
                 TaskInstance.map_index,
                 TaskInstance.state,
                 TaskInstance.external_executor_id,
-            ).where(cast("ColumnElement[bool]", TaskInstance.filter_for_tis(chunk)))
+            ).where(rows_of(chunk))
         )
-        for dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
-            id = tasks.get(TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index))
+        for ti_id, dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
+            names = TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index)
+            id = tasks.get(task_key(ti_id, names))
             # Before 3.2 the id of a continued task may be that of an earlier invocation.
             if (
                 id is not None
