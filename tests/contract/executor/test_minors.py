@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.lambda_image.test_airflow_minors import VENVS, python_of
 from tests.support.distribution import airflow_variables, installed
+from tests.support.minors import VENVS, python_of
 
 #: What Airflow does first in a DAG processor, and in the process of a task.
 _BUNDLES = """

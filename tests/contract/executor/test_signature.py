@@ -15,8 +15,8 @@ from lambda_executor.contract.names import EXECUTOR
 from lambda_executor.scheduler.signature import sign
 from tests.support.account import Account
 from tests.support.airflow_database import add_scheduler
-from tests.support.airflow_minors import VENVS, python_of
 from tests.support.handler_process import ROOT
+from tests.support.minors import VENVS, python_of
 
 #: A scheduler's row as Airflow makes it, signed as our executor does, after two heartbeats.
 _LIVE = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.airflow_minors import VENVS, python_of
 from tests.support.handler_process import ROOT
+from tests.support.minors import VENVS, python_of
 
 #: Makes a token as the scheduler does. The options have values that no version has by default.
 _MAKE = """

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
-from tests.contract.lambda_image.test_airflow_minors import VENVS, python_of
 from tests.support.handler_process import HandlerProcess, Server, task
+from tests.support.minors import VENVS, python_of
 
 DAGS = """
 import datetime, subprocess, sys, time

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from lambda_executor.contract.wire import Outcome
-from tests.contract.lambda_image.test_airflow_minors import VENVS, python_of
 from tests.support.handler_process import HandlerProcess, Server, task
+from tests.support.minors import VENVS, python_of
 
 #: Each task by its id, and the executor that it names.
 EXECUTORS = {
