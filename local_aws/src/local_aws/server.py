@@ -135,7 +135,7 @@ def _build(
 
     # Under TLS, policies already see a secure transport.
     needless = {"secure_transport"} if settings.certificate else set()
-    fixes.apply(images, without=settings.without_fixes | needless)
+    fixes.apply(without=settings.without_fixes | needless)
     data_plane = DataPlane(
         images,
         _client_variables(settings, endpoint_url),

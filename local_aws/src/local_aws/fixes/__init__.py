@@ -10,8 +10,6 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from local_aws.images.store import ImageStore
-
 #: The module of each fix, by the name that `--without-fix` takes.
 _MODULES: dict[str, str] = {
     module.name.rpartition(".")[2]: module.name
@@ -22,7 +20,7 @@ _MODULES: dict[str, str] = {
 NAMES: tuple[str, ...] = tuple(sorted(_MODULES))
 
 
-def apply(images: ImageStore, *, without: frozenset[str]) -> None:
+def apply(*, without: frozenset[str]) -> None:
     """Apply every fix but those named; `all` names all.
 
     Raises:
@@ -34,4 +32,4 @@ def apply(images: ImageStore, *, without: frozenset[str]) -> None:
         )
     for name in NAMES:
         if name not in without and "all" not in without:
-            import_module(_MODULES[name]).apply(images)
+            import_module(_MODULES[name]).apply()

@@ -5,17 +5,14 @@ ministack's refuses them. The alarm is stored with the first metric; nothing eva
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services.cloudformation import provisioners
 
 from local_aws.fixes.cloudformation._cloudformation import Properties
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Reduce the alarm to one metric before ministack stores it."""
     stock = provisioners._cw_metric_alarm_record
 

@@ -6,17 +6,12 @@ objects, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ministack.services import s3
 
 from local_aws.fixes.cloudformation._cloudformation import Properties, handler
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Check before ministack deletes."""
     bucket = handler("AWS::S3::Bucket")
     stock = bucket["delete"]

@@ -6,7 +6,7 @@ ministack ignores `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import lambda_svc
 
@@ -16,11 +16,8 @@ from local_aws.fixes.cloudformation._cloudformation import (
     after_create_and_update,
 )
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Set these properties after ministack has created or updated the function."""
     after_create_and_update("AWS::Lambda::Function", _set_properties)
 

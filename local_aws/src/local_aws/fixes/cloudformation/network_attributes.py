@@ -6,7 +6,7 @@ attribute CidrBlock does not exist in schema".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import ec2
 
@@ -16,11 +16,8 @@ from local_aws.fixes.cloudformation._cloudformation import (
     after_create_and_update,
 )
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Add the address range to ministack's attributes."""
     after_create_and_update("AWS::EC2::VPC", _with_vpc_attributes)
     after_create_and_update("AWS::EC2::Subnet", _with_subnet_attributes)

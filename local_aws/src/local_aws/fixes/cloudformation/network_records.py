@@ -5,8 +5,6 @@ ministack's EC2 has both, but its CloudFormation has neither. No packet is route
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ministack.services import ec2
 from ministack.services.cloudformation import provisioners
 
@@ -18,11 +16,8 @@ from local_aws.fixes.cloudformation._cloudformation import (
     handler,
 )
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Create and delete both through ministack's EC2."""
     handler("AWS::EC2::EIP").update(
         create=_create_address, update=_keep_address, delete=_delete_address

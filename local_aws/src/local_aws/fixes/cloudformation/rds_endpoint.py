@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import rds
 from ministack.services.cloudformation import provisioners
@@ -20,16 +20,13 @@ from local_aws.fixes.cloudformation._cloudformation import (
     after_create_and_update,
 )
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
-
 _HOST = "127.0.0.1"
 
 #: Below Linux's ports for outgoing connections (32768 and up), which could occupy the port.
 _PORTS = range(15432, 32000)
 
 
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Set the endpoint after ministack has created or updated the instance."""
     after_create_and_update("AWS::RDS::DBInstance", _set_endpoint)
 

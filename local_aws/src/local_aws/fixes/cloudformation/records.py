@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import budgets, ec2, rds, secretsmanager
 
@@ -19,11 +19,8 @@ from local_aws.fixes.cloudformation._cloudformation import (
     handler,
 )
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Create and delete them through ministack's own APIs."""
     for resource_type, create, delete in (
         ("AWS::Budgets::Budget", _create_budget, _delete_budget),

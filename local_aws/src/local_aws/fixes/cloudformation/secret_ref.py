@@ -5,17 +5,14 @@ ministack returns the name, which makes CDK's policies and dynamic references in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import secretsmanager
 
 from local_aws.fixes.cloudformation._cloudformation import Created, Properties, handler
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Translate between ARN and name around ministack's handler."""
     secret = handler("AWS::SecretsManager::Secret")
     stock_create, stock_update, stock_delete = secret["create"], secret["update"], secret["delete"]

@@ -7,18 +7,15 @@ ministack supports only rules inside a group.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import ec2
 from ministack.services.cloudformation import provisioners
 
 from local_aws.fixes.cloudformation._cloudformation import Created, Properties, handler
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Register both types; a rule is stored in its group's list."""
     _register("AWS::EC2::SecurityGroupIngress", "IpPermissions")
     _register("AWS::EC2::SecurityGroupEgress", "IpPermissionsEgress")

@@ -7,15 +7,12 @@ ministack under `--auth` reads `repositoryName`, but this call has `repositoryNa
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.core import iam_actions
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Return the repository's ARN for this call, and leave other calls to ministack."""
     stock = iam_actions.extract_resource_arn
 

@@ -6,15 +6,10 @@ deny insecure transport (CDK's bootstrap bucket, a queue with `enforce_ssl`) wou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ministack import app
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Mark every request as secure."""
     stock = app.pin_request_origin
 

@@ -6,16 +6,13 @@ as published and neither builds nor pushes it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.core.responses import error_response_json
 from ministack.services import ecr
 
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
-
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Check the ids before ministack lists images."""
     stock = ecr._describe_images
 

@@ -8,20 +8,17 @@ JSON by `{}`.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc
-
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 _MAX_BYTES = {"Event": 1024 * 1024}
 _MAX_SYNCHRONOUS_BYTES = 6 * 1024 * 1024
 
 
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Check the body before ministack invokes."""
     stock = lambda_svc.handle_request
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.services import sqs
-
-if TYPE_CHECKING:
-    from local_aws.images.store import ImageStore
 
 _LOOK_EVERY_S = 0.1
 
@@ -50,7 +47,7 @@ class _Arrivals:
             self._waiting.discard(future)
 
 
-def apply(_images: ImageStore) -> None:
+def apply() -> None:
     """Wait for messages between ministack's short polls."""
     arrivals = sqs.esm_wake = _Arrivals(sqs.esm_wake)
     stock = sqs._act_receive_message
