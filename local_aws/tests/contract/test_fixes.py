@@ -12,6 +12,7 @@ import statistics
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -441,6 +442,106 @@ def test_an_alarm_may_have_an_expression(local_aws: Server, bare_aws: Server) ->
     deployed.delete()
     assert cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"] == []
     assert bare_aws.deploy(stack).status == "ROLLBACK_COMPLETE"
+
+
+def put_lines(server: Server, streams: dict[str, list[str]], first_ms: int) -> str:
+    """Make a log group; line `n` of each stream is `n` milliseconds after `first_ms`."""
+    logs, group = server.client("logs"), f"g-{uuid.uuid4().hex}"
+    logs.create_log_group(logGroupName=group)
+    for stream, lines in streams.items():
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        events = [{"timestamp": first_ms + n, "message": line} for n, line in enumerate(lines)]
+        for start in range(0, len(events), 10_000):
+            logs.put_log_events(
+                logGroupName=group,
+                logStreamName=stream,
+                logEvents=events[start : start + 10_000],
+            )
+    return group
+
+
+def filtered_pages(server: Server, **request: Any) -> list[list[str]]:
+    """The messages of each page of FilterLogEvents."""
+    pages = server.client("logs").get_paginator("filter_log_events").paginate(**request)
+    return [[event["message"] for event in page["events"]] for page in pages]
+
+
+def test_a_log_is_read_to_its_end(local_aws: Server, bare_aws: Server) -> None:
+    """filter_log_events: every event is on one page; ministack has only the first 10,000."""
+    streams = {"a": [f"a{n}" for n in range(12_000)], "b": [f"b{n}" for n in range(12_000)]}
+    in_order = [f"{stream}{n}" for n in range(12_000) for stream in "ab"]
+    first_ms = int(time.time() * 1000)
+
+    def pages(server: Server, **request: Any) -> list[list[str]]:
+        group = put_lines(server, streams, first_ms)
+        return filtered_pages(server, logGroupName=group, **request)
+
+    found = pages(local_aws)
+    assert [len(page) for page in found] == [10_000, 10_000, 4_000]
+    assert [*chain(*found)] == in_order
+    assert [*chain(*pages(local_aws, startFromHead=False))] == in_order[::-1]
+    assert [len(page) for page in pages(bare_aws)] == [10_000]
+
+
+def test_a_page_has_at_most_one_megabyte(local_aws: Server, bare_aws: Server) -> None:
+    """filter_log_events: the size in UTF-8 ends a page; what a filter drops does not count."""
+    lines = ["ä" * 512 * 200] * 12 + ["end"]  # Each `ä` has two bytes.
+
+    def sizes(server: Server, pattern: str) -> list[int]:
+        group = put_lines(server, {"s": lines}, int(time.time() * 1000))
+        return [
+            len(page) for page in filtered_pages(server, logGroupName=group, filterPattern=pattern)
+        ]
+
+    assert sizes(local_aws, "") == [5, 5, 3]
+    assert sizes(local_aws, "end") == [1]
+    assert sizes(bare_aws, "") == [13]
+
+
+def test_pages_stay_whole_while_lines_are_added(local_aws: Server) -> None:
+    """filter_log_events: what is logged between two pages repeats and hides no line."""
+    logs, first_ms = local_aws.client("logs"), int(time.time() * 1000)
+    group = put_lines(local_aws, {"a": ["a0", "a1", "a2"], "b": ["b0"]}, first_ms)
+    page = logs.filter_log_events(logGroupName=group, limit=2)
+    for stream, at_ms, message in (("b", first_ms, "late"), ("b", first_ms + 2, "b2")):
+        logs.put_log_events(
+            logGroupName=group,
+            logStreamName=stream,
+            logEvents=[{"timestamp": at_ms, "message": message}],
+        )
+    seen = [event["message"] for event in page["events"]]
+    while "nextToken" in page:
+        page = logs.filter_log_events(logGroupName=group, limit=2, nextToken=page["nextToken"])
+        seen += [event["message"] for event in page["events"]]
+    assert seen == ["a0", "b0", "late", "a1", "a2", "b2"]
+
+
+def test_streams_are_chosen_by_their_prefix(local_aws: Server, bare_aws: Server) -> None:
+    """filter_log_events: the prefix limits the streams; ministack ignores it."""
+
+    def read(server: Server) -> list[list[str]]:
+        group = put_lines(server, {"one": ["1"], "other": ["2"]}, int(time.time() * 1000))
+        return filtered_pages(server, logGroupName=group, logStreamNamePrefix="one")
+
+    assert read(local_aws) == [["1"]]
+    assert read(bare_aws) == [["1", "2"]]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"nextToken": "not one of ours"},
+        {"limit": 0},
+        {"limit": 10_001},
+        {"logStreamNames": ["s"], "logStreamNamePrefix": "s"},
+    ],
+    ids=str,
+)
+def test_an_invalid_page_is_refused(local_aws: Server, request_: dict[str, Any]) -> None:
+    """filter_log_events: a foreign token, a limit beyond AWS's, two choices of streams."""
+    group = put_lines(local_aws, {"s": ["1"]}, int(time.time() * 1000))
+    call = local_aws.client("logs").filter_log_events
+    assert error_code(call, logGroupName=group, **request_) == "InvalidParameterException"
 
 
 def test_every_fix_has_its_test() -> None:
