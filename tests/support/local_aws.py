@@ -52,14 +52,21 @@ class Server:
         state_dir: Its state.
         options: More command-line options.
         trust: The certificate, if it serves TLS.
+        program: Python's arguments that run it.
     """
 
-    def __init__(self, state_dir: Path, *options: str, trust: Path | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *options: str,
+        trust: Path | None = None,
+        program: tuple[str, str] = ("-m", "local_aws"),
+    ) -> None:
         self.state_dir = state_dir
         self._trust = trust
         self.process = subprocess.Popen(
             [
-                *(str(SERVER_PYTHON), "-m", "local_aws", "--port", "0"),
+                *(str(SERVER_PYTHON), *program, "--port", "0"),
                 *("--state-dir", str(state_dir), "--retry-delay", "0.05", *options),
             ],
             cwd=ROOT,

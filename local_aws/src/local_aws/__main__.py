@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from local_aws.http_server import Certificate
 from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
-from local_aws.server import Certificate, Settings, serve
+from local_aws.server import Settings, serve
 
 
 def main(argv: list[str] | None = None) -> int:

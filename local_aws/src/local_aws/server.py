@@ -1,4 +1,4 @@
-"""The process: one socket for ministack and the data plane, the log file, start and stop.
+"""The process: its settings, its log file, ministack and the data plane together.
 
 ministack's modules read their settings from environment variables while they are imported, so
 this module sets the variables first and imports ministack inside functions.
@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import resource
-import signal
 import socket
 import tempfile
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_aws import http_server
+from local_aws.http_server import Certificate
 from local_aws.images.store import ImageStore
 from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
@@ -26,17 +27,6 @@ from local_aws.sandbox.sandbox import Confinement
 
 if TYPE_CHECKING:
     from local_aws.on_ministack.data_plane import DataPlane
-
-#: Seconds for requests in progress to end after the signal to stop.
-_GRACE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """PEM files for TLS; functions are configured to trust the chain."""
-
-    chain: Path
-    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +65,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     logging.getLogger("local_aws").info("execution environments: %s", confinement)
     app, data_plane = _build(settings, images, endpoint_url, confinement)
     try:
-        asyncio.run(
-            _serve(app, listener, settings.certificate, data_plane, lambda: announce(endpoint_url))
-        )
+        front = Front(app, lambda: announce(endpoint_url))
+        asyncio.run(http_server.serve(front, listener, settings.certificate, data_plane.close))
     finally:
         data_plane.close()
         confinement.close()
@@ -151,35 +140,3 @@ def _client_variables(settings: Settings, endpoint_url: str) -> dict[str, str]:
     """Variables that point a function's AWS clients at this AWS and make them trust it."""
     trust = {"AWS_CA_BUNDLE": str(settings.certificate.chain)} if settings.certificate else {}
     return {"AWS_ENDPOINT_URL": endpoint_url, "AWS_EC2_METADATA_DISABLED": "true"} | trust
-
-
-async def _serve(
-    app: App,
-    listener: socket.socket,
-    certificate: Certificate | None,
-    data_plane: DataPlane,
-    announce: Callable[[], None],
-) -> None:
-    from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415 - as above
-    from hypercorn.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    if certificate:
-        config.certfile, config.keyfile = str(certificate.chain), str(certificate.key)
-    config.keep_alive_timeout = 75
-    config.graceful_timeout = _GRACE_S
-    config.errorlog = logging.getLogger("hypercorn")
-    front = Front(app, announce)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-    async def stopping() -> None:
-        await stop.wait()
-        # The server would otherwise wait for the invocations in progress.
-        await asyncio.to_thread(data_plane.close)
-        front.end_requests()
-
-    await hypercorn_serve(front, config, shutdown_trigger=stopping)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +59,40 @@ def test_clients_that_trust_the_certificate_are_answered(
         assert given["AWS_CA_BUNDLE"] == str(certificate.chain)
     finally:
         assert server.stop() == 0
+
+
+#: The embedded AWS, which waits half a second instead of thirty for a client's end of TLS.
+IMPATIENT = """
+import asyncio.constants, runpy
+asyncio.constants.SSL_SHUTDOWN_TIMEOUT = 0.5
+runpy.run_module("local_aws", run_name="__main__")
+"""
+
+
+def test_a_client_that_does_not_answer_the_end_of_tls_is_no_error(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    """Every idle connection in a client's pool is such a client: the log has no traceback."""
+    files = ("--certificate", str(certificate.chain), "--key", str(certificate.key))
+    server = Server(tmp_path, *files, trust=certificate.chain, program=("-c", IMPATIENT))
+    try:
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        trusting = ssl.create_default_context(cafile=certificate.chain)
+        with (
+            socket.create_connection(address, timeout=30) as tcp,
+            trusting.wrap_socket(tcp, server_hostname=address[0]) as silent,
+            socket.socket(fileno=os.dup(silent.fileno())) as connection,
+        ):
+            silent.sendall(b"GET / HTTP/1.1\r\nHost: aws\r\nConnection: close\r\n\r\n")
+            while silent.recv(65536):
+                pass
+            connection.settimeout(30)
+            # The server has ended TLS; wait until it gives up and closes the connection.
+            assert connection.recv(1) == b""
+        server.client("sqs").list_queues()
+    finally:
+        assert server.stop() == 0
+    assert "Traceback" not in (tmp_path / "local-aws.log").read_text()
 
 
 def test_a_certificate_without_its_key_is_refused(certificate: Certificate, tmp_path: Path) -> None:
