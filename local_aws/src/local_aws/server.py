@@ -24,6 +24,7 @@ from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
 from local_aws.on_ministack.front import App, Front
 from local_aws.sandbox.sandbox import Confinement
+from local_aws.state_lock import sole_use
 
 if TYPE_CHECKING:
     from local_aws.on_ministack.data_plane import DataPlane
@@ -48,10 +49,16 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Run the embedded AWS until SIGTERM or SIGINT; call `announce` with its URL when it answers.
 
     Raises:
-        OSError: The address is not available, or the state directory is not writable.
+        OSError: The address is not available; or the state directory is not writable, or another
+            process uses it.
         ValueError: `without_fixes` has an unknown name, or the sandbox does not work here.
     """
     state_dir = settings.state_dir.resolve()
+    with sole_use(state_dir):
+        _serve(settings, state_dir, announce)
+
+
+def _serve(settings: Settings, state_dir: Path, announce: Callable[[str], None]) -> None:
     images = ImageStore(state_dir / "images")
     try:
         listener = socket.create_server((settings.host, settings.port), backlog=1024)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,10 +22,13 @@ from tests.support.local_aws import (
 
 
 @pytest.fixture
-def server(local_aws: Server, tmp_path: Path) -> Server:
+def server(local_aws: Server, tmp_path: Path) -> Iterator[Server]:
     """A server for one test."""
     assert local_aws.process.poll() is None
-    return Server(tmp_path / "state")
+    made = Server(tmp_path / "state")
+    yield made
+    if made.process.poll() is None:
+        made.stop()
 
 
 def start_processes(server: Server, tmp_path: Path) -> list[int]:
@@ -91,6 +95,28 @@ def test_a_taken_port_is_reported(local_aws: Server, tmp_path: Path) -> None:
     assert done.stderr.startswith("the embedded AWS cannot start: ")
     assert port in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_state_directory_has_one_server(server: Server) -> None:
+    """A second server names the first one's process and what to do; it changes nothing."""
+    log = server.state_dir / "local-aws.log"
+    before = log.read_text()
+    done = run("--state-dir", str(server.state_dir), "--port", "0")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"the embedded AWS cannot start: {server.state_dir} is in use by process "
+        f"{server.process.pid}: end that process, or give another --state-dir\n"
+    )
+    assert log.read_text() == before
+    assert server.client("sqs").list_queues()
+
+
+def test_a_killed_server_leaves_its_state_directory_free(server: Server, tmp_path: Path) -> None:
+    """The lock ends with the process, although one of its environments was running."""
+    start_processes(server, tmp_path)
+    server.stop(signal.SIGKILL)
+    assert Server(server.state_dir).stop() == 0
 
 
 def test_an_unknown_fix_is_reported(local_aws: Server, tmp_path: Path) -> None:
