@@ -28,12 +28,15 @@ ARGUMENTS = {"triggerer": ("--skip-serve-logs",)}
 
 @dataclass(frozen=True, slots=True)
 class Airflow:
-    """One Airflow on this machine; its `settings` hold secrets."""
+    """One Airflow on this machine.
+
+    Attributes:
+        settings: The variables of all its programs; they hold secrets.
+    """
 
     home: paths.Home
     port: int
     settings: Mapping[str, str]
-    scheduler_settings: Mapping[str, str]
 
     @property
     def url(self) -> str:
@@ -66,9 +69,7 @@ class Airflow:
 
     def program(self, name: str) -> Program:
         """One of the programs: api-server, scheduler, dag-processor, triggerer."""
-        # The API server reads the logs of running tasks with the scheduler's AWS role.
-        extra = self.scheduler_settings if name in ("scheduler", "api-server") else None
-        return self._program(name, name, *ARGUMENTS.get(name, ()), extra=extra)
+        return self._program(name, name, *ARGUMENTS.get(name, ()))
 
     def _is_healthy(self, name: str) -> bool | None:
         component = self._health().get(name.replace("-", "_"), {})
@@ -79,35 +80,51 @@ class Airflow:
 
         Airflow builds it at its first request, which takes seconds. This request does it, so that
         no task has to wait.
+
+        To a request without the header, SIMPLE_AUTH_MANAGER_ALL_ADMINS adds an administrator's
+        token. The Execution API does not accept that token, and logs a traceback.
         """
-        return self._get("/execution/health", START_TIMEOUT_S) is not None or None
+        header = {"Authorization": "none"}
+        return self._get("/execution/health", START_TIMEOUT_S, header) is not None or None
 
     def _health(self) -> Mapping[str, Mapping[str, str]]:
         answer = self._get("/api/v2/monitor/health", timeout_s=5)
         return {} if answer is None else answer.json()
 
-    def _get(self, path: str, timeout_s: float) -> httpx.Response | None:
+    def _get(
+        self, path: str, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response | None:
+        url = f"{self.url}{path}"
         try:
-            answer = httpx.get(f"{self.url}{path}", timeout=timeout_s, trust_env=False)
+            answer = httpx.get(url, headers=headers, timeout=timeout_s, trust_env=False)
             return answer.raise_for_status()
         except httpx.HTTPError:
             return None
 
-    def _program(
-        self, name: str, *arguments: str, extra: Mapping[str, str] | None = None
-    ) -> Program:
+    def _program(self, name: str, *arguments: str) -> Program:
         return Program(
             name=f"airflow-{name}",
             argv=[paths.AIRFLOW, *arguments],
-            environment=bare_environment() | dict(self.settings) | dict(extra or {}),
+            environment=bare_environment() | dict(self.settings),
             cwd=self.home.airflow,
         )
 
 
-def settings(home: paths.Home, port: int, database_url: str, config_line: str) -> Mapping[str, str]:
-    """Airflow's configuration as environment variables."""
+def settings(
+    home: paths.Home,
+    port: int,
+    database_url: str,
+    config_line: str,
+    aws_settings: Mapping[str, str],
+) -> Mapping[str, str]:
+    """The variables of every program: Airflow's configuration, and the way to AWS.
+
+    Besides the scheduler, the API server needs AWS for the logs of running tasks, and the triggerer
+    for deferred AWS operators. None of them may reach the user's own AWS account.
+    """
     name, _, value = config_line.partition("=")
     return {
+        **aws_settings,
         "AIRFLOW_HOME": str(home.airflow),
         # The product needs the executor's name and one line.
         "AIRFLOW__CORE__EXECUTOR": EXECUTOR,

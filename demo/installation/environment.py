@@ -140,10 +140,11 @@ class Environment:
                 home=self.home,
                 port=port,
                 settings=airflow_programs.settings(
-                    self.home, port, address.url, self.outputs["ConfigLine"]
-                ),
-                scheduler_settings=self.aws.environment_as(
-                    self.outputs["SchedulerRoleArn"], self.home.airflow
+                    self.home,
+                    port,
+                    address.url,
+                    self.outputs["ConfigLine"],
+                    self.aws.environment_as(self.outputs["SchedulerRoleArn"], self.home.airflow),
                 ),
             )
             self.airflow.migrate(self.control_plane)

@@ -70,13 +70,13 @@ def running(dag_id: str, runs: int) -> Iterator[Server]:
         port = free_port()
         settings = {
             **airflow_programs.settings(
-                home, port, address.url, "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL=none"
+                home, port, address.url, "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL=none", {}
             ),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(TOKEN_VALID_S),
             "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": str(TOKEN_VALID_S),
         }
-        installed = airflow_programs.Airflow(home, port, settings, {})
+        installed = airflow_programs.Airflow(home, port, settings)
         installed.migrate(groups[1])
         workloads = _queue(installed, home.dags, dag_id, runs)
         server = groups[1].start(installed.program("api-server"))

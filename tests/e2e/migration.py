@@ -243,17 +243,17 @@ def _furnish(
     }
     prefix = "AIRFLOW__AWS_LAMBDA_EXECUTOR__"
     first, *others = (f"{prefix}{name}={value}" for name, value in options.items())
+    role_arn = _make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
+    as_scheduler = aws.environment_as(role_arn, HOME.airflow)
     settings = {
-        **airflow_programs.settings(HOME, port, address.url, first),
+        **airflow_programs.settings(HOME, port, address.url, first, as_scheduler),
         **dict(other.split("=", 1) for other in others),
         "AIRFLOW__CORE__EXECUTOR": REFERENCE,
         "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(DEAD_AFTER_S),
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
     }
-    role_arn = _make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
-    as_scheduler = aws.environment_as(role_arn, HOME.airflow)
-    installed = airflow_programs.Airflow(HOME, port, settings, as_scheduler)
+    installed = airflow_programs.Airflow(HOME, port, settings)
     installed.migrate(control_plane)
     for name in ("api-server", "dag-processor"):
         control_plane.start(installed.program(name))

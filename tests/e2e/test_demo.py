@@ -216,3 +216,10 @@ def test_no_task_waits_for_the_execution_api_to_be_built(story: Story) -> None:
     assert "method=GET path=/execution/health" in calls[0]
     assert "status_code=200" in calls[0]
     assert len(calls) > len(story.ended.rows)
+
+
+def test_no_program_logs_a_traceback(story: Story) -> None:
+    """A person who reads a log finds no error where everything ended as expected."""
+    assert story.unexpected == []
+    logs = [*HOME.logs.iterdir(), *HOME.aws.glob("*.log")]
+    assert [log.name for log in logs if "Traceback" in log.read_text(errors="replace")] == []

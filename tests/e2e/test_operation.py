@@ -113,3 +113,19 @@ def test_the_task_succeeds_after_the_commands(here: Environment) -> None:
         body = {"key": "operation_may_end", "value": "yes"}
         api.post("/variables", json=body).raise_for_status()
     eventually(lambda: task(here)["state"] == "success" or None)
+
+
+@pytest.mark.parametrize("name", ["api-server", "scheduler", "dag-processor", "triggerer"])
+def test_a_program_of_airflow_has_the_schedulers_role(here: Environment, name: str) -> None:
+    """Its AWS clients reach the embedded AWS, as those of deferred operators in the triggerer."""
+    asks = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    done = subprocess.run(
+        [paths.PYTHON, "-c", asks],
+        env=dict(here.airflow.program(name).environment),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    role = here.outputs["SchedulerRoleArn"].rpartition("/")[2]
+    assert f":assumed-role/{role}/" in done.stdout
