@@ -89,6 +89,8 @@ class Cdk:
             | {
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "CDK_DISABLE_CLI_TELEMETRY": "true",
+                # Its warnings are about the CLI's own code: nobody here can act on them.
+                "NODE_NO_WARNINGS": "1",
                 "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
                 # The CLI caches which key belongs to which account.
                 "CDK_HOME": str(self.home.path / "cdk-home"),

@@ -223,3 +223,11 @@ def test_no_program_logs_a_traceback(story: Story) -> None:
     assert story.unexpected == []
     logs = [*HOME.logs.iterdir(), *HOME.aws.glob("*.log")]
     assert [log.name for log in logs if "Traceback" in log.read_text(errors="replace")] == []
+
+
+@pytest.mark.usefixtures("story")
+def test_the_cdk_shows_its_own_lines_only() -> None:
+    """Its log's last line is shown as progress, and is none of Node's warnings."""
+    logs = [*HOME.logs.glob("cdk-*.log")]
+    assert [log.name for log in logs if "(node:" in log.read_text()] == []
+    assert len(logs) == 4
