@@ -1,7 +1,8 @@
 """`up` and `down`: an environment that keeps running between two commands.
 
 `up` rewrites the state file after each start of a program, so that `down` finds every process even
-if `up` was killed. `down` does not destroy the stacks: they vanish with the embedded AWS.
+if `up` was killed. Those are keepers (`machine/keeper.py`): they start a program that dies again,
+or report its end. `down` does not destroy the stacks: they vanish with the embedded AWS.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from demo.installation import dag_files
 from demo.installation.environment import Environment, sole_use
 from demo.machine import process_table
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
+from demo.machine.log_tail import log_tail
 from demo.machine.process_table import Identity
 from demo.machine.processes import ProcessError
 from demo.outcome import exercise
@@ -121,11 +123,12 @@ def _already_up(screen: Screen, home: paths.Home, state: State) -> int:
         screen.say(f"Already up: Airflow is at {state.url}. `make local-down` ends it.")
         return 0
     names = ", ".join(process.name for process in dead)
-    logs = ", ".join(str(home.logs / f"{process.name}.log") for process in dead)
     screen.say(
-        f"Only a part is still up: {names} ended by itself; the end of {logs} may say why. "
+        f"Only a part is still up: {names} ended by itself. "
         "`make local-down` ends the rest, `make local` then starts everything anew."
     )
+    for process in dead:
+        screen.say(log_tail(home.logs / f"{process.name}.log"))
     return 1
 
 

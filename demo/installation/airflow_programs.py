@@ -21,6 +21,8 @@ from lambda_executor.contract.names import EXECUTOR
 
 MIGRATE_TIMEOUT_S = 240.0
 START_TIMEOUT_S = 240.0
+#: The waits in seconds before `make local` starts a program again that has died.
+RESTART_WAITS_S = (1, 5, 25)
 #: The triggerer would serve its logs on a fixed port of every interface. The UI does not need that:
 #: it reads them from the shared folder.
 ARGUMENTS = {"triggerer": ("--skip-serve-logs",)}
@@ -107,6 +109,7 @@ class Airflow:
             argv=[paths.AIRFLOW, *arguments],
             environment=bare_environment() | dict(self.settings),
             cwd=self.home.airflow,
+            restart_waits_s=RESTART_WAITS_S,
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -89,6 +91,13 @@ def descendants(process: psutil.Process | None = None) -> frozenset[psutil.Proce
 def adopt_orphans() -> None:
     """Make this process the parent of descendants whose own parent ends."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def as_user(name: str | None) -> dict[str, Any]:
+    """The arguments of `Popen` that run a program as another user; None: as this one."""
+    if name is None:
+        return {}
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 def end_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:

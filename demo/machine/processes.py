@@ -5,19 +5,28 @@ Each child has its own session and log file.
 
 from __future__ import annotations
 
-import pwd
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from demo.machine.process_table import Identity, adopt_orphans, end_together, end_with_parent
+from demo import paths
+from demo.machine.keeper import Keeper, Restarts
+from demo.machine.keeper import command as keeper_command
+from demo.machine.log_tail import log_tail
+from demo.machine.process_table import (
+    Identity,
+    adopt_orphans,
+    as_user,
+    end_together,
+    end_with_parent,
+)
 
 POLL_S = 0.1
-LOG_LINES_SHOWN = 25
 
 T = TypeVar("T")
 Action = Callable[[], None]
@@ -40,6 +49,8 @@ class Program:
     cwd: Path
     stop_signal: signal.Signals = signal.SIGTERM
     user: str | None = None
+    #: The waits in seconds before it is started again if it outlives us and then ends by itself.
+    restart_waits_s: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +107,7 @@ class Child:
 
     def failure(self, what: str) -> ProcessError:
         """An error about this program, with the last lines of its log."""
-        return ProcessError(f"{self.program.name} {what}.\n{_log_tail(self.log)}")
+        return ProcessError(f"{self.program.name} {what}.\n{log_tail(self.log)}")
 
 
 @dataclass(eq=False)
@@ -116,27 +127,21 @@ class Children:
     def start(self, program: Program) -> Child:
         """Start a program. Call this from the main thread.
 
-        A child that must not outlive us is ended when the *thread* that started it ends.
+        A child that must not outlive us is ended when the *thread* that started it ends. One that
+        outlives us is a keeper, which starts its program again or reports its end.
 
         Raises:
             ProcessError: It could not be started.
         """
         log = self.logs / f"{program.name}.log"
-        in_child = None if self.outlive_us else end_with_parent(program.stop_signal)
         with log.open("ab") as output:
             try:
                 popen = subprocess.Popen(
-                    [str(argument) for argument in program.argv],
+                    **(_kept(program, log) if self.outlive_us else _bound_to_us(program)),
                     env=dict(program.environment),
-                    cwd=program.cwd,
-                    user=program.user,
-                    group=pwd.getpwnam(program.user).pw_gid if program.user else None,
-                    extra_groups=[] if program.user else None,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
-                    stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=in_child,  # noqa: PLW1509  # one system call, loaded before the fork
                 )
             except OSError as e:
                 raise ProcessError(
@@ -180,11 +185,30 @@ class Children:
             self._children.pop().end()
 
 
-def _log_tail(log: Path) -> str:
-    """The last lines of a log, under its path."""
-    try:
-        text = log.read_text(errors="replace").splitlines()
-    except OSError as e:
-        return f"No log: {e}"
-    shown = "\n".join(f"  | {line}" for line in text[-LOG_LINES_SHOWN:])
-    return f"The last lines of {log}:\n{shown}" if shown else f"{log} is empty."
+def _bound_to_us(program: Program) -> dict[str, Any]:
+    """The arguments of `Popen` for a program that ends with us."""
+    return {
+        "args": [str(argument) for argument in program.argv],
+        "cwd": program.cwd,
+        "stderr": subprocess.STDOUT,
+        "preexec_fn": end_with_parent(program.stop_signal),
+        **as_user(program.user),
+    }
+
+
+def _kept(program: Program, log: Path) -> dict[str, Any]:
+    """The arguments of `Popen` for a keeper of the program; it reports on our terminal."""
+    keeper = Keeper(
+        name=program.name,
+        argv=[str(argument) for argument in program.argv],
+        cwd=program.cwd,
+        user=program.user,
+        log=log,
+        restarts=Restarts(program.restart_waits_s),
+    )
+    return {
+        "args": keeper_command(keeper),
+        "cwd": paths.ROOT,
+        # A pipe would stay open as long as the keeper lives.
+        "stderr": None if sys.stderr.isatty() else subprocess.STDOUT,
+    }

@@ -95,15 +95,16 @@ def test_a_second_up_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_up_names_ended_programs(tmp_path: Path) -> None:
-    """With one program ended, a second `up` fails, names it and its log, and says what to do."""
+    """With one program ended, a second `up` fails, shows the end of its log, says what to do."""
     home = Home(tmp_path / "home")
-    home.path.mkdir()
+    home.logs.mkdir(parents=True)
+    (home.logs / "scheduler.log").write_text("the last words\n")
     State("http://127.0.0.1:1", ((here(), GONE),), ()).write(home.state)
     told, output = screen()
     assert kept_up.up(told, home, ()) == 1
     said = output.getvalue()
     assert "scheduler ended by itself" in said
-    assert str(home.logs / "scheduler.log") in said
+    assert f"The last lines of {home.logs / 'scheduler.log'}:\n  | the last words" in said
     assert "`make local-down`" in said
     assert "Already up" not in said
 
