@@ -1,5 +1,6 @@
 """A handler that does what its event says; runs under `awslambdaric`, so standard library only."""
 
+import http.client
 import json
 import os
 import subprocess
@@ -48,7 +49,17 @@ def _do(event: dict[str, Any]) -> Any:
         ).returncode
     if "peak_mb" in event:
         return len(b"x" * (event["peak_mb"] * 1024 * 1024))
+    if "runtime_api" in event:
+        return _call_runtime_api(*event["runtime_api"])
     return None
+
+
+def _call_runtime_api(method: str, path: str) -> list[Any]:
+    """Call the Runtime API as a task could; the answer's status and JSON body."""
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"], timeout=1)
+    connection.request(method, f"/2018-06-01/runtime/{path}", b"{}" if method == "POST" else None)
+    answer = connection.getresponse()
+    return [answer.status, json.loads(answer.read())]
 
 
 def _write(name: str, size_mb: int) -> int:

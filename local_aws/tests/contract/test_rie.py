@@ -168,6 +168,32 @@ def test_a_time_out_gives_the_same_error_and_resets(rie: Emulator, function: Fun
         assert json.loads(invoke({}))["invocations"] == 1
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["GET", "invocation/next"],
+        ["POST", "init/error"],
+        ["POST", "invocation/another-id/response"],
+        ["POST", "invocation/another-id/error"],
+    ],
+    ids=" ".join,
+)
+def test_the_runtime_api_answers_out_of_turn_alike(
+    rie: Emulator, function: Function, call: list[str]
+) -> None:
+    """A task cannot take the next event, report a failed init phase or answer another invocation.
+
+    The next event is the open invocation's own; the others are refused. The environment then
+    answers the open invocation, and the one after it, as if nothing had happened.
+    """
+    event = {"runtime_api": call}
+    theirs, mine = (json.loads(invoke(event)) for invoke in both(rie, function))
+    assert mine["did"] == theirs["did"]
+    assert mine["did"] == [200, event] or mine["did"][0] in {400, 403}
+    for invoke in both(rie, function):
+        assert json.loads(invoke({}))["invocations"] > 1
+
+
 def test_a_large_answer_arrives_whole(rie: Emulator, function: Function) -> None:
     """Five megabytes are returned unchanged."""
     theirs, mine = (invoke({"return_mb": 5}) for invoke in both(rie, function))

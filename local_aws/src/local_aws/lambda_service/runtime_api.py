@@ -1,6 +1,8 @@
 """The Lambda Runtime API of one execution environment, on its own port.
 
 Its four routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+What it answers out of turn is what AWS's own emulator answers:
+https://github.com/aws/aws-lambda-runtime-interface-emulator, internal/lambda/core/states.go
 """
 
 from __future__ import annotations
@@ -39,9 +41,9 @@ class RuntimeApi:
     def __init__(self) -> None:
         self._state = threading.Condition()
         self._waiting_for_next = False
-        #: The next invocation and its deadline in milliseconds since the epoch.
-        self._next: tuple[InvokeRequest, int] | None = None
-        self._current_id: str | None = None
+        self._init_passed = False
+        #: The open invocation and its deadline in milliseconds since the epoch.
+        self._open: tuple[InvokeRequest, int] | None = None
         self._answer: Answer | None = None
         #: The error that the runtime reported for its init phase.
         self.init_error: bytes | None = None
@@ -63,11 +65,11 @@ class RuntimeApi:
     def send(self, invocation: InvokeRequest, timeout_s: float) -> Answer | None:
         """Hand an invocation to the runtime; None: it timed out or the environment is gone."""
         with self._state:
-            self._next = (invocation, int((time.time() + timeout_s) * 1000))
-            self._current_id, self._answer = invocation.request_id, None
+            self._open = (invocation, int((time.time() + timeout_s) * 1000))
+            self._answer = None
             self._state.notify_all()
             self._state.wait_for(lambda: self._answer or self._closed, timeout_s)
-            self._next = self._current_id = None
+            self._open = None
             return self._answer
 
     def close(self) -> None:
@@ -93,29 +95,38 @@ class RuntimeApi:
             ).start()
 
     def next_invocation(self) -> tuple[InvokeRequest, int] | None:
-        """Wait for an invocation and its deadline in ms; None: the environment is gone."""
+        """Wait for an invocation and its deadline in ms; None: the environment is gone.
+
+        Until an invocation is answered, it is the next one for every caller.
+        """
         with self._state:
-            self._waiting_for_next = True
+            self._waiting_for_next = self._init_passed = True
             self._state.notify_all()
-            self._state.wait_for(lambda: self._next or self._closed)
+            self._state.wait_for(lambda: self._open or self._closed)
             self._waiting_for_next = False
-            taken, self._next = self._next, None
-            return taken
+            return self._open
 
     def accept_answer(self, request_id: str, answer: Answer) -> bool:
         """Accept the answer to the current invocation; False for any other request id."""
         with self._state:
-            if request_id != self._current_id or self._answer is not None:
+            if self._open is None or request_id != self._open[0].request_id:
                 return False
-            self._answer = answer
+            self._open, self._answer = None, answer
             self._state.notify_all()
             return True
 
-    def accept_init_error(self, body: bytes) -> None:
-        """Record the error that ended the init phase."""
+    def accept_init_error(self, body: bytes) -> str | None:
+        """Record the error that ended the init phase; returns the reason if that is over."""
         with self._state:
+            if self._init_passed:
+                state = "Running" if self._open else "Ready"
+                return (
+                    f"State transition from {state} to InitError failed for runtime. Error: "
+                    "State transition is not allowed"
+                )
             self.init_error = body
             self._state.notify_all()
+            return None
 
 
 def _serve(handler: type[_Handler], connection: socket.socket, peer: object) -> None:
@@ -154,8 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self._body()
         if self.path == "/2018-06-01/runtime/init/error":
-            self.api.accept_init_error(body)
-            self._reply(202, _ACCEPTED)
+            if reason := self.api.accept_init_error(body):
+                self._reply(403, _error("InvalidStateTransition", reason))
+            else:
+                self._reply(202, _ACCEPTED)
             return
         match = _ANSWER.fullmatch(self.path)
         if match is None:
@@ -165,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         too_large = kind == "response" and len(body) > MAX_RESPONSE_BYTES
         answer = Answer(b"" if too_large else body, kind == "error", too_large)
         if not self.api.accept_answer(request_id, answer):
-            self._reply(400, _error("InvalidRequestID", f"{request_id} is not under way"))
+            self._reply(400, _error("InvalidRequestID", "Invalid request ID"))
         elif too_large:
             self._reply(413, _error("RequestEntityTooLarge", f"{len(body)} bytes"))
         else:
