@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
@@ -20,7 +21,7 @@ from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
 _temporary = TemporaryFolder()  # Before this process writes temporary files.
-environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
+_private = environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
 _dags = source.prepare()  # Before Airflow, which reads the DAG folder on import.
 
 from lambda_image.deadline import Margins  # noqa: E402
@@ -42,7 +43,7 @@ _dag_bundles = DagBundles(_dags)
 _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 preload.freeze()
-_temporary.keep()
+_temporary.keep(_private, Path(os.environ["AIRFLOW_HOME"]))
 _processes = processes.make(
     invocation_log.write
 )  # Last: every workload's process starts from here.
@@ -67,5 +68,6 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 
     try:
         return _handler.handle(event, context)
     finally:
-        if _processes.are_lost:
-            os._exit(1)  # Lambda then starts another execution environment.
+        if reason := _runner.reason_against_another():
+            invocation_log.write("error", "the execution environment is given up", reason=reason)
+            os._exit(1)  # Lambda then starts another process, or another execution environment.

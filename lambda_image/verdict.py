@@ -19,7 +19,12 @@ _SIGNAL_CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The end of one workload, in the fields of `wire.Result`."""
+    """The end of one workload, in the fields of `wire.Result`.
+
+    Attributes:
+        environment_is_unusable: Whether the next workload would end likewise in this execution
+            environment, and not in another one.
+    """
 
     outcome: Outcome
     return_code: int
@@ -27,6 +32,7 @@ class Verdict:
     max_memory_mb: float | None = None
     task_state: str | None = None  # The state that this start gave the task in Airflow.
     is_logged: bool = True  # Whether the task's log is uploaded, with the reason if there is one.
+    environment_is_unusable: bool = False
 
     def adding(self, reason: str) -> Verdict:
         """This verdict with a second reason."""
@@ -68,6 +74,12 @@ def crashed(reason: str) -> Verdict:
 def rejected(reason: str) -> Verdict:
     """Nothing was started."""
     return Verdict(Outcome.REJECTED, 1, reason, is_logged=False)
+
+
+def rejected_here(reason: str) -> Verdict:
+    """Nothing was started, because of this execution environment: another one could."""
+    reason = f"nothing was started: {reason}; the execution environment is given up"
+    return replace(rejected(reason), environment_is_unusable=True)
 
 
 def duplicate(reason: str) -> Verdict:

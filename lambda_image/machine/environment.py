@@ -25,6 +25,9 @@ _UNIQUE = uuid.uuid4().hex
 
 _STARTED_WITH = dict(os.environ)
 
+#: What `prepare` made.
+_private_folders: list[Path] = []
+
 #: The prefix of [logging] remote_base_log_folder with which `remote_log` uploads to S3.
 S3 = "s3://"
 #: The prefix with which `remote_log` uploads to CloudWatch.
@@ -40,20 +43,24 @@ _REMOTE_LOGGING = BooleanOption(
 )
 
 
-def prepare() -> None:
-    """Give Airflow a home folder, a user name and an uploader of task logs.
+def prepare() -> tuple[Path, ...]:
+    """Give Airflow and its tasks home folders, a user name and an uploader of task logs.
 
-    Without AIRFLOW_HOME the folder gets a unique name, because on one machine many execution
-    environments share /tmp, and is removed when the process ends.
+    Folders that are made here get unique names, because on one machine many execution environments
+    share /tmp, and are removed when the process ends. Lambda sets no HOME, and the folder that its
+    user may have in /etc/passwd is read-only.
+
+    Returns:
+        The folders that were made for this process alone.
 
     Raises:
         ConfigError: [logging] remote_logging is not a boolean.
     """
+    remove_homes_of_the_dead(Path(tempfile.gettempdir()))
     if "AIRFLOW_HOME" not in os.environ:
-        remove_homes_of_the_dead(Path(tempfile.gettempdir()))
-        home = tempfile.mkdtemp(prefix=f"airflow-{os.getpid()}-")
-        os.environ["AIRFLOW_HOME"] = home
-        atexit.register(_remove, home, os.getpid())
+        os.environ["AIRFLOW_HOME"] = _private_folder()
+    if not _is_writable_folder(os.environ.get("HOME", "")):
+        os.environ["HOME"] = _private_folder("home-")
     Path(os.environ["AIRFLOW_HOME"]).mkdir(parents=True, exist_ok=True)
     try:
         pwd.getpwuid(os.getuid())
@@ -62,6 +69,20 @@ def prepare() -> None:
         # name; getpass reads this variable first.
         os.environ.setdefault("LOGNAME", "lambda")
     _choose_log_upload()
+    return tuple(_private_folders)
+
+
+def owns(folder: Path) -> bool:
+    """Whether a folder is certainly this execution environment's, whatever is or is not in it.
+
+    Lambda and the embedded AWS set the variable, the Runtime Interface Emulator does not; /tmp is a
+    file system of its own there. Another one mounted below it belongs to somebody else.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    if "AWS_LAMBDA_INITIALIZATION_TYPE" not in os.environ or not folder.is_mount():
+        return False
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return not any(folder in Path(line.split()[4]).parents for line in mounts)
 
 
 def remove_homes_of_the_dead(folder: Path) -> None:
@@ -82,8 +103,8 @@ def is_over(pid: str) -> bool:
 
 def restart(variable: str, value: str) -> NoReturn:
     """Restart this process and its init phase, with one more variable."""
-    if "AIRFLOW_HOME" not in _STARTED_WITH:
-        _remove(os.environ["AIRFLOW_HOME"], os.getpid())
+    for folder in _private_folders:
+        _remove(folder, os.getpid())
     sys.stdout.flush()
     command = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, command, _STARTED_WITH | {variable: value})  # noqa: S606 - itself
@@ -140,6 +161,18 @@ def _choose_log_upload() -> None:
         )
 
 
-def _remove(home: str, owner: int) -> None:
+def _private_folder(kind: str = "") -> str:
+    """Make a folder that only this user may read, and that is removed when this process ends."""
+    folder = tempfile.mkdtemp(prefix=f"airflow-{os.getpid()}-{kind}")
+    _private_folders.append(Path(folder))
+    atexit.register(_remove, Path(folder), os.getpid())
+    return folder
+
+
+def _is_writable_folder(path: str) -> bool:
+    return Path(path).is_dir() and os.access(path, os.W_OK | os.X_OK) if path else False
+
+
+def _remove(folder: Path, owner: int) -> None:
     if os.getpid() == owner:  # Not in a forked child that ends normally.
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

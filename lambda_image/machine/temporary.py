@@ -1,4 +1,4 @@
-"""Clears the temporary folder after every workload.
+"""The temporary folder: cleared after every workload, and checked for the next one.
 
 Lambda keeps /tmp as long as the execution environment lives, even when its process dies: files that
 a workload leaves there fill it, and every later workload can read them.
@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from lambda_image.machine import environment
 
 #: With less free space a task's log would not fit.
 _LEAST_FREE_BYTES = 1024 * 1024
+#: A task makes a few folders and files before its code runs.
+_LEAST_FREE_FILES = 100
 
 #: A file with the process id of the folder's owner.
 OWNER = ".lambda-environment"
@@ -28,34 +31,45 @@ class TemporaryFolder:
     """The temporary folder of one execution environment.
 
     Create it before anything else uses the folder. A folder that then holds files and no owner's
-    mark is shared with other programs, and nothing in it is ever removed.
+    mark is shared with other programs, and nothing in it is ever removed but our private folders.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(tempfile.gettempdir())
-        self._owner = os.getpid()
-        self._kept: frozenset[str] = frozenset()
-        self._is_own = _is_free(self._folder)
+        self._process = os.getpid()
+        self._private: tuple[Path, ...] = ()
+        self._airflow_home: Path | None = None
+        self._kept: frozenset[Path] = frozenset()
+        self._is_own = environment.owns(self._folder) or _is_free(self._folder)
         if self._is_own:
             self.clear()
-            (self._folder / OWNER).write_text(str(self._owner), encoding="ascii")
             atexit.register(self.leave)
 
-    def keep(self) -> None:
-        """Keep everything that is there now: the init phase has ended."""
-        self._kept = frozenset(path.name for path in self._folder.iterdir())
+    def keep(self, private: Collection[Path] = (), airflow_home: Path | None = None) -> None:
+        """Keep everything that is there now: the init phase has ended.
+
+        Args:
+            private: The folders that this process made for itself. They are cleared like the rest,
+                and no workload can run without one of them.
+            airflow_home: Is kept with all that comes into it later.
+        """
+        self._private, self._airflow_home = tuple(private), airflow_home
+        self._kept = frozenset(path for root in self._roots() for path in self._below(root))
 
     def clear(self) -> None:
-        """Remove everything that has come since; log what cannot be removed."""
-        if not self._is_own:
-            return
-        kept = self._kept | {OWNER}
+        """Remove everything that has come since; log what cannot be removed. Never raises."""
+        errors: list[str] = []
+        for folder in self._private:
+            with suppress(OSError):
+                folder.chmod(stat.S_IRWXU)
         try:
-            paths = [path for path in self._folder.iterdir() if path.name not in kept]
-            removals = [_remove(path) for path in paths]
+            for root in self._roots():
+                errors += filter(None, map(_remove, list(self._left_in(root))))
+            if self._is_own:
+                self._mark()
         except OSError as e:
-            removals = [str(e)]
-        if errors := [error for error in removals if error]:
+            errors.append(str(e))
+        if errors:
             invocation_log.write(
                 "warning",
                 "temporary files cannot be removed: they are left to the next workload",
@@ -64,33 +78,108 @@ class TemporaryFolder:
 
     def leave(self) -> None:
         """Remove the mark, unless the next process still has files to remove."""
-        if os.getpid() != self._owner:  # A forked child that ends normally.
+        if os.getpid() != self._process:  # A forked child that ends normally.
             return
         with suppress(OSError):  # The folder itself may be gone.
             if [path.name for path in self._folder.iterdir()] == [OWNER]:
                 (self._folder / OWNER).unlink()
 
     def reason_against(self) -> str | None:
-        """Why nothing can be written here; None if there is room."""
-        disk = shutil.disk_usage(self._folder)
-        if disk.free >= _LEAST_FREE_BYTES:
-            return None
-        return (
-            f"the function's disk is full: {disk.free >> 10} of {disk.total >> 10} KiB are free at "
-            f"{self._folder}. Give the function more ephemeral storage, or let its tasks leave "
-            "less below AIRFLOW_HOME"
+        """Why nothing can be written here; None if there is room. Never raises."""
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError as e:
+            return f"a workload removed the folder of temporary files: {e}"
+        free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        remedy = (
+            "Give the function more ephemeral storage, or let its tasks leave less below "
+            "AIRFLOW_HOME"
         )
+        if free < _LEAST_FREE_BYTES:
+            return (
+                f"the function's disk is full: {free >> 10} of {total >> 10} KiB are free at "
+                f"{self._folder}. {remedy}"
+            )
+        if disk.f_files and disk.f_favail < _LEAST_FREE_FILES:  # 0: there is no limit.
+            return (
+                f"the function's disk is full: {disk.f_favail} of {disk.f_files} files can still "
+                f"be made at {self._folder}. {remedy}"
+            )
+        for folder in self._private:
+            try:
+                if folder.is_symlink():
+                    return f"a workload put a link in the place of {folder}"
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as e:
+                return f"nothing can be written to {folder} any more: {e}"
+        return None
+
+    def _roots(self) -> list[Path]:
+        """The folders that are cleared."""
+        if self._is_own:
+            return [self._folder]
+        return [folder for folder in self._private if folder != self._airflow_home]
+
+    def _below(self, folder: Path) -> Iterator[Path]:
+        """Everything in a folder and in the folders in it, but nothing below AIRFLOW_HOME."""
+        for entry in os.scandir(folder):
+            yield Path(entry.path)
+            if self._is_cleared(entry):
+                yield from self._below(Path(entry.path))
+
+    def _left_in(self, folder: Path) -> Iterator[Path]:
+        """What a workload left in a folder, or in one of the folders that are kept in it."""
+        for entry in _entries(folder):
+            if Path(entry.path) not in self._kept:
+                yield Path(entry.path)
+            elif self._is_cleared(entry):
+                yield from self._left_in(Path(entry.path))
+
+    def _is_cleared(self, entry: os.DirEntry[str]) -> bool:
+        return entry.is_dir(follow_symlinks=False) and Path(entry.path) != self._airflow_home
+
+    def _mark(self) -> None:
+        """Make the mark anew: a workload may have put anything into it, or in its place.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        mark = self._folder / OWNER
+        if error := _remove(mark):
+            raise OSError(error)
+        with mark.open("x", encoding="ascii") as file:
+            file.write(str(self._process))
 
 
 def _is_free(folder: Path) -> bool:
-    """Whether a folder is empty, or its owner has ended."""
+    """Whether a folder is empty, or its mark names no process that lives.
+
+    A mark of our own user that is no file, or that holds anything but a process id, was changed by
+    a workload, or cut by a full disk: the folder is an execution environment's all the same.
+    """
     mark = folder / OWNER
     try:
-        if mark.lstat().st_uid != os.getuid():
-            return False
-        return environment.is_over(mark.read_text(encoding="ascii", errors="replace"))
+        found = mark.lstat()
     except FileNotFoundError:
         return not any(folder.iterdir())
+    if found.st_uid != os.getuid():
+        return False
+    if not stat.S_ISREG(found.st_mode):
+        return True
+    try:
+        with mark.open(encoding="ascii", errors="replace") as file:
+            pid = file.read(32)
+    except OSError:
+        return True
+    return not pid.isdecimal() or environment.is_over(pid)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except PermissionError:
+        folder.chmod(stat.S_IRWXU)
+        return list(os.scandir(folder))
 
 
 def _remove(path: Path) -> str | None:

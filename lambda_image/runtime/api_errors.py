@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from airflow.configuration import conf
 from airflow.sdk.api.client import ServerResponseError
 
+from lambda_image.machine.limits import lack_behind
 from lambda_image.runtime.compat import TOKEN_LIFETIME_OPTION, http
 
 _URL_VARIABLE = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
@@ -32,7 +33,7 @@ def is_passing(error: Exception) -> bool:
         return bool(
             code >= HTTPStatus.INTERNAL_SERVER_ERROR or code == HTTPStatus.TOO_MANY_REQUESTS
         )
-    if _is_caused_by(error, ssl.SSLError):
+    if _is_caused_by(error, ssl.SSLError) or lack_behind(error):
         return False
     return isinstance(error, http.TransportError) and not isinstance(
         error, http.UnsupportedProtocol

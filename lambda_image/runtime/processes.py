@@ -48,6 +48,7 @@ from airflow.version import version as airflow_version
 from lambda_image.deadline import Deadline
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory
+from lambda_image.machine.limits import Limits
 from lambda_image.machine.zygote import Child, Zygote, protect
 from lambda_image.runtime import api_calls, compat, soft_stop, task_output
 from lambda_image.runtime.api_calls import TaskCalls
@@ -122,6 +123,7 @@ class Processes:
     def __init__(self) -> None:
         _let_segfaults_kill()
         self._zygote = Zygote(_child_main)
+        self._limits = Limits({"the handler": os.getpid(), "the zygote": self._zygote.pid})
         self._deadline: Deadline | None = None
         self._child: Child | None = None
         self._oom_kills = 0
@@ -187,10 +189,16 @@ class Processes:
         return replace(verdict, max_memory_mb=end.max_memory_mb)
 
     @property
-    def are_lost(self) -> bool:
-        """Whether this execution environment can run no other workload."""
+    def have_started(self) -> bool:
+        """Whether a process of the last workload was started."""
+        return self._child is not None
+
+    def reason_against_another(self) -> str | None:
+        """Why no other workload can run as this one could; None if it can."""
         end = self._child.end() if self._child else None
-        return self._zygote.is_lost or (end is not None and end.lost)
+        if self._zygote.is_lost or (end is not None and end.lost):
+            return "the process that starts and watches the workloads is gone"
+        return self._limits.restore()
 
     def _memory_reason(self, max_memory_mb: float) -> str:
         if memory.oom_kills() == self._oom_kills:

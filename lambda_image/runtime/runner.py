@@ -9,7 +9,7 @@ import contextlib
 import errno
 import json
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from lambda_executor.contract.wire import Outcome
 from lambda_image.deadline import Deadline
-from lambda_image.machine import environment, memory, time_limit
+from lambda_image.machine import environment, limits, memory, time_limit
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
 from lambda_image.runtime import api_errors, compat, task_log
@@ -37,6 +37,7 @@ from lambda_image.verdict import (
     out_of_time,
     overtaken,
     rejected,
+    rejected_here,
 )
 
 #: States that end a try which Airflow does not let this start run. If the scheduler or a person has
@@ -47,13 +48,14 @@ _FINAL_STATES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkloadRunner:
     """Runs the workloads of one execution environment, one at a time."""
 
     dag_bundles: DagBundles
     processes: Processes | StockProcesses
     temporary: TemporaryFolder
+    _fault: str | None = field(default=None, init=False)  # Of the environment, in the last run.
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
         """Run a workload to its end, within the deadline; never raises."""
@@ -80,6 +82,7 @@ class WorkloadRunner:
         else:
             reason = verdict.without(getattr(workload, "token", "")).reason
             self.explain(workload_json, reason, deadline)
+        self._fault = verdict.reason if verdict.environment_is_unusable else None
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
 
@@ -99,6 +102,18 @@ class WorkloadRunner:
             task_log.discard_if_private(log_path)
             self.temporary.clear()
 
+    def reason_against_another(self) -> str | None:
+        """Why this execution environment can run no other workload; None if it can.
+
+        Undoes what a workload changed, as far as that is possible. Call it between workloads: then
+        the environment is given up before another workload has to pay for it.
+        """
+        return (
+            self._fault
+            or self.processes.reason_against_another()
+            or self.temporary.reason_against()
+        )
+
     def _run(self, workload: Workload) -> Verdict:
         server = compat.execution_api_url()
         try:
@@ -113,6 +128,9 @@ class WorkloadRunner:
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
+            lack = limits.lack_behind(e)
+            if lack and (not self.processes.have_started or self.processes.calls.start_error):
+                return rejected_here(f"{type(lack).__name__}: {lack}{_at(lack)}")
             return replace(self._verdict(server, e), is_logged=False)
         return self._verdict(server)
 
@@ -221,7 +239,7 @@ def _before_start(error: Any) -> bool:  # noqa: ANN401 - httpx's or httpx2's
         return True
 
 
-def _at(error: Exception) -> str:
+def _at(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return ""

@@ -7,6 +7,7 @@ some take five seconds longer.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ import psutil
 
 from lambda_image.deadline import Deadline
 from lambda_image.machine import time_limit
+from lambda_image.machine.limits import Limits
 from lambda_image.machine.zygote import kill_descendants
 from lambda_image.runtime.api_calls import TaskCalls
 from lambda_image.verdict import Verdict, ended, out_of_time
@@ -25,11 +27,13 @@ _SWEEP_S = 3.0
 class StockProcesses:
     """The workload processes of one execution environment, one at a time."""
 
-    are_lost = False
+    #: Whether a process of the last workload was started: nobody knows.
+    have_started = True
 
     def __init__(self) -> None:
         self._verdict: Verdict | None = None
         self.calls = TaskCalls()  # Nothing is wrapped: it stays empty.
+        self._limits = Limits({"the handler": os.getpid()})
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
@@ -57,3 +61,7 @@ class StockProcesses:
     def verdict(self) -> Verdict | None:
         """How the workload's process ended; None until it has."""
         return self._verdict
+
+    def reason_against_another(self) -> str | None:
+        """Why no other workload can run as this one could; None if it can."""
+        return self._limits.restore()

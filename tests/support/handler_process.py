@@ -47,6 +47,17 @@ for number, line in enumerate(sys.stdin):
     print(json.dumps(answer), file=answers, flush=True)
 """
 
+#: Starts the program given again whenever it fails, and says so in its answers (the descriptor of
+#: its last argument): Lambda starts another process in the same execution environment, too.
+AS_LAMBDA = (
+    *("sh", "-c"),
+    """
+    for answers; do :; done
+    until "$@"; do echo "{\\"ended\\": $?}" >/proc/self/fd/$answers; done
+    """,
+    "sh",
+)
+
 _RUN_CONTEXT = {
     "dag_run": {
         "dag_id": "handled",
@@ -192,7 +203,11 @@ class Server:
 
 
 class HandlerProcess:
-    """One execution environment with the real handler; warm after its start."""
+    """One execution environment with the real handler; warm after its start.
+
+    Attributes:
+        ends: How often its process ended and was replaced, with `AS_LAMBDA` in its program.
+    """
 
     def __init__(
         self,
@@ -203,6 +218,7 @@ class HandlerProcess:
         program: Sequence[str | Path] = (sys.executable,),
     ) -> None:
         self.server = server
+        self.ends = 0
         self.output = folder / "stdout"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
@@ -262,6 +278,7 @@ class HandlerProcess:
         log = self.output.read_bytes()[before:].decode()
         assert line, log
         answer: dict[str, Any] = json.loads(line)
+        self.ends += "ended" in answer
         return answer, log
 
     def close(self) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 
 from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
 from tests.support.handler_process import TOKEN, HandlerProcess, Server, task
+from tests.support.machine import on_a_small_disk
 
 #: What `floods` writes without a line's end, and then in lines of one character.
 FLOOD_BYTES = 100 * 1024 * 1024
@@ -89,12 +88,9 @@ def handled():
     @task
     def fills_the_disk():
         fill(tempfile.gettempdir())
-    @task
-    def fills_what_is_kept():
-        fill(os.environ["AIRFLOW_HOME"])
     for each in (
         says, crashes, exits, asks_for_too_much, fills_memory, forks, forks_away,
-        kills_its_parent, floods, writes_binary, fills_the_disk, fills_what_is_kept,
+        kills_its_parent, floods, writes_binary, fills_the_disk,
         puts_a_folder_in_the_place_of_its_log, stops_its_parent,
     ):
         each()
@@ -320,30 +316,23 @@ def test_a_task_that_fills_the_disk_does_not_fill_it_for_the_next(tmp_path: Path
 
 
 def test_on_a_full_disk_nothing_is_started(tmp_path: Path) -> None:
-    """The reason says how full the disk is and what to do; Airflow hears nothing."""
+    """The reason says how full the disk is and what to do; the environment takes nothing else."""
     server = Server()
     process = environment(tmp_path, server, on_a_small_disk(tmp_path / "tmp"))
-    process.run(task("fills_what_is_kept"))
-    result, _ = process.run(task("says"))
+    process.run(task("says"))
+    disk = Path(f"/proc/{process.pid}/root{tmp_path / 'tmp'}")
+    (kept,) = disk.glob("airflow-*/logs")  # Below AIRFLOW_HOME.
+    with suppress(OSError), (kept / "large").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**12))
+    with pytest.raises(AssertionError):  # No answer: the process has ended.
+        process.run(task("says"))
+    (result,) = server.results
     assert result.outcome is Outcome.REJECTED
     assert "the function's disk is full: " in result.reason
     assert server.calls == []
     process.close()
     server.close()
-
-
-def on_a_small_disk(folder: Path) -> tuple[str, ...]:
-    """Return a command that gives another one 8 MiB for temporary files."""
-    mounted = f'mount -t tmpfs -o size=8m none {folder} && exec "$@"'
-    within = ("unshare", "--map-root-user", "--mount", "sh", "-c")
-    with tempfile.TemporaryDirectory() as other:
-        probe = f"mount -t tmpfs none {other}"
-        if (
-            shutil.which(within[0]) is None
-            or subprocess.run([*within, probe], check=False).returncode
-        ):
-            pytest.skip("no file system can be mounted here: there are no user namespaces")
-    return (*within, mounted, "sh")
 
 
 def children_of(pid: int) -> int:

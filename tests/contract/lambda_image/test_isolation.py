@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -21,14 +20,13 @@ import pytest
 
 from lambda_executor.contract.wire import Outcome
 from tests.support.handler_process import HandlerProcess, Server, processes_with, task
+from tests.support.machine import without_capabilities
 
 #: How long a process would sleep that a task leaves behind: it tells it from all others.
 NAP = "86312.5"
 
 #: What the tokens of earlier workloads look like; the scan must find them without having one.
 EARLIER = "earlier-token-"
-
-WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 
 DAGS = f"""
 import ctypes, json, os, re, signal, subprocess, tempfile, uuid
@@ -75,6 +73,7 @@ def handled():
             (folder / locked).mkdir()
             (folder / locked / "file").touch()
             (folder / locked).chmod(0)
+        subprocess.run("mkdir -p ~/.cache && touch ~/.cache/left ~/left", shell=True, check=True)
         subprocess.Popen(["sleep", "{NAP}"], start_new_session=True)
     @task
     def looks_around():
@@ -86,6 +85,10 @@ def handled():
             ignores=signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN,
             module=hasattr(json, "left_behind"),
             files=[path.name for path in folder.iterdir() if path.name.startswith("left")],
+            home=os.environ["HOME"],
+            is_home=str(Path.home()) == os.path.expanduser("~") == os.environ["HOME"],
+            at_home=[str(path) for path in Path.home().rglob("*")],
+            home_is_of="%o" % Path.home().stat().st_mode,
             word="a-word-that-was-secret-once",
         )
         print("seen", json.dumps(seen))
@@ -113,15 +116,14 @@ handled()
 @pytest.fixture(scope="module")
 def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """One warm environment of a user without privileges."""
-    if os.getuid() == 0 and shutil.which(WITHOUT_CAPABILITIES[0]) is None:
-        pytest.skip("there is no setpriv to take root's capabilities away")
     folder = tmp_path_factory.mktemp("isolation")
     dags = folder / "dags"
     dags.mkdir()
     (dags / "handled.py").write_text(DAGS)
     server = Server()
-    within = WITHOUT_CAPABILITIES if os.getuid() == 0 else ()
-    process = HandlerProcess(folder, dags, server, program=[*within, sys.executable])
+    process = HandlerProcess(
+        folder, dags, server, program=[*without_capabilities(), sys.executable]
+    )
     yield process
     process.close()
     server.close()
@@ -156,7 +158,16 @@ def test_a_task_leaves_nothing_to_the_next(handler: HandlerProcess) -> None:
     handler.run(task("leaves_things_behind"))
     assert seen(handler, "looks_around") == before
     assert before["files"] == []
+    assert before["at_home"] == []
     assert before["word"] == "a-word-that-was-secret-once"
+
+
+def test_a_task_has_a_home_of_its_own(handler: HandlerProcess) -> None:
+    """Lambda sets none: the handler makes one below the temporary folder, for this user only."""
+    around = seen(handler, "looks_around")
+    assert Path(around["home"]).parent == handler.temporary
+    assert around["is_home"]
+    assert around["home_is_of"] == "40700"
 
 
 def test_a_background_process_ends_with_its_task(handler: HandlerProcess) -> None:

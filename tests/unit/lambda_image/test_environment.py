@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,43 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """The variables of a process whose temporary folder is `tmp_path`."""
+    variables = {"AIRFLOW_HOME": str(tmp_path / "airflow")}
+    monkeypatch.setattr(os, "environ", variables)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(environment, "_private_folders", [])
+    return variables
+
+
+def test_without_a_home_there_is_a_private_one(variables: dict[str, str], tmp_path: Path) -> None:
+    """Lambda sets none; nobody else reads it, and it is removed with the process that made it."""
+    made = environment.prepare()
+    home = Path(variables["HOME"])
+    assert made == (home,)
+    assert home.parent == tmp_path
+    assert stat.S_IMODE(home.stat().st_mode) == stat.S_IRWXU
+    environment.remove_homes_of_the_dead(tmp_path)
+    assert not home.exists()
+
+
+def test_a_home_that_can_be_written_to_stays(variables: dict[str, str], tmp_path: Path) -> None:
+    """Whoever sets one for the function means it."""
+    variables["HOME"] = str(tmp_path)
+    assert environment.prepare() == ()
+    assert variables["HOME"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("home", ["", "no-such-folder", "/proc/self/status"])
+def test_a_home_that_cannot_be_written_to_is_replaced(variables: dict[str, str], home: str) -> None:
+    """The user's home in the image, for example: Lambda's file system is read-only."""
+    variables["HOME"] = home
+    environment.prepare()
+    assert variables["HOME"] != home
+    assert os.access(variables["HOME"], os.W_OK)
+
+
 @pytest.mark.parametrize(
     ("remote_logging", "is_chosen"),
     [("True", True), ("t", True), ("1 # on", True), ("False", False), (None, False)],
@@ -83,7 +122,8 @@ def test_task_logs_are_uploaded_where_airflow_is_told_to(
     tmp_path: Path,
 ) -> None:
     """The uploader is chosen for every spelling that Airflow takes as true."""
-    airflow = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://b"}
+    homes = {"AIRFLOW_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    airflow = {**homes, "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://b"}
     if remote_logging is not None:
         airflow["AIRFLOW__LOGGING__REMOTE_LOGGING"] = remote_logging
     monkeypatch.setattr(os, "environ", airflow)
@@ -96,6 +136,7 @@ def test_remote_logging_that_is_neither_is_named(
 ) -> None:
     """A value that is not a boolean fails the init phase with the allowed values."""
     variable = "AIRFLOW__LOGGING__REMOTE_LOGGING"
-    monkeypatch.setattr(os, "environ", {"AIRFLOW_HOME": str(tmp_path), variable: "maybe"})
+    homes = {"AIRFLOW_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    monkeypatch.setattr(os, "environ", {**homes, variable: "maybe"})
     with pytest.raises(ConfigError, match=f"{variable} is 'maybe': it must be True or False"):
         environment.prepare()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,7 +45,7 @@ def test_in_a_folder_of_the_machines_nothing_is_removed(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_folder_with_room_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_folder_with_room_is_no_reason(tmp_path: Path) -> None:
     """Only a full disk is a reason against a start."""
     assert TemporaryFolder(tmp_path).reason_against() is None
 
@@ -95,13 +99,161 @@ def test_in_the_folder_of_a_process_that_lives_nothing_is_removed(folder: Path) 
     assert (folder / OWNER).read_text() == str(os.getppid())
 
 
-@pytest.mark.parametrize("mark", ["", "no number", "-1", "\xff"])
-def test_a_mark_that_says_nothing_gives_no_right(folder: Path, mark: str) -> None:
-    """With an unreadable mark the folder may be shared: nothing is removed."""
-    (folder / OWNER).write_text(mark)
+def locked_folder(mark: Path) -> None:
+    """Make a folder that nobody may read."""
+    (mark / "deep").mkdir(parents=True)
+    mark.chmod(0)
+
+
+def link_to_a_fifo(mark: Path) -> None:
+    """Make a link behind which a reader waits for ever."""
+    os.mkfifo(mark.with_name("fifo"))
+    mark.symlink_to("fifo")
+
+
+def hard_link(mark: Path) -> None:
+    """Make a second name of another file."""
+    mark.with_name("other").touch()
+    mark.hardlink_to(mark.with_name("other"))
+
+
+#: What a workload may put in the place of the mark.
+REPLACEMENTS: dict[str, Callable[[Path], object]] = {
+    "an empty file": Path.touch,
+    "words": lambda mark: mark.write_text("no number"),
+    "a negative number": lambda mark: mark.write_text("-1"),
+    "bytes": lambda mark: mark.write_bytes(b"\xff"),
+    "much data": lambda mark: mark.write_bytes(bytes(2**20)),
+    "a file without rights": partial(Path.touch, mode=0),
+    "a folder": Path.mkdir,
+    "a locked folder": locked_folder,
+    "a FIFO": os.mkfifo,
+    "a socket": partial(os.mknod, mode=stat.S_IFSOCK),
+    "a link": lambda mark: mark.symlink_to(mark.parent.parent),
+    "a link to nothing": lambda mark: mark.symlink_to("nothing"),
+    "a link to a FIFO": link_to_a_fifo,
+    "a hard link": hard_link,
+}
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
+def test_whatever_is_in_the_place_of_the_mark_the_folder_is_cleared(
+    folder: Path, replace: Callable[[Path], object]
+) -> None:
+    """Only a workload can have done that, so the next process removes it and goes on."""
+    TemporaryFolder(folder)
     leave_things(folder)
+    (folder / OWNER).unlink()
+    replace(folder / OWNER)
+    temporary = TemporaryFolder(folder)
+    assert names(folder) == []
+    leave_things(folder)
+    temporary.clear()
+    assert names(folder) == []
+    assert (folder / OWNER).read_text() == str(os.getpid())
+    assert folder.parent.exists()
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
+def test_after_each_workload_the_mark_is_made_anew(
+    folder: Path, replace: Callable[[Path], object]
+) -> None:
+    """Data that a workload hid in the mark is gone, and so is what it put in its place."""
+    temporary = TemporaryFolder(folder)
+    temporary.keep()
+    (folder / OWNER).unlink()
+    replace(folder / OWNER)
+    temporary.clear()
+    assert names(folder) == []
+    mark = (folder / OWNER).lstat()
+    assert stat.S_ISREG(mark.st_mode)
+    assert (mark.st_nlink, mark.st_size) == (1, len(str(os.getpid())))
+
+
+def test_a_mark_of_another_user_gives_no_right(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's folder is not touched, whatever its mark is."""
+    (folder / OWNER).mkdir()
+    leave_things(folder)
+    monkeypatch.setattr(os, "getuid", lambda: (folder / OWNER).stat().st_uid + 1)
     TemporaryFolder(folder).clear()
     assert names(folder) == ["file", "folder", "link"]
+
+
+def test_folders_that_are_kept_are_cleared_too(folder: Path) -> None:
+    """What the init phase made stays, nothing else stays beside it; AIRFLOW_HOME keeps all."""
+    temporary = TemporaryFolder(folder)
+    home, airflow_home = folder / "home", folder / "airflow"
+    for made in (home / ".cache" / "of-init", airflow_home / "dags"):
+        made.mkdir(parents=True)
+    temporary.keep([home, airflow_home], airflow_home)
+    for left in (home / "left", home / ".cache" / "left", airflow_home / "cached"):
+        left.mkdir()
+    (home / ".cache").chmod(0)
+    temporary.clear()
+    assert [path.name for path in home.rglob("*")] == [".cache", "of-init"]
+    assert sorted(path.name for path in airflow_home.iterdir()) == ["cached", "dags"]
+
+
+def test_a_private_folder_is_cleared_even_in_a_folder_of_the_machines(tmp_path: Path) -> None:
+    """Nobody else has files in it."""
+    (tmp_path / "of-another").touch()
+    temporary = TemporaryFolder(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    temporary.keep([home])
+    (home / "left").touch()
+    leave_things(tmp_path)
+    temporary.clear()
+    assert list(home.iterdir()) == []
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def by_a_file(home: Path) -> None:
+    """Put a file in the place of a folder."""
+    home.rmdir()
+    home.touch()
+
+
+def by_a_link(home: Path) -> None:
+    """Put a link in the place of a folder."""
+    home.rmdir()
+    home.symlink_to(home.parent)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (Path.rmdir, "No such file or directory"),
+        (by_a_file, "Not a directory"),
+        (by_a_link, "put a link in the place"),
+    ],
+)
+def test_without_its_private_folders_nothing_can_run(
+    folder: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    """The reason names the folder."""
+    temporary = TemporaryFolder(folder)
+    home = folder / "home"
+    home.mkdir()
+    temporary.keep([home])
+    assert temporary.reason_against() is None
+    spoil(home)
+    temporary.clear()
+    reason = temporary.reason_against()
+    assert reason
+    assert str(home) in reason
+    assert says in reason
+
+
+def test_a_removed_temporary_folder_is_a_reason(folder: Path) -> None:
+    """A workload may remove even that; nothing raises."""
+    temporary = TemporaryFolder(folder)
+    temporary.keep()
+    shutil.rmtree(folder)
+    temporary.clear()
+    assert "removed the folder of temporary files" in (temporary.reason_against() or "")
 
 
 def test_the_mark_goes_with_the_last_file(folder: Path) -> None:

@@ -1,0 +1,148 @@
+"""Limits and priorities of the processes that must serve the next workload.
+
+A workload runs as the same user, so it can change them from its own process, although it can read
+neither one's memory: `prlimit(2)`, `setpriority(2)`, `sched_setaffinity(2)`, `ioprio_set(2)`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+#: A workload opens about 30 files in the handler's process; a bundle's library may open more.
+_LEAST_FREE_DESCRIPTORS = 64
+
+#: The kernel's numbers of the limits; RLIMIT_OFILE is another name of RLIMIT_NOFILE.
+_RESOURCES = {
+    getattr(resource, name): name
+    for name in dir(resource)
+    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
+}
+
+#: Errors of the system because of which the next workload could not start here either.
+_EXHAUSTED = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS),  # descriptors
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),  # the disk
+        errno.ENOMEM,
+    }
+)
+
+
+class _Setting(NamedTuple):
+    """One setting of one process or thread."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+
+
+class Limits:
+    """The limits and priorities of processes, as they were when this object was made.
+
+    Args:
+        pids: The process ids, by what a reason calls each process.
+    """
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self._first = {
+            (process, setting.name): setting.read()
+            for process, pid in pids.items()
+            for setting in _settings(pid)
+        }
+
+    def restore(self) -> str | None:
+        """Undo every change.
+
+        Returns:
+            Why these processes cannot serve another workload as well as the first: a change cannot
+            be undone, one of them has ended, or this one can open hardly any more files.
+        """
+        for process, pid in self._pids.items():
+            try:
+                for setting in _settings(pid):
+                    first = self._first[process, setting.name]
+                    if (now := setting.read()) == first:
+                        continue
+                    with suppress(OSError, ValueError):
+                        setting.write(first)
+                    if setting.read() != first:
+                        return (
+                            f"a workload changed {setting.name} of {process} from {first} to "
+                            f"{now}, and nothing may change it back"
+                        )
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                return f"{process} has ended"
+        return _reason_against_opening_files()
+
+
+def lack_behind(error: BaseException) -> BaseException | None:
+    """The cause of an error that is a lack of memory, descriptors or disk; None: there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _EXHAUSTED:
+            return cause
+        cause = cause.__cause__
+    return None
+
+
+def _settings(pid: int) -> Iterator[_Setting]:
+    """The settings of a process and, where each thread has its own, of all of its threads.
+
+    Raises:
+        ProcessLookupError: The process has ended.
+    """
+    for number, name in _RESOURCES.items():
+        yield _Setting(
+            name,
+            lambda number=number: resource.prlimit(pid, number),  # type: ignore[misc]
+            lambda first, number=number: resource.prlimit(pid, number, first),  # type: ignore[misc]
+        )
+    process = psutil.Process(pid)
+    yield _Setting("the I/O priority", process.ionice, lambda first: process.ionice(*first))
+    for thread in _threads(pid):
+        yield from _scheduling(thread)
+
+
+def _scheduling(thread: int) -> Iterator[_Setting]:
+    yield _Setting(
+        "the niceness",
+        lambda: os.getpriority(os.PRIO_PROCESS, thread),
+        lambda first: os.setpriority(os.PRIO_PROCESS, thread, first),
+    )
+    yield _Setting(
+        "the CPU affinity",
+        lambda: os.sched_getaffinity(thread),
+        lambda first: os.sched_setaffinity(thread, first),
+    )
+    yield _Setting(
+        "the scheduling policy",
+        lambda: os.sched_getscheduler(thread),
+        lambda first: os.sched_setscheduler(thread, first, os.sched_param(0)),
+    )
+
+
+def _reason_against_opening_files() -> str | None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        opened = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError as e:
+        return f"the handler can open no file: {e}"
+    if opened + _LEAST_FREE_DESCRIPTORS < limit:
+        return None
+    return f"the handler has {opened} files open, and may have {limit}"
+
+
+def _threads(pid: int) -> list[int]:
+    try:
+        return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+    except FileNotFoundError:
+        raise ProcessLookupError from None
