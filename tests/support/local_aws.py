@@ -96,7 +96,7 @@ class Server:
         with self.process:
             return self.process.wait(DEADLINE_S)
 
-    def image(self, *command: str, tag: str = "") -> str:
+    def image(self, *command: str, tag: str = "", **changes: object) -> str:
         """Push an image that runs a handler of the tests; return its URI."""
         repository, tag = "handlers", tag or uuid.uuid4().hex
         store = ImageStore(self.state_dir / "images")
@@ -108,6 +108,7 @@ class Server:
             "readable": [str(ROOT)],
             # The tests' handlers write files beside the server's state.
             "writable": [str(self.state_dir.parent)],
+            **changes,
         }
         (directory / "image.json").write_text(json.dumps(described))
         ecr = self.client("ecr")

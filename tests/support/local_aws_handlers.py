@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +41,27 @@ def handle(event: dict[str, Any], context: Any) -> Any:
 
 def _do(event: dict[str, Any]) -> Any:
     """Carry out the step that has a result."""
-    if "write" in event:
-        return _write(event["write"], event.get("write_mb", 0))
-    if "read" in event:
-        return Path(event["read"]).read_text()
-    if "child_allocates_mb" in event:
-        return subprocess.run(
-            [sys.executable, "-c", _ALLOCATE, str(event["child_allocates_mb"])], check=False
-        ).returncode
-    if "peak_mb" in event:
-        return len(b"x" * (event["peak_mb"] * 1024 * 1024))
-    if "runtime_api" in event:
-        return _call_runtime_api(*event["runtime_api"])
-    return None
+    return next((step(event) for name, step in _STEPS.items() if name in event), None)
+
+
+def _allocate_in_a_child(size_mb: int) -> int:
+    return subprocess.run([sys.executable, "-c", _ALLOCATE, str(size_mb)], check=False).returncode
+
+
+def _user() -> dict[str, Any]:
+    """What a program may know about its user."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = None
+    shell = subprocess.run(["sh", "-c", "echo $HOME"], capture_output=True, text=True, check=True)
+    return {
+        "uid": os.getuid(),
+        "name": name,
+        "home": os.environ.get("HOME"),
+        "home_of_a_shell": shell.stdout.strip(),
+        "home_can_be_written": os.access(os.path.expanduser("~"), os.W_OK),  # noqa: PTH111 - for ~
+    }
 
 
 def _call_runtime_api(method: str, path: str) -> list[Any]:
@@ -71,6 +81,16 @@ def _write(name: str, size_mb: int) -> int:
     except OSError as e:
         return e.errno or -1
     return 0
+
+
+_STEPS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "write": lambda event: _write(event["write"], event.get("write_mb", 0)),
+    "read": lambda event: Path(event["read"]).read_text(),
+    "child_allocates_mb": lambda event: _allocate_in_a_child(event["child_allocates_mb"]),
+    "peak_mb": lambda event: len(b"x" * (event["peak_mb"] * 1024 * 1024)),
+    "user": lambda _event: _user(),
+    "runtime_api": lambda event: _call_runtime_api(*event["runtime_api"]),
+}
 
 
 def _record(event: dict[str, Any], context: Any) -> None:

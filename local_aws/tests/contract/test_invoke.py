@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import pwd
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -50,14 +48,6 @@ def test_the_environment_holds_what_lambda_gives_and_no_more(local_aws: Server) 
         *("PATH", "LANG", "TZ", "HOME", "LAMBDA_TASK_ROOT", "OURS", "PYTHONDONTWRITEBYTECODE"),
         *("LD_LIBRARY_PATH", "PYTHONPATH", "LC_CTYPE", "PWD", "TMPDIR"),
     }
-
-
-def test_a_shell_does_not_find_the_users_home(local_aws: Server) -> None:
-    """As on Lambda, bash reads no user's start-up files, although its input is a socket."""
-    environment = local_aws.function().invoke()["Payload"]["environment"]
-    users = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    assert environment["HOME"]
-    assert Path(environment["HOME"]) not in (users, *users.parents)
 
 
 def test_the_handler_runs_as_the_execution_role(local_aws: Server) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.support.local_aws import Function, Server
+from tests.support.local_aws import ROOT, Function, Server
 
 
 @pytest.fixture(params=["local_aws", "strict_aws"])
@@ -89,6 +90,46 @@ def test_nothing_else_can_be_written(walled: Server) -> None:
     image = str(Path(__file__).parent / "should-not-be-there")
     for path in (image, "/should-not-be-there", "/dev/shm/should-not-be-there"):
         assert walled.function().invoke({"write": path})["Payload"]["did"] == errno.EROFS
+
+
+def test_the_user_has_no_name_and_no_home(walled: Server) -> None:
+    """As in Lambda: whatever needs either of them fails here, too."""
+    user = walled.function().invoke({"user": True})["Payload"]["did"]
+    assert user.pop("uid") >= 993
+    assert user == {
+        "name": None,
+        "home": None,
+        "home_of_a_shell": "",
+        "home_can_be_written": False,
+    }
+
+
+def test_without_walls_the_home_of_this_machines_user_is_not_reached(strict_aws: Server) -> None:
+    """The user has a name there, so HOME must lead away from its folder."""
+    user = strict_aws.function().invoke({"user": True})["Payload"]["did"]
+    assert user["home"] == user["home_of_a_shell"] == "/home/sbx_user1051"
+    assert not user["home_can_be_written"]
+
+
+def test_tmp_is_empty_even_if_the_image_is_below_the_machines(
+    walled: Server, tmp_path: Path
+) -> None:
+    """A clone of this project below /tmp is such a case: its files are elsewhere in the sandbox."""
+    code = tmp_path / "code"
+    code.mkdir()
+    shutil.copy(ROOT / "tests/support/local_aws_handlers.py", code / "in_tmp.py")
+    image = walled.image(
+        "in_tmp.handle",
+        working_directory=str(code),
+        readable=[str(code), str(ROOT)],
+        writable=[],
+        environment={"OF_THE_IMAGE": f"{code}:/tmp/other", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    answer = walled.function(Code={"ImageUri": image}).invoke({"write": "/mnt/file"})["Payload"]
+    assert answer["temporary"] == []
+    assert answer["did"] == errno.EROFS
+    assert answer["environment"]["OF_THE_IMAGE"] == f"/mnt{code}:/tmp/other"
+    assert answer["environment"]["LAMBDA_TASK_ROOT"] == f"/mnt{code}"
 
 
 def test_no_privilege_is_left(walled: Server) -> None:

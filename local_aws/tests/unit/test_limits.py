@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from local_aws.lambda_service.model import FunctionKey
 from local_aws.lambda_service.scaling import ScalingRate
 from local_aws.sandbox.bubblewrap import Walls, command
@@ -25,19 +27,47 @@ def test_a_burst_empties_the_bucket_and_time_fills_it() -> None:
 
 
 def test_the_walls_hide_the_machines_tmp_but_not_what_is_needed_of_it() -> None:
-    """Read-only paths are bound again only below /tmp; what may be written always."""
+    """Readable paths below /tmp are below /mnt in the sandbox; writable ones stay."""
     walls = Walls(
         512,
-        readable=(Path("/tmp/checkout"), Path("/usr/lib")),
+        readable=(Path("/tmp/checkout"), Path("/usr/lib"), Path("/mnt/disk"), Path("/data/logs/a")),
         writable=(Path("/data/logs"),),
         working_directory=Path("/tmp/checkout/task"),
     )
-    line = command("bwrap", walls, ["python", "init.py"])
+    line = command("bwrap", walls, ["/tmp/checkout/python", "init.py"])
     joined = " ".join(line)
     assert "--ro-bind / / " in joined
-    assert f"--size {512 * 1024 * 1024} --tmpfs /tmp --ro-bind /tmp/checkout " in joined
-    assert "--bind /data/logs /data/logs --chdir /tmp/checkout/task -- python init.py" in joined
+    assert (
+        f"--size {512 * 1024 * 1024} --tmpfs /tmp --tmpfs /mnt "
+        "--ro-bind /tmp/checkout /mnt/tmp/checkout --ro-bind /mnt/disk /mnt/disk "
+        "--remount-ro /mnt --bind /data/logs /data/logs "
+        "--chdir /mnt/tmp/checkout/task -- /mnt/tmp/checkout/python init.py"
+    ) in joined
     assert "/usr/lib" not in line
+
+
+def test_without_paths_below_tmp_nothing_is_moved() -> None:
+    """The machine's /mnt is as visible as its other folders."""
+    walls = Walls(512, (Path("/data"),), (), Path("/data"))
+    assert "/mnt" not in " ".join(command("bwrap", walls, ["/tmp/python"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("/tmp/checkout", "/mnt/tmp/checkout"),
+        ("/tmp/checkout/a:/usr:/tmp/checkout", "/mnt/tmp/checkout/a:/usr:/mnt/tmp/checkout"),
+        ('[{"path": "/tmp/checkout/venv/a"}]', '[{"path": "/mnt/tmp/checkout/venv/a"}]'),
+        ("--path=/tmp/checkout/b", "--path=/mnt/tmp/checkout/b"),
+        ("/tmp/checkout-2/a /tmp/checkout2", "/tmp/checkout-2/a /tmp/checkout2"),
+        ("/data/tmp/checkout", "/data/tmp/checkout"),
+        ("/tmp/other", "/tmp/other"),
+    ],
+)
+def test_what_names_a_moved_path_names_its_place_in_the_sandbox(text: str, inside: str) -> None:
+    """Arguments and variables name one path or several, alone or in JSON."""
+    walls = Walls(512, (Path("/tmp/checkout"), Path("/tmp/checkout/venv")), (), Path("/"))
+    assert walls.inside(text) == inside
 
 
 def test_a_memory_cgroup_is_looked_for_from_the_own_one_upwards(tmp_path: Path) -> None:

@@ -1,17 +1,25 @@
-"""Sandbox walls by bubblewrap: a read-only file system, an empty /tmp and a process namespace.
+"""Sandbox walls by bubblewrap: a read-only file system, an empty /tmp, a nameless user.
 
 Builds bubblewrap's command line and checks, by running it, whether this machine allows it.
 """
 
 from __future__ import annotations
 
+import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 _TMP = Path("/tmp")  # noqa: S108 - the sandbox's own
+#: Where a sandbox has what it needs of the machine's /tmp: on Lambda, too, other file systems are
+#: mounted here and nowhere else.
+_MOUNTED = Path("/mnt")
+#: Lambda's user and group, as far as public reports show: https://simonko.dev/posts/aws/non-root-lambda-image
+_UID, _GID = 993, 990
 _PROBE_TIMEOUT_S = 10
 _MEBIBYTE = 1024 * 1024
 
@@ -25,6 +33,23 @@ class Walls:
     writable: tuple[Path, ...]
     working_directory: Path
 
+    @property
+    def moved(self) -> tuple[Path, ...]:
+        """The readable paths that would be in the sandbox's /tmp, and are below `/mnt` there."""
+        return tuple(
+            path
+            for path in dict.fromkeys(self.readable)
+            if path.is_relative_to(_TMP) and not any(map(path.is_relative_to, self.writable))
+        )
+
+    def inside(self, text: str) -> str:
+        """A text with the machine's paths, such as an argument, with the sandbox's instead."""
+        if not self.moved:
+            return text
+        longest_first = sorted(map(str, self.moved), key=len, reverse=True)
+        paths = "|".join(map(re.escape, longest_first))
+        return re.sub(rf"(?<![\w./-])(?:{paths})(?![\w.-])", rf"{_MOUNTED}\g<0>", text)
+
 
 def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
     """The command line that runs `argv` behind the walls, as process 1 of its namespace.
@@ -32,16 +57,29 @@ def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
     Without `--die-with-parent`: it would end the sandbox with the thread that started it.
     """
     line = [program, "--unshare-pid", "--unshare-ipc", "--as-pid-1", "--cap-drop", "ALL"]
+    line += ["--unshare-user", "--uid", str(_nameless_user()), "--gid", str(_GID)]
     line += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
     # Like Lambda: without a writable /dev/shm there are no shared semaphores.
     line += ["--remount-ro", "/dev"]
     line += ["--size", str(walls.tmp_mb * _MEBIBYTE), "--tmpfs", str(_TMP)]
-    for path in walls.readable:
-        if path.is_relative_to(_TMP):
-            line += ["--ro-bind", str(path), str(path)]
+    if walls.moved:
+        line += ["--tmpfs", str(_MOUNTED)]
+        for path in walls.moved:
+            line += ["--ro-bind", str(path), f"{_MOUNTED}{path}"]
+        for path in walls.readable:
+            if path.is_relative_to(_MOUNTED):
+                line += ["--ro-bind", str(path), str(path)]
+        line += ["--remount-ro", str(_MOUNTED)]
     for path in walls.writable:
         line += ["--bind", str(path), str(path)]
-    return [*line, "--chdir", str(walls.working_directory), "--", *argv]
+    line += ["--chdir", walls.inside(str(walls.working_directory)), "--"]
+    return [*line, *map(walls.inside, argv)]
+
+
+def _nameless_user() -> int:
+    """The first user id from Lambda's on that /etc/passwd does not name."""
+    named = {user.pw_uid for user in pwd.getpwall()}
+    return next(uid for uid in count(_UID) if uid not in named)
 
 
 def find() -> str | None:

@@ -26,6 +26,10 @@ from local_aws.sandbox.cgroup import MemoryCgroup, MemoryCgroups
 _INIT = Path(__file__).with_name("init.py")
 _MEBIBYTE = 1024 * 1024
 
+#: Lambda sets no HOME and its user has no name; without walls, the name of the user who runs the
+#: embedded AWS would lead to that user's own files. So HOME is the folder that Lambda's user lacks.
+_NO_HOME = "/home/sbx_user1051"
+
 
 @dataclass(frozen=True, slots=True)
 class RuntimeCommand:
@@ -34,8 +38,10 @@ class RuntimeCommand:
     Attributes:
         variables: Its environment variables, besides those that the sandbox adds.
         memory_mb: Limit of all processes together.
-        readable: Paths that it needs even if they are below the machine's /tmp.
-        writable: Writable paths besides /tmp.
+        readable: Paths that it needs even if they are below the machine's /tmp; those are below
+            /mnt in the sandbox, and the command and its variables name them there.
+        writable: Writable paths besides /tmp, under the same names. If one is below the machine's
+            /tmp, the sandbox's own is not empty.
     """
 
     argv: Sequence[str]
@@ -178,7 +184,7 @@ class Sandbox:
     def _start_init(self, command: RuntimeCommand, program: str) -> subprocess.Popen[bytes]:
         joining = self._cgroup.open() if self._cgroup else -1
         init = [sys.executable, "-I", "-S", str(_INIT), str(command.memory_mb), str(joining)]
-        line = [*init, *command.argv]
+        line, variables = [*init, *command.argv], dict(command.variables)
         if program:
             for path in command.writable:
                 path.mkdir(parents=True, exist_ok=True)
@@ -191,15 +197,16 @@ class Sandbox:
                 command.working_directory,
             )
             line = bubblewrap.command(program, walls, line)
-        home = self._temporary or "/tmp"  # noqa: S108 - the sandbox's own
-        variables = {"TMPDIR": self._temporary} if self._temporary else {}
+            variables = {name: walls.inside(value) for name, value in variables.items()}
+        else:
+            assert self._temporary  # noqa: S101 - without walls there is a folder
+            variables = {"HOME": _NO_HOME, **variables, "TMPDIR": self._temporary}
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             return subprocess.Popen(
                 line,
                 cwd=command.working_directory,
-                # Lambda sets no HOME, but a shell must not fall back to the user's own.
-                env={"HOME": home, **variables, **command.variables},
+                env=variables,
                 stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
