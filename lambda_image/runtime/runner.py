@@ -143,11 +143,13 @@ class WorkloadRunner:
             return _unheard(why, ended)
         if calls.refused is not None:
             return _refused(calls.asked, calls.refused)
-        if error is not None:
-            ended = _verdict_of(error, server)
-        elif ended is None:
-            ended = crashed("the supervisor returned before its process")
-        return replace(ended, task_state=calls.state)
+        if error is None:
+            verdict = ended or crashed("the supervisor returned before its process")
+        elif ended is not None and ended.outcome is Outcome.DEADLINE:
+            verdict = ended.adding(f"The supervisor failed with {type(error).__name__}: {error}")
+        else:
+            verdict = _verdict_of(error, server)
+        return replace(verdict, task_state=calls.state)
 
     def _supervise(self, workload: Workload, server: str) -> None:
         def run_workload() -> int:

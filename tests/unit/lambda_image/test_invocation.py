@@ -335,6 +335,43 @@ def test_what_has_expired_is_not_started() -> None:
     assert (line["event"], line["dag_id"]) == ("invocation settled", "d")
 
 
+def test_the_reason_of_an_expired_token_names_the_versions_own_option() -> None:
+    """Before Airflow 3.2 another option says how long a token lives."""
+    world = World()
+    world.handler.lifetime_option = "[execution_api] jwt_expiration_time"
+    world.handle(event(not_after_s=990.0, queued_at_s=390.0))
+    ((_, result),) = world.sent
+    assert result.reason.endswith("raise [execution_api] jwt_expiration_time")
+
+
+def test_the_reason_of_an_expired_token_is_in_the_tasks_log() -> None:
+    """The workload is never read by Airflow, so the handler has its log written."""
+    world = World()
+    explained: list[tuple[str, str]] = []
+    world.handler.explain = lambda workload, reason, _: explained.append((workload, reason))
+    world.handle(event(not_after_s=990.0))
+    ((_, result),) = world.sent
+    ((workload, reason),) = explained
+    assert reason == result.reason
+    assert json.loads(workload)["ti"]["dag_id"] == "d"
+
+
+def test_the_deadline_has_what_the_invocation_says_about_time() -> None:
+    """How long it waited, and when its token expires on the monotonic clock (50 s at 1000 s)."""
+    world = World()
+    world.handle(event(queued_at_s=998.5, not_after_s=1400.0))
+    (deadline,) = world.deadlines
+    assert (deadline.waited_s, deadline.token_ends_at_s) == (1.5, 450.0)
+
+
+def test_the_result_has_the_state_that_airflow_was_given() -> None:
+    """The executor and the log line get it."""
+    world = World(end=replace(verdict.ended(0), task_state="deferred"))
+    world.handle(event())
+    ((_, result),) = world.sent
+    assert result.task_state == world.lines[-1]["task_state"] == "deferred"
+
+
 @pytest.mark.parametrize("changes", [{"not_after_s": 1000.5}, {"not_after_s": None}, {}])
 def test_what_has_not_expired_is_started(changes: dict[str, Any]) -> None:
     """A workload runs until the moment its token expires, or without such a time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +66,22 @@ def test_a_deadline_leaves_time_for_everything(
     assert order == sorted(set(order))
     assert deadline.end_at_s - RESERVE_S - deadline.give_up_at_s >= 1 - 1e-6
     assert deadline.give_up_at_s - deadline.times.kill_at_s >= 0.8 - 1e-6
+    assert now_s < deadline.start_by_s <= deadline.times.stop_at_s
+    assert deadline.times.kill_at_s <= deadline.notify_by_s < deadline.give_up_at_s
+
+
+@pytest.mark.parametrize(
+    ("time_out_s", "token_ends_at_s", "start_by_s"),
+    [(900, None, 280), (300, None, 250), (60, None, 130), (900, 150, 150), (900, 5000, 280)],
+)
+def test_a_start_is_waited_for_as_long_as_it_can_help(
+    time_out_s: float, token_ends_at_s: float | None, start_by_s: float
+) -> None:
+    """Half of the time-out, at most 180 s, and never past the token; the clock is at 100 s."""
+    deadline = margins().deadline(time_out_s, 100)
+    if token_ends_at_s is not None:
+        deadline = replace(deadline, token_ends_at_s=token_ends_at_s)
+    assert deadline.start_by_s == start_by_s
 
 
 @pytest.mark.parametrize(
