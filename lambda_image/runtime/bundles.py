@@ -99,6 +99,8 @@ class DagBundles:
             known = bundle_names(self._bundles())
         except LambdaExecutorError as e:
             known, error = list(asked), str(e)
+        except Exception as e:  # noqa: BLE001 - as in `reason_against`; a probe has an answer
+            known, error = list(asked), _reason(e)
         return {
             name: self._compared(name, paths, error)
             for name, paths in asked.items()
@@ -115,7 +117,7 @@ class DagBundles:
         folder = folders[name]
         if self._source is None or not self._source.feeds(folder):
             source = "image"
-        return BundleAnswer(source, tuple(p for p in paths if not _is_there(folder / p)))
+        return BundleAnswer(source, tuple(p for p in paths if _is_missing(folder / p)))
 
     def _fetch(self, workload: ExecuteTask) -> None:
         name, version = workload.bundle_info.name, workload.bundle_info.version
@@ -210,8 +212,19 @@ def _local_folders() -> list[Path]:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether a DAG file exists, or the archive that it is in."""
+    """Whether a DAG file exists, or the archive that it is in.
+
+    Raises:
+        OSError: The path cannot be one of a file, for example because it is too long.
+    """
     return file.exists() or any(parent.is_file() for parent in file.parents)
+
+
+def _is_missing(file: Path) -> bool:
+    try:
+        return not _is_there(file)
+    except OSError:
+        return True
 
 
 def _connections(name: str) -> Iterator[str]:

@@ -27,10 +27,12 @@ from airflow.models.base import Base
 from airflow.settings import engine
 from airflow.utils.session import create_session
 from sqlalchemy import select
+from airflow.models.dag import DagModel
+from lambda_executor.ops import installation
 from lambda_executor.scheduler.signature import sign
 
 import_all_models()
-Base.metadata.create_all(engine, tables=[Job.__table__])
+Base.metadata.create_all(engine, tables=[Job.__table__, DagModel.__table__])
 job = Job(job_type="SchedulerJob", heartrate=0)
 job.prepare_for_execution()
 with create_session() as session:
@@ -40,17 +42,23 @@ for _ in range(2):
     job.heartbeat(lambda session: None)
 with create_session() as session:
     row = session.execute(select(Job.executor_class, Job.state).where(Job.id == job.id)).one()
-print("\\n" + json.dumps([unsigned, *row]))
+(live,) = installation.live_schedulers()
+found = [live.runs_ours, installation.dag_files(), installation.executors()]
+print("\\n" + json.dumps([unsigned, *row, *found]))
 """
 
 
 @pytest.mark.parametrize("minor", list(VENVS))
 def test_airflow_leaves_the_column_to_us(minor: str, tmp_path: Path) -> None:
-    """It is empty without us, and what we write outlives the scheduler's heartbeats."""
+    """It is empty without us, and what we write outlives the scheduler's heartbeats.
+
+    The doctor reads it, the DAG files and the executors with every version.
+    """
     done = subprocess.run(
         [python_of(minor), "-c", _LIVE],
         env={
             "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__EXECUTOR": f"LocalExecutor,{EXECUTOR}",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow.db'}",
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "executor/src"),
@@ -59,7 +67,10 @@ def test_airflow_leaves_the_column_to_us(minor: str, tmp_path: Path) -> None:
         check=True,
         text=True,
     )
-    assert json.loads(done.stdout.splitlines()[-1]) == [None, EXECUTOR, "running"]
+    local = "airflow.executors.local_executor.LocalExecutor"
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer[:3] == [None, EXECUTOR, "running"]
+    assert answer[3:] == [True, {}, [local, EXECUTOR]]
 
 
 def signed(database: Engine, job_id: int) -> str | None:

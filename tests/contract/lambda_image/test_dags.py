@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from lambda_executor.contract import probe
 from lambda_executor.contract.dag_manifest import DagLocation, DagManifest, StoredFile
 from lambda_executor.contract.options import DAGS_S3_URI
+from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.wire import Outcome, Result
 from lambda_image.dags.objects import Fetch
 from lambda_image.dags.source import S3DagSource
@@ -138,6 +140,34 @@ def test_a_warm_environment_runs_what_was_just_uploaded(
     gone = says(dag_rel_path="team/gone.py")
     assert_rejected(handler, gone, f"the DAG file team/gone.py is not in {place}: upload it")
     assert_rejected(handler, says(dag_rel_path="x" * 300), "DAG bundle cannot be had: OSError")
+
+
+def compared(handler: HandlerProcess, **asked: list[str]) -> Mapping[str, BundleAnswer]:
+    """What a probe learns about DAG files."""
+    names = {name.replace("_", "-"): paths for name, paths in asked.items()}
+    answer, _ = handler.invoke(json.loads(probe.event(names)))
+    return ProbeAnswer.decode(json.dumps(answer).encode()).bundles or {}
+
+
+def test_a_probe_compares_the_files_in_s3(
+    start: Callable[..., HandlerProcess], local_aws: LocalAws
+) -> None:
+    """As they are now; if they cannot be fetched, the answer has the reason."""
+    bucket = Bucket(local_aws)
+    place = f"s3://{bucket.name}/dags/"
+    handler = start(**{DAGS_S3_URI.environment_variable: place})
+    (answer,) = compared(handler, dags_folder=["a.py"]).values()
+    assert (answer.source, answer.missing) == (place, ())
+    assert f"the DAG files of {place} could not be fetched" in answer.error
+    bucket.push({"a.py": DAG})
+    asked = ["a.py", "b.py", "x" * 300]
+    assert compared(handler, dags_folder=asked) == {
+        "dags-folder": BundleAnswer(place, ("b.py", "x" * 300))
+    }
+    bucket.push({"b.py": DAG})
+    assert compared(handler, dags_folder=["a.py", "b.py"]) == {
+        "dags-folder": BundleAnswer(place, ("a.py",))
+    }
 
 
 class Damaged:
@@ -343,6 +373,15 @@ def test_the_function_can_run_airflows_examples(
     assert (result.reason, result.outcome, result.return_code) == ("", Outcome.COMPLETED, 0)
     assert "success" in handler.server.told_states()
     assert "Traceback" not in log
+
+
+def test_a_probe_fetches_no_bundle(bundles: Bundles) -> None:
+    """A bundle that is fetched for each task is known by its name; a folder is compared."""
+    answer = compared(bundles.handler, git_gone=["a.py"], local=["gone.py"], nobodys=["a.py"])
+    assert answer == {
+        "git-gone": BundleAnswer("bundle"),
+        "local": BundleAnswer("image", ("gone.py",)),
+    }
 
 
 def test_a_file_that_a_bundle_does_not_have_is_the_reason(bundles: Bundles) -> None:
