@@ -38,10 +38,10 @@ _CHECK = ActionCommand(
     name="check",
     help="Check the deployed environment, and show how to fix what is wrong",
     description=(
-        "Reads the configuration as the scheduler does, then checks the credentials, every "
-        "function, the queues and the log. It also invokes each function once, without running a "
-        "task, to check its versions and that it reaches the Execution API. Exit code 1 when "
-        "there is something to fix."
+        "Reads the configuration as the scheduler does, then checks which executor the live "
+        "schedulers run, the options, the credentials, every function, the queues and the log. It "
+        "also invokes each function once, without running a task, to check its versions, its DAG "
+        "files and that it reaches the Execution API. Exit code 1 when there is something to fix."
     ),
     func=_command("commands.check"),
     args=[_JSON],
