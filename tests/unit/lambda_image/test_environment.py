@@ -74,6 +74,24 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
+def test_a_folder_is_certainly_ours_only_in_lambda_and_only_with_nothing_mounted_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Anywhere else it may be the machine's, with other programs' files."""
+    mounts = [
+        Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    ]
+    alone = next(
+        path for path in mounts if path.is_dir() and not any(path in p.parents for p in mounts)
+    )
+    monkeypatch.delenv("AWS_LAMBDA_INITIALIZATION_TYPE", raising=False)
+    assert not environment.owns(alone)
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+    assert environment.owns(alone)
+    assert not environment.owns(Path("/"))
+    assert not environment.owns(tmp_path)
+
+
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     """The variables of a process whose temporary folder is `tmp_path`."""
