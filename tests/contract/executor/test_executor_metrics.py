@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lambda_executor.contract.errors import ThrottledError
+from lambda_executor.contract.errors import InDoubtError, ThrottledError
 from lambda_executor.contract.wire import InvocationId, Outcome, Result
 from lambda_executor.core.metrics import METRICS
 from lambda_executor.scheduler import executor
@@ -47,6 +47,7 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
 def test_everything_that_happens_is_reported(stats: Stats, scheduler: Scheduler) -> None:
     """One of each, and every metric of the table but the reconciler's."""
     scheduler.function.failures.append(ThrottledError("429"))
+    scheduler.function.lost_answers.append(InDoubtError("the connection was closed"))
     one, two = workload("one"), workload("two")
     first, second = scheduler.queue(one, two)
     scheduler.results.send("malformed")
@@ -59,9 +60,10 @@ def test_everything_that_happens_is_reported(stats: Stats, scheduler: Scheduler)
     scheduler.executor.get_event_buffer()
     scheduler.loop_until(lambda: stats.counters.get("lambda_executor.messages_deleted", 0) >= 4)
     counted = {
-        name: stats.counters[f"lambda_executor.{name}"] for name in ("throttles", "duplicates")
+        name: stats.counters[f"lambda_executor.{name}"]
+        for name in ("throttles", "in_doubt", "duplicates")
     }
-    assert counted == {"throttles": 1, "duplicates": 1}
+    assert counted == {"throttles": 1, "in_doubt": 1, "duplicates": 1}
     assert stats.timings["lambda_executor.queue_to_start_ms"] == [12.5]
     assert stats.tags["lambda_executor.dead_letters"] == {"reason": "killed"}
     seen = {*stats.counters, *stats.gauges, *stats.timings}

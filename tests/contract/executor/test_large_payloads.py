@@ -19,7 +19,14 @@ from airflow.utils.state import TaskInstanceState
 from moto import mock_aws
 
 from lambda_executor import LambdaExecutor
-from lambda_executor.contract.errors import RejectedError, TransientError
+from lambda_executor.contract.errors import (
+    AwsError,
+    InDoubtError,
+    RejectedError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+)
 from lambda_executor.contract.wire import MAX_INVOCATION_BYTES, Invocation, Outcome, Result
 from lambda_executor.testing import MemoryPayloads
 from tests.support.scheduler import SETTINGS, Scheduler, workload
@@ -85,21 +92,21 @@ def test_a_bucket_that_refuses_fails_the_task_at_once(start: Start) -> None:
     assert fail_large(start(payloads, max_invoke_attempts=5)) == "AccessDenied"
 
 
-def test_a_bucket_out_of_order_costs_an_attempt_like_a_failed_invoke(start: Start) -> None:
-    """The task fails after `max_invoke_attempts`, with S3's message."""
-    payloads = MemoryPayloads()
-    payloads.failures.append(TransientError("SlowDown"))
-    reason = fail_large(start(payloads, max_invoke_attempts=1))
-    assert "failed 1 times (max_invoke_attempts), last: SlowDown" in reason
+@pytest.mark.parametrize("kind", [TransientError, ThrottledError, UnreachableError, InDoubtError])
+def test_a_bucket_that_recovers_costs_no_task(start: Start, kind: type[AwsError]) -> None:
+    """Whatever was wrong with it, Lambda has not taken the event; the next try sends the pointer.
 
-
-def test_a_bucket_that_recovers_costs_no_task(start: Start) -> None:
-    """The next attempt puts the payload and sends the pointer."""
+    Meanwhile other tasks are sent: they do not need the bucket.
+    """
     payloads = MemoryPayloads()
-    payloads.failures.append(TransientError("SlowDown"))
-    scheduler = start(payloads, max_invoke_attempts=2)
-    scheduler.queue(workload("a", executor_config=LARGE))
+    payloads.failures.append(kind("SlowDown"))
+    scheduler = start(payloads, max_invoke_attempts=1)
+    small, large = workload("small"), workload("large", executor_config=LARGE)
+    first, second = scheduler.queue(large, small)
     assert len(payloads.objects) == 1
+    assert [event.payload is None for event in scheduler.function.invocations] == [True, False]
+    assert {first, second} == {event.id for event in scheduler.function.invocations}
+    assert scheduler.ends() == {}
 
 
 def test_the_references_handler_reports_that_it_reads_no_pointers(

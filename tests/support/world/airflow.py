@@ -167,6 +167,10 @@ class Airflow:
         """The callbacks that are queued or running."""
         return {row.id: row.key for row in self._rows_in(_WAITING) if row.is_callback}
 
+    def ends(self, key: Key) -> bool:
+        """Whether the workload is a task."""
+        return key.task_id != "callback"
+
     def longest_wait_s(self) -> float:
         """The longest time that a callback may be in a function."""
         return LONGEST_WAIT_S

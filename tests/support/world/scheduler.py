@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lambda_executor.contract.errors import AwsError
+from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch_queue import Waiting
 from lambda_executor.core.metrics import Meter
@@ -93,7 +94,7 @@ class Scheduler:
             self,
             world.airflow,
             world.endpoints,
-            EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=10**6),
+            EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=2),
             meter=Meter(NoStatistics()),
             clock=world.clock,
         )
@@ -110,7 +111,7 @@ class Scheduler:
         self._events: dict[Key, str] = {}
         self._slots: set[Key] = set()
         self._popped: Waiting | None = None
-        self._answers: list[tuple[Waiting, AwsError | None]] = []
+        self._answers: list[tuple[Waiting, LambdaExecutorError | None]] = []
 
     # ---- called by the engine ----
 
@@ -173,7 +174,7 @@ class Scheduler:
             executor_config=None,
             routes=_ROUTES,
             reply_to=self._world.results[self.number].name,
-            queued_at_s=0,
+            queued_at_s=time.time(),
         )
         self.engine.dispatch([(row.key, outgoing)])
 

@@ -102,8 +102,6 @@ class World:
             return
         if self._is_too_old(self.airflow.row_of[id][0]):
             error, is_taken = RejectedError("its token has run out"), False
-        elif isinstance(error, RejectedError) and self.function.has_taken(id):
-            error = ThrottledError("429")  # See the expected failure in `test_engine.py`.
         if error:
             (self.function.lost_answers if is_taken else self.function.failures).append(error)
         scheduler.send()
@@ -204,16 +202,13 @@ class World:
         raise AssertionError(f"waited for: {self.airflow.waiting()}, slots that are held: {slots}")
 
     def _time_out(self) -> None:
-        """Let Airflow give up what was never sent, and what no report will ever be about.
-
-        Airflow never gives up a callback; a person must do that.
-        """
+        """Let Airflow end tasks that were never sent, or that no report will ever be about."""
         for row in self.airflow.waiting():
             is_silent = row.id in self.airflow.silent
             if row in self.airflow.stuck():
                 if row.owner and (is_silent or not self.function.has_taken(row.id)):
                     row.owner.revoke(row)
-            elif is_silent and row not in self.airflow.orphans():
+            elif is_silent and not row.is_callback and row not in self.airflow.orphans():
                 row.state = "failed"
 
     def _is_too_old(self, row: Row) -> bool:

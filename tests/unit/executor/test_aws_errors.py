@@ -9,9 +9,11 @@ from lambda_executor import aws
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    InDoubtError,
     RejectedError,
     ThrottledError,
     TransientError,
+    UnreachableError,
 )
 
 
@@ -40,21 +42,26 @@ def answer(code: str, status: int) -> Exception:
         (answer("InvalidRequestContentException", 400), RejectedError),
         (answer("RequestTooLargeException", 413), RejectedError),
         (answer("ResourceConflictException", 409), TransientError),
-        (answer("ServiceException", 500), TransientError),
-        (answer("SlowDown", 503), TransientError),
+        (answer("ServiceException", 500), InDoubtError),
+        (answer("SlowDown", 503), InDoubtError),
         (answer("AccessDenied", 403), RejectedError),
         (answer("InvalidToken", 400), CredentialsError),
         (answer("RequestTimeTooSkewed", 403), CredentialsError),
         (answer("NoSuchBucket", 404), RejectedError),
-        (answer("EC2UnexpectedException", 502), TransientError),
+        (answer("EC2UnexpectedException", 502), InDoubtError),
         (botocore_errors.NoCredentialsError(), CredentialsError),
-        (botocore_errors.EndpointConnectionError(endpoint_url="x"), TransientError),
-        (botocore_errors.ReadTimeoutError(endpoint_url="x"), TransientError),
+        (botocore_errors.EndpointConnectionError(endpoint_url="x"), UnreachableError),
+        (botocore_errors.ConnectTimeoutError(endpoint_url="x"), UnreachableError),
+        (botocore_errors.ProxyConnectionError(proxy_url="x"), UnreachableError),
+        (botocore_errors.SSLError(endpoint_url="x", error=OSError("y")), InDoubtError),
+        (botocore_errors.ReadTimeoutError(endpoint_url="x"), InDoubtError),
+        (botocore_errors.ConnectionClosedError(endpoint_url="x"), InDoubtError),
+        (botocore_errors.HTTPClientError(error="x"), InDoubtError),
         (botocore_errors.ParamValidationError(report="x"), RejectedError),
     ],
 )
 def test_an_error_has_one_meaning(error: Exception, kind: type[AwsError]) -> None:
-    """Its kind is throttled, credentials, transient or rejected; its message is AWS's."""
+    """Its kind says whether the call may have been taken, and may succeed later."""
     translated = aws.translate(error)
     assert type(translated) is kind
     assert str(translated) == str(error)

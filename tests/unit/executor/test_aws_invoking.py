@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import boto3
@@ -70,13 +71,13 @@ def signed_headers(request: Any) -> set[str]:
 def test_the_request_is_the_one_that_boto3_makes(target: Target) -> None:
     """Same URL, same body, same invocation type, and a signature over at least the same headers."""
     client, requests = answering(202)
-    invoke_event(client, target, PAYLOAD)
+    invoke_event(client, target, BytesIO(PAYLOAD))
     qualifier = {"Qualifier": target.qualifier} if target.qualifier else {}
     client.invoke(
         FunctionName=target.function, InvocationType="Event", Payload=PAYLOAD, **qualifier
     )
     ours, boto3s = requests
-    assert (ours.method, ours.url, ours.body) == (boto3s.method, boto3s.url, boto3s.body)
+    assert (ours.method, ours.url, ours.body.read()) == (boto3s.method, boto3s.url, boto3s.body)
     for name in ("X-Amz-Invocation-Type", "Content-Length"):
         assert text(ours.headers[name]) == text(boto3s.headers[name])
     assert signed_headers(ours) >= {"host", "x-amz-date", "x-amz-invocation-type"}
@@ -99,7 +100,7 @@ def test_an_error_is_the_one_that_boto3_raises(
         status, b'{"Message": "said", "Type": "User"}', x_amzn_ErrorType=error_type
     )
     with pytest.raises(ClientError) as ours:
-        invoke_event(client, Target("fn"), PAYLOAD)
+        invoke_event(client, Target("fn"), BytesIO(PAYLOAD))
     with pytest.raises(ClientError) as boto3s:
         client.invoke(FunctionName="fn", InvocationType="Event", Payload=PAYLOAD)
     assert ours.value.response["Error"] == boto3s.value.response["Error"]
@@ -110,7 +111,7 @@ def test_an_answer_of_a_proxy_is_an_error_too() -> None:
     """An answer without AWS's JSON is judged by its status."""
     client, _ = answering(502, b"<html>Bad gateway</html>")
     with pytest.raises(ClientError, match="502"):
-        invoke_event(client, Target("fn"), PAYLOAD)
+        invoke_event(client, Target("fn"), BytesIO(PAYLOAD))
 
 
 def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +119,7 @@ def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) ->
     client, requests = answering(202)
     monkeypatch.setattr(client._request_signer, "_credentials", None)
     with pytest.raises(NoCredentialsError):
-        invoke_event(client, Target("fn"), PAYLOAD)
+        invoke_event(client, Target("fn"), BytesIO(PAYLOAD))
     assert requests == []
 
 
@@ -131,12 +132,12 @@ def test_a_botocore_without_these_parts_is_called_the_usual_way() -> None:
             return {"Payload": self.payload}
 
     stock: Any = Stock()
-    invoke_event(stock, Target("fn", "live"), PAYLOAD)
+    invoke_event(stock, Target("fn", "live"), BytesIO(PAYLOAD))
+    assert stock.asked.pop("Payload").read() == PAYLOAD
     assert stock.asked == {
         "FunctionName": "fn",
         "Qualifier": "live",
         "InvocationType": "Event",
-        "Payload": PAYLOAD,
     }
 
 
@@ -150,8 +151,8 @@ def test_this_botocore_has_these_parts() -> None:
 def test_the_tenant_of_a_target_is_sent_to_lambda() -> None:
     """A target's tenant is in a signed header; without a tenant the header is missing."""
     client, requests = answering(202)
-    invoke_event(client, Target("fn", "live", "team-a"), PAYLOAD)
-    invoke_event(client, Target("fn", "live"), PAYLOAD)
+    invoke_event(client, Target("fn", "live", "team-a"), BytesIO(PAYLOAD))
+    invoke_event(client, Target("fn", "live"), BytesIO(PAYLOAD))
     with_tenant, without = requests
     assert text(with_tenant.headers["X-Amz-Tenant-Id"]) == "team-a"
     assert "x-amz-tenant-id" in signed_headers(with_tenant)

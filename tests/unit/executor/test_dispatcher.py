@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
 
 from lambda_executor.contract.errors import (
+    AwsError,
     CredentialsError,
+    ExpiredError,
+    InDoubtError,
+    LambdaExecutorError,
     RejectedError,
     ThrottledError,
     TransientError,
+    UnreachableError,
 )
 from lambda_executor.contract.wire import Invocation, InvocationId
-from lambda_executor.core.dispatch_queue import Dispatch, DispatchQueue, Envelope, Refused, Sent
+from lambda_executor.core.dispatch import Dispatch, Envelope, InDoubt, Refused, Sent
+from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.routing import Target
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.testing import MemoryFunction
@@ -56,53 +63,126 @@ def test_submission_order_is_kept(queue: DispatchQueue) -> None:
     assert queue.wait_s(0) is None
 
 
-def test_throttling_pauses_all_and_costs_no_attempt(queue: DispatchQueue) -> None:
+def test_throttling_costs_no_attempt(queue: DispatchQueue) -> None:
     """A throttled invocation keeps its place, with no limit on throttles."""
-    for _ in range(20):
-        now_s = queue.wait_s(0) or 0
+    now_s = 0.0
+    for _ in range(100):
+        now_s += queue.wait_s(now_s) or 0
         first = queue.pop(now_s)
         assert first is not None
         assert queue.failed(first, ThrottledError("429"), now_s) is None
+    first = queue.pop(now_s + 60)
+    assert first is not None
+    assert first.dispatch.id == "a"
+
+
+def test_one_throttle_stops_nothing(queue: DispatchQueue) -> None:
+    """The next is sent at once."""
+    first = queue.pop(0)
+    assert first is not None
+    queue.failed(first, ThrottledError("429"), 0)
+    assert queue.wait_s(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "log"),
+    [
+        (UnreachableError("Could not connect"), "Lambda cannot be reached (check DNS, the route"),
+        (CredentialsError("Unable to locate credentials"), "AWS credentials do not work"),
+    ],
+)
+def test_an_error_that_all_would_share_pauses_all_and_costs_no_attempt(
+    queue: DispatchQueue, caplog: pytest.LogCaptureFixture, error: AwsError, log: str
+) -> None:
+    """Nothing is refused for as long as it lasts; the log names the cause and what waits."""
+    now_s = 0.0
+    for _ in range(50):
+        now_s += queue.wait_s(now_s) or 0
+        first = queue.pop(now_s)
+        assert first is not None
+        assert queue.failed(first, error, now_s) is None
         assert queue.pop(now_s) is None
-    assert order(queue, 1e6) == "abc"
+    assert log in caplog.text
+    assert "nothing is sent, 3 invocations wait, next try in" in caplog.text
+    assert order(queue, now_s + 30) == "abc"
 
 
-def test_a_burst_of_throttles_is_one_pause(queue: DispatchQueue) -> None:
-    """Throttles of invokes that were under way together do not multiply the wait."""
+def test_sends_under_way_together_that_fail_are_one_pause(queue: DispatchQueue) -> None:
+    """Also if some of them fail after the pause."""
     waiting = [queue.pop(0) for _ in range(3)]
-    for one in waiting:
+    for now_s, one in zip((1, 1, 2), waiting, strict=True):
         assert one is not None
-        queue.failed(one, ThrottledError("429"), 0)
-    assert queue.wait_s(0) == pytest.approx(0.2)
-    assert order(queue, 0.2) == "abc"
+        queue.failed(one, UnreachableError("refused"), now_s)
+    assert queue.wait_s(2) == 0
 
 
-def test_success_ends_the_pauses(queue: DispatchQueue) -> None:
-    """After a success the next throttle starts from the shortest wait again."""
+def test_after_a_pause_one_send_finds_out_for_all(queue: DispatchQueue) -> None:
+    """The others follow as soon as it succeeds; then the next pause is a short one again."""
     for now_s in (0.0, 1.0, 3.0):
         first = queue.pop(now_s)
         assert first is not None
-        queue.failed(first, ThrottledError("429"), now_s)
-    first = queue.pop(100)
+        queue.failed(first, UnreachableError("refused"), now_s)
+    first = queue.pop(7)
     assert first is not None
-    assert queue.succeeded(first, 100) == Sent(InvocationId("a"), 100)
-    second = queue.pop(100)
+    assert queue.pop(7) is None
+    assert queue.succeeded(first, 7.1) == Sent(InvocationId("a"), 7.1)
+    second, third = queue.pop(7.1), queue.pop(7.1)
     assert second is not None
-    queue.failed(second, ThrottledError("429"), 100)
-    assert queue.wait_s(100) == pytest.approx(0.2)
+    assert third is not None
+    queue.failed(second, UnreachableError("refused"), 7.2)
+    queue.failed(third, UnreachableError("refused"), 7.2)
+    assert queue.wait_s(7.2) == pytest.approx(1)
 
 
 def test_a_transient_failure_delays_one_invocation(queue: DispatchQueue) -> None:
-    """The others are sent, and the attempts are bounded."""
+    """The others are sent; it is sent later, as often as that takes."""
     first = queue.pop(0)
     assert first is not None
-    assert queue.failed(first, TransientError("503"), 0) is None
+    assert queue.failed(first, TransientError("409"), 0) is None
     assert order(queue, 0) == "bc"
-    again = queue.pop(1)
-    assert again is first
-    refused = queue.failed(again, TransientError("503"), 1)
+    for number in range(1, 50):
+        assert queue.pop(100 * number) is first
+        assert queue.failed(first, TransientError("409"), 100 * number) is None
+    assert order(queue, 1e6) == "a"
+
+
+def test_what_lambda_may_have_taken_is_in_doubt_after_the_last_attempt(
+    queue: DispatchQueue,
+) -> None:
+    """It is not refused: its task may run."""
+    first = queue.pop(0)
+    assert first is not None
+    assert queue.failed(first, InDoubtError("read time-out"), 0) is None
+    assert order(queue, 0) == "bc"
+    assert queue.pop(1) is first
+    assert queue.failed(first, InDoubtError("reset"), 1) == InDoubt(
+        InvocationId("a"), "the invoke failed 2 times (max_invoke_attempts), last: reset"
+    )
+
+
+@pytest.mark.parametrize("error", [RejectedError("404"), ExpiredError("too late")])
+def test_what_lambda_may_have_taken_is_never_refused(
+    queue: DispatchQueue, error: LambdaExecutorError
+) -> None:
+    """A later try that was certainly not taken says nothing about an earlier one."""
+    first = queue.pop(0)
+    assert first is not None
+    queue.failed(first, InDoubtError("reset"), 0)
+    order(queue, 0)
+    assert queue.pop(1) is first
+    assert isinstance(queue.failed(first, error, 1), InDoubt)
+
+
+def test_what_waited_too_long_names_what_it_waited_for(queue: DispatchQueue) -> None:
+    """The reason of a refusal has the error of the last send, its own or another's."""
+    first = queue.pop(0)
+    assert first is not None
+    queue.failed(first, UnreachableError("connection refused"), 0)
+    again = queue.pop(60)
+    assert again is not None
+    refused = queue.failed(again, ExpiredError("its token ran out"), 60)
     assert refused == Refused(
-        InvocationId("a"), "the invoke failed 2 times (max_invoke_attempts), last: 503"
+        InvocationId("a"), "its token ran out. The last send failed: connection refused"
     )
 
 
@@ -115,25 +195,13 @@ def test_a_permanent_error_fails_at_once(queue: DispatchQueue) -> None:
     )
 
 
-def test_missing_credentials_pause_all_and_are_logged(
-    queue: DispatchQueue, caplog: pytest.LogCaptureFixture
-) -> None:
-    """No attempt is counted, and the log names the cause."""
-    first = queue.pop(0)
-    assert first is not None
-    assert queue.failed(first, CredentialsError("Unable to locate credentials"), 0) is None
-    assert queue.pop(0) is None
-    assert "nothing is sent, 3 invocations wait" in caplog.text
-    assert order(queue, 60) == "abc"
-
-
 def test_an_invocation_that_is_no_longer_wanted_is_not_sent(queue: DispatchQueue) -> None:
     """One that is revoked while it waits has no outcome."""
     wanted = {"d"}
     queue.push(Dispatch(InvocationId("d"), dispatch("d").prepare, wanted=lambda: "d" in wanted), 0)
     *_, last = [queue.pop(0) for _ in range(4)]
     assert last is not None
-    assert queue.failed(last, TransientError("503"), 0) is None
+    assert queue.failed(last, TransientError("409"), 0) is None
     wanted.clear()
     assert queue.pop(1e6) is None
     assert len(queue) == 0
@@ -153,18 +221,6 @@ def test_the_number_of_sends_under_way_is_bounded() -> None:
     assert queue.pop(0) is not None
     queue.succeeded(second, 1)
     assert queue.pop(1) is not None
-
-
-def test_throttling_lowers_the_number_of_sends_under_way() -> None:
-    """After the pause fewer are sent at once, until answers allow more."""
-    queue = DispatchQueue(max_attempts=1, most_under_way=100, uniform=upper)
-    for number in range(200):
-        queue.push(dispatch(str(number)), 0)
-    burst = [w for w in (queue.pop(0) for _ in range(100)) if w]
-    for waiting in burst:
-        queue.failed(waiting, ThrottledError("429"), 0)
-    again = [w for w in (queue.pop(1) for _ in range(100)) if w]
-    assert 0 < len(again) <= len(burst) / 2 + 1
 
 
 def test_the_threads_send_everything_once() -> None:
@@ -199,6 +255,24 @@ def test_threads_are_added_while_invokes_are_slow() -> None:
     assert sum(t.name.startswith("lambda-dispatch") for t in threading.enumerate()) == 0
 
 
+def test_threads_are_added_while_the_rate_holds_sends_back() -> None:
+    """Sends that may not begin at the same moment are still under way at the same time."""
+    together = threading.Barrier(8, timeout=10)
+
+    class Slow(MemoryFunction):
+        def invoke(self, target: Target, payload: bytes) -> None:
+            together.wait()
+            super().invoke(target, payload)
+
+    function = Slow()
+    dispatcher = Dispatcher(function, threads=8, max_attempts=1)
+    dispatcher.start()
+    dispatcher.submit(map(dispatch, "abcdefgh"))
+    assert dispatcher.drain(10) == 0
+    dispatcher.close(10)
+    assert sorted(i.id for i in function.invocations) == list("abcdefgh")
+
+
 def test_a_machine_without_more_threads_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads that could be started send everything."""
     function = MemoryFunction()
@@ -222,22 +296,31 @@ def test_one_thread_sends_in_order() -> None:
     assert [i.id for i in function.invocations] == ["c", "a", "b"]
 
 
-def test_an_unexpected_exception_fails_one_invocation_and_not_the_thread() -> None:
-    """The exception is that invocation's reason, and the next one is sent."""
+@pytest.mark.parametrize(("step", "kind"), [("prepare", Refused), ("invoke", InDoubt)])
+def test_an_unexpected_exception_fails_one_invocation_and_not_the_thread(
+    step: str, kind: type[Refused | InDoubt]
+) -> None:
+    """The exception is that invocation's reason; after the request it leaves Lambda in doubt."""
+
+    def broken() -> Envelope:
+        raise KeyError("surprise")
 
     class Broken(MemoryFunction):
         def invoke(self, target: Target, payload: bytes) -> None:
             if b'"bad"' in payload:
-                raise KeyError("surprise")
+                broken()
             super().invoke(target, payload)
 
+    bad = dispatch("bad")
+    if step == "prepare":
+        bad = dataclasses.replace(bad, prepare=broken)
     function = Broken()
     dispatcher = Dispatcher(function, threads=1, max_attempts=1)
     dispatcher.start()
-    dispatcher.submit(map(dispatch, ["bad", "good"]))
+    dispatcher.submit([bad, dispatch("good")])
     assert dispatcher.drain(10) == 0
     dispatcher.close(10)
-    refused, sent = dispatcher.outcomes()
-    assert isinstance(refused, Refused)
-    assert "KeyError('surprise')" in refused.reason
+    outcome, sent = dispatcher.outcomes()
+    assert isinstance(outcome, kind)
+    assert "KeyError('surprise')" in outcome.reason
     assert isinstance(sent, Sent)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
 import pytest
 
 from lambda_executor.contract import log_lines
-from lambda_executor.contract.errors import RejectedError, TransientError
+from lambda_executor.contract.errors import (
+    InDoubtError,
+    RejectedError,
+    TransientError,
+    UnreachableError,
+)
 from lambda_executor.contract.wire import InvocationId
-from tests.support.world.airflow import Key, Row
+from lambda_executor.core.ledger import State
+from lambda_executor.engine.reconciliation import CHECKS_FOR_RESULT, PERIOD_S
+from tests.support.world.airflow import LONGEST_WAIT_S, Key, Row
 from tests.support.world.scheduler import Scheduler
 from tests.support.world.world import VISIBILITY_TIMEOUT_S, World
 
@@ -222,14 +230,13 @@ def test_a_dead_letter_waits_for_the_database_if_the_task_may_be_running(
     assert scheduler.untaken == {row.id}
 
 
-@pytest.mark.xfail(reason="a send that is refused after its first answer was lost fails the task")
 def test_an_invocation_that_lambda_took_does_not_fail_because_the_answer_was_lost(
     world: World, scheduler: Scheduler
 ) -> None:
     """A refused repetition does not fail an invocation whose first send was taken."""
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
-    world.send(scheduler, TransientError("the connection was reset"), is_taken=True)
+    world.send(scheduler, InDoubtError("the connection was reset"), is_taken=True)
     scheduler.answer()
     world.function.start(0)
     world.function.failures.append(RejectedError("404"))
@@ -239,3 +246,74 @@ def test_an_invocation_that_lambda_took_does_not_fail_because_the_answer_was_los
     scheduler.answer()
     world.step(scheduler)
     assert world.broken == []
+
+
+def test_a_task_whose_answers_are_all_lost_runs_once_and_succeeds(
+    world: World, scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in flight after its last attempt, loudly; its result settles it."""
+    row = world.airflow.rows["task-1"]
+    world.queue(scheduler, row)
+    for _ in range(2):
+        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=True)
+        scheduler.answer()
+    world.step(scheduler)
+    assert scheduler.engine.ledger.state(row.id) is State.IN_FLIGHT
+    assert "is in doubt: Lambda may have taken it, so it stays in flight" in caplog.text
+    while world.function.events:
+        world.function.start(0)
+    world.function.finish(row.id, "success", 0)
+    world.loop(scheduler)
+    world.loop(scheduler)
+    assert row.state == "success"
+    assert not scheduler.is_busy()
+    assert world.broken == []
+
+
+def test_a_task_in_doubt_that_lambda_never_took_is_freed_when_airflow_revokes_it(
+    world: World, scheduler: Scheduler
+) -> None:
+    """It stays queued in the database, so Airflow's own time-out ends it."""
+    row = world.airflow.rows["task-1"]
+    world.queue(scheduler, row)
+    for _ in range(2):
+        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=False)
+        scheduler.answer()
+    world.step(scheduler)
+    assert world.airflow.stuck() == [row]
+    scheduler.revoke(row)
+    assert not scheduler.is_busy()
+
+
+def test_a_callback_in_doubt_that_lambda_never_took_fails_in_time(
+    world: World, scheduler: Scheduler
+) -> None:
+    """Nothing in Airflow ends a callback; the executor fails it when no function can run it."""
+    row = world.airflow.rows["callback"]
+    world.queue(scheduler, row)
+    for _ in range(2):
+        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=False)
+        scheduler.answer()
+    world.step(scheduler)
+    for _ in range(math.ceil(LONGEST_WAIT_S / PERIOD_S) + 1 + CHECKS_FOR_RESULT):
+        assert row.state == "queued"
+        scheduler.check()
+        world.loop(scheduler)
+    assert row.state == "failed"
+    assert not scheduler.is_busy()
+
+
+def test_a_lambda_that_cannot_be_reached_fails_nothing(world: World, scheduler: Scheduler) -> None:
+    """Two minutes without an address or a connection cost no attempt; then everything is sent."""
+    rows = list(world.airflow.rows.values())
+    for row in rows:
+        world.queue(scheduler, row)
+    while world.now_s < LONGEST_WAIT_S:
+        world.send(scheduler, UnreachableError("connection refused"), is_taken=False)
+        scheduler.answer()
+        world.step(scheduler)
+    assert [row.state for row in rows] == ["queued"] * 3
+    while scheduler.can_send():
+        world.send(scheduler, None, is_taken=True)
+        scheduler.answer()
+    assert {event.id for event in world.function.events} >= {row.id for row in rows[:2]}

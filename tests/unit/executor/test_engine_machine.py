@@ -1,10 +1,8 @@
 """Random histories: Airflow is notified once, acknowledgements are in time, all slots are freed.
 
-Four cases are excluded because they are known to fail; `tests/support/world` marks each of
-them: a send that is refused after the answer to an earlier one was lost (`World.send`), a
-callback that Lambda delivers twice (`Lambda`), a copy that starts after Airflow could not be
-notified of the end of another (`Scheduler._hear`), and a callback whose result was purged while
-its own scheduler lives (`World._time_out`).
+Two cases are excluded because they are known to fail; `tests/support/world` marks each of them: a
+callback that Lambda delivers twice (`Lambda`), and a copy that starts after Airflow could not be
+notified of the end of another (`Scheduler._hear`).
 """
 
 from __future__ import annotations
@@ -20,9 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    InDoubtError,
     RejectedError,
     ThrottledError,
     TransientError,
+    UnreachableError,
 )
 from tests.support.world.airflow import NAMES
 from tests.support.world.world import World
@@ -38,9 +38,11 @@ ANY = st.integers(0, 5)
 #: The answers to a send: the error, and whether Lambda took the event.
 SENDS: tuple[tuple[AwsError | None, bool], ...] = (
     (None, True),
-    (TransientError("the connection was reset"), True),
+    (InDoubtError("the connection was reset"), True),
+    (InDoubtError("500"), False),
+    (UnreachableError("connection refused"), False),
     (ThrottledError("429"), False),
-    (TransientError("503"), False),
+    (TransientError("409"), False),
     (CredentialsError("expired"), False),
     (RejectedError("404"), False),
 )

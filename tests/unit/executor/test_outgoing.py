@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from lambda_executor.contract.errors import EncodeError, RejectedError, RouteError
+from lambda_executor.contract.errors import EncodeError, ExpiredError, RejectedError, RouteError
 from lambda_executor.contract.wire import (
     MAX_INVOCATION_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -17,7 +19,7 @@ from lambda_executor.contract.wire import (
     InvocationId,
     payload_key,
 )
-from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.core.outgoing import LONGEST_WAIT_S, Outgoing
 from lambda_executor.core.routing import Routes, Target
 from lambda_executor.testing import MemoryPayloads
 
@@ -126,6 +128,16 @@ def test_there_is_a_limit_with_a_bucket_too() -> None:
         world.outgoing().envelope()
     assert world.payloads
     assert world.payloads.objects == {}
+
+
+@pytest.mark.parametrize("token", ["", "opaque"])
+def test_a_workload_whose_token_does_not_expire_does_not_wait_for_ever(token: str) -> None:
+    """It waits for as long as Lambda would keep its event, six hours."""
+    outgoing = dataclasses.replace(World().outgoing(), workload=Workload(token))
+    now_s = time.time()
+    dataclasses.replace(outgoing, queued_at_s=now_s - LONGEST_WAIT_S + 60).envelope()
+    with pytest.raises(ExpiredError, match=r"not sent: it has waited for 21\d\d\d s"):
+        dataclasses.replace(outgoing, queued_at_s=now_s - LONGEST_WAIT_S).envelope()
 
 
 def test_what_no_function_serves_is_not_stored() -> None:

@@ -38,6 +38,10 @@ class Airflow:
         """Return the given callbacks."""
         return self.callbacks
 
+    def ends(self, key: str) -> bool:
+        """Whether it is a task."""
+        return key == "task"
+
     def longest_wait_s(self) -> float:
         """Return two periods."""
         return 120.0
@@ -118,8 +122,7 @@ def test_a_callback_that_no_scheduler_holds_is_offered_once_and_given_up_in_time
         reconciler.check()
         assert reconciler.left_behind() == expected
     in_flight[A] = "callback"
-    reconciler.adopted(A)
-    for _ in range(CHECKS_FOR_RESULT - 1):
+    for _ in range(CHECKS_FOR_RESULT - 2):
         reconciler.check()
     assert reconciler.lost() == []
     reconciler.check()
@@ -130,22 +133,35 @@ def test_a_callback_that_no_scheduler_holds_is_offered_once_and_given_up_in_time
 
 def test_a_result_that_was_handed_back_is_visible_before_its_workload_is_given_up() -> None:
     """The checks last longer than the longest time for which a result is hidden."""
-    reconciler = reconciler_of({A: "callback"}, Airflow(A))
-    reconciler.adopted(A)
     checks_meanwhile = math.ceil(hand_back_delay_s(100_000) / PERIOD_S) + 1
-    for _ in range(checks_meanwhile):
+    assert checks_meanwhile < CHECKS_FOR_RESULT
+
+
+def test_our_own_callback_is_lost_when_no_function_can_run_it_and_no_result_came() -> None:
+    """It is found once; the time before it was sent does not count."""
+    airflow = Airflow(A, B)
+    airflow.callbacks = {A: "callback", B: "callback"}
+    in_flight: dict[InvocationId, str] = {}
+    reconciler = Reconciler(lambda: in_flight, {A, B}.__contains__, airflow)
+    for _ in range(2 * CHECKS_FOR_RESULT):
+        reconciler.check()
+    in_flight[A] = "callback"
+    for _ in range(3 + CHECKS_FOR_RESULT - 1):
         reconciler.check()
     assert reconciler.lost() == []
-
-
-def test_our_own_callbacks_are_neither_left_behind_nor_lost() -> None:
-    """The time for which our own callback waits or runs does not matter."""
-    airflow = Airflow(A, B)
-    airflow.callbacks = {A: "sent", B: "not sent yet"}
-    reconciler = Reconciler(lambda: {A: "sent"}, {A, B}.__contains__, airflow)
+    reconciler.check()
+    assert reconciler.lost() == [A]
     for _ in range(2 * CHECKS_FOR_RESULT):
         reconciler.check()
     assert (reconciler.left_behind(), reconciler.lost()) == ([], [])
+
+
+def test_a_task_is_left_to_airflow() -> None:
+    """However long it is in flight: Airflow ends what is queued or silent for too long."""
+    reconciler = reconciler_of({A: "task"}, Airflow(A))
+    for _ in range(3 * CHECKS_FOR_RESULT):
+        reconciler.check()
+    assert (reconciler.obsolete(), reconciler.lost()) == ([], [])
 
 
 def test_a_callback_that_ends_in_time_is_not_offered() -> None:
@@ -165,7 +181,6 @@ def test_an_adopted_callback_that_settles_is_not_lost() -> None:
     """A result from a queue ends the count of checks."""
     in_flight = {A: "callback"}
     reconciler = reconciler_of(in_flight, Airflow(A))
-    reconciler.adopted(A)
     reconciler.check()
     in_flight.clear()
     for _ in range(2 * CHECKS_FOR_RESULT):

@@ -10,6 +10,7 @@ rules, user agent, checksums, retries (the dispatcher has its own), parsing an e
 from __future__ import annotations
 
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
 
-def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
+def invoke_event(client: LambdaClient, target: Target, payload: BytesIO) -> None:
     """Send one payload to a function, asynchronously.
+
+    The payload is read as it is sent. Before that its position is its start, so that after an error
+    the position shows whether the request can have been complete.
 
     Raises:
         ClientError: Lambda did not accept the event.
@@ -60,7 +64,7 @@ def invoke_event(client: LambdaClient, target: Target, payload: bytes) -> None:
         raise ClientError(_parsed(untyped, answer), "Invoke")
 
 
-def _invoke_event_stock(client: Any, target: Target, payload: bytes) -> None:  # noqa: ANN401 - see above
+def _invoke_event_stock(client: Any, target: Target, payload: BytesIO) -> None:  # noqa: ANN401 - see above
     qualifier = {"Qualifier": target.qualifier} if target.qualifier else {}
     tenant = {"TenantId": target.tenant} if target.tenant else {}
     answer = client.invoke(

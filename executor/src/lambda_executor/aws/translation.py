@@ -10,9 +10,11 @@ import botocore.exceptions as botocore_errors
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    InDoubtError,
     RejectedError,
     ThrottledError,
     TransientError,
+    UnreachableError,
 )
 
 #: Error codes by their meaning; any other code is classified by its HTTP status.
@@ -55,6 +57,15 @@ _CREDENTIALS_EXCEPTIONS: Final = (
     botocore_errors.SSOError,
     botocore_errors.TokenRetrievalError,
 )
+#: botocore raises these before it sends a request (`URLLib3Session.send`).
+#: https://github.com/boto/botocore/blob/develop/botocore/httpsession.py
+_UNREACHABLE_EXCEPTIONS: Final = (
+    botocore_errors.ConnectTimeoutError,
+    botocore_errors.EndpointConnectionError,
+    botocore_errors.ProxyConnectionError,
+)
+#: botocore raises these before, while and after it sends a request: an `SSLError` can come from
+#: the handshake, and from a connection that breaks while the answer is read.
 _NETWORK_EXCEPTIONS: Final = (
     botocore_errors.ConnectionError,
     botocore_errors.HTTPClientError,
@@ -71,8 +82,10 @@ def translate(error: Exception) -> AwsError:
         kind = _kind_of_answer(code, status)
     elif isinstance(error, _CREDENTIALS_EXCEPTIONS):
         kind = CredentialsError
+    elif isinstance(error, _UNREACHABLE_EXCEPTIONS):
+        kind = UnreachableError
     elif isinstance(error, _NETWORK_EXCEPTIONS):
-        kind = TransientError
+        kind = InDoubtError
     return kind(str(error), code)
 
 
@@ -81,6 +94,8 @@ def _kind_of_answer(code: str, status: int) -> type[AwsError]:
         return ThrottledError
     if code in _CREDENTIALS:
         return CredentialsError
-    if code in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if code in _TRANSIENT:
         return TransientError
-    return RejectedError
+    # AWS does not promise that a call had no effect when it answers with a server error.
+    # https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors
+    return InDoubtError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else RejectedError

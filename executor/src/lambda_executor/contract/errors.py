@@ -68,11 +68,19 @@ class AwsError(LambdaExecutorError):
 
 
 class TransientError(AwsError):
-    """AWS or the network could not take the call now; the same call may succeed later."""
+    """AWS did not take the call now; the same call may succeed later."""
 
 
 class ThrottledError(TransientError):
     """AWS asks us to slow down (HTTP 429 or a throttling code)."""
+
+
+class UnreachableError(TransientError):
+    """The request did not get to AWS: no address, no connection, no TLS, or no way by the proxy."""
+
+
+class InDoubtError(TransientError):
+    """The request was sent, and AWS may have taken the call: no answer came, or a server error."""
 
 
 class RejectedError(AwsError):

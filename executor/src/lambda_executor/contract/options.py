@@ -129,9 +129,10 @@ MAX_INVOKE_ATTEMPTS = IntegerOption(
     name="max_invoke_attempts",
     default=3,
     help=(
-        "How often an invoke that fails with a server or network error is sent before the "
-        "workload fails. Throttling and missing credentials do not count; a permanent error "
-        "fails the workload at once."
+        "How often an invocation is sent that Lambda may have taken: its answer was lost, or was "
+        "a server error. After that it stays in flight. Nothing else counts: what Lambda did not "
+        "take is sent again until the workload's token expires, and a permanent error fails the "
+        "workload at once."
     ),
     example="3",
     bounds=Bounds(1, 100),
@@ -153,7 +154,7 @@ DISPATCH_THREADS = IntegerOption(
     default=256,
     help=(
         "Maximum number of invokes under way at the same time. The actual number follows the "
-        "latency of Lambda's API, and falls when Lambda throttles."
+        "latency of Lambda's API, and falls when throttling shows a limit."
     ),
     example="256",
     bounds=Bounds(1, 1000),

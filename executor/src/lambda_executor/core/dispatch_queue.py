@@ -6,96 +6,69 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
-    RejectedError,
+    ExpiredError,
+    InDoubtError,
+    LambdaExecutorError,
     ThrottledError,
+    TransientError,
+    UnreachableError,
 )
 from lambda_executor.contract.log_lines import about
-from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.backoff import Backoff, Uniform
-from lambda_executor.core.concurrency import Concurrency
-from lambda_executor.core.routing import Target
+from lambda_executor.core.dispatch import Dispatch, InDoubt, Refused, Sent
+from lambda_executor.core.gate import Gate
+from lambda_executor.core.pace import Pace
 
 log = logging.getLogger(__name__)
 
-#: The delay after a server or network error, of that invocation alone.
+#: The delay after an error that is about one invocation, of that invocation alone.
 RETRY = Backoff(base_s=0.5, cap_s=30)
-#: The delay of all sends after a throttle. The floor makes sure that the rate really falls.
+#: The delay of all sends while Lambda takes nothing.
 THROTTLE = Backoff(base_s=0.2, cap_s=20, floor=0.5)
 #: The delay of all sends while credentials do not work.
 CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """One payload and its target."""
-
-    target: Target
-    payload: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """One invocation to send.
-
-    Attributes:
-        id: Its dispatch id.
-        prepare: Makes the envelope, on the sending thread, before each try; raises `EncodeError`,
-            `RouteError`, or an `AwsError`, which counts like one of the send itself.
-        wanted: Whether it is still to be sent; called before each try.
-        key: The key of its workload, for the log.
-    """
-
-    id: InvocationId
-    prepare: Callable[[], Envelope] = field(repr=False)
-    wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
-    key: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The outcome of an invocation that Lambda took."""
-
-    id: InvocationId
-    waited_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The outcome of an invocation that is given up; `reason` is for the user."""
-
-    id: InvocationId
-    reason: str
-
-
-Outcome = Sent | Refused
+#: The delay of all sends while Lambda cannot be reached.
+UNREACHABLE = Backoff(base_s=1, cap_s=30, floor=0.5)
 
 
 @dataclass(order=True, slots=True)
 class Waiting:
-    """An invocation in the queue, or being sent."""
+    """An invocation in the queue, or being sent.
+
+    Attributes:
+        order: Its place.
+        dispatch: The invocation.
+        since_s: When it was submitted.
+        failures: The sends that failed for a reason of its own.
+        in_doubt: How many of them Lambda may have taken.
+        reason: The error of the last of them.
+        popped_s: When its last send began.
+    """
 
     order: int
     dispatch: Dispatch = field(compare=False)
     since_s: float = field(compare=False)
     failures: int = field(default=0, compare=False)
+    in_doubt: int = field(default=0, compare=False)
+    reason: str = field(default="", compare=False)
     popped_s: float = field(default=0.0, compare=False)
 
 
 class DispatchQueue:
     """The pending invocations of one executor.
 
-    Ready invocations leave in submission order, as many at a time as `Concurrency` allows. A server
-    or network error delays one invocation. A throttle or missing credentials close the gate for
-    all, and do not count as an attempt.
+    Ready invocations leave in submission order, as fast as `Pace` allows. An error that is about
+    one invocation delays that one. An error that the next send would share closes the gate for all.
+    Only a send that Lambda may have taken counts as an attempt; everything else that may succeed
+    later is tried again until the dispatch's `prepare` refuses it.
 
     Args:
-        max_attempts: Server or network errors after which an invocation is refused.
+        max_attempts: How often an invocation is sent that Lambda may have taken.
         most_under_way: The most sends at the same time.
         uniform: Draws the jitter.
 
@@ -108,15 +81,14 @@ class DispatchQueue:
         self, max_attempts: int, *, most_under_way: int, uniform: Uniform = random.uniform
     ) -> None:
         self._max_attempts = max_attempts
-        self._concurrency = Concurrency(most_under_way)
+        self._pace = Pace(most_under_way)
+        self._gate = Gate(uniform)
         self._uniform = uniform
         self.under_way = 0
         self.throttles = 0
         self._order = itertools.count()
         self._ready: list[Waiting] = []
         self._delayed: list[tuple[float, Waiting]] = []
-        self._gate_opens_s = 0.0
-        self._pauses_in_a_row = 0
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._delayed)
@@ -136,65 +108,88 @@ class DispatchQueue:
             if waiting.dispatch.wanted():
                 waiting.popped_s = now_s
                 self.under_way += 1
+                self._pace.began(now_s)
                 return waiting
         return None
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until `pop` may return one; None: not before a push or the end of a send."""
-        if not len(self) or self.under_way >= self._concurrency.limit:
+        limit = 1 if self._gate.is_tried else self._pace.limit
+        if not len(self) or self.under_way >= limit:
             return None
         due_s = 0.0 if self._ready else self._delayed[0][0]
-        return max(0.0, due_s - now_s, self._gate_opens_s - now_s)
+        return max(0.0, due_s - now_s, self._gate.wait_s(now_s), self._pace.wait_s(now_s))
 
     def succeeded(self, waiting: Waiting, now_s: float) -> Sent:
-        """Record that Lambda took an invocation, which ends a series of pauses."""
+        """Record that Lambda took an invocation."""
         self.under_way -= 1
-        self._pauses_in_a_row = 0
-        self._concurrency.answered(now_s - waiting.popped_s)
+        self._gate.succeeded()
+        self._pace.answered(waiting.popped_s, now_s)
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
-    def failed(self, waiting: Waiting, error: AwsError, now_s: float) -> Refused | None:
-        """Decide on a failed send: refuse the invocation, or keep it for later (None)."""
+    def failed(
+        self, waiting: Waiting, error: LambdaExecutorError, now_s: float
+    ) -> InDoubt | Refused | None:
+        """Decide on a failed send: end it with an outcome, or keep it for later (None)."""
         self.under_way -= 1
-        if isinstance(error, RejectedError):
-            return Refused(waiting.dispatch.id, str(error))
-        if isinstance(error, ThrottledError):
-            self.throttles += 1
-            if delay_s := self._pause(waiting, THROTTLE, now_s):
-                self._concurrency.throttled()
-                log.warning("Lambda throttles: sending pauses for %.1f s (%s)", delay_s, error)
+        if isinstance(error, ThrottledError | CredentialsError | UnreachableError):
+            heapq.heappush(self._ready, waiting)
+            self._slow_down(waiting, error, now_s)
             return None
-        if isinstance(error, CredentialsError):
-            if delay_s := self._pause(waiting, CREDENTIALS, now_s):
-                log.error(
-                    "AWS credentials do not work: nothing is sent, %d invocations wait, "
-                    "next try in %.0f s: %s",
-                    len(self),
-                    delay_s,
-                    error,
-                )
-            return None
+        if not isinstance(error, TransientError):
+            return self._give_up(waiting, self._reason(waiting, error))
         waiting.failures += 1
-        if waiting.failures >= self._max_attempts:
-            return Refused(
-                waiting.dispatch.id,
-                f"the invoke failed {waiting.failures} times (max_invoke_attempts), last: {error}",
-            )
+        waiting.reason = str(error)
+        if isinstance(error, InDoubtError):
+            waiting.in_doubt += 1
+            if waiting.in_doubt >= self._max_attempts:
+                times = f"{waiting.in_doubt} times (max_invoke_attempts)"
+                return self._give_up(waiting, f"the invoke failed {times}, last: {error}")
         delay_s = RETRY.delay_s(waiting.failures, self._uniform)
         heapq.heappush(self._delayed, (now_s + delay_s, waiting))
         id, extra = waiting.dispatch.id, about(waiting.dispatch.id, waiting.dispatch.key)
         log.warning("Invoke of %s failed, next try in %.1f s: %s", id, delay_s, error, extra=extra)
         return None
 
-    def _pause(self, waiting: Waiting, backoff: Backoff, now_s: float) -> float | None:
-        """Put one back in its place and close the gate; None if the gate was closed already.
+    def _give_up(self, waiting: Waiting, reason: str) -> InDoubt | Refused:
+        kind = InDoubt if waiting.in_doubt else Refused
+        return kind(waiting.dispatch.id, reason)
 
-        When invokes that were under way together all fail, that is one pause.
-        """
-        heapq.heappush(self._ready, waiting)
-        if now_s < self._gate_opens_s:
-            return None
-        self._pauses_in_a_row += 1
-        delay_s = backoff.delay_s(self._pauses_in_a_row, self._uniform)
-        self._gate_opens_s = now_s + delay_s
-        return delay_s
+    def _reason(self, waiting: Waiting, error: LambdaExecutorError) -> str:
+        """Why it is given up; for one that waited too long, what it waited for."""
+        last = waiting.reason or self._gate.reason
+        if isinstance(error, ExpiredError) and last:
+            return f"{error}. The last send failed: {last}"
+        return str(error)
+
+    def _slow_down(self, waiting: Waiting, error: AwsError, now_s: float) -> None:
+        """Lower the rate, or close the gate, after an error that the next send would share."""
+        if isinstance(error, ThrottledError):
+            self.throttles += 1
+            before_per_s = self._pace.per_s
+            nothing_taken = self._pace.throttled(waiting.popped_s, now_s)
+            if nothing_taken or self._gate.is_tried:
+                self._close(waiting, error, THROTTLE, "Lambda takes no calls", now_s)
+            elif self._pace.per_s < before_per_s:
+                log.warning("Lambda throttles: %.0f calls per second (%s)", self._pace.per_s, error)
+        elif isinstance(error, CredentialsError):
+            self._close(waiting, error, CREDENTIALS, "AWS credentials do not work", now_s)
+        else:
+            what = (
+                "Lambda cannot be reached (check DNS, the route, the proxy and the certificates "
+                "between the scheduler and this endpoint)"
+            )
+            self._close(waiting, error, UNREACHABLE, what, now_s)
+
+    def _close(
+        self, waiting: Waiting, error: AwsError, backoff: Backoff, what: str, now_s: float
+    ) -> None:
+        delay_s = self._gate.close(str(error), backoff, waiting.popped_s, now_s)
+        if delay_s is not None:
+            log.error(
+                "%s: nothing is sent, %d invocations wait, next try in %.1f s: %s",
+                what,
+                len(self),
+                delay_s,
+                error,
+            )

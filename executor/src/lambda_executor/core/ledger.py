@@ -30,7 +30,7 @@ class State(StrEnum):
     """The state of an invocation."""
 
     PENDING = "pending"  # Accepted from the scheduler, not yet taken by Lambda.
-    IN_FLIGHT = "in flight"  # Taken by Lambda; a result or a dead letter will come.
+    IN_FLIGHT = "in flight"  # Taken by Lambda, or in doubt; a report or Airflow ends it.
     SETTLED = "settled"  # Ended, with or without a settlement. Final.
 
 
@@ -39,7 +39,7 @@ class Event(StrEnum):
 
     ADD = "add"  # The scheduler hands over a workload, under a fresh id.
     ADOPT = "adopt"  # The invocation is taken over from a scheduler that died.
-    SENT = "sent"  # Lambda took it.
+    SENT = "sent"  # Lambda took it, or may have taken it.
     SETTLE = "settle"  # It ended, or the executor gave it up. Only this can notify Airflow.
     REVOKE = "revoke"  # The scheduler takes its workload back.
     SUPERSEDE = "supersede"  # Its workload is handed over again, under another id.
@@ -222,7 +222,8 @@ The table shows the state of an invocation after each event. The rows are the st
 - **add**: The scheduler hands over a workload, under a fresh id.
 - **adopt**: The invocation is taken over from a scheduler that died. Adopting an invocation that is
   live under the same key changes nothing.
-- **sent**: Lambda took the invocation.
+- **sent**: Lambda took the invocation, or it is in doubt: Lambda may have taken it, but all answers
+  were lost.
 - **settle**: A result or a dead letter ends the invocation, or the executor gives it up because
   its send was refused or its result is lost.
 - **revoke**: The scheduler takes the workload back.

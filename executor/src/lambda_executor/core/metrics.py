@@ -20,6 +20,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "queue_to_start_ms": ("timer", "From the scheduler's hand-over to the handler's entry."),
     "result_ms": ("timer", "From the result's arrival in the queue to its event in Airflow."),
     "throttles": ("counter", "Invokes that Lambda throttled; they are repeated later."),
+    "in_doubt": (
+        "counter",
+        "Invocations that stay in flight because Lambda may have taken them without an answer.",
+    ),
     "duplicates": ("counter", "Second starts of an invocation; they settled nothing."),
     "dead_letters": ("counter", "Invocations that Lambda gave up on, by the tag `reason`."),
     "reconciled": ("counter", "Invocations released because Airflow no longer waited for them."),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lambda_executor.contract.errors import EncodeError, ExpiredError
+from lambda_executor.contract.errors import EncodeError, ExpiredError, TransientError
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT, LifetimeOption
 from lambda_executor.contract.wire import (
     MAX_INVOCATION_BYTES,
@@ -19,9 +19,14 @@ from lambda_executor.contract.wire import (
     PayloadPointer,
     payload_key,
 )
-from lambda_executor.core.dispatch_queue import Envelope
+from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.ports import PayloadStore
 from lambda_executor.core.routing import Routes
+
+#: Seconds that a workload may wait whose token does not say when it expires: Lambda keeps no event
+#: for longer either.
+#: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-configuring.html
+LONGEST_WAIT_S = 6 * 3600
 
 
 class Workload(Protocol):
@@ -64,16 +69,20 @@ class Outgoing:
 
         Raises:
             RouteError: No function serves it.
-            EncodeError: It cannot be encoded, or its token expired while it waited.
-            AwsError: The store refused the payload; this counts as a failed send.
+            EncodeError: It cannot be encoded.
+            ExpiredError: It waited until its token expired, or for `LONGEST_WAIT_S`.
+            AwsError: The store did not take the payload.
         """
         not_after_s = token_expiry_s(self.workload.token)
-        if not_after_s is not None and time.time() >= not_after_s:
-            waited_s = time.time() - self.queued_at_s
+        now_s = time.time()
+        waited_s = now_s - self.queued_at_s
+        if not_after_s is not None and now_s >= not_after_s:
             raise ExpiredError(
                 f"not sent: the workload's token ran out while it waited ({waited_s:.0f} s since "
                 f"it was queued). Raise {self.lifetime_option}, or find out why it waits"
             )
+        if not_after_s is None and waited_s >= LONGEST_WAIT_S:
+            raise ExpiredError(f"not sent: it has waited for {waited_s:.0f} s since it was queued")
         invocation = Invocation.for_workload(
             self.id,
             self.workload.model_dump_json(),
@@ -101,7 +110,11 @@ class Outgoing:
                 "executor_config smaller"
             )
         pointer = PayloadPointer(self.payloads.bucket, payload_key(self.id), len(payload))
-        self.payloads.put(pointer.key, payload)
+        try:
+            self.payloads.put(pointer.key, payload)
+        except TransientError as error:
+            # Whatever happened to the payload, Lambda has not taken the event, and can be reached.
+            raise TransientError(str(error), error.code) from error
         return invocation.pointing_to(pointer).encode()
 
 

@@ -7,14 +7,21 @@ The scheduler's thread submits dispatches and collects outcomes, and never waits
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from lambda_executor.contract.errors import AwsError, EncodeError, RejectedError, RouteError
+from lambda_executor.contract.errors import (
+    AwsError,
+    InDoubtError,
+    LambdaExecutorError,
+    RejectedError,
+)
 from lambda_executor.contract.log_lines import about
-from lambda_executor.core.dispatch_queue import Dispatch, DispatchQueue, Outcome, Waiting
+from lambda_executor.core.dispatch import Dispatch, Outcome
+from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
 from lambda_executor.core.ports import FunctionInvoker
 
 log = logging.getLogger(__name__)
@@ -48,6 +55,8 @@ class Dispatcher:
         self._threads = [self._thread(0)]
         self._most_threads = threads
         self._idle = 0
+        #: When an idle thread wakes by itself to send; one is enough for all.
+        self._alarm_s = math.inf
         self._closed = False
 
     def start(self) -> None:
@@ -95,23 +104,23 @@ class Dispatcher:
         while (waiting := self._next()) is not None:
             self._record(waiting, self._send(waiting.dispatch))
 
-    def _send(self, dispatch: Dispatch) -> AwsError | None:
+    def _send(self, dispatch: Dispatch) -> LambdaExecutorError | None:
         """Send one invocation; return the error if that failed."""
+        unexpected: type[AwsError] = RejectedError
         try:
             envelope = dispatch.prepare()
+            unexpected = InDoubtError
             self._invoker.invoke(envelope.target, envelope.payload)
-        except AwsError as error:
+        except LambdaExecutorError as error:
             return error
-        except (EncodeError, RouteError) as error:
-            return RejectedError(str(error))
         except Exception as error:
             # A bug must fail this workload, not the thread that sends the others.
             extra = about(dispatch.id, dispatch.key)
             log.exception("Invoke of %s failed unexpectedly", dispatch.id, extra=extra)
-            return RejectedError(f"the invoke failed: {error!r}")
+            return unexpected(f"the invoke failed: {error!r}")
         return None
 
-    def _record(self, waiting: Waiting, error: AwsError | None) -> None:
+    def _record(self, waiting: Waiting, error: LambdaExecutorError | None) -> None:
         with self._sendable:
             now_s = self._clock()
             outcome: Outcome | None = (
@@ -133,14 +142,26 @@ class Dispatcher:
                     break
                 if not self._unsettled():  # `pop` dropped the rest: it is no longer wanted.
                     self._settled.notify_all()
-                self._idle += 1
-                self._sendable.wait(self._queue.wait_s(now_s))
-                self._idle -= 1
+                self._wait(now_s)
             else:
                 return None
         if another:
             self._start_thread(another)
         return waiting
+
+    def _wait(self, now_s: float) -> None:
+        """Wait for a notification; until the next send is due, if no other thread does."""
+        wait_s = self._queue.wait_s(now_s)
+        alarm_s = math.inf if wait_s is None else now_s + wait_s
+        if alarm_s < self._alarm_s:
+            self._alarm_s = alarm_s
+        else:
+            wait_s = None
+        self._idle += 1
+        self._sendable.wait(wait_s)
+        self._idle -= 1
+        if self._alarm_s == alarm_s:
+            self._alarm_s = math.inf
 
     def _start_thread(self, thread: threading.Thread) -> None:
         try:
@@ -152,8 +173,12 @@ class Dispatcher:
                 self._threads.remove(thread)
 
     def _wake_another(self, now_s: float) -> threading.Thread | None:
-        """Wake one more thread if there is more to send; return one to start if none is idle."""
-        if self._queue.wait_s(now_s) != 0:
+        """Wake one more thread if there is more to send; return one to start if none is idle.
+
+        If the next send is due later, that thread will wait for it.
+        """
+        wait_s = self._queue.wait_s(now_s)
+        if wait_s is None or (wait_s > 0 and self._alarm_s <= now_s + wait_s):
             return None
         if self._idle:
             self._sendable.notify()

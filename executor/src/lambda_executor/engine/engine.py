@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
-from lambda_executor.core.dispatch_queue import Dispatch, Outcome, Refused
+from lambda_executor.core.dispatch import Dispatch, InDoubt, Outcome, Refused, Sent
 from lambda_executor.core.ledger import Ledger, Settlement, State
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
@@ -74,7 +74,7 @@ class EngineSettings:
         own_results: The index of this scheduler's own results queue.
         dispatch_threads: The most invokes under way at once.
         poll_threads: The most receives from its own results queue under way at once.
-        max_invoke_attempts: Server or network errors after which an invocation fails.
+        max_invoke_attempts: How often an invocation is sent that Lambda may have taken.
     """
 
     own_results: int
@@ -232,11 +232,30 @@ class Engine(Generic[Key]):
         self._report_metrics()
 
     def _take_outcome(self, outcome: Outcome) -> None:
+        id = outcome.id
         if isinstance(outcome, Refused):
-            self._fail(outcome.id, outcome.reason)
-        else:
-            self.ledger.sent(outcome.id)
+            self._fail(id, outcome.reason)
+        elif isinstance(outcome, Sent):
+            self.ledger.sent(id)
             self._meter.time("dispatch_ms", outcome.waited_s * 1000)
+        elif isinstance(outcome, InDoubt) and self.ledger.state(id) is State.PENDING:
+            self._leave_in_flight(id, outcome.reason)
+
+    def _leave_in_flight(self, id: InvocationId, reason: str) -> None:
+        """Wait for the end of an invocation in doubt, as if Lambda had taken it.
+
+        If Lambda has not, Airflow revokes a task that stays queued; the reconciler finds the rest.
+        """
+        key = self.ledger.key(id)
+        self.ledger.sent(id)
+        self._meter.count("in_doubt")
+        log.error(
+            "%s (%s) is in doubt: Lambda may have taken it, so it stays in flight: %s",
+            key,
+            id,
+            reason,
+            extra=about(id, key),
+        )
 
     def _take_arrivals(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
         open_reports = [a.report for _, a in arrivals if leaves_state_open(a.report)]
@@ -318,7 +337,6 @@ class Engine(Generic[Key]):
         for id, key in self.reconciler.left_behind():
             if not self.ledger.knows(id):
                 self.adopt(id, key)
-                self.reconciler.adopted(id)
                 log.warning("Adopted %s: no scheduler holds it", key, extra=about(id, key))
         for id in self.reconciler.lost():
             self._fail(id, "no result came, and none is in a results queue")

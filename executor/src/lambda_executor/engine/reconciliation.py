@@ -8,8 +8,12 @@ task's final state. So an invocation is obsolete only when Airflow did not wait 
 checks in a row, `PERIOD_S` apart.
 
 Airflow may also wait for an invocation that no scheduler holds: it offers the tasks of a dead
-scheduler for adoption, but not its callbacks. Callbacks are offered for adoption here, and reported
-as lost if no result comes.
+scheduler for adoption, but not its callbacks. Callbacks are offered for adoption here.
+
+Airflow itself ends a task from which nothing is heard: one that stays queued by
+`[scheduler] task_queued_timeout`, one that is running by its heartbeat. Nothing ends a callback, so
+one without a result is reported as lost here. Its result may have been purged, or Lambda never took
+it and no answer said so.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ Key = TypeVar("Key", bound=Hashable)
 #: Seconds between two checks: a result travels faster, and a lost slot is not lost for long.
 PERIOD_S = 60.0
 
-#: Checks after which an adopted callback has no result in any queue: enough for a message that was
-#: handed back to become visible, and five more in which to receive it.
+#: Checks after which there is no result in any queue of what no function can run any more: enough
+#: for a message that was handed back to become visible, and five more in which to receive it.
 CHECKS_FOR_RESULT = math.ceil(HAND_BACK_CAP_S / PERIOD_S) + 5
 
 
@@ -44,6 +48,9 @@ class AirflowState(Protocol[Key]):
 
     def unowned(self) -> Mapping[InvocationId, Key]:
         """Return what Airflow waits for and never offers for adoption, from any scheduler."""
+
+    def ends(self, key: Key) -> bool:
+        """Whether Airflow itself ends a workload from which nothing is heard. Asks nothing."""
 
     def longest_wait_s(self) -> float:
         """Seconds after which no function can still be running a workload."""
@@ -92,7 +99,6 @@ class Reconciler(Generic[Key]):
         self._left_behind: deque[tuple[InvocationId, Key]] = deque()
         self._lost: deque[InvocationId] = deque()
         self._seen: dict[InvocationId, int] = {}
-        self._checks_left: dict[InvocationId, int] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lambda-reconcile", daemon=True)
 
@@ -108,12 +114,8 @@ class Reconciler(Generic[Key]):
         """Return the invocations to adopt, found since the last call."""
         return [self._left_behind.popleft() for _ in range(len(self._left_behind))]
 
-    def adopted(self, id: InvocationId) -> None:
-        """Start to count the checks without a result of an invocation that was adopted."""
-        self._checks_left[id] = CHECKS_FOR_RESULT
-
     def lost(self) -> list[InvocationId]:
-        """Return the adopted invocations found to have no result, since the last call."""
+        """Return the invocations found to have no result, since the last call."""
         return [self._lost.popleft() for _ in range(len(self._lost))]
 
     def close(self, timeout_s: float) -> None:
@@ -127,21 +129,17 @@ class Reconciler(Generic[Key]):
         in_flight = self._in_flight()
         waited_for = self._airflow.waits_for(in_flight) if in_flight else set()
         self._obsolete.extend(sorted(self._comparison.check(in_flight, waited_for)))
-        self._check_left_behind(in_flight)
+        self._check_unended(in_flight)
 
-    def _check_left_behind(self, in_flight: Mapping[InvocationId, Key]) -> None:
+    def _check_unended(self, in_flight: Mapping[InvocationId, Key]) -> None:
+        """Count the checks of what Airflow never ends, and find what is left behind or lost."""
         unowned = {id: key for id, key in self._airflow.unowned().items() if not self._knows(id)}
+        sent = {id for id, key in in_flight.items() if not self._airflow.ends(key)}
         # Counted from this scheduler's first check: `unowned` does not say since when it waits.
-        self._seen = {id: self._seen.get(id, 0) + 1 for id in unowned}
+        self._seen = {id: self._seen.get(id, 0) + 1 for id in (*unowned, *sent)}
         checks = math.ceil(self._airflow.longest_wait_s() / self._period_s) + 1
-        self._left_behind.extend((id, unowned[id]) for id, n in self._seen.items() if n == checks)
-        for id, left in list(self._checks_left.items()):
-            if id in in_flight and left > 1:
-                self._checks_left[id] = left - 1
-            else:
-                del self._checks_left[id]
-                if id in in_flight:
-                    self._lost.append(id)
+        self._left_behind.extend((id, unowned[id]) for id in unowned if self._seen[id] == checks)
+        self._lost.extend(id for id in sent if self._seen[id] == checks + CHECKS_FOR_RESULT)
 
     def _run(self) -> None:
         while not self._closed.wait(self._period_s):

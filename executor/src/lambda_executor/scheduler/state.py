@@ -104,6 +104,10 @@ class DatabaseState:
                 if naming.gets(executor, callback.get_executor_name(), teams.get(dags[callback.id]))
             }
 
+    def ends(self, key: WorkloadKey) -> bool:
+        """Whether Airflow itself ends a workload from which nothing is heard: tasks alone."""
+        return isinstance(key, TaskInstanceKey)
+
     def longest_wait_s(self) -> float:
         """Return the longest time from a dispatch to its end: token's life plus time-out."""
         return token_lifetime(conf, version).seconds + LONGEST_RUN_S

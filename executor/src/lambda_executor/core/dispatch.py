@@ -1,0 +1,65 @@
+"""One invocation to send, and the outcome of its sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.routing import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One payload and its target."""
+
+    target: Target
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """One invocation to send.
+
+    Attributes:
+        id: Its dispatch id.
+        prepare: Makes the envelope, on the sending thread, before each try; raises `EncodeError`,
+            `RouteError`, or an `AwsError`, which counts like one of the send itself.
+        wanted: Whether it is still to be sent; called before each try.
+        key: The key of its workload, for the log.
+    """
+
+    id: InvocationId
+    prepare: Callable[[], Envelope] = field(repr=False)
+    wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
+    key: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The outcome of an invocation that Lambda took."""
+
+    id: InvocationId
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """The outcome of an invocation that Lambda may have taken; `reason` is for the user.
+
+    It is not sent again. Whether it was taken is left to a result, a dead letter or Airflow.
+    """
+
+    id: InvocationId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The outcome of an invocation that Lambda did not take; `reason` is for the user."""
+
+    id: InvocationId
+    reason: str
+
+
+Outcome = Sent | InDoubt | Refused

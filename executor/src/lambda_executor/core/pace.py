@@ -1,0 +1,163 @@
+"""How fast to send, given the latency of Lambda's answers and how many of them are throttles.
+
+The rate rises with every answer. When too many sends are throttled, it falls to the rate at which
+Lambda took them. There it shows whether that was right: at a limit on our rate the throttles end.
+If their share stays, the rate is not their reason (others use up the account's limit, for example),
+so the rate rises again, and that share counts as usual.
+
+An answer counts only if its send began after the last fall or rise of this kind, so there is at
+most one in a round trip, as in TCP. By Little's law, calls under way = rate x latency. More calls
+than that would only wait for a processor, and make the scheduler's thread wait too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+#: Calls per second. The most is more than one scheduler's process can make, so that its processor
+#: is the limit. The least is a tenth of a new account's limit on invokes.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MOST_PER_S = 1500.0
+FIRST_PER_S = 300.0
+LEAST_PER_S = 10.0
+#: Added to the rate by one answer: before the first throttle, and after it. At 100 calls per second
+#: they add 500 and 5 each second.
+RISE_PER_S = 5.0
+SLOW_RISE_PER_S = 0.05
+#: The share of throttles that is tolerated: this, and this many times the usual share.
+TOLERATED = 0.03
+TOLERATED_OF_USUAL = 1.5
+#: Throttles beyond the tolerated share that make the rate fall. Fewer may be chance.
+EXCESS = 6
+#: The rate falls to a little less than Lambda took: a token bucket that is empty has to recover.
+MARGIN = 0.9
+#: Answers that show whether a lower rate helped. It did if next to no sends are throttled any more.
+#: It did not if the share of throttles is the same but for chance; above a half it is never usual.
+SAMPLE = 64
+SAME = 0.6
+MOST_USUAL = 0.5
+#: The rate after the first fall that did not help, as a multiple of the rate before it.
+DOUBLE = 2
+#: The fastest of this many answers is the latency. The others also waited for a connection or a
+#: processor.
+WINDOW = 64
+#: Assumed latency before the first answer, in seconds.
+FIRST_S = 0.03
+#: Seconds by which sends may be late without lowering the rate: a thread does not wake in time.
+LATE_S = 0.02
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Answers to sends that began since a point in time."""
+
+    since_s: float = -math.inf
+    answers: int = 0
+    throttles: int = 0
+
+    @property
+    def share(self) -> float:
+        """The share of throttles."""
+        return self.throttles / self.answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Fall:
+    """The rate before it fell, and the share of throttles if the fall does not help."""
+
+    per_s: float
+    share: float
+
+
+class Pace:
+    """The rate of sends, and how many to keep under way.
+
+    Args:
+        most: The most calls under way.
+
+    Attributes:
+        limit: The number of calls to keep under way, 1 to `most`.
+        per_s: The rate, in calls per second.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._latencies_s: deque[float] = deque(maxlen=WINDOW)
+        self._next_s = -math.inf
+        self._rise_per_s = RISE_PER_S
+        self._sample = _Sample()
+        self._fall: _Fall | None = None
+        self._usual = 0.0
+        self.per_s = FIRST_PER_S
+        self.limit = self._limit()
+
+    def wait_s(self, now_s: float) -> float:
+        """Return the seconds until the next call may begin."""
+        return max(0.0, self._next_s - now_s)
+
+    def began(self, now_s: float) -> None:
+        """Record that a call begins."""
+        self._next_s = max(self._next_s, now_s - LATE_S) + 1 / self.per_s
+
+    def answered(self, began_s: float, now_s: float) -> None:
+        """Record the answer to a call that was not throttled."""
+        self._latencies_s.append(now_s - began_s)
+        self._set(self.per_s + self._rise_per_s)
+        self._judge(began_s, now_s, is_throttled=False)
+
+    def throttled(self, began_s: float, now_s: float) -> bool:
+        """Record a throttle; return whether Lambda takes nothing at all any more."""
+        self._rise_per_s = SLOW_RISE_PER_S
+        return self._judge(began_s, now_s, is_throttled=True)
+
+    def _judge(self, began_s: float, now_s: float, *, is_throttled: bool) -> bool:
+        sample = self._sample
+        if began_s < sample.since_s:
+            return False
+        sample.answers += 1
+        sample.throttles += is_throttled
+        if self._fall:
+            if sample.answers >= SAMPLE:
+                self._judge_fall(self._fall, sample.share, now_s)
+            return False
+        excess = sample.throttles - sample.answers * (TOLERATED + TOLERATED_OF_USUAL * self._usual)
+        if excess <= 0:
+            self._sample = _Sample(sample.since_s)
+        elif excess >= EXCESS:
+            if sample.throttles == sample.answers:
+                self._change(self.per_s / 2, now_s)
+                return True
+            self._fall = _Fall(self.per_s, self._usual or sample.share)
+            self._lower(sample.share, now_s)
+        return False
+
+    def _judge_fall(self, fall: _Fall, share: float, now_s: float) -> None:
+        if share <= TOLERATED:
+            self._fall, self._usual = None, 0.0
+            self._sample = _Sample(now_s)
+        elif SAME <= share / fall.share <= 1 / SAME and share <= MOST_USUAL:
+            self._change(fall.per_s if self._usual else fall.per_s * DOUBLE, now_s)
+            self._fall, self._usual = None, share
+        else:
+            # It helped, but not enough: the first sample was small, or the bucket was full then.
+            self._fall = _Fall(fall.per_s, share) if share <= MOST_USUAL else None
+            self._lower(share, now_s)
+
+    def _lower(self, share: float, now_s: float) -> None:
+        self._change(self.per_s * (1 - share) * MARGIN, now_s)
+
+    def _change(self, per_s: float, now_s: float) -> None:
+        self._set(per_s)
+        self._sample = _Sample(now_s)
+        if self.per_s == LEAST_PER_S:
+            self._rise_per_s = RISE_PER_S  # Nothing is known about the limit any more.
+
+    def _set(self, per_s: float) -> None:
+        self.per_s = max(LEAST_PER_S, min(MOST_PER_S, per_s))
+        self.limit = self._limit()
+
+    def _limit(self) -> int:
+        latency_s = min(self._latencies_s, default=FIRST_S)
+        return max(1, min(self._most, math.ceil(self.per_s * latency_s)))
