@@ -23,6 +23,7 @@ from lambda_executor.contract.errors import (
     RejectedError,
     ThrottledError,
     TransientError,
+    UnreachableError,
 )
 from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
@@ -183,7 +184,7 @@ def test_an_error_of_aws_has_the_fix_of_its_kind() -> None:
     assert "eu-west-1, https://lambda.eu-west-1.amazonaws.com" in missing.detail
     assert "the Region, which is eu-west-1" in missing.fix
     assert "attach-role-policy" in finding(RejectedError("denied", "AccessDenied")).command
-    away = finding(TransientError("Could not connect to the endpoint URL"))
+    away = finding(UnreachableError("Could not connect to the endpoint URL"))
     assert "cannot be reached" in away.detail
     assert "credentials" not in away.fix
     assert away.command.startswith("curl ")

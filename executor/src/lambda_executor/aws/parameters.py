@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.contract.errors import AwsError, ConfigError, TransientError
+from lambda_executor.contract.errors import AwsError, ConfigError, UnreachableError
 from lambda_executor.contract.options import REGION_NAME
 
 
@@ -49,7 +49,7 @@ def _unreadable(clients: Clients, name: str, error: AwsError) -> ConfigError:
             f"aws ssm describe-parameters --region {place.region} --query Parameters[].Name "
             "--parameter-filters Key=Name,Option=BeginsWith,Values=/airflow-lambda/",
         )
-    if isinstance(error, TransientError) and not error.code:
+    if isinstance(error, UnreachableError):
         return ConfigError(
             f"config_parameter: SSM parameter {name!r} cannot be read, because {place.endpoint} "
             f"cannot be reached: {error}. Check the Region ({place.region}), AWS_ENDPOINT_URL, "

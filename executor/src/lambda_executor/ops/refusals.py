@@ -10,8 +10,8 @@ from lambda_executor.contract.errors import (
     ConfigError,
     CredentialsError,
     DatabaseError,
-    ThrottledError,
     TransientError,
+    UnreachableError,
 )
 from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, problem, unknown
@@ -49,8 +49,8 @@ def refused(subject: str, error: AwsError, place: Place, of: str = "") -> Findin
     detail = f"{error} (asked in {place})"
     if isinstance(error, CredentialsError):
         return no_credentials(error, of)
-    if is_unreachable(error):
-        return unreachable(subject, error, place, of)
+    if isinstance(error, UnreachableError):
+        return _unreachable(problem, subject, error, place, of)
     if isinstance(error, TransientError):
         return unknown(subject, detail, "ask again later", of=of)
     if error.code in _DENIED:
@@ -78,15 +78,28 @@ def no_credentials(error: AwsError, of: str = "") -> Finding:
     )
 
 
-def is_unreachable(error: AwsError) -> bool:
-    """Whether no answer of AWS came at all."""
-    is_throttle = isinstance(error, ThrottledError)
-    return isinstance(error, TransientError) and not error.code and not is_throttle
+def not_needed(subject: str, error: AwsError, place: Place) -> Finding:
+    """Judge an error of a call that the executor never makes."""
+    if isinstance(error, UnreachableError):
+        return _unreachable(unknown, subject, error, place)
+    fix = "nothing, if the other checks have answers"
+    return unknown(subject, f"{error} (asked in {place})", fix)
 
 
-def unreachable(subject: str, error: AwsError, place: Place, of: str = "") -> Finding:
-    """Judge a call that no answer came to."""
-    return unknown(
+def not_known(subject: str, detail: str, permission: str, error: AwsError, place: Place) -> Finding:
+    """Judge an error about something that only the doctor reads."""
+    if isinstance(error, UnreachableError):
+        return _unreachable(unknown, subject, error, place)
+    if error.code in _DENIED:
+        fix = f"allow {permission}; the stacks' managed policy (output SchedulerPolicyArn) does"
+        return unknown(subject, f"{detail}: {error}", fix, ATTACH)
+    return unknown(subject, f"{detail}: {error} (asked in {place})", "ask again later")
+
+
+def _unreachable(
+    judge: Callable[..., Finding], subject: str, error: AwsError, place: Place, of: str = ""
+) -> Finding:
+    return judge(
         subject,
         f"{place.endpoint} cannot be reached: {error}",
         f"check the Region ({place.region}), AWS_ENDPOINT_URL, and DNS, proxy and route of this "
@@ -94,21 +107,3 @@ def unreachable(subject: str, error: AwsError, place: Place, of: str = "") -> Fi
         f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {place.endpoint}",
         of,
     )
-
-
-def not_needed(subject: str, error: AwsError, place: Place) -> Finding:
-    """Judge an error of a call that the executor never makes."""
-    if is_unreachable(error):
-        return unreachable(subject, error, place)
-    fix = "nothing, if the other checks have answers"
-    return unknown(subject, f"{error} (asked in {place})", fix)
-
-
-def not_known(subject: str, detail: str, permission: str, error: AwsError, place: Place) -> Finding:
-    """Judge an error about something that only the doctor reads."""
-    if is_unreachable(error):
-        return unreachable(subject, error, place)
-    if error.code in _DENIED:
-        fix = f"allow {permission}; the stacks' managed policy (output SchedulerPolicyArn) does"
-        return unknown(subject, f"{detail}: {error}", fix, ATTACH)
-    return unknown(subject, f"{detail}: {error} (asked in {place})", "ask again later")
