@@ -283,7 +283,7 @@ def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
     assert DatabaseState().started(tasks) == {"id-0"}
 
 
-def test_a_task_that_is_deferred_rescheduled_or_scheduled_again_continues(
+def test_a_task_that_waits_for_its_next_part_continues(
     database: sessionmaker[Session],
 ) -> None:
     """Under any id: before Airflow 3.2 the id of an earlier part may be stored."""
@@ -298,12 +298,14 @@ def test_a_task_that_is_deferred_rescheduled_or_scheduled_again_continues(
         ended=(6, "success", "id-6"),
         cleared=(7, None, "id-7"),
         next_try=(8, "scheduled", "id-8"),
+        asked=(10, "awaiting_input", "id-10"),
     )
     tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(8)}
+    tasks[InvocationId("id-10")] = key(10)
     tasks[InvocationId("id-8")] = key(8, try_number=2)
     tasks[InvocationId("id-9")] = key(9)
     tasks[InvocationId("callback")] = CallbackKey("callback")
-    assert DatabaseState().continued(tasks) == {"id-0", "id-1", "id-2"}
+    assert DatabaseState().continued(tasks) == {"id-0", "id-1", "id-2", "id-10"}
 
 
 def test_many_tasks_are_read_in_several_queries(database: sessionmaker[Session]) -> None:

@@ -48,7 +48,7 @@ def test_the_options_and_the_role_of_the_reference_are_enough_to_start() -> None
     executor.terminate()
 
 
-@pytest.mark.usefixtures("configured_for_the_reference")
+@pytest.mark.usefixtures("database", "configured_for_the_reference")
 def test_the_doctor_has_nothing_against_the_role_of_the_reference(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -56,9 +56,11 @@ def test_the_doctor_has_nothing_against_the_role_of_the_reference(
     code, findings = run_json(capfd, "check")
     assert code == 0
     assert [(finding["subject"], finding["verdict"]) for finding in findings] == [
-        *(("credentials", "ok"), ("configuration", "ok"), ("function", "ok")),
-        *(("results queue", "ok"), ("dead-letter queue", "ok")),
-        *(("async invocation", "unknown"), ("log", "unknown"), ("probe", "unknown")),
+        *(("executor", "ok"), ("scheduler", "unknown"), ("options", "ok"), ("Region", "ok")),
+        *(("credentials", "ok"), ("configuration", "ok"), ("concurrency", "unknown")),
+        *(("function", "ok"), ("results queue", "ok"), ("dead-letter queue", "ok")),
+        *(("reservation", "ok"), ("async invocation", "unknown")),
+        *(("log", "unknown"), ("probe", "unknown")),
     ]
 
 

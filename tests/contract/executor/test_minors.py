@@ -52,7 +52,7 @@ def test_a_command_runs(python: Path, tmp_path: Path) -> None:
     done = run(python, tmp_path, "-m", "airflow", "lambda-executor", "check")
     assert done.returncode == 1, done.stderr
     assert "PROBLEM" in done.stdout
-    assert "credentials" in done.stdout
+    assert "AIRFLOW__LAMBDA_EXECUTOR__REGION_NAME" in done.stdout
     assert "Traceback" not in done.stderr
 
 

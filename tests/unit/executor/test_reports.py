@@ -6,7 +6,7 @@ import pytest
 
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
 from lambda_executor.core.ledger import Ledger, State
-from lambda_executor.core.reports import kind, settle
+from lambda_executor.core.reports import Meaning, kind, leaves_state_open, meaning, settle
 
 A = InvocationId("a")
 
@@ -38,6 +38,22 @@ def test_a_failure_without_a_reason_says_its_code(ledger: Ledger[str]) -> None:
     settlement = settle(ledger, Result(A, 3))
     assert settlement is not None
     assert settlement.reason == "the handler ended with return code 3"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        *(
+            (name, Meaning.CONTINUED)
+            for name in ("awaiting_input", "deferred", "up_for_reschedule")
+        ),
+        *((name, Meaning.END) for name in ("success", "failed", "skipped", "up_for_retry", "new")),
+    ],
+)
+def test_a_task_that_waits_for_its_next_part_has_not_ended(state: str, expected: Meaning) -> None:
+    """The handler reports the state that Airflow gave the task, and Airflow need not be asked."""
+    assert meaning(Result(A, 0, task_state=state)) is expected
+    assert not leaves_state_open(Result(A, 0, task_state=state))
 
 
 def test_a_duplicate_settles_nothing(ledger: Ledger[str]) -> None:

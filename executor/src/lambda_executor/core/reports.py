@@ -26,7 +26,7 @@ _KINDS = (
 )
 
 #: The states of a task that continues in another invocation, as our handler reports them.
-_CONTINUED = frozenset({"deferred", "up_for_reschedule"})
+_CONTINUED = frozenset({"awaiting_input", "deferred", "up_for_reschedule"})
 
 
 class Meaning(Enum):

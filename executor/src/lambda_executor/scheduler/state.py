@@ -50,11 +50,9 @@ _WAITING = frozenset(
 _RUNNING = frozenset({TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING})
 #: A task that was dispatched is `scheduled` in the same try only if it continues.
 _CONTINUED = frozenset(
-    {
-        TaskInstanceState.DEFERRED,
-        TaskInstanceState.UP_FOR_RESCHEDULE,
-        TaskInstanceState.SCHEDULED,
-    }
+    state
+    for state in TaskInstanceState
+    if state in ("awaiting_input", "deferred", "up_for_reschedule", "scheduled")  # The first: 3.3.
 )
 
 
