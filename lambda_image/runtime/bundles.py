@@ -30,7 +30,12 @@ from lambda_image.dags.objects import DagSourceError
 from lambda_image.dags.source import S3DagSource
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import environment
-from lambda_image.runtime.compat import AirflowNotFoundException, Workload, bundle_names
+from lambda_image.runtime.compat import (
+    AirflowNotFoundException,
+    Workload,
+    bundle_names,
+    bundle_of,
+)
 
 #: Reasons are cut here: git can fill pages.
 _MAX_REASON_CHARS = 500
@@ -134,7 +139,7 @@ class DagBundles:
         if not all(map(_is_known_here, _connections(name))):
             return  # Airflow's database has them, for tasks that have started only.
         try:
-            bundle = manager.get_bundle(name, version)
+            bundle = bundle_of(manager, workload.bundle_info)
             if version is not None:
                 self._remove_old_versions(bundle, version)
             bundle.initialize()

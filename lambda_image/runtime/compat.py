@@ -1,4 +1,4 @@
-"""One interface to the Airflow versions that this image supports, 3.0 to 3.3.
+"""One interface to the Airflow versions that this image supports, 3.0 to 3.4.
 
 The private parts that workload processes need are in `processes`. Each minor version runs a task in
 `tests/contract/lambda_image/test_airflow_minors.py`.
@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeAlias
 
 import structlog
 from airflow.configuration import conf
+from airflow.dag_processing.bundles.base import BaseDagBundle
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.executors import base_executor, workloads
 from airflow.executors.workloads import ExecuteTask
@@ -103,6 +104,14 @@ def bundle_names(manager: DagBundlesManager) -> list[str]:
     if stock := getattr(manager, "get_all_bundle_names", None):  # since 3.2
         return list(stock())
     return [bundle.name for bundle in manager.get_all_dag_bundles()]
+
+
+def bundle_of(manager: DagBundlesManager, info: Any) -> BaseDagBundle:  # noqa: ANN401
+    """The DAG bundle that a workload names; since 3.4 its version has data of its own."""
+    known = {"version_data"} & inspect.signature(manager.get_bundle).parameters.keys()
+    return manager.get_bundle(
+        info.name, info.version, **{name: getattr(info, name) for name in known}
+    )
 
 
 def execution_api_url() -> str:

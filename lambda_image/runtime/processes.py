@@ -109,7 +109,7 @@ def make(write_log: WriteLog) -> Processes | StockProcesses:
             "warning",
             "this Airflow's supervisor is not one that the image knows: tasks run as in stock "
             "Airflow, and are killed at the deadline without being asked to stop. Build the image "
-            "with Airflow 3.0 to 3.3",
+            "with Airflow 3.0 to 3.4",
             airflow_version=airflow_version,
             absent=absent,
         )
@@ -266,7 +266,7 @@ def _install(processes: Processes) -> None:
         *,
         target: Callable[[], None] = supervisor._subprocess_main,  # noqa: SLF001
         logger: Any = None,  # noqa: ANN401 - Airflow's own types
-        use_exec: bool = False,  # noqa: ARG001 - for macOS
+        use_exec: bool = False,  # noqa: ARG001 - the zygote's memory is as clean as a new process's
         new_process_group: bool = False,
         **constructor_kwargs: Any,  # noqa: ANN401 - Airflow's own types
     ) -> Any:  # noqa: ANN401 - Airflow's own types
@@ -314,8 +314,12 @@ def _let_segfaults_kill() -> None:
     A handler in Python never runs, and the faulty instruction is repeated for ever:
     https://docs.python.org/3/library/signal.html, "Execution of Python signal handlers".
     """
-    for name in ("airflow.dag_processing.importers.python_importer", "airflow.models.dagbag"):
-        with contextlib.suppress(ImportError):  # The first exists since Airflow 3.2.
+    for name in (
+        "airflow.sdk.importers.python_importer",  # since Airflow 3.4
+        "airflow.dag_processing.importers.python_importer",  # since 3.2
+        "airflow.models.dagbag",
+    ):
+        with contextlib.suppress(ImportError):
             module = importlib.import_module(name)
             module.signal = types.SimpleNamespace(  # type: ignore[attr-defined]
                 **vars(signal) | {"signal": _handle_unless_segfault}
@@ -346,9 +350,11 @@ def _report_end(process: Any, reason: str) -> bool:  # noqa: ANN401 - Airflow's 
     Returns whether Airflow knows the task's final state.
     """
     process.process_log.error(reason)
+    if getattr(process, "_pending_terminal_state_msg", None) is not None:
+        return False  # Airflow sends it, again or, since 3.4, now.
     if process._terminal_state in supervisor.STATES_SENT_DIRECTLY:  # noqa: SLF001
         return True  # The child died after its report, in a callback of the task for example.
-    if process.final_state != "up_for_retry" or getattr(process, "_pending_terminal_state_msg", 0):
+    if process.final_state != "up_for_retry":
         return False
     process.client.task_instances.retry(
         id=process.id,

@@ -192,9 +192,7 @@ def _verdict_of(error: Exception, server: str) -> Verdict:
         other = "the same try of the task is already running elsewhere"
         return duplicate(str(error) if isinstance(error, StaleEventError) else other)
     if isinstance(error, ServerResponseError) and (state := _taken_state(error)):
-        if state in _FINAL_STATES:
-            return overtaken(f"Airflow had already set the task's state to {state}")
-        return duplicate(f"another start of the same try came first, its state is {state}")
+        return _taken(state)
     if isinstance(error, compat.http.HTTPError):
         reason = api_errors.reason(error, server)
         return rejected(reason) if _before_start(error) else crashed(reason)
@@ -223,6 +221,16 @@ def _refused(asked: str | None, refusal: Exception) -> Verdict:
     return duplicate(
         f"the task ended as {asked}, but Airflow does not wait for this start any more"
     )
+
+
+def _taken(state: str) -> Verdict:
+    """The verdict when Airflow refused the start because of the task's state."""
+    if state in _FINAL_STATES:
+        return overtaken(f"Airflow had already set the task's state to {state}")
+    if state == "restarting" and compat.VERSION >= (3, 4):
+        # Airflow clears queued tasks too, and goes on when it is notified of an end.
+        return overtaken("the task was cleared before it was started")
+    return duplicate(f"another start of the same try came first, its state is {state}")
 
 
 def _taken_state(error: ServerResponseError) -> str | None:

@@ -18,12 +18,35 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
-from tests.support.handler_process import ROOT, HandlerProcess, Server, image_variables, task
+from tests.support.handler_process import (
+    ROOT,
+    TOKEN,
+    HandlerProcess,
+    Server,
+    image_variables,
+    task,
+)
 from tests.support.minors import VENVS, python_of
 
+#: Lambda would end an environment this long after an invocation's begin; a task is asked to stop
+#: after 1.5 s and killed after 2.5 s.
+TIME_OUT_S = 4.5
+VARIABLES = {
+    "AIRFLOW__LAMBDA_EXECUTOR__STOP_MARGIN_S": "3",
+    "AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S": "2",
+    # Options of 3.4 for workers of other executors, which change nothing here.
+    "AIRFLOW__CORE__EXECUTE_TASKS_NEW_PYTHON_INTERPRETER": "True",
+    "AIRFLOW__LOGGING__TASK_LOGS_TO_STDOUT": "True",
+}
+
 DAGS = """
-import os, signal
+import ctypes, os, signal, time
 from airflow.sdk import dag, task
+
+ALL = set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
+
+def ends_the_process(context):
+    os._exit(9)
 
 @dag(schedule=None)
 def handled():
@@ -33,7 +56,21 @@ def handled():
     @task(retries=1)
     def is_killed():
         os.kill(os.getpid(), signal.SIGKILL)
-    says() >> is_killed()
+    @task
+    def crashes():
+        ctypes.string_at(0)
+    @task(retries=1, on_retry_callback=ends_the_process)
+    def ends_after_its_report():
+        raise ValueError("on purpose")
+    @task
+    def sleeps():
+        time.sleep(60)
+    @task
+    def blocks_signals():
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+        time.sleep(60)
+    for each in (says, is_killed, crashes, ends_after_its_report, sleeps, blocks_signals):
+        each()
 
 handled()
 """
@@ -63,7 +100,8 @@ def handler(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ha
     (folder / "dags").mkdir()
     (folder / "dags" / "handled.py").write_text(DAGS)
     server = Server()
-    process = HandlerProcess(folder, folder / "dags", server, program=[python_of(minor)])
+    program = [python_of(minor)]
+    process = HandlerProcess(folder, folder / "dags", server, VARIABLES, program)
     yield process
     process.close()
     server.close()
@@ -95,7 +133,7 @@ def test_a_task_runs(handler: HandlerProcess) -> None:
     """The API hears of the success, the queue of the end, and the log has the task's output."""
     result, log = handler.run(task("says"))
     assert (result.reason, result.outcome, result.return_code) == ("", Outcome.COMPLETED, 0)
-    assert "said by the task" in log
+    assert log.count("said by the task") == 1
     assert told(handler) == ["success"]
 
 
@@ -110,6 +148,74 @@ def test_the_supervisor_wakes_when_its_child_ends(minor: str, handler: HandlerPr
     assert time.monotonic() - began_s < 3
     assert (result.outcome, result.return_code) == (Outcome.CRASHED, -9)
     assert told(handler) == ["failed" if minor == "3.0" else "up_for_retry"]
+
+
+def test_a_segmentation_fault_ends_the_task(handler: HandlerProcess) -> None:
+    """Airflow's own handler for it, in Python, would never run, and the fault repeat for ever."""
+    handler.server.run_context = {}
+    result, _ = handler.run(task("crashes"), time_out_s=30)
+    assert (result.outcome, result.return_code) == (Outcome.CRASHED, -11)
+    assert told(handler) == ["failed"]
+
+
+def test_a_report_counts_although_its_process_dies_after_it(handler: HandlerProcess) -> None:
+    """A task that is to be tried again is, when its own callback ends the process.
+
+    Airflow 3.4 passes some reports on only when the process has ended.
+    """
+    handler.server.run_context = {"max_tries": 1, "should_retry": True}
+    result, _ = handler.run(task("ends_after_its_report"))
+    assert result.return_code == 9
+    assert told(handler) == ["up_for_retry"]
+
+
+@pytest.mark.parametrize(("task_id", "code"), [("sleeps", 0), ("blocks_signals", -9)])
+def test_a_task_ends_at_the_deadline(handler: HandlerProcess, task_id: str, code: int) -> None:
+    """It is stopped, or killed where it cannot be; Airflow hears of it once."""
+    handler.server.run_context = {}
+    result, _ = handler.run(task(task_id), TIME_OUT_S)
+    assert (result.outcome, result.return_code) == (Outcome.DEADLINE, code)
+    assert told(handler) == ["failed"]
+
+
+def test_a_task_that_was_cleared_while_it_waited_is_settled(
+    minor: str, handler: HandlerProcess
+) -> None:
+    """Airflow 3.4 clears queued tasks too, and waits to hear that they do not run.
+
+    Before, a task in this state runs elsewhere.
+    """
+    detail = {"reason": "invalid_state", "message": "no", "previous_state": "restarting"}
+    handler.server.start_answer = 409, detail
+    try:
+        result, _ = handler.run(task("says"))
+    finally:
+        handler.server.start_answer = None
+    if minor < "3.4":
+        assert (result.outcome, told(handler)) == (Outcome.DUPLICATE, [])
+    else:
+        assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
+        assert "cleared" in result.reason
+        assert told(handler) == ["server_terminated"]
+
+
+def test_a_connection_test_runs(minor: str, handler: HandlerProcess) -> None:
+    """A connection test runs since 3.3; older versions reject it with the reason."""
+    workload = {
+        "type": "TestConnection",
+        "token": TOKEN,
+        "connection_test_id": str(uuid.uuid4()),
+        "connection_id": "c",
+        "timeout": 5,
+    }
+    result, _ = handler.run(workload)
+    if minor < "3.3":
+        assert result.outcome is Outcome.REJECTED
+        assert "not a workload that Airflow" in result.reason
+        return
+    assert result.return_code == 0
+    states = [body["state"] for method, _, body in handler.server.calls if method == "PATCH"]
+    assert states == ["failed"]  # There is no such connection type.
 
 
 def test_a_callback_runs(minor: str, handler: HandlerProcess) -> None:
@@ -128,6 +234,44 @@ def test_a_callback_runs(minor: str, handler: HandlerProcess) -> None:
         return
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert run("no_such_module.function").return_code == 1
+
+
+#: A bundle whose version is what its data says.
+BUNDLE = """
+from pathlib import Path
+from airflow.dag_processing.bundles.base import BaseDagBundle
+
+class ManifestBundle(BaseDagBundle):
+    supports_versioning = True
+    path = property(lambda self: Path(self.version_data["folder"]))
+
+    def get_current_version(self):
+        return self.version
+
+    def refresh(self):
+        pass
+"""
+
+
+def test_a_bundle_has_the_data_of_its_version(tmp_path: Path) -> None:
+    """Airflow 3.4 gives it to the bundle's class, in the task's process and in ours."""
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "manifest" / "handled.py").write_text(DAGS)
+    (tmp_path / "manifest_bundle.py").write_text(BUNDLE)
+    bundles = [{"name": "m", "classpath": "manifest_bundle.ManifestBundle", "kwargs": {}}]
+    variables = {
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'executor/src'}:{tmp_path}",
+    }
+    server = Server()
+    handler = HandlerProcess(tmp_path, tmp_path, server, variables, [python_of("3.4")])
+    data = {"folder": str(tmp_path / "manifest")}
+    info = {"name": "m", "version": "1", "version_data": data}
+    result, log = handler.run(task("says", bundle_info=info))
+    assert (result.reason, told(handler)) == ("", ["success"])
+    assert "said by the task" in log
+    handler.close()
+    server.close()
 
 
 def told(handler: HandlerProcess) -> list[Any]:
