@@ -128,12 +128,17 @@ requirements: setup ## Export both requirements.txt from uv.lock
 	@$(EXPORT) --output-file requirements.txt > /dev/null
 	@$(EXPORT_IMAGE) --output-file lambda_image/requirements.txt > /dev/null
 
+# Newer packages that an older Airflow allows and does not work with: 3.0's API server answers 500
+# with a newer pyjwt if [core] simple_auth_manager_all_admins is set.
+TOO_NEW := $(if $(filter 3.0.%,$(AIRFLOW_VERSION)),pyjwt<2.11)
+
 .PHONY: image-requirements
 image-requirements: setup ## The image's packages for AIRFLOW_VERSION=3.2.2
 	@test -n "$(AIRFLOW_VERSION)" || { echo "Say which: make image-requirements AIRFLOW_VERSION=3.2.2"; exit 1; } >&2
 	@cp lambda_image/requirements.txt lambda_image/requirements-$(AIRFLOW_VERSION).txt # Keeps the versions that still fit.
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --group image \
 	  --override <(printf '%s==$(AIRFLOW_VERSION)\n' apache-airflow apache-airflow-core; printf '%s; python_version < "0"\n' $(PRUNED)) \
+	  --constraint <(echo '$(TOO_NEW)') \
 	  --output-file lambda_image/requirements-$(AIRFLOW_VERSION).txt > /dev/null
 
 .PHONY: requirements-check
@@ -149,7 +154,6 @@ PARALLEL := -n 2 --no-loadscope-reorder
 
 .PHONY: test
 test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Run every test
-	@build/venv/airflow-oldest/bin/pytest -q -o filterwarnings=default tests/contract/executor/test_executor.py tests/contract/executor/test_executor_events.py tests/contract/executor/test_reference_faults.py
 	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/container tests/synth tests/contract local_aws/tests tests/chaos tests/unit
 
 .PHONY: test-container

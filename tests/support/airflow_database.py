@@ -15,7 +15,8 @@ from airflow.models.base import Base
 from airflow.models.dag import DagModel
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import Engine, create_engine, insert
+from sqlalchemy import create_engine, insert
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import sessionmaker
 
 from lambda_executor.contract.names import EXECUTOR

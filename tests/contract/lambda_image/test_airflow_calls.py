@@ -166,7 +166,7 @@ def test_a_retry_is_a_state_of_its_own(handler: HandlerProcess) -> None:
     assert (result.outcome, result.task_state) == (Outcome.COMPLETED, "up_for_retry")
 
 
-@pytest.mark.parametrize("state", ["running", "deferred", "restarting"])
+@pytest.mark.parametrize("state", ["running", "deferred"])
 def test_a_second_start_is_a_duplicate(handler: HandlerProcess, state: str) -> None:
     """Another start of the same try counts: this one settles nothing, and ends no healthy task."""
     detail = {"reason": "invalid_state", "message": "no", "previous_state": state}

@@ -94,7 +94,8 @@ def test_the_handler_says_which_dag_files_it_lacks(handler: HandlerProcess, dags
 
 def test_the_handler_says_how_long_a_task_waits_for_the_api(handler: HandlerProcess) -> None:
     """The doctor compares the API's answer with the time-out that tasks have."""
-    assert probe(handler).execution_api_timeout_s == 5
+    image_s = float(image_variables()["AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"])
+    assert probe(handler).execution_api_timeout_s == image_s
 
 
 @pytest.mark.parametrize(
