@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lambda_executor.contract.errors import DecodeError
 from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer, event, is_probe
 from lambda_executor.contract.wire import WIRE_VERSION
-from tests.support.handler_process import HandlerProcess, Server
+from tests.support.handler_process import HandlerProcess, Server, image_variables
 
 PROBE = json.loads(event())
 
