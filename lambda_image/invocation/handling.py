@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from lambda_executor.contract.errors import ConfigError, DecodeError
 from lambda_executor.contract.log_lines import INVOCATION, SETTLED, STARTED
 from lambda_executor.contract.probe import ProbeAnswer, is_probe
+from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.contract.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
 from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.logs import log_output
@@ -67,7 +68,7 @@ class InvocationHandler:
     answer_probe: Callable[[object], ProbeAnswer]
     init_ms: float  # The duration of the init phase, for the first invocation's result.
     explain: Explain = lambda *_: None
-    lifetime_option: str = "[scheduler] task_queued_timeout"  # Of the workload's token.
+    lifetime_option: str = str(TASK_QUEUED_TIMEOUT)  # Of the workload's token.
     now_s: Callable[[], float] = time.time
     clock_s: Callable[[], float] = time.monotonic
     _cold: bool = field(default=True, init=False)

@@ -25,6 +25,8 @@ from airflow.sdk.log import configure_logging
 from airflow.version import version as airflow_version
 from pydantic import Field, TypeAdapter
 
+from lambda_executor.contract.token_lifetime import token_lifetime_option
+
 
 class _NeverRaisedError(Exception):
     """Stands for an exception that this Airflow does not have."""
@@ -49,11 +51,7 @@ http: Any = getattr(api_client, "httpx2", None) or vars(api_client)["httpx"]
 VERSION = tuple(int(part) for part in airflow_version.split(".")[:2])
 
 #: The option of the scheduler's Airflow that says how long a workload's token lives.
-TOKEN_LIFETIME_OPTION = (
-    "[scheduler] task_queued_timeout"
-    if VERSION >= (3, 2)
-    else "[execution_api] jwt_expiration_time"
-)
+TOKEN_LIFETIME_OPTION = str(token_lifetime_option(airflow_version))
 
 #: An instance of one of `_KINDS`.
 Workload: TypeAlias = Any

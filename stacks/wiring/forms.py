@@ -84,8 +84,9 @@ def env_file(wiring: Wiring) -> str:
 # An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
 # Its role needs the policy {wiring.scheduler_policy_arn}
 # The functions call its Execution API at {wiring.execution_api_url}
-# The stage takes its [scheduler] task_queued_timeout to be {wiring.task_queued_timeout_s}, its \
-[core] parallelism {wiring.parallelism}.
+# The stage takes its [scheduler] task_queued_timeout (before Airflow 3.2 also [execution_api] \
+jwt_expiration_time)
+# to be {wiring.task_queued_timeout_s}, and its [core] parallelism {wiring.parallelism}.
 {_lines(_settings(wiring), "{0}={1}")}
 # Connections and variables out of Secrets Manager, below {folder(wiring.stage)}/; not \
 with another secrets backend.
@@ -104,8 +105,9 @@ def helm_values(wiring: Wiring) -> str:
 # An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
 # Your image (images.airflow) has to have the distribution airflow-lambda-executor.
 # The functions call its Execution API at {wiring.execution_api_url}
-# The stage takes its [scheduler] task_queued_timeout to be {wiring.task_queued_timeout_s}, its \
-[core] parallelism {wiring.parallelism}.
+# The stage takes its [scheduler] task_queued_timeout (before Airflow 3.2 also [execution_api] \
+jwt_expiration_time)
+# to be {wiring.task_queued_timeout_s}, and its [core] parallelism {wiring.parallelism}.
 executor: {EXECUTOR}
 env:
 {_lines(environment, "  - name: {0}{br}    value: '{1}'")}

@@ -94,7 +94,7 @@ def test_the_log_of_a_running_task_comes_from_its_function(here: Environment) ->
 def test_status_shows_the_running_task(here: Environment) -> None:
     """In-flight invocations come from Airflow's database, depths from the queues."""
     code, told = command(here, "status")
-    assert (code, told["obstacles"], told["last_errors"]) == (0, [], [])
+    assert (code, told["reasons"], told["last_errors"]) == (0, [], [])
     assert [(each["state"], each["count"]) for each in told["in_flight"]] == [("running", 1)]
     assert [each["visible"] for each in told["queues"]] == [0, 0]
 

@@ -182,7 +182,7 @@ def test_a_missing_alias_is_distinguished_from_a_missing_function(
     healthy.write_parameter()
     _, findings = run_json(capfd, "check")
     (finding,) = [finding for finding in findings if finding["subject"] == "function"]
-    assert "the function is there, its version or alias 'live' is not" in finding["said"]
+    assert "the function is there, its version or alias 'live' is not" in finding["detail"]
 
 
 def test_what_aws_cannot_answer_now_is_no_problem(
@@ -206,7 +206,7 @@ def test_what_aws_cannot_answer_now_is_no_problem(
     unknown = [finding for finding in findings if finding["verdict"] == "unknown"]
     assert [f["subject"] for f in unknown] == ["function", "results queue", "dead-letter queue"]
     place = "eu-west-1, https://lambda.eu-west-1.amazonaws.com"
-    assert {f["said"] for f in unknown} == {f"Rate exceeded (asked in {place})"}
+    assert {f["detail"] for f in unknown} == {f"Rate exceeded (asked in {place})"}
 
 
 @pytest.mark.usefixtures("healthy")
@@ -307,7 +307,7 @@ def test_a_database_that_is_away_ends_nothing(
     monkeypatch.setattr(tasks, "create_session", nothing)
     code, findings = run_json(capfd, "check")
     assert (code, problems(findings)) == (0, set())
-    unknown = {f["subject"]: f["said"] for f in findings if f["verdict"] == "unknown"}
+    unknown = {f["subject"]: f["detail"] for f in findings if f["verdict"] == "unknown"}
     assert set(unknown) == {"scheduler", "DAG files"}
     assert all("Airflow's database cannot be read" in said for said in unknown.values())
     assert "wire" in {f["subject"] for f in findings if f["verdict"] == "ok"}
@@ -321,11 +321,11 @@ def test_a_wrong_region_is_named(
     monkeypatch.setenv("AIRFLOW__LAMBDA_EXECUTOR__REGION_NAME", "us-west-2")
     _, findings = run_json(capfd, "check")
     (finding,) = [f for f in findings if f["subject"] == "configuration"]
-    assert f"SSM parameter '{PARAMETER}' does not exist in Region us-west-2" in finding["said"]
-    assert "Either the Region is wrong, or the name" in finding["said"]
+    assert f"SSM parameter '{PARAMETER}' does not exist in Region us-west-2" in finding["detail"]
+    assert "Either the Region is wrong, or the name" in finding["detail"]
     assert finding["command"].startswith("aws ssm describe-parameters --region us-west-2")
     (region,) = [f for f in findings if f["subject"] == "Region"]
-    assert region["said"] == "us-west-2, https://lambda.us-west-2.amazonaws.com"
+    assert region["detail"] == "us-west-2, https://lambda.us-west-2.amazonaws.com"
 
 
 @pytest.mark.usefixtures("database")
@@ -344,11 +344,11 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
         monkeypatch.setenv(name, value)
     _, findings = run_json(capfd, "check")
     by_subject = {f["subject"]: f for f in findings}
-    assert by_subject["Region"]["said"] == f"eu-west-1, {url}"
+    assert by_subject["Region"]["detail"] == f"eu-west-1, {url}"
     assert by_subject["credentials"]["verdict"] == "unknown"
     assert by_subject["configuration"]["verdict"] == "problem"
     for subject in ("credentials", "configuration"):
-        assert f"{url} cannot be reached" in by_subject[subject]["said"]
+        assert f"{url} cannot be reached" in by_subject[subject]["detail"]
         assert by_subject[subject]["command"].startswith("curl ")
         assert "credentials" not in by_subject[subject]["fix"]
 
@@ -381,4 +381,4 @@ def test_missing_credentials_are_the_last_finding(
     assert code == 1
     assert problems(findings) == {"credentials"}
     assert findings[-1]["subject"] == "credentials"
-    assert "Unable to locate credentials" in findings[-1]["said"]
+    assert "Unable to locate credentials" in findings[-1]["detail"]

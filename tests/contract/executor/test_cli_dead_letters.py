@@ -293,7 +293,7 @@ def test_status_shows_in_flight_tasks_and_failures(
         "results queue": 0,
         "dead-letter queue": 1,
     }
-    assert [each["said"] for each in told["last_errors"]] == [REASON]
+    assert [each["reason"] for each in told["last_errors"]] == [REASON]
     boto3.client("sqs").delete_queue(QueueUrl=account.options["queue_url"])
     code, answer = run(capfd, "status")
     assert code == 1

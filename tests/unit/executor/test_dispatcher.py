@@ -160,6 +160,29 @@ def test_what_lambda_may_have_taken_is_in_doubt_after_the_last_attempt(
     )
 
 
+def test_a_lambda_in_trouble_puts_few_invocations_in_doubt() -> None:
+    """A minute of server errors pauses all sends; what waits is sent after it."""
+    queue = DispatchQueue(max_attempts=3, most_under_way=16, uniform=upper)
+    for number in range(500):
+        queue.push(dispatch(f"{number:03}"), 0)
+    in_doubt, sent, now_s = 0, 0, 0.0
+    while (wait_s := queue.wait_s(now_s)) is not None:
+        now_s += wait_s
+        under_way = []
+        while waiting := queue.pop(now_s):
+            under_way.append(waiting)
+        now_s += 0.02
+        for waiting in under_way:
+            if now_s < 60:
+                outcome = queue.failed(waiting, InDoubtError("500"), now_s)
+                in_doubt += isinstance(outcome, InDoubt)
+            else:
+                queue.succeeded(waiting, now_s)
+                sent += 1
+    assert in_doubt <= 16
+    assert sent == 500 - in_doubt
+
+
 @pytest.mark.parametrize("error", [RejectedError("404"), ExpiredError("too late")])
 def test_what_lambda_may_have_taken_is_never_refused(
     queue: DispatchQueue, error: LambdaExecutorError

@@ -32,8 +32,10 @@ RETRY = Backoff(base_s=0.5, cap_s=30)
 THROTTLE = Backoff(base_s=0.2, cap_s=20, floor=0.5)
 #: The delay of all sends while credentials do not work.
 CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
-#: The delay of all sends while Lambda cannot be reached.
+#: The delay of all sends while Lambda cannot be reached, or does not answer as it should.
 UNREACHABLE = Backoff(base_s=1, cap_s=30, floor=0.5)
+#: Sends in a row that Lambda may have taken, after which it is taken to be in trouble for all.
+MOST_IN_DOUBT = 8
 
 
 @dataclass(order=True, slots=True)
@@ -63,7 +65,8 @@ class DispatchQueue:
     """The pending invocations of one executor.
 
     Ready invocations leave in submission order, as fast as `Pace` allows. An error that is about
-    one invocation delays that one. An error that the next send would share closes the gate for all.
+    one invocation delays that one. An error that the next send would share closes the gate for all,
+    and so do many sends in a row that Lambda may or may not have taken.
     Only a send that Lambda may have taken counts as an attempt; everything else that may succeed
     later is tried again until the dispatch's `prepare` refuses it.
 
@@ -86,6 +89,7 @@ class DispatchQueue:
         self._uniform = uniform
         self.under_way = 0
         self.throttles = 0
+        self._in_doubt_in_a_row = 0
         self._order = itertools.count()
         self._ready: list[Waiting] = []
         self._delayed: list[tuple[float, Waiting]] = []
@@ -124,6 +128,7 @@ class DispatchQueue:
         """Record that Lambda took an invocation."""
         self.under_way -= 1
         self._gate.succeeded()
+        self._in_doubt_in_a_row = 0
         self._pace.answered(waiting.popped_s, now_s)
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
@@ -142,6 +147,10 @@ class DispatchQueue:
         waiting.reason = str(error)
         if isinstance(error, InDoubtError):
             waiting.in_doubt += 1
+            self._in_doubt_in_a_row += 1
+            if self._gate.is_tried or self._in_doubt_in_a_row >= MOST_IN_DOUBT:
+                what = "Lambda gives no answer that says whether it takes calls"
+                self._close(waiting, error, UNREACHABLE, what, now_s)
             if waiting.in_doubt >= self._max_attempts:
                 times = f"{waiting.in_doubt} times (max_invoke_attempts)"
                 return self._give_up(waiting, f"the invoke failed {times}, last: {error}")

@@ -43,7 +43,7 @@ class Finding:
             "subject": self.subject,
             "of": self.of,
             "verdict": self.status.value,
-            "said": self.detail,
+            "detail": self.detail,
             "fix": self.fix,
             "command": self.command,
         }

@@ -66,8 +66,8 @@ def schedulers(live: Sequence[LiveScheduler]) -> Iterator[Finding]:
             continue
         yield problem(
             "scheduler",
-            f"{name} does not run this executor. `airflow standalone` always uses LocalExecutor; "
-            "another one was started before [core] executor was set",
+            f"{name} does not run this executor, or an older release of it. `airflow standalone` "
+            "always uses LocalExecutor; another one was started before [core] executor was set",
             "end it, and start it with the setting (not by `airflow standalone`)",
             f"{_CHOOSE} airflow scheduler",
         )

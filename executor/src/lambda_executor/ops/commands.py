@@ -59,7 +59,7 @@ def status(args: argparse.Namespace, say: Say) -> bool:
             "in_flight": [asdict(tasks) for tasks in active],
             "queues": queues,
             "last_errors": [asdict(failure) for failure in failures],
-            "obstacles": reasons,
+            "reasons": reasons,
         }
         say(*json.dumps(answer, indent=2, default=str).splitlines())
         return not reasons
@@ -76,7 +76,7 @@ def status(args: argparse.Namespace, say: Say) -> bool:
     for failure in failures:
         of = f"{failure.task}: " if failure.task else ""
         ago = f"{since(failure.at)} ago, " if failure.at else ""
-        say(*columns("", "failed", f"{ago}{of}{failure.said}"))
+        say(*columns("", "failed", f"{ago}{of}{failure.reason}"))
     return not reasons
 
 

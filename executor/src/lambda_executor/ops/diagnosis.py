@@ -17,6 +17,10 @@ MIN_VISIBILITY_S = 10
 #: What the stacks give a queue.
 _RETENTION_S, _VISIBILITY_S = 345_600, 120
 
+#: The least event age that Lambda accepts, in seconds.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
+LEAST_EVENT_AGE_S = 60
+
 DEPLOY = "node_modules/.bin/cdk deploy --all -c stage=<stage>"
 
 
@@ -90,10 +94,11 @@ def event_settings(
     """
     # `put` replaces all of them, and `update` needs some to exist.
     verb = "update" if facts.exist else "put"
+    age_s = max(LEAST_EVENT_AGE_S, min(facts.age_s, int(limit.seconds)))
     command = (
         f"aws lambda {verb}-function-event-invoke-config {flags(target)} "
         "--maximum-retry-attempts 0 "
-        f"--maximum-event-age-in-seconds {min(facts.age_s, int(limit.seconds))}"
+        f"--maximum-event-age-in-seconds {age_s}"
     )
     if not destination_arn:
         return command

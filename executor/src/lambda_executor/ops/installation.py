@@ -53,7 +53,7 @@ def live_schedulers() -> list[LiveScheduler]:
     )
     with tasks.airflow_session() as session:
         return [
-            LiveScheduler(id, host or "an unknown host", EXECUTOR in (signed or "").split(","))
+            LiveScheduler(id, host or "an unknown host", signed == EXECUTOR)
             for id, host, signed in session.execute(query)
         ]
 

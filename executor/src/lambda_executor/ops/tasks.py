@@ -41,11 +41,11 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed task, and in `said` the executor's reason."""
+    """A failed task, and the executor's reason."""
 
     at: datetime | None
     task: TaskName | None
-    said: str
+    reason: str
 
 
 def active() -> list[Active]:
