@@ -136,7 +136,7 @@ def test_a_wrong_build_argument_fails_the_build(
 def test_the_image_can_be_built_upon(podman: Podman, image: str, tmp_path: Path) -> None:
     """The how-to's Dockerfile adds packages and DAGs, and still runs without root."""
     page = (ROOT / "docs" / "howto" / "image.md").read_text(encoding="utf-8")
-    ((text),) = re.findall(r"```dockerfile\n(.*?)```", page, re.DOTALL)
+    (text, *_) = re.findall(r"```dockerfile\n(.*?)```", page, re.DOTALL)
     (tmp_path / "Dockerfile").write_text(text)
     (tmp_path / "requirements.txt").write_text("humanize==4.16.0\n")
     (tmp_path / "dags").mkdir()

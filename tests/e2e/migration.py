@@ -285,6 +285,8 @@ def reference_image(aws: EmbeddedAws, store: ImageStore, *folders: Path) -> str:
             # As its Dockerfile has them: nothing else can be written to.
             "AIRFLOW_HOME": "/tmp/airflow-of-reference",
             "HOME": "/tmp/home-of-reference",
+            # Airflow starts no task as a user without a name, and its Dockerfile names none.
+            "LOGNAME": "lambda",
         },
     }
     (directory / DESCRIPTION).write_text(json.dumps(described))

@@ -108,7 +108,7 @@ def test_a_state_directory_has_one_server(server: Server) -> None:
         f"the embedded AWS cannot start: {server.state_dir} is in use by process "
         f"{server.process.pid}: end that process, or give another --state-dir\n"
     )
-    assert log.read_text() == before
+    assert log.read_text().startswith(before)
     assert server.client("sqs").list_queues()
 
 
