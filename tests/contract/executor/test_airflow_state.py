@@ -140,6 +140,14 @@ def test_a_connection_test_is_always_waited_for(database: sessionmaker[Session])
     assert DatabaseState().waits_for(in_flight) == {"id"}
 
 
+def test_airflow_itself_ends_tasks_alone() -> None:
+    """The reconciler fails what nothing is heard from only if Airflow does not end it."""
+    state = DatabaseState()
+    assert state.ends(key(0))
+    assert not state.ends(CallbackKey("callback"))
+    assert not state.ends(ConnectionTestKey("test"))
+
+
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, ExecutorName]]:
     """Sets `[core] executor`; returns the names of its executors, by team and class."""

@@ -104,7 +104,7 @@ class DatabaseState:
 
     def ends(self, key: WorkloadKey) -> bool:
         """Whether Airflow itself ends a workload from which nothing is heard: tasks alone."""
-        return isinstance(key, TaskInstanceKey)
+        return is_task(key)
 
     def longest_wait_s(self) -> float:
         """Return the longest time from a dispatch to its end: token's life plus time-out."""
