@@ -28,7 +28,7 @@ def key(number: int) -> TaskInstanceKey:
 
 
 def test_reasons_reach_airflows_event_log(tmp_path: Path) -> None:
-    """Airflow saves them from a generator that nobody holds: each must outlive it."""
+    """Before 3.4 Airflow saves them from a generator that nobody holds: each must outlive it."""
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
     Log.__table__.create(engine)
     executor = LambdaExecutor(parallelism=1)

@@ -95,10 +95,6 @@ class AirflowExecutor(BaseExecutor):
 
     supported_workload_types: frozenset[WorkloadType] = frozenset({WorkloadType.EXECUTE_TASK})
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
-        super().__init__(*args, **kwargs)
-        self._unsaved_events: list[Log] = []
-
     @classmethod
     def get_task_key(cls, ti: TaskInstance | TaskInstanceDTO) -> WorkloadKey:
         """Return the key of a task's try."""
@@ -109,19 +105,6 @@ class AirflowExecutor(BaseExecutor):
         """Return the key of a workload; before 3.2 only its task has one."""
         task = task_of(workload)
         return cls.get_task_key(task) if task is not None else workload.key
-
-    def log_task_event(self, *, event: str, extra: str, ti_key: WorkloadKey) -> None:
-        """Add an event to Airflow's audit log, and keep a reference until it is saved.
-
-        The scheduler of 3.0 to 3.3 keeps no reference to an event that it saves, and SQLAlchemy
-        only a weak one: without ours it saves empty rows, or fails.
-        """
-        super().log_task_event(event=event, extra=extra, ti_key=ti_key)
-        unsaved = self._task_event_logs
-        if len(unsaved) == 1:  # The earlier ones have been saved.
-            self._unsaved_events.clear()
-        if unsaved:
-            self._unsaved_events.append(unsaved[-1])
 
     if AIRFLOW < (3, 2):
 
@@ -145,11 +128,28 @@ class AirflowExecutor(BaseExecutor):
 
     if AIRFLOW < (3, 4):
 
+        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
+            super().__init__(*args, **kwargs)
+            self._unsaved_events: list[Log] = []
+
         def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's own
             super().__init_subclass__(**kwargs)
             types = cls.supported_workload_types
             cls.supports_callbacks = WorkloadType.EXECUTE_CALLBACK in types
             cls.supports_connection_test = WorkloadType.TEST_CONNECTION in types
+
+        def log_task_event(self, *, event: str, extra: str, ti_key: WorkloadKey) -> None:
+            """Add an event to Airflow's audit log, and keep a reference until it is saved.
+
+            The scheduler keeps no reference to an event that it saves, and SQLAlchemy only a weak
+            one: without ours it saves empty rows, or fails.
+            """
+            super().log_task_event(event=event, extra=extra, ti_key=ti_key)
+            unsaved = self._task_event_logs
+            if len(unsaved) == 1:  # The earlier ones have been saved.
+                self._unsaved_events.clear()
+            if unsaved:
+                self._unsaved_events.append(unsaved[-1])
 
         @property
         def executor_queues(self) -> Mapping[WorkloadType, dict[WorkloadKey, ExecutorWorkload]]:
