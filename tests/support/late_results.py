@@ -33,7 +33,7 @@ from lambda_executor import LambdaExecutor
 from lambda_executor.contract.wire import Result
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.routing import Routes, Target
-from lambda_executor.scheduler.compat import AIRFLOW
+from lambda_executor.scheduler.version import AIRFLOW
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.testing import MemoryFunction, MemoryQueue
 

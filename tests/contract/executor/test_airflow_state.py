@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.scheduler import state as airflow_state
-from lambda_executor.scheduler.compat import task_key
+from lambda_executor.scheduler.keys import task_key
 from lambda_executor.scheduler.state import CHUNK, DatabaseState
 from tests.support.scheduler import Scheduler, started
 

@@ -14,8 +14,9 @@ from lambda_executor.contract.errors import RejectedError
 from lambda_executor.contract.wire import Outcome, Result
 from lambda_executor.core.ledger import State
 from lambda_executor.scheduler import executor as executor_module
-from lambda_executor.scheduler.compat import AIRFLOW, WorkloadType, external_id_of
+from lambda_executor.scheduler.compat import WorkloadType, external_id_of
 from lambda_executor.scheduler.state import DatabaseState
+from lambda_executor.scheduler.version import AIRFLOW
 from lambda_executor.testing import MemoryQueue
 from tests.support import threads
 from tests.support.scheduler import SETTINGS, TOKEN, Scheduler, named, orphan, workload

@@ -10,7 +10,7 @@ from airflow.utils.state import TaskInstanceState
 
 from lambda_executor.contract.log_lines import TASK
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.scheduler.compat import AIRFLOW
+from lambda_executor.scheduler.version import AIRFLOW
 from tests.support.scheduler import Scheduler, orphan, workload
 
 if AIRFLOW < (3, 4):

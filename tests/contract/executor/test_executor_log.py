@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lambda_executor.contract.log_lines import INVOCATION, TASK
-from lambda_executor.scheduler.compat import AIRFLOW
+from lambda_executor.scheduler.version import AIRFLOW
 
 #: What a scheduler's process does before and after it starts an executor.
 PROGRAM = """
@@ -21,7 +21,8 @@ from airflow.logging_config import configure_logging
 from airflow.models.taskinstancekey import TaskInstanceKey
 
 from lambda_executor.contract.log_lines import about
-from lambda_executor.scheduler.compat import show_log_fields, task_key
+from lambda_executor.scheduler.compat import show_log_fields
+from lambda_executor.scheduler.keys import task_key
 
 configure_logging()
 for _ in range(2):

@@ -21,8 +21,8 @@ from lambda_executor.contract.errors import RejectedError, ThrottledError
 from lambda_executor.contract.wire import InvocationId, Outcome, Result
 from lambda_executor.core.backoff import Backoff
 from lambda_executor.core.ledger import State
-from lambda_executor.scheduler.compat import AIRFLOW
 from lambda_executor.scheduler.executor import CLOSE_TIMEOUT_S
+from lambda_executor.scheduler.version import AIRFLOW
 from tests.support.account import Account
 from tests.support.scheduler import (
     SETTINGS,

@@ -7,33 +7,28 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteTask
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.version import version
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
 from lambda_executor.contract.log_lines import INVOCATION, TASK
 from lambda_executor.provider_info import get_provider_info
-
-AIRFLOW = tuple(int(part) for part in version.split(".")[:2])
+from lambda_executor.scheduler.keys import task_key
+from lambda_executor.scheduler.version import AIRFLOW
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from airflow.executors.workloads import ExecutorWorkload
     from airflow.executors.workloads.task import TaskInstanceDTO
     from airflow.executors.workloads.types import WorkloadKey
     from airflow.models.log import Log
+    from airflow.models.taskinstance import TaskInstance
     from airflow.sdk.observability import stats as stats  # noqa: PLC0414 - re-exported
-    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from lambda_executor.setup.option_values import Conf
@@ -60,34 +55,6 @@ if TYPE_CHECKING or AIRFLOW < (3, 4):
     }
 else:
     from airflow.executors.workloads import WorkloadType
-
-if AIRFLOW >= (3, 4):
-    from airflow.executors.workloads.types import (  # type: ignore[attr-defined]
-        TaskInstanceUuid,
-    )
-
-    @dataclass(frozen=True, slots=True, eq=False)
-    class Attempt(TaskInstanceUuid):  # type: ignore[misc] # mypy sees 3.3
-        """Airflow's key of one try, equal to it, with the try's names for log lines."""
-
-        dag_id: str
-        task_id: str
-        run_id: str
-        try_number: int
-        map_index: int
-
-        def __eq__(self, other: object) -> bool:
-            return isinstance(other, TaskInstanceUuid) and self.id == other.id
-
-        __hash__ = TaskInstanceUuid.__hash__
-
-        def __str__(self) -> str:
-            return str(self.names)
-
-        @property
-        def names(self) -> TaskInstanceKey:
-            """The key of the try before 3.4; in a loop, several tries have the same one."""
-            return TaskInstanceKey(*(getattr(self, name) for name in TaskInstanceKey._fields))
 
 
 class AirflowExecutor(BaseExecutor):
@@ -182,24 +149,6 @@ def external_id_of(task: TaskInstanceDTO) -> str | None:
 def running_state_of(workload: ExecutorWorkload) -> Any:  # noqa: ANN401 - a state of its kind
     """Return the state to report when a workload starts; None for tasks."""
     return getattr(workload, "running_state", None)
-
-
-def is_task(key: WorkloadKey) -> bool:
-    """Whether a workload's key is that of a task."""
-    return isinstance(key, Attempt if AIRFLOW >= (3, 4) else TaskInstanceKey)
-
-
-def task_key(id: UUID, names: TaskInstanceKey) -> WorkloadKey:
-    """Return the key of a try: its UUID since 3.4, its names before."""
-    return cast("WorkloadKey", Attempt(id, *names)) if AIRFLOW >= (3, 4) else names
-
-
-def rows_of(keys: Iterable[WorkloadKey]) -> ColumnElement[bool]:
-    """Return the condition of a query for the task instances with these keys; at least one."""
-    if AIRFLOW >= (3, 4):
-        return TaskInstance.id.in_([cast("Attempt", key).id for key in keys])
-    # It also selects the other tries of these tasks.
-    return cast("ColumnElement[bool]", TaskInstance.filter_for_tis(cast("Any", keys)))
 
 
 def show_log_fields() -> None:

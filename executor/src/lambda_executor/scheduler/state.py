@@ -20,7 +20,8 @@ from airflow.version import version
 from sqlalchemy import select
 
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.scheduler.compat import AIRFLOW, is_task, rows_of, task_key
+from lambda_executor.scheduler.keys import is_task, rows_of, task_key
+from lambda_executor.scheduler.version import AIRFLOW
 from lambda_executor.setup import naming
 from lambda_executor.setup.time_limits import token_lifetime
 
