@@ -21,7 +21,7 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.models.team import Team, dag_bundle_team_association_table
-from sqlalchemy import create_engine, insert
+from sqlalchemy import create_engine, event, insert
 from sqlalchemy.orm import Session, sessionmaker
 
 from lambda_executor import LambdaExecutor
@@ -277,48 +277,49 @@ def test_the_scheduler_adopts_only_its_own_callbacks(
         assert executor.running == {own}
 
 
-def test_a_task_that_runs_was_started(database: sessionmaker[Session]) -> None:
-    """A task that is queued, has ended, or runs under another id does not count as started."""
+def test_the_state_of_an_invocations_task_is_known(database: sessionmaker[Session]) -> None:
+    """It is not if the task runs under another id, is in another try, or has no state."""
     store(
         database,
         running=(0, "running", "id-0"),
-        queued=(1, "queued", "id-1"),
+        queued=(1, "queued", None),
         ended=(2, "success", "id-2"),
         elsewhere=(3, "running", "another"),
+        cleared=(4, None, "id-4"),
+        next_try=(5, "running", "id-5"),
     )
-    tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(4)}
+    tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(5)}
+    tasks[InvocationId("id-5")] = key(5, try_number=2)
+    tasks[InvocationId("id-6")] = key(6)
     tasks[InvocationId("callback")] = CallbackKey("callback")
-    assert DatabaseState().started(tasks) == {"id-0"}
+    expected = {"id-0": "running", "id-1": "queued", "id-2": "success"}
+    assert DatabaseState().states(tasks) == expected
 
 
-def test_a_task_that_waits_for_its_next_part_continues(
+def test_the_state_of_a_task_that_continues_is_known_under_any_id(
     database: sessionmaker[Session],
 ) -> None:
-    """Under any id: before Airflow 3.2 the id of an earlier part may be stored."""
-    store(
-        database,
-        deferred=(0, "deferred", "id-0"),
-        rescheduled=(1, "up_for_reschedule", None),
-        scheduled=(2, "scheduled", "an earlier one"),
-        queued=(3, "queued", "id-3"),
-        running=(4, "running", "id-4"),
-        to_be_retried=(5, "up_for_retry", "id-5"),
-        ended=(6, "success", "id-6"),
-        cleared=(7, None, "id-7"),
-        next_try=(8, "scheduled", "id-8"),
-        asked=(10, "awaiting_input", "id-10"),
-    )
-    tasks: dict[InvocationId, WorkloadKey] = {InvocationId(f"id-{n}"): key(n) for n in range(8)}
-    tasks[InvocationId("id-10")] = key(10)
-    tasks[InvocationId("id-8")] = key(8, try_number=2)
-    tasks[InvocationId("id-9")] = key(9)
-    tasks[InvocationId("callback")] = CallbackKey("callback")
-    assert DatabaseState().continued(tasks) == {"id-0", "id-1", "id-2", "id-10"}
+    """Before Airflow 3.2 the id of an earlier part may be stored."""
+    states = ("deferred", "up_for_reschedule", "scheduled", "awaiting_input")
+    store(database, **{state: (n, state, "an earlier one") for n, state in enumerate(states)})
+    tasks = {InvocationId(state): key(n) for n, state in enumerate(states)}
+    assert DatabaseState().states(tasks) == {state: state for state in states}
+    next_try = {InvocationId(state): key(n, try_number=2) for n, state in enumerate(states)}
+    assert DatabaseState().states(next_try) == {}
 
 
-def test_many_tasks_are_read_in_several_queries(database: sessionmaker[Session]) -> None:
-    """The answer is the same when several queries are needed."""
+def test_many_tasks_are_read_with_one_query_for_each_chunk(
+    database: sessionmaker[Session],
+) -> None:
+    """The answer is the same when several queries are needed, and there are no more of them."""
     count = 2 * CHUNK + 1
     store(database, **{str(n): (n, "running", f"id-{n}") for n in range(count)})
-    in_flight = {InvocationId(f"id-{n}"): key(n) for n in range(count)}
-    assert DatabaseState().waits_for(in_flight) == set(in_flight)
+    tasks = {InvocationId(f"id-{n}"): key(n) for n in range(count)}
+    queries: list[str] = []
+    event.listen(
+        database.kw["bind"], "before_cursor_execute", lambda *call: queries.append(call[2])
+    )
+    assert DatabaseState().waits_for(tasks) == set(tasks)
+    assert len(queries) == 3
+    assert DatabaseState().states(tasks) == dict.fromkeys(tasks, "running")
+    assert len(queries) == 6

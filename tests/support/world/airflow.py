@@ -153,15 +153,14 @@ class Airflow:
         """The invocations whose row is queued or running under the same id."""
         return {row.id for row in self._rows_in(_WAITING)} & set(in_flight)
 
-    def started(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """The invocations whose task is running."""
-        running = {row.id for row in self._rows_in(["running"]) if not row.is_callback}
-        return running & set(invocations)
-
-    def continued(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """The invocations whose task is deferred or scheduled again."""
-        keys = {row.key for row in self._rows_in(_CONTINUED)}
-        return {id for id, key in invocations.items() if key in keys}
+    def states(self, invocations: Mapping[InvocationId, Key]) -> dict[InvocationId, str]:
+        """The states of tasks that are in the same invocation, or that continue."""
+        tasks = {row.key: row for row in self._stored() if not row.is_callback}
+        return {
+            id: row.state
+            for id, key in invocations.items()
+            if (row := tasks.get(key)) and (row.id == id or row.state in _CONTINUED)
+        }
 
     def unowned(self) -> dict[InvocationId, Key]:
         """The callbacks that are queued or running."""
@@ -176,6 +175,9 @@ class Airflow:
         return LONGEST_WAIT_S
 
     def _rows_in(self, states: Container[str]) -> list[Row]:
+        return [row for row in self._stored() if row.state in states]
+
+    def _stored(self) -> list[Row]:
         if self.is_away:
             raise ConnectionError("the database is away")
-        return [row for row in self.rows.values() if row.state in states]
+        return list(self.rows.values())

@@ -128,13 +128,9 @@ class Scheduler:
         """Whether the event was taken."""
         return key not in self._events
 
-    def started(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+    def states(self, invocations: Mapping[InvocationId, Key]) -> dict[InvocationId, str]:
         """Query the database."""
-        return self._world.airflow.started(invocations)
-
-    def continued(self, invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """Query the database."""
-        return self._world.airflow.continued(invocations)
+        return self._world.airflow.states(invocations)
 
     def hold_slot(self, key: Key) -> None:
         """Count a workload as running."""

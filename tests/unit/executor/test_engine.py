@@ -122,21 +122,23 @@ def test_a_task_that_continues_gets_no_event_of_the_invocation_that_ended(
 def test_the_states_of_all_tasks_are_read_with_one_query_in_each_step(
     world: World, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results and dead letters that do not name the state are looked up together."""
+    """Results and all dead letters are asked about together, if they do not name the state."""
     queries: list[set[InvocationId]] = []
-    continued = scheduler.continued
+    states = world.airflow.states
 
-    def count(invocations: Mapping[InvocationId, Key]) -> set[InvocationId]:
+    def count(invocations: Mapping[InvocationId, Key]) -> dict[InvocationId, str]:
         queries.append(set(invocations))
-        return continued(invocations)
+        return states(invocations)
 
-    monkeypatch.setattr(scheduler, "continued", count)
+    monkeypatch.setattr(world.airflow, "states", count)
     rows = list(world.airflow.rows.values())
     for row in rows:
         world.queue(scheduler, row)
         world.send(scheduler, None, is_taken=True)
         scheduler.answer()
+        world.function.events.append(world.function.events[0])
         world.function.start(0)
+        world.function.expire(0, "EventAgeExceeded")
     world.function.finish(rows[0].id, "success", 0)
     world.function.kill(rows[1].id, "signal: killed")
     world.function.finish(rows[2].id, "success", 0)

@@ -56,6 +56,28 @@ def test_a_task_that_waits_for_its_next_part_has_not_ended(state: str, expected:
     assert not leaves_state_open(Result(A, 0, task_state=state))
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        *((name, Meaning.DUPLICATE) for name in ("running", "restarting")),
+        *(
+            (name, Meaning.CONTINUED)
+            for name in ("awaiting_input", "deferred", "up_for_reschedule", "scheduled")
+        ),
+        *((name, Meaning.END) for name in ("queued", "success", "up_for_retry", None)),
+    ],
+)
+def test_a_letter_about_a_start_means_what_became_of_the_task(
+    state: str | None, expected: Meaning
+) -> None:
+    """While the task runs, another start runs it; otherwise the letter is about the invocation."""
+    assert meaning(DeadLetter(A, "EventAgeExceeded"), state) is expected
+    about_the_end = DeadLetter(A, "signal: killed")
+    expected = Meaning.END if expected is Meaning.DUPLICATE else expected
+    assert meaning(about_the_end, state) is expected
+    assert meaning(Result(A, 0), state) is expected
+
+
 def test_a_duplicate_settles_nothing(ledger: Ledger[str]) -> None:
     """The invocation stays in flight."""
     assert settle(ledger, Result(A, 0, Outcome.DUPLICATE)) is None

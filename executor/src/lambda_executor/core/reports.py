@@ -6,11 +6,11 @@ the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
+from collections.abc import Hashable
 from enum import Enum, auto
 from typing import TypeVar
 
-from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
+from lambda_executor.contract.wire import DeadLetter, Outcome, Result
 from lambda_executor.core.ledger import Ledger, Settlement
 
 Key = TypeVar("Key", bound=Hashable)
@@ -25,8 +25,11 @@ _KINDS = (
     ("concurrency", "no_concurrency"),
 )
 
-#: The states of a task that continues in another invocation, as our handler reports them.
-_CONTINUED = frozenset({"awaiting_input", "deferred", "up_for_reschedule"})
+#: The states of a task that continues in another invocation. A task that was dispatched is
+#: `scheduled` in the same try only if it continues.
+CONTINUED = frozenset({"awaiting_input", "deferred", "up_for_reschedule", "scheduled"})
+
+_RUNNING = frozenset({"running", "restarting"})
 
 
 class Meaning(Enum):
@@ -37,25 +40,19 @@ class Meaning(Enum):
     DUPLICATE = auto()  # Another start of the invocation runs the workload.
 
 
-def meaning(
-    report: Result | DeadLetter,
-    *,
-    started: Container[InvocationId] = (),
-    continued: Container[InvocationId] = (),
-) -> Meaning:
+def meaning(report: Result | DeadLetter, state: str | None = None) -> Meaning:
     """Return what a report means.
 
     Args:
         report: The report.
-        started: The invocations whose workload is running, of those that Airflow was asked about.
-        continued: The invocations whose workload continues in another one, of those that Airflow
-            was asked about.
+        state: The state of the invocation's task in Airflow, if the report leaves it open. None:
+            Airflow knows none of this invocation.
     """
-    if is_duplicate(report) or (is_about_a_start(report) and report.id in started):
+    if is_duplicate(report) or (is_about_a_start(report) and state in _RUNNING):
         return Meaning.DUPLICATE
     if isinstance(report, Result) and report.task_state:
-        return Meaning.CONTINUED if report.task_state in _CONTINUED else Meaning.END
-    return Meaning.CONTINUED if report.id in continued else Meaning.END
+        state = report.task_state
+    return Meaning.CONTINUED if state in CONTINUED else Meaning.END
 
 
 def leaves_state_open(report: Result | DeadLetter) -> bool:

@@ -23,7 +23,6 @@ from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.reports import (
     Meaning,
-    is_about_a_start,
     kind,
     leaves_state_open,
     meaning,
@@ -32,7 +31,7 @@ from lambda_executor.core.reports import (
 from lambda_executor.engine.acknowledgements import Acknowledgements, Delivery
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.engine.listening import Listeners
-from lambda_executor.engine.poller import Arrival, Poller, Report
+from lambda_executor.engine.poller import Arrival, Poller
 from lambda_executor.engine.reconciliation import AirflowState, Reconciler
 
 log = logging.getLogger(__name__)
@@ -53,11 +52,8 @@ class Airflow(Protocol[Key_contra]):
     def has_taken(self, key: Key_contra) -> bool:
         """Whether it has taken the event of a workload."""
 
-    def started(self, invocations: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
-        """Return the invocations whose workload is running."""
-
-    def continued(self, invocations: Mapping[InvocationId, Key_contra]) -> set[InvocationId]:
-        """Return the invocations whose workload has not ended and waits for another invocation."""
+    def states(self, invocations: Mapping[InvocationId, Key_contra]) -> Mapping[InvocationId, str]:
+        """Return the states of the tasks among some invocations, as far as it knows them."""
 
     def hold_slot(self, key: Key_contra) -> None:
         """Count a workload as running."""
@@ -259,26 +255,18 @@ class Engine(Generic[Key]):
 
     def _take_arrivals(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
         open_reports = [a.report for _, a in arrivals if leaves_state_open(a.report)]
-        started = continued = set[InvocationId]()
+        keys = {r.id: key for r in open_reports if (key := self.ledger.key(r.id)) is not None}
+        states: Mapping[InvocationId, str] = {}
         try:
-            started = self._ask(self._airflow.started, filter(is_about_a_start, open_reports))
-            continued = self._ask(self._airflow.continued, open_reports)
+            states = self._airflow.states(keys) if keys else {}
         except Exception:
             log.exception("Could not read the state of the tasks of %d reports", len(open_reports))
             # The queue delivers the others again.
             arrivals = [one for one in arrivals if not leaves_state_open(one[1].report)]
         for poller, arrival in arrivals:
-            means = meaning(arrival.report, started=started, continued=continued)
-            self._take_arrival(poller, arrival, means)
-
-    def _ask(
-        self,
-        query: Callable[[Mapping[InvocationId, Key]], set[InvocationId]],
-        reports: Iterable[Report],
-    ) -> set[InvocationId]:
-        """Ask Airflow once about the live invocations of some reports."""
-        keys = {r.id: key for r in reports if (key := self.ledger.key(r.id)) is not None}
-        return query(keys) if keys else set()
+            self._take_arrival(
+                poller, arrival, meaning(arrival.report, states.get(arrival.report.id))
+            )
 
     def _take_arrival(self, poller: Poller, arrival: Arrival, means: Meaning) -> None:
         report, now_s = arrival.report, time.time()

@@ -55,13 +55,9 @@ class AirflowPort:
         """Whether the event of a workload has left the event buffer."""
         return key not in self._executor.event_buffer
 
-    def started(self, invocations: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Return the invocations whose task is running."""
-        return self._database.started(invocations)
-
-    def continued(self, invocations: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Return the invocations whose task is deferred, rescheduled or scheduled again."""
-        return self._database.continued(invocations)
+    def states(self, invocations: Mapping[InvocationId, WorkloadKey]) -> dict[InvocationId, str]:
+        """Return the states of the tasks among some invocations."""
+        return self._database.states(invocations)
 
     def hold_slot(self, key: WorkloadKey) -> None:
         """Count a workload as running."""

@@ -20,6 +20,7 @@ from airflow.version import version
 from sqlalchemy import select
 
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.reports import CONTINUED
 from lambda_executor.scheduler.keys import is_task, rows_of, task_key
 from lambda_executor.scheduler.version import AIRFLOW
 from lambda_executor.setup import naming
@@ -48,13 +49,6 @@ LONGEST_RUN_S = 900 + 60
 _WAITING = frozenset(
     {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
 )
-_RUNNING = frozenset({TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING})
-#: A task that was dispatched is `scheduled` in the same try only if it continues.
-_CONTINUED = frozenset(
-    state
-    for state in TaskInstanceState
-    if state in ("awaiting_input", "deferred", "up_for_reschedule", "scheduled")  # The first: 3.3.
-)
 
 
 class DatabaseState:
@@ -77,7 +71,7 @@ class DatabaseState:
         callbacks = {str(key): id for id, key in in_flight.items() if is_callback(key)}
         waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
         with create_session() as session:
-            waiting |= _tasks_in(session, tasks, _WAITING)
+            waiting |= {id for id, state in _states(session, tasks).items() if state in _WAITING}
             for names in _chunks(callbacks):
                 waiting |= {callbacks[name] for name in _waiting_callbacks(session, names)}
         return waiting
@@ -111,13 +105,17 @@ class DatabaseState:
         """Return the longest time from a dispatch to its end: token's life plus time-out."""
         return token_lifetime(conf, version).seconds + LONGEST_RUN_S
 
-    def started(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Return the invocations whose task is running: one of its starts was accepted."""
-        return _in_state(tasks, _RUNNING)
+    def states(self, workloads: Mapping[InvocationId, WorkloadKey]) -> dict[InvocationId, str]:
+        """Return the states of the tasks among some invocations, with a query for each `CHUNK`.
 
-    def continued(self, tasks: Mapping[InvocationId, WorkloadKey]) -> set[InvocationId]:
-        """Return the invocations whose task is deferred, rescheduled or scheduled again."""
-        return _in_state(tasks, _CONTINUED)
+        A task has no state for an invocation if it is in another try, or in another invocation,
+        unless it continues: before Airflow 3.2 the id of a continued task may be an earlier one's.
+        """
+        tasks = {key: id for id, key in workloads.items() if is_task(key)}
+        if not tasks:
+            return {}
+        with create_session() as session:
+            return _states(session, tasks)
 
 
 def is_callback(key: WorkloadKey) -> bool:
@@ -125,22 +123,8 @@ def is_callback(key: WorkloadKey) -> bool:
     return AIRFLOW >= (3, 3) and isinstance(key, CallbackKey)
 
 
-def _in_state(
-    workloads: Mapping[InvocationId, WorkloadKey], states: frozenset[TaskInstanceState]
-) -> set[InvocationId]:
-    by_key = {key: id for id, key in workloads.items() if is_task(key)}
-    if not by_key:
-        return set()
-    with create_session() as session:
-        return _tasks_in(session, by_key, states)
-
-
-def _tasks_in(
-    session: Session,
-    tasks: Mapping[WorkloadKey, InvocationId],
-    states: frozenset[TaskInstanceState],
-) -> set[InvocationId]:
-    found = set()
+def _states(session: Session, tasks: Mapping[WorkloadKey, InvocationId]) -> dict[InvocationId, str]:
+    states = {}
     for chunk in _chunks(tasks):
         rows = session.execute(
             select(
@@ -157,14 +141,9 @@ def _tasks_in(
         for ti_id, dag_id, task_id, run_id, try_number, map_index, state, external_id in rows:
             names = TaskInstanceKey(dag_id, task_id, run_id, try_number, map_index)
             id = tasks.get(task_key(ti_id, names))
-            # Before 3.2 the id of a continued task may be that of an earlier invocation.
-            if (
-                id is not None
-                and state in states
-                and (external_id in (None, id) or state in _CONTINUED)
-            ):
-                found.add(id)
-    return found
+            if id and state and (external_id in (None, id) or state in CONTINUED):
+                states[id] = state
+    return states
 
 
 def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:
