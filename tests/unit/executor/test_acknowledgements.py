@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ledger import Settlement
 from lambda_executor.engine.acknowledgements import MOST_FAILURES, Acknowledgements
@@ -55,3 +58,30 @@ def test_a_failure_that_waits_is_not_notified_once_its_workload_is_revoked() -> 
     notified: list[str] = []
     acknowledgements.notify(lambda one: notified.append(one.key))
     assert notified == []
+
+
+@dataclass(frozen=True, eq=False)
+class Counting:
+    """A key that counts how often keys are compared."""
+
+    number: int
+    comparisons: ClassVar[list[object]] = []
+
+    def __eq__(self, other: object) -> bool:
+        self.comparisons.append(other)
+        return isinstance(other, Counting) and self.number == other.number
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def test_forgetting_does_not_search_what_is_kept() -> None:
+    """Each dispatch forgets its key, and thousands of failures may wait meanwhile."""
+    acknowledgements: Acknowledgements[Counting] = Acknowledgements()
+    for n in range(1000):
+        id = InvocationId(str(n))
+        acknowledgements.settled(Settlement(Counting(n), id, succeeded=False))
+    acknowledgements.forget(Counting(1000))
+    assert len(Counting.comparisons) == 0
+    acknowledgements.forget(Counting(7))
+    assert len(Counting.comparisons) <= 1

@@ -8,7 +8,6 @@ shows on a later `sync`; otherwise it is handed back. All of this runs on the sc
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -48,7 +47,8 @@ class Acknowledgements(Generic[Key]):
     """The settlements and deliveries that one engine has not finished with."""
 
     def __init__(self) -> None:
-        self._settlements: deque[Settlement[Key]] = deque()
+        # One for each workload, as Airflow keeps one event for each.
+        self._settlements: dict[Key, Settlement[Key]] = {}
         self._not_taken: dict[InvocationId, Key] = {}
         self._deliveries: list[Delivery] = []
 
@@ -59,12 +59,12 @@ class Acknowledgements(Generic[Key]):
     def settled(self, settlement: Settlement[Key] | None) -> None:
         """Keep a settlement, if there is one, until Airflow is notified of it."""
         if settlement is not None:
-            self._settlements.append(settlement)
+            self._settlements[settlement.key] = settlement
             self._not_taken[settlement.id] = settlement.key
 
     def forget(self, key: Key) -> None:
         """Drop the settlements of a workload that was revoked, or handed over again."""
-        self._settlements = deque(one for one in self._settlements if one.key != key)
+        self._settlements.pop(key, None)
 
     def delivered(self, delivery: Delivery) -> None:
         """Keep a delivery until the event of its invocation, if there is one, is taken."""
@@ -76,21 +76,19 @@ class Acknowledgements(Generic[Key]):
         The next call gets the other failures, and what Airflow could not be notified of.
         """
         failures = 0
-        for _ in range(len(self._settlements)):
-            settlement = self._settlements.popleft()
+        for key, settlement in list(self._settlements.items()):
             if not settlement.succeeded and failures == MOST_FAILURES:
-                self._settlements.append(settlement)
                 continue
             try:
                 notify(settlement)
             except Exception:
                 log.exception(
                     "Airflow could not be notified of the end of %s yet",
-                    settlement.key,
-                    extra=about(settlement.id, settlement.key),
+                    key,
+                    extra=about(settlement.id, key),
                 )
-                self._settlements.append(settlement)
             else:
+                del self._settlements[key]
                 failures += not settlement.succeeded
 
     def acknowledge(self, has_taken: Callable[[Key], bool]) -> None:
@@ -102,7 +100,7 @@ class Acknowledgements(Generic[Key]):
         Args:
             has_taken: Whether the scheduler has taken the event of a workload.
         """
-        kept_ids = {settlement.id for settlement in self._settlements}
+        kept_ids = {settlement.id for settlement in self._settlements.values()}
         self._not_taken = {
             id: key for id, key in self._not_taken.items() if id in kept_ids or not has_taken(key)
         }
