@@ -120,7 +120,9 @@ class Engine(Generic[Key]):
             clock=clock,
         )
         own, threads = settings.own_results, settings.poll_threads
-        self.listeners = Listeners(endpoints, own, knows=self.ledger.knows, threads=threads)
+        self.listeners = Listeners(
+            endpoints, own, knows=self.ledger.knows, threads=threads, clock=clock
+        )
         self.reconciler = Reconciler(self.ledger.in_flight, self.ledger.knows, state)
 
     # ---- life ----

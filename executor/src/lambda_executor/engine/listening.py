@@ -7,6 +7,7 @@ other schedulers' queues are polled too while an adopted invocation is in flight
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -25,6 +26,7 @@ class Listeners:
         own: The index of this scheduler's own results queue.
         knows: Whether an invocation is the engine's; called on the pollers' threads.
         threads: The most receives from its own results queue under way at once.
+        clock: A monotonic clock, in seconds.
 
     Attributes:
         own: The pollers that always run.
@@ -38,10 +40,12 @@ class Listeners:
         *,
         knows: Callable[[InvocationId], bool],
         threads: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         results, dead_letters = endpoints.results[own], endpoints.dead_letters
         self._others = [queue for queue in endpoints.results if queue is not results]
         self._knows = knows
+        self._clock = clock
         self.own = (
             self._poller(results, _decode_result, threads),
             self._poller(dead_letters, _decode_dead_letter),
@@ -58,9 +62,12 @@ class Listeners:
             poller.start()
 
     def close(self, timeout_s: float) -> None:
-        """Close all pollers; deletes under way get `timeout_s` seconds per queue."""
+        """Close all pollers; deletes under way get `timeout_s` seconds in all."""
+        deadline_s = self._clock() + timeout_s
         for poller in self:
-            poller.close(timeout_s)
+            poller.close(0)  # All send their last deletes before any of them is waited for.
+        for poller in self:
+            poller.close(max(0.0, deadline_s - self._clock()))
 
     def watch_others(self) -> None:
         """Poll the other schedulers' queues too; the next call starts what could not start."""
