@@ -17,6 +17,7 @@ class Clock:
         self.now_s = 0.0
 
     def __call__(self) -> float:
+        """The seconds that were waited."""
         return self.now_s
 
 
