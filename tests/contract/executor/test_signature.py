@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select
+from airflow import settings
+from airflow.utils.session import create_session
+from sqlalchemy import Engine, event, select
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.names import EXECUTOR
+from lambda_executor.scheduler import signature
 from lambda_executor.scheduler.signature import sign
 from tests.support.account import Account
 from tests.support.airflow_database import add_scheduler
@@ -90,6 +94,40 @@ def test_a_started_executor_has_signed(account: Account, database: Engine) -> No
     executor.start()
     try:
         assert (signed(database, own), signed(database, other)) == (EXECUTOR, None)
+    finally:
+        executor.terminate()
+
+
+def refuse_writes(database: Engine, _: pytest.MonkeyPatch) -> None:
+    """Make the database read-only."""
+    event.listen(
+        database, "engine_connect", lambda one: one.exec_driver_sql("PRAGMA query_only = 1")
+    )
+
+
+def take_sessions_away(_: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own `create_session`, in a process whose settings have no session."""
+    monkeypatch.setattr(signature, "create_session", create_session)
+    monkeypatch.setattr(settings, "Session", None)
+
+
+@pytest.mark.parametrize("spoil", [refuse_writes, take_sessions_away])
+def test_an_executor_that_cannot_sign_starts(
+    account: Account,
+    database: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[Engine, pytest.MonkeyPatch], None],
+) -> None:
+    """A line in the log says that the doctor will not see it."""
+    account.write_parameter()
+    executor = LambdaExecutor(parallelism=1)
+    executor.job_id = add_scheduler(database, executor_class=None)
+    spoil(database, monkeypatch)
+    executor.start()
+    try:
+        assert executor.engine is not None
+        assert f"The doctor will not see that this scheduler runs {EXECUTOR}" in caplog.text
     finally:
         executor.terminate()
 

@@ -92,8 +92,8 @@ class LambdaExecutor(AirflowExecutor):
         settings = connected.config
         if settings.check_health_on_startup:
             check(connected)
-        self.start_on(settings, connected.endpoints)
         sign(self.job_id)
+        self.start_on(settings, connected.endpoints)
 
     def start_on(self, settings: ExecutorConfig, endpoints: Endpoints) -> None:
         """Start the threads on given endpoints, such as those of `lambda_executor.testing`.

@@ -11,7 +11,6 @@ import logging
 from airflow.jobs.job import Job
 from airflow.utils.session import create_session
 from sqlalchemy import update
-from sqlalchemy.exc import SQLAlchemyError
 
 from lambda_executor.contract.names import EXECUTOR
 
@@ -19,12 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def sign(job_id: int | str | None) -> None:
-    """Write the name into the row of a scheduler; without a row, or a database, do nothing."""
+    """Write the name into the row of a scheduler; without a row, or a database, raise nothing."""
     if not str(job_id).isdecimal():
         return
     try:
         with create_session() as session:
             row = update(Job).where(Job.id == int(str(job_id)))
             session.execute(row.values(executor_class=EXECUTOR))
-    except SQLAlchemyError as e:
+    except Exception as e:  # noqa: BLE001 - only the doctor depends on it
         log.warning("The doctor will not see that this scheduler runs %s: %s", EXECUTOR, e)
