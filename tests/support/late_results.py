@@ -26,6 +26,8 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
+from airflow.sdk import DAG, BaseOperator
+from airflow.serialization import serialized_objects
 from airflow.utils.session import create_session
 from sqlalchemy import insert, select, update
 
@@ -54,20 +56,41 @@ SETTINGS = ExecutorConfig(
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A result, and the state of its task when it arrives."""
+    """A result, and the state of its task when it arrives.
+
+    Attributes:
+        name: The task's id.
+        state: The state of the task.
+        return_code: That of the result.
+        task_state: The state that the result names.
+        next_method: Where a deferred task continues.
+        retries: The task's retries, as the serialized DAG has them; None: it lacks the task.
+    """
 
     name: str
     state: str
     return_code: int = 0
     task_state: str | None = None
     next_method: str | None = None
+    retries: int | None = None
 
 
-class NoDags:
-    """A `scheduler_dag_bag` without DAGs: the scheduler then stores the state of the event."""
+class DagBag:
+    """A `scheduler_dag_bag` with the DAG, as Airflow serializes it, and some of its tasks."""
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda **_: None
+    def __init__(self) -> None:
+        self._dag = DAG("dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
+    def add(self, task_id: str, retries: int) -> None:
+        """Add a task to the DAG."""
+        BaseOperator(task_id=task_id, retries=retries, dag=self._dag)
+
+    def _get(self, **_: Any) -> Any:
+        name = "DagSerialization" if AIRFLOW >= (3, 2) else "SerializedDAG"
+        serialization = getattr(serialized_objects, name)
+        return serialization.from_dict(serialization.to_dict(self._dag))
+
+    get_dag = get_dag_for_run = _get  # The first: Airflow 3.0.
 
 
 def create_database() -> None:
@@ -82,12 +105,17 @@ def create_database() -> None:
         session.flush()
         session.execute(
             insert(DagRun).values(
-                dag_id="dag", run_id="run", run_type="manual", run_after=now, state="running"
+                dag_id="dag",
+                run_id="run",
+                run_type="manual",
+                run_after=now,
+                start_date=now,
+                state="running",
             )
         )
 
 
-def queue(task_id: str) -> ExecuteTask:
+def queue(task_id: str, retries: int) -> ExecuteTask:
     """Store a queued task; return its workload."""
     id = uuid.uuid4()
     row = {
@@ -105,7 +133,11 @@ def queue(task_id: str) -> ExecuteTask:
     with create_session() as session:
         session.execute(
             insert(TaskInstance).values(
-                **row, max_tries=0, state="queued", queued_by_job_id=JOB_ID, executor_config={}
+                **row,
+                max_tries=retries,
+                state="queued",
+                queued_by_job_id=JOB_ID,
+                executor_config={},
             )
         )
     return ExecuteTask.model_validate(
@@ -132,6 +164,7 @@ class Scheduler:
         self.function = MemoryFunction()
         self.results = MemoryQueue("results")
         self._cases = 0
+        self._dags = DagBag()
         endpoints = Endpoints(self.function, [self.results], MemoryQueue("dead"), None)
         self.executor.start_on(SETTINGS, endpoints)
 
@@ -142,13 +175,15 @@ class Scheduler:
             SchedulerJobRunner.process_executor_events(
                 executor=self.executor,
                 job_id=JOB_ID,
-                scheduler_dag_bag=NoDags(),  # type: ignore[arg-type]
+                scheduler_dag_bag=self._dags,  # type: ignore[arg-type]
                 session=session,
             )
 
     def run(self, case: Case) -> dict[str, Any]:
         """Dispatch a task, let its result arrive, and return what became of it."""
-        task = queue(case.name)
+        if case.retries is not None:
+            self._dags.add(case.name, case.retries)
+        task = queue(case.name, case.retries or 0)
         self.executor.queue_workload(task, session=None)  # type: ignore[arg-type]
         self.loop()
         self._cases += 1

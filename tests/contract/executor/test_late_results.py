@@ -32,8 +32,13 @@ CASES: dict[str, dict[str, Any]] = {
         "return_code": -9,
     },
     "ended": {"state": "success"},
-    "running": {"state": "running"},
-    "queued": {"state": "queued"},
+    "ended_in_the_dag": {"state": "success", "retries": 1},
+    **{
+        f"{state}_{code}_{retries}": {"state": state, "return_code": code, "retries": retries}
+        for state in ("running", "queued")
+        for code in (0, -9)
+        for retries in (None, 0, 1)
+    },
 }
 CONTINUED = [name for name in CASES if name.startswith("a ")]
 
@@ -71,10 +76,29 @@ def test_a_task_that_continues_is_not_failed_by_the_result_of_an_earlier_part(
     assert (end["state"], end["mismatches"], end["slots"]) == (CASES[name]["state"], 0, 4)
 
 
-@pytest.mark.parametrize(("name", "mismatches"), [("ended", 0), ("running", 1), ("queued", 1)])
-def test_airflow_is_notified_of_a_success_of_a_task_that_does_not_continue(
-    ends: Any, name: str, mismatches: int
-) -> None:
-    """So a task that its invocation left running or queued does not stay so."""
+@pytest.mark.parametrize("name", ["ended", "ended_in_the_dag"])
+def test_a_task_that_ended_stays_as_it_is(ends: Any, name: str) -> None:
+    """The event of its success changes nothing."""
     end = ends[name]
-    assert (end["state"], end["mismatches"], end["slots"]) == ("success", mismatches, 4)
+    assert (end["state"], end["mismatches"], end["slots"]) == ("success", 0, 4)
+
+
+@pytest.mark.parametrize(("retries", "expected"), [(0, "failed"), (1, "up_for_retry")])
+@pytest.mark.parametrize("code", [0, -9])
+@pytest.mark.parametrize("state", ["running", "queued"])
+def test_airflow_fails_a_task_that_its_invocation_left_running_or_queued(
+    ends: Any, state: str, code: int, retries: int, expected: str
+) -> None:
+    """The task does not stay so, and a success that contradicts its state is none."""
+    end = ends[f"{state}_{code}_{retries}"]
+    assert (end["state"], end["mismatches"], end["slots"]) == (expected, 1, 4)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, "success"), (-9, "failed")])
+@pytest.mark.parametrize("state", ["running", "queued"])
+def test_airflow_believes_the_event_if_the_serialized_dag_lacks_the_task(
+    ends: Any, state: str, code: int, expected: str
+) -> None:
+    """The exception of the threat model: the one case in which a success in the event counts."""
+    end = ends[f"{state}_{code}_None"]
+    assert (end["state"], end["mismatches"], end["slots"]) == (expected, 1, 4)
