@@ -231,7 +231,7 @@ The table shows the state of an invocation after each event. The rows are the st
   task is an example.
 
 Only a *settle* that changes the state notifies Airflow, so Airflow is notified at most once. If the
-task was deferred or rescheduled, even that only frees the slot.
+task continues, even that only frees the slot.
 *Revoke* and *supersede* end an invocation without notifying Airflow.
 """
 

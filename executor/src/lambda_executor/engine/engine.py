@@ -3,63 +3,34 @@
 The engine owns the ledger and everything that runs beside the scheduler's thread: the dispatcher,
 the pollers and the reconciler. The scheduler's thread calls the engine and never waits for AWS;
 each `step` takes in what the other threads found. Airflow is reached through the protocols
-`Airflow` and `AirflowState`, AWS through those of `core/ports.py`.
+`Airflow` and `AirflowState` of `engine/ports.py`, AWS through those of `core/ports.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from lambda_executor.contract.log_lines import about
-from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch import Dispatch, InDoubt, Outcome, Refused, Sent
 from lambda_executor.core.ledger import Ledger, Settlement, State
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
-from lambda_executor.core.reports import (
-    Meaning,
-    kind,
-    leaves_state_open,
-    meaning,
-    settle,
-)
-from lambda_executor.engine.acknowledgements import Acknowledgements, Delivery
+from lambda_executor.engine.acknowledgements import Acknowledgements
+from lambda_executor.engine.arrivals import Arrivals
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.engine.listening import Listeners
-from lambda_executor.engine.poller import Arrival, Poller
-from lambda_executor.engine.reconciliation import AirflowState, Reconciler
+from lambda_executor.engine.ports import Airflow, AirflowState
+from lambda_executor.engine.reconciliation import Reconciler
 
 log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
-Key_contra = TypeVar("Key_contra", bound=Hashable, contravariant=True)
-
-
-class Airflow(Protocol[Key_contra]):
-    """The scheduler that an engine works for; called on the scheduler's own thread."""
-
-    def succeed(self, key: Key_contra) -> None:
-        """Notify it of a workload's success, and free the slot."""
-
-    def fail(self, key: Key_contra, reason: str) -> None:
-        """Notify it of a workload's failure, and free the slot."""
-
-    def has_taken(self, key: Key_contra) -> bool:
-        """Whether it has taken the event of a workload."""
-
-    def states(self, invocations: Mapping[InvocationId, Key_contra]) -> Mapping[InvocationId, str]:
-        """Return the states of the tasks among some invocations, as far as it knows them."""
-
-    def hold_slot(self, key: Key_contra) -> None:
-        """Count a workload as running."""
-
-    def free_slot(self, key: Key_contra) -> None:
-        """Stop counting a workload as running, without an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +84,7 @@ class Engine(Generic[Key]):
         self._acknowledgements: Acknowledgements[Key] = Acknowledgements()
         self._adopted: set[InvocationId] = set()
         self.ledger: Ledger[Key] = Ledger()
+        self._arrivals = Arrivals(airflow, self.ledger, self._acknowledgements, meter)
         self.dispatcher = Dispatcher(
             endpoints.functions,
             threads=settings.dispatch_threads,
@@ -221,7 +193,7 @@ class Engine(Generic[Key]):
     def _take(self) -> None:
         for outcome in self.dispatcher.outcomes():
             self._take_outcome(outcome)
-        self._take_arrivals(
+        self._arrivals.take(
             [(poller, one) for poller in self.listeners for one in poller.arrivals()]
         )
         self._reconcile()
@@ -254,62 +226,6 @@ class Engine(Generic[Key]):
             reason,
             extra=about(id, key),
         )
-
-    def _take_arrivals(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
-        open_reports = [a.report for _, a in arrivals if leaves_state_open(a.report)]
-        keys = {r.id: key for r in open_reports if (key := self.ledger.key(r.id)) is not None}
-        states: Mapping[InvocationId, str] = {}
-        try:
-            states = self._airflow.states(keys) if keys else {}
-        except Exception:
-            log.exception("Could not read the state of the tasks of %d reports", len(open_reports))
-            # The queue delivers the others again.
-            arrivals = [one for one in arrivals if not leaves_state_open(one[1].report)]
-        for poller, arrival in arrivals:
-            self._take_arrival(
-                poller, arrival, meaning(arrival.report, states.get(arrival.report.id))
-            )
-
-    def _take_arrival(self, poller: Poller, arrival: Arrival, means: Meaning) -> None:
-        report, now_s = arrival.report, time.time()
-        key = self.ledger.key(report.id)
-        if means is not Meaning.DUPLICATE:
-            settlement = settle(self.ledger, report)
-            if means is Meaning.CONTINUED:
-                self._free_slot_of_continued(settlement)
-            else:
-                self._acknowledgements.settled(settlement)
-        self._acknowledgements.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
-        if isinstance(report, DeadLetter):
-            self._meter.count("dead_letters", reason=kind(report))
-        if means is Meaning.DUPLICATE:
-            log.info(
-                "Lambda delivered %s twice; one of the starts does nothing",
-                report.id,
-                extra=about(report.id, key),
-            )
-            self._meter.count("duplicates")
-        elif isinstance(report, Result) and report.queue_to_start_ms is not None:
-            self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
-        if arrival.sent_at_s is not None:
-            self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
-
-    def _free_slot_of_continued(self, settlement: Settlement[Key] | None) -> None:
-        """End a part of a deferred or rescheduled task without an event.
-
-        Airflow would take the event, if it comes late, for the end of the next part.
-        https://github.com/apache/airflow/issues/71172
-        """
-        if settlement is None:
-            return
-        self._airflow.free_slot(settlement.key)
-        if not settlement.succeeded:
-            log.warning(
-                "%s continues later, although this invocation of it failed: %s",
-                settlement.key,
-                settlement.reason,
-                extra=about(settlement.id, settlement.key),
-            )
 
     def _reconcile(self) -> None:
         """Free the slots of obsolete invocations; adopt those that no scheduler holds."""

@@ -23,10 +23,11 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import HAND_BACK_CAP_S
+from lambda_executor.engine.ports import AirflowState
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +39,6 @@ PERIOD_S = 60.0
 #: Checks after which there is no result in any queue of what no function can run any more: enough
 #: for a message that was handed back to become visible, and five more in which to receive it.
 CHECKS_FOR_RESULT = math.ceil(HAND_BACK_CAP_S / PERIOD_S) + 5
-
-
-class AirflowState(Protocol[Key]):
-    """Airflow's database. Called on the reconciler's thread; may be slow."""
-
-    def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
-        """Return the invocations whose workload is still queued or running in the database."""
-
-    def unowned(self) -> Mapping[InvocationId, Key]:
-        """Return what Airflow waits for and never offers for adoption, from any scheduler."""
-
-    def ends(self, key: Key) -> bool:
-        """Whether Airflow itself ends a workload from which nothing is heard. Asks nothing."""
-
-    def longest_wait_s(self) -> float:
-        """Seconds after which no function can still be running a workload."""
 
 
 class Comparison:

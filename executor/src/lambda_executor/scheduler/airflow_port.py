@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class AirflowPort:
-    """The scheduler as the engine of its executor sees it; an `engine.Airflow`."""
+    """The scheduler as the engine of its executor sees it; the `Airflow` of `engine/ports.py`."""
 
     def __init__(self, executor: AirflowExecutor, database: DatabaseState) -> None:
         self._executor = executor

@@ -1,0 +1,106 @@
+"""What follows from the reports that have arrived. It runs on the scheduler's thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from lambda_executor.contract.log_lines import about
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
+from lambda_executor.core.ledger import Ledger, Settlement
+from lambda_executor.core.metrics import Meter
+from lambda_executor.core.reports import Meaning, kind, leaves_state_open, meaning, settle
+from lambda_executor.engine.acknowledgements import Acknowledgements, Delivery
+from lambda_executor.engine.poller import Arrival, Poller, Report
+from lambda_executor.engine.ports import Airflow
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Arrivals(Generic[Key]):
+    """Takes in the reports of one engine.
+
+    Args:
+        airflow: The scheduler, for the states of tasks and the slots of those that continue.
+        ledger: Settles the invocations.
+        acknowledgements: Keeps the settlements and the deliveries.
+        meter: Receives the metrics.
+    """
+
+    def __init__(
+        self,
+        airflow: Airflow[Key],
+        ledger: Ledger[Key],
+        acknowledgements: Acknowledgements[Key],
+        meter: Meter,
+    ) -> None:
+        self._airflow = airflow
+        self._ledger = ledger
+        self._acknowledgements = acknowledgements
+        self._meter = meter
+
+    def take(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
+        """Take in the reports of one step, each with the poller that received it.
+
+        If Airflow cannot be asked, the reports that need its answer wait for their next delivery.
+        """
+        open_reports = [a.report for _, a in arrivals if leaves_state_open(a.report)]
+        states: Mapping[InvocationId, str] = {}
+        try:
+            states = self._states(open_reports)
+        except Exception:
+            log.exception("Could not read the state of the tasks of %d reports", len(open_reports))
+            arrivals = [one for one in arrivals if not leaves_state_open(one[1].report)]
+        for poller, arrival in arrivals:
+            report = arrival.report
+            self._take(poller, arrival, meaning(report, states.get(report.id)))
+
+    def _states(self, reports: Iterable[Report]) -> Mapping[InvocationId, str]:
+        """Ask Airflow once for the states of the tasks of live invocations."""
+        keys = {r.id: key for r in reports if (key := self._ledger.key(r.id)) is not None}
+        return self._airflow.states(keys) if keys else {}
+
+    def _take(self, poller: Poller, arrival: Arrival, means: Meaning) -> None:
+        report, now_s = arrival.report, time.time()
+        key = self._ledger.key(report.id)
+        if means is not Meaning.DUPLICATE:
+            settlement = settle(self._ledger, report)
+            if means is Meaning.CONTINUED:
+                self._free_slot_of_continued(settlement)
+            else:
+                self._acknowledgements.settled(settlement)
+        self._acknowledgements.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
+        if isinstance(report, DeadLetter):
+            self._meter.count("dead_letters", reason=kind(report))
+        if means is Meaning.DUPLICATE:
+            log.info(
+                "Lambda delivered %s twice; one of the starts does nothing",
+                report.id,
+                extra=about(report.id, key),
+            )
+            self._meter.count("duplicates")
+        elif isinstance(report, Result) and report.queue_to_start_ms is not None:
+            self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
+        if arrival.sent_at_s is not None:
+            self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
+
+    def _free_slot_of_continued(self, settlement: Settlement[Key] | None) -> None:
+        """End a part of a task that continues without an event.
+
+        Airflow would take the event, if it comes late, for the end of the next part.
+        https://github.com/apache/airflow/issues/71172
+        """
+        if settlement is None:
+            return
+        self._airflow.free_slot(settlement.key)
+        if not settlement.succeeded:
+            log.warning(
+                "%s continues later, although this invocation of it failed: %s",
+                settlement.key,
+                settlement.reason,
+                extra=about(settlement.id, settlement.key),
+            )
