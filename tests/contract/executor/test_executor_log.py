@@ -11,6 +11,7 @@ import pytest
 
 from lambda_executor.contract.log_lines import INVOCATION, TASK
 from lambda_executor.scheduler.version import AIRFLOW
+from tests.support.minors import ROOT
 
 #: What a scheduler's process does before and after it starts an executor.
 PROGRAM = """
@@ -36,7 +37,10 @@ logging.getLogger("lambda_executor.engine.engine").warning("It failed: %s", "x",
 @pytest.mark.skipif(AIRFLOW < (3, 2), reason="Airflow has no JSON logs before 3.2")
 def test_airflows_own_log_shows_the_fields() -> None:
     """As JSON, beside the sentence, and nothing else of what `extra` may hold."""
-    env = os.environ | {"AIRFLOW__LOGGING__JSON_LOGS": "True"}
+    env = os.environ | {
+        "AIRFLOW__LOGGING__JSON_LOGS": "True",
+        "PYTHONPATH": str(ROOT / "executor/src"),
+    }
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True
     )
