@@ -89,6 +89,7 @@ def warm(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handl
         "AIRFLOW__LAMBDA_EXECUTOR__STOP_MARGIN_S": "4",
         "AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S": "3",
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "2",
+        "AIRFLOW__CORE__KILLED_TASK_CLEANUP_TIME": "3",  # 3.4 kills a task that goes on after it.
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),  # Kept: it may be shared.
     }
     python = python_of(minor)
