@@ -35,8 +35,8 @@ class Verdict:
     environment_is_unusable: bool = False
 
     def adding(self, reason: str) -> Verdict:
-        """This verdict with a second reason."""
-        return replace(self, reason=f"{self.reason}. {reason}")
+        """This verdict with a further reason."""
+        return replace(self, reason=f"{self.reason}. {reason}" if self.reason else reason)
 
     def without(self, secret: str) -> Verdict:
         """This verdict with a secret cut out of the reason."""

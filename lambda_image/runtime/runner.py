@@ -74,7 +74,7 @@ class WorkloadRunner:
             with self.processes.until(deadline), time_limit.until(give_up_at_s):
                 verdict = self._run(workload)
         except time_limit.OutOfTime:
-            verdict = self._out_of_time()
+            verdict = self._out_of_time(workload)
         finally:
             self.temporary.clear()
         if verdict.is_logged:
@@ -136,20 +136,27 @@ class WorkloadRunner:
 
     def _verdict(self, server: str, error: Exception | None = None) -> Verdict:
         """The verdict when the supervisor has returned, or raised an error."""
-        calls, ended = self.processes.calls, self.processes.verdict()
-        if calls.start_error is not None:
-            return _verdict_of(calls.start_error, server)
-        if why := calls.unheard_reason(server):
-            return _unheard(why, ended)
-        if calls.refused is not None:
-            return _refused(calls.asked, calls.refused)
+        ended = self.processes.verdict()
+        if (verdict := self._verdict_of_calls(server, ended)) is not None:
+            return verdict
         if error is None:
             verdict = ended or crashed("the supervisor returned before its process")
         elif ended is not None and ended.outcome is Outcome.DEADLINE:
             verdict = ended.adding(f"The supervisor failed with {type(error).__name__}: {error}")
         else:
             verdict = _verdict_of(error, server)
-        return replace(verdict, task_state=calls.state)
+        return replace(verdict, task_state=self.processes.calls.state)
+
+    def _verdict_of_calls(self, server: str, ended: Verdict | None) -> Verdict | None:
+        """The verdict if Airflow did not take the task's start or its end; None if it did."""
+        calls = self.processes.calls
+        if calls.start_error is not None:
+            return _verdict_of(calls.start_error, server)
+        if why := calls.unheard_reason(server):
+            return _unheard(why, ended)
+        if calls.refused is not None:
+            return _refused(calls.asked, calls.refused)
+        return None
 
     def _supervise(self, workload: Workload, server: str) -> None:
         def run_workload() -> int:
@@ -160,20 +167,30 @@ class WorkloadRunner:
         else:
             self.processes.run(run_workload)
 
-    def _out_of_time(self) -> Verdict:
+    def _out_of_time(self, workload: Workload) -> Verdict:
         """The verdict when even the supervisor did not return in time."""
-        verdict, calls = self.processes.verdict(), self.processes.calls
-        if verdict is None:
+        server, ended, calls = (
+            compat.execution_api_url(),
+            self.processes.verdict(),
+            self.processes.calls,
+        )
+        if ended is None:
             return out_of_time(
                 1,
                 "nothing was started: the function's time-out came before the DAG files and the "
-                f"Execution API at {compat.execution_api_url()} were there",
+                f"Execution API at {server} were there",
             )
-        if calls.state is not None:
-            return replace(
-                verdict.adding("Its log could not be uploaded in time"), task_state=calls.state
+        if (verdict := self._verdict_of_calls(server, ended)) is not None:
+            return verdict
+        if calls.state is None and hasattr(workload, "ti"):  # Others have no state in Airflow.
+            how = f" as {calls.asked}" if calls.asked else ""
+            why = (
+                f"the task ended{how}, but Airflow could not be notified: it did not answer in time"
             )
-        return verdict.adding("Airflow could not be notified: it did not answer in time")
+            return _unheard(why, ended)
+        return replace(
+            ended.adding("Its log could not be uploaded in time"), task_state=calls.state
+        )
 
 
 def _reason_against(server: str) -> str | None:
@@ -205,10 +222,12 @@ def _verdict_of(error: Exception, server: str) -> Verdict:
 
 
 def _unheard(why: str, ended: Verdict | None) -> Verdict:
-    """The verdict when Airflow does not know how the task ended."""
-    if ended is None or ended.outcome is not Outcome.DEADLINE:
+    """The verdict when Airflow does not know how the task ended, by `ended` if that is known."""
+    if ended is None:
         return crashed(why)
-    return replace(ended.adding(why), return_code=ended.return_code or 1)
+    is_late = ended.outcome is Outcome.DEADLINE
+    outcome = Outcome.DEADLINE if is_late else Outcome.CRASHED
+    return replace(ended.adding(why), outcome=outcome, return_code=ended.return_code or 1)
 
 
 def _refused(asked: str | None, refusal: Exception) -> Verdict:

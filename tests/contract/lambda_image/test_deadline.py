@@ -7,6 +7,7 @@ asked to stop after 1.5 s and killed after 2.5 s.
 from __future__ import annotations
 
 import json
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,9 +85,12 @@ def handled():
     @task
     def ends_in_time():
         time.sleep(0.1)
+    @task
+    def fails():
+        raise ValueError("on purpose")
     for each in (
         loops, is_blocked_in_c, blocks_signals, ignores_signals, swallows_exceptions,
-        times_out_by_itself, ends_in_time,
+        times_out_by_itself, ends_in_time, fails,
     ):
         each()
     Killable(task_id="is_killable")
@@ -119,6 +123,22 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     yield process
     process.close()
     server.close()
+
+
+@pytest.fixture
+def without_s3(warm: HandlerProcess, tmp_path: Path) -> Iterator[HandlerProcess]:
+    """An environment that uploads logs to an S3 which takes the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        variables = {
+            "AIRFLOW__LOGGING__REMOTE_LOGGING": "True",
+            "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://logs/stage",
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        }
+        dags, server = warm.temporary.parent / "dags", Server()
+        process = HandlerProcess(tmp_path, dags, server, MARGINS | variables)
+        yield process
+        process.close()
+        server.close()
 
 
 @pytest.fixture
@@ -274,6 +294,35 @@ def test_an_api_that_does_not_answer_to_the_start_holds_no_result_up(
     assert "is too slow" in result.reason
     handler.server.silent_on = None
     assert run(handler, "ends_in_time")[0].outcome is Outcome.COMPLETED
+
+
+def test_an_end_of_which_airflow_is_not_notified_is_no_success(without_s3: HandlerProcess) -> None:
+    """Although the upload of the log takes the rest of the time: Airflow still waits for the end."""
+    without_s3.server.script["/state"] = [(503, "away")] * 99
+    result, _ = without_s3.run(task("fails"), TIME_OUT_S)
+    assert (result.outcome, result.return_code) == (Outcome.CRASHED, 1)
+    assert result.reason.startswith("the task ended as failed, but Airflow could not be notified")
+    assert "HTTP 503" in result.reason
+    assert result.task_state is None
+
+
+def test_an_end_that_airflow_refuses_is_not_its_state(without_s3: HandlerProcess) -> None:
+    """Although the upload of the log takes the rest of the time: what somebody set counts."""
+    detail = {"reason": "invalid_state", "message": "no", "previous_state": "failed"}
+    without_s3.server.script["/state"] = [(409, detail)] * 3
+    result, _ = without_s3.run(task("ends_in_time"), TIME_OUT_S)
+    assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
+    assert "Airflow had already set it to failed" in result.reason
+
+
+def test_a_log_that_is_not_uploaded_in_time_fails_no_task(without_s3: HandlerProcess) -> None:
+    """Airflow was notified of the success; the reason says what is missing."""
+    result, _ = without_s3.run(task("ends_in_time"), TIME_OUT_S)
+    assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
+    assert (result.task_state, result.reason) == (
+        "success",
+        "Its log could not be uploaded in time",
+    )
 
 
 def test_margins_that_cannot_work_fail_the_init_phase(
