@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from lambda_image.causes import causes
+
 #: A workload opens about 30 files in the handler's process; a bundle's library may open more.
 _LEAST_FREE_DESCRIPTORS = 64
 
@@ -34,6 +36,9 @@ _EXHAUSTED = frozenset(
         errno.ENOMEM,
     }
 )
+
+#: A program that failed, git for example, only has the text.
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class _Setting(NamedTuple):
@@ -54,9 +59,9 @@ class Limits:
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = pids
         self._first = {
-            (process, setting.name): setting.read()
+            (process, setting.name): now
             for process, pid in pids.items()
-            for setting in _settings(pid)
+            for setting, now in _readable(pid)
         }
 
     def restore(self) -> str | None:
@@ -68,37 +73,64 @@ class Limits:
         """
         for process, pid in self._pids.items():
             try:
-                for setting in _settings(pid):
-                    first = self._first[process, setting.name]
-                    if (now := setting.read()) == first:
-                        continue
-                    with suppress(OSError, ValueError):
-                        setting.write(first)
-                    if setting.read() != first:
+                for setting, now in _readable(pid):
+                    first = self._first.get((process, setting.name), now)
+                    if now != first and not _restored(setting, first):
                         return (
                             f"a workload changed {setting.name} of {process} from {first} to "
                             f"{now}, and nothing may change it back"
                         )
-            except (ProcessLookupError, psutil.NoSuchProcess):
+            except psutil.NoSuchProcess:
                 return f"{process} has ended"
         return _reason_against_opening_files()
 
 
-def lack_behind(error: BaseException) -> BaseException | None:
+def exhaustion_behind(error: BaseException) -> BaseException | None:
     """The cause of an error that is a lack of memory, descriptors or disk; None: there is none."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _EXHAUSTED:
-            return cause
-        cause = cause.__cause__
-    return None
+    return next(filter(_is_exhaustion, causes(error)), None)
+
+
+def is_of_disk(exhaustion: BaseException) -> bool:
+    """Whether what `exhaustion_behind` found is a full disk."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(exhaustion, "errno", None) in full or _NO_SPACE in str(exhaustion)
+
+
+def _is_exhaustion(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED:
+        return True
+    return _NO_SPACE in str(error)
+
+
+def _readable(pid: int) -> Iterator[tuple[_Setting, Any]]:
+    """The settings of a process with their values, but for those of threads that have ended.
+
+    Raises:
+        psutil.NoSuchProcess: The process has ended.
+    """
+    for setting in _settings(pid):
+        try:
+            now = setting.read()
+        except ProcessLookupError:
+            continue
+        yield setting, now
+
+
+def _restored(setting: _Setting, first: Any) -> bool:  # noqa: ANN401 - each setting has its type
+    """Set the value back; whether that worked, or is not needed because the thread has ended."""
+    with suppress(OSError, ValueError):
+        setting.write(first)
+    try:
+        return bool(setting.read() == first)
+    except ProcessLookupError:
+        return True
 
 
 def _settings(pid: int) -> Iterator[_Setting]:
     """The settings of a process and, where each thread has its own, of all of its threads.
 
     Raises:
-        ProcessLookupError: The process has ended.
+        psutil.NoSuchProcess: The process has ended.
     """
     for number, name in _RESOURCES.items():
         yield _Setting(
@@ -145,4 +177,4 @@ def _threads(pid: int) -> list[int]:
     try:
         return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
     except FileNotFoundError:
-        raise ProcessLookupError from None
+        raise psutil.NoSuchProcess(pid) from None

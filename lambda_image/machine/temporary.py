@@ -40,6 +40,7 @@ class TemporaryFolder:
         self._private: tuple[Path, ...] = ()
         self._airflow_home: Path | None = None
         self._kept: frozenset[Path] = frozenset()
+        self._first_free_bytes = 0
         self._is_own = environment.owns(self._folder) or _is_free(self._folder)
         if self._is_own:
             self.clear()
@@ -55,6 +56,7 @@ class TemporaryFolder:
         """
         self._private, self._airflow_home = tuple(private), airflow_home
         self._kept = frozenset(path for root in self._roots() for path in self._below(root))
+        self._first_free_bytes = shutil.disk_usage(self._folder).free
 
     def clear(self) -> None:
         """Remove everything that has come since; log what cannot be removed. Never raises."""
@@ -113,6 +115,14 @@ class TemporaryFolder:
             except OSError as e:
                 return f"nothing can be written to {folder} any more: {e}"
         return None
+
+    def is_fuller(self) -> bool:
+        """Whether clearly less is free than when the init phase ended. Never raises."""
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError:
+            return True
+        return free + _LEAST_FREE_BYTES <= self._first_free_bytes
 
     def _roots(self) -> list[Path]:
         """The folders that are cleared."""

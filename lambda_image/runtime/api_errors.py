@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from airflow.configuration import conf
 from airflow.sdk.api.client import ServerResponseError
 
-from lambda_image.machine.limits import lack_behind
+from lambda_image.causes import causes
+from lambda_image.machine.limits import exhaustion_behind
 from lambda_image.runtime.compat import TOKEN_LIFETIME_OPTION, http
 
 _URL_VARIABLE = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
@@ -33,7 +34,7 @@ def is_passing(error: Exception) -> bool:
         return bool(
             code >= HTTPStatus.INTERNAL_SERVER_ERROR or code == HTTPStatus.TOO_MANY_REQUESTS
         )
-    if _is_caused_by(error, ssl.SSLError) or lack_behind(error):
+    if _is_caused_by(error, ssl.SSLError) or exhaustion_behind(error):
         return False
     return isinstance(error, http.TransportError) and not isinstance(
         error, http.UnsupportedProtocol
@@ -187,13 +188,8 @@ def _fault_reason(code: int, answered: str, error: Exception) -> str:
     return f"{answered}: {error}"
 
 
-def _is_caused_by(error: BaseException, kind: type[BaseException]) -> bool:
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, kind):
-            return True
-        link = link.__cause__ or link.__context__
-    return False
+def _is_caused_by(error: BaseException, *kinds: type[BaseException]) -> bool:
+    return any(isinstance(cause, kinds) for cause in causes(error))
 
 
 def _via_proxy(server: str) -> str:

@@ -25,11 +25,12 @@ from airflow.sdk import Connection
 
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.probe import BundleAnswer, DagFiles
+from lambda_image.causes import causes
 from lambda_image.dags import preload
 from lambda_image.dags.objects import DagSourceError
 from lambda_image.dags.source import S3DagSource
 from lambda_image.logs.invocation_log import WriteLog
-from lambda_image.machine import environment
+from lambda_image.machine import environment, limits
 from lambda_image.runtime.compat import (
     AirflowNotFoundException,
     Workload,
@@ -45,6 +46,18 @@ _USER_INFO = re.compile(r"://[^/@\s]+@")
 
 class _NoDagError(LambdaExecutorError):
     """The DAG is not available; the message is the reason."""
+
+
+class ExhaustedError(LambdaExecutorError):
+    """Memory, descriptors or disk did not suffice for the DAG files; the message is the reason.
+
+    Attributes:
+        of_disk: Whether it was the disk.
+    """
+
+    def __init__(self, reason: str, *, of_disk: bool) -> None:
+        super().__init__(reason)
+        self.of_disk = of_disk
 
 
 class DagBundles:
@@ -74,7 +87,11 @@ class DagBundles:
             write_log("info", "DAG imports preloaded", statements=len(imported))
 
     def reason_against(self, workload: Workload) -> str | None:
-        """Fetch the DAG files of a workload; the reason if that fails."""
+        """Fetch the DAG files of a workload; the reason if that fails.
+
+        Raises:
+            ExhaustedError: It failed for want of memory, descriptors or disk.
+        """
         if getattr(workload, "bundle_info", None) is None:
             return None
         try:
@@ -83,10 +100,12 @@ class DagBundles:
             if isinstance(workload, ExecuteTask):
                 with environment.restored():
                     self._fetch(workload)
-        except LambdaExecutorError as e:
-            return str(e)
-        except Exception as e:  # noqa: BLE001 - a bundle is anybody's code; nothing was started
-            return f"the task's DAG bundle cannot be had: {_reason(e)}"
+        except Exception as e:  # a bundle is anybody's code; nothing was started
+            is_ours = isinstance(e, LambdaExecutorError)
+            reason = str(e) if is_ours else f"the task's DAG bundle cannot be had: {_reason(e)}"
+            if (exhaustion := limits.exhaustion_behind(e)) is None:
+                return reason
+            raise ExhaustedError(reason, of_disk=limits.is_of_disk(exhaustion)) from e
         return None
 
     def compared(self, asked: DagFiles) -> dict[str, BundleAnswer]:
@@ -252,10 +271,6 @@ def _is_known_here(conn_id: str) -> bool:
 
 def _reason(error: BaseException) -> str:
     """An error and its causes, on one line, without the credentials of URLs."""
-    parts = []
-    link: BaseException | None = error
-    while link is not None:
-        parts.append(f"{type(link).__name__}: {link}")
-        link = link.__cause__
+    parts = [f"{type(cause).__name__}: {cause}" for cause in causes(error)]
     reason = " ".join(_USER_INFO.sub("://***@", "; ".join(parts)).split())
     return reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[:_MAX_REASON_CHARS]}..."

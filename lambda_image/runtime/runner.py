@@ -26,7 +26,7 @@ from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
 from lambda_image.runtime import api_errors, compat, task_log
 from lambda_image.runtime.api_calls import StaleEventError
-from lambda_image.runtime.bundles import DagBundles
+from lambda_image.runtime.bundles import DagBundles, ExhaustedError
 from lambda_image.runtime.compat import TaskAlreadyRunningError, Workload
 from lambda_image.runtime.processes import Processes
 from lambda_image.runtime.stock_processes import StockProcesses
@@ -125,10 +125,13 @@ class WorkloadRunner:
                 return rejected(reason)
             with environment.restored():
                 self._supervise(workload, server)
+        except ExhaustedError as e:
+            is_left_by_tasks = not e.of_disk or self.temporary.is_fuller()
+            return rejected_here(str(e)) if is_left_by_tasks else rejected(str(e))
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
-            lack = limits.lack_behind(e)
+            lack = limits.exhaustion_behind(e)
             if lack and (not self.processes.have_started or self.processes.calls.start_error):
                 return rejected_here(f"{type(lack).__name__}: {lack}{_at(lack)}")
             return replace(self._verdict(server, e), is_logged=False)

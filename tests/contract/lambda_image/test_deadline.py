@@ -296,8 +296,8 @@ def test_an_api_that_does_not_answer_to_the_start_holds_no_result_up(
     assert run(handler, "ends_in_time")[0].outcome is Outcome.COMPLETED
 
 
-def test_an_end_of_which_airflow_is_not_notified_is_no_success(without_s3: HandlerProcess) -> None:
-    """Although the upload of the log takes the rest of the time: Airflow still waits for the end."""
+def test_an_end_without_notice_is_no_success(without_s3: HandlerProcess) -> None:
+    """Although the upload of the log takes the rest of the time: Airflow waits for the end."""
     without_s3.server.script["/state"] = [(503, "away")] * 99
     result, _ = without_s3.run(task("fails"), TIME_OUT_S)
     assert (result.outcome, result.return_code) == (Outcome.CRASHED, 1)

@@ -18,9 +18,12 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
+from lambda_executor.contract.options import DAGS_S3_URI
 from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
 from lambda_image.machine.temporary import OWNER
+from tests.contract.lambda_image.test_dags import Bucket
 from tests.support.handler_process import AS_LAMBDA, HandlerProcess, Server, task
+from tests.support.local_aws import Server as LocalAws
 from tests.support.machine import on_a_small_disk, without_capabilities
 
 #: Environments, and healthy tasks that they take whenever they are free.
@@ -52,6 +55,12 @@ def fill(file):
         except OSError:
             print("filled")
 
+def leave_2_mib():
+    with (HOME / "large").open("wb") as opened:
+        while shutil.disk_usage(HOME).free > 2 * 2**20:
+            opened.write(bytes(2**12))
+            opened.flush()
+
 def fill_with_files(folder):
     try:
         for number in range(1_000_000):
@@ -77,6 +86,7 @@ def remove_home():
 
 DEEDS = dict(
     fills_what_is_kept=lambda: fill(HOME / "large"),
+    leaves_little=leave_2_mib,
     makes_many_files=lambda: fill_with_files(HOME),
     fills_the_mark=lambda: fill(MARK),
     lowers_the_handlers_files=lambda: lower(handler(), resource.RLIMIT_NOFILE, (16, 16)),
@@ -140,10 +150,10 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def environment(folder: Path, dags: Path) -> HandlerProcess:
+def environment(folder: Path, dags: Path, **variables: str) -> HandlerProcess:
     """One execution environment as in Lambda."""
     program = [*on_a_small_disk(folder / "tmp"), *without_capabilities(), *AS_LAMBDA]
-    in_lambda = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}
+    in_lambda = {"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"} | variables
     return HandlerProcess(folder, dags, Server(), in_lambda, [*program, sys.executable])
 
 
@@ -228,6 +238,36 @@ def test_a_workload_that_only_this_environment_cannot_start_is_the_last_one(
     assert warm.server.calls == []
     assert warm.ends == ends + 1
     seen(warm)
+
+
+def test_dag_files_for_which_tasks_left_no_room_end_the_environment(
+    tmp_path: Path, local_aws: LocalAws
+) -> None:
+    """The reason has the remedy, and in the next process the DAG files fit.
+
+    If they fit into no environment, the process stays: the next one would reject its tasks too.
+    """
+    bucket, reach = Bucket(local_aws), {"AWS_ENDPOINT_URL_S3": local_aws.url}
+    place = {DAGS_S3_URI.environment_variable: f"s3://{bucket.name}/dags/"}
+    bucket.push({"handled.py": DAGS})
+    process = environment(tmp_path, tmp_path / "none", **reach, **place)
+    seen(process)
+    process.invoke(event("leaves_little"))
+    assert process.ends == 0
+    bucket.push({"handled.py": DAGS, "data.bin": "x" * 3 * 2**20})
+    result, _ = process.run(task("says"))
+    assert result.outcome is Outcome.REJECTED
+    assert "give the function more ephemeral storage, or upload less" in result.reason
+    assert "the execution environment is given up" in result.reason
+    assert process.ends == 1
+    seen(process)
+    bucket.push({"handled.py": DAGS, "data.bin": "x" * 9 * 2**20})
+    result, _ = process.run(task("says"))
+    assert result.outcome is Outcome.REJECTED
+    assert "give the function more ephemeral storage, or upload less" in result.reason
+    assert "given up" not in result.reason
+    assert process.ends == 1
+    close(process)
 
 
 def test_a_bad_environment_among_good_ones_fails_at_most_one_healthy_task(
