@@ -26,6 +26,9 @@ _TIMEOUT_VARIABLE = "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"
 #: The API server does not hold the task as running under this process.
 _LOST_CODES = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
 
+#: The other side closed the connection before TLS was agreed on, or without TLS's own goodbye.
+_CLOSED_DURING_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later: Airflow was away, slow, or had a fault."""
@@ -34,7 +37,7 @@ def is_passing(error: Exception) -> bool:
         return bool(
             code >= HTTPStatus.INTERNAL_SERVER_ERROR or code == HTTPStatus.TOO_MANY_REQUESTS
         )
-    if _is_caused_by(error, ssl.SSLError) or exhaustion_behind(error):
+    if _is_of_tls(error) or exhaustion_behind(error):
         return False
     return isinstance(error, http.TransportError) and not isinstance(
         error, http.UnsupportedProtocol
@@ -98,7 +101,7 @@ def _tls_reason(error: Exception) -> str:
             "to the image and name its file in AIRFLOW__API__SSL_CERT, or give the server a "
             "certificate of a public authority for this name"
         )
-    if _is_caused_by(error, ssl.SSLError):
+    if _is_of_tls(error):
         return (
             "does not speak TLS as the function does: if it serves plain HTTP, begin "
             f"{_URL_VARIABLE} with http://"
@@ -141,12 +144,15 @@ def _answer_reason(error: Exception) -> str:
             f"look at the load of its database, or raise {_TIMEOUT_VARIABLE} in the function's "
             "environment"
         )
-    if isinstance(error, (http.NetworkError, http.RemoteProtocolError)) and not isinstance(
-        error, http.ConnectError
+    has_answered = not isinstance(error, http.ConnectError)
+    is_closed = _is_caused_by(error, *_CLOSED_DURING_TLS, ConnectionResetError)
+    if isinstance(error, (http.NetworkError, http.RemoteProtocolError)) and (
+        has_answered or is_closed
     ):
         return (
             "closed the connection without an answer: the API server, or a load balancer before "
-            "it, was restarted or is overloaded. Look at its log"
+            "it, was restarted or is overloaded, or the load balancer has no API server behind "
+            "it. Look at its log"
         )
     return ""
 
@@ -188,6 +194,13 @@ def _fault_reason(code: int, answered: str, error: Exception) -> str:
     return f"{answered}: {error}"
 
 
+def _is_of_tls(error: BaseException) -> bool:
+    return any(
+        isinstance(cause, ssl.SSLError) and not isinstance(cause, _CLOSED_DURING_TLS)
+        for cause in causes(error)
+    )
+
+
 def _is_caused_by(error: BaseException, *kinds: type[BaseException]) -> bool:
     return any(isinstance(cause, kinds) for cause in causes(error))
 
@@ -198,5 +211,5 @@ def _via_proxy(server: str) -> str:
     proxy = urllib.request.getproxies().get(url.scheme)
     if not proxy or urllib.request.proxy_bypass(url.netloc):
         return ""
-    through = urlsplit(proxy)
-    return f" through the proxy {through.hostname}:{through.port}"
+    through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return f" through the proxy {through.netloc.rpartition('@')[2]}"

@@ -77,16 +77,20 @@ class WorkloadRunner:
             verdict = self._out_of_time(workload)
         finally:
             self.temporary.clear()
-        if verdict.is_logged:
+        if verdict.is_logged or verdict.outcome is Outcome.DUPLICATE:
+            # The log of a duplicate is the log of the start that counts, and not ours to write.
             task_log.discard_if_private(getattr(workload, "log_path", None))
         else:
             reason = verdict.without(getattr(workload, "token", "")).reason
-            self.explain(workload_json, reason, deadline)
+            level = "error" if verdict.return_code else "info"
+            self.explain(workload_json, reason, deadline, level)
         self._fault = verdict.reason if verdict.environment_is_unusable else None
         most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
         return replace(verdict, max_memory_mb=most_mb)
 
-    def explain(self, workload_json: str, reason: str, deadline: Deadline) -> None:
+    def explain(
+        self, workload_json: str, reason: str, deadline: Deadline, level: str = "error"
+    ) -> None:
         """Write a reason that the supervisor did not write into the task's log; never raises."""
         try:
             given = json.loads(workload_json)
@@ -97,7 +101,7 @@ class WorkloadRunner:
             return
         try:
             with contextlib.suppress(time_limit.OutOfTime), time_limit.until(deadline.give_up_at_s):
-                task_log.explain(log_path, reason, ti)
+                task_log.explain(log_path, reason, ti, level)
         finally:
             task_log.discard_if_private(log_path)
             self.temporary.clear()
@@ -106,13 +110,16 @@ class WorkloadRunner:
         """Why this execution environment can run no other workload; None if it can.
 
         Undoes what a workload changed, as far as that is possible. Call it between workloads: then
-        the environment is given up before another workload has to pay for it.
+        the environment is given up before another workload has to pay for it. Never raises.
         """
-        return (
-            self._fault
-            or self.processes.reason_against_another()
-            or self.temporary.reason_against()
-        )
+        try:
+            return (
+                self._fault
+                or self.processes.reason_against_another()
+                or self.temporary.reason_against()
+            )
+        except Exception as e:  # noqa: BLE001 - whoever cannot check cannot promise either
+            return f"what the last workload left cannot be checked: {type(e).__name__}: {e}"
 
     def _run(self, workload: Workload) -> Verdict:
         server = compat.execution_api_url()

@@ -18,10 +18,15 @@ from airflow.sdk import log as airflow_log
 from lambda_image.logs import invocation_log
 
 
-def explain(log_path: str, reason: str, ti: Any) -> None:  # noqa: ANN401 - Airflow's type
+def explain(
+    log_path: str,
+    reason: str,
+    ti: Any,  # noqa: ANN401 - Airflow's type
+    level: str = "error",
+) -> None:
     """Add the reason why a task was not run to its log, and upload it; never raises."""
     now = datetime.now(UTC).isoformat()
-    line = {"timestamp": now, "level": "error", "event": reason, "logger": "task"}
+    line = {"timestamp": now, "level": level, "event": reason, "logger": "task"}
     try:
         with airflow_log.init_log_file(log_path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -6,6 +6,7 @@ Execution API that misbehaves by script.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -193,9 +194,12 @@ def test_a_task_that_was_marked_meanwhile_is_settled(handler: HandlerProcess, st
     """Nobody else would settle an invocation whose task was marked while it waited."""
     detail = {"reason": "invalid_state", "message": "no", "previous_state": state}
     handler.server.script["/run"] = [(409, detail)]
-    result = run(handler, "succeeds")
+    workload = task("succeeds")
+    result, _ = handler.run(workload)
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert f"Airflow had already set the task's state to {state}" in result.reason
+    (line,) = map(json.loads, logged(handler, workload).splitlines())
+    assert (line["level"], line["event"]) == ("info", result.reason)
 
 
 def test_a_task_that_airflow_does_not_know_any_more_is_rejected(handler: HandlerProcess) -> None:

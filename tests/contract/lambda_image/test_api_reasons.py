@@ -126,6 +126,32 @@ def test_a_closed_connection(server: Any) -> None:
     check(url_of(server), "closed the connection without an answer", passes=True)
 
 
+@pytest.fixture
+def closing() -> Iterator[int]:
+    """The port of a server that accepts connections and closes them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def close_all() -> None:
+            with contextlib.suppress(OSError):  # The test is over.
+                while True:
+                    connection, _ = listening.accept()
+                    connection.recv(65536)  # What is unread would reset the connection.
+                    connection.close()
+
+        thread = threading.Thread(target=close_all, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_balancer_without_a_server(closing: int, scheme: str) -> None:
+    """A load balancer that closes each connection has no server now, and may have one later."""
+    url = f"{scheme}://127.0.0.1:{closing}/execution/"
+    check(url, "closed the connection without an answer", passes=True)
+
+
 def test_an_untrusted_certificate(server: Any) -> None:
     """A certificate of an unknown authority needs that authority in the image."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -139,10 +165,11 @@ def test_no_tls_at_all(server: Any) -> None:
     check(url_of(server, "https"), "does not speak TLS", passes=False)
 
 
-def test_a_proxy_that_refuses(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy of the function's environment is named as the cause."""
+@pytest.mark.parametrize("before", ["http://", "http://user:secret@", "", "user:secret@"])
+def test_a_proxy_that_refuses(server: Any, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """A proxy of the function's environment is named as the cause, without its credentials."""
     server.answer = (403, {}, b"")
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HTTPS_PROXY", f"{before}127.0.0.1:{server.server_port}")
     url = "https://api.airflow.invalid/execution/"
     check(url, f"through the proxy 127.0.0.1:{server.server_port}", passes=True)
     assert "secret" not in api_errors.reason(error_of(url), url)

@@ -129,10 +129,8 @@ def test_what_is_behind_an_error_is_found(
 
 
 def test_what_is_no_exhaustion_is_not_found() -> None:
-    """Other errors of the system are not, nor is one that the code has taken from its own."""
+    """Other errors of the system are not."""
     missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
-    assert exhaustion_behind(missing) is None
-    missing.__context__, missing.__suppress_context__ = MemoryError(), True
     assert exhaustion_behind(missing) is None
 
 
