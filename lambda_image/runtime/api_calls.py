@@ -73,7 +73,7 @@ class TaskCalls:
     """
 
     def __init__(self) -> None:
-        self._start_by_s = self._end_by_s = 0.0
+        self._by_s = self._end_by_s = 0.0
         self._waited_s: float | None = None
         self._ti: Any = None
         self._pid = 0
@@ -88,7 +88,8 @@ class TaskCalls:
 
     def begin(self, deadline: Deadline, ti: Any = None) -> None:  # noqa: ANN401 - Airflow's type
         """Forget the last workload; `ti` is the task of this one, if it is one."""
-        self._start_by_s, self._end_by_s = deadline.start_by_s, deadline.notify_by_s
+        #: Until when a call is repeated: while the start is not accepted, not as long as the end.
+        self._by_s, self._end_by_s = deadline.start_by_s, deadline.notify_by_s
         self._waited_s, self._ti = deadline.waited_s, ti
         self._forget()
 
@@ -106,14 +107,15 @@ class TaskCalls:
         try:
             while True:
                 try:
-                    with one_attempt(operations.client, self._start_by_s):
+                    with one_attempt(operations.client, self._by_s):
                         context = call()
                     break
                 except compat.http.HTTPError as e:
-                    if not self._waits_for(e, wait_s, self._start_by_s):
+                    if not self._waits_for(e, wait_s, self._by_s):
                         raise
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             self._give_back_if_stale(operations, context)
+            self._by_s = self._end_by_s
         except Exception as e:
             self.start_error = e
             raise
@@ -127,13 +129,13 @@ class TaskCalls:
         call: Callable[[], Any],
     ) -> None:
         """Notify Airflow of the state with which the task ended."""
-        if self.unheard is not None and time.monotonic() >= self._end_by_s:
+        if self.unheard is not None and time.monotonic() >= self._by_s:
             raise self.unheard
         self.asked, self.unheard, self.refused = state, None, None
         wait_s, is_lost = _FIRST_WAIT_S, False
         while True:
             try:
-                with one_attempt(operations.client, self._end_by_s):
+                with one_attempt(operations.client, self._by_s):
                     if is_lost:
                         operations.heartbeat(id, pid=self._pid)
                         is_lost = False
@@ -145,7 +147,7 @@ class TaskCalls:
                 if api_errors.is_not_ours(e):
                     self.refused = e
                     raise
-                if not self._waits_for(e, wait_s, self._end_by_s):
+                if not self._waits_for(e, wait_s, self._by_s):
                     self.unheard = e
                     raise
                 is_lost = is_lost or api_errors.may_have_arrived(e)
@@ -205,13 +207,14 @@ class TaskCalls:
         if not hasattr(operations, "get_previous") or at is None:
             return None
         try:
-            found = operations.get_previous(
-                dag_id=self._ti.dag_id,
-                task_id=self._ti.task_id,
-                logical_date=at + timedelta(microseconds=1),
-                map_index=getattr(self._ti, "map_index", -1),
-                state="running",
-            ).task_instance
+            with one_attempt(operations.client, self._by_s):
+                found = operations.get_previous(
+                    dag_id=self._ti.dag_id,
+                    task_id=self._ti.task_id,
+                    logical_date=at + timedelta(microseconds=1),
+                    map_index=getattr(self._ti, "map_index", -1),
+                    state="running",
+                ).task_instance
         except Exception as e:  # noqa: BLE001 - the start itself has succeeded
             log.warning("the current try is not known", reason=f"{type(e).__name__}: {e}")
             return None

@@ -94,6 +94,7 @@ def warm(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handl
         "AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S": "3",
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "2",
         "AIRFLOW__CORE__KILLED_TASK_CLEANUP_TIME": "3",  # 3.4 kills a task that goes on after it.
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "3",  # By Airflow's own client.
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),  # Kept: it may be shared.
     }
     python = python_of(minor)
@@ -380,3 +381,12 @@ def test_an_event_of_the_current_try_runs(handler: HandlerProcess) -> None:
     """A task that may be tried again runs, although its event has waited."""
     result, _ = handler.run(stale(handler, current_try=1))
     assert (result.outcome, told(handler)) == (Outcome.COMPLETED, ["success"])
+
+
+def test_a_current_try_that_is_not_known_delays_no_start(handler: HandlerProcess) -> None:
+    """Airflow is asked for it once, if at all: the start itself has succeeded."""
+    handler.server.script["/succeeds"] = [(503, "away")] * 9
+    result, _ = handler.run(stale(handler, current_try=None))
+    assert (result.outcome, told(handler)) == (Outcome.COMPLETED, ["success"])
+    asked = [path for _, path, _ in handler.server.calls if "/previous/" in path]
+    assert len(asked) <= 1
