@@ -11,26 +11,25 @@ methods in the running process:
   holds this process as running.
 - A heartbeat is sent once, as since Airflow 3.4: the supervisor sends the next one soon.
 
-`docs/decisions/0030-calls-that-airflow-must-hear.md` has the reasons.
+`docs/decisions/0030-repeated-calls.md` has the reasons.
 """
 
 from __future__ import annotations
 
-import inspect
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial, wraps
 from typing import Any
 
 import structlog
 from airflow.sdk.api import client as api_client
-from airflow.sdk.execution_time.comms import RescheduleTask
 
 from lambda_image.deadline import Deadline
-from lambda_image.runtime import api_errors, compat
+from lambda_image.runtime import api_errors, compat, current_try
+from lambda_image.runtime.attempts import one_attempt
+from lambda_image.runtime.current_try import StaleEventError
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +49,6 @@ _CONTRADICTIONS = frozenset({"success", "failed", "skipped", "restarting"})
 #: The wait before a repeated call, in seconds; it doubles.
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
-#: What an attempt gets at least, in seconds, even if the time is over.
-_LEAST_ATTEMPT_S = 0.5
-
-#: Within so many seconds Airflow has not failed a queued try, waited and queued the next one.
-_FRESH_S = 1.0
-
-
-class StaleEventError(Exception):
-    """The invocation is of an older try than the one that Airflow waits for."""
 
 
 class TaskCalls:
@@ -68,7 +58,7 @@ class TaskCalls:
         start_error: Why Airflow did not accept the start; None if it did, or was not asked.
         state: The state that Airflow took from this start; None if there is none.
         asked: The last state that Airflow was asked for.
-        unheard: Why Airflow could not be notified of `asked`.
+        not_notified: Why Airflow could not be notified of `asked`.
         refused: Airflow's refusal of `asked`: it has given the task another state.
     """
 
@@ -83,7 +73,7 @@ class TaskCalls:
         self.start_error: Exception | None = None
         self.state: str | None = None
         self.asked: str | None = None
-        self.unheard: Exception | None = None
+        self.not_notified: Exception | None = None
         self.refused: Exception | None = None
 
     def begin(self, deadline: Deadline, ti: Any = None) -> None:  # noqa: ANN401 - Airflow's type
@@ -93,11 +83,11 @@ class TaskCalls:
         self._waited_s, self._ti = deadline.waited_s, ti
         self._forget()
 
-    def unheard_reason(self, server: str) -> str | None:
+    def not_notified_reason(self, server: str) -> str | None:
         """Why Airflow does not know how the task ended; None if it does."""
-        if self.unheard is None:
+        if self.not_notified is None:
             return None
-        why = api_errors.reason(self.unheard, server)
+        why = api_errors.reason(self.not_notified, server)
         return f"the task ended as {self.asked}, but Airflow could not be notified: {why}"
 
     def start(self, operations: Any, pid: int, call: Callable[[], Any]) -> Any:  # noqa: ANN401
@@ -114,8 +104,15 @@ class TaskCalls:
                     if not self._waits_for(e, wait_s, self._by_s):
                         raise
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-            self._give_back_if_stale(operations, context)
+            if self._ti is not None:
+                current_try.give_back_if_stale(
+                    operations, context, self._ti, self._waited_s, self._by_s
+                )
             self._by_s = self._end_by_s
+        except StaleEventError as e:
+            self._forget()  # The state that gives the start back is not the task's.
+            self.start_error = e
+            raise
         except Exception as e:
             self.start_error = e
             raise
@@ -129,9 +126,9 @@ class TaskCalls:
         call: Callable[[], Any],
     ) -> None:
         """Notify Airflow of the state with which the task ended."""
-        if self.unheard is not None and time.monotonic() >= self._by_s:
-            raise self.unheard
-        self.asked, self.unheard, self.refused = state, None, None
+        if self.not_notified is not None and time.monotonic() >= self._by_s:
+            raise self.not_notified
+        self.asked, self.not_notified, self.refused = state, None, None
         wait_s, is_lost = _FIRST_WAIT_S, False
         while True:
             try:
@@ -148,7 +145,7 @@ class TaskCalls:
                     self.refused = e
                     raise
                 if not self._waits_for(e, wait_s, self._by_s):
-                    self.unheard = e
+                    self.not_notified = e
                     raise
                 is_lost = is_lost or api_errors.may_have_arrived(e)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
@@ -174,56 +171,6 @@ class TaskCalls:
         )
         time.sleep(pause_s)
         return True
-
-    def _give_back_if_stale(self, operations: Any, context: Any) -> None:  # noqa: ANN401
-        """Give the start of an older try back to Airflow, which queues its current try again.
-
-        Raises:
-            StaleEventError: Airflow waits for another try.
-        """
-        current = self._current_try(operations, context)
-        if current is None or current == self._ti.try_number:
-            return
-        now = datetime.now(tz=UTC)
-        operations.reschedule(self._ti.id, RescheduleTask(reschedule_date=now, end_date=now))
-        self._forget()
-        raise StaleEventError(
-            f"this event is of try {self._ti.try_number}, and Airflow waits for try {current}: "
-            "nothing was run, and Airflow queues the current try again"
-        )
-
-    def _current_try(self, operations: Any, context: Any) -> int | None:  # noqa: ANN401
-        """The number of Airflow's current try, as far as it can differ from the event's.
-
-        Before Airflow 3.4 a try that was failed while it was queued leaves its id to the next one.
-        No answer to a start has the number. With `max_tries`, `should_retry` tells the last try
-        from all others; since Airflow 3.2 another call has the number of a run's latest try.
-        """
-        if compat.VERSION >= (3, 4) or self._ti is None or not self._may_be_stale(context):
-            return None
-        if not context.should_retry:
-            return int(context.max_tries) + 1
-        at = context.dag_run.logical_date
-        if not hasattr(operations, "get_previous") or at is None:
-            return None
-        try:
-            with one_attempt(operations.client, self._by_s):
-                found = operations.get_previous(
-                    dag_id=self._ti.dag_id,
-                    task_id=self._ti.task_id,
-                    logical_date=at + timedelta(microseconds=1),
-                    map_index=getattr(self._ti, "map_index", -1),
-                    state="running",
-                ).task_instance
-        except Exception as e:  # noqa: BLE001 - the start itself has succeeded
-            log.warning("the current try is not known", reason=f"{type(e).__name__}: {e}")
-            return None
-        return found.try_number if found and found.run_id == self._ti.run_id else None
-
-    def _may_be_stale(self, context: Any) -> bool:  # noqa: ANN401 - Airflow's type
-        if self._waited_s is not None and 0 <= self._waited_s < _FRESH_S:
-            return False
-        return bool(self._ti.try_number <= context.max_tries)
 
 
 def install(calls: TaskCalls) -> None:
@@ -261,25 +208,3 @@ def _ending(calls: TaskCalls, stock: Callable[..., Any], state: str) -> Callable
         calls.end(self, id, state, partial(stock, self, id, *args, **kwargs))
 
     return end
-
-
-@contextmanager
-def one_attempt(client: Any, by_s: float | None = None) -> Iterator[None]:  # noqa: ANN401
-    """Let a client call once, where Airflow's would repeat, and wait only until `by_s`."""
-    request = type(client).request
-    before, stock_timeout = vars(client).get("request"), client.timeout
-    if "retry" in inspect.signature(request).parameters:  # Since Airflow 3.4.
-        client.request = partial(request, client, retry=False)
-    else:
-        client.request = partial(request.__wrapped__, client)
-    if by_s is not None:
-        left_s = max(_LEAST_ATTEMPT_S, by_s - time.monotonic())
-        client.timeout = min(left_s, stock_timeout.read or left_s)
-    try:
-        yield
-    finally:
-        client.timeout = stock_timeout
-        if before is None:
-            del client.request
-        else:
-            client.request = before

@@ -10,10 +10,8 @@ task inherits what an earlier one left in memory. Creating `Processes` patches, 
 - `TaskInstanceOperations`: the calls about a task's start and end (`api_calls`).
 - `signal` in the modules that import DAG files: a segmentation fault ends the process.
 
-`missing()` compares the private parts that this module uses with the installed Airflow: names,
-parameters and fields. If one is gone, `make` replaces at most the reader, which masks secrets, and
-returns `StockProcesses`. A part that only behaves differently goes unnoticed:
-`tests/contract/lambda_image/test_airflow_minors.py` runs a task under each minor version for that.
+If a part that this module uses is not as `known_parts` has it, `make` replaces at most the reader,
+which masks secrets, and returns `StockProcesses`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import contextlib
 import enum
 import importlib
 import inspect
+import logging
 import marshal
 import os
 import pickle
@@ -41,7 +40,6 @@ from typing import Any, NoReturn
 
 import psutil
 import structlog
-from airflow.sdk.api import client
 from airflow.sdk.execution_time import supervisor
 from airflow.version import version as airflow_version
 
@@ -50,7 +48,7 @@ from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory
 from lambda_image.machine.limits import Limits
 from lambda_image.machine.zygote import Child, Zygote, protect
-from lambda_image.runtime import api_calls, compat, soft_stop, task_output
+from lambda_image.runtime import api_calls, compat, known_parts, soft_stop, task_output, verdicts
 from lambda_image.runtime.api_calls import TaskCalls
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
@@ -60,48 +58,10 @@ _SignalExit = enum.IntEnum(  # type: ignore[misc]
     "_SignalExit", {number.name: -number.value for number in signal.Signals}
 )
 
-#: Private functions of Airflow that we call or replace, with the parameters we rely on.
-_FUNCTIONS = {
-    "WatchedSubprocess.start": {"target", "logger"},
-    "WatchedSubprocess._register_pipe_readers": {"stdout", "stderr", "requests", "logs"},
-    "ActivitySubprocess.update_task_state_if_needed": {"self"},
-    "_fork_main": {"requests", "child_stdout", "child_stderr", "log_fd", "target"},
-    "_subprocess_main": set(),
-    "make_buffered_socket_reader": {"gen", "on_close"},
-    "TaskInstanceOperations.start": {"id", "pid", "when"},
-    "TaskInstanceOperations.finish": {"id", "state", "when", "rendered_map_index"},
-    "TaskInstanceOperations.retry": {"id", "end_date", "rendered_map_index"},
-    "TaskInstanceOperations.succeed": {"id", "when"},
-    "TaskInstanceOperations.defer": {"id", "msg"},
-    "TaskInstanceOperations.reschedule": {"id", "msg"},
-    "TaskInstanceOperations.heartbeat": {"id", "pid"},
-}
-#: Private values of Airflow that we read.
-_VALUES = (
-    "ActivitySubprocess.final_state",
-    "STATES_SENT_DIRECTLY",
-    "Client.request",
-    "Client.task_instances",
-)
-#: Fields of `ActivitySubprocess` that we read or set.
-_FIELDS = {
-    "id",
-    "pid",
-    "stdin",
-    "client",
-    "selector",
-    "start_time",
-    "process_log",
-    "_process",
-    "_exit_code",
-    "_terminal_state",
-    "_rendered_map_index",
-}
-
 
 def make(write_log: WriteLog) -> Processes | StockProcesses:
     """Patch Airflow's supervisor, or log what is missing and leave Airflow as it is."""
-    absent = missing()
+    absent = known_parts.missing()
     if "make_buffered_socket_reader" not in absent:
         supervisor.make_buffered_socket_reader = task_output.reader
     if absent:
@@ -209,27 +169,6 @@ class Processes:
         )
 
 
-def missing() -> list[str]:
-    """The private parts used here that this Airflow does not have."""
-    absent = [path for path, parameters in _FUNCTIONS.items() if not _takes(path, parameters)]
-    absent += [path for path in _VALUES if _part(path) is None]
-    fields = getattr(_part("ActivitySubprocess"), "__attrs_attrs__", ())
-    return absent + sorted(_FIELDS - {field.name for field in fields})
-
-
-def _part(path: str) -> Any:  # noqa: ANN401 - Airflow's own types
-    top, *names = path.split(".")
-    found = getattr(supervisor, top, None) or getattr(client, top, None)
-    for name in names:
-        found = getattr(found, name, None)
-    return found
-
-
-def _takes(path: str, parameters: set[str]) -> bool:
-    found = _part(path)
-    return found is not None and parameters <= inspect.signature(found).parameters.keys()
-
-
 class _Tracker:
     """A child behind the methods of `psutil.Process` that the supervisor calls."""
 
@@ -301,8 +240,10 @@ def _install(processes: Processes) -> None:
         ):  # `calls` remembers it; the task's log must still be uploaded.
             if processes.calls.asked is None:
                 raise
-        if reason := processes.calls.unheard_reason(compat.execution_api_url()):
-            self.process_log.error(reason)
+        not_taken = verdicts.of_end(processes.calls, compat.execution_api_url())
+        if not_taken is not None:
+            level = logging.ERROR if not_taken.return_code else logging.INFO
+            self.process_log.log(level, not_taken.reason)
 
     watched.start = classmethod(start)  # type: ignore[assignment]
     activity.update_task_state_if_needed = update  # type: ignore[method-assign]

@@ -6,16 +6,10 @@ The supervisor runs in this process, and the task in its own (`processes`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import traceback
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from airflow.sdk.api.client import ServerResponseError
 from airflow.version import version as airflow_version
 from pydantic import ValidationError
 
@@ -24,27 +18,17 @@ from lambda_image.deadline import Deadline
 from lambda_image.machine import environment, limits, memory, time_limit
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
-from lambda_image.runtime import api_errors, compat, task_log
-from lambda_image.runtime.api_calls import StaleEventError
+from lambda_image.runtime import compat, task_log, verdicts
 from lambda_image.runtime.bundles import DagBundles, ExhaustedError
-from lambda_image.runtime.compat import TaskAlreadyRunningError, Workload
+from lambda_image.runtime.compat import Workload
 from lambda_image.runtime.processes import Processes
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import (
     Verdict,
     crashed,
-    duplicate,
     out_of_time,
-    overtaken,
     rejected,
     rejected_here,
-)
-
-#: States that end a try which Airflow does not let this start run. If the scheduler or a person has
-#: set one, nobody else settles the invocation; if an earlier start has, settling it again changes
-#: nothing. In any other state another start of the same try is the one that counts.
-_FINAL_STATES = frozenset(
-    {"success", "failed", "skipped", "up_for_retry", "upstream_failed", "removed"}
 )
 
 
@@ -133,40 +117,29 @@ class WorkloadRunner:
             with environment.restored():
                 self._supervise(workload, server)
         except ExhaustedError as e:
-            is_left_by_tasks = not e.of_disk or self.temporary.is_fuller()
-            return rejected_here(str(e)) if is_left_by_tasks else rejected(str(e))
+            is_everywhere = e.of_disk and not self.temporary.is_fuller()
+            return rejected(str(e)) if is_everywhere else rejected_here(str(e))
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
         except Exception as e:  # noqa: BLE001 - the supervisor lets anything through
-            lack = limits.exhaustion_behind(e)
-            if lack and (not self.processes.have_started or self.processes.calls.start_error):
-                return rejected_here(f"{type(lack).__name__}: {lack}{_at(lack)}")
+            cause = limits.exhaustion_behind(e)
+            if cause and (not self.processes.have_started or self.processes.calls.start_error):
+                return rejected_here(f"{type(cause).__name__}: {cause}{verdicts.place_of(cause)}")
             return replace(self._verdict(server, e), is_logged=False)
         return self._verdict(server)
 
     def _verdict(self, server: str, error: Exception | None = None) -> Verdict:
         """The verdict when the supervisor has returned, or raised an error."""
         ended = self.processes.verdict()
-        if (verdict := self._verdict_of_calls(server, ended)) is not None:
+        if (verdict := verdicts.of_calls(self.processes.calls, server, ended)) is not None:
             return verdict
         if error is None:
             verdict = ended or crashed("the supervisor returned before its process")
         elif ended is not None and ended.outcome is Outcome.DEADLINE:
             verdict = ended.adding(f"The supervisor failed with {type(error).__name__}: {error}")
         else:
-            verdict = _verdict_of(error, server)
+            verdict = verdicts.of_error(error, server)
         return replace(verdict, task_state=self.processes.calls.state)
-
-    def _verdict_of_calls(self, server: str, ended: Verdict | None) -> Verdict | None:
-        """The verdict if Airflow did not take the task's start or its end; None if it did."""
-        calls = self.processes.calls
-        if calls.start_error is not None:
-            return _verdict_of(calls.start_error, server)
-        if why := calls.unheard_reason(server):
-            return _unheard(why, ended)
-        if calls.refused is not None:
-            return _refused(calls.asked, calls.refused)
-        return None
 
     def _supervise(self, workload: Workload, server: str) -> None:
         def run_workload() -> int:
@@ -190,14 +163,14 @@ class WorkloadRunner:
                 "nothing was started: the function's time-out came before the DAG files and the "
                 f"Execution API at {server} were there",
             )
-        if (verdict := self._verdict_of_calls(server, ended)) is not None:
+        if (verdict := verdicts.of_calls(self.processes.calls, server, ended)) is not None:
             return verdict
         if calls.state is None and hasattr(workload, "ti"):  # Others have no state in Airflow.
             how = f" as {calls.asked}" if calls.asked else ""
             why = (
                 f"the task ended{how}, but Airflow could not be notified: it did not answer in time"
             )
-            return _unheard(why, ended)
+            return verdicts.of_unknown_end(why, ended)
         return replace(
             ended.adding("Its log could not be uploaded in time"), task_state=calls.state
         )
@@ -211,78 +184,6 @@ def _reason_against(server: str) -> str | None:
         f"[core] execution_api_server_url is {server!r}, which is no http or https URL: set "
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL in the function's environment"
     )
-
-
-def _verdict_of(error: Exception, server: str) -> Verdict:
-    """The verdict when the supervisor could not start the task, or failed while it ran."""
-    if isinstance(error, (StaleEventError, TaskAlreadyRunningError)):
-        other = "the same try of the task is already running elsewhere"
-        return duplicate(str(error) if isinstance(error, StaleEventError) else other)
-    if isinstance(error, ServerResponseError) and (state := _taken_state(error)):
-        return _taken(state)
-    if isinstance(error, compat.http.HTTPError):
-        reason = api_errors.reason(error, server)
-        return rejected(reason) if _before_start(error) else crashed(reason)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return crashed(
-            "the function's disk filled up while the task ran, and its log could not be written: "
-            "give the function more ephemeral storage"
-        )
-    return crashed(f"the supervisor failed with {type(error).__name__}: {error}{_at(error)}")
-
-
-def _unheard(why: str, ended: Verdict | None) -> Verdict:
-    """The verdict when Airflow does not know how the task ended, by `ended` if that is known."""
-    if ended is None:
-        return crashed(why)
-    is_late = ended.outcome is Outcome.DEADLINE
-    outcome = Outcome.DEADLINE if is_late else Outcome.CRASHED
-    return replace(ended.adding(why), outcome=outcome, return_code=ended.return_code or 1)
-
-
-def _refused(asked: str | None, refusal: Exception) -> Verdict:
-    """The verdict when Airflow did not take the task's end: it had changed the task's state."""
-    holds = api_errors.state_in_airflow(refusal)
-    if holds in _FINAL_STATES:
-        return overtaken(f"the task ended as {asked}, but Airflow had already set it to {holds}")
-    if holds == "restarting":
-        return crashed(f"the task ended as {asked}, but it was cleared while it ran")
-    return duplicate(
-        f"the task ended as {asked}, but Airflow does not wait for this start any more"
-    )
-
-
-def _taken(state: str) -> Verdict:
-    """The verdict when Airflow refused the start because of the task's state."""
-    if state in _FINAL_STATES:
-        return overtaken(f"Airflow had already set the task's state to {state}")
-    if state == "restarting" and compat.VERSION >= (3, 4):
-        # Airflow clears queued tasks too, and goes on when it is notified of an end.
-        return overtaken("the task was cleared before it was started")
-    return duplicate(f"another start of the same try came first, its state is {state}")
-
-
-def _taken_state(error: ServerResponseError) -> str | None:
-    """The state because of which the API server refused to start the try (HTTP 409)."""
-    detail = api_errors.detail(error)
-    if error.response.status_code != HTTPStatus.CONFLICT:
-        return None
-    return str(detail.get("previous_state")) if detail.get("reason") == "invalid_state" else None
-
-
-def _before_start(error: Any) -> bool:  # noqa: ANN401 - httpx's or httpx2's
-    """Whether the failed call is the one that reports the task's start to Airflow."""
-    try:
-        return bool(error.request.url.path.endswith("/run"))
-    except RuntimeError:  # No request: the client failed before it made one.
-        return True
-
-
-def _at(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return ""
-    return f" (in {frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
 def _validation_reason(error: ValidationError) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_image.runtime import preload, processes, task_log
+from lambda_image.runtime import known_parts, preload, task_log
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,7 +48,7 @@ print(json.dumps([exit_code, took_s, len(os.listdir("/proc/self/fd")) - len(befo
 
 def test_every_touch_point_is_there() -> None:
     """Airflow still has the parts that the handler patches."""
-    assert processes.missing() == []
+    assert known_parts.missing() == []
 
 
 def test_a_child_that_closed_its_pipes_is_reaped_at_once() -> None:

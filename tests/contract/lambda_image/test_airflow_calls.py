@@ -271,7 +271,7 @@ def test_an_end_that_did_not_arrive_is_sent_again(
 
 
 @pytest.mark.parametrize(("task_id", "state"), ENDS.items())
-def test_an_end_of_which_airflow_never_heard_is_no_success(
+def test_an_end_of_which_airflow_was_not_notified_is_no_success(
     handler: HandlerProcess, task_id: str, state: str
 ) -> None:
     """The result and the log say how the task ended and that Airflow does not know."""

@@ -80,9 +80,9 @@ _MOVED = """
 import json, os
 import lambda_image.handler
 from airflow.version import version
-from lambda_image.runtime import processes
+from lambda_image.runtime import known_parts
 # Not printed, which makes a line of the log of it.
-os.write(1, json.dumps([version, processes.missing()]).encode())
+os.write(1, json.dumps([version, known_parts.missing()]).encode())
 """
 
 

@@ -20,7 +20,7 @@ import trustme
 from airflow.sdk.api.client import Client
 
 from lambda_image.runtime import api_errors
-from lambda_image.runtime.api_calls import one_attempt
+from lambda_image.runtime.attempts import one_attempt
 
 TIMEOUT_S = 1.0
 

@@ -225,7 +225,7 @@ def test_a_reason_is_logged_when_an_environment_is_given_up(warm: HandlerProcess
 def test_a_workload_that_only_this_environment_cannot_start_is_the_last_one(
     warm: HandlerProcess,
 ) -> None:
-    """Its reason names what is missing, Airflow hears nothing, and the next process runs tasks."""
+    """Its reason names the cause, Airflow is not notified, and the next process runs tasks."""
     seen(warm)
     (handler,) = map(int, Path(f"/proc/{warm.pid}/task/{warm.pid}/children").read_text().split())
     opened = len(list(Path(f"/proc/{handler}/fd").iterdir()))
