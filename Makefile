@@ -149,12 +149,14 @@ requirements-check: setup
 # One Airflow of each other minor version that we support.
 AIRFLOWS := oldest 3-1 3-2 3-4
 
-# Tests mostly wait for processes, so two run at a time. The longest suites go first.
-PARALLEL := -n 2 --no-loadscope-reorder
+# The first suites need both processors of a small machine, the others mostly wait for processes
+# and time-outs. The longest suites go first.
+PARALLEL := --no-loadscope-reorder
 
 .PHONY: test
 test: setup build/venv/image/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Run every test
-	@$(BIN)/pytest $(PARALLEL) tests/e2e tests/container tests/synth tests/contract local_aws/tests tests/chaos tests/unit
+	@$(BIN)/pytest -n 2 $(PARALLEL) tests/e2e tests/container tests/synth
+	@$(BIN)/pytest -n 4 $(PARALLEL) tests/contract local_aws/tests tests/chaos tests/unit
 
 .PHONY: test-container
 test-container: setup build/venv/image/.stamp ## Build the image with podman and test it
