@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -312,6 +312,25 @@ def task(task_id: str, **changes: Any) -> dict[str, Any]:
         "ti": ti,
         **changes,
     }
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    dags: str,
+    variables: Mapping[str, str] | None = None,
+    program: Sequence[str | Path] = (sys.executable,),
+) -> Iterator[HandlerProcess]:
+    """An environment with an API server of its own, and with this DAG file, `handled.py`."""
+    (folder / "dags").mkdir(exist_ok=True)
+    (folder / "dags" / "handled.py").write_text(dags)
+    server = Server()
+    process = HandlerProcess(folder, folder / "dags", server, variables, program)
+    try:
+        yield process
+    finally:
+        process.close()
+        server.close()
 
 
 def image_variables() -> dict[str, str]:

@@ -1,9 +1,9 @@
 """A program for `test_late_results.py`: one result, and what the scheduler makes of it.
 
-It runs in the environment of any supported Airflow, with nothing but Airflow and the executor, and
-with a database in the folder that it is started in. It dispatches a task, stores the state that
-the task has when the result arrives, lets the result arrive, and runs the scheduler's own
-`process_executor_events` until the message is deleted. It prints one JSON object per case.
+It runs in the environment of any supported Airflow, with a database in the folder that it is
+started in. It dispatches a task, stores the state that the task has when the result arrives, lets
+the result arrive, and runs the scheduler's own `process_executor_events` until the message is
+deleted. It prints one JSON object per case.
 """
 
 from __future__ import annotations
@@ -34,24 +34,12 @@ from sqlalchemy import insert, select, update
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.wire import Result
 from lambda_executor.core.ports import Endpoints
-from lambda_executor.core.routing import Routes, Target
 from lambda_executor.scheduler.version import AIRFLOW
-from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.testing import MemoryFunction, MemoryQueue
+from tests.support.scheduler import SETTINGS
 
 #: The id of the scheduler's job.
 JOB_ID = 1
-SETTINGS = ExecutorConfig(
-    routes=Routes(Target("function")),
-    queue_urls=("https://sqs/results",),
-    dead_letter_queue_url="https://sqs/dead",
-    region_name=None,
-    check_health_on_startup=False,
-    max_invoke_attempts=1,
-    end_wait_timeout_s=0,
-    dispatch_threads=1,
-    poll_threads=1,
-)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
-from tests.support.handler_process import HandlerProcess, Server, task
-from tests.support.minors import VENVS, python_of
+from tests.support.handler_process import HandlerProcess, running, task
+from tests.support.minors import python_of
 
 DAGS = """
 import datetime, os, signal, subprocess, sys, time
@@ -74,20 +74,10 @@ ENDS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(VENVS))
-def minor(request: pytest.FixtureRequest) -> str:
-    """Every supported minor version."""
-    version: str = request.param
-    return version
-
-
 @pytest.fixture(scope="module")
 def warm(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """A warm environment with this version of Airflow, which sends a heartbeat every second."""
     folder = tmp_path_factory.mktemp("handler")
-    (folder / "dags").mkdir()
-    (folder / "dags" / "handled.py").write_text(DAGS)
-    server = Server()
     variables = {
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__LAMBDA_EXECUTOR__STOP_MARGIN_S": "4",
@@ -97,12 +87,9 @@ def warm(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handl
         "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "3",  # By Airflow's own client.
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),  # Kept: it may be shared.
     }
-    python = python_of(minor)
-    process = HandlerProcess(folder, folder / "dags", server, variables, program=[python])
-    process.run(task("succeeds"))
-    yield process
-    process.close()
-    server.close()
+    with running(folder, DAGS, variables, [python_of(minor)]) as process:
+        process.run(task("succeeds"))
+        yield process
 
 
 @pytest.fixture

@@ -24,9 +24,10 @@ from tests.support.handler_process import (
     HandlerProcess,
     Server,
     image_variables,
+    running,
     task,
 )
-from tests.support.minors import VENVS, python_of
+from tests.support.minors import python_of
 
 #: Lambda would end an environment this long after an invocation's begin; a task is asked to stop
 #: after 1.5 s and killed after 2.5 s.
@@ -86,25 +87,12 @@ os.write(1, json.dumps([version, known_parts.missing()]).encode())
 """
 
 
-@pytest.fixture(scope="module", params=list(VENVS))
-def minor(request: pytest.FixtureRequest) -> str:
-    """Every supported minor version."""
-    version: str = request.param
-    return version
-
-
 @pytest.fixture(scope="module")
 def handler(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """A warm environment with this version of Airflow."""
     folder = tmp_path_factory.mktemp("handler")
-    (folder / "dags").mkdir()
-    (folder / "dags" / "handled.py").write_text(DAGS)
-    server = Server()
-    program = [python_of(minor)]
-    process = HandlerProcess(folder, folder / "dags", server, VARIABLES, program)
-    yield process
-    process.close()
-    server.close()
+    with running(folder, DAGS, VARIABLES, [python_of(minor)]) as process:
+        yield process
 
 
 def test_no_private_part_has_moved(minor: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
-from tests.support.handler_process import HandlerProcess, Server, processes_with, task
+from tests.support.handler_process import HandlerProcess, Server, processes_with, running, task
 
 TIME_OUT_S = 4.5
 MARGINS = {
@@ -113,16 +113,10 @@ handled()
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """One warm environment for all tests."""
     folder = tmp_path_factory.mktemp("deadline")
-    dags = folder / "dags"
-    dags.mkdir()
-    (dags / "handled.py").write_text(DAGS)
-    server = Server()
     logs = {"AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs")}  # Kept: it may be shared.
-    process = HandlerProcess(folder, dags, server, MARGINS | logs)
-    process.run(task("ends_in_time"))  # The init phase is over.
-    yield process
-    process.close()
-    server.close()
+    with running(folder, DAGS, MARGINS | logs) as process:
+        process.run(task("ends_in_time"))  # The init phase is over.
+        yield process
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from lambda_executor.contract.wire import Outcome
-from tests.support.handler_process import HandlerProcess, Server, task
-from tests.support.minors import VENVS, python_of
+from tests.support.handler_process import HandlerProcess, running, task
+from tests.support.minors import python_of
 
 #: Each task by its id, and the executor that it names.
 EXECUTORS = {
@@ -32,20 +32,15 @@ with DAG("handled", schedule=None):
 """
 
 
-@pytest.fixture(scope="module", params=VENVS)
-def handler(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[HandlerProcess]:
+@pytest.fixture(scope="module")
+def handler(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """A warm environment with each minor version, without any executor in its configuration."""
     folder = tmp_path_factory.mktemp("handler")
     (folder / "dags").mkdir()
-    for name, module in (("handled", "airflow.sdk"), ("models", "airflow.models.dag")):
-        (folder / "dags" / f"{name}.py").write_text(DAGS.replace("airflow.sdk", module))
-    server = Server()
-    process = HandlerProcess(folder, folder / "dags", server, program=[python_of(request.param)])
-    yield process
-    process.close()
-    server.close()
+    models = DAGS.replace("airflow.sdk", "airflow.models.dag")
+    (folder / "dags" / "models.py").write_text(models)
+    with running(folder, DAGS, program=[python_of(minor)]) as process:
+        yield process
 
 
 @pytest.mark.parametrize("task_id", EXECUTORS)

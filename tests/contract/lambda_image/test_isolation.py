@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome
-from tests.support.handler_process import HandlerProcess, Server, processes_with, task
+from tests.support.handler_process import HandlerProcess, processes_with, running, task
 from tests.support.machine import without_capabilities
 
 #: How long a process would sleep that a task leaves behind: it tells it from all others.
@@ -117,16 +117,9 @@ handled()
 def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """One warm environment of a user without privileges."""
     folder = tmp_path_factory.mktemp("isolation")
-    dags = folder / "dags"
-    dags.mkdir()
-    (dags / "handled.py").write_text(DAGS)
-    server = Server()
-    process = HandlerProcess(
-        folder, dags, server, program=[*without_capabilities(), sys.executable]
-    )
-    yield process
-    process.close()
-    server.close()
+    program = [*without_capabilities(), sys.executable]
+    with running(folder, DAGS, program=program) as process:
+        yield process
 
 
 def seen(handler: HandlerProcess, task_id: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from lambda_executor.contract.wire import Outcome
 from lambda_image.machine.temporary import OWNER
-from tests.support.handler_process import TOKEN, HandlerProcess, Server, task
+from tests.support.handler_process import TOKEN, HandlerProcess, running, task
 
 DAGS = """
 import os, signal
@@ -46,16 +46,9 @@ handled()
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """One warm environment for all tests: what one leaves behind would show in the next."""
-    folder = tmp_path_factory.mktemp("handler")
-    dags = folder / "dags"
-    dags.mkdir()
-    (dags / "handled.py").write_text(DAGS)
-    server = Server()
-    process = HandlerProcess(folder, dags, server)
-    yield process
-    process.close()
+    with running(tmp_path_factory.mktemp("handler"), DAGS) as process:
+        yield process
     assert list(process.temporary.iterdir()) == []  # Its home went with it.
-    server.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from lambda_executor.contract.wire import Outcome
-from tests.support.handler_process import ROOT, HandlerProcess, Server, task
+from tests.support.handler_process import ROOT, HandlerProcess, running, task
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
@@ -62,21 +62,16 @@ sys.meta_path.insert(0, Moved())
 def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandlerProcess]:
     """An environment with such an Airflow."""
     folder = tmp_path_factory.mktemp("unknown")
-    dags, moved = folder / "dags", folder / "moved"
-    dags.mkdir()
+    moved = folder / "moved"
     moved.mkdir()
-    (dags / "handled.py").write_text(DAGS)
     (moved / "sitecustomize.py").write_text(MOVE)
-    server = Server()
     variables = {
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "PYTHONPATH": f"{moved}:{ROOT}:{ROOT / 'executor/src'}",
     }
-    process = HandlerProcess(folder, dags, server, variables)
-    yield process
-    process.close()
-    server.close()
+    with running(folder, DAGS, variables) as process:
+        yield process
 
 
 def test_tasks_run_and_the_log_tells_what_is_missing(handler: HandlerProcess) -> None:

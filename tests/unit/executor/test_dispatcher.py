@@ -34,6 +34,19 @@ def dispatch(name: str) -> Dispatch:
     return Dispatch(id, lambda: Envelope(Target("function"), payload))
 
 
+class Slow(MemoryFunction):
+    """A function that answers when so many invokes are under way together."""
+
+    def __init__(self, together: int) -> None:
+        super().__init__()
+        self._together = threading.Barrier(together, timeout=10)
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Wait for the others."""
+        self._together.wait()
+        super().invoke(target, payload)
+
+
 def upper(_low: float, high: float) -> float:
     """Jitter that is always the longest wait."""
     return high
@@ -261,14 +274,7 @@ def test_the_threads_send_everything_once() -> None:
 
 def test_threads_are_added_while_invokes_are_slow() -> None:
     """Slow invokes run in parallel, up to the bound."""
-    together = threading.Barrier(4, timeout=10)
-
-    class Slow(MemoryFunction):
-        def invoke(self, target: Target, payload: bytes) -> None:
-            together.wait()
-            super().invoke(target, payload)
-
-    function = Slow()
+    function = Slow(4)
     dispatcher = Dispatcher(function, threads=4, max_attempts=1)
     dispatcher.start()
     dispatcher.submit(map(dispatch, "abcd"))
@@ -280,14 +286,7 @@ def test_threads_are_added_while_invokes_are_slow() -> None:
 
 def test_threads_are_added_while_the_rate_holds_sends_back() -> None:
     """Sends that may not begin at the same moment are still under way at the same time."""
-    together = threading.Barrier(8, timeout=10)
-
-    class Slow(MemoryFunction):
-        def invoke(self, target: Target, payload: bytes) -> None:
-            together.wait()
-            super().invoke(target, payload)
-
-    function = Slow()
+    function = Slow(8)
     dispatcher = Dispatcher(function, threads=8, max_attempts=1)
     dispatcher.start()
     dispatcher.submit(map(dispatch, "abcdefgh"))

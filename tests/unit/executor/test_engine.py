@@ -46,6 +46,13 @@ def running(world: World, scheduler: Scheduler) -> Row:
     return row
 
 
+def lose_answers(world: World, scheduler: Scheduler, *, are_taken: bool) -> None:
+    """Lose the answers to all attempts of an invoke."""
+    for _ in range(2):
+        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=are_taken)
+        scheduler.answer()
+
+
 def test_a_message_that_is_delivered_twice_is_not_deleted_before_its_event_is_taken(
     world: World, scheduler: Scheduler
 ) -> None:
@@ -256,9 +263,7 @@ def test_a_task_whose_answers_are_all_lost_runs_once_and_succeeds(
     """It is in flight after its last attempt, loudly; its result settles it."""
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
-    for _ in range(2):
-        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=True)
-        scheduler.answer()
+    lose_answers(world, scheduler, are_taken=True)
     world.step(scheduler)
     assert scheduler.engine.ledger.state(row.id) is State.IN_FLIGHT
     assert "is in doubt: Lambda may have taken it, so it stays in flight" in caplog.text
@@ -278,9 +283,7 @@ def test_a_task_in_doubt_that_lambda_never_took_is_freed_when_airflow_revokes_it
     """It stays queued in the database, so Airflow's own time-out ends it."""
     row = world.airflow.rows["task-1"]
     world.queue(scheduler, row)
-    for _ in range(2):
-        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=False)
-        scheduler.answer()
+    lose_answers(world, scheduler, are_taken=False)
     world.step(scheduler)
     assert world.airflow.stuck() == [row]
     scheduler.revoke(row)
@@ -293,9 +296,7 @@ def test_a_callback_in_doubt_that_lambda_never_took_fails_in_time(
     """Nothing in Airflow ends a callback; the executor fails it when no function can run it."""
     row = world.airflow.rows["callback"]
     world.queue(scheduler, row)
-    for _ in range(2):
-        world.send(scheduler, InDoubtError("the connection was reset"), is_taken=False)
-        scheduler.answer()
+    lose_answers(world, scheduler, are_taken=False)
     world.step(scheduler)
     for _ in range(math.ceil(LONGEST_WAIT_S / PERIOD_S) + 1 + CHECKS_FOR_RESULT):
         assert row.state == "queued"
