@@ -21,6 +21,7 @@ from lambda_executor.ops import airflow_findings, installation, refusals
 from lambda_executor.ops.airflow_findings import SectionedConf
 from lambda_executor.ops.dag_findings import Expected, Versions
 from lambda_executor.ops.examination import Examination
+from lambda_executor.ops.installation import LiveScheduler
 from lambda_executor.ops.refusals import guarded
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
@@ -33,20 +34,23 @@ PATIENCE = Patience(connect_s=5, read_s=60, attempts=2)
 def examine(conf: SectionedConf, here: Versions) -> Iterator[Finding]:
     """Yield the findings of every check; one that depends on a failed one is left out."""
     yield from guarded("executor", _executor)
-    yield from guarded("scheduler", _schedulers)
+    live: list[LiveScheduler] = []
+    yield from guarded("scheduler", partial(_schedulers, live))
     yield from guarded("options", partial(airflow_findings.options, conf, os.environ))
     connected: list[tuple[Gateway, ExecutorConfig]] = []
     yield from guarded("configuration", partial(_connect, conf, connected))
     for gateway, settings in connected:
-        yield from guarded("AWS", partial(_examine, conf, here, gateway, settings))
+        yield from guarded("AWS", partial(_examine, conf, here, gateway, settings, len(live)))
 
 
 def _executor() -> Iterator[Finding]:
     yield airflow_findings.executor(installation.executors())
 
 
-def _schedulers() -> Iterator[Finding]:
-    yield from airflow_findings.schedulers(installation.live_schedulers())
+def _schedulers(live: list[LiveScheduler]) -> Iterator[Finding]:
+    """Check the running schedulers; append them for the other checks."""
+    live.extend(installation.live_schedulers())
+    yield from airflow_findings.schedulers(live)
 
 
 def _connect(
@@ -78,16 +82,19 @@ def _connect(
 
 
 def _examine(
-    conf: SectionedConf, here: Versions, gateway: Gateway, settings: ExecutorConfig
+    conf: SectionedConf,
+    here: Versions,
+    gateway: Gateway,
+    settings: ExecutorConfig,
+    schedulers: int,
 ) -> Iterator[Finding]:
     """Check what the options name."""
     clients = gateway.clients(settings)
     place = clients.place()
     if place != gateway.first.place():
         yield ok("Region", f"of the functions and queues: {place}")
-    yield from _in(
-        place, guarded("concurrency", partial(_concurrency, conf, Inspection(clients), place))
-    )
+    concurrency = partial(_concurrency, conf, Inspection(clients), place, schedulers)
+    yield from _in(place, guarded("concurrency", concurrency))
     dag_files: DagFiles = {}
     try:
         dag_files = installation.dag_files()
@@ -103,7 +110,9 @@ def _examine(
     yield from _in(place, Examination(settings, clients, place, limit, expected).findings())
 
 
-def _concurrency(conf: SectionedConf, inspection: Inspection, place: Place) -> Iterator[Finding]:
+def _concurrency(
+    conf: SectionedConf, inspection: Inspection, place: Place, schedulers: int
+) -> Iterator[Finding]:
     """Compare the account's limit with what the schedulers send."""
     try:
         facts = inspection.account()
@@ -111,10 +120,6 @@ def _concurrency(conf: SectionedConf, inspection: Inspection, place: Place) -> I
         what = "whether the account may run as much as the schedulers send is not known"
         yield refusals.not_known("concurrency", what, "lambda:GetAccountSettings", e, place)
         return
-    try:
-        schedulers = len(installation.live_schedulers())
-    except DatabaseError:
-        schedulers = 1
     parallelism = int(conf.get("core", "parallelism", fallback=None) or 32)
     yield airflow_findings.concurrency(facts, parallelism, schedulers)
 
