@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk.api import client
 from airflow.sdk.execution_time import supervisor
 
-from lambda_image.runtime.attempts import can_make_one
+from lambda_image.runtime.api.attempts import can_make_one
 
 #: Private functions of Airflow that we call or replace, with the parameters we rely on.
 _FUNCTIONS = {

@@ -7,7 +7,7 @@ task inherits what an earlier one left in memory. Creating `Processes` patches, 
 - `ActivitySubprocess.update_task_state_if_needed`: a task that was killed before it could report
   its end gets its retry (`docs/decisions/0011-deadline.md`).
 - `make_buffered_socket_reader`: `task_output.reader` takes its place.
-- `TaskInstanceOperations`: the calls about a task's start and end (`api_calls`).
+- `TaskInstanceOperations`: the calls about a task's start and end (`api.calls`).
 - `signal` in the modules that import DAG files: a segmentation fault ends the process.
 
 If a part that this module uses is not as `known_parts` has it, `make` replaces at most the reader,
@@ -48,8 +48,9 @@ from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory
 from lambda_image.machine.limits import Limits
 from lambda_image.machine.zygote import Child, Zygote, protect
-from lambda_image.runtime import api_calls, compat, known_parts, soft_stop, task_output, verdicts
-from lambda_image.runtime.api_calls import TaskCalls
+from lambda_image.runtime import compat, known_parts, soft_stop, task_output
+from lambda_image.runtime.api import calls, verdicts
+from lambda_image.runtime.api.calls import TaskCalls
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 
@@ -91,7 +92,7 @@ class Processes:
         self.calls = TaskCalls()
         protect()
         _install(self)
-        api_calls.install(self.calls)
+        calls.install(self.calls)
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:

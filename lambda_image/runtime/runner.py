@@ -18,7 +18,8 @@ from lambda_image.deadline import Deadline
 from lambda_image.machine import environment, limits, memory, time_limit
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
-from lambda_image.runtime import compat, task_log, verdicts
+from lambda_image.runtime import compat, task_log
+from lambda_image.runtime.api import verdicts
 from lambda_image.runtime.bundles import DagBundles, ExhaustedError
 from lambda_image.runtime.compat import Workload
 from lambda_image.runtime.processes import Processes

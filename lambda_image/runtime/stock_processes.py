@@ -17,7 +17,7 @@ from lambda_image.deadline import Deadline
 from lambda_image.machine import time_limit
 from lambda_image.machine.limits import Limits
 from lambda_image.machine.zygote import kill_descendants
-from lambda_image.runtime.api_calls import TaskCalls
+from lambda_image.runtime.api.calls import TaskCalls
 from lambda_image.verdict import Verdict, ended, out_of_time
 
 #: How long to wait for killed processes to be gone, in seconds.

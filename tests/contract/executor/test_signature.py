@@ -32,7 +32,7 @@ from airflow.settings import engine
 from airflow.utils.session import create_session
 from sqlalchemy import select
 from airflow.models.dag import DagModel
-from lambda_executor.ops import installation
+from lambda_executor.ops.doctor import installation
 from lambda_executor.scheduler.signature import sign
 
 import_all_models()

@@ -19,8 +19,8 @@ import pytest
 import trustme
 from airflow.sdk.api.client import Client
 
-from lambda_image.runtime import api_errors
-from lambda_image.runtime.attempts import one_attempt
+from lambda_image.runtime.api import errors
+from lambda_image.runtime.api.attempts import one_attempt
 
 TIMEOUT_S = 1.0
 
@@ -75,10 +75,10 @@ def error_of(url: str) -> Exception:
 def check(url: str, says: str, *, passes: bool) -> None:
     """Check the reason, and whether the call is repeated."""
     error = error_of(url)
-    reason = api_errors.reason(error, url)
+    reason = errors.reason(error, url)
     assert says in reason, reason
     assert url in reason or "token" in reason
-    assert api_errors.is_passing(error) is passes, repr(error)
+    assert errors.is_passing(error) is passes, repr(error)
 
 
 def url_of(server: Any, scheme: str = "http") -> str:
@@ -117,7 +117,7 @@ def test_a_slow_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/execution/"
         check(url, "is too slow", passes=True)
-        assert "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT" in api_errors.reason(error_of(url), url)
+        assert "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT" in errors.reason(error_of(url), url)
 
 
 def test_a_closed_connection(server: Any) -> None:
@@ -172,7 +172,7 @@ def test_a_proxy_that_refuses(server: Any, monkeypatch: pytest.MonkeyPatch, befo
     monkeypatch.setenv("HTTPS_PROXY", f"{before}127.0.0.1:{server.server_port}")
     url = "https://api.airflow.invalid/execution/"
     check(url, f"through the proxy 127.0.0.1:{server.server_port}", passes=True)
-    assert "secret" not in api_errors.reason(error_of(url), url)
+    assert "secret" not in errors.reason(error_of(url), url)
 
 
 @pytest.mark.parametrize(
@@ -204,4 +204,4 @@ def test_a_task_that_is_gone(server: Any) -> None:
     body = b'{"detail": {"reason": "not_found", "message": "Task Instance not found"}}'
     server.answer = (404, {"Content-Type": "application/json"}, body)
     error = error_of(url_of(server))
-    assert "it was cleared or deleted" in api_errors.reason(error, url_of(server))
+    assert "it was cleared or deleted" in errors.reason(error, url_of(server))

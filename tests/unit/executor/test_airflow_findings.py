@@ -8,8 +8,8 @@ import pytest
 
 from lambda_executor.aws import AccountFacts
 from lambda_executor.core.findings import Finding, Status
-from lambda_executor.ops import airflow_findings
-from lambda_executor.ops.installation import LiveScheduler
+from lambda_executor.ops.doctor import airflow_findings
+from lambda_executor.ops.doctor.installation import LiveScheduler
 
 OURS = "lambda_executor.LambdaExecutor"
 LOCAL = "airflow.executors.local_executor.LocalExecutor"

@@ -13,8 +13,8 @@ from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.core.routing import Target
-from lambda_executor.ops import diagnosis, probe_findings
-from lambda_executor.ops.dag_findings import Expected, Versions
+from lambda_executor.ops.doctor import diagnosis, probe_findings
+from lambda_executor.ops.doctor.dag_findings import Expected, Versions
 from lambda_executor.setup.time_limits import TimeLimit
 
 FUNCTION = FunctionFacts(

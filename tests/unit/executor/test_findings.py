@@ -30,11 +30,11 @@ from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.core import findings
 from lambda_executor.core.findings import Finding
 from lambda_executor.core.routing import Target
-from lambda_executor.ops import (
+from lambda_executor.ops.doctor import (
     airflow_findings,
+    checks,
     dag_findings,
     diagnosis,
-    doctor,
     examination,
     installation,
     probe_findings,
@@ -42,7 +42,7 @@ from lambda_executor.ops import (
 )
 from lambda_executor.setup.time_limits import TimeLimit
 
-MODULES = (airflow_findings, dag_findings, diagnosis, doctor, examination, probe_findings, refusals)
+MODULES = (airflow_findings, checks, dag_findings, diagnosis, examination, probe_findings, refusals)
 F = Target("f", "live")
 PLACE = Place("eu-west-1", "https://lambda.eu-west-1.amazonaws.com")
 FUNCTION = FunctionFacts("Active", "", "Successful", "", 300, "")
@@ -97,7 +97,7 @@ def every_finding() -> Iterator[Finding]:
         for subject in ("function", "results queue", "dead-letter queue", "probe"):
             yield refusals.refused(subject, RejectedError("x", code), PLACE)
     yield from refusals.guarded("configuration", unusable)
-    yield from doctor._connect(NoFile(), [])
+    yield from checks._connect(NoFile(), [])
 
 
 LIMIT = TimeLimit(TASK_QUEUED_TIMEOUT, 600)
@@ -141,7 +141,7 @@ def callers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def makers() -> set[str]:
     """Every function of the doctor that makes problems."""
     found = set()
-    for file in Path(ops.__path__[0]).glob("*.py"):
+    for file in Path(ops.__path__[0]).rglob("*.py"):
         for function in ast.walk(ast.parse(file.read_text())):
             if isinstance(function, ast.FunctionDef) and "problem" in {
                 node.id for node in ast.walk(function) if isinstance(node, ast.Name)

@@ -13,7 +13,7 @@ from airflow.sdk.api.client import Client
 
 from lambda_image.deadline import Deadline
 from lambda_image.runtime import compat
-from lambda_image.runtime.api_calls import TaskCalls
+from lambda_image.runtime.api.calls import TaskCalls
 
 
 @pytest.mark.skipif(compat.VERSION >= (3, 4), reason="each try has an id of its own")

@@ -13,10 +13,10 @@ from airflow.version import version as airflow_version
 
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError
 from lambda_executor.core.findings import Finding, Status
-from lambda_executor.ops import doctor
 from lambda_executor.ops import tasks as airflow_tasks
-from lambda_executor.ops.dag_findings import Versions
-from lambda_executor.ops.diagnosis import depth_of
+from lambda_executor.ops.doctor import checks
+from lambda_executor.ops.doctor.dag_findings import Versions
+from lambda_executor.ops.doctor.diagnosis import depth_of
 from lambda_executor.ops.terminal import Say, columns, command, since
 from lambda_executor.setup.connection import connect
 
@@ -28,7 +28,7 @@ FAILURES = 10
 def check(args: argparse.Namespace, say: Say) -> bool:
     """Print every finding of the doctor; fail when one has to be fixed."""
     findings = []
-    for finding in doctor.examine(conf, Versions(airflow_version, platform.python_version())):
+    for finding in checks.examine(conf, Versions(airflow_version, platform.python_version())):
         findings.append(finding)
         if not args.json:
             _show(finding, say)
@@ -83,7 +83,7 @@ def status(args: argparse.Namespace, say: Say) -> bool:
 def _queues() -> tuple[list[dict[str, Any]], list[str]]:
     """Return the depth of every queue, and the reasons why some could not be read."""
     try:
-        connected = connect(conf, doctor.PATIENCE)
+        connected = connect(conf, checks.PATIENCE)
     except LambdaExecutorError as e:
         return [], [str(e)]
     queues, reasons = [], []

@@ -10,7 +10,8 @@ from airflow.configuration import conf
 from lambda_executor.aws import S3DagFolder
 from lambda_executor.contract.dag_manifest import DagLocation
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.ops import dag_push, doctor
+from lambda_executor.ops import dag_push
+from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.terminal import Say, command
 from lambda_executor.setup.connection import Gateway
 
@@ -28,7 +29,7 @@ def push(args: argparse.Namespace, say: Say) -> bool:
             "make and upload the archive yourself; one `aws s3 cp` switches it in one step"
         )
     files = dag_push.read(Path(args.folder), args.exclude)
-    store = S3DagFolder(Gateway(conf, doctor.PATIENCE, dag_push.CONNECTIONS).first, location)
+    store = S3DagFolder(Gateway(conf, checks.PATIENCE, dag_push.CONNECTIONS).first, location)
     plan = dag_push.plan(files, store)
     if plan.foreign:
         named = ", ".join(plan.foreign[:_NAMED]) + (", ..." if plan.foreign[_NAMED:] else "")

@@ -12,7 +12,7 @@ from airflow.configuration import conf
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import HAND_BACK_CAP_S
-from lambda_executor.ops import doctor, tasks
+from lambda_executor.ops import tasks
 from lambda_executor.ops.dead_letters import (
     Awaited,
     Entry,
@@ -20,6 +20,7 @@ from lambda_executor.ops.dead_letters import (
     reason_against,
     send_again,
 )
+from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.terminal import Say, columns, command, span
 from lambda_executor.setup.connection import connect
 
@@ -27,7 +28,7 @@ from lambda_executor.setup.connection import connect
 @command
 def list_(args: argparse.Namespace, say: Say) -> bool:
     """Print the dead letters, without deleting any."""
-    connected = connect(conf, doctor.PATIENCE)
+    connected = connect(conf, checks.PATIENCE)
     with HeldMessages(connected.dead_letters, args.limit) as messages:
         entries = _all(messages)
         awaited = _awaited(entries)
@@ -55,7 +56,7 @@ def list_(args: argparse.Namespace, say: Say) -> bool:
 @command
 def retry(args: argparse.Namespace, say: Say) -> bool:
     """Send invocations again whose tasks have not started."""
-    connected = connect(conf, doctor.PATIENCE)
+    connected = connect(conf, checks.PATIENCE)
     wanted = frozenset(args.ids)
     if bool(wanted) == args.all:
         sys.stderr.write("Name the dispatch ids that `dead-letters list` shows, or say --all\n")
@@ -83,7 +84,7 @@ def retry(args: argparse.Namespace, say: Say) -> bool:
 @command
 def purge(args: argparse.Namespace, say: Say) -> bool:
     """Delete dead letters that no task waits for."""
-    with HeldMessages(connect(conf, doctor.PATIENCE).dead_letters, args.limit) as messages:
+    with HeldMessages(connect(conf, checks.PATIENCE).dead_letters, args.limit) as messages:
         entries = _all(messages)
         awaited = _awaited(entries)
         unneeded = [entry for entry in entries if _task(entry, awaited) is None]

@@ -1,4 +1,4 @@
-"""The scheduler's start-up check: a quick subset of the checks of `ops.doctor`."""
+"""The scheduler's start-up check: a quick subset of those of `ops.doctor`."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from typing import Any
 from airflow.sdk.api.client import ServerResponseError
 
 from lambda_executor.contract.wire import Outcome
-from lambda_image.runtime import api_errors, compat
-from lambda_image.runtime.api_calls import TaskCalls
+from lambda_image.runtime import compat
+from lambda_image.runtime.api import errors
+from lambda_image.runtime.api.calls import TaskCalls
+from lambda_image.runtime.api.current_try import StaleEventError
 from lambda_image.runtime.compat import TaskAlreadyRunningError
-from lambda_image.runtime.current_try import StaleEventError
 from lambda_image.verdict import Verdict, crashed, duplicate, overtaken, rejected
 
 #: States that end a try which Airflow does not let this start run. If the scheduler or a person has
@@ -61,7 +62,7 @@ def of_error(error: Exception, server: str) -> Verdict:
     if isinstance(error, ServerResponseError) and (state := _taken_state(error)):
         return _taken(state)
     if isinstance(error, compat.http.HTTPError):
-        reason = api_errors.reason(error, server)
+        reason = errors.reason(error, server)
         return rejected(reason) if _before_start(error) else crashed(reason)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return crashed(
@@ -82,7 +83,7 @@ def of_unknown_end(why: str, ended: Verdict | None) -> Verdict:
 
 def _refused(asked: str | None, refusal: Exception) -> Verdict:
     """The verdict when Airflow did not take the task's end: it had changed the task's state."""
-    holds = api_errors.state_in_airflow(refusal)
+    holds = errors.state_in_airflow(refusal)
     if holds in _FINAL_STATES:
         return overtaken(f"the task ended as {asked}, but Airflow had already set it to {holds}")
     if holds == "restarting":
@@ -104,7 +105,7 @@ def _taken(state: str) -> Verdict:
 
 def _taken_state(error: ServerResponseError) -> str | None:
     """The state because of which the API server refused to start the try (HTTP 409)."""
-    detail = api_errors.detail(error)
+    detail = errors.detail(error)
     if error.response.status_code != HTTPStatus.CONFLICT:
         return None
     return str(detail.get("previous_state")) if detail.get("reason") == "invalid_state" else None

@@ -27,9 +27,10 @@ import structlog
 from airflow.sdk.api import client as api_client
 
 from lambda_image.deadline import Deadline
-from lambda_image.runtime import api_errors, compat, current_try
-from lambda_image.runtime.attempts import one_attempt
-from lambda_image.runtime.current_try import StaleEventError
+from lambda_image.runtime import compat
+from lambda_image.runtime.api import current_try, errors
+from lambda_image.runtime.api.attempts import one_attempt
+from lambda_image.runtime.api.current_try import StaleEventError
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class TaskCalls:
         """Why Airflow does not know how the task ended; None if it does."""
         if self.not_notified is None:
             return None
-        why = api_errors.reason(self.not_notified, server)
+        why = errors.reason(self.not_notified, server)
         return f"the task ended as {self.asked}, but Airflow could not be notified: {why}"
 
     def start(self, operations: Any, pid: int, call: Callable[[], Any]) -> Any:  # noqa: ANN401
@@ -139,28 +140,28 @@ class TaskCalls:
                     call()
                 break
             except compat.http.HTTPError as e:
-                if is_lost and api_errors.is_not_ours(e) and self._has_arrived(e):
+                if is_lost and errors.is_not_ours(e) and self._has_arrived(e):
                     break
-                if api_errors.is_not_ours(e):
+                if errors.is_not_ours(e):
                     self.refused = e
                     raise
                 if not self._waits_for(e, wait_s, self._by_s):
                     self.not_notified = e
                     raise
-                is_lost = is_lost or api_errors.may_have_arrived(e)
+                is_lost = is_lost or errors.may_have_arrived(e)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
         self.state = state
 
     def _has_arrived(self, refusal: Exception) -> bool:
         """Whether an answer was lost and not the call, now that Airflow refuses a heartbeat."""
-        holds = api_errors.state_in_airflow(refusal)
+        holds = errors.state_in_airflow(refusal)
         return holds == self.asked or holds not in _CONTRADICTIONS
 
     @staticmethod
     def _waits_for(error: Exception, wait_s: float, by_s: float) -> bool:
         """Wait before the next attempt; returns False if there is none."""
         left_s = by_s - time.monotonic()
-        if not api_errors.is_passing(error) or left_s <= 0:
+        if not errors.is_passing(error) or left_s <= 0:
             return False
         pause_s = min(left_s, wait_s * random.uniform(0.75, 1.25))  # noqa: S311 - spreads calls
         log.warning(

@@ -13,9 +13,9 @@ from lambda_executor.contract.log_lines import STARTED
 from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, ok, unknown
 from lambda_executor.core.routing import Target
-from lambda_executor.ops import diagnosis, probe_findings, refusals
-from lambda_executor.ops.dag_findings import Expected
-from lambda_executor.ops.refusals import guarded
+from lambda_executor.ops.doctor import diagnosis, probe_findings, refusals
+from lambda_executor.ops.doctor.dag_findings import Expected
+from lambda_executor.ops.doctor.refusals import guarded
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.time_limits import TimeLimit
 

@@ -13,7 +13,7 @@ from lambda_executor.core.findings import Finding, ok, problem, unknown
 from lambda_executor.setup.option_values import Conf
 
 if TYPE_CHECKING:
-    from lambda_executor.ops.installation import LiveScheduler
+    from lambda_executor.ops.doctor.installation import LiveScheduler
 
 _CHOOSE = f"AIRFLOW__CORE__EXECUTOR={EXECUTOR}"
 _PREFIX = f"AIRFLOW__{SECTION.upper()}__"

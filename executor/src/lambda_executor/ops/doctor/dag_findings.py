@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lambda_executor.contract.probe import BundleAnswer, DagFiles, ProbeAnswer
 from lambda_executor.core.findings import Finding, ok, problem, unknown
-from lambda_executor.ops.diagnosis import DEPLOY
+from lambda_executor.ops.doctor.diagnosis import DEPLOY
 
 #: The most names of files in one finding.
 _NAMES = 5

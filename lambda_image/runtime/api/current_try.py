@@ -14,7 +14,7 @@ import structlog
 from airflow.sdk.execution_time.comms import RescheduleTask
 
 from lambda_image.runtime import compat
-from lambda_image.runtime.attempts import one_attempt
+from lambda_image.runtime.api.attempts import one_attempt
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from lambda_executor.contract.probe import ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.findings import Finding, ok, problem, unknown
 from lambda_executor.core.routing import Target
-from lambda_executor.ops.dag_findings import Expected, dag_files
-from lambda_executor.ops.diagnosis import DEPLOY
+from lambda_executor.ops.doctor.dag_findings import Expected, dag_files
+from lambda_executor.ops.doctor.diagnosis import DEPLOY
 
 #: Prefixes of the errors that a function raises before its handler, for every invocation.
 #: https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html

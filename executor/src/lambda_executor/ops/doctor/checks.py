@@ -17,12 +17,12 @@ from lambda_executor.contract.errors import AwsError, CredentialsError, Database
 from lambda_executor.contract.options import CONFIG_PARAMETER, REGION_NAME, SECTION
 from lambda_executor.contract.probe import DagFiles
 from lambda_executor.core.findings import Finding, ok, problem, unknown
-from lambda_executor.ops import airflow_findings, installation, refusals
-from lambda_executor.ops.airflow_findings import SectionedConf
-from lambda_executor.ops.dag_findings import Expected, Versions
-from lambda_executor.ops.examination import Examination
-from lambda_executor.ops.installation import LiveScheduler
-from lambda_executor.ops.refusals import guarded
+from lambda_executor.ops.doctor import airflow_findings, installation, refusals
+from lambda_executor.ops.doctor.airflow_findings import SectionedConf
+from lambda_executor.ops.doctor.dag_findings import Expected, Versions
+from lambda_executor.ops.doctor.examination import Examination
+from lambda_executor.ops.doctor.installation import LiveScheduler
+from lambda_executor.ops.doctor.refusals import guarded
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
 from lambda_executor.setup.time_limits import longest_wait

@@ -1,0 +1,1 @@
+"""The doctor: which checks it makes, and which findings follow."""
