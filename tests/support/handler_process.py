@@ -353,3 +353,16 @@ def processes_with(argument: str) -> list[int]:
         if argument.encode() in arguments:
             found.append(int(entry))
     return found
+
+
+def connection_test(
+    connection_id: str = "c", token: str = TOKEN, timeout_s: int = 5
+) -> dict[str, Any]:
+    """A connection test as the scheduler hands it to an executor."""
+    return {
+        "type": "TestConnection",
+        "token": token,
+        "connection_test_id": str(uuid.uuid4()),
+        "connection_id": connection_id,
+        "timeout": timeout_s,
+    }

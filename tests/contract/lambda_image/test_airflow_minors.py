@@ -20,9 +20,9 @@ import pytest
 from lambda_executor.contract.wire import Outcome, Result
 from tests.support.handler_process import (
     ROOT,
-    TOKEN,
     HandlerProcess,
     Server,
+    connection_test,
     image_variables,
     running,
     task,
@@ -189,14 +189,7 @@ def test_a_task_that_was_cleared_while_it_waited_is_settled(
 
 def test_a_connection_test_runs(minor: str, handler: HandlerProcess) -> None:
     """A connection test runs since 3.3; older versions reject it with the reason."""
-    workload = {
-        "type": "TestConnection",
-        "token": TOKEN,
-        "connection_test_id": str(uuid.uuid4()),
-        "connection_id": "c",
-        "timeout": 5,
-    }
-    result, _ = handler.run(workload)
+    result, _ = handler.run(connection_test())
     if minor < "3.3":
         assert result.outcome is Outcome.REJECTED
         assert "not a workload that Airflow" in result.reason

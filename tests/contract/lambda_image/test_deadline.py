@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
-from tests.support.handler_process import HandlerProcess, Server, processes_with, running, task
+from tests.support.handler_process import (
+    HandlerProcess,
+    Server,
+    connection_test,
+    processes_with,
+    running,
+    task,
+)
 
 TIME_OUT_S = 4.5
 MARGINS = {
@@ -253,14 +260,7 @@ def test_a_callback_is_stopped(handler: HandlerProcess) -> None:
 def test_a_connection_test_is_stopped(handler: HandlerProcess) -> None:
     """A connection test has a process here, so it can be stopped."""
     handler.server.silent_on = "/connection"
-    workload = {
-        "type": "TestConnection",
-        "token": "token",
-        "connection_test_id": str(uuid.uuid4()),
-        "connection_id": "c",
-        "timeout": 60,
-    }
-    result, _ = handler.run(workload, TIME_OUT_S)
+    result, _ = handler.run(connection_test(timeout_s=60), TIME_OUT_S)
     assert result.outcome is Outcome.DEADLINE
     told = [body["state"] for method, _, body in handler.server.calls if method == "PATCH"]
     assert told == ["failed"]

@@ -19,7 +19,13 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Outcome
-from tests.support.handler_process import HandlerProcess, processes_with, running, task
+from tests.support.handler_process import (
+    HandlerProcess,
+    connection_test,
+    processes_with,
+    running,
+    task,
+)
 from tests.support.machine import without_capabilities
 
 #: How long a process would sleep that a task leaves behind: it tells it from all others.
@@ -131,18 +137,12 @@ def seen(handler: HandlerProcess, task_id: str) -> dict[str, Any]:
     return said
 
 
-def connection_test(token: str) -> dict[str, Any]:
+def large_connection_test(token: str) -> dict[str, Any]:
     """A workload without a supervisor: its process gets the token from the handler.
 
     Large: what is freed of one that is small is soon overwritten.
     """
-    return {
-        "type": "TestConnection",
-        "token": token,
-        "connection_test_id": str(uuid.uuid4()),
-        "connection_id": "c" * 5000,
-        "timeout": 5,
-    }
+    return connection_test("c" * 5000, token)
 
 
 def test_a_task_leaves_nothing_to_the_next(handler: HandlerProcess) -> None:
@@ -175,7 +175,7 @@ def test_no_token_of_an_earlier_workload_is_in_a_tasks_memory(handler: HandlerPr
     """A task that searches all its memory finds its own marker, and no token."""
     for _ in range(3):
         handler.run(task("looks_around", token=EARLIER + uuid.uuid4().hex))
-        handler.run(connection_test(EARLIER + uuid.uuid4().hex))
+        handler.run(large_connection_test(EARLIER + uuid.uuid4().hex))
     said = seen(handler, "reads_memory")
     assert said["control"] >= 1
     assert said["earlier"] == 0

@@ -12,7 +12,7 @@ import pytest
 
 from lambda_executor.contract.wire import Outcome
 from lambda_image.machine.temporary import OWNER
-from tests.support.handler_process import TOKEN, HandlerProcess, running, task
+from tests.support.handler_process import TOKEN, HandlerProcess, connection_test, running, task
 
 DAGS = """
 import os, signal
@@ -214,14 +214,7 @@ def test_a_callback_runs(handler: HandlerProcess, path: str, outcome: Outcome, c
 
 def test_a_connection_test_runs(handler: HandlerProcess) -> None:
     """The API gets the outcome of the connection test."""
-    workload = {
-        "type": "TestConnection",
-        "token": TOKEN,
-        "connection_test_id": str(uuid.uuid4()),
-        "connection_id": "c",
-        "timeout": 5,
-    }
-    result, _ = handler.run(workload)
+    result, _ = handler.run(connection_test())
     assert result.return_code == 0
     assert [body["state"] for method, _, body in handler.server.calls if method == "PATCH"] == [
         "failed"  # There is no such connection type.
