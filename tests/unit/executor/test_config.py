@@ -50,7 +50,7 @@ def test_a_results_queue_for_dead_letters_is_refused(queues: dict[str, str]) -> 
     same = {"queue_url": "https://sqs/dead", **queues}
     conf = Conf(lambda_executor={**COMPLETE, **same})
     with pytest.raises(
-        ConfigError, match=r"'https://sqs/dead', which is also a results queue.*Set"
+        ConfigError, match=r"'https://sqs/dead', which is also a results queue.*set it"
     ):
         config.load(conf, no_parameter)
 

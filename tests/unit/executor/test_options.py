@@ -60,7 +60,7 @@ def test_a_boolean_is_false_by_each_of_the_words_for_it(option: BooleanOption, w
 @pytest.mark.parametrize("text", ["maybe", "", " ", "2", "-1", "1.0", "truee", "y", "n", "#", "∞"])
 def test_any_other_text_is_refused_by_a_boolean(option: BooleanOption, text: str) -> None:
     """The error names the option, the value and the allowed values."""
-    message = f"[lambda_executor] {option.name} is {text!r}: it must be True or False, for example"
+    message = f"[lambda_executor] {option.name} is {text!r}: set it to True or False, for example"
     with pytest.raises(ConfigError, match=re.escape(message)):
         option.read(text)
 
@@ -113,7 +113,7 @@ def test_a_whole_number_has_no_fraction(option: IntegerOption) -> None:
     """A fraction is refused, not rounded; the value is an `int`."""
     least, _ = option.bounds
     assert type(option.read(f"{least}.0")) is int
-    with pytest.raises(ConfigError, match=r"it must be a whole number"):
+    with pytest.raises(ConfigError, match=r"set it to a whole number"):
         option.read(f"{least}.5")
 
 
@@ -144,7 +144,7 @@ def test_a_variable_of_the_function_is_read_like_the_option(option: Option[objec
 def test_a_wrong_variable_of_the_function_is_named(option: Option[object]) -> None:
     """The error names the variable, because a function has no sections."""
     variable = option.environment_variable
-    with pytest.raises(ConfigError, match=rf"^{variable} is 'wrong': it must be "):
+    with pytest.raises(ConfigError, match=rf"^{variable} is 'wrong': set it to "):
         option.from_environment({variable: "wrong"})
 
 

@@ -260,5 +260,5 @@ def test_it_can_be_switched_off(value: str | None, wanted: bool) -> None:
 
 def test_a_switch_that_is_neither_is_named() -> None:
     """A value that is not a boolean fails the init phase with the allowed values."""
-    with pytest.raises(ConfigError, match="is 'maybe': it must be True or False"):
+    with pytest.raises(ConfigError, match="is 'maybe': set it to True or False"):
         dag_preload.is_wanted({PRELOAD_DAG_IMPORTS.environment_variable: "maybe"})

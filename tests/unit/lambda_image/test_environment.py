@@ -156,5 +156,5 @@ def test_remote_logging_that_is_neither_is_named(
     variable = "AIRFLOW__LOGGING__REMOTE_LOGGING"
     homes = {"AIRFLOW_HOME": str(tmp_path), "HOME": str(tmp_path)}
     monkeypatch.setattr(os, "environ", {**homes, variable: "maybe"})
-    with pytest.raises(ConfigError, match=f"{variable} is 'maybe': it must be True or False"):
+    with pytest.raises(ConfigError, match=f"{variable} is 'maybe': set it to True or False"):
         environment.prepare()

@@ -87,13 +87,13 @@ def test_a_start_is_waited_for_as_long_as_it_can_help(
 @pytest.mark.parametrize(
     ("stop", "kill", "says"),
     [
-        ("x", None, "STOP_MARGIN_S is 'x': it must be a number of seconds"),
+        ("x", None, "STOP_MARGIN_S is 'x': set it to a number of seconds"),
         ("0", None, "STOP_MARGIN_S is '0'"),
         ("-1", None, "STOP_MARGIN_S is '-1'"),
         ("nan", None, "STOP_MARGIN_S is 'nan'"),
         ("900", None, "STOP_MARGIN_S is '900'"),
-        ("2.9", None, "STOP_MARGIN_S is '2.9': it must be a number of seconds from 3 to 899"),
-        (None, "1.9", "KILL_MARGIN_S is '1.9': it must be a number of seconds from 2 to 899"),
+        ("2.9", None, "STOP_MARGIN_S is '2.9': set it to a number of seconds from 3 to 899"),
+        (None, "1.9", "KILL_MARGIN_S is '1.9': set it to a number of seconds from 2 to 899"),
         (None, "inf", "KILL_MARGIN_S is 'inf'"),
         ("8", "20", "STOP_MARGIN_S is 8 and AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S is 20"),
     ],

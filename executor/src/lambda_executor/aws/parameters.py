@@ -27,8 +27,9 @@ def read_parameter(clients: Clients, name: str) -> dict[str, str]:
     if not isinstance(options, dict) or not all(isinstance(v, str) for v in options.values()):
         raise ConfigError(
             f"config_parameter: SSM parameter {name!r} does not hold a JSON object of option "
-            "names and strings; deploy the execution stack again to write it",
-            "node_modules/.bin/cdk deploy --all -c stage=<stage>",
+            "names and strings",
+            fix="deploy the execution stack again, which writes it",
+            command="node_modules/.bin/cdk deploy --all -c stage=<stage>",
         )
     return options
 
@@ -39,26 +40,31 @@ def _unreadable(clients: Clients, name: str, error: AwsError) -> ConfigError:
     except AwsError:  # The error is about just that.
         return ConfigError(
             f"config_parameter: SSM parameter {name!r} cannot be read: {error}",
-            REGION_NAME.setting,
+            fix="set the Region that the stage was deployed to",
+            command=REGION_NAME.setting,
         )
     if error.code == "ParameterNotFound":
         return ConfigError(
             f"config_parameter: SSM parameter {name!r} does not exist in Region {place.region} "
-            f"({place.endpoint}). Either the Region is wrong, or the name: the stacks write "
-            "/airflow-lambda/<stage>/executor. The command lists those of this Region",
-            f"aws ssm describe-parameters --region {place.region} --query Parameters[].Name "
-            "--parameter-filters Key=Name,Option=BeginsWith,Values=/airflow-lambda/",
+            f"({place.endpoint})",
+            fix="correct the Region or the name; the stacks write "
+            "/airflow-lambda/<stage>/executor, and the command lists those of this Region",
+            command=f"aws ssm describe-parameters --region {place.region} "
+            "--query Parameters[].Name --parameter-filters Key=Name,Option=BeginsWith,Values=/airflow-lambda/",
         )
     if isinstance(error, UnreachableError):
         return ConfigError(
             f"config_parameter: SSM parameter {name!r} cannot be read, because {place.endpoint} "
-            f"cannot be reached: {error}. Check the Region ({place.region}), AWS_ENDPOINT_URL, "
-            "DNS, proxy and route of this machine",
-            f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {place.endpoint}",
+            f"cannot be reached: {error}",
+            fix=f"check the Region ({place.region}), AWS_ENDPOINT_URL, and DNS, proxy and route "
+            "of this machine",
+            command=f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {place.endpoint}",
         )
     return ConfigError(
         f"config_parameter: SSM parameter {name!r} cannot be read in Region {place.region} "
-        f"({place.endpoint}): {error}. If the Region or the name is wrong, correct it: the stacks' "
-        "managed policy permits only the parameter of its own stage. Otherwise attach the policy",
-        f"aws ssm get-parameter --region {place.region} --name {name}",
+        f"({place.endpoint}): {error}",
+        fix="correct the Region or the name, if one is wrong: the stacks' managed policy (output "
+        "SchedulerPolicyArn) permits only the parameter of its own stage; or attach that policy to "
+        "this role",
+        command=f"aws ssm get-parameter --region {place.region} --name {name}",
     )

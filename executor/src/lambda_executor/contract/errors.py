@@ -13,12 +13,15 @@ class ConfigError(LambdaExecutorError):
     """An option has an unusable value; the message names it, the allowed values and the fix.
 
     Args:
-        message: What is wrong, for a person.
+        detail: What is wrong.
+        fix: What to do; empty: the detail says it.
         command: A command or a setting to copy, for the fix; empty: there is none.
     """
 
-    def __init__(self, message: str, command: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, detail: str, *, fix: str = "", command: str = "") -> None:
+        super().__init__(f"{detail}: {fix}" if fix else detail)
+        self.detail = detail
+        self.fix = fix
         self.command = command
 
 

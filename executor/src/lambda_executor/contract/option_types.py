@@ -61,9 +61,9 @@ class Option(ABC, Generic[Value_co]):
         value = self._parse(text)
         if value is None:
             raise ConfigError(
-                f"{where or f'[{self.section}] {self.name}'} is {text!r}: it must be "
-                f"{self._allowed}, for example {self.example}",
-                self.setting,
+                f"{where or f'[{self.section}] {self.name}'} is {text!r}",
+                fix=f"set it to {self._allowed}, for example {self.example}",
+                command=self.setting,
             )
         return value
 

@@ -51,15 +51,16 @@ class Target:
         match = _FUNCTION.fullmatch(text.strip())
         if match is None:
             raise ConfigError(
-                f"{where} is {text!r:.200}, which is neither the name nor the ARN of a function; "
-                "write name, name:alias or arn:aws:lambda:<region>:<account>:function:<name>"
-                "[:alias]"
+                f"{where} is {text!r:.200}, which is neither the name nor the ARN of a function",
+                fix="write name, name:alias or "
+                "arn:aws:lambda:<region>:<account>:function:<name>[:alias]",
             )
         own = match["qualifier"]
         if own and qualifier and own != qualifier:
             raise ConfigError(
                 f"{where} is {text!r} with the qualifier {own!r}, and function_qualifier is "
-                f"{qualifier!r}: remove one of them"
+                f"{qualifier!r}",
+                fix="remove one of them",
             )
         return cls(match["function"], own or qualifier, match["tenant"])
 

@@ -106,9 +106,10 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
     functions = _json(text)
     if not isinstance(functions, dict) or not all(isinstance(f, str) for f in functions.values()):
         raise ConfigError(
-            f"[{SECTION}] functions is {text!r}: it must be a JSON object from queue to function, "
-            f"for example {options.FUNCTIONS.example}",
-            options.FUNCTIONS.setting,
+            f"[{SECTION}] functions is {text!r}",
+            fix="set it to a JSON object from queue to function, for example "
+            f"{options.FUNCTIONS.example}",
+            command=options.FUNCTIONS.setting,
         )
     by_queue = {
         queue: Target.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
@@ -124,9 +125,10 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
     urls = _json(text)
     if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
         raise ConfigError(
-            f"[{SECTION}] queue_urls is {text!r}: it must be a JSON list of one or more URLs of "
-            f"queues, for example {options.QUEUE_URLS.example}",
-            options.QUEUE_URLS.setting,
+            f"[{SECTION}] queue_urls is {text!r}",
+            fix="set it to a JSON list of one or more URLs of queues, for example "
+            f"{options.QUEUE_URLS.example}",
+            command=options.QUEUE_URLS.setting,
         )
     return tuple(dict.fromkeys(urls))
 
@@ -135,9 +137,10 @@ def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> s
     url: str = values[options.DEAD_LETTER_QUEUE_URL]
     if url in queue_urls:
         raise ConfigError(
-            f"[{SECTION}] dead_letter_queue_url is {url!r}, which is also a results queue: a "
-            "result that is received as a dead letter fails its task. Set it to another queue, the "
-            "one in the function's DeadLetterConfig"
+            f"[{SECTION}] dead_letter_queue_url is {url!r}, which is also a results queue, and "
+            "a result that is received as a dead letter fails its task",
+            fix="set it to another queue, the one in the function's DeadLetterConfig",
+            command=options.DEAD_LETTER_QUEUE_URL.setting,
         )
     return url
 
@@ -153,9 +156,10 @@ def _payload_bucket(values: OptionValues) -> str | None:
     name = values.get(options.PAYLOAD_BUCKET)
     if name and not _BUCKET_NAME.fullmatch(name):
         raise ConfigError(
-            f"[{SECTION}] payload_bucket is {name!r}: it must be the name of a bucket, without "
-            f"s3:// and without a path, for example {options.PAYLOAD_BUCKET.example}",
-            options.PAYLOAD_BUCKET.setting,
+            f"[{SECTION}] payload_bucket is {name!r}",
+            fix="set it to the name of a bucket, without s3:// and without a path, for example "
+            f"{options.PAYLOAD_BUCKET.example}",
+            command=options.PAYLOAD_BUCKET.setting,
         )
     return name
 
@@ -176,9 +180,9 @@ def session_factory(access: AwsConfig) -> aws.SessionFactory:
     except ImportError as e:
         raise ConfigError(
             f"[{SECTION}] conn_id is {conn_id!r}, and reading AWS credentials from an Airflow "
-            "connection needs apache-airflow-providers-amazon: install it, or unset conn_id to use "
-            "boto3's own credential chain",
-            "pip install apache-airflow-providers-amazon",
+            "connection needs apache-airflow-providers-amazon",
+            fix="install it, or unset conn_id to use boto3's own credential chain",
+            command="pip install apache-airflow-providers-amazon",
         ) from e
 
     def from_connection() -> aws.Session:

@@ -41,11 +41,11 @@ class OptionValues:
         value = self.get(option)
         if value is None:
             raise ConfigError(
-                f"[{SECTION}] {option.name} is not set. {option.help} Set "
-                f"{options.CONFIG_PARAMETER.environment_variable} to the SSM parameter of a "
-                f"deployed environment (for example {options.CONFIG_PARAMETER.example}), or "
+                f"[{SECTION}] {option.name} is not set. {option.help.rstrip('.')}",
+                fix=f"set {options.CONFIG_PARAMETER.environment_variable} to the SSM parameter of "
+                f"a deployed environment (for example {options.CONFIG_PARAMETER.example}), or "
                 f"{option.environment_variable} itself",
-                options.CONFIG_PARAMETER.setting,
+                command=options.CONFIG_PARAMETER.setting,
             )
         return value
 

@@ -50,7 +50,7 @@ def _read(conf: Conf, option: LifetimeOption) -> TimeLimit:
         return TimeLimit(option, float(text))
     except ValueError:
         raise ConfigError(
-            f"{option} is {text!r}: it must be a number of seconds, for example "
-            f"{option.default_s:g}",
-            f"{option.environment_variable}={option.default_s:g}",
+            f"{option} is {text!r}",
+            fix=f"set it to a number of seconds, for example {option.default_s:g}",
+            command=f"{option.environment_variable}={option.default_s:g}",
         ) from None

@@ -37,7 +37,7 @@ def guarded(
         yield from check()
     except ConfigError as e:
         command = e.command or f"airflow config list --section {SECTION}"
-        yield problem(subject, str(e), "correct the option that it names", command, of)
+        yield problem(subject, e.detail, e.fix or "correct this option", command, of)
     except DatabaseError as e:
         yield unknown(subject, str(e), "see whether the database answers", "airflow db check", of)
     except Exception as e:  # noqa: BLE001 - a fault of one check must not hide the others
