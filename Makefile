@@ -54,6 +54,7 @@ build/venv/image/.stamp: lambda_image/requirements.txt | tools $(UV)
 node_modules/.stamp: package-lock.json | tools
 	@echo "Installing the CDK CLI of package-lock.json"
 	@npm ci --silent --no-audit --no-fund
+	@node -e 'const v = process.versions.node; if (parseInt(v) < 22) console.error(`Node.js $${v} works, but is no longer supported by its makers: 22 or newer is recommended.`)'
 	@touch $@
 
 .PHONY: setup

@@ -22,7 +22,10 @@ def main() -> None:
     stage = app.node.try_get_context("stage")
     if stage is None:  # The CLI silently accepts a misspelt -c NAME=VALUE.
         stage = DEFAULT_STAGE
-        sys.stderr.write(f"No -c stage=<name> is given: using the stage {stage}.\n")
+        known = ", ".join(app.node.try_get_context("stages") or ())
+        sys.stderr.write(
+            f"No -c stage=<name> is given: using the stage {stage}; allowed are {known}.\n"
+        )
     try:
         config = load(
             app.node.try_get_context("stages"), stage, app.node.try_get_context("override")

@@ -208,7 +208,7 @@ def test_a_stage_that_nobody_chose_is_named(tmp_path: Path) -> None:
     """With a misspelt `-c stag=prod` the app names the stage that it uses."""
     mistyped = _app(tmp_path, {"stag": "prod"})
     assert mistyped.returncode == 0
-    assert "No -c stage=<name> is given: using the stage dev.\n" in mistyped.stderr
+    assert "No -c stage=<name> is given: using the stage dev; allowed are" in mistyped.stderr
 
 
 def _without_sockets(folder: Path) -> Mapping[str, str]:

@@ -50,7 +50,8 @@ def _unreadable(clients: Clients, name: str, error: AwsError) -> ConfigError:
             fix="correct the Region or the name; the stacks write "
             "/airflow-lambda/<stage>/executor, and the command lists those of this Region",
             command=f"aws ssm describe-parameters --region {place.region} "
-            "--query Parameters[].Name --parameter-filters Key=Name,Option=BeginsWith,Values=/airflow-lambda/",
+            "--query Parameters[].Name "
+            "--parameter-filters Key=Name,Option=BeginsWith,Values=/airflow-lambda/",
         )
     if isinstance(error, UnreachableError):
         return ConfigError(
