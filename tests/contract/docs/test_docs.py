@@ -36,3 +36,10 @@ def test_the_page_of_the_states_is_fresh() -> None:
 def test_the_page_of_the_metrics_is_fresh() -> None:
     """`make docs` would change nothing."""
     assert (DOCS / "reference" / "metrics.md").read_text() == metrics.as_markdown()
+
+
+def test_the_readme_links_every_how_to() -> None:
+    """A page that the README does not name is not found."""
+    readme = (DOCS.parent / "README.md").read_text()
+    missing = [page.name for page in DOCS.glob("howto/*.md") if f"howto/{page.name}" not in readme]
+    assert not missing
