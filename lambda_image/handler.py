@@ -17,6 +17,7 @@ gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
 from lambda_image.dags import source  # noqa: E402
 from lambda_image.logs import log_output  # noqa: E402
 from lambda_image.machine import environment  # noqa: E402
+from lambda_image.machine.secret_variables import SecretVariables  # noqa: E402
 from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
@@ -48,7 +49,7 @@ _processes = processes.make(
     invocation_log.write
 )  # Last: every workload's process starts from here.
 
-_runner = WorkloadRunner(_dag_bundles, _processes, _temporary)
+_runner = WorkloadRunner(_dag_bundles, _processes, _temporary, SecretVariables())
 _handler = InvocationHandler(
     run_workload=_runner.run,
     explain=_runner.explain,

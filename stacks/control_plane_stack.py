@@ -33,6 +33,7 @@ from stacks.execution_stack import ExecutionStack
 from stacks.network_stack import NetworkStack
 from stacks.stage.image import StageImage
 from stacks.stage.names import prefix
+from stacks.stage.permissions import managed_policies, policy_statements, workload_secrets
 from stacks.stage.stage_stack import Stage, StageStack
 from stacks.storage_stack import StorageStack
 from stacks.wiring.forms import (
@@ -103,6 +104,9 @@ class ControlPlaneStack(StageStack):
                 log_retention=stage.log_retention,
                 removal_policy=self.removal,
                 encryption_key=self.key,
+                secrets=workload_secrets(self, "Of-airflow", settings.secrets),
+                policies=managed_policies(self, "Of-airflow", settings.policies),
+                statements=policy_statements(settings.statements),
             ),
         )
         self._permit(execution, storage)
@@ -156,6 +160,7 @@ class ControlPlaneStack(StageStack):
     ) -> Mapping[str, str]:
         settings = self.config.execution
         return {
+            **self.config.control_plane.environment,
             **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),
             **secrets_settings(self.stage.name),

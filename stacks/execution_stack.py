@@ -52,13 +52,14 @@ class ExecutionStack(StageStack):
         )
         settings = stage.config.execution
         group = network.function_security_group if network else None
+        self.function_settings = function_props(self, image)
         # The CDK leaves an id "Default" out of logical ids.
         self.executor_environment = LambdaExecutorEnvironment(
             self,
             "Default",
             LambdaExecutorEnvironmentProps(
                 name=stage.prefix,
-                functions=function_props(self, image),
+                functions=self.function_settings,
                 execution_api_url=execution_api_url,
                 parameter_name=stage.path("executor"),
                 removal_policy=self.removal,
@@ -133,6 +134,15 @@ class ExecutionStack(StageStack):
         }
         for key, value in values.items():
             self.output(key, value)
+        first, *others = zip(self.function_settings, environment.functions, strict=True)
+        self.output("FunctionRoleArn", first[1].role.role_arn, "Role of the tasks")
+        for settings, workload in others:
+            name = settings.name.title().replace("-", "")
+            self.output(
+                f"FunctionRoleArn{name}",
+                workload.role.role_arn,
+                f"Role of the tasks of the function {settings.name}",
+            )
 
 
 def _variables(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:

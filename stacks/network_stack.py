@@ -136,7 +136,9 @@ class NetworkStack(StageStack):
         wanted = {
             "Sqs": config.network.function_in_vpc or control_plane,
             "Logs": control_plane or config.logs.remote == "cloudwatch",
-            "SecretsManager": control_plane or config.database.rotation_days is not None,
+            "SecretsManager": control_plane
+            or config.database.rotation_days is not None
+            or (config.network.function_in_vpc and config.functions_have_secrets),
             "Ssm": control_plane,
             "SsmMessages": control_plane and config.control_plane.execute_command,
             "Lambda": control_plane,

@@ -9,11 +9,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
-from lambda_image.logs.secrets import Secrets
+from lambda_image.logs.secrets import MIN_DECLARED_CHARS, Secrets
 
 #: The function's credentials, of which the key's id is not secret: a task may print all variables.
 #: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
@@ -37,7 +37,9 @@ class LogOutput(io.RawIOBase):
     def __init__(self, raw: BinaryIO, environ: Mapping[str, str] = os.environ) -> None:
         self._raw = raw
         self._rest = b""
-        self._own = Secrets(*(environ.get(name, "") for name in _SECRET_VARIABLES))
+        self._credentials = Secrets(*(environ.get(name, "") for name in _SECRET_VARIABLES))
+        self._own = self._credentials
+        self._of_invocation: tuple[str, ...] = ()
         self._context: Mapping[str, Any] = {}
         self.secrets = self._own
 
@@ -45,7 +47,13 @@ class LogOutput(io.RawIOBase):
         """Add these fields to each following line, and mask these secrets too."""
         self.end_line()
         self._context = context
+        self._of_invocation = secrets
         self.secrets = self._own.and_(*secrets)
+
+    def hide(self, values: Collection[str]) -> None:
+        """Mask these values from now on, in the place of those of the last call."""
+        self._own = self._credentials.and_(*values, least_chars=MIN_DECLARED_CHARS)
+        self.secrets = self._own.and_(*self._of_invocation)
 
     def end_line(self) -> None:
         """End and write an unfinished line."""
@@ -111,9 +119,20 @@ def about(context: Mapping[str, Any], *secrets: str) -> None:
         _output.about(context, *secrets)
 
 
+def hide(values: Collection[str]) -> None:
+    """Mask these values from now on, in the place of those of the last call; only if installed."""
+    if _output is not None:
+        _output.hide(values)
+
+
 def secrets() -> Secrets:
-    """What is masked now: the function's credentials, and the token of the running workload."""
+    """What is masked now: credentials, the secrets of `hide`, the token of the running workload."""
     return Secrets() if _output is None else _output.secrets
+
+
+def masked(text: str) -> str:
+    """The text without what is masked now."""
+    return secrets().masked(text.encode(errors="surrogateescape")).decode(errors="replace")
 
 
 def end_line() -> None:

@@ -16,6 +16,9 @@ MASK = b"***"
 
 #: Shorter values are not secrets, and may be part of ordinary words.
 MIN_CHARS = 16
+#: Somebody calls a value a secret: as long as Airflow's own masker wants it to be.
+#: https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#min-length-masked-secret
+MIN_DECLARED_CHARS = 5
 
 #: JSON within JSON doubles its backslashes: this allows for three levels.
 _BACKSLASHES = rb"\\{%d,4}"
@@ -34,17 +37,17 @@ _WORD = re.compile(rb"[A-Za-z0-9]+")
 class Secrets:
     """Values that no output may hold."""
 
-    def __init__(self, *values: str) -> None:
+    def __init__(self, *values: str, least_chars: int = MIN_CHARS) -> None:
         self._spellings = [
             spelling
             for value in values
-            if len(value) >= MIN_CHARS
+            if len(value) >= least_chars
             for spelling in _spellings(value.encode(errors="surrogateescape"))
         ]
 
-    def and_(self, *values: str) -> Secrets:
+    def and_(self, *values: str, least_chars: int = MIN_CHARS) -> Secrets:
         """These secrets and more."""
-        more = Secrets(*values)
+        more = Secrets(*values, least_chars=least_chars)
         more._spellings += self._spellings
         return more
 

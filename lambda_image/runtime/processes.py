@@ -32,7 +32,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -87,6 +87,7 @@ class Processes:
         self._limits = Limits({"the handler": os.getpid(), "the zygote": self._zygote.pid})
         self._deadline: Deadline | None = None
         self._child: Child | None = None
+        self._variables: Mapping[str, str] = {}
         self._oom_kills = 0
         #: What Airflow was notified of; `begin` belongs to the caller.
         self.calls = TaskCalls()
@@ -116,17 +117,22 @@ class Processes:
         A supervised child gets its ends of four channels: requests, stdout, stderr and logs.
         """
         assert self._deadline is not None  # noqa: S101 - `until` is around every workload
-        order = (_packed(target), self._deadline.stop_reason)
+        order = (_packed(target), self._deadline.stop_reason, self._variables)
         fds = [channel.fileno() for channel in channels]
         self._child = self._zygote.spawn(order, fds, self._deadline.times)
         return self._child
 
-    def supervise(self, run_workload: Callable[[], int]) -> None:
-        """Run a workload that Airflow supervises: the patched `start` has its child forked."""
+    def supervise(self, run_workload: Callable[[], int], variables: Mapping[str, str]) -> None:
+        """Run a workload that Airflow supervises: the patched `start` has its child forked.
+
+        The child gets these variables, which the zygote does not have.
+        """
+        self._variables = variables
         run_workload()
 
-    def run(self, run_workload: Callable[[], int]) -> None:
+    def run(self, run_workload: Callable[[], int], variables: Mapping[str, str]) -> None:
         """Run a workload that Airflow does not supervise, all of it in a child."""
+        self._variables = variables
         child = self.spawn(run_workload)
         while child.end() is None:
             select.select([child.exit], [], [])
@@ -327,7 +333,8 @@ def _child_main(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - w
     """Run a child's target and end its process, whatever happens."""
     try:
         os.setpgid(0, 0)
-        packed, stop_reason = order
+        packed, stop_reason, variables = order
+        os.environ.update(variables)
         soft_stop.install(stop_reason)
         target = _unpacked(packed)
         if not fds:

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from lambda_executor.contract.wire import Outcome
 from lambda_image.deadline import Deadline
+from lambda_image.logs import log_output
 from lambda_image.machine import environment, limits, memory, time_limit
+from lambda_image.machine.secret_variables import SecretError, SecretVariables
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
 from lambda_image.runtime import compat, task_log
@@ -40,10 +42,18 @@ class WorkloadRunner:
     dag_bundles: DagBundles
     processes: Processes | StockProcesses
     temporary: TemporaryFolder
+    secrets: SecretVariables
     _fault: str | None = field(default=None, init=False)  # Of the environment, in the last run.
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
         """Run a workload to its end, within the deadline; never raises."""
+        with environment.restored():  # Also of the secrets.
+            verdict = self._run_and_explain(workload_json, deadline)
+        self._fault = verdict.reason if verdict.environment_is_unusable else None
+        most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
+        return replace(verdict, max_memory_mb=most_mb)
+
+    def _run_and_explain(self, workload_json: str, deadline: Deadline) -> Verdict:
         try:
             workload = compat.WORKLOADS.validate_json(workload_json)
         except ValidationError as e:
@@ -62,19 +72,28 @@ class WorkloadRunner:
             verdict = self._out_of_time(workload)
         finally:
             self.temporary.clear()
+        verdict = replace(verdict, reason=log_output.masked(verdict.reason))
         if verdict.is_logged or verdict.outcome is Outcome.DUPLICATE:
             # The log of a duplicate is the log of the start that counts, and not ours to write.
             task_log.discard_if_private(getattr(workload, "log_path", None))
         else:
             reason = verdict.without(getattr(workload, "token", "")).reason
             level = "error" if verdict.return_code else "info"
-            self.explain(workload_json, reason, deadline, level)
-        self._fault = verdict.reason if verdict.environment_is_unusable else None
-        most_mb = max(memory.resident_mb(), verdict.max_memory_mb or 0)
-        return replace(verdict, max_memory_mb=most_mb)
+            self._write_reason(workload_json, reason, deadline, level)
+        return verdict
 
-    def explain(
-        self, workload_json: str, reason: str, deadline: Deadline, level: str = "error"
+    def explain(self, workload_json: str, reason: str, deadline: Deadline) -> None:
+        """Write the reason of a task that is not run into its log; never raises."""
+        with environment.restored():
+            with (
+                contextlib.suppress(SecretError, time_limit.OutOfTime),
+                time_limit.until(deadline.give_up_at_s),
+            ):
+                self.secrets.export()  # The connection of remote logs may be one.
+            self._write_reason(workload_json, reason, deadline, "error")
+
+    def _write_reason(
+        self, workload_json: str, reason: str, deadline: Deadline, level: str
     ) -> None:
         """Write a reason that the supervisor did not write into the task's log; never raises."""
         try:
@@ -100,6 +119,7 @@ class WorkloadRunner:
         try:
             return (
                 self._fault
+                or self.secrets.reason_against_another()
                 or self.processes.reason_against_another()
                 or self.temporary.reason_against()
             )
@@ -112,11 +132,11 @@ class WorkloadRunner:
             if reason := (
                 _reason_against(server)
                 or self.temporary.reason_against()
+                or self._export_secrets()
                 or self.dag_bundles.reason_against(workload)
             ):
                 return rejected(reason)
-            with environment.restored():
-                self._supervise(workload, server)
+            self._supervise(workload, server)
         except ExhaustedError as e:
             is_everywhere = e.of_disk and not self.temporary.is_fuller()
             return rejected(str(e)) if is_everywhere else rejected_here(str(e))
@@ -128,6 +148,14 @@ class WorkloadRunner:
                 return rejected_here(f"{type(cause).__name__}: {cause}{verdicts.place_of(cause)}")
             return replace(self._verdict(server, e), is_logged=False)
         return self._verdict(server)
+
+    def _export_secrets(self) -> str | None:
+        """Set the secret variables for the workload and its supervisor; the reason if that fails."""
+        try:
+            self.secrets.export()
+        except SecretError as e:
+            return str(e)
+        return None
 
     def _verdict(self, server: str, error: Exception | None = None) -> Verdict:
         """The verdict when the supervisor has returned, or raised an error."""
@@ -147,9 +175,9 @@ class WorkloadRunner:
             return compat.run_workload(workload, server)
 
         if compat.has_own_process(workload):
-            self.processes.supervise(run_workload)
+            self.processes.supervise(run_workload, self.secrets.values)
         else:
-            self.processes.run(run_workload)
+            self.processes.run(run_workload, self.secrets.values)
 
     def _out_of_time(self, workload: Workload) -> Verdict:
         """The verdict when even the supervisor did not return in time."""

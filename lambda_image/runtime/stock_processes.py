@@ -8,7 +8,7 @@ some take five seconds longer.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import psutil
@@ -52,8 +52,8 @@ class StockProcesses:
         """When the handler stops waiting and kills the workload: nobody else would."""
         return deadline.times.kill_at_s
 
-    def supervise(self, run_workload: Callable[[], int]) -> None:
-        """Run a workload as Airflow does, in a fork or in this process."""
+    def supervise(self, run_workload: Callable[[], int], _variables: Mapping[str, str]) -> None:
+        """Run a workload as Airflow does, in a fork or in this process, with its variables."""
         self._verdict = ended(run_workload())
 
     run = supervise

@@ -151,7 +151,8 @@ def _text(error: ErrorDetails) -> str:
 
 def _allowed(path: str) -> str:
     fields, known = describe_fields(), _in_the_reference(path)
-    field = fields.get(known) or fields.get(known.removesuffix("[]"))  # An item of a list of texts.
+    of_texts = known.removesuffix("[]"), known.rpartition(".")[0]  # An item of a list or an object.
+    field = fields.get(known) or next(filter(None, map(fields.get, of_texts)), None)
     return field.allowed if field else "a JSON object"
 
 

@@ -138,6 +138,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - one tab
             return f"a list of texts such as {json.dumps(example)}"
         case {"type": "array", "items": {"$ref": _}}:
             return "a list of JSON objects"
+        case {"type": "object", "examples": [example, *_]}:
+            return f"a JSON object such as {json.dumps(example)}"
         case {"type": "object"}:
             return "a JSON object"
         case _:

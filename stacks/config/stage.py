@@ -17,6 +17,7 @@ from stacks.config.sections.image import ImageConfig
 from stacks.config.sections.network import NetworkConfig
 from stacks.config.sections.observability import ObservabilityConfig
 from stacks.config.sections.section import Section
+from stacks.config.sections.workloads import WorkloadsConfig
 
 
 class StageConfig(Section):
@@ -50,6 +51,7 @@ class StageConfig(Section):
         description="The Lambda functions, one of them the default one.",
         json_schema_extra={"default": [{"name": DEFAULT_FUNCTION}]},
     )
+    workloads: WorkloadsConfig = Field(default_factory=WorkloadsConfig)
     dags: DagsConfig = Field(default_factory=DagsConfig)
     logs: LogsConfig = Field(default_factory=LogsConfig)
     control_plane: ControlPlaneConfig = Field(default_factory=ControlPlaneConfig)
@@ -81,3 +83,18 @@ class StageConfig(Section):
     def default_function(self) -> FunctionConfig:
         """The function of every queue that no other serves."""
         return next(f for f in self.functions if f.name == DEFAULT_FUNCTION)
+
+    def workloads_of(self, function: FunctionConfig) -> WorkloadsConfig:
+        """What one function's workloads may do: what all may, and more; its own variables win."""
+        every = self.workloads
+        return WorkloadsConfig(
+            environment={**every.environment, **function.environment},
+            secrets={**every.secrets, **function.secrets},
+            policies=list(dict.fromkeys([*every.policies, *function.policies])),
+            statements=[*every.statements, *function.statements],
+        )
+
+    @property
+    def functions_have_secrets(self) -> bool:
+        """Whether a function fetches secrets for its workloads."""
+        return any(self.workloads_of(function).secrets for function in self.functions)

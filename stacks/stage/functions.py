@@ -11,6 +11,7 @@ from airflow_lambda_constructs.execution.workload_function import FunctionProps
 from lambda_executor.contract import options
 from stacks.config import DEFAULT_FUNCTION, Architecture, FunctionConfig
 from stacks.stage.image import StageImage
+from stacks.stage.permissions import managed_policies, policy_statements, workload_secrets
 from stacks.stage.stage_stack import StageStack
 
 ARCHITECTURES: Mapping[Architecture, lambda_.Architecture] = {
@@ -21,7 +22,8 @@ ARCHITECTURES: Mapping[Architecture, lambda_.Architecture] = {
 
 def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps, ...]:
     """Return the functions of a stage, the default one first."""
-    ordered = sorted(stack.config.functions, key=lambda settings: settings.name != DEFAULT_FUNCTION)
+    config = stack.config
+    ordered = sorted(config.functions, key=lambda settings: settings.name != DEFAULT_FUNCTION)
     return tuple(
         FunctionProps(
             name=settings.name,
@@ -34,9 +36,13 @@ def function_props(stack: StageStack, image: StageImage) -> tuple[FunctionProps,
             reserved_concurrency=settings.reserved_concurrency,
             provisioned_concurrency=settings.provisioned_concurrency,
             tenant_isolation=settings.tenant_isolation,
-            environment=_margins(settings),
+            environment={**given.environment, **_margins(settings)},
+            secrets=workload_secrets(stack, f"Of-{settings.name}", given.secrets),
+            policies=managed_policies(stack, f"Of-{settings.name}", given.policies),
+            statements=policy_statements(given.statements),
         )
         for settings in ordered
+        for given in (config.workloads_of(settings),)
     )
 
 

@@ -95,6 +95,8 @@ class Server:
         on_result: Called when a result arrives, before the handler hears that it did.
         silent_on: End of the paths that are not answered for as long as it is set.
         run_context: What a task is started with, besides the usual.
+        secrets: What Secrets Manager holds, by the secret's ARN; it denies every other secret.
+        asked_for: The secrets that the function asked for.
         calls: What the Execution API was told: method, path, body.
         results: The messages in the queue.
     """
@@ -107,6 +109,8 @@ class Server:
     connections: dict[str, Any] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     on_result: Callable[[], None] = lambda: None
+    secrets: dict[str, str] = field(default_factory=dict)
+    asked_for: list[str] = field(default_factory=list)
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
 
@@ -138,6 +142,13 @@ class Server:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         raw = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         body: Any = json.loads(raw) if raw else None
+        if request.headers.get("X-Amz-Target") == "secretsmanager.GetSecretValue":
+            self.asked_for.append(body["SecretId"])
+            if (secret := self.secrets.get(body["SecretId"])) is None:
+                self._respond(request, 400, {"__type": "AccessDeniedException", "Message": "no"})
+            else:
+                self._respond(request, 200, {"SecretString": secret})
+            return
         if request.path.startswith("/sqs"):
             self.on_result()
             self.results.append(Result.decode(body["MessageBody"]))

@@ -15,6 +15,23 @@ _KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e
 _IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/airflow@sha256:{64 * 'a'}"
 _URL = "https://airflow.example.com/execution/"
 
+_SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+#: The four keys of what workloads, one function or Airflow's programs may do.
+PERMISSIONS = {
+    "environment": {"ORDERS_BUCKET": "orders"},
+    "secrets": {"AIRFLOW_CONN_ORDERS": _SECRET, "ORDERS_PASSWORD": f"{_SECRET}:password::"},
+    "policies": ["arn:aws:iam::aws:policy/AmazonAthenaFullAccess"],
+    "statements": [
+        {
+            "Sid": "ReadOrders",
+            "Effect": "Allow",
+            "Action": ["s3:Get*", "s3:ListBucket"],
+            "Resource": ["arn:aws:s3:::orders", "arn:aws:s3:::orders/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "true"}},
+        }
+    ],
+}
+
 #: With NAT gateways, a key of the stage's own, several functions, all that a database can have.
 _MUCH = {
     "account": "123456789012",
@@ -95,6 +112,25 @@ _LEAST = {
     "observability": {"dashboard": False},
 }
 
+#: A control plane, and permissions of the owner's wherever there may be some.
+_PERMITTED = {
+    "workloads": PERMISSIONS,
+    "functions": [
+        {"name": "default"},
+        {
+            "name": "large",
+            "queues": ["large"],
+            "environment": {"ORDERS_BUCKET": "large-orders"},
+            "secrets": {"OTHER_PASSWORD": f"{_SECRET[:-7]}-large-123456"},
+            "policies": ["arn:aws:iam::123456789012:policy/team/large"],
+            "statements": [{"Effect": "Deny", "Action": "*", "Resource": "arn:aws:s3:::secret/*"}],
+        },
+    ],
+    "control_plane": {"kind": "fargate", **PERMISSIONS},
+    "network": {"function_in_vpc": True, "endpoints": True, "nat_gateways": 0},
+    "execution": {"execution_api_url": None},
+}
+
 #: Name to stage and override: every stage of `cdk.json`, and the combinations.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{stage: (stage, {}) for stage in STAGES},
@@ -102,4 +138,5 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "endpoints": ("dev", _ENDPOINTS),
     "existing": ("prod", _EXISTING),
     "least": ("dev", _LEAST),
+    "permitted": ("dev", _PERMITTED),
 }

@@ -14,6 +14,7 @@ from airflow_lambda_constructs.execution.lambda_executor_environment import (
     LambdaExecutorEnvironment,
     LambdaExecutorEnvironmentProps,
 )
+from airflow_lambda_constructs.execution.permissions import WorkloadSecret
 from airflow_lambda_constructs.execution.results_queue import ResultsQueue
 from airflow_lambda_constructs.execution.workload_function import (
     FunctionProps,
@@ -52,4 +53,5 @@ __all__ = [
     "WatchedFunction",
     "WorkloadFunction",
     "WorkloadFunctionProps",
+    "WorkloadSecret",
 ]

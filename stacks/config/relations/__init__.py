@@ -19,6 +19,7 @@ from stacks.config.relations import (
     network,
     regions,
     surroundings,
+    workloads,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Relation = Callable[["StageConfig"], Iterator[str]]
 
 RELATIONS: tuple[Relation, ...] = (
     *functions.RELATIONS,
+    *workloads.RELATIONS,
     *execution.RELATIONS,
     *image.RELATIONS,
     *network.RELATIONS,

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from stacks.config.sections.section import ARN_HEAD, UUID, Cidr, Section
+from stacks.config.sections.workloads import Environment, Policies, Secrets, Statements
 
 #: For each number of CPU units, the smallest, the largest and the step of Fargate's memory.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
@@ -61,6 +62,10 @@ class ControlPlaneConfig(Section):
         1024, description="CPU units of each service; 1024 are one vCPU."
     )
     memory_mb: int = Field(2048, ge=1024, le=30720, description="Memory of each service.")
+    environment: Environment = {}
+    secrets: Secrets = {}
+    policies: Policies = []
+    statements: Statements = []
 
     @property
     def on_the_internet(self) -> bool:

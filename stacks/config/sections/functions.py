@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
 from stacks.config.sections.section import Section
+from stacks.config.sections.workloads import Environment, Policies, Secrets, Statements
 
 #: Name of the function of every Airflow queue that no other function serves.
 DEFAULT_FUNCTION = "default"
@@ -89,3 +90,7 @@ class FunctionConfig(Section):
         description="Seconds before the time-out at which a task's processes are killed; null: "
         f"{KILL_MARGIN_S.default:g}, or less with a short time-out.",
     )
+    environment: Environment = {}
+    secrets: Secrets = {}
+    policies: Policies = []
+    statements: Statements = []

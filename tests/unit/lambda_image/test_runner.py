@@ -9,6 +9,7 @@ from typing import NoReturn
 import psutil
 import pytest
 
+from lambda_image.machine.secret_variables import SecretVariables
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.runtime.bundles import DagBundles
 from lambda_image.runtime.runner import WorkloadRunner
@@ -19,7 +20,9 @@ def test_an_environment_that_cannot_be_checked_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check that fails is a reason, not an error of an invocation whose result is sent."""
-    runner = WorkloadRunner(DagBundles(None), StockProcesses(), TemporaryFolder(tmp_path))
+    runner = WorkloadRunner(
+        DagBundles(None), StockProcesses(), TemporaryFolder(tmp_path), SecretVariables()
+    )
     assert runner.reason_against_another() is None
 
     def fail(_pid: int) -> NoReturn:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -23,6 +24,7 @@ from airflow_lambda_constructs.airflow.airflow_service import (
     Surroundings,
 )
 from airflow_lambda_constructs.airflow.entrance import Entrance
+from airflow_lambda_constructs.execution.permissions import WorkloadSecret, permit
 from lambda_executor.contract import names
 
 API_SERVER = "api-server"
@@ -92,6 +94,9 @@ class ControlPlaneProps:
         execute_command: Whether people with the permission may open a tunnel and a shell into an
             api-server, and a shell into a scheduler.
         settings: Airflow's settings as variables, without secrets.
+        secrets: More variables of all programs, which ECS takes from Secrets Manager.
+        policies: Managed policies of the roles of all programs.
+        statements: What else all programs may do.
         removal_policy: What happens to logs and secrets when they leave the stack.
         encryption_key: None: AWS's own keys.
     """
@@ -116,6 +121,9 @@ class ControlPlaneProps:
     log_retention: logs.RetentionDays
     removal_policy: cdk.RemovalPolicy
     encryption_key: kms.IKey | None
+    secrets: Mapping[str, WorkloadSecret] = field(default_factory=dict)
+    policies: Sequence[iam.IManagedPolicy] = ()
+    statements: Sequence[iam.PolicyStatement] = ()
 
 
 def execution_api_url(namespace: str) -> str:
@@ -165,6 +173,8 @@ class ControlPlane(Construct):
             if count:
                 self.services[name] = self._service(name, count)
                 self.services[name].node.add_dependency(self.services[API_SERVER].service)
+        for service in self.services.values():
+            permit(service.role, props.policies, props.statements)
 
     def _api_server(self) -> AirflowService:
         props = self._props
@@ -289,6 +299,7 @@ class ControlPlane(Construct):
         reference = ecs.Secret.from_secrets_manager
         database = self._props.database
         return {
+            **{name: reference(s.secret, s.json_key) for name, s in self._props.secrets.items()},
             names.DATABASE_USERNAME: reference(database.secret, "username"),
             names.DATABASE_PASSWORD: reference(database.secret, "password"),
             names.FERNET_KEY: reference(database.fernet_key),

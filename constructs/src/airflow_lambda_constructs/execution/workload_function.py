@@ -20,6 +20,9 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from airflow_lambda_constructs.execution.function_role import function_role
+from airflow_lambda_constructs.execution.permissions import WorkloadSecret, permit
+from airflow_lambda_constructs.execution.variables_size import check_variables
+from lambda_executor.contract import options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,10 @@ class FunctionProps:
         provisioned_concurrency: Execution environments that are kept warm; None: none.
         tenant_isolation: Whether each tenant has execution environments of its own.
         environment: Variables of this function alone.
+        secrets: Variables that the handler sets for the workloads: their values are in no template.
+            A secret with a KMS key that it does not know needs a statement with `kms:Decrypt`.
+        policies: Managed policies of its role.
+        statements: What else its workloads may do.
     """
 
     name: str = "default"
@@ -50,6 +57,9 @@ class FunctionProps:
     provisioned_concurrency: int | None = None
     tenant_isolation: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, WorkloadSecret] = field(default_factory=dict)
+    policies: tuple[iam.IManagedPolicy, ...] = ()
+    statements: tuple[iam.PolicyStatement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +131,24 @@ class WorkloadFunction(Construct):
             removal_policy=props.removal_policy,
             encryption_key=props.encryption_key,
         )
+        variables = dict(settings.environment)
+        if settings.secrets:
+            variables[options.WORKLOAD_SECRETS.environment_variable] = cdk.Stack.of(
+                self
+            ).to_json_string(
+                {name: secret.reference for name, secret in settings.secrets.items()}
+            )
+        check_variables(self, variables)
         records = _FailureRecords(props.failures) if props.failures else None
+        self.role = function_role(
+            self,
+            function_name=settings.name,
+            log_group=self.log_group,
+            in_vpc=props.vpc is not None,
+        )
+        for secret in settings.secrets.values():
+            secret.grant_read(self.role)
+        permit(self.role, settings.policies, settings.statements)
         self.function = lambda_.DockerImageFunction(
             self,
             "Function",
@@ -142,15 +169,10 @@ class WorkloadFunction(Construct):
             # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
             recursive_loop=lambda_.RecursiveLoop.TERMINATE,
             tenancy_config=lambda_.TenancyConfig.PER_TENANT if settings.tenant_isolation else None,
-            environment=dict(settings.environment),
+            environment=variables,
             environment_encryption=props.encryption_key,
             log_group=self.log_group,
-            role=function_role(
-                self,
-                function_name=settings.name,
-                log_group=self.log_group,
-                in_vpc=props.vpc is not None,
-            ),
+            role=self.role,
             current_version_options=lambda_.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
             vpc=props.vpc,
             vpc_subnets=props.subnets,

@@ -255,6 +255,20 @@ PRELOAD_DAG_IMPORTS = BooleanOption(
     in_reference=False,
 )
 
+WORKLOAD_SECRETS = StringOption(
+    name="workload_secrets",
+    help=(
+        "JSON object from variables of the tasks to secrets of Secrets Manager: a secret's complete "
+        "ARN, or the ARN with `:<key>::` for one key of its JSON. The handler fetches the values "
+        "for the tasks; the function's role needs `secretsmanager:GetSecretValue` on the secrets."
+    ),
+    example=(
+        '{"AIRFLOW_CONN_ORDERS": '
+        '"arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"}'
+    ),
+    in_reference=False,
+)
+
 #: The options that only the handler reads, from its function's variables. Of the executor's options
 #: it also reads `QUEUE_URL` and `PAYLOAD_BUCKET`.
 HANDLER_OPTIONS: tuple[Option[object], ...] = (
@@ -262,4 +276,5 @@ HANDLER_OPTIONS: tuple[Option[object], ...] = (
     KILL_MARGIN_S,
     DAGS_S3_URI,
     PRELOAD_DAG_IMPORTS,
+    WORKLOAD_SECRETS,
 )
