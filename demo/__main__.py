@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from demo import kept_up, paths
-from demo.installation import dag_files, environment, leftovers
+from demo.installation import environment, leftovers, project
 from demo.installation.environment import EnvironmentInUseError
 from demo.machine.processes import ProcessError
 from demo.outcome import exercise, table
@@ -22,7 +22,7 @@ def main() -> int:
             case "run":
                 return run(screen)
             case "up":
-                return kept_up.up(screen, paths.LOCAL, dag_files.ALL)
+                return kept_up.up(screen, paths.LOCAL, project.DEMO)
             case _:
                 return kept_up.down(screen, paths.LOCAL)
     except (EnvironmentInUseError, ProcessError, RunsError) as e:
@@ -36,7 +36,7 @@ def main() -> int:
 def run(screen: Screen) -> int:
     """Deploy, run every DAG, show the table, destroy everything."""
     home = paths.DEMO
-    with environment.running(home, dag_files.ALL, screen) as here:
+    with environment.running(home, project.DEMO, screen) as here:
         ended = exercise.run_all(here)
         screen.show(table.table(ended.rows))
         for line in table.summary(ended.rows, ended.wall_s, here.concurrency):

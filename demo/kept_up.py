@@ -8,7 +8,6 @@ or report its end. `down` does not destroy the stacks: they vanish with the embe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from demo import paths
 from demo.installation import dag_files
 from demo.installation.environment import Environment, sole_use
+from demo.installation.project import Project
 from demo.machine import process_table
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.machine.log_tail import log_tail
@@ -68,7 +68,7 @@ class State:
 _STATE = TypeAdapter(State)
 
 
-def up(screen: Screen, home: paths.Home, files: Sequence[dag_files.DagFile]) -> int:
+def up(screen: Screen, home: paths.Home, project: Project) -> int:
     """Start everything, unpause every DAG, trigger one, and leave everything running.
 
     Raises:
@@ -83,7 +83,7 @@ def up(screen: Screen, home: paths.Home, files: Sequence[dag_files.DagFile]) -> 
         if state:  # The machine was switched off or an earlier `up` was killed.
             _end(screen, home, state)
         environment = Environment(
-            home, files, screen, on_start=lambda here: _state_of(here).write(home.state)
+            home, project, screen, on_start=lambda here: _state_of(here).write(home.state)
         )
         try:
             environment.start()
@@ -156,7 +156,7 @@ def _state_of(environment: Environment) -> State:
 def _start_dags(environment: Environment) -> None:
     """Unpause every DAG and trigger one, so that the UI shows a run."""
     with exercise.api_with_dags(environment) as api:
-        for dag_id in environment.dag_ids:
+        for dag_id in environment.project.dag_ids:
             api.unpause(dag_id)
         for dag_id in dag_files.MAPPED.dag_ids:
             api.trigger(dag_id)

@@ -31,6 +31,8 @@ class Home:
         self.assembly = path / "cdk.out"
         #: The DAG folder of the scheduler and of the image.
         self.dags = path / "dags"
+        #: The project's requirements, if any, for the image.
+        self.requirements = path / "requirements.txt"
         #: The database cluster; for root, a link to a folder of an unprivileged account.
         self.database = path / "postgres"
         self.logs = path / "logs"

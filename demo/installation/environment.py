@@ -7,14 +7,15 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from demo import paths
-from demo.installation import airflow_programs, dag_files, leftovers
+from demo.installation import airflow_programs, leftovers
 from demo.installation.cdk_cli import SYNTH_TIMEOUT_S, Cdk
+from demo.installation.project import Project, merged
 from demo.machine import embedded_aws, postgres, process_table, processes
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.screen import Screen
@@ -39,14 +40,13 @@ class Environment:
     def __init__(
         self,
         home: paths.Home,
-        files: Sequence[dag_files.DagFile],
+        project: Project,
         screen: Screen,
         on_start: Callable[[Environment], None] | None = None,
     ) -> None:
         self.home = home
         self.screen = screen
-        self.files = files
-        self.dag_ids = [dag_id for file in files for dag_id in file.dag_ids]
+        self.project = project
         #: The function's reserved concurrency; more would only compete for the CPUs.
         self.concurrency = min(2 * (os.cpu_count() or 1), AIRFLOW_PARALLELISM)
         self.cloud, self.database, self.control_plane = (
@@ -71,7 +71,7 @@ class Environment:
             ProcessError: A step failed; the message ends with the program's log.
         """
         self.home.make_empty()
-        dag_files.stage(self.files, self.home.dags)
+        self._gather()
         port = free_port()
         self._start_cloud(port)
         self._deploy()
@@ -102,17 +102,31 @@ class Environment:
         """The programs that have ended by themselves."""
         return [child for group in self.groups for child in group.dead()]
 
+    def _gather(self) -> None:
+        """Copy what the image is built from into `home`, which is in this repository."""
+        self.project.copy_dags(self.home.dags)
+        if self.project.requirements:
+            shutil.copyfile(self.project.requirements, self.home.requirements)
+
     def _start_cloud(self, port: int) -> None:
         with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
-            self._override: Mapping[str, Any] = {
-                "image": {"dags": str(self.home.dags.relative_to(paths.ROOT))},
-                "execution": {"execution_api_url": f"http://127.0.0.1:{port}/execution/"},
-                "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
-            }
+            self._override = self._override_of(port)
             synth = self._cdk.start_synth(self._override)
             self.aws = embedded_aws.start(self.cloud, self.home, REGION)
             phase.detail(f"embedded AWS at {self.aws.endpoint}")
             self.cloud.finish(synth, SYNTH_TIMEOUT_S)
+
+    def _override_of(self, port: int) -> Mapping[str, Any]:
+        """The stage `local` of this environment; only its addresses are not the project's."""
+        image = {"dags": _in_repository(self.home.dags)}
+        if self.project.requirements:
+            image["requirements"] = _in_repository(self.home.requirements)
+        override: Mapping[str, Any] = {
+            "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
+        }
+        override = merged(override, self.project.override)
+        execution_api = f"http://127.0.0.1:{port}/execution/"
+        return merged(override, {"image": image, "execution": {"execution_api_url": execution_api}})
 
     def _deploy(self) -> None:
         with self.screen.phase("cdk bootstrap") as phase:
@@ -153,9 +167,7 @@ class Environment:
 
 
 @contextlib.contextmanager
-def running(
-    home: paths.Home, files: Sequence[dag_files.DagFile], screen: Screen
-) -> Iterator[Environment]:
+def running(home: paths.Home, project: Project, screen: Screen) -> Iterator[Environment]:
     """Start an environment and end it with the block.
 
     Raises:
@@ -163,7 +175,7 @@ def running(
         ProcessError: A program did not start.
     """
     with sole_use(home), termination_as_interrupt():
-        environment = Environment(home, files, screen)
+        environment = Environment(home, project, screen)
         try:
             environment.start()
             yield environment
@@ -188,6 +200,10 @@ def sole_use(home: paths.Home) -> Iterator[None]:
                 f"another run uses {home.path}: wait for it to end, or end it with Ctrl-C"
             ) from None
         yield
+
+
+def _in_repository(path: Path) -> str:
+    return str(path.relative_to(paths.ROOT))
 
 
 def free_port() -> int:

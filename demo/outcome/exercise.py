@@ -33,7 +33,9 @@ class Ended:
 
     def unexpected(self, environment: Environment) -> list[str]:
         """Every difference from what the DAG files expect."""
-        return expectations.unexpected(environment.files, self.runs, self.rows, self.messages_left)
+        return expectations.unexpected(
+            environment.project.files, self.runs, self.rows, self.messages_left
+        )
 
 
 def run_all(environment: Environment) -> Ended:
@@ -45,9 +47,9 @@ def run_all(environment: Environment) -> Ended:
     """
     with api_with_dags(environment) as api, environment.screen.phase("Running the DAGs") as phase:
         started_s = time.monotonic()
-        for dag_id in environment.dag_ids:
+        for dag_id in environment.project.dag_ids:
             api.trigger(dag_id)
-        for dag_id in environment.dag_ids:
+        for dag_id in environment.project.dag_ids:
             api.unpause(dag_id)
 
         def watch(progress: Progress) -> None:
@@ -70,7 +72,7 @@ def api_with_dags(environment: Environment) -> Iterator[Api]:
     """
     with Api(environment.airflow.url) as api:
         with environment.screen.phase("Waiting for Airflow to read the DAGs"):
-            api.wait_for_dags(environment.dag_ids, READ_TIMEOUT_S)
+            api.wait_for_dags(environment.project.dag_ids, READ_TIMEOUT_S)
         yield api
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from demo import paths
 from demo.installation.dag_files import DagFile
 from demo.installation.environment import Environment, sole_use
+from demo.installation.project import Project
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.machine.processes import Child
 from demo.outcome.airflow_api import RUN_ID, Api
@@ -117,7 +118,7 @@ def bench() -> Iterator[Bench]:
     """The environment of `make local` with a second function, of the reference's image."""
     home = paths.Home(HOME / "end-to-end")
     with sole_use(home), termination_as_interrupt():
-        environment = Environment(home, [DAGS], Screen())
+        environment = Environment(home, Project([DAGS]), Screen())
         environment.concurrency = SLOTS
         try:
             environment.start()

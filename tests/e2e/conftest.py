@@ -10,6 +10,7 @@ import pytest
 from demo import paths
 from demo.installation import dag_files, environment
 from demo.installation.environment import Environment
+from demo.installation.project import Project
 from demo.screen import Screen
 
 HOME = paths.Home(paths.ROOT / "build" / "operation")
@@ -29,5 +30,5 @@ class OwnDag(dag_files.DagFile):
 def here() -> Iterator[Environment]:
     """One environment for all who only use it, and leave it as it was."""
     files = [OwnDag(name, (name,)) for name in DAGS]
-    with environment.running(HOME, files, Screen()) as made:
+    with environment.running(HOME, Project(files), Screen()) as made:
         yield made

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from demo import paths
 from demo.installation import dag_files, environment, leftovers
+from demo.installation.project import Project
 from demo.machine import process_table
 from demo.outcome import exercise
 from demo.screen import Screen
@@ -24,7 +25,7 @@ from demo.screen import Screen
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
 
 HOME = paths.Home(paths.ROOT / "build" / "e2e")
-FILES = (dag_files.TASKFLOW, dag_files.RETRY, dag_files.LARGE)
+PROJECT = Project((dag_files.TASKFLOW, dag_files.RETRY, dag_files.LARGE))
 SECRETS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
     "AIRFLOW__API__SECRET_KEY",
@@ -63,7 +64,7 @@ class Story:
 def story() -> Story:
     """One environment, from nothing to nothing."""
     before = process_table.descendants()
-    with environment.running(HOME, FILES, Screen()) as here:
+    with environment.running(HOME, PROJECT, Screen()) as here:
         ended = exercise.run_all(here)
         deployed = here.deployed()
         denied = _denied_to_the_scheduler(here)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from demo import kept_up
 from demo.installation.environment import Environment
+from demo.installation.project import Project
 from demo.kept_up import State
 from demo.machine.process_table import Identity
 from demo.machine.processes import ProcessError
@@ -90,7 +91,7 @@ def test_a_second_up_starts_nothing(tmp_path: Path) -> None:
     home.path.mkdir()
     State("http://127.0.0.1:1", ((here(),),), ()).write(home.state)
     told, output = screen()
-    assert kept_up.up(told, home, ()) == 0
+    assert kept_up.up(told, home, Project()) == 0
     assert "Already up: Airflow is at http://127.0.0.1:1" in output.getvalue()
 
 
@@ -101,7 +102,7 @@ def test_a_second_up_names_ended_programs(tmp_path: Path) -> None:
     (home.logs / "scheduler.log").write_text("the last words\n")
     State("http://127.0.0.1:1", ((here(), GONE),), ()).write(home.state)
     told, output = screen()
-    assert kept_up.up(told, home, ()) == 1
+    assert kept_up.up(told, home, Project()) == 1
     said = output.getvalue()
     assert "scheduler ended by itself" in said
     assert f"The last lines of {home.logs / 'scheduler.log'}:\n  | the last words" in said
@@ -128,7 +129,7 @@ def test_up_ends_what_a_killed_up_left(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(kept_up, "Environment", StartedUntilItFailed)
         told, output = screen()
         with pytest.raises(ProcessError, match="the first program did not start"):
-            kept_up.up(told, home, ())
+            kept_up.up(told, home, Project())
         assert f"Ending embedded-aws ({left.pid})" in output.getvalue()
         assert not identity.is_alive()
         assert not home.state.exists()
