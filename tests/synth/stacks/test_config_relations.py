@@ -21,6 +21,8 @@ STAGES: Mapping[str, Any] = {
     }
 }
 
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+POLICIES = [f"arn:aws:iam::123456789012:policy/team/{number}" for number in range(11)]
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * 'a'}"
@@ -62,6 +64,41 @@ def refusal(override: Mapping[str, Any]) -> list[str]:
 
 #: Relation, override that breaks it, part of what the person is told.
 BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    (
+        "variables_have_free_names",
+        {"workloads": {"environment": {"AWS_REGION": "eu-west-1"}}},
+        "workloads and functions[default] have the variable AWS_REGION, which Lambda itself sets",
+    ),
+    (
+        "variables_have_free_names",
+        default(secrets={"1ST": SECRET}),
+        "have the variable 1ST, allowed are two or more letters, digits and underscores",
+    ),
+    (
+        "variables_have_free_names",
+        default(environment={"AIRFLOW__LOGGING__REMOTE_LOGGING": "True"}),
+        "which the stacks set: remove it, and use logs.remote",
+    ),
+    (
+        "variables_have_free_names",
+        {"control_plane": {"environment": {"AIRFLOW_LAMBDA_X": "1"}}},
+        "control_plane have the variable AIRFLOW_LAMBDA_X, whose beginning is the kit's own",
+    ),
+    (
+        "variables_are_plain_or_secret",
+        {"workloads": {"environment": {"KEY": "plain"}}, **default(secrets={"KEY": SECRET})},
+        "functions[default] have the variable KEY both in environment and in secrets",
+    ),
+    (
+        "policies_fit_a_role",
+        {"workloads": {"policies": POLICIES[:6]}, **default(policies=POLICIES[5:])},
+        "functions[default] have 11 policies, allowed are 10",
+    ),
+    (
+        "policies_fit_a_role",
+        {"control_plane": {"policies": POLICIES[:10]}},
+        "control_plane have 10 policies, allowed are 9",
+    ),
     (
         "function_names_are_unique",
         {"functions": [{"name": "default"}, {"name": "default"}]},
