@@ -235,6 +235,50 @@ def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
     ), older
 
 
+def test_a_task_reads_what_the_stage_gives_it_and_nothing_else(here: Environment) -> None:
+    """A task reads a bucket by a statement of the stage and no other, and gets its secrets.
+
+    The password is in no template, no setting of a function and no line of a log.
+    """
+    password = "hunter-2-of-the-orders"
+    s3 = here.aws.client("s3")
+    for bucket in ("orders", "others"):
+        s3.create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        s3.put_object(Bucket=bucket, Key="today.csv", Body=b"1,2,3")
+    secret = here.aws.client("secretsmanager").create_secret(
+        Name="orders",
+        SecretString=json.dumps({"url": f"postgres://me:{password}@db/", "password": password}),
+    )["ARN"]
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::orders/*",
+    }
+    secrets = {"AIRFLOW_CONN_ORDERS": f"{secret}:url::", "ORDERS_PASSWORD": f"{secret}:password::"}
+    redeploy(here, workloads={"statements": [statement], "secrets": secrets})
+    set_going(here, "permitted")
+    eventually(lambda: states(here, "permitted") == ["success", "success"] or None)
+    assert returned(here, "permitted", "read") == [{"orders": "1,2,3", "others": "AccessDenied"}]
+    assert returned(here, "permitted", "connect") == [[True, True]]
+
+    formation, function = here.aws.client("cloudformation"), here.outputs["FunctionName"]
+    for stack in formation.describe_stacks()["Stacks"]:
+        template = formation.get_template(StackName=stack["StackName"])["TemplateBody"]
+        assert password not in json.dumps(template)
+    settings = here.aws.client("lambda").get_function_configuration(FunctionName=function)
+    assert secret in json.dumps(settings["Environment"])
+    assert password not in json.dumps(settings, default=str)
+    events = here.aws.client("logs").filter_log_events(
+        logGroupName=here.outputs["LogGroupName"], filterPattern='"the password is"'
+    )["events"]
+    assert events
+    assert all("the password is ***" in event["message"] for event in events)
+    role = here.outputs["FunctionRoleArn"]
+    assert role == settings["Role"]
+
+
 def test_an_image_that_does_not_exist_is_rolled_back(here: Environment) -> None:
     """The deploy fails with the image's name, and the function is unchanged."""
     function = here.outputs["FunctionName"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,11 +13,12 @@ from aws_cdk import assertions
 
 from airflow_lambda_constructs.execution import variables_size
 from lambda_executor.contract.options import WORKLOAD_SECRETS
+from lambda_executor.contract.secret_reference import read_references
 from stacks.config.loading import StageConfigError, load
 from stacks.config.relations.workloads import _OF_FUNCTIONS, _OF_THE_CONTROL_PLANE
 from tests.synth.assembly import Assembly, Resource
 from tests.synth.policies import listed
-from tests.synth.variants import PERMISSIONS
+from tests.synth.variants import PERMISSIONS, ROOT
 
 STAGES = {
     "dev": {
@@ -25,6 +27,7 @@ STAGES = {
     }
 }
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+PAGE = ROOT / "docs/howto/task-permissions.md"
 BUCKET = "arn:aws:s3:::orders"
 
 
@@ -240,3 +243,20 @@ def test_what_is_known_at_deploy_counts_as_its_longest() -> None:
     unknown = [f"https://{cdk.Aws.URL_SUFFIX}/{number}" for number in range(30)]
     (error,) = errors_about({f"URL_{number}": url for number, url in enumerate(unknown)})
     assert f"count {variables_size.UNKNOWN_BYTES} bytes each" in error
+
+
+def snippets(language: str) -> list[str]:
+    """The page's examples in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_pages_examples_are_valid() -> None:
+    """A stage takes each JSON example, the handler takes that of a function of one's own."""
+    *stages, own = map(json.loads, snippets("json"))
+    assert len(stages) == 4
+    for override in stages:
+        load(STAGES, "dev", override)
+    option = {WORKLOAD_SECRETS.environment_variable: json.dumps(own)}
+    assert read_references(option).keys() == own.keys()
+    (dag,) = snippets("python")
+    compile(dag, PAGE.name, "exec")
