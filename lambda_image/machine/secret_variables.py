@@ -103,7 +103,7 @@ class SecretVariables:
             raise SecretError(str(e)) from None
         try:
             values = self._fetch(references)
-        except _Unavailable as e:
+        except _UnavailableError as e:
             if not self._is_younger_than(STALE_S):
                 raise
             self._write_log("warning", "secrets not refreshed", reason=str(e))
@@ -118,9 +118,7 @@ class SecretVariables:
         return fetched_at_s is not None and 0 <= self._clock() - fetched_at_s < age_s
 
     def _fetch(self, references: Mapping[str, SecretReference]) -> Mapping[str, str]:
-        texts = {
-            reference.arn: self._text(reference) for reference in _by_arn(references).values()
-        }
+        texts = {reference.arn: self._text(reference) for reference in _by_arn(references).values()}
         return {
             name: _value(texts[reference.arn], reference) for name, reference in references.items()
         }
@@ -147,12 +145,12 @@ class SecretVariables:
         return answer["SecretString"]
 
 
-class _Unavailable(SecretError):
+class _UnavailableError(SecretError):
     """Secrets Manager did not give the value this time."""
 
 
-def _unavailable(reference: SecretReference, error: Exception) -> _Unavailable:
-    return _Unavailable(
+def _unavailable(reference: SecretReference, error: Exception) -> _UnavailableError:
+    return _UnavailableError(
         f"the secret {reference.arn} cannot be had: {error}: try again, and if it stays so, give "
         "the function a way to Secrets Manager (in a VPC a NAT gateway or an endpoint)"
     )

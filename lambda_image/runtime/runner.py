@@ -150,7 +150,7 @@ class WorkloadRunner:
         return self._verdict(server)
 
     def _export_secrets(self) -> str | None:
-        """Set the secret variables for the workload and its supervisor; the reason if that fails."""
+        """Set the secret variables for workload and supervisor; the reason if that fails."""
         try:
             self.secrets.export()
         except SecretError as e:

@@ -143,11 +143,7 @@ class Server:
         raw = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         body: Any = json.loads(raw) if raw else None
         if request.headers.get("X-Amz-Target") == "secretsmanager.GetSecretValue":
-            self.asked_for.append(body["SecretId"])
-            if (secret := self.secrets.get(body["SecretId"])) is None:
-                self._respond(request, 400, {"__type": "AccessDeniedException", "Message": "no"})
-            else:
-                self._respond(request, 200, {"SecretString": secret})
+            self._give_secret(request, body["SecretId"])
             return
         if request.path.startswith("/sqs"):
             self.on_result()
@@ -179,6 +175,13 @@ class Server:
             known = self.connections.get(path.rpartition("/connections/")[2])
             found = [body for end, body in self.found.items() if path.endswith(end)]
             self._respond(request, 200, known or (found[0] if found else {}))
+
+    def _give_secret(self, request: BaseHTTPRequestHandler, arn: str) -> None:
+        self.asked_for.append(arn)
+        if (secret := self.secrets.get(arn)) is None:
+            self._respond(request, 400, {"__type": "AccessDeniedException", "Message": "no"})
+        else:
+            self._respond(request, 200, {"SecretString": secret})
 
     def _is_scripted(self, request: BaseHTTPRequestHandler) -> bool:
         """Do what the script says about this call, if anything."""

@@ -62,10 +62,10 @@ class ControlPlaneConfig(Section):
         1024, description="CPU units of each service; 1024 are one vCPU."
     )
     memory_mb: int = Field(2048, ge=1024, le=30720, description="Memory of each service.")
-    environment: Environment = {}
-    secrets: Secrets = {}
-    policies: Policies = []
-    statements: Statements = []
+    environment: Environment = Field({})
+    secrets: Secrets = Field({})
+    policies: Policies = Field([])
+    statements: Statements = Field([])
 
     @property
     def on_the_internet(self) -> bool:

@@ -90,7 +90,7 @@ class FunctionConfig(Section):
         description="Seconds before the time-out at which a task's processes are killed; null: "
         f"{KILL_MARGIN_S.default:g}, or less with a short time-out.",
     )
-    environment: Environment = {}
-    secrets: Secrets = {}
-    policies: Policies = []
-    statements: Statements = []
+    environment: Environment = Field({})
+    secrets: Secrets = Field({})
+    policies: Policies = Field([])
+    statements: Statements = Field([])

@@ -29,9 +29,7 @@ def _a_secret(value: str) -> str:
     return str(SecretReference.parse(value))
 
 
-Secret = Annotated[
-    str, AfterValidator(_a_secret), Field(examples=[secret_reference.EXAMPLE])
-]
+Secret = Annotated[str, AfterValidator(_a_secret), Field(examples=[secret_reference.EXAMPLE])]
 ActionName = Annotated[
     str,
     Field(
@@ -134,7 +132,7 @@ Statements = Annotated[
 class WorkloadsConfig(Section):
     """What the workloads of every function may do, and the variables they have."""
 
-    environment: Environment = {}
-    secrets: Secrets = {}
-    policies: Policies = []
-    statements: Statements = []
+    environment: Environment = Field({})
+    secrets: Secrets = Field({})
+    policies: Policies = Field([])
+    statements: Statements = Field([])

@@ -9,7 +9,6 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
-from aws_cdk import assertions
 
 from airflow_lambda_constructs.execution import variables_size
 from lambda_executor.contract.options import WORKLOAD_SECRETS
@@ -18,7 +17,7 @@ from stacks.config.loading import StageConfigError, load
 from stacks.config.relations.workloads import _OF_FUNCTIONS, _OF_THE_CONTROL_PLANE
 from tests.synth.assembly import Assembly, Resource
 from tests.synth.policies import listed
-from tests.synth.variants import PERMISSIONS, ROOT
+from tests.synth.variants import CONTEXT, PERMISSIONS, ROOT
 
 STAGES = {
     "dev": {
@@ -165,7 +164,9 @@ def test_a_function_gets_policies_and_statements(permitted: Assembly) -> None:
 def test_outputs_name_the_roles(permitted: Assembly) -> None:
     """Bucket policies of other accounts need the roles of the functions."""
     outputs = permitted.json("execution")["Outputs"]
-    assert {key: value["Value"]["Fn::GetAtt"][0] for key, value in outputs.items() if "Role" in key} == {
+    assert {
+        key: value["Value"]["Fn::GetAtt"][0] for key, value in outputs.items() if "Role" in key
+    } == {
         "FunctionRoleArn": permitted.only("AWS::IAM::Role", "WorkloadRole").logical_id,
         "FunctionRoleArnLarge": permitted.only("AWS::IAM::Role", "WorkloadLargeRole").logical_id,
     }
@@ -213,19 +214,20 @@ def test_every_variable_of_the_stacks_is_taken(
     for task in assembly.resources("AWS::ECS::TaskDefinition"):
         for container in task.properties["ContainerDefinitions"]:
             named = {each["Name"] for each in container["Environment"]}
-            assert named - owners - {"AWS_DEFAULT_REGION"} - {
-                name for name in named if name.startswith("AIRFLOW_LAMBDA_")
-            } <= _OF_THE_CONTROL_PLANE.keys()
+            assert (
+                named
+                - owners
+                - {"AWS_DEFAULT_REGION"}
+                - {name for name in named if name.startswith("AIRFLOW_LAMBDA_")}
+                <= _OF_THE_CONTROL_PLANE.keys()
+            )
 
 
 def errors_about(variables: dict[str, str]) -> list[str]:
     """What the synthesis says about a function's variables."""
     stack = cdk.Stack(cdk.App(), "stack")
     variables_size.check_variables(stack, variables)
-    found = assertions.Annotations.from_stack(stack).find_error(
-        "*", assertions.Match.any_value()
-    )
-    return [str(error.entry.data) for error in found]
+    return [str(entry.data) for entry in stack.node.metadata if entry.type == "aws:cdk:error"]
 
 
 def test_four_kilobytes_of_variables_are_allowed() -> None:
@@ -255,7 +257,7 @@ def test_the_pages_examples_are_valid() -> None:
     *stages, own = map(json.loads, snippets("json"))
     assert len(stages) == 4
     for override in stages:
-        load(STAGES, "dev", override)
+        load(CONTEXT["stages"], "dev", override)
     option = {WORKLOAD_SECRETS.environment_variable: json.dumps(own)}
     assert read_references(option).keys() == own.keys()
     (dag,) = snippets("python")

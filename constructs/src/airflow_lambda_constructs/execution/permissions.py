@@ -45,9 +45,7 @@ def permit(
     """Attach policies and add statements to a role; cdk-nag's findings about them are theirs."""
     for policy in policies:
         role.add_managed_policy(policy)
-        acknowledge(
-            role, **{f"IAM4[Policy::{shown(role, policy.managed_policy_arn)}]": _REASON}
-        )
+        acknowledge(role, **{f"IAM4[Policy::{shown(role, policy.managed_policy_arn)}]": _REASON})
     for statement in statements:
         role.add_to_principal_policy(statement)
         for finding in _findings(role, statement):

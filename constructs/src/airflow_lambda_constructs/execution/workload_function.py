@@ -135,9 +135,7 @@ class WorkloadFunction(Construct):
         if settings.secrets:
             variables[options.WORKLOAD_SECRETS.environment_variable] = cdk.Stack.of(
                 self
-            ).to_json_string(
-                {name: secret.reference for name, secret in settings.secrets.items()}
-            )
+            ).to_json_string({name: secret.reference for name, secret in settings.secrets.items()})
         check_variables(self, variables)
         records = _FailureRecords(props.failures) if props.failures else None
         self.role = function_role(

@@ -258,7 +258,7 @@ PRELOAD_DAG_IMPORTS = BooleanOption(
 WORKLOAD_SECRETS = StringOption(
     name="workload_secrets",
     help=(
-        "JSON object from variables of the tasks to secrets of Secrets Manager: a secret's complete "
+        "JSON object from the tasks' variables to secrets of Secrets Manager: a secret's complete "
         "ARN, or the ARN with `:<key>::` for one key of its JSON. The handler fetches the values "
         "for the tasks; the function's role needs `secretsmanager:GetSecretValue` on the secrets."
     ),
