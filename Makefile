@@ -67,9 +67,21 @@ setup: .venv/.stamp build/venv/local-aws/.stamp node_modules/.stamp ## Install w
 demo: setup ## Deploy to an embedded AWS, run DAGs, clean up
 	@$(BIN)/python -m demo run
 
+# What may be given to `make local`. Only the command line counts: a shell may export ENV.
+OF_LOCAL := DAGS REQUIREMENTS ENV PLUGINS
+on_command_line = $(filter command,$(origin $1))
+option = $(if $(call on_command_line,$1),--$2="$($1)")
+UNKNOWN = $(strip $(foreach v,$(filter-out $(OF_LOCAL) PYTHON MAKE%,$(.VARIABLES)),$(if $(call on_command_line,$v),$v)))
+
 .PHONY: local
-local: setup ## The same, but keep it running, with the Airflow UI
-	@$(BIN)/python -m demo up
+local: setup ## Keep it running, with the UI; yours: DAGS=../my-repo/dags
+	@test -z "$(UNKNOWN)" || { echo "make local has no $(UNKNOWN): it has $(OF_LOCAL), as in make local DAGS=../my-repo/dags"; exit 1; } >&2
+	@$(BIN)/python -m demo up $(call option,DAGS,dags) $(call option,REQUIREMENTS,requirements) \
+	  $(call option,ENV,env) $(call option,PLUGINS,plugins)
+
+.PHONY: local-aws
+local-aws: setup ## Run only the embedded AWS, until Ctrl-C
+	@$(BIN)/python -m demo aws
 
 .PHONY: local-down
 local-down: ## Stop what `make local` started

@@ -1,13 +1,15 @@
-"""The command line: `python -m demo run | up | down`."""
+"""The command line: `python -m demo run | up | down | aws`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from demo import kept_up, paths
-from demo.installation import environment, leftovers, project
+from demo import cloud_only, kept_up, paths
+from demo.installation import environment, leftovers, own_project, project
 from demo.installation.environment import EnvironmentInUseError
+from demo.installation.own_project import ProjectError
 from demo.machine.processes import ProcessError
 from demo.outcome import exercise, table
 from demo.outcome.airflow_api import RunsError
@@ -18,14 +20,17 @@ def main() -> int:
     """Run one verb and return the exit status."""
     screen = Screen()
     try:
-        match _parser().parse_args().verb:
+        given = _parser().parse_args()
+        match given.verb:
             case "run":
                 return run(screen)
             case "up":
-                return kept_up.up(screen, paths.LOCAL, project.DEMO)
+                return kept_up.up(screen, paths.LOCAL, _project(screen, given))
+            case "aws":
+                return cloud_only.run(screen, paths.LOCAL_AWS)
             case _:
                 return kept_up.down(screen, paths.LOCAL)
-    except (EnvironmentInUseError, ProcessError, RunsError) as e:
+    except (EnvironmentInUseError, ProcessError, ProjectError, RunsError) as e:
         screen.say(str(e))
         return 1
     except KeyboardInterrupt:
@@ -53,6 +58,25 @@ def run(screen: Screen) -> int:
     return 0
 
 
+def _project(screen: Screen, given: argparse.Namespace) -> project.Project:
+    """The user's project, or the demo's own.
+
+    Raises:
+        ProjectError: Something that was named is missing, empty or cannot be read.
+    """
+    if given.dags is None:
+        if lone := [name for name in ("requirements", "env", "plugins") if vars(given)[name]]:
+            raise ProjectError(
+                f"{', '.join(lone).upper()} without DAGS: name your DAG folder too, "
+                "make local DAGS=../my-repo/dags"
+            )
+        return project.DEMO
+    found, notes = own_project.project(given.dags, given.requirements, given.env, given.plugins)
+    for note in notes:
+        screen.say(note)
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
@@ -63,7 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("run", help="deploy, run the DAGs, show a table, destroy everything")
-    verbs.add_parser("up", help="deploy and keep everything running, with the Airflow UI")
+    up = verbs.add_parser("up", help="deploy and keep everything running, with the Airflow UI")
+    up.add_argument("--dags", type=Path, help="your DAG folder; default: the demo's DAGs")
+    up.add_argument("--requirements", type=Path, help="your packages, in pip's format")
+    up.add_argument("--env", type=Path, help="your variables and connections, NAME=value lines")
+    up.add_argument("--plugins", type=Path, help="your plugins folder")
+    verbs.add_parser("aws", help="run the embedded AWS alone, until Ctrl-C")
     verbs.add_parser("down", help="end everything that `up` started")
     return parser
 

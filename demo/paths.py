@@ -1,6 +1,7 @@
 """Paths of the demo's programs and files.
 
-Files are in `build/demo` for `run` and in `build/local` for `up`, so both can run side by side.
+Files are in `build/demo` for `run`, in `build/local` for `up` and in `build/local-aws` for `aws`,
+so all can run side by side.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ BIN = ROOT / ".venv" / "bin"
 PYTHON = BIN / "python"
 AIRFLOW = BIN / "airflow"
 LOCAL_AWS_PYTHON = ROOT / "build" / "venv" / "local-aws" / "bin" / "python"
+UV = ROOT / "build" / "uv" / "bin" / "uv"
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 STAND_IN_DOCKER = ROOT / "local_aws" / "src" / "local_aws" / "images" / "bin" / "docker"
 
@@ -31,14 +33,17 @@ class Home:
         self.assembly = path / "cdk.out"
         #: The DAG folder of the scheduler and of the image.
         self.dags = path / "dags"
-        #: The project's requirements, if any, for the image.
+        #: The versions of the project's packages, if any, and a folder with those `.venv` lacks.
         self.requirements = path / "requirements.txt"
+        self.packages = path / "packages"
         #: The database cluster; for root, a link to a folder of an unprivileged account.
         self.database = path / "postgres"
         self.logs = path / "logs"
         #: Airflow's default folder of task logs, shared with the functions.
         self.task_logs = self.airflow / "logs"
         self.state = path / "state.json"
+        #: To `source` in a shell.
+        self.shell_file = path / "env.sh"
 
     def make_empty(self) -> None:
         """Remove an earlier environment's files and make the folders."""
@@ -51,3 +56,4 @@ class Home:
 
 DEMO = Home(ROOT / "build" / "demo")
 LOCAL = Home(ROOT / "build" / "local")
+LOCAL_AWS = Home(ROOT / "build" / "local-aws")

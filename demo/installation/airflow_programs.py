@@ -15,6 +15,7 @@ from functools import partial
 import httpx
 
 from demo import paths
+from demo.installation.project import Project
 from demo.machine.embedded_aws import bare_environment
 from demo.machine.processes import Children, Program
 from lambda_executor.contract.names import EXECUTOR
@@ -23,6 +24,16 @@ MIGRATE_TIMEOUT_S = 240.0
 START_TIMEOUT_S = 240.0
 #: The waits in seconds before `make local` starts a program again that has died.
 RESTART_WAITS_S = (1, 5, 25)
+#: A change is read within seconds. A changed file is read at once; one that only imports a changed
+#: file has to wait for the interval.
+RELOADING = {
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_FETCH_INTERVAL": "1",
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
+    "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "1",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+    "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
+}
 #: The triggerer would serve its logs on a fixed port of every interface. The UI does not need that:
 #: it reads them from the shared folder.
 ARGUMENTS = {"triggerer": ("--skip-serve-logs",)}
@@ -52,6 +63,15 @@ class Airflow:
             ProcessError: The migration failed.
         """
         children.run(self._program("migrate", "db", "migrate"), MIGRATE_TIMEOUT_S)
+
+    def create_default_connections(self, children: Children) -> None:
+        """Create the connections of a fresh Airflow, such as `fs_default`.
+
+        Raises:
+            ProcessError: It failed.
+        """
+        words = ("connections", "create-default-connections")
+        children.run(self._program("connections", *words), MIGRATE_TIMEOUT_S)
 
     def start(self, children: Children) -> None:
         """Start the four programs and wait until all of them are healthy.
@@ -150,3 +170,15 @@ def settings(
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
     }
+
+
+def of_project(project: Project, home: paths.Home) -> Mapping[str, str]:
+    """The variables that a project adds to those of every program, or changes."""
+    found: dict[str, str] = {}
+    if project.requirements:
+        found["PYTHONPATH"] = str(home.packages)
+    if project.plugins:
+        found["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(project.plugins)
+    if project.is_watched:
+        found |= {"AIRFLOW__CORE__DAGS_FOLDER": str(project.folder), **RELOADING}
+    return found | dict(project.variables)

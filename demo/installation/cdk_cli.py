@@ -33,14 +33,19 @@ class Cdk:
     children: Children
     home: paths.Home
     stage: str = "local"
+    plugins: Path | None = None
 
     def start_synth(self, override: Mapping[str, Any]) -> Child:
         """Start to synthesise the stage; `override` is merged into its configuration."""
+        # In a file, because it may hold secrets, and every user of a machine sees its arguments.
+        file = self.home.path / "override.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(override))
         return self.children.start(
             self._program(
                 *("synth", "--quiet", "--output", str(self.home.assembly)),
                 *("--context", f"stage={self.stage}"),
-                *("--context", f"override={json.dumps(override)}"),
+                *("--context", f"override=@{file}"),
                 name="cdk-synth",
             )
         )
@@ -86,39 +91,50 @@ class Cdk:
             name=name,
             argv=[paths.CDK, *arguments, "--no-notices", "--no-color", "--ci"],
             environment=bare_environment()
-            | {
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "CDK_DISABLE_CLI_TELEMETRY": "true",
-                # Its warnings are about the CLI's own code: nobody here can act on them.
-                "NODE_NO_WARNINGS": "1",
-                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
-                # The CLI caches which key belongs to which account.
-                "CDK_HOME": str(self.home.path / "cdk-home"),
-            }
-            | (self._aws_environment(aws) if aws else {}),
+            | (
+                download_settings() | variables(aws, self.home, self.plugins)
+                if aws
+                else _own_variables(self.home)
+            ),
             cwd=paths.ROOT,
         )
 
-    def _aws_environment(self, aws: EmbeddedAws) -> dict[str, str]:
-        return (
-            download_settings()
-            | aws.environment()
-            | {
-                "CDK_DEFAULT_ACCOUNT": ACCOUNT,
-                "CDK_DEFAULT_REGION": aws.region,
-                "CDK_DOCKER": str(paths.STAND_IN_DOCKER),
-                "LOCAL_AWS_STATE_DIR": str(self.home.aws),
-                "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
-                "LOCAL_AWS_IMAGE_BUILDER": shlex.join(
-                    [
-                        *("env", f"--chdir={paths.ROOT}"),
-                        *(str(paths.PYTHON), "-m", "demo.machine.stand_in_image"),
-                        # Shared with the UI like a mounted file system, for the tasks' logs.
-                        *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={self.home.task_logs}"),
-                    ]
-                ),
-            }
-        )
+
+def variables(aws: EmbeddedAws, home: paths.Home, plugins: Path | None = None) -> dict[str, str]:
+    """Variables that make `cdk` deploy to the embedded AWS, in `home`, and build images for it."""
+    builder = [
+        *("env", f"--chdir={paths.ROOT}"),
+        *(str(paths.PYTHON), "-m", "demo.machine.stand_in_image"),
+        # Shared with the UI like a mounted file system, for the tasks' logs.
+        *("--env", f"AIRFLOW__LOGGING__BASE_LOG_FOLDER={home.task_logs}"),
+    ]
+    if plugins:
+        builder += ["--read-only", f"AIRFLOW__CORE__PLUGINS_FOLDER={plugins}"]
+    return (
+        aws.environment()
+        | _own_variables(home)
+        | {
+            "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+            "CDK_DEFAULT_REGION": aws.region,
+            "CDK_DOCKER": str(paths.STAND_IN_DOCKER),
+            "LOCAL_AWS_STATE_DIR": str(home.aws),
+            "LOCAL_AWS_PYTHON": str(paths.LOCAL_AWS_PYTHON),
+            "LOCAL_AWS_IMAGE_BUILDER": shlex.join(builder),
+        }
+    )
+
+
+def _own_variables(home: paths.Home) -> dict[str, str]:
+    """Variables about the CLI itself."""
+    return {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CDK_DISABLE_CLI_TELEMETRY": "true",
+        # Its warnings are about the CLI's own code: nobody here can act on them.
+        "NODE_NO_WARNINGS": "1",
+        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
+        # The CLI caches which key belongs to which account.
+        "CDK_HOME": str(home.path / "cdk-home"),
+    }
 
 
 def _last_line(log: Path) -> str:

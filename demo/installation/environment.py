@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from demo import paths
-from demo.installation import airflow_programs, leftovers
+from demo.installation import (
+    airflow_programs,
+    cdk_cli,
+    dag_uploads,
+    leftovers,
+    packages,
+    shell_file,
+)
 from demo.installation.cdk_cli import SYNTH_TIMEOUT_S, Cdk
 from demo.installation.project import Project, merged
 from demo.machine import embedded_aws, postgres, process_table, processes
@@ -62,7 +69,7 @@ class Environment:
         self.folders_outside: list[Path] = []
         #: The outputs of all stacks; empty before the deploy.
         self.outputs: Mapping[str, str] = {}
-        self._cdk = Cdk(self.cloud, home)
+        self._cdk = Cdk(self.cloud, home, plugins=project.plugins)
 
     def start(self) -> None:
         """Start everything and wait until Airflow is healthy.
@@ -98,15 +105,25 @@ class Environment:
         for folder in self.folders_outside:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def write_shell_file(self) -> Path:
+        """Write the file to `source`: Airflow's variables, with the keys of the account's root."""
+        clouds = cdk_cli.variables(self.aws, self.home, self.project.plugins)
+        shell_file.write(self.home.shell_file, {**self.airflow.settings, **clouds})
+        return self.home.shell_file
+
     def dead(self) -> list[processes.Child]:
         """The programs that have ended by themselves."""
         return [child for group in self.groups for child in group.dead()]
 
     def _gather(self) -> None:
-        """Copy what the image is built from into `home`, which is in this repository."""
-        self.project.copy_dags(self.home.dags)
+        """Put what the image is built from into `home`, which is in this repository."""
+        if self.project.is_watched:  # The image must have a folder with a file.
+            (self.home.dags / "README").write_text("The functions read their DAG files from S3.\n")
+        else:
+            self.project.copy_dags(self.home.dags)
         if self.project.requirements:
-            shutil.copyfile(self.project.requirements, self.home.requirements)
+            with self.screen.phase("Installing the project's packages"):
+                packages.install(self.cloud, self.home, self.project.requirements)
 
     def _start_cloud(self, port: int) -> None:
         with self.screen.phase("Starting the embedded AWS, synthesising the stacks") as phase:
@@ -124,6 +141,11 @@ class Environment:
         override: Mapping[str, Any] = {
             "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
         }
+        if self.project.is_watched:
+            override = merged(override, {"dags": {"source": "s3"}})
+        if self.project.variables:
+            variables = {"environment": dict(self.project.variables)}
+            override = merged(override, {"workloads": variables})
         override = merged(override, self.project.override)
         execution_api = f"http://127.0.0.1:{port}/execution/"
         return merged(override, {"image": image, "execution": {"execution_api_url": execution_api}})
@@ -140,6 +162,10 @@ class Environment:
         )
         with self.screen.phase("cdk deploy --all") as phase:
             self.outputs = self._cdk.deploy(self.aws, phase.detail)
+        if self.project.is_watched and self.project.folder:
+            with self.screen.phase("Uploading the DAG files"):
+                uri = dag_uploads.location(self.outputs)
+                dag_uploads.first_upload(self.cloud, self.aws, self.project.folder, uri)
 
     def _start_airflow(self, port: int) -> None:
         with self.screen.phase("Starting Postgres, migrating Airflow's database"):
@@ -159,7 +185,8 @@ class Environment:
                     address.url,
                     self.outputs["ConfigLine"],
                     self.aws.environment_as(self.outputs["SchedulerRoleArn"], self.home.airflow),
-                ),
+                )
+                | airflow_programs.of_project(self.project, self.home),
             )
             self.airflow.migrate(self.control_plane)
         with self.screen.phase("Starting Airflow"):

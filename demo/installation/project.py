@@ -23,6 +23,8 @@ class Project:
         override: Values that are merged over those of the stage `local`.
         variables: Variables of Airflow's programs and of the functions; they may hold secrets.
         plugins: Airflow's plugins folder.
+        is_watched: Whether changes of `folder` reach Airflow and the functions while they run.
+        needs_restart: Files and folders whose changes do not.
     """
 
     files: Sequence[DagFile] = ()
@@ -31,6 +33,8 @@ class Project:
     override: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     plugins: Path | None = None
+    is_watched: bool = False
+    needs_restart: Sequence[Path] = ()
 
     @property
     def dag_ids(self) -> list[str]:

@@ -18,13 +18,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from string import Template
 
 from demo import paths
 
-UV = paths.ROOT / "build" / "uv" / "bin" / "uv"
 VENVS = paths.ROOT / "build" / "venv"
 
 _TASK_ROOT = "/var/task"
@@ -46,17 +46,27 @@ class DockerfileError(Exception):
     """The Dockerfile has an instruction that is not supported, or copies a missing file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Variables besides the Dockerfile's, such as a folder that functions and Airflow share.
+
+    Attributes:
+        variables: The function may write to the folders among the values.
+        read_only: The values are folders that it may only read.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    read_only: Mapping[str, str] = field(default_factory=dict)
+
+
 def build(
     context: Path,
     dockerfile: Path,
     output: Path,
     build_args: Mapping[str, str],
-    extra: Mapping[str, str] | None = None,
+    shared: Shared = Shared(),
 ) -> None:
     """Build into `output`, with an `image.json` for the embedded AWS.
-
-    `extra` are variables besides the Dockerfile's, such as a folder that function and control
-    plane share. The function may write to the folders named there.
 
     Raises:
         DockerfileError: The Dockerfile has an unsupported instruction or copies a missing file.
@@ -70,17 +80,17 @@ def build(
     venv = _environment(output, packages)
     _run([line for line in recipe["RUN"] if line not in packages], output, venv)
     variables = dict(_assignment(word) for line in recipe["ENV"] for word in shlex.split(line))
-    shared = extra or {}
     description = {
         "command": [f"{venv}/bin/python", "-m", "awslambdaric", *json.loads(recipe["CMD"][-1])],
         "working_directory": f"{output}{_TASK_ROOT}",
         "environment": {
             "PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin",
             **{name: _here(value, output) for name, value in variables.items()},
-            **shared,
+            **shared.variables,
+            **shared.read_only,
         },
-        "readable": [str(venv)],
-        "writable": [value for value in shared.values() if Path(value).is_absolute()],
+        "readable": [str(venv), *shared.read_only.values()],
+        "writable": [value for value in shared.variables.values() if Path(value).is_absolute()],
     }
     (output / "image.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -115,14 +125,19 @@ def main() -> int:
     parser.add_argument("--context", type=Path, required=True, help="the build context")
     parser.add_argument("--file", type=Path, required=True, help="the Dockerfile")
     parser.add_argument("--output", type=Path, required=True, help="the directory to fill")
-    for name, what in (("--build-arg", "a build argument"), ("--env", "another variable")):
+    for name, what in (
+        ("--build-arg", "a build argument"),
+        ("--env", "another variable; a folder may be written to"),
+        ("--read-only", "a variable that names a folder to read"),
+    ):
         add = partial(parser.add_argument, name, type=_assignment, action="append", default=[])
         add(metavar="NAME=VALUE", help=f"{what}; may be repeated")
     given = parser.parse_args()
     context, output = given.context.resolve(), given.output.resolve()
     dockerfile = given.file if given.file.is_file() else context / given.file
     try:
-        build(context, dockerfile, output, dict(given.build_arg), dict(given.env))
+        shared = Shared(dict(given.env), dict(given.read_only))
+        build(context, dockerfile, output, dict(given.build_arg), shared)
     except (DockerfileError, OSError, subprocess.CalledProcessError) as e:
         print(f"the stand-in image was not built: {e}", file=sys.stderr)
         return 1
@@ -160,7 +175,15 @@ def _environment(output: Path, commands: Sequence[str]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Another build must not use an incomplete one.
         if not (venv / "complete").exists():
             print(f"Installing the image's packages into {venv}", flush=True)
-            make = [str(UV), "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)]
+            make = [
+                str(paths.UV),
+                "venv",
+                "--quiet",
+                "--clear",
+                "--python",
+                sys.executable,
+                str(venv),
+            ]
             subprocess.run(make, check=True)
             _run(commands, output, venv)
             (venv / "complete").touch()
@@ -169,7 +192,7 @@ def _environment(output: Path, commands: Sequence[str]) -> Path:
 
 def _run(commands: Sequence[str], output: Path, venv: Path) -> None:
     """Run the image's programs with the virtual environment's Python, and uv instead of pip."""
-    installer = shlex.join([str(UV), "pip", "install", "--quiet", "--python", str(venv)])
+    installer = shlex.join([str(paths.UV), "pip", "install", "--quiet", "--python", str(venv)])
     for command in commands:
         arguments = [_here(word, output) for word in shlex.split(command)[1:]]
         subprocess.run(

@@ -136,6 +136,15 @@ class Api:
         ]
         return Progress(runs, [_try(instance) for instance in self._instances()])
 
+    def dag_ids(self) -> list[str]:
+        """Every DAG that Airflow has read."""
+        return sorted(dag["dag_id"] for dag in self._pages("/dags", "dags"))
+
+    def import_errors(self) -> dict[str, str]:
+        """The traceback of each file that Airflow cannot import, by the file's path."""
+        found = self._pages("/importErrors", "import_errors")
+        return {each["filename"]: each["stack_trace"] for each in found}
+
     def tries(self) -> list[Try]:
         """Every try of every task instance, sorted."""
         tries = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from demo.machine import stand_in_image
-from demo.machine.stand_in_image import DockerfileError
+from demo.machine.stand_in_image import DockerfileError, Shared
 from tests.support.handler_process import image_variables
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +22,7 @@ DOCKERFILE = ROOT / "lambda_image" / "Dockerfile"
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stand-in with our own DAGs, on the packages of this environment."""
     monkeypatch.setattr(stand_in_image, "_environment", lambda *_: Path(sys.prefix))
-    stand_in_image.build(ROOT, DOCKERFILE, tmp_path, {"DAGS": "dags"}, {"ONLY_HERE": "1"})
+    stand_in_image.build(ROOT, DOCKERFILE, tmp_path, {"DAGS": "dags"}, Shared({"ONLY_HERE": "1"}))
     return tmp_path
 
 
@@ -83,7 +83,7 @@ def test_a_source_that_is_missing_is_an_error(tmp_path: Path) -> None:
     recipe = tmp_path / "Dockerfile"
     recipe.write_text("ARG DAGS=dags\nCOPY ${DAGS}/ /var/task/dags/\n")
     with pytest.raises(DockerfileError, match=r"COPY my/dags/: nothing of that name"):
-        stand_in_image.build(tmp_path, recipe, tmp_path / "out", {"DAGS": "my/dags"}, {})
+        stand_in_image.build(tmp_path, recipe, tmp_path / "out", {"DAGS": "my/dags"})
 
 
 def test_a_build_argument_has_its_default() -> None:
