@@ -176,17 +176,17 @@ class Environment:
             if not installation.folder.is_relative_to(self.home.path):
                 self.folders_outside.append(installation.folder)
             postgres.start(self.database, installation, address)
+            role = self.outputs["SchedulerRoleArn"]
+            aws = self.aws.environment_as(role, self.home.airflow)
             self.airflow = airflow_programs.Airflow(
                 home=self.home,
                 port=port,
-                settings=airflow_programs.settings(
-                    self.home,
-                    port,
-                    address.url,
-                    self.outputs["ConfigLine"],
-                    self.aws.environment_as(self.outputs["SchedulerRoleArn"], self.home.airflow),
-                )
-                | airflow_programs.of_project(self.project, self.home),
+                settings={
+                    **airflow_programs.settings(
+                        self.home, port, address.url, self.outputs["ConfigLine"], aws
+                    ),
+                    **airflow_programs.of_project(self.project, self.home),
+                },
             )
             self.airflow.migrate(self.control_plane)
         with self.screen.phase("Starting Airflow"):

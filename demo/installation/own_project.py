@@ -22,19 +22,25 @@ EDITORS_FILES = (".#*", "*~", "*.sw?", "4913", "*.tmp", "*___jb_*___")
 #: https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#dag-discovery-safe-mode
 _DAG_WORDS = (b"dag", b"airflow")
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: https://docs.aws.amazon.com/lambda/latest/api/API_Environment.html
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 #: Variables of a `.env` file that would break the environment: `make local` sets them, or must not.
 RESERVED = (
     "AIRFLOW_HOME",
     "AIRFLOW_CONFIG",
+    "AIRFLOW_LAMBDA_*",
+    "AIRFLOW__API_AUTH__*",
     "AIRFLOW__API__BASE_URL",
     "AIRFLOW__API__HOST",
     "AIRFLOW__API__PORT",
+    "AIRFLOW__API__SECRET_KEY*",
     "AIRFLOW__API__SSL_*",
     "AIRFLOW__CELERY__*",
     "AIRFLOW__CORE__DAGS_FOLDER",
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
     "AIRFLOW__CORE__EXECUTOR",
+    "AIRFLOW__CORE__FERNET_KEY*",
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE",
     "AIRFLOW__CORE__PLUGINS_FOLDER",
     "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_*",
     "AIRFLOW__DATABASE__*",
@@ -48,7 +54,6 @@ RESERVED = (
     "PATH",
     "PYTHON*",
     "TMPDIR",
-    "_HANDLER",
 )
 
 
@@ -91,7 +96,7 @@ def project(
         variables=kept,
         plugins=plugins,
         is_watched=True,
-        needs_restart=[path for path in (requirements, env, plugins) if path],
+        needs_restart=tuple(path for path in (requirements, env, plugins) if path),
     )
     return found, notes
 
@@ -117,7 +122,7 @@ def read_variables(file: Path) -> dict[str, str]:
             shown = each.original.string.strip().partition("=")[0]
             raise ProjectError(  # Without the value, which may be a secret.
                 f"{file}, line {_line(each)}: {shown!r} is not the start of NAME=value, allowed "
-                "are letters, digits and _ in the name, and quotes around the value: correct it"
+                "is a name of two or more letters, digits and _, a letter first: correct it"
             )
     return {each.key: each.value for each in bindings if each.key and each.value is not None}
 

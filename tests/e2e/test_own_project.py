@@ -1,0 +1,152 @@
+"""`make local DAGS=...`: a DAG repository outside of this one, which changes while it runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import pytest
+
+from demo import kept_up, paths
+from demo.installation import own_project
+from demo.outcome.airflow_api import Api
+from demo.screen import Screen
+
+pytestmark = pytest.mark.timeout(900)  # The first test waits for the environment.
+
+T = TypeVar("T")
+
+HOME = paths.Home(paths.ROOT / "build" / "own-project")
+TIMEOUT_S = 120.0
+DAG = """
+from datetime import datetime
+
+import humanize  # of requirements.txt
+from airflow.sdk import dag, task
+from common.words import WORD  # behind a link to a folder
+from greetings import GREETING  # a plugin
+
+
+@dag(schedule=None, start_date=datetime(2024, 1, 1))
+def mine():
+    @task
+    def say():
+        return f"{GREETING} {WORD} {humanize.intcomma(1000)}"
+
+    say()
+
+
+mine()
+"""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A DAG repository, and the address of the Airflow that runs it."""
+
+    dags: Path
+    words: Path
+    airflow: str
+
+    def answer(self) -> str:
+        """The value that a new run of the DAG returns."""
+        with httpx.Client(base_url=f"{self.airflow}/api/v2", trust_env=False, timeout=60) as http:
+            made = http.post("/dags/mine/dagRuns", json={"logical_date": None}).raise_for_status()
+            run = f"/dags/mine/dagRuns/{made.json()['dag_run_id']}"
+
+            def ended() -> str | None:
+                state: str = http.get(run).raise_for_status().json()["state"]
+                return state if state in {"success", "failed"} else None
+
+            assert eventually(ended) == "success"
+            value = http.get(f"{run}/taskInstances/say/xcomEntries/return_value")
+            return str(value.raise_for_status().json()["value"])
+
+    def import_errors(self) -> dict[str, str]:
+        """The import errors that the UI shows."""
+        with Api(self.airflow) as api:
+            return api.import_errors()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """`make local` with the repository, and `make local-down`."""
+    root = tmp_path_factory.mktemp("repository")
+    for name in ("dags", "common", "plugins"):
+        (root / name).mkdir()
+    (root / "dags" / "mine.py").write_text(DAG)
+    (root / "dags" / "common").symlink_to(root / "common")
+    words = root / "common" / "words.py"
+    words.write_text('WORD = "first"\n')
+    (root / "plugins" / "greetings.py").write_text('GREETING = "Hello"\n')
+    (root / "requirements.txt").write_text("humanize\n")
+    project, notes = own_project.project(
+        root / "dags", root / "requirements.txt", plugins=root / "plugins"
+    )
+    assert notes == []
+    try:
+        assert kept_up.up(Screen(), HOME, project) == 0
+        state = kept_up.State.read(HOME.state)
+        assert state
+        assert state.url
+        with Api(state.url) as api:
+            api.unpause("mine")
+        yield Repository(root / "dags", words, state.url)
+    finally:
+        kept_up.down(Screen(), HOME)
+
+
+def eventually(probe: Callable[[], T | None]) -> T:
+    """Call the probe until it answers."""
+    until_s = time.monotonic() + TIMEOUT_S
+    while (found := probe()) is None:
+        assert time.monotonic() < until_s, "it did not happen in time"
+        time.sleep(0.5)
+    return found
+
+
+def test_a_changed_module_is_run_by_the_function(repository: Repository) -> None:
+    """The next tasks run the new code, with the repository's packages and plugins."""
+    assert repository.answer() == "Hello first 1,000"
+    repository.words.write_text('WORD = "second"\n')
+    eventually(lambda: repository.answer() == "Hello second 1,000" or None)
+
+
+def test_a_broken_file_is_told_where_a_person_looks(repository: Repository) -> None:
+    """The UI's import errors and the log have it, the other DAG runs, and its end is told too."""
+    log = HOME.logs / "dags-reload.log"
+    broken = repository.dags / "team" / "broken.py"
+    broken.parent.mkdir()
+    broken.write_text("from airflow.sdk import dag\nimport nowhere_to_be_found\n")
+    told = "broken.py cannot be imported: ModuleNotFoundError: No module named"
+    eventually(lambda: told in log.read_text() or None)
+    assert [error for file, error in repository.import_errors().items() if "broken.py" in file]
+    assert repository.answer()
+
+    broken.unlink()
+    eventually(lambda: "broken.py has no import error any more" in log.read_text() or None)
+    assert "deleted team/broken.py" in log.read_text()
+
+
+def test_a_shell_that_sources_the_file_uses_the_same(repository: Repository) -> None:
+    """`airflow` lists the DAGs of this Airflow, boto3 the queues of this AWS."""
+    asks = "import boto3; print(*boto3.client('sqs').list_queues()['QueueUrls'], sep='\\n')"
+    commands = f'airflow dags list --output json 2> /dev/null && python -c "{asks}"'
+    done = subprocess.run(
+        ["bash", "-euc", f"source {HOME.shell_file}; {commands}"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=True,
+    )
+    dags, _, queues = done.stdout.partition("]\n")
+    assert [dag["dag_id"] for dag in json.loads(f"{dags}]")] == ["mine"]
+    assert "airflow-lambda-local-results" in queues
+    assert repository.airflow.startswith("http://127.0.0.1:")
