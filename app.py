@@ -27,29 +27,13 @@ def main() -> None:
             f"No -c stage=<name> is given: using the stage {stage}; allowed are {known}.\n"
         )
     try:
-        override = _read(app.node.try_get_context("override"))
-        config = load(app.node.try_get_context("stages"), stage, override)
+        config = load(
+            app.node.try_get_context("stages"), stage, app.node.try_get_context("override")
+        )
         build(app, stage, config, root=Path(__file__).parent)
     except StageConfigError as e:
         sys.exit(f"\n{e}\n")
     app.synth()
-
-
-def _read(override: object) -> object:
-    """Read the file that an override of the form `@<path>` names; others stay as they are.
-
-    Raises:
-        StageConfigError: The file cannot be read.
-    """
-    if not isinstance(override, str) or not override.startswith("@"):
-        return override
-    try:
-        return Path(override[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise StageConfigError(
-            f"-c override={override!r} cannot be read ({e}), allowed after the @ is the path of a "
-            "JSON file: correct it"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Load the configuration of one stage from the context of the CDK app.
 
 Owns the choice of the stage, the merge of an override and the text of every error. The same context
-always gives the same configuration.
+always gives the same configuration, apart from a file that the override names.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from pydantic import ValidationError
@@ -33,7 +34,8 @@ def load(stages: object, stage: object, override: object = None) -> StageConfig:
     Args:
         stages: `context.stages` of `cdk.json`: each stage's values by its name.
         stage: The chosen stage's name.
-        override: Values that are merged over the stage's: a JSON text, a mapping or None.
+        override: Values that are merged over the stage's: a JSON text, `@` and the path of a file
+            with one, a mapping or None.
 
     Raises:
         StageConfigError: With a line for each wrong value: the value, what is allowed, the fix.
@@ -78,6 +80,8 @@ def _values_of(stages: object, stage: object) -> Mapping[str, Any]:
 
 def _override(override: object) -> Mapping[str, Any]:
     if isinstance(override, str):
+        if override.startswith("@"):
+            override = _content(override)
         try:
             override = json.loads(override)
         except ValueError as e:
@@ -93,6 +97,16 @@ def _override(override: object) -> Mapping[str, Any]:
             '\'{"database": {"storage_gb": 50}}\''
         )
     return override
+
+
+def _content(override: str) -> str:
+    try:
+        return Path(override[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise StageConfigError(
+            f"-c override={override} cannot be read ({e}), allowed after the @ is the path of a "
+            "JSON file: correct it"
+        ) from None
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ cdk synth -c stage=dev -c override='{"functions": [{"name": "default", "memory_m
 ```
 
 Objects are merged key by key, lists of named objects name by name; any other list is replaced.
+`-c override=@<path>` reads the JSON from a file, for example because it holds secrets.
 Every value is checked at synth, without an AWS call. A key that is not listed here is an error.
 """
 

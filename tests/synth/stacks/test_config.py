@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,14 @@ def test_override_of_any_other_list_replaces_it() -> None:
 def test_override_is_checked_like_the_stage() -> None:
     """An override is checked like the stage's own values."""
     assert "unknown key database.storage" in refusal({"database": {"storage": 50}})
+
+
+def test_override_may_be_in_a_file(tmp_path: Path) -> None:
+    """After an @ stands the path of a file; the error names one that cannot be read."""
+    file = tmp_path / "override.json"
+    file.write_text('{"database": {"storage_gb": 50}}')
+    assert load(STAGES, "dev", f"@{file}").database.storage_gb == 50
+    assert "@missing.json cannot be read (" in refusal("@missing.json")
 
 
 def test_unknown_stage_names_the_stages_there_are() -> None:
