@@ -25,10 +25,11 @@ T = TypeVar("T")
 HOME = paths.Home(paths.ROOT / "build" / "own-project")
 TIMEOUT_S = 120.0
 DAG = """
+import os
 from datetime import datetime
 
 import humanize  # of requirements.txt
-from airflow.sdk import dag, task
+from airflow.sdk import Variable, dag, task
 from common.words import WORD  # behind a link to a folder
 from greetings import GREETING  # a plugin
 
@@ -37,7 +38,8 @@ from greetings import GREETING  # a plugin
 def mine():
     @task
     def say():
-        return f"{GREETING} {WORD} {humanize.intcomma(1000)}"
+        own = (Variable.get("colour"), os.environ["PLAIN"])
+        return f"{GREETING} {WORD} {humanize.intcomma(1000)} {' '.join(own)}"
 
     say()
 
@@ -86,8 +88,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
     words.write_text('WORD = "first"\n')
     (root / "plugins" / "greetings.py").write_text('GREETING = "Hello"\n')
     (root / "requirements.txt").write_text("humanize\n")
+    (root / ".env").write_text("AIRFLOW_VAR_COLOUR=blue\nPLAIN='as it is'\n")
     project, notes = own_project.project(
-        root / "dags", root / "requirements.txt", plugins=root / "plugins"
+        root / "dags", root / "requirements.txt", root / ".env", root / "plugins"
     )
     assert notes == []
     try:
@@ -112,10 +115,10 @@ def eventually(probe: Callable[[], T | None]) -> T:
 
 
 def test_a_changed_module_is_run_by_the_function(repository: Repository) -> None:
-    """The next tasks run the new code, with the repository's packages and plugins."""
-    assert repository.answer() == "Hello first 1,000"
+    """The next tasks run the new code, with the repository's packages, plugins and variables."""
+    assert repository.answer() == "Hello first 1,000 blue as it is"
     repository.words.write_text('WORD = "second"\n')
-    eventually(lambda: repository.answer() == "Hello second 1,000" or None)
+    eventually(lambda: repository.answer() == "Hello second 1,000 blue as it is" or None)
 
 
 def test_a_broken_file_is_told_where_a_person_looks(repository: Repository) -> None:
