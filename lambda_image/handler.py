@@ -14,7 +14,6 @@ from typing import Any
 
 gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
 
-from lambda_image.dags import source  # noqa: E402
 from lambda_image.logs import log_output  # noqa: E402
 from lambda_image.machine import environment  # noqa: E402
 from lambda_image.machine.secret_variables import SecretVariables  # noqa: E402
@@ -23,7 +22,6 @@ from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 log_output.install()
 _temporary = TemporaryFolder()  # Before this process writes temporary files.
 _private = environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
-_dags = source.prepare()  # Before Airflow, which reads the DAG folder on import.
 
 from lambda_image.deadline import Margins  # noqa: E402
 from lambda_image.invocation.handling import InvocationHandler  # noqa: E402
@@ -40,7 +38,7 @@ from lambda_image.runtime import compat, probe, processes  # noqa: E402 - Airflo
 from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - Airflow must be warm
 
-_dag_bundles = DagBundles(_dags)
+_dag_bundles = DagBundles()
 _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 preload.freeze()

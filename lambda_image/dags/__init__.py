@@ -1,1 +1,1 @@
-"""DAG files from S3, and the imports that are preloaded for them."""
+"""The imports of the DAG files that are preloaded."""

@@ -61,7 +61,11 @@ def prepare() -> tuple[Path, ...]:
         os.environ["AIRFLOW_HOME"] = _private_folder()
     if not _is_writable_folder(os.environ.get("HOME", "")):
         os.environ["HOME"] = _private_folder("home-")
-    Path(os.environ["AIRFLOW_HOME"]).mkdir(parents=True, exist_ok=True)
+    home = Path(os.environ["AIRFLOW_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault(
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(home / "dag_bundles")
+    )
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:

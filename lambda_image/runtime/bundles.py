@@ -3,11 +3,15 @@
 Airflow fetches a bundle in the task's process, when the task already counts as running. Here the
 handler fetches the same bundle, at the version that the workload names, first: a failure is a
 reason not to start the task, and the task's process finds the files in place.
+
+A bundle that has the method `prefetch` (`lambda_executor.bundles`) is cheap enough to be fetched in
+the init phase too, and to be compared with Airflow's DAG files when the doctor asks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -23,12 +27,11 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.executors.workloads import ExecuteTask
 from airflow.sdk import Connection
 
+from lambda_executor.contract.dag_manifest import bundle_config
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.probe import BundleAnswer, DagFiles
 from lambda_image.causes import causes
 from lambda_image.dags import preload
-from lambda_image.dags.objects import DagSourceError
-from lambda_image.dags.source import S3DagSource
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import environment, limits
 from lambda_image.runtime.compat import (
@@ -40,6 +43,9 @@ from lambda_image.runtime.compat import (
 
 #: Reasons are cut here: git can fill pages.
 _MAX_REASON_CHARS = 500
+
+#: Once the folder in S3 with the DAG files; a task must not run other files without a word.
+_REMOVED = "AIRFLOW__LAMBDA_EXECUTOR__DAGS_S3_URI"
 
 _USER_INFO = re.compile(r"://[^/@\s]+@")
 
@@ -61,10 +67,9 @@ class ExhaustedError(LambdaExecutorError):
 
 
 class DagBundles:
-    """The DAG bundles of one execution environment; without a source all DAGs are in the image."""
+    """The DAG bundles of one execution environment."""
 
-    def __init__(self, source: S3DagSource | None) -> None:
-        self._source = source
+    def __init__(self) -> None:
         self._manager: DagBundlesManager | None = None
         self._used: dict[str, str] = {}
         with contextlib.suppress(_NoDagError):  # The first task reports it.
@@ -77,13 +82,16 @@ class DagBundles:
             ConfigError: A variable has a value that cannot work.
         """
         is_wanted = preload.is_wanted()
-        if self._source is not None:
+        folders = []
+        for bundle in self._cheap():
             try:
-                self._source.refresh(patience_s=0)
-            except DagSourceError as e:  # The first task tries again, and reports it.
-                write_log("warning", "no DAG files yet", reason=str(e))
+                with environment.restored():
+                    bundle.prefetch()
+                folders.append(bundle.path)
+            except Exception as e:  # noqa: BLE001 - the first task tries again, and reports it
+                write_log("warning", "no DAG files yet", bundle=bundle.name, reason=_reason(e))
         if is_wanted:
-            imported = preload.preload(_local_folders(), write_log)
+            imported = preload.preload([*_local_folders(), *folders], write_log)
             write_log("info", "DAG imports preloaded", statements=len(imported))
 
     def reason_against(self, workload: Workload) -> str | None:
@@ -95,8 +103,8 @@ class DagBundles:
         if getattr(workload, "bundle_info", None) is None:
             return None
         try:
-            if self._source is not None:
-                self._source.refresh()
+            if uri := os.environ.get(_REMOVED):
+                raise _NoDagError(_replacement(uri))  # noqa: TRY301 - as every other reason
             if isinstance(workload, ExecuteTask):
                 with environment.restored():
                     self._fetch(workload)
@@ -111,37 +119,46 @@ class DagBundles:
     def compared(self, asked: DagFiles) -> dict[str, BundleAnswer]:
         """Compare the files of bundles with those here; a bundle unknown here has no answer.
 
-        Only folders in the image or from S3 are compared: other bundles are fetched for each task,
+        Only folders in the image and cheap bundles are compared: others are fetched for each task,
         at the version of its run.
         """
         if not asked:
             return {}
         error = ""
         try:
-            if self._source is not None:
-                self._source.refresh()
             known = bundle_names(self._bundles())
         except LambdaExecutorError as e:
             known, error = list(asked), str(e)
         except Exception as e:  # noqa: BLE001 - as in `reason_against`; a probe has an answer
             known, error = list(asked), _reason(e)
         return {
-            name: self._compared(name, paths, error)
+            name: BundleAnswer("image", error=error) if error else self._compared(name, paths)
             for name, paths in asked.items()
             if name in known
         }
 
-    def _compared(self, name: str, paths: Sequence[str], error: str) -> BundleAnswer:
-        source = str(self._source) if self._source is not None else "image"
-        if error:
-            return BundleAnswer(source, error=error)
-        folders = {bundle.get("name"): folder for bundle, folder in _local_bundles()}
-        if name not in folders:
+    def _compared(self, name: str, paths: Sequence[str]) -> BundleAnswer:
+        source = "image"
+        folder = {bundle.get("name"): path for bundle, path in _local_bundles()}.get(name)
+        for bundle in self._cheap():
+            if bundle.name == name:
+                source = str(bundle.location)
+                try:
+                    bundle.initialize()
+                except Exception as e:  # noqa: BLE001 - as above
+                    return BundleAnswer(source, error=_reason(e))
+                folder = bundle.path
+        if folder is None:
             return BundleAnswer("bundle")
-        folder = folders[name]
-        if self._source is None or not self._source.feeds(folder):
-            source = "image"
         return BundleAnswer(source, tuple(p for p in paths if _is_missing(folder / p)))
+
+    def _cheap(self) -> Iterator[Any]:
+        """Yield the bundles that can be prefetched, without a version."""
+        try:
+            bundles = list(self._bundles().get_all_dag_bundles())
+        except Exception:  # noqa: BLE001 - the first task reports it
+            return
+        yield from (bundle for bundle in bundles if hasattr(bundle, "prefetch"))
 
     def _fetch(self, workload: ExecuteTask) -> None:
         name, version = workload.bundle_info.name, workload.bundle_info.version
@@ -164,6 +181,8 @@ class DagBundles:
             bundle.initialize()
         except AirflowNotFoundException:
             return  # A connection of the database that the bundle's configuration does not name.
+        except LambdaExecutorError:
+            raise
         except Exception as e:
             at = f" at version {version}" if version else ""
             raise _NoDagError(f"the DAG bundle {name!r}{at} cannot be had: {_reason(e)}") from e
@@ -195,17 +214,15 @@ class DagBundles:
                 if tree.name not in kept:
                     shutil.rmtree(tree, ignore_errors=True)
 
-    def _missing_reason(self, bundle: BaseDagBundle, file: Path) -> str:
+    @staticmethod
+    def _missing_reason(bundle: BaseDagBundle, file: Path) -> str:
         if not isinstance(bundle, LocalDagBundle):
             at = f" at version {bundle.version}" if bundle.version else ""
             path = file.relative_to(bundle.path)
-            return f"the DAG file {path} is not in the DAG bundle {bundle.name!r}{at}"
-        if self._source is not None and self._source.feeds(bundle.path):
-            path = file.relative_to(bundle.path)
-            return (
-                f"the DAG file {path} is not in {self._source}: upload it, for example with "
-                "`airflow lambda-executor dags push`"
-            )
+            reason = f"the DAG file {path} is not in the DAG bundle {bundle.name!r}{at}"
+            if hasattr(bundle, "prefetch"):
+                reason += f", {bundle.location}: upload it with `airflow lambda-executor dags push`"  # type: ignore[attr-defined]
+            return reason
         return (
             f"the DAG file {file} is not in the function's image: build the image with the same "
             "DAGs that the DAG processor reads"
@@ -269,8 +286,19 @@ def _is_known_here(conn_id: str) -> bool:
     return True
 
 
+def _replacement(uri: str) -> str:
+    """What to set instead of the variable that this release does not read."""
+    value = json.dumps([bundle_config(uri)])
+    return (
+        f"{_REMOVED} is set, which this release does not read: give function and DAG processor "
+        f"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST={value} instead"
+    )
+
+
 def _reason(error: BaseException) -> str:
     """An error and its causes, on one line, without the credentials of URLs."""
+    if isinstance(error, LambdaExecutorError):
+        return str(error)
     parts = [f"{type(cause).__name__}: {cause}" for cause in causes(error)]
     reason = " ".join(_USER_INFO.sub("://***@", "; ".join(parts)).split())
     return reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[:_MAX_REASON_CHARS]}..."

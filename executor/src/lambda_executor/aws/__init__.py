@@ -5,6 +5,8 @@ from lambda_executor.aws.clients import Patience as Patience
 from lambda_executor.aws.clients import Place as Place
 from lambda_executor.aws.clients import Session as Session
 from lambda_executor.aws.clients import SessionFactory as SessionFactory
+from lambda_executor.aws.dags import ChangedError as ChangedError
+from lambda_executor.aws.dags import Listed as Listed
 from lambda_executor.aws.dags import S3DagFolder as S3DagFolder
 from lambda_executor.aws.functions import LambdaFunctions as LambdaFunctions
 from lambda_executor.aws.inspection import AccountFacts as AccountFacts

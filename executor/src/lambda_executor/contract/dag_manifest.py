@@ -1,7 +1,7 @@
 """The location of DAG files in S3, and the manifest that names the objects of one version.
 
-`dags push` writes the manifest last. The function reads it to learn with one call whether anything
-changed.
+`dags push` writes the files under their own names, then the manifest of the version, which stays,
+and last the current manifest. A reader learns with one call whether anything changed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,25 @@ from pathlib import PurePosixPath
 
 from lambda_executor.contract.errors import ConfigError, DecodeError
 
-#: The manifest's name below the prefix.
-MANIFEST_NAME = ".lambda-executor-manifest.json"
+#: The class that reads what `dags push` writes, as Airflow's list of DAG bundles names it.
+BUNDLE_CLASS = "lambda_executor.bundles.S3ManifestBundle"
+#: Airflow's name for the bundle of a configuration without bundles. A stage keeps it, so that DAGs
+#: stay the same DAGs when their files move to S3.
+BUNDLE_NAME = "dags-folder"
+
+#: The folder below the prefix, and in every tree on disk, that holds no DAG files.
+OWN_FOLDER = ".lambda-executor"
+MANIFEST_NAME = f"{OWN_FOLDER}/manifest.json"
 MANIFEST_VERSION = 1
 
-ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz")
+#: For so many days after the push that replaced it, a version can still be fetched: `dags push`
+#: keeps its manifest, and the bucket of a stage its files.
+KEPT_DAYS = 30
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<key>.*))?")
+
+_VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +41,38 @@ class DagLocation:
     """The location of one DAG folder in S3."""
 
     bucket: str
-    key: str  # Of an archive, or the prefix of a folder: empty, or with a slash at its end.
+    key: str  # The prefix: empty, or with a slash at its end.
 
     @classmethod
     def parse(cls, uri: str) -> DagLocation:
         """Read a URI.
 
         Raises:
-            ConfigError: The text is not the URI of a DAG folder.
+            ConfigError: The text is not the URI of a folder.
         """
         match = _URI.fullmatch(uri.strip())
         key = (match["key"] or "") if match else ""
         if match is None or key.startswith("/") or "//" in key:
             raise ConfigError(
-                f"{uri!r} is no place for DAG files: give s3://bucket/prefix/ for a folder, or "
-                f"s3://bucket/key with a key that ends in {', '.join(ARCHIVE_SUFFIXES)}"
+                f"{uri!r} is no place for DAG files: give the URI of a folder, s3://bucket/prefix/"
             )
-        if key and not key.endswith(("/", *ARCHIVE_SUFFIXES)):
+        if key and not key.endswith("/"):
             key += "/"  # Without it `dags` would match `dags-old/` too.
         return cls(match["bucket"], key)
 
     @property
-    def is_archive(self) -> bool:
-        """Whether one object holds the whole folder."""
-        return self.key.endswith(ARCHIVE_SUFFIXES)
+    def manifest_key(self) -> str:
+        """The key of the current manifest."""
+        return f"{self.key}{MANIFEST_NAME}"
 
     @property
-    def manifest_key(self) -> str:
-        """The key of the manifest."""
-        return f"{self.key}{MANIFEST_NAME}"
+    def versions_prefix(self) -> str:
+        """The prefix of the manifests of all versions."""
+        return f"{self.key}{OWN_FOLDER}/versions/"
+
+    def version_key(self, version: str) -> str:
+        """The key of the manifest of one version."""
+        return f"{self.versions_prefix}{version}.json"
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
@@ -86,6 +100,11 @@ class DagManifest:
         text = "".join(f"{path}\0{file.sha256}\n" for path, file in sorted(self.files.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether the files of this version can still be read when others have replaced them."""
+        return all(file.version_id for file in self.files.values())
+
     def encode(self) -> bytes:
         """Return the manifest as it is stored in S3."""
         files = {path: asdict(file) for path, file in sorted(self.files.items())}
@@ -97,7 +116,7 @@ class DagManifest:
         """Read a manifest.
 
         Raises:
-            DecodeError: It is not a manifest of this version, or a path leads out of the folder.
+            DecodeError: It is not a manifest of this format, or a path is not below the folder.
         """
         try:
             content = json.loads(raw)
@@ -108,12 +127,29 @@ class DagManifest:
         if version != MANIFEST_VERSION:
             raise DecodeError(
                 f"{MANIFEST_NAME} has manifest_version {version!r}, this release reads "
-                f"{MANIFEST_VERSION}: push with the release that the function has"
+                f"{MANIFEST_VERSION}: push with the release that reads it"
             )
         for path in files:
             if not is_plain_path(path):
                 raise DecodeError(f"{MANIFEST_NAME} names {path!r}, which leads out of the folder")
+            if is_own(path):
+                raise DecodeError(f"{MANIFEST_NAME} names {path!r}, which is no DAG file")
         return cls(files)
+
+
+def bundle_config(uri: str) -> Mapping[str, object]:
+    """Return the entry of `[dag_processor] dag_bundle_config_list` for a folder in S3."""
+    return {"name": BUNDLE_NAME, "classpath": BUNDLE_CLASS, "kwargs": {"s3_uri": uri}}
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is the name of a version, which is also the name of a file."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def is_own(path: str) -> bool:
+    """Whether a path below the prefix is for manifests, and not for DAG files."""
+    return PurePosixPath(path).parts[:1] == (OWN_FOLDER,)
 
 
 def is_plain_path(path: str) -> bool:

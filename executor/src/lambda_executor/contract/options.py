@@ -233,17 +233,6 @@ KILL_MARGIN_S = SecondsOption(
     in_reference=False,
 )
 
-DAGS_S3_URI = StringOption(
-    name="dags_s3_uri",
-    help=(
-        "Where the function gets its DAG files from: `s3://bucket/prefix/` (a folder, see "
-        "`airflow lambda-executor dags push`) or `s3://bucket/key` of a `.zip` or `.tar.gz`. "
-        "Checked before every task. Unset: the DAG files of the image."
-    ),
-    example="s3://airflow-lambda-dev-dags/dags/",
-    in_reference=False,
-)
-
 PRELOAD_DAG_IMPORTS = BooleanOption(
     name="preload_dag_imports",
     default=True,
@@ -274,7 +263,6 @@ WORKLOAD_SECRETS = StringOption(
 HANDLER_OPTIONS: tuple[Option[object], ...] = (
     STOP_MARGIN_S,
     KILL_MARGIN_S,
-    DAGS_S3_URI,
     PRELOAD_DAG_IMPORTS,
     WORKLOAD_SECRETS,
 )

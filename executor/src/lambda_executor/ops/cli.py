@@ -105,10 +105,11 @@ _PUSH = ActionCommand(
     help="Upload a folder of DAG files to S3",
     description=(
         "Makes a prefix in S3 equal to a local folder: uploads the changed files, then a manifest, "
-        "then deletes the files of earlier pushes that are gone. Functions whose dags_s3_uri names "
-        "the prefix run the new version as soon as the manifest is there; no task runs a mixture. "
-        "Objects that no push uploaded are left alone. Do not run two pushes to one prefix at the "
-        "same time. The credentials are the executor's (conn_id and region_name)."
+        "then deletes the files of earlier pushes that are gone. A DAG bundle of the class "
+        "lambda_executor.bundles.S3ManifestBundle sees the new version as soon as the manifest is "
+        "there, and never a mixture. In a bucket that keeps versions a run keeps the version that "
+        "it started with. Objects that no push uploaded are left alone. Do not run two pushes to "
+        "one prefix at the same time. The credentials are the executor's (conn_id and region_name)."
     ),
     func=_command("dag_commands.push"),
     args=[
@@ -142,7 +143,7 @@ def get_cli_commands() -> list[CLICommand]:
                 ),
                 GroupCommand(
                     name="dags",
-                    help="Manage the DAG files of functions that load them from S3",
+                    help="Manage DAG files in S3",
                     subcommands=[_PUSH],
                 ),
             ],

@@ -8,14 +8,13 @@ from pathlib import Path
 from airflow.configuration import conf
 
 from lambda_executor.aws import S3DagFolder
-from lambda_executor.contract.dag_manifest import DagLocation
-from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.dag_manifest import DagLocation, DagManifest
 from lambda_executor.ops import dag_push
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.terminal import Say, command
 from lambda_executor.setup.connection import Gateway
 
-#: Most foreign objects that are listed by name.
+#: Most objects that are listed by name in one line.
 _NAMED = 5
 
 
@@ -23,11 +22,6 @@ _NAMED = 5
 def push(args: argparse.Namespace, say: Say) -> bool:
     """Upload a folder of DAG files."""
     location = DagLocation.parse(args.uri)
-    if location.is_archive:
-        raise ConfigError(
-            f"{location} is an archive, and push uploads a folder: give s3://bucket/prefix/, or "
-            "make and upload the archive yourself; one `aws s3 cp` switches it in one step"
-        )
     files = dag_push.read(Path(args.folder), args.exclude)
     store = S3DagFolder(Gateway(conf, checks.PATIENCE, dag_push.CONNECTIONS).first, location)
     plan = dag_push.plan(files, store)
@@ -44,5 +38,41 @@ def push(args: argparse.Namespace, say: Say) -> bool:
         return True
     manifest = dag_push.push(files, plan, store, say)
     summary = "{} uploaded, {} deleted, {} unchanged".format(*counts)
-    say(f"{location} has version {manifest.version}: {summary}")
+    say(f"{location} has version {manifest.version}, {len(manifest.files)} files: {summary}")
+    say(*_what_a_run_sees(plan.before, manifest))
     return True
+
+
+def _what_a_run_sees(before: DagManifest | None, now: DagManifest) -> list[str]:
+    """Describe what the push changed for runs."""
+    lines = []
+    if before is None:
+        lines.append(f"this is the first push: all runs use {now.version}")
+    elif before.version == now.version:
+        lines.append("the files are the same as before: nothing changes for any run")
+    else:
+        dag_files = _changed_dag_files(before, now)
+        lines.append(f"changed Python files: {', '.join(dag_files) or 'none'}")
+        if now.keeps_versions:
+            lines.append(
+                f"runs that already started keep version {before.version}; new runs, and tasks of "
+                f"DAGs that are not versioned, use {now.version}"
+            )
+    if not now.keeps_versions:
+        lines.append(
+            f"the bucket keeps no versions: every task that starts from now on uses {now.version}, "
+            "also in a run that already started. Turn on versioning for the bucket, then push a "
+            "change"
+        )
+    return lines
+
+
+def _changed_dag_files(before: DagManifest, now: DagManifest) -> list[str]:
+    """Return the Python files that were added, changed or removed, shortened to a few names."""
+    contents = [
+        {path: file.sha256 for path, file in each.files.items() if path.endswith(".py")}
+        for each in (before, now)
+    ]
+    paths = sorted({path for path, _ in contents[0].items() ^ contents[1].items()})
+    more = len(paths) - _NAMED
+    return [*paths[:_NAMED], f"and {more} more"] if more > 0 else paths

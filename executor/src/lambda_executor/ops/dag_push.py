@@ -1,22 +1,25 @@
 """Makes a folder in S3 equal to a local one, so that no reader ever sees half of a version.
 
 It uploads the files, then the manifest that names them, then deletes the files that only the
-previous manifest named.
+previous manifest named, and the manifests of versions that are too old to be run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from lambda_executor.aws import S3DagFolder
 from lambda_executor.contract.dag_manifest import (
-    MANIFEST_NAME,
+    KEPT_DAYS,
+    OWN_FOLDER,
     DagManifest,
     StoredFile,
     is_plain_path,
@@ -24,7 +27,7 @@ from lambda_executor.contract.dag_manifest import (
 from lambda_executor.contract.errors import ConfigError
 
 #: Patterns of files that are never uploaded.
-EXCLUDED = ("__pycache__", "*.pyc", ".git", ".venv", ".DS_Store", MANIFEST_NAME)
+EXCLUDED = ("__pycache__", "*.pyc", ".git", ".venv", ".DS_Store", OWN_FOLDER)
 
 #: Most files that are uploaded or deleted at the same time.
 CONNECTIONS = 16
@@ -38,6 +41,8 @@ class Plan:
     keep: Mapping[str, StoredFile]  # Files that are the same in S3.
     delete: Sequence[str]  # Files of the last push that are gone from the local folder.
     foreign: Sequence[str]  # Objects that no push uploaded.
+    before: DagManifest | None  # The version that S3 has; None: nobody has pushed.
+    expired: Sequence[str]  # Versions that are too old to be run.
 
 
 def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
@@ -74,26 +79,44 @@ def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
 def plan(files: Mapping[str, Path], store: S3DagFolder) -> Plan:
     """Compare a folder with the objects in S3."""
     listed, manifest = store.listed(), store.manifest()
+    etags = listed.etags
     known = manifest.files if manifest is not None else {}
     keep = {
         path: known[path]
         for path, file in files.items()
         if path in known
-        and listed.get(path) == known[path].etag
+        and etags.get(path) == known[path].etag
         and known[path].sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     }
     return Plan(
         upload=sorted(set(files) - set(keep)),
         keep=keep,
         delete=sorted(set(known) - set(files)),
-        foreign=sorted(set(listed) - set(known) - set(files)),
+        foreign=sorted(set(etags) - set(known) - set(files)),
+        before=manifest,
+        expired=expired(listed.versions, datetime.now(UTC)),
     )
+
+
+def expired(versions: Mapping[str, datetime], now: datetime) -> list[str]:
+    """Return the versions that another one replaced more than `KEPT_DAYS` ago.
+
+    Args:
+        versions: When each version was pushed the last time.
+        now: The time.
+    """
+    newest_first = sorted(versions, key=lambda version: versions[version], reverse=True)
+    return [
+        version
+        for replacement, version in itertools.pairwise(newest_first)
+        if now - versions[replacement] > timedelta(days=KEPT_DAYS)
+    ]
 
 
 def push(
     files: Mapping[str, Path], plan: Plan, store: S3DagFolder, say: Callable[[str], None]
 ) -> DagManifest:
-    """Carry out a plan, and say which files are done.
+    """Carry out a plan, and say which files are done; returns the new version.
 
     Raises:
         AwsError: A file could not be uploaded or deleted.
@@ -107,10 +130,16 @@ def push(
         for path, file in zip(plan.upload, pool.map(upload, plan.upload), strict=True):
             stored[path] = file
             say(f"uploaded {path}")
+        # What was uploaded before the bucket kept versions has none to be fetched by.
+        again = [path for path, file in stored.items() if not file.version_id]
+        if len(again) < len(stored):
+            stored.update(zip(again, pool.map(upload, again), strict=True))
         manifest = DagManifest(stored)
         store.put_manifest(manifest)
         for path, _ in zip(plan.delete, pool.map(store.delete, plan.delete), strict=True):
             say(f"deleted {path}")
+        # A version that was pushed again is not old.
+        list(pool.map(store.delete_version, set(plan.expired) - {manifest.version}))
     return manifest
 
 
