@@ -27,7 +27,6 @@ from airflow_lambda_constructs.airflow.airflow_control_plane import (
 )
 from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
 from airflow_lambda_constructs.observability.watched import WatchedControlPlane
-from stacks.config import StageConfig
 from stacks.database_stack import DatabaseStack
 from stacks.execution_stack import ExecutionStack
 from stacks.network_stack import NetworkStack
@@ -37,15 +36,11 @@ from stacks.stage.permissions import managed_policies, policy_statements, worklo
 from stacks.stage.stage_stack import Stage, StageStack
 from stacks.storage_stack import StorageStack
 from stacks.wiring.forms import (
-    bundle_settings,
+    dag_settings,
     executor_settings,
     remote_logging_settings,
     secrets_settings,
 )
-
-_S3_BUNDLE = "airflow.providers.amazon.aws.bundles.s3.S3DagBundle"
-#: Airflow's name for the bundle of a configuration without bundles; the functions use it too.
-_DAG_FOLDER_BUNDLE = "dags-folder"
 
 
 class ControlPlaneStack(StageStack):
@@ -164,7 +159,7 @@ class ControlPlaneStack(StageStack):
             **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),
             **secrets_settings(self.stage.name),
-            **_dag_settings(self.config, storage),
+            **dag_settings(self.config, storage.dags_uri if storage else None),
             "AIRFLOW__CORE__PARALLELISM": str(settings.parallelism),
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(settings.task_queued_timeout_s),
             "AWS_DEFAULT_REGION": self.region,
@@ -217,18 +212,3 @@ def namespace(stage: str) -> str:
 def own_execution_api_url(stage: str) -> str:
     """The URL at which a stage's functions reach the Execution API of its own control plane."""
     return execution_api_url(namespace(stage))
-
-
-def _dag_settings(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
-    """The settings with which the dag-processor parses the files that the functions run."""
-    if config.dags.source == "bundle":
-        return bundle_settings(bundle.model_dump() for bundle in config.dags.bundles)
-    if not storage or not storage.dags:
-        return {}
-    kwargs = {
-        "bucket_name": storage.dags.bucket.bucket_name,
-        "prefix": config.dags.s3_key,
-        "aws_conn_id": None,
-    }
-    bundle = {"name": _DAG_FOLDER_BUNDLE, "classpath": _S3_BUNDLE, "kwargs": kwargs}
-    return bundle_settings([bundle])

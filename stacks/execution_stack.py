@@ -11,18 +11,18 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from airflow_lambda_constructs.execution.buckets import DagBucket
 from airflow_lambda_constructs.execution.lambda_executor_environment import (
     LambdaExecutorEnvironment,
     LambdaExecutorEnvironmentProps,
 )
-from lambda_executor.contract import options
 from stacks.config import StageConfig
 from stacks.network_stack import NetworkStack
 from stacks.stage.functions import function_props
 from stacks.stage.image import StageImage
 from stacks.stage.stage_stack import Stage, StageStack
 from stacks.storage_stack import StorageStack
-from stacks.wiring.forms import Wiring, bundle_settings, remote_logging_settings
+from stacks.wiring.forms import Wiring, dag_settings, remote_logging_settings
 from stacks.wiring.parameter import hand_out, secrets_policy
 
 
@@ -102,6 +102,7 @@ class ExecutionStack(StageStack):
             managed_policies=[self.executor_environment.scheduler_policy],
         )
         self.output("SchedulerRoleArn", role.role_arn)
+        dag_policy = self._dag_policy(storage.dags) if storage and storage.dags else None
         hand_out(
             self,
             Wiring(
@@ -109,6 +110,8 @@ class ExecutionStack(StageStack):
                 region=self.region,
                 config_parameter=self.executor_environment.config_parameter.parameter_name,
                 remote_log_folder=storage.remote_log_folder if storage else None,
+                dags_uri=storage.dags_uri if storage else None,
+                dag_policy_arn=dag_policy.managed_policy_arn if dag_policy else None,
                 execution_api_url=execution_api_url,
                 scheduler_policy_arn=self.executor_environment.scheduler_policy.managed_policy_arn,
                 secrets_policy_arn=self.secrets_policy.managed_policy_arn,
@@ -116,6 +119,17 @@ class ExecutionStack(StageStack):
                 parallelism=self.config.execution.parallelism,
             ),
         )
+
+    def _dag_policy(self, dags: DagBucket) -> iam.ManagedPolicy:
+        """Make a policy for the DAG processor of an Airflow elsewhere."""
+        policy = iam.ManagedPolicy(
+            self, "DagReadPolicy", description=f"Read the DAG files of {self.stage.prefix}"
+        )
+        dags.grant_read(policy)
+        self.output(
+            "DagReadPolicyArn", policy.managed_policy_arn, "For the role of your DAG processor"
+        )
+        return policy
 
     def _outputs(self) -> None:
         environment, default = self.executor_environment, self.executor_environment.functions[0]
@@ -148,8 +162,5 @@ class ExecutionStack(StageStack):
 def _variables(config: StageConfig, storage: StorageStack | None) -> Mapping[str, str]:
     """Return the variables of every function: the sources of DAG files, and remote logging."""
     variables = dict(remote_logging_settings(storage.remote_log_folder if storage else None))
-    if storage and storage.dags_uri:
-        variables[options.DAGS_S3_URI.environment_variable] = storage.dags_uri
-    if config.dags.source == "bundle":
-        variables.update(bundle_settings(bundle.model_dump() for bundle in config.dags.bundles))
+    variables.update(dag_settings(config, storage.dags_uri if storage else None))
     return variables

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -78,10 +80,11 @@ class StorageStack(StageStack):
             description=f"Push the DAG files of {self.stage.prefix}",
         )
         dags.grant_push(policy)
+        folder = self.config.image.dags
         self.output(
             "DagsPushCommand",
-            f"airflow lambda-executor dags push dags {dags.uri}",
-            "Makes the folder `dags` what the stage runs",
+            f"airflow lambda-executor dags push {shlex.quote(folder)} {dags.uri}",
+            f"Makes the folder {folder} what the stage runs",
         )
         self.output(
             "DagPushPolicyArn",

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lambda_executor.contract import options
+from lambda_executor.contract.dag_manifest import bundle_config
 from lambda_executor.contract.names import EXECUTOR
+from stacks.config import StageConfig
 from stacks.stage.names import folder
 
 _SECRETS_BACKEND = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
@@ -24,6 +26,8 @@ class Wiring:
     Attributes:
         config_parameter: Name of the SSM parameter with the executor's options.
         remote_log_folder: Functions upload task logs to it; None: they do not.
+        dags_uri: The folder in S3 with the DAG files; None: they come from elsewhere.
+        dag_policy_arn: Managed policy for reading that folder.
         execution_api_url: Functions expect the Execution API of that Airflow there.
         scheduler_policy_arn: Managed policy for the role of that Airflow.
         secrets_policy_arn: Managed policy for reading connections and variables.
@@ -35,6 +39,8 @@ class Wiring:
     region: str
     config_parameter: str
     remote_log_folder: str | None
+    dags_uri: str | None
+    dag_policy_arn: str | None
     execution_api_url: str
     scheduler_policy_arn: str
     secrets_policy_arn: str
@@ -73,8 +79,14 @@ def secrets_settings(stage: str) -> Mapping[str, str]:
     }
 
 
-def bundle_settings(bundles: Iterable[Mapping[str, object]]) -> Mapping[str, str]:
-    """The setting for Airflow's DAG bundles."""
+def dag_settings(config: StageConfig, dags_uri: str | None) -> Mapping[str, str]:
+    """The setting for Airflow's DAG bundles; none if the DAG files are in the image."""
+    if config.dags.source == "bundle":
+        return _bundle_settings(bundle.model_dump() for bundle in config.dags.bundles)
+    return _bundle_settings([bundle_config(dags_uri)]) if dags_uri else {}
+
+
+def _bundle_settings(bundles: Iterable[Mapping[str, object]]) -> Mapping[str, str]:
     return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(list(bundles))}
 
 
@@ -83,7 +95,7 @@ def env_file(wiring: Wiring) -> str:
     return f"""\
 # An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
 # Its role needs the policy {wiring.scheduler_policy_arn}
-# The functions call its Execution API at {wiring.execution_api_url}
+{_dag_policy(wiring)}# The functions call its Execution API at {wiring.execution_api_url}
 # The stage takes its [scheduler] task_queued_timeout (before Airflow 3.2 also [execution_api] \
 jwt_expiration_time)
 # to be {wiring.task_queued_timeout_s}, and its [core] parallelism {wiring.parallelism}.
@@ -104,7 +116,7 @@ def helm_values(wiring: Wiring) -> str:
     return f"""\
 # An Airflow that uses the stage {wiring.stage} of Airflow on Lambda. No secret is in here.
 # Your image (images.airflow) has to have the distribution airflow-lambda-executor.
-# The functions call its Execution API at {wiring.execution_api_url}
+{_dag_policy(wiring)}# The functions call its Execution API at {wiring.execution_api_url}
 # The stage takes its [scheduler] task_queued_timeout (before Airflow 3.2 also [execution_api] \
 jwt_expiration_time)
 # to be {wiring.task_queued_timeout_s}, and its [core] parallelism {wiring.parallelism}.
@@ -133,7 +145,15 @@ def _settings(wiring: Wiring) -> Mapping[str, str]:
         **executor_settings(wiring.config_parameter),
         options.REGION_NAME.environment_variable: wiring.region,
         **remote_logging_settings(wiring.remote_log_folder),
+        **(_bundle_settings([bundle_config(wiring.dags_uri)]) if wiring.dags_uri else {}),
     }
+
+
+def _dag_policy(wiring: Wiring) -> str:
+    """Return a comment line, empty without DAG files in S3."""
+    if not wiring.dag_policy_arn:
+        return ""
+    return f"# The role of its DAG processor needs the policy {wiring.dag_policy_arn}\n"
 
 
 def _lines(settings: Mapping[str, str], form: str) -> str:

@@ -52,7 +52,7 @@ _MUCH = {
         },
         {"name": "per-tenant", "queues": ["tenants"], "tenant_isolation": True, "timeout_s": 60},
     ],
-    "dags": {"source": "s3", "s3_key": "team/dags.zip"},
+    "dags": {"source": "s3", "s3_key": "team/dags/"},
     "logs": {"remote": "s3", "retention_days": 90},
     "control_plane": {"kind": "none"},
     "execution": {"execution_api_url": _URL, "results_queues": 3},

@@ -103,20 +103,6 @@ def somebody_may_open_the_ui(stage: StageConfig) -> Iterator[str]:
         )
 
 
-def dag_processor_reads_the_dag_files(stage: StageConfig) -> Iterator[str]:
-    """Airflow's bundle for S3 reads a folder; only the functions unpack an archive."""
-    key = stage.dags.s3_key
-    if (
-        stage.control_plane.kind == "fargate"
-        and stage.dags.source == "s3"
-        and not key.endswith("/")
-    ):
-        yield (
-            f'dags.s3_key is {key!r} and control_plane.kind is "fargate", allowed is a folder, '
-            'with a slash at its end: change it, or use the kind "none"'
-        )
-
-
 def fargate_size_exists(stage: StageConfig) -> Iterator[str]:
     """Fargate offers certain sizes of memory for each number of CPU units.
 
@@ -140,6 +126,5 @@ RELATIONS = (
     certificate_has_a_domain_name,
     certificate_is_in_the_region,
     somebody_may_open_the_ui,
-    dag_processor_reads_the_dag_files,
     fargate_size_exists,
 )

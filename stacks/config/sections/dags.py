@@ -33,14 +33,13 @@ class DagsConfig(Section):
 
     source: Literal["baked", "s3", "bundle"] = Field(
         "baked",
-        description='"baked": they are in the image; "s3": in a bucket of the stage; "bundle": '
-        "Airflow's own DAG bundles fetch them.",
+        description='"baked": they are in the image; "s3": in a bucket of the stage, and a run '
+        'keeps the version that it started with; "bundle": Airflow\'s own DAG bundles fetch them.',
     )
     s3_key: str = Field(
         "dags/",
-        pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*(/|\.zip|\.tar\.gz)$",
-        description="For s3: the folder of the bucket, with a slash at its end, or the archive "
-        "(`.zip`, `.tar.gz`) with the DAGs.",
+        pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*/$",
+        description="For s3: the folder of the bucket, with a slash at its end.",
         examples=["dags/"],
     )
     bundles: list[BundleConfig] = Field(

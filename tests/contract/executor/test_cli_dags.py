@@ -11,9 +11,13 @@ import pytest
 from moto import mock_aws
 
 from lambda_executor.aws import S3DagFolder
-from lambda_executor.contract.dag_manifest import MANIFEST_NAME, DagLocation, DagManifest
-from lambda_executor.contract.options import DAGS_S3_URI
-from lambda_image.dags import source as dag_source
+from lambda_executor.bundles import S3ManifestBundle
+from lambda_executor.contract.dag_manifest import (
+    MANIFEST_NAME,
+    OWN_FOLDER,
+    DagLocation,
+    DagManifest,
+)
 from tests.support.command_line import complaint, run
 
 URI = "s3://bucket/dags/"
@@ -44,9 +48,10 @@ def dags(tmp_path: Path) -> Path:
 
 
 def keys(s3: Any) -> set[str]:
-    """The objects below the prefix."""
+    """The objects below the prefix, without the manifests of versions."""
     found = s3.list_objects_v2(Bucket="bucket", Prefix="dags/")["Contents"]
-    return {each["Key"].removeprefix("dags/") for each in found}
+    paths = {each["Key"].removeprefix("dags/") for each in found}
+    return {path for path in paths if not path.startswith(f"{OWN_FOLDER}/versions/")}
 
 
 def manifest(s3: Any) -> DagManifest:
@@ -55,28 +60,31 @@ def manifest(s3: Any) -> DagManifest:
     return DagManifest.decode(answer["Body"].read())
 
 
-def function_has(home: Path) -> dict[str, str]:
-    """The DAG folder of a function that starts now."""
-    environ = {"AIRFLOW_HOME": str(home), DAGS_S3_URI.environment_variable: URI}
-    source = dag_source.prepare(environ)
-    assert source is not None
-    source.refresh()
-    folder = Path(environ["AIRFLOW__CORE__DAGS_FOLDER"])
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_text() for path in found}
+def bundle_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The DAG folder of a function, or of a DAG processor, that starts now."""
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(home))
+    bundle = S3ManifestBundle(name="dags-folder", s3_uri=URI)
+    bundle.initialize()
+    found = (path for path in bundle.path.rglob("*") if path.is_file())
+    files = {str(path.relative_to(bundle.path)): path.read_text() for path in found}
+    return {path: text for path, text in files.items() if not path.startswith(OWN_FOLDER)}
 
 
-def test_what_is_pushed_is_what_the_function_has(
-    s3: Any, dags: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_what_is_pushed_is_what_a_bundle_has(
+    s3: Any,
+    dags: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Subfolders are kept; files of Python and git are not uploaded."""
     code, answer = run(capfd, "dags", "push", str(dags), "s3://bucket/dags")
     assert code == 0
     assert "uploaded team/sql/c.sql" in answer
-    assert f"version {manifest(s3).version}: 4 uploaded, 0 deleted, 0 unchanged" in answer
+    assert f"version {manifest(s3).version}, 4 files: 4 uploaded, 0 deleted, 0 unchanged" in answer
     files = {path: path for path in ("a.py", "team/b.py", "team/sql/c.sql", ".airflowignore")}
     assert keys(s3) == {*files, MANIFEST_NAME}
-    assert function_has(tmp_path / "home") == files
+    assert bundle_has(tmp_path / "home", monkeypatch) == files
 
 
 def test_only_changes_are_uploaded_and_what_is_gone_is_deleted(
@@ -94,9 +102,8 @@ def test_only_changes_are_uploaded_and_what_is_gone_is_deleted(
     assert keys(s3) == {"a.py", "team/sql/c.sql", ".airflowignore", MANIFEST_NAME}
 
 
-@pytest.mark.usefixtures("s3")
 def test_the_manifest_comes_after_the_files_and_before_the_deletions(
-    dags: Path, capfd: pytest.CaptureFixture[str]
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A reader finds all files of one manifest at any moment."""
     run(capfd, "dags", "push", str(dags), URI)
@@ -120,9 +127,47 @@ def test_the_manifest_comes_after_the_files_and_before_the_deletions(
         run(capfd, "dags", "push", str(dags), URI)
     assert [each for each in did if not each.startswith(("Get", "List"))] == [
         "PutObject a.py",
-        f"PutObject {MANIFEST_NAME}",
+        f"PutObject {manifest(s3).version}.json",
+        "PutObject manifest.json",
         "DeleteObject b.py",
     ]
+
+
+def test_a_push_says_what_a_run_will_see(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Both versions, the changed DAG files, and which runs use which version."""
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    _, answer = run(capfd, "dags", "push", str(dags), URI)
+    first = manifest(s3).version
+    assert answer.splitlines()[-1] == f"this is the first push: all runs use {first}"
+    (dags / "a.py").write_text("new")
+    (dags / "team/b.py").unlink()
+    _, answer = run(capfd, "dags", "push", str(dags), URI)
+    second = manifest(s3).version
+    assert answer.splitlines()[-3:] == [
+        f"{URI} has version {second}, 3 files: 1 uploaded, 1 deleted, 2 unchanged",
+        "changed Python files: a.py, team/b.py",
+        (
+            f"runs that already started keep version {first}; new runs, and tasks of DAGs that "
+            f"are not versioned, use {second}"
+        ),
+    ]
+    _, answer = run(capfd, "dags", "push", str(dags), URI)
+    assert "the same as before: nothing changes for any run" in answer
+
+
+def test_a_push_says_that_the_bucket_keeps_no_versions(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Then every task that starts uses the push, and the remedy is named."""
+    run(capfd, "dags", "push", str(dags), URI)
+    (dags / "a.py").write_text("new")
+    _, answer = run(capfd, "dags", "push", str(dags), URI)
+    last = answer.splitlines()[-1]
+    assert f"every task that starts from now on uses {manifest(s3).version}" in last
+    assert "Turn on versioning for the bucket" in last
+    assert "runs that already started keep" not in answer
 
 
 def test_a_dry_run_changes_nothing(s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -141,15 +186,19 @@ def test_a_dry_run_changes_nothing(s3: Any, dags: Path, capfd: pytest.CaptureFix
 
 
 def test_what_a_push_did_not_put_there_is_left_alone(
-    s3: Any, dags: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    s3: Any,
+    dags: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A push to a wrong prefix deletes no data; functions do not load foreign files."""
+    """A push to a wrong prefix deletes no data; bundles do not load foreign files."""
     s3.put_object(Bucket="bucket", Key="dags/precious.csv", Body=b"1")
     code, answer = run(capfd, "dags", "push", str(dags), URI)
     assert code == 0
     assert "1 objects are not from a push and are left alone: precious.csv" in answer
     assert "precious.csv" in keys(s3)
-    assert "precious.csv" not in function_has(tmp_path / "home")
+    assert "precious.csv" not in bundle_has(tmp_path / "home", monkeypatch)
 
 
 def test_a_file_that_was_changed_in_s3_is_uploaded_again(
@@ -176,7 +225,6 @@ def test_patterns_leave_files_out(s3: Any, dags: Path, capfd: pytest.CaptureFixt
         ("gone", URI, "is not a folder"),
         ("empty", URI, "has no files to upload"),
         ("dags", "bucket/dags", "is no place for DAG files"),
-        ("dags", "s3://bucket/dags.zip", "is an archive, and push uploads a folder"),
         ("dags", "s3://no-such-bucket/dags", "NoSuchBucket"),
         ("linked", URI, "is a link to a folder"),
     ],

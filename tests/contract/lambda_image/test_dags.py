@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,20 +10,22 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.dag_processing.bundles.local import LocalDagBundle
 
 from lambda_executor.contract import probe
-from lambda_executor.contract.dag_manifest import DagLocation, DagManifest, StoredFile
-from lambda_executor.contract.options import DAGS_S3_URI
+from lambda_executor.contract.dag_manifest import (
+    DagLocation,
+    DagManifest,
+    StoredFile,
+    bundle_config,
+)
 from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.wire import Outcome, Result
-from lambda_image.dags.objects import Fetch
-from lambda_image.dags.source import S3DagSource
-from lambda_image.dags.trees import DagTrees
 from lambda_image.runtime.bundles import DagBundles
+from lambda_image.runtime.compat import WORKLOADS
 from tests.support.handler_process import ROOT, HandlerProcess, Server, task
 from tests.support.local_aws import REGION
 from tests.support.local_aws import Server as LocalAws
@@ -96,24 +99,42 @@ def start(
 class Bucket:
     """A bucket of the embedded AWS."""
 
-    def __init__(self, local_aws: LocalAws) -> None:
+    def __init__(self, local_aws: LocalAws, *, versioned: bool = False) -> None:
         self.name = f"dags-{uuid.uuid4().hex[:12]}"
+        self.uri = f"s3://{self.name}/dags/"
         self._s3 = local_aws.client("s3")
         self._s3.create_bucket(Bucket=self.name)
+        if versioned:
+            self._s3.put_bucket_versioning(
+                Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
+            )
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variable with which function and DAG processor read the DAG files."""
+        return {BUNDLES: json.dumps([bundle_config(self.uri)])}
 
     def put(self, contents: dict[str, str], prefix: str = "dags/") -> dict[str, StoredFile]:
         """Put files; returns their entries for the manifest."""
         stored = {}
         for path, body in contents.items():
             answer = self._s3.put_object(Bucket=self.name, Key=prefix + path, Body=body.encode())
-            stored[path] = StoredFile(answer["ETag"], len(body), "sha")
+            sha256 = hashlib.sha256(body.encode()).hexdigest()
+            stored[path] = StoredFile(answer["ETag"], len(body), sha256, answer.get("VersionId"))
         return stored
 
-    def push(self, contents: dict[str, str]) -> None:
-        """Put files and the manifest."""
-        manifest = DagManifest(self.put(contents))
-        key = DagLocation(self.name, "dags/").manifest_key
-        self._s3.put_object(Bucket=self.name, Key=key, Body=manifest.encode())
+    def push(self, contents: dict[str, str]) -> str:
+        """Put files and the manifests; returns the version."""
+        manifest, location = DagManifest(self.put(contents)), DagLocation.parse(self.uri)
+        for key in (location.version_key(manifest.version), location.manifest_key):
+            self._s3.put_object(Bucket=self.name, Key=key, Body=manifest.encode())
+        return manifest.version
+
+    def empty(self) -> None:
+        """Delete every version of every object."""
+        versions = self._s3.list_object_versions(Bucket=self.name)["Versions"]
+        for each in versions:
+            self._s3.delete_object(Bucket=self.name, Key=each["Key"], VersionId=each["VersionId"])
 
 
 @pytest.fixture(scope="module")
@@ -126,20 +147,68 @@ def test_a_warm_environment_runs_what_was_just_uploaded(
     start: Callable[..., HandlerProcess], bucket: Bucket
 ) -> None:
     """The task runs the new DAG file and module; without any, it fails."""
-    place = f"s3://{bucket.name}/dags/"
-    handler = start(**{DAGS_S3_URI.environment_variable: place})
+    place = bucket.uri
+    handler = start(**bucket.variables)
     assert_rejected(handler, says(), f"the DAG files of {place} could not be fetched: there is no")
-    bucket.put(files("synced"))
-    assert_ran(handler.run(says()), "synced")
     bucket.push(files("one") | {"team/gone.py": DAG})
     assert_ran(handler.run(says()), "one")
     assert_ran(handler.run(says()), "one")
     bucket.push(files("two"))
     assert_ran(handler.run(says()), "two")
-    assert len(list(handler.temporary.glob("airflow-*/dags-*/tree-*"))) == 1
+    assert len(list(handler.temporary.glob("airflow-*/dag_bundles/dags-folder/latest/*-*"))) == 2
     gone = says(dag_rel_path="team/gone.py")
-    assert_rejected(handler, gone, f"the DAG file team/gone.py is not in {place}: upload it")
+    assert_rejected(handler, gone, f"team/gone.py is not in the DAG bundle 'dags-folder', {place}")
     assert_rejected(handler, says(dag_rel_path="x" * 300), "DAG bundle cannot be had: OSError")
+
+
+def test_a_run_keeps_the_version_that_it_started_with(
+    start: Callable[..., HandlerProcess], local_aws: LocalAws
+) -> None:
+    """Its later task runs the old files after a push; the disk keeps the last two versions.
+
+    A version that is on the disk needs nothing of S3; one that is gone is a reason.
+    """
+    bucket = Bucket(local_aws, versioned=True)
+    handler = start(**bucket.variables)
+
+    def run(version: str) -> dict[str, Any]:
+        return says(bundle_info={"name": "dags-folder", "version": version})
+
+    first = bucket.push(files("one"))
+    assert_ran(handler.run(run(first)), "one")
+    second = bucket.push(files("two"))
+    assert_ran(handler.run(run(first)), "one")
+    assert_ran(handler.run(run(second)), "two")
+    assert_ran(handler.run(says()), "two")
+    bucket.empty()
+    assert_ran(handler.run(run(first)), "one")
+    third = "0123456789abcdef"
+    gone = f"the DAG files of {bucket.uri} at version {third} could not be fetched: its manifest"
+    assert_rejected(handler, run(third), gone)
+    versions = handler.temporary.glob("airflow-*/dag_bundles/dags-folder/versions/*")
+    assert {path.name for path in versions} == {first}
+
+
+def test_a_cold_environment_has_the_files_before_its_first_task(
+    start: Callable[..., HandlerProcess], local_aws: LocalAws
+) -> None:
+    """The init phase fetches them, so the first task needs no call to S3 for the latest version."""
+    bucket = Bucket(local_aws, versioned=True)
+    version = bucket.push(files("early"))
+    handler = start(**bucket.variables)
+    bucket.empty()
+    task = says(bundle_info={"name": "dags-folder", "version": version})
+    assert_ran(handler.run(task), "early")
+
+
+def test_the_variable_of_an_older_release_is_a_reason(
+    start: Callable[..., HandlerProcess],
+) -> None:
+    """A task must not run the image's files instead of those in S3; the reason has the setting."""
+    handler = start(AIRFLOW__LAMBDA_EXECUTOR__DAGS_S3_URI="s3://bucket/dags/")
+    assert_rejected(
+        handler, says(), f"{BUNDLES}={json.dumps([bundle_config('s3://bucket/dags/')])}"
+    )
 
 
 def compared(handler: HandlerProcess, **asked: list[str]) -> Mapping[str, BundleAnswer]:
@@ -154,8 +223,8 @@ def test_a_probe_compares_the_files_in_s3(
 ) -> None:
     """As they are now; if they cannot be fetched, the answer has the reason."""
     bucket = Bucket(local_aws)
-    place = f"s3://{bucket.name}/dags/"
-    handler = start(**{DAGS_S3_URI.environment_variable: place})
+    place = bucket.uri
+    handler = start(**bucket.variables)
     (answer,) = compared(handler, dags_folder=["a.py"]).values()
     assert (answer.source, answer.missing) == (place, ())
     assert f"the DAG files of {place} could not be fetched" in answer.error
@@ -170,25 +239,28 @@ def test_a_probe_compares_the_files_in_s3(
     }
 
 
-class Damaged:
-    """A location whose files fail in an unexpected way."""
+class Damaged(LocalDagBundle):
+    """A bundle whose files fail in an unexpected way."""
 
-    def changed_since(self, _: Fetch | None) -> Fetch | None:
+    def prefetch(self) -> None:
         """Fail as a library can."""
         raise ValueError("negative seek value")
 
+    initialize = prefetch
 
-def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(tmp_path: Path) -> None:
+
+def test_what_nobody_has_met_ends_neither_the_init_phase_nor_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The log and the next task's reason have the error; nothing is started."""
-    place, lines = DagLocation.parse("s3://bucket/dags.zip"), list[Any]()
-    bundles = DagBundles(S3DagSource(place, Damaged, DagTrees(tmp_path)))
+    monkeypatch.setenv(BUNDLES, json.dumps([bundle("mine", f"{__name__}.Damaged")]))
+    lines = list[Any]()
+    bundles = DagBundles()
     bundles.warm_up(lambda *line, **fields: lines.append((line, fields)))
-    reason = "the DAG files of s3://bucket/dags.zip could not be fetched: ValueError: negative seek"
     assert lines[0][0] == ("warning", "no DAG files yet")
-    assert reason in lines[0][1]["reason"]
-    found = bundles.reason_against(SimpleNamespace(bundle_info=object()))
-    assert found is not None
-    assert reason in found
+    assert lines[0][1] == {"bundle": "mine", "reason": "ValueError: negative seek value"}
+    workload = WORKLOADS.validate_python(says(bundle_info={"name": "mine", "version": None}))
+    assert "cannot be had: ValueError: negative" in (bundles.reason_against(workload) or "")
 
 
 def test_a_bundle_of_a_wrong_shape_does_not_end_the_init_phase(
@@ -196,7 +268,7 @@ def test_a_bundle_of_a_wrong_shape_does_not_end_the_init_phase(
 ) -> None:
     """Each task reports it: a function that does not start could not."""
     monkeypatch.setenv(BUNDLES, json.dumps([{"name": "n", "classpath": LOCAL, "kwargs": ["x"]}]))
-    DagBundles(None).warm_up(lambda *_, **__: None)
+    DagBundles().warm_up(lambda *_, **__: None)
 
 
 class Repository:

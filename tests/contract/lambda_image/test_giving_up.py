@@ -18,7 +18,6 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
-from lambda_executor.contract.options import DAGS_S3_URI
 from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
 from lambda_image.machine.temporary import OWNER
 from tests.contract.lambda_image.test_dags import Bucket
@@ -248,9 +247,8 @@ def test_dag_files_for_which_tasks_left_no_room_end_the_environment(
     If they fit into no environment, the process stays: the next one would reject its tasks too.
     """
     bucket, reach = Bucket(local_aws), {"AWS_ENDPOINT_URL_S3": local_aws.url}
-    place = {DAGS_S3_URI.environment_variable: f"s3://{bucket.name}/dags/"}
     bucket.push({"handled.py": DAGS})
-    process = environment(tmp_path, tmp_path / "none", **reach, **place)
+    process = environment(tmp_path, tmp_path / "none", **reach, **bucket.variables)
     seen(process)
     process.invoke(event("leaves_little"))
     assert process.ends == 0

@@ -231,6 +231,10 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
             r'dags\.s3_key is "/dags", allowed is a text such as "dags/"',
         ),
         (
+            {"dags": {"s3_key": "dags.zip"}},
+            r'dags\.s3_key is "dags.zip", allowed is a text such as "dags/"',
+        ),
+        (
             {"database": {"rotation_days": 0}},
             r"rotation_days is 0, allowed is a whole number from 1",
         ),

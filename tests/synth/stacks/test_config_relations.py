@@ -400,11 +400,6 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "control_plane.allowed_cidrs is empty and network.vpc_id is vpc-",
     ),
     (
-        "dag_processor_reads_the_dag_files",
-        fargate(dags={"source": "s3", "s3_key": "dags.zip"}),
-        "dags.s3_key is 'dags.zip' and control_plane.kind is \"fargate\", allowed is a folder",
-    ),
-    (
         "fargate_size_exists",
         fargate(control_plane={"cpu": 4096, "memory_mb": 4096}),
         "control_plane.memory_mb is 4096, allowed with cpu 4096 is 8192 to 30720",

@@ -359,16 +359,15 @@ def test_both_sides_are_told_the_same_of_logs_and_timeouts(inside: Assembly) -> 
 
 
 def test_dag_files_are_parsed_from_where_functions_fetch_them(inside: Assembly) -> None:
-    """The dag-processor's bundle reads the bucket and folder of the functions."""
+    """The dag-processor's bundle is that of the functions, and a class that exists."""
+    setting = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
     functions = inside.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
-    _, uri = functions["AIRFLOW__LAMBDA_EXECUTOR__DAGS_S3_URI"]["Fn::Join"]
-    assert (uri[0], uri[2]) == ("s3://", "/dags/")
     told = variables(containers(inside)["dag-processor"])
-    _, parts = told["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]["Fn::Join"]
-    assert uri[1] in parts
+    assert told[setting] == functions[setting]
+    _, parts = told[setting]["Fn::Join"]
     (bundle,) = json.loads("".join(p if isinstance(p, str) else "bucket" for p in parts))
     made = import_string(bundle["classpath"])(name=bundle["name"], **bundle["kwargs"])
-    assert (made.name, made.bucket_name, made.prefix) == ("dags-folder", "bucket", "dags/")
+    assert (made.name, str(made.location)) == ("dags-folder", "s3://bucket/dags/")
 
 
 def test_password_is_a_command_away_and_nowhere_else(inside: Assembly) -> None:

@@ -331,8 +331,7 @@ def test_functions_are_told_what_the_handler_reads(assembly: Assembly) -> None:
             options.PAYLOAD_BUCKET.environment_variable: True,
             options.STOP_MARGIN_S.environment_variable: margins,
             options.KILL_MARGIN_S.environment_variable: margins,
-            options.DAGS_S3_URI.environment_variable: config.dags.source == "s3",
-            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": config.dags.source == "bundle",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": config.dags.source != "baked",
             "AIRFLOW__LOGGING__REMOTE_LOGGING": remote,
             "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": remote,
         }

@@ -27,12 +27,13 @@ _BUCKETS: Mapping[str, Any] = {
     "removal": "destroy",
     "logs": {"remote": "s3", "retention_days": 30},
     "dags": {"source": "s3", "s3_key": "team/dags/"},
+    "image": {"dags": "examples/team"},
 }
 _LOG_GROUP: Mapping[str, Any] = {
     **_ELSEWHERE,
     "encryption": {"key": "customer"},
     "logs": {"remote": "cloudwatch", "retention_days": 30},
-    "dags": {"source": "s3", "s3_key": "dags.zip"},
+    "dags": {"source": "s3", "s3_key": "dags/"},
 }
 
 
@@ -44,7 +45,7 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
 
 @pytest.fixture(scope="module")
 def log_group(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
-    """A stage with a log group, an archive of DAG files and a KMS key of its own."""
+    """A stage with a log group, DAG files in S3 and a KMS key of its own."""
     return synthesize(tmp_path_factory.mktemp("log-group"), "dev", _LOG_GROUP)
 
 
@@ -129,17 +130,18 @@ def test_whoever_pushes_may_replace_dag_files_and_nothing_else(buckets: Assembly
 
 
 def test_push_is_one_command(buckets: Assembly) -> None:
-    """The output's command pushes to the folder that the functions fetch from."""
+    """The output's command pushes the stage's folder to where the functions fetch from."""
     outputs = buckets.json("storage")["Outputs"]
     _, parts = outputs["DagsPushCommand"]["Value"]["Fn::Join"]
     assert parts == [
-        "airflow lambda-executor dags push dags s3://",
+        "airflow lambda-executor dags push examples/team s3://",
         {"Ref": bucket(buckets, "DagBucket").logical_id},
         "/team/dags/",
     ]
     variables = buckets.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
-    _, fetched = variables["AIRFLOW__LAMBDA_EXECUTOR__DAGS_S3_URI"]["Fn::Join"]
-    assert (fetched[0], fetched[-1]) == ("s3://", "/team/dags/")
+    _, fetched = variables["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]["Fn::Join"]
+    assert fetched[0].endswith('"kwargs": {"s3_uri": "s3://')
+    assert fetched[-1] == '/team/dags/"}}]'
 
 
 def test_env_file_shows_the_logs_that_functions_write(buckets: Assembly) -> None:
@@ -193,10 +195,16 @@ def test_a_key_of_the_stage_takes_permissions_of_its_own(log_group: Assembly) ->
     assert "KmsKeyId" in log_group.only("AWS::Logs::LogGroup", "TaskLogs").properties
 
 
-def test_archive_is_one_object(log_group: Assembly) -> None:
-    """For an archive only its key is granted, without a wildcard."""
-    role = log_group.only("AWS::IAM::Policy", "WorkloadRole")
-    assert ("s3:GetObject", "/dags.zip") in allowed(role, "DagBucket")
+def test_a_dag_processor_elsewhere_may_read_the_dag_files(buckets: Assembly) -> None:
+    """The policy of the output covers what the bundle reads, and nothing else."""
+    policy = buckets.only("AWS::IAM::ManagedPolicy", "DagReadPolicy")
+    assert allowed(policy, "") == {
+        ("s3:GetObject", "/team/dags/*"),
+        ("s3:GetObjectVersion", "/team/dags/*"),
+        ("s3:ListBucket", ""),
+    }
+    output = buckets.json("execution")["Outputs"]["DagReadPolicyArn"]
+    assert output["Value"] == {"Ref": policy.logical_id}
 
 
 def test_nothing_wanted_is_no_stack() -> None:

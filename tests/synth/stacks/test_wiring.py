@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ WIRING = Wiring(
     region="eu-west-1",
     config_parameter="/airflow-lambda/dev/executor",
     remote_log_folder="s3://logs/task-logs",
+    dags_uri="s3://dags/dags/",
+    dag_policy_arn="arn:aws:iam::123456789012:policy/dags",
     execution_api_url="https://airflow.example.com/execution/",
     scheduler_policy_arn="arn:aws:iam::123456789012:policy/scheduler",
     secrets_policy_arn="arn:aws:iam::123456789012:policy/secrets",
@@ -38,6 +40,10 @@ SETTINGS = {
     ("lambda_executor", "region_name"): "eu-west-1",
     ("logging", "remote_logging"): "True",
     ("logging", "remote_base_log_folder"): "s3://logs/task-logs",
+    ("dag_processor", "dag_bundle_config_list"): (
+        '[{"name": "dags-folder", "classpath": "lambda_executor.bundles.S3ManifestBundle", '
+        '"kwargs": {"s3_uri": "s3://dags/dags/"}}]'
+    ),
 }
 SECRETS = {
     ("secrets", "backend"): (
@@ -101,6 +107,17 @@ def test_secrets_backend_is_left_to_whoever_has_one() -> None:
 def test_without_remote_logs_the_env_file_says_nothing_of_them() -> None:
     """Without remote logging in the stage, the file does not set it."""
     assert "LOGGING" not in env_file(replace(WIRING, remote_log_folder=None))
+
+
+@pytest.mark.parametrize("form", [env_file, helm_values])
+def test_dag_files_in_s3_come_with_the_policy_that_reads_them(
+    form: Callable[[Wiring], str],
+) -> None:
+    """Without them neither the bundle nor its policy is named."""
+    assert f"DAG processor needs the policy {WIRING.dag_policy_arn}\n" in form(WIRING)
+    without = form(replace(WIRING, dags_uri=None, dag_policy_arn=None))
+    assert "DAG_PROCESSOR" not in without
+    assert "DAG processor" not in without
 
 
 def test_helm_values_say_the_same_in_the_charts_words() -> None:

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lambda_executor.contract.dag_manifest import (
+    KEPT_DAYS,
     DagLocation,
     DagManifest,
     StoredFile,
     is_plain_path,
 )
 from lambda_executor.contract.errors import ConfigError, DecodeError
+from lambda_executor.ops.dag_push import expired
 
 FILE = StoredFile(etag='"e"', size_bytes=1, sha256="ab")
 
 
 @pytest.mark.parametrize(
-    ("uri", "bucket", "key", "is_archive"),
+    ("uri", "bucket", "key"),
     [
-        ("s3://bucket", "bucket", "", False),
-        ("s3://bucket/", "bucket", "", False),
-        ("s3://bucket/dags", "bucket", "dags/", False),
-        ("s3://my.bucket/a/dags/", "my.bucket", "a/dags/", False),
-        ("s3://bucket/dags.zip", "bucket", "dags.zip", True),
-        ("s3://bucket/a/dags.tar.gz", "bucket", "a/dags.tar.gz", True),
-        (" s3://bucket/dags.tgz ", "bucket", "dags.tgz", True),
+        ("s3://bucket", "bucket", ""),
+        ("s3://bucket/", "bucket", ""),
+        (" s3://bucket/dags ", "bucket", "dags/"),
+        ("s3://my.bucket/a/dags/", "my.bucket", "a/dags/"),
     ],
 )
-def test_a_location_is_a_folder_or_an_archive(
-    uri: str, bucket: str, key: str, is_archive: bool
-) -> None:
+def test_a_location_is_a_folder(uri: str, bucket: str, key: str) -> None:
     """A prefix always gets a trailing slash, so that it does not match its neighbours."""
     location = DagLocation.parse(uri)
-    assert (location.bucket, location.key, location.is_archive) == (bucket, key, is_archive)
+    assert (location.bucket, location.key) == (bucket, key)
 
 
 @pytest.mark.parametrize(
     "uri", ["", "bucket/dags", "https://b/c", "s3://", "s3:///d", "s3://bb//d"]
 )
 def test_a_text_that_is_not_a_location_is_refused(uri: str) -> None:
-    """The error shows the value and the allowed forms."""
-    with pytest.raises(ConfigError, match=r"is no place for DAG files: give s3://bucket/prefix/"):
+    """The error shows the value and the allowed form."""
+    with pytest.raises(ConfigError, match=r"is no place for DAG files: give the URI of a"):
         DagLocation.parse(uri)
 
 
@@ -100,3 +98,25 @@ def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
 def test_a_path_below_the_folder_is_fine(path: str) -> None:
     """Folders and names with dots are kept."""
     assert is_plain_path(path)
+
+
+def test_a_version_is_kept_for_a_time_after_the_one_that_replaced_it() -> None:
+    """It is not its own age that counts: one that nobody replaced is never too old."""
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    pushed = {"a": KEPT_DAYS + 9, "b": KEPT_DAYS + 1, "c": KEPT_DAYS - 1}
+    versions = {name: now - timedelta(days=days) for name, days in pushed.items()}
+    assert expired(versions, now) == ["a"]
+    assert expired({"a": versions["a"]}, now) == []
+
+
+@pytest.mark.parametrize("version_id", [None, "v1"])
+def test_a_manifest_keeps_versions_if_all_files_have_one(version_id: str | None) -> None:
+    """One file that cannot be fetched any more makes the version useless."""
+    files = {"a.py": replace(FILE, version_id="v1"), "b.py": replace(FILE, version_id=version_id)}
+    assert DagManifest(files).keeps_versions is (version_id is not None)
+
+
+def test_our_own_folder_is_no_place_for_dag_files() -> None:
+    """A tree on the disk has its manifest there."""
+    with pytest.raises(DecodeError, match="is no DAG file"):
+        DagManifest.decode(DagManifest({".lambda-executor/tree.json": FILE}).encode())

@@ -12,12 +12,13 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from airflow_lambda_constructs.execution.closed_bucket import ClosedBucket
+from lambda_executor.contract.dag_manifest import KEPT_DAYS
 
 #: The shortest expiration that S3 has. A workload's token lives for minutes.
 _PAYLOAD_EXPIRATION = cdk.Duration.days(1)
 
-#: How long the previous version of a DAG file can be restored after a wrong push.
-_OLD_VERSIONS = cdk.Duration.days(30)
+#: How long a run can fetch the version that it started with after another one was pushed.
+_OLD_VERSIONS = cdk.Duration.days(KEPT_DAYS)
 
 #: The logs have a prefix, so that the bucket can hold something else one day.
 _LOG_PREFIX = "task-logs"
@@ -65,7 +66,7 @@ class PayloadBucket(ClosedBucket):
 
 
 class DagBucket(ClosedBucket):
-    """A versioned bucket of DAG files; `key` is a folder, ending with a slash, or an archive."""
+    """A versioned bucket of DAG files; `key` is a folder, ending with a slash."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class DagBucket(ClosedBucket):
             scope,
             id,
             "Dags",
-            keys=f"{key}*" if key.endswith("/") else key,
+            keys=f"{key}*",
             lifecycle_rule=s3.LifecycleRule(
                 id="ExpireOldVersions",
                 noncurrent_version_expiration=_OLD_VERSIONS,
@@ -98,7 +99,7 @@ class DagBucket(ClosedBucket):
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a function or a dag-processor fetch the DAG files.
 
-        Old versions are included: during a push a function still fetches files of one push.
+        Old versions are included: a run keeps the version that it started with.
         """
         return self._allow(grantee, "s3:GetObject", "s3:GetObjectVersion", and_list=True)
 
