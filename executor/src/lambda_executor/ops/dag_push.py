@@ -138,8 +138,9 @@ def push(
         store.put_manifest(manifest)
         for path, _ in zip(plan.delete, pool.map(store.delete, plan.delete), strict=True):
             say(f"deleted {path}")
-        # A version that was pushed again is not old.
-        list(pool.map(store.delete_version, set(plan.expired) - {manifest.version}))
+        # Neither is what was pushed again old, nor what is replaced only now.
+        in_use = {each.version for each in (plan.before, manifest) if each}
+        list(pool.map(store.delete_version, set(plan.expired) - in_use))
     return manifest
 
 
