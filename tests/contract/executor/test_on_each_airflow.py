@@ -11,8 +11,11 @@ import pytest
 
 from tests.support.minors import ROOT, VENVS, python_of
 
-#: Tests of what the executor does in a scheduler.
-TESTS = ("test_airflow_state.py", "test_executor*.py", "test_reference_faults.py")
+#: Tests of what the executor does in a scheduler, and of the DAG bundle.
+TESTS = (
+    *("test_airflow_state.py", "test_executor*.py"),
+    *("test_reference_faults.py", "test_s3_bundle.py"),
+)
 #: The first version that has what these test: callbacks with keys, and connection tests.
 SINCE = {
     "test_airflow_state.py": "3.3",

@@ -21,7 +21,7 @@ def test_an_environment_that_cannot_be_checked_is_given_up(
 ) -> None:
     """A check that fails is a reason, not an error of an invocation whose result is sent."""
     runner = WorkloadRunner(
-        DagBundles(None), StockProcesses(), TemporaryFolder(tmp_path), SecretVariables()
+        DagBundles(), StockProcesses(), TemporaryFolder(tmp_path), SecretVariables()
     )
     assert runner.reason_against_another() is None
 
