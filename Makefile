@@ -44,8 +44,10 @@ build/venv/%/.stamp: uv.lock local_aws/pyproject.toml | tools $(UV)
 	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
-# The image installs fewer packages than its group has.
-build/venv/image/.stamp: lambda_image/requirements.txt | tools $(UV)
+# The packages of the image with the default Airflow, fewer than its group has.
+DEFAULT_LOCK := lambda_image/locks/3.3.2.txt
+
+build/venv/image/.stamp: $(DEFAULT_LOCK) | tools $(UV)
 	@echo "Installing the image's packages into build/venv/image"
 	@test -x build/venv/image/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" build/venv/image
 	@$(UV) pip sync --quiet --python build/venv/image/bin/python $<
@@ -137,27 +139,34 @@ PRUNED := \
 EXPORT_IMAGE := $(EXPORT) --only-group image $(PRUNED:%=--prune %)
 
 .PHONY: requirements
-requirements: setup ## Export both requirements.txt from uv.lock
+requirements: setup ## Export requirements.txt and the default lock from uv.lock
 	@$(EXPORT) --output-file requirements.txt > /dev/null
-	@$(EXPORT_IMAGE) --output-file lambda_image/requirements.txt > /dev/null
+	@$(EXPORT_IMAGE) --output-file $(DEFAULT_LOCK) > /dev/null
 
-# Newer packages that an older Airflow allows and does not work with: 3.0's API server answers 500
-# with a newer pyjwt if [core] simple_auth_manager_all_admins is set.
+# Newer packages that an older Airflow allows and does not work with. 3.0's API server answers 500
+# with a newer pyjwt if [core] simple_auth_manager_all_admins is set; 3.1 needs sqlalchemy-utils,
+# which uses what SQLAlchemy 2.1 removed.
 TOO_NEW := $(if $(filter 3.0.%,$(AIRFLOW_VERSION)),pyjwt<2.11)
+TOO_NEW += $(if $(filter 3.1.%,$(AIRFLOW_VERSION)),sqlalchemy<2.1)
 
 .PHONY: image-requirements
 image-requirements: setup ## The image's packages for AIRFLOW_VERSION=3.2.2
 	@test -n "$(AIRFLOW_VERSION)" || { echo "Say which: make image-requirements AIRFLOW_VERSION=3.2.2"; exit 1; } >&2
-	@cp lambda_image/requirements.txt lambda_image/requirements-$(AIRFLOW_VERSION).txt # Keeps the versions that still fit.
+	@test "lambda_image/locks/$(AIRFLOW_VERSION).txt" != $(DEFAULT_LOCK) || { echo "$(DEFAULT_LOCK) is exported from uv.lock: make requirements"; exit 1; } >&2
+	@cp $(DEFAULT_LOCK) lambda_image/locks/$(AIRFLOW_VERSION).new # Keeps the versions that still fit.
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --group image \
 	  --override <(printf '%s==$(AIRFLOW_VERSION)\n' apache-airflow apache-airflow-core; printf '%s; python_version < "0"\n' $(PRUNED)) \
-	  --constraint <(echo '$(TOO_NEW)') \
-	  --output-file lambda_image/requirements-$(AIRFLOW_VERSION).txt > /dev/null
+	  --constraint <(printf '%s\n' '$(strip $(TOO_NEW))') \
+	  --output-file lambda_image/locks/$(AIRFLOW_VERSION).new > /dev/null \
+	  || { rm lambda_image/locks/$(AIRFLOW_VERSION).new; exit 1; }
+	@mv lambda_image/locks/$(AIRFLOW_VERSION).new lambda_image/locks/$(AIRFLOW_VERSION).txt
+	@echo "Wrote lambda_image/locks/$(AIRFLOW_VERSION).txt: commit it, so that two builds give the same image"
 
 .PHONY: requirements-check
 requirements-check: setup
 	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
-	@diff -u lambda_image/requirements.txt <($(EXPORT_IMAGE)) || { echo "lambda_image/requirements.txt is stale: make requirements"; exit 1; }
+	@diff -u $(DEFAULT_LOCK) <($(EXPORT_IMAGE)) || { echo "$(DEFAULT_LOCK) is stale: make requirements"; exit 1; }
+	@$(BIN)/pytest -q tests/unit/lambda_image/test_locks.py
 
 # One Airflow of each other minor version that we support.
 AIRFLOWS := oldest 3-1 3-2 3-4

@@ -116,11 +116,11 @@ def _section(reference: Mapping[str, str], definitions: Mapping[str, Any]) -> Ma
     return section
 
 
-def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - one table, a row per return
+def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911, PLR0912 - one table, a row per return
     match schema:
         case {"anyOf": alternatives}:
-            examples = schema.get("examples", [])
-            return " or ".join(_allowed({"examples": examples, **one}) for one in alternatives)
+            of_all = {key: schema[key] for key in ("examples", "rule") if key in schema}
+            return " or ".join(_allowed({**of_all, **one}) for one in alternatives)
         case {"enum": values}:
             return "one of " + ", ".join(json.dumps(value) for value in values)
         case {"type": "null"}:
@@ -131,10 +131,12 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911 - one tab
             return f"a whole number from {low} to {high}"
         case {"type": "integer", "minimum": low}:
             return f"a whole number from {low}"
-        case {"type": "string", "examples": [example, *_]}:
+        case {"type": "string", "rule": rule, "examples": [example, *_]}:
             longest = schema.get("maxLength")
-            of_length = f" of at most {longest} characters" if longest else ""
-            return f"a text{of_length} such as {json.dumps(example)}"
+            of_length = f", at most {longest} characters" if longest else ""
+            return f"{rule}{of_length} (such as {json.dumps(example)})"
+        case {"type": "string", "examples": [example, *_]} if "pattern" not in schema:
+            return f"a text such as {json.dumps(example)}"
         case {"type": "array", "items": {"examples": [example, *_]}}:
             return f"a list of texts such as {json.dumps(example)}"
         case {"type": "array", "items": {"$ref": _}}:

@@ -16,7 +16,7 @@ from stacks.config.sections.functions import DEFAULT_FUNCTION, FunctionConfig
 from stacks.config.sections.image import ImageConfig
 from stacks.config.sections.network import NetworkConfig
 from stacks.config.sections.observability import ObservabilityConfig
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 from stacks.config.sections.workloads import WorkloadsConfig
 
 
@@ -29,6 +29,7 @@ class StageConfig(Section):
         description="The only AWS account that the stage may be deployed to; null: the account "
         "of the credentials in use.",
         examples=["123456789012"],
+        json_schema_extra=rule("12 digits"),
     )
     region: str | None = Field(
         None,
@@ -36,6 +37,7 @@ class StageConfig(Section):
         description="The only Region that the stage may be deployed to; null: the Region of the "
         "credentials in use, whose missing features are found at deploy.",
         examples=["eu-west-1"],
+        json_schema_extra=rule("the name of a Region"),
     )
     removal: Literal["destroy", "retain"] = Field(
         description="What happens to resources with data (database, secret, repository, queues, "

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,8 @@ from constructs import Construct
 
 from airflow_lambda_constructs.airflow.airflow_service import AirflowImage
 from stacks.config import Architecture, ExistingImage, ImageConfig
-from stacks.config.loading import StageConfigError
+from stacks.stage import image_context
+from stacks.stage.image_context import Sources
 
 _PLATFORMS: Mapping[Architecture, ecr_assets.Platform] = {
     "x86_64": ecr_assets.Platform.LINUX_AMD64,
@@ -35,40 +37,27 @@ _ECS_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
     "arm64": ecs.CpuArchitecture.ARM64,
 }
 
-#: The files that the Dockerfile copies for every stage.
-_FOLDERS = ("lambda_image", "executor/src")
-_FILES = ("executor/README.md", "executor/pyproject.toml")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache")
+#: AWS's base image for functions in Python.
+_BASE_IMAGE = "public.ecr.aws/lambda/python"
 
 #: Construct id of an existing repository in a stack.
 _REPOSITORY = "Repository"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StageImage:
     """The image of the functions and the control plane, one for each processor architecture.
 
     Raises:
-        StageConfigError: A file or folder for the image is missing in the repository.
+        StageConfigError: A file or folder for the image cannot be used.
     """
 
     root: Path
     config: ImageConfig
 
     def __post_init__(self) -> None:
-        if self.config.existing:
-            return
-        dags, requirements = self.config.dags, self.config.requirements
-        if not any((self.root / dags).glob("*")):
-            raise StageConfigError(
-                f'image.dags is "{dags}", allowed is a folder of this repository that is not '
-                f"empty: create {self.root / dags} and put the DAGs there, or name their folder"
-            )
-        if requirements and not (self.root / requirements).is_file():
-            raise StageConfigError(
-                f'image.requirements is "{requirements}", allowed is a file of this repository: '
-                f"create {self.root / requirements}, or name the file with the packages"
-            )
+        if not self.config.existing:
+            self._sources  # noqa: B018 - checks them
 
     def code(self, scope: Construct, architecture: Architecture) -> lambda_.DockerImageCode:
         """Return the image as the code of a function."""
@@ -89,35 +78,36 @@ class StageImage:
         )
         return AirflowImage(image=image, architecture=_ECS_ARCHITECTURES[architecture])
 
+    @cached_property
+    def _sources(self) -> Sources:
+        return Sources.of(self.root, self.config)
+
+    @cached_property
+    def _context(self) -> Path:
+        """A folder with the files that the Dockerfile copies; it is removed when the app ends.
+
+        With ignore patterns instead, the CDK would walk through everything beside a nested folder
+        of DAGs, virtual environments and caches included, and follow the links there.
+        """
+        context = Path(tempfile.mkdtemp(prefix="airflow-lambda-image-"))
+        atexit.register(shutil.rmtree, context, ignore_errors=True)
+        self._sources.copy_to(context)
+        return context
+
     def _asset(self, architecture: Architecture) -> dict[str, Any]:
-        arguments = {"DAGS": self.config.dags}
-        if self.config.requirements:
-            arguments["REQUIREMENTS"] = self.config.requirements
+        arguments = {
+            "AIRFLOW_VERSION": self.config.airflow_version,
+            "BASE_IMAGE": f"{_BASE_IMAGE}:{self.config.python_version}",
+        }
+        if self._sources.requirements:
+            arguments["REQUIREMENTS"] = image_context.REQUIREMENTS
         return {
-            "directory": str(_context(self.root, self.config.dags, self.config.requirements)),
-            "file": "lambda_image/Dockerfile",
+            "directory": str(self._context),
+            "file": image_context.DOCKERFILE,
             "build_args": arguments,
             "platform": _PLATFORMS[architecture],
             "follow_symlinks": cdk.SymlinkFollowMode.NEVER,  # As `docker build` does.
         }
-
-
-def _context(root: Path, dags: str, requirements: str | None) -> Path:
-    """Make a folder with the files that the Dockerfile copies; it is removed when the app ends.
-
-    With ignore patterns instead, the CDK would walk through everything beside a nested folder of
-    DAGs, virtual environments and caches included, and follow the links there.
-    """
-    context = Path(tempfile.mkdtemp(prefix="airflow-lambda-image-"))
-    atexit.register(shutil.rmtree, context, ignore_errors=True)
-    for folder in (*_FOLDERS, dags):
-        shutil.copytree(
-            root / folder, context / folder, symlinks=True, dirs_exist_ok=True, ignore=_LEFT_OUT
-        )
-    for file in (*_FILES, *filter(None, [requirements])):
-        (context / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / file, context / file)
-    return context
 
 
 def _repository(scope: Construct, image: ExistingImage) -> ecr.IRepository:

@@ -14,18 +14,18 @@ TOGETHER = {
     "tests/synth/": "synth",
 }
 
-#: The parameter of a test that is first, if it is a minor version of Airflow.
-_MINOR = re.compile(r"\[(3\.\d)[-\]]")
+#: The parameter of a test that is first, if it is a version of Airflow.
+_VERSION = re.compile(r"\[(3\.\d[.\w]*)[-\]]")
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
     """Tests of one file run in one worker, and so do those of `TOGETHER`.
 
-    A file that has the same tests for each minor version of Airflow is as many as it has versions.
+    A file that has the same tests for each version of Airflow is as many as it has versions.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         groups = (name for start, name in TOGETHER.items() if file.startswith(start))
-        minor = _MINOR.search(nodeid)
-        return next(groups, f"{file} {minor[1]}" if minor else file)
+        version = _VERSION.search(nodeid)
+        return next(groups, f"{file} {version[1]}" if version else file)

@@ -33,7 +33,6 @@ _OF_FUNCTIONS: Mapping[str, str] = {
     options.QUEUE_URL.environment_variable: "",
     options.PAYLOAD_BUCKET.environment_variable: "",
     options.WORKLOAD_SECRETS.environment_variable: "secrets",
-    options.DAGS_S3_URI.environment_variable: "dags.source",
     options.STOP_MARGIN_S.environment_variable: "stop_margin_s of the function",
     options.KILL_MARGIN_S.environment_variable: "kill_margin_s of the function",
 }

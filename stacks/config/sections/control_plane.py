@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.config.sections.section import ARN_HEAD, UUID, Cidr, Section
+from stacks.config.sections.section import ARN_HEAD, UUID, Cidr, Section, rule
 from stacks.config.sections.workloads import Environment, Policies, Secrets, Statements
 
 #: For each number of CPU units, the smallest, the largest and the step of Fargate's memory.
@@ -35,6 +35,7 @@ class ControlPlaneConfig(Section):
         examples=[
             "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
         ],
+        json_schema_extra=rule("the ARN of an ACM certificate"),
     )
     domain_name: str | None = Field(
         None,
@@ -42,6 +43,7 @@ class ControlPlaneConfig(Section):
         max_length=253,
         description="Domain name of the certificate, which must resolve to the load balancer.",
         examples=["airflow.example.com"],
+        json_schema_extra=rule("a domain name in lower case"),
     )
     allowed_cidrs: list[Cidr] = Field(
         [],

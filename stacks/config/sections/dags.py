@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from stacks.config.sections.section import RetentionDays, Section
+from stacks.config.sections.section import RetentionDays, Section, rule
 
 
 class BundleConfig(Section):
@@ -16,11 +16,13 @@ class BundleConfig(Section):
         pattern=r"^[A-Za-z0-9_.-]{1,250}$",
         description="The bundle's name.",
         examples=["dags"],
+        json_schema_extra=rule("1 to 250 letters, digits, dots, hyphens and underscores"),
     )
     classpath: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
         description="The bundle's class, which the image must hold.",
         examples=["airflow.providers.git.bundles.git.GitDagBundle"],
+        json_schema_extra=rule("a Python class with its module"),
     )
     kwargs: dict[str, JsonValue] = Field(
         {},
@@ -41,6 +43,7 @@ class DagsConfig(Section):
         pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*/$",
         description="For s3: the folder of the bucket, with a slash at its end.",
         examples=["dags/"],
+        json_schema_extra=rule("a relative path that ends in /"),
     )
     bundles: list[BundleConfig] = Field(
         [], description="For bundle: Airflow's `dag_bundle_config_list`."

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 
 
 class DatabaseConfig(Section):
@@ -21,6 +21,7 @@ class DatabaseConfig(Section):
         pattern=r"^db\.[a-z0-9-]+\.[a-z0-9]+$",
         description="RDS instance class.",
         examples=["db.t4g.micro"],
+        json_schema_extra=rule("an instance class of RDS"),
     )
     storage_gb: int = Field(20, ge=20, le=65536, description="Storage (gp3).")
     postgres_version: Literal["16", "17", "18"] = Field(
@@ -41,6 +42,9 @@ class DatabaseConfig(Section):
         pattern=r"^[a-z][a-z0-9_]{0,62}$",
         description="Name of the database on the instance.",
         examples=["airflow"],
+        json_schema_extra=rule(
+            "1 to 63 lower-case letters, digits and underscores, a letter first"
+        ),
     )
     proxy: bool = Field(
         False,

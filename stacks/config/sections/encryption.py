@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.config.sections.section import ARN_HEAD, UUID, Section
+from stacks.config.sections.section import ARN_HEAD, UUID, Section, rule
 
 
 class EncryptionConfig(Section):
@@ -23,4 +23,5 @@ class EncryptionConfig(Section):
         description="An existing KMS key, whose policy must allow the services to use it (see "
         "docs/howto/network.md); null: the stage makes one.",
         examples=["arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"],
+        json_schema_extra=rule("the ARN of a KMS key"),
     )

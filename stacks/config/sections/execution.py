@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 
 
 def _an_execution_api_url(value: str) -> str:
@@ -35,6 +35,7 @@ class ExecutionConfig(Section):
         description="URL at which the functions reach the Execution API of your existing Airflow; "
         "null if the stage has its own control plane.",
         examples=["https://airflow.example.com/execution/"],
+        json_schema_extra=rule("a URL"),
     )
     task_queued_timeout_s: int = Field(
         600,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 from stacks.config.sections.workloads import Environment, Policies, Secrets, Statements
 
 #: Name of the function of every Airflow queue that no other function serves.
@@ -22,7 +22,14 @@ _LEAST_MEMORY_MB = 512
 Architecture = Literal["x86_64", "arm64"]
 
 #: As long as Airflow's column, without characters that separate queues in a list.
-QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,256}$", examples=["large"])]
+QueueName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.-]{1,256}$",
+        examples=["large"],
+        json_schema_extra=rule("1 to 256 letters, digits, dots, hyphens and underscores"),
+    ),
+]
 
 
 class FunctionConfig(Section):
@@ -37,6 +44,7 @@ class FunctionConfig(Section):
         description="Its name in this stage; `default` serves every queue that no other function "
         "serves.",
         examples=["default"],
+        json_schema_extra=rule("lower-case letters, digits and single hyphens, a letter first"),
     )
     queues: list[QueueName] = Field(
         [],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field
 
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 
-_PATH = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 _URI = re.compile(
     r"^(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9])\.amazonaws\.com"
     r"(?:\.cn)?/(?P<repository>[a-z0-9]+(?:[._/-][a-z0-9]+)*)@(?P<digest>sha256:[0-9a-f]{64})$"
@@ -35,20 +35,35 @@ class ImageConfig(Section):
         description="An existing image in ECR, by digest; null: it is built from this repository, "
         "which needs a container engine.",
         examples=[f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * '0'}"],
+        json_schema_extra=rule("an image in ECR with its digest"),
     )
     dags: str = Field(
         "dags",
-        pattern=_PATH,
-        description="Folder with the DAGs for an image that is built, relative to the root of the "
+        min_length=1,
+        description="Folder with the DAG files for an image that is built: relative to the root of "
+        "the repository, absolute, or from your home folder (`~`); it may lie outside the "
         "repository.",
-        examples=["dags"],
+        examples=["../my-repo/dags"],
+        json_schema_extra=rule("the path of a folder"),
     )
     requirements: str | None = Field(
         None,
-        pattern=_PATH,
-        description="File with more Python packages for an image that is built, in pip's format, "
-        "relative to the root of the repository.",
-        examples=["requirements-dags.txt"],
+        min_length=1,
+        description="File with more Python packages for an image that is built, in pip's format; "
+        "its path is like that of `dags`.",
+        examples=["../my-repo/requirements.txt"],
+        json_schema_extra=rule("the path of a file"),
+    )
+    airflow_version: str = Field(
+        "3.3.2",
+        pattern=r"^3\.[0-4]\.[0-9]+((a|b|rc)[0-9]+)?$",
+        description="The version of Airflow in an image that is built, best that of your "
+        "schedulers; its packages are in `lambda_image/locks`.",
+        examples=["3.2.2"],
+        json_schema_extra=rule("a version of Airflow from 3.0 to 3.4"),
+    )
+    python_version: Literal["3.12", "3.13"] = Field(
+        "3.12", description="The version of Python in an image that is built."
     )
     keep_images: int = Field(
         20,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from stacks.config.sections.section import PrivateNetwork, Section, SubnetId, ZoneName
+from stacks.config.sections.section import PrivateNetwork, Section, SubnetId, ZoneName, rule
 
 #: The address range of a new VPC is divided for this many zones from the start.
 MOST_AZS = 3
@@ -19,6 +19,7 @@ class NetworkConfig(Section):
         description="An existing VPC, with the zones and subnets below; null: a new one. Its owner "
         "provides its routes to the outside.",
         examples=["vpc-0a1b2c3d"],
+        json_schema_extra=rule("the id of a VPC"),
     )
     availability_zones: list[ZoneName] = Field(
         [],
@@ -44,6 +45,7 @@ class NetworkConfig(Section):
         description="Private address range of a new VPC, from /16 to /24 (/22 with a control "
         "plane). It cannot change while the VPC contains any resource.",
         examples=["10.42.0.0/16"],
+        json_schema_extra=rule("a private IPv4 range from /16 to /24"),
     )
     max_azs: int = Field(
         2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 
 
 class ObservabilityConfig(Section):
@@ -18,6 +18,7 @@ class ObservabilityConfig(Section):
         pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         description="Address that receives the alarms once it is confirmed; null: none.",
         examples=["oncall@example.com"],
+        json_schema_extra=rule("an e-mail address"),
     )
     runbook_url: str | None = Field(
         None,
@@ -26,6 +27,7 @@ class ObservabilityConfig(Section):
         description="URL of your copy of the runbook, for the links in the alarms; null: its path "
         "in this repository, docs/howto/runbook.md.",
         examples=["https://github.com/example/airflow-lambda/blob/main/docs/howto/runbook.md"],
+        json_schema_extra=rule("a web address without a fragment (#)"),
     )
     budget_usd_month: int | None = Field(
         None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 #: The useful ones of the numbers that CloudWatch Logs takes.
 #: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -42,13 +42,35 @@ def _a_private_network(value: str) -> str:
     return value
 
 
-Cidr = Annotated[str, AfterValidator(_an_ipv4_range), Field(examples=["10.0.0.0/8"])]
+def rule(text: str) -> dict[str, JsonValue]:
+    """Return a text's rule in words, as a field's `json_schema_extra`.
+
+    Messages and the reference page say it before the first example: "12 digits such as ...".
+    """
+    return {"rule": text}
+
+
+Cidr = Annotated[
+    str,
+    AfterValidator(_an_ipv4_range),
+    Field(examples=["10.0.0.0/8"], json_schema_extra=rule("an IPv4 range")),
+]
 PrivateNetwork = Annotated[str, AfterValidator(_a_private_network)]
 SubnetId = Annotated[
-    str, Field(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$", examples=["subnet-0a1b2c3d"])
+    str,
+    Field(
+        pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$",
+        examples=["subnet-0a1b2c3d"],
+        json_schema_extra=rule("the id of a subnet"),
+    ),
 ]
 ZoneName = Annotated[
-    str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-z]$", examples=["eu-west-1a"])
+    str,
+    Field(
+        pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-z]$",
+        examples=["eu-west-1a"],
+        json_schema_extra=rule("the name of an availability zone"),
+    ),
 ]
 
 

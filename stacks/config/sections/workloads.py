@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 
 from lambda_executor.contract import secret_reference
 from lambda_executor.contract.secret_reference import SecretReference
-from stacks.config.sections.section import Section
+from stacks.config.sections.section import Section, rule
 
 #: Keys of a statement that a stage refuses, and what to write in their place.
 _REFUSED_KEYS: Mapping[str, str] = {
@@ -35,6 +35,7 @@ ActionName = Annotated[
     Field(
         pattern=r"^(\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+)$",
         examples=["s3:GetObject"],
+        json_schema_extra=rule("an action of IAM with its service"),
     ),
 ]
 ResourceName = Annotated[str, Field(min_length=1, examples=["arn:aws:s3:::orders/*"])]
@@ -52,6 +53,7 @@ class Statement(Section):
         pattern=r"^[A-Za-z0-9]+$",
         description="Its name.",
         examples=["ReadOrders"],
+        json_schema_extra=rule("letters and digits"),
     )
     effect: Literal["Allow", "Deny"] = Field(
         alias="Effect", description="Whether it allows or denies the actions."
@@ -119,6 +121,7 @@ Policies = Annotated[
             Field(
                 pattern=r"^arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[A-Za-z0-9+=,.@_/-]{1,640}$",
                 examples=["arn:aws:iam::aws:policy/AmazonAthenaFullAccess"],
+                json_schema_extra=rule("the ARN of a managed policy"),
             ),
         ]
     ],

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -19,107 +16,26 @@ import sqlalchemy
 from cryptography.fernet import Fernet
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from airflow_lambda_constructs.airflow.airflow_control_plane import (
-    API_PORT,
-    HEALTH_COMMANDS,
-    SETTINGS,
-)
+from airflow_lambda_constructs.airflow.airflow_control_plane import HEALTH_COMMANDS
 from airflow_lambda_constructs.airflow.airflow_service import ENTRY_POINT
 from demo import paths
-from demo.installation.environment import free_port
-from demo.machine import postgres as database
-from demo.machine.embedded_aws import bare_environment
-from demo.machine.processes import Child, Children, Program
 from lambda_executor.contract.names import FERNET_KEY
 from lambda_image.control_plane import airflow_environment
-from tests.support.tls_front import tls_front
+from tests.support.control_plane import Site, control_plane
 
 #: What the image installs, nothing more.
 PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
 ADMIN_PASSWORD = secrets.token_hex(12)
 TIMEOUT_S = 240.0
-#: Airflow's, of the scheduler's health server and the triggerer's log server.
-HEALTH_PORT, LOG_PORT = 8974, 8794
-#: Where the image has them in one folder.
-MODULES = {"PYTHONPATH": f"{paths.ROOT}:{paths.ROOT / 'executor/src'}"}
-
-
-@dataclass(frozen=True)
-class Site:
-    """A folder, a database and the containers' variables."""
-
-    folder: Path
-    container: Mapping[str, str]
-    ports: Mapping[int, int]
-    children: Children
-    started: dict[str, Child] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """The API server's URL."""
-        return f"http://127.0.0.1:{self.ports[API_PORT]}"
-
-    def start(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Child:
-        """Start a program as its container would, with its own AIRFLOW_HOME."""
-        self.started[name] = self.children.start(
-            Program(
-                name=name,
-                argv=[*self.command(ENTRY_POINT), *arguments],
-                environment=self.environment(name) | dict(extra or {}),
-                cwd=paths.ROOT,
-            )
-        )
-        return self.started[name]
-
-    def check(self, name: str) -> bool:
-        """Whether the health check of a program's container succeeds."""
-        ran = subprocess.run(
-            self.command(HEALTH_COMMANDS[name]),
-            env=self.environment(name),
-            cwd=paths.ROOT,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        return ran.returncode == 0
-
-    def environment(self, name: str) -> dict[str, str]:
-        """All variables of a container."""
-        return {**self.container, **MODULES, "AIRFLOW_HOME": str(self.folder / name)}
-
-    def command(self, argv: tuple[str, ...]) -> list[str]:
-        """A container's command with the image's packages, on ports that are free here."""
-        argv = (str(PYTHON), *argv[1:])
-        for port, here in self.ports.items():
-            argv = tuple(part.replace(str(port), str(here)) for part in argv)
-        return list(argv)
-
-    def log(self, name: str) -> str:
-        """The output of a program."""
-        return (self.folder / "logs" / f"{name}.log").read_text()
+#: Where our modules are, which the image has in one folder.
+MODULES = f"{paths.ROOT}:{paths.ROOT / 'executor/src'}"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An empty database, and nothing started yet."""
-    folder = tmp_path_factory.mktemp("control-plane")
-    home = paths.Home(folder)
-    home.logs.mkdir()
-    installation = database.Installation.make(home)
-    address = database.Address(
-        "127.0.0.1", free_port(), "airflow", "airflow", f"p@/:%{secrets.token_hex(8)}"
-    )
-    postgres, airflow = (Children(home.logs, outlive_us=False) for _ in range(2))
-    ports = {port: free_port() for port in (API_PORT, HEALTH_PORT, LOG_PORT)}
-    try:
-        database.start(postgres, installation, address)
-        with tls_front(address.port) as port:
-            yield Site(folder, _container(address, port, ports), ports, airflow)
-            airflow.end_all()
-    finally:
-        for children in (airflow, postgres):
-            children.end_all()
-        shutil.rmtree(installation.folder, ignore_errors=True)
+    with control_plane(tmp_path_factory.mktemp("control-plane"), PYTHON, MODULES) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +165,7 @@ def test_a_container_without_its_secrets_ends_with_their_names(site: Site) -> No
     """One line names the missing secrets at once."""
     ran = subprocess.run(
         site.command(ENTRY_POINT),
-        env={**MODULES, "PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(site.folder)},
+        env={"PYTHONPATH": MODULES, "PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(site.folder)},
         cwd=paths.ROOT,
         capture_output=True,
         text=True,
@@ -258,31 +174,6 @@ def test_a_container_without_its_secrets_ends_with_their_names(site: Site) -> No
     )
     assert ran.returncode == 1
     assert ran.stderr.startswith("AIRFLOW_LAMBDA_DATABASE_HOST is not set: the task definition")
-
-
-def _container(address: database.Address, port: int, ports: Mapping[int, int]) -> Mapping[str, str]:
-    """The task definition's variables, and ports of this machine."""
-    return {
-        **bare_environment(),
-        **SETTINGS,
-        # Whatever else Airflow needs of a machine without AWS.
-        "AIRFLOW_CONFIG": "/dev/null",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "1",
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(ports[API_PORT]),
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(ports[HEALTH_PORT]),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[LOG_PORT]),
-        "AIRFLOW_LAMBDA_DATABASE_HOST": "127.0.0.1",
-        "AIRFLOW_LAMBDA_DATABASE_PORT": str(port),
-        "AIRFLOW_LAMBDA_DATABASE_NAME": address.name,
-        "AIRFLOW_LAMBDA_DATABASE_USERNAME": address.user,
-        "AIRFLOW_LAMBDA_DATABASE_PASSWORD": address.password,
-        "AIRFLOW_LAMBDA_FERNET_KEY": secrets.token_hex(16),
-        "AIRFLOW_LAMBDA_SIGNING_KEY": secrets.token_hex(32),
-    }
 
 
 def _healthy(site: Site, name: str) -> Callable[[], bool | None]:
