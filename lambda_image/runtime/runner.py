@@ -58,8 +58,9 @@ class WorkloadRunner:
             workload = compat.WORKLOADS.validate_json(workload_json)
         except ValidationError as e:
             verdict = rejected(
-                "not a workload that Airflow "
-                f"{airflow_version} in this image can run: {_validation_reason(e)}"
+                f"not a workload that Airflow {airflow_version} in this image can run: "
+                f"{_validation_reason(e)}; if your scheduler has another Airflow, set "
+                "image.airflow_version of the stage to its version and deploy"
             )
             self.explain(workload_json, verdict.reason, deadline)
             return verdict

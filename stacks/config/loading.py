@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stacks.config import StageConfig
-from stacks.config.reference import describe_fields, sections
+from stacks.config.reference import EACH, describe_fields, sections
 from stacks.config.relations import BrokenRelationsError
 
 #: The stage's name is part of every physical name. A function's may have 64 characters.
@@ -165,9 +165,11 @@ def _text(error: ErrorDetails) -> str:
 
 def _allowed(path: str) -> str:
     fields, known = describe_fields(), _in_the_reference(path)
+    if field := fields.get(known):
+        return field.allowed
     of_texts = known.removesuffix("[]"), known.rpartition(".")[0]  # An item of a list or an object.
-    field = fields.get(known) or next(filter(None, map(fields.get, of_texts)), None)
-    return field.allowed if field else "a JSON object"
+    texts = next(filter(None, map(fields.get, of_texts)), None)
+    return texts.allowed.removeprefix(EACH) if texts else "a JSON object"
 
 
 def _keys(section: str) -> list[str]:

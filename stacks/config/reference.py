@@ -33,6 +33,10 @@ Every value is checked at synth, without an AWS call. A key that is not listed h
 """
 
 
+#: What is allowed in a list of texts begins with this; the rest is what is allowed in one of them.
+EACH = "a list of texts, each "
+
+
 @dataclass(frozen=True, slots=True)
 class FieldText:
     """One field in the reference page.
@@ -137,8 +141,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911, PLR0912 
             return f"{rule}{of_length} (such as {json.dumps(example)})"
         case {"type": "string", "examples": [example, *_]} if "pattern" not in schema:
             return f"a text such as {json.dumps(example)}"
-        case {"type": "array", "items": {"examples": [example, *_]}}:
-            return f"a list of texts such as {json.dumps(example)}"
+        case {"type": "array", "items": {"type": "string"} as item}:
+            return f"{EACH}{_allowed(item)}"
         case {"type": "array", "items": {"$ref": _}}:
             return "a list of JSON objects"
         case {"type": "object", "examples": [example, *_]}:

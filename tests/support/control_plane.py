@@ -79,7 +79,11 @@ class Site:
 
     def environment(self, name: str) -> dict[str, str]:
         """All variables of a container."""
-        return {**self.container, "PYTHONPATH": self.modules, "AIRFLOW_HOME": str(self.folder / name)}
+        return {
+            **self.container,
+            "PYTHONPATH": self.modules,
+            "AIRFLOW_HOME": str(self.folder / name),
+        }
 
     def command(self, argv: tuple[str, ...]) -> list[str]:
         """A container's command with the image's packages, on ports that are free here."""

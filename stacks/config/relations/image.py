@@ -30,6 +30,29 @@ def requirements_go_into_an_image_that_is_built(stage: StageConfig) -> Iterator[
         )
 
 
+def versions_go_into_an_image_that_is_built(stage: StageConfig) -> Iterator[str]:
+    """An existing image keeps the Airflow and the Python that it was built with."""
+    for name in sorted({"airflow_version", "python_version"} & stage.image.model_fields_set):
+        if stage.image.uri:
+            yield (
+                f'image.{name} is "{getattr(stage.image, name)}" and image.uri names an existing '
+                "image, which has its own, allowed is one of the two: remove the other"
+            )
+
+
+def airflow_runs_on_the_python_version(stage: StageConfig) -> Iterator[str]:
+    """Airflow 3.0 runs on Python up to 3.12.
+
+    https://airflow.apache.org/docs/apache-airflow/3.0.6/installation/prerequisites.html
+    """
+    image = stage.image
+    if image.airflow_version.startswith("3.0.") and image.python_version != "3.12":
+        yield (
+            f'image.airflow_version is "{image.airflow_version}" and image.python_version is '
+            f'"{image.python_version}", allowed is "3.12" with Airflow 3.0: change one of them'
+        )
+
+
 def bundles_go_with_their_source(stage: StageConfig) -> Iterator[str]:
     """Bundles that nobody reads, or a source without bundles, leave Airflow without DAGs."""
     dags = stage.dags
@@ -59,6 +82,8 @@ def bundle_names_are_unique(stage: StageConfig) -> Iterator[str]:
 RELATIONS = (
     existing_image_has_one_architecture,
     requirements_go_into_an_image_that_is_built,
+    versions_go_into_an_image_that_is_built,
+    airflow_runs_on_the_python_version,
     bundles_go_with_their_source,
     bundle_names_are_unique,
 )

@@ -162,6 +162,7 @@ def test_a_truncated_workload_is_rejected(handler: HandlerProcess, kept: int) ->
     result = sent(handler, event(json.dumps(task("says"))[:kept]))
     assert result.outcome is Outcome.REJECTED
     assert "not a workload that Airflow" in result.reason
+    assert "set image.airflow_version of the stage to its version and deploy" in result.reason
     assert TOKEN not in result.reason
 
 

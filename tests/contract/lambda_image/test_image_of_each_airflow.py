@@ -17,6 +17,7 @@ import pytest
 
 from demo.machine import stand_in_image
 from lambda_executor.contract.wire import Outcome
+from lambda_image.control_plane import airflow_environment
 from stacks.config import ImageConfig
 from tests.support.control_plane import Site, control_plane
 from tests.support.handler_process import ROOT, running, task
@@ -39,16 +40,20 @@ def handled():
 handled()
 """
 
-#: What the other programs of the control plane consist of.
-_PROGRAMS = """
+#: Imports what the other programs of the control plane consist of, and makes the tables.
+_MIGRATION = """
+import sys
 import airflow.dag_processing.manager
 import airflow.jobs.dag_processor_job_runner
 import airflow.jobs.scheduler_job_runner
 import airflow.jobs.triggerer_job_runner
+from airflow.__main__ import main
 from airflow.executors.executor_loader import ExecutorLoader
 from airflow.providers_manager import ProvidersManager
 assert ExecutorLoader.import_default_executor_cls()[0].__name__ == "LambdaExecutor"
 assert "airflow-lambda-executor" in ProvidersManager().providers
+sys.argv = ["airflow", "db", "migrate"]
+main()
 """
 
 
@@ -74,17 +79,14 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             raise
         pytest.skip(f"the packages of Airflow {version} could not be installed: {e}")
     description = json.loads((output / "image.json").read_text())
-    return Image(
-        version, Path(description["working_directory"]), Path(description["command"][0])
-    )
+    return Image(version, Path(description["working_directory"]), Path(description["command"][0]))
 
 
 @pytest.fixture(scope="module")
 def site(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A control plane with a migrated database."""
+    """A control plane with an empty database."""
     folder = tmp_path_factory.mktemp("control-plane")
     with control_plane(folder, image.python, str(image.task_root)) as site:
-        site.start("migrate", "db", "migrate").wait_for_end(TIMEOUT_S)
         yield site
 
 
@@ -98,33 +100,34 @@ def test_a_task_runs_in_the_image(image: Image, tmp_path: Path) -> None:
     assert f"said by the task on Airflow {image.version}" in log
 
 
-def test_the_api_server_answers_from_the_image(site: Site) -> None:
-    """Airflow's health, and that of the Execution API, also where no user has to log in.
+def test_the_control_plane_runs_from_the_image(site: Site) -> None:
+    """Every program imports, our executor loads, the database migrates, the API server answers.
 
-    With that setting Airflow 3.0 answers 500 if the image's pyjwt is newer than it knows.
+    It answers on both health paths, also where nobody has to log in: with that setting Airflow 3.0
+    answers 500 if the image's pyjwt is newer than it knows.
     """
-    nobody_logs_in = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
-    site.start("api-server", "api-server", extra=nobody_logs_in).wait_until(
-        lambda: site.check("api-server") or None, "is healthy", TIMEOUT_S
-    )
-    for path in ("/api/v2/monitor/health", "/execution/health"):
-        answer = httpx.get(f"{site.url}{path}", timeout=60, trust_env=False)
-        assert answer.status_code == 200, (path, answer.text)
-
-
-def test_every_program_of_the_control_plane_imports(image: Image, tmp_path: Path) -> None:
-    """Scheduler, triggerer and DAG processor have what they import, and our executor loads."""
+    ours = {"AIRFLOW__CORE__EXECUTOR": "lambda_executor.LambdaExecutor"}
     done = subprocess.run(
-        [image.python, "-c", _PROGRAMS],
-        env={
-            "AIRFLOW_CONFIG": "/dev/null",
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__EXECUTOR": "lambda_executor.LambdaExecutor",
-            "PYTHONPATH": str(image.task_root),
-        },
+        [site.python, "-c", _MIGRATION],
+        env=airflow_environment(site.environment("migration")) | ours,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    nobody_logs_in = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
+    server = site.start("api-server", "api-server", extra=nobody_logs_in)
+    server.wait_until(lambda: _answers(site.url), "answers", TIMEOUT_S)
+    for path in ("/api/v2/monitor/health", "/execution/health"):
+        answer = httpx.get(f"{site.url}{path}", timeout=TIMEOUT_S, trust_env=False)
+        assert answer.status_code == 200, f"{path}: {answer.text}\n{site.log('api-server')}"
+
+
+def _answers(url: str) -> bool | None:
+    """Whether there is any answer; None: not yet."""
+    try:
+        httpx.get(url, timeout=TIMEOUT_S, trust_env=False)
+    except httpx.ConnectError:
+        return None
+    return True

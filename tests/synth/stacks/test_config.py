@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
 from lambda_image.deadline import Margins
+from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
 from stacks.config.reference import describe_fields, render
 from tests.synth.variants import CONTEXT, ROOT
@@ -192,15 +193,15 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ),
         (
             {"functions": [{"memory_mb": 512}]},
-            r"functions\[0\]\.name is missing, allowed is a text of at most 32 characters such as",
+            r"functions\[0\]\.name is missing, allowed is lower-case .*, at most 32 characters \(",
         ),
         (
             {"functions": [{"name": 33 * "a"}]},
-            r'functions\[0\]\.name is "a{33}", allowed is a text of at most 32 characters',
+            r'functions\[0\]\.name is "a{33}", allowed is lower-case .* at most 32 characters',
         ),
         (
             {"network": {"private_subnet_ids": ["subnet-12345678", "sn-1"]}},
-            r'network\.private_subnet_ids\[1\] is "sn-1", allowed is a list of texts such as',
+            r'network\.private_subnet_ids\[1\] is "sn-1", allowed is the id of a subnet \(such as',
         ),
         ({"removal": "delete"}, r'removal is "delete", allowed is one of "destroy", "retain"'),
         ({"network": {"function_in_vpc": "yes"}}, r'function_in_vpc is "yes", allowed is true or'),
@@ -211,15 +212,21 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ({"network": {"cidr": "10.0.0.0/8"}}, r"must be a range from /16 to /24 in 10\.0\.0\.0/8,"),
         ({"network": {"cidr": "127.0.0.0/16"}}, r"must be a range from /16 to /24 in"),
         ({"network": {"cidr": "169.254.0.0/16"}}, r"must be a range from /16 to /24 in"),
-        ({"observability": {"runbook_url": "wiki/runbook"}}, r"runbook_url is .*allowed is a text"),
-        ({"account": "12"}, r'account is "12", allowed is a text such as "123456789012" or null'),
+        (
+            {"observability": {"runbook_url": "wiki/runbook"}},
+            r"runbook_url is .*allowed is a web address",
+        ),
+        (
+            {"account": "12"},
+            r'account is "12", allowed is 12 digits \(such as "123456789012"\) or null',
+        ),
         (
             {"region": "eu-west"},
-            r'region is "eu-west", allowed is a text such as "eu-west-1" or null',
+            r'region is "eu-west", allowed is the name of a Region \(such as "eu-west-1"\)',
         ),
         (
             {"network": {"vpc_id": "vpc"}},
-            r'vpc_id is "vpc", allowed is a text such as "vpc-0a1b2c3d"',
+            r'vpc_id is "vpc", allowed is the id of a VPC \(such as "vpc-0a1b2c3d"\)',
         ),
         ({"image": {"uri": "airflow:latest"}}, r'image\.uri is "airflow:latest", .*@sha256:0{64}"'),
         ({"encryption": {"key_arn": "alias/mine"}}, r'key_arn is "alias/mine", .*"arn:aws:kms:'),
@@ -228,19 +235,30 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
         ({"observability": {"alarm_email": "me"}}, r'alarm_email is "me", .*oncall@example\.com'),
         (
             {"dags": {"s3_key": "/dags"}},
-            r'dags\.s3_key is "/dags", allowed is a text such as "dags/"',
+            r'dags\.s3_key is "/dags", allowed is a relative path that ends in /',
         ),
         (
             {"dags": {"s3_key": "dags.zip"}},
-            r'dags\.s3_key is "dags.zip", allowed is a text such as "dags/"',
+            r'dags\.s3_key is "dags.zip", allowed is a relative path that ends in /',
         ),
         (
             {"database": {"rotation_days": 0}},
             r"rotation_days is 0, allowed is a whole number from 1",
         ),
-        ({"database": {"instance_class": "t4g.micro"}}, r'allowed is a text such as "db\.t4g'),
+        (
+            {"database": {"instance_class": "t4g.micro"}},
+            r'allowed is an instance class of RDS \(such as "db\.t4g',
+        ),
         ({"database": {"postgres_version": "15"}}, r'"15", allowed is one of "16", "17", "18"'),
-        ({"image": {"dags": "../dags"}}, r'image\.dags is "\.\./dags", allowed is a text such as'),
+        ({"image": {"dags": ""}}, r'image\.dags is "", allowed is the path of a folder \(such as'),
+        (
+            {"image": {"airflow_version": "2.11.2"}},
+            r'is "2\.11\.2", allowed is a version of Airflow from 3\.0 to 3\.4 \(such as',
+        ),
+        (
+            {"image": {"python_version": "3.11"}},
+            r'python_version is "3\.11", allowed is one of "3\.12", "3\.13"',
+        ),
         (
             {"execution": {"execution_api_url": "https://airflow.test/api/"}},
             r"execution_api_url is .*it must end in /execution/",
@@ -315,6 +333,27 @@ def test_every_field_is_described() -> None:
     for field in describe_fields().values():
         assert field.description.endswith("."), field.path
         assert field.allowed, field.path
+
+
+def texts(schema: object, rule: object = None) -> Iterator[tuple[str, object]]:
+    """The pattern of every text in a schema, with the rule that stands for it in messages."""
+    match schema:
+        case {"type": "string", "pattern": str(pattern)}:
+            yield pattern, schema.get("rule", rule)
+        case dict():
+            for value in schema.values():
+                yield from texts(value, schema.get("rule"))
+        case list():
+            for value in schema:
+                yield from texts(value, rule)
+
+
+def test_every_pattern_has_a_rule_in_words() -> None:
+    """No message calls a text wrong and says that a text is allowed."""
+    patterns = list(texts(StageConfig.model_json_schema()))
+    assert len(patterns) > 15
+    assert [pattern for pattern, rule in patterns if not rule] == []
+    assert not [f.path for f in describe_fields().values() if f.allowed.startswith("a text")]
 
 
 def test_reference_page_is_fresh() -> None:

@@ -228,6 +228,21 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         'image.requirements is "more.txt" and image.uri names an existing image',
     ),
     (
+        "versions_go_into_an_image_that_is_built",
+        {"image": {"uri": IMAGE, "airflow_version": "3.2.2"}},
+        'image.airflow_version is "3.2.2" and image.uri names an existing image',
+    ),
+    (
+        "versions_go_into_an_image_that_is_built",
+        {"image": {"uri": IMAGE, "python_version": "3.13"}},
+        'image.python_version is "3.13" and image.uri names an existing image',
+    ),
+    (
+        "airflow_runs_on_the_python_version",
+        {"image": {"airflow_version": "3.0.6", "python_version": "3.13"}},
+        'image.airflow_version is "3.0.6" and image.python_version is "3.13", allowed is "3.12"',
+    ),
+    (
         "bundles_go_with_their_source",
         {"dags": {"source": "bundle"}},
         'dags.source is "bundle" and dags.bundles is []',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ def tag_of(tmp_path: Path) -> Callable[[Path], str]:
         "executor/pyproject.toml",
         "lambda_image/packaging/build.py",
         "lambda_image/handler.py",
-        "lambda_image/requirements.txt",
+        "lambda_image/locks/3.3.2.txt",
         "lambda_image/Dockerfile",
         "dags/new.py",
     ],
@@ -99,6 +100,7 @@ def test_unrelated_change_keeps_the_tag(tree: Path, tag_of: Callable[[Path], str
     bytecode = tree / "lambda_image/__pycache__"
     bytecode.mkdir()
     (bytecode / "handler.cpython-312.pyc").write_bytes(b"\0")
+    (tree / "lambda_image/locks/3.2.2.txt").write_text("# of another Airflow\n")
     assert tag_of(tree) == before
 
 
@@ -124,31 +126,153 @@ def test_build_sees_only_the_allow_list(tree: Path, tag_of: Callable[[Path], str
     }
 
 
-def test_links_are_left_as_they_are(tree: Path, tag_of: Callable[..., str]) -> None:
-    """A link beside the DAG folder, even a broken one, is ignored."""
-    (tree / "build/dags").mkdir(parents=True)
-    (tree / "build/dags/example.py").write_text("")
-    before = tag_of(tree, ImageConfig(dags="build/dags"))
-    (tree / "build/elsewhere").symlink_to("/proc/self/fd/none")
-    assert tag_of(tree, ImageConfig(dags="build/dags")) == before
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with DAG files beside the clone, and what people have in such a folder."""
+    files = {
+        "dags/.airflowignore": "tests/\n",
+        "dags/.env": "SECRET=1\n",
+        "dags/.git/config": "",
+        "dags/.venv/pyvenv.cfg": "",
+        "dags/__pycache__/orders.cpython-312.pyc": "",
+        "dags/environment/lib/pandas.py": "",
+        "dags/environment/pyvenv.cfg": "",
+        "dags/orders.py": "",
+        "dags/sql/orders.sql": "",
+        "requirements.txt": "pandas\n",
+        "shared/helpers.py": "",
+    }
+    for name, text in files.items():
+        file = tmp_path / "repository" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return tmp_path / "repository"
 
 
-def test_dag_folder_can_be_chosen(tree: Path, tag_of: Callable[..., str]) -> None:
-    """The configured DAG folder replaces the default one, also for the Dockerfile."""
-    (tree / "team/dags").mkdir(parents=True)
-    (tree / "team/dags/example.py").write_text("")
-    tag = tag_of(tree, ImageConfig(dags="team/dags"))
+def dags_in(tree: Path, tag: str) -> Path:
+    """The DAG folder that an image is built from."""
     (context,) = tree.parent.glob(f"out*/asset.{tag}")
-    assert (context / "team/dags/example.py").exists()
-    assert not (context / "dags").exists()
+    return context / "dags"
 
 
-@pytest.mark.parametrize("dags", ["nowhere", "empty", "app.py"])
-def test_dag_folder_must_hold_something(tree: Path, dags: str) -> None:
-    """A missing folder is found at synth, not halfway through a deploy."""
+@pytest.mark.parametrize("written", ["absolute", "relative", "home"])
+def test_dag_folder_may_lie_outside_the_clone(
+    tree: Path,
+    repository: Path,
+    tag_of: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+) -> None:
+    """An absolute path, one relative to the clone and one from home all mean the same image."""
+    monkeypatch.setenv("HOME", str(repository.parent))
+    base = {"absolute": str(repository), "relative": "../repository", "home": "~/repository"}
+    paths = [
+        ImageConfig(dags=f"{start}/dags", requirements=f"{start}/requirements.txt")
+        for start in (str(repository), base[written])
+    ]
+    assert tag_of(tree, paths[0]) == tag_of(tree, paths[1])
+
+
+def test_tag_does_not_depend_on_where_the_dags_are(
+    tree: Path, repository: Path, tag_of: Callable[..., str]
+) -> None:
+    """The same files in another folder make the same image."""
+    before = tag_of(tree, ImageConfig(dags=str(repository / "dags")))
+    repository.rename(repository.parent / "moved")
+    assert tag_of(tree, ImageConfig(dags=str(repository.parent / "moved/dags"))) == before
+
+
+def test_only_what_tasks_need_is_copied(
+    tree: Path, repository: Path, tag_of: Callable[..., str]
+) -> None:
+    """No hidden file but .airflowignore, no cache and no virtual environment is in the image."""
+    copied = dags_in(tree, tag_of(tree, ImageConfig(dags=str(repository / "dags"))))
+    assert {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()} == {
+        *(".airflowignore", "orders.py", "sql/orders.sql"),
+    }
+
+
+def test_a_link_out_of_the_dag_folder_becomes_what_it_points_to(
+    tree: Path, repository: Path, tag_of: Callable[..., str]
+) -> None:
+    """Code that several projects share by a link is in the image."""
+    dags = repository / "dags"
+    (dags / "common").symlink_to("../shared")
+    (dags / "settings.py").symlink_to(repository / "shared/helpers.py")
+    copied = dags_in(tree, tag_of(tree, ImageConfig(dags=str(dags))))
+    assert (copied / "common/helpers.py").is_file()
+    assert not (copied / "common").is_symlink()
+    assert not (copied / "settings.py").is_symlink()
+
+
+def test_other_links_stay_links(tree: Path, repository: Path, tag_of: Callable[..., str]) -> None:
+    """A link within the folder, a broken one and one that leads back are not followed."""
+    dags = repository / "dags"
+    (dags / "same.py").symlink_to(dags / "orders.py")
+    (dags / "mounted").symlink_to("/mnt/no-such-folder")
+    (dags / "up").symlink_to("..")
+    copied = dags_in(tree, tag_of(tree, ImageConfig(dags=str(dags))))
+    links = {path.name: str(path.readlink()) for path in copied.iterdir() if path.is_symlink()}
+    assert links == {"same.py": "orders.py", "mounted": "/mnt/no-such-folder", "up": ".."}
+
+
+@pytest.mark.parametrize(
+    ("dags", "message"),
+    [
+        ("nowhere", "does not exist, allowed is a folder with DAG files: create it, or name the"),
+        ("empty", "has no DAG file (.py, .zip), allowed is a folder with DAG files: put DAG files"),
+        ("app.py", "is not a folder, allowed is a folder with DAG files: name its folder"),
+    ],
+)
+def test_dag_folder_must_hold_something(tree: Path, dags: str, message: str) -> None:
+    """A missing folder is found at synth, with the value, the path and the fix."""
     (tree / "empty").mkdir()
-    with pytest.raises(StageConfigError, match=f'image.dags is "{dags}", allowed is a folder'):
+    (tree / "empty/notes.txt").write_text("")
+    expected = re.escape(f'image.dags is "{dags}", which is {tree / dags} and {message}')
+    with pytest.raises(StageConfigError, match=expected):
         StageImage(tree, ImageConfig(dags=dags))
+
+
+def test_a_home_folder_that_is_not_known_is_named(tree: Path) -> None:
+    """`~nobody-here` cannot be expanded."""
+    with pytest.raises(
+        StageConfigError, match=r'image\.dags is "~nobody-here/dags", which is a home'
+    ):
+        StageImage(tree, ImageConfig(dags="~nobody-here/dags"))
+
+
+def test_airflow_and_python_of_the_stage_are_the_images(
+    tree: Path, tag_of: Callable[..., str], tmp_path: Path
+) -> None:
+    """The Dockerfile gets both versions, and the build context the packages of that Airflow."""
+    tag = tag_of(tree, ImageConfig(airflow_version="3.2.2", python_version="3.13"))
+    (manifest,) = tmp_path.glob("out*/Stack.assets.json")
+    source = json.loads(manifest.read_text())["dockerImages"][tag]["source"]
+    assert source["dockerBuildArgs"] == {
+        "AIRFLOW_VERSION": "3.2.2",
+        "BASE_IMAGE": "public.ecr.aws/lambda/python:3.13",
+    }
+    (context,) = tmp_path.glob(f"out*/asset.{tag}")
+    assert [path.name for path in (context / "lambda_image/locks").iterdir()] == ["3.2.2.txt"]
+
+
+def test_default_airflow_is_the_dockerfiles() -> None:
+    """A build by hand and a stage that says nothing have the same versions."""
+    text = (ROOT / "lambda_image/Dockerfile").read_text()
+    defaults = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
+    image = ImageConfig()
+    assert defaults["AIRFLOW_VERSION"] == image.airflow_version
+    assert defaults["BASE_IMAGE"] == f"public.ecr.aws/lambda/python:{image.python_version}"
+
+
+def test_an_airflow_without_a_lock_names_the_command_that_makes_it(tree: Path) -> None:
+    """Any patch version can be had, and the message says how."""
+    with pytest.raises(StageConfigError) as refused:
+        StageImage(tree, ImageConfig(airflow_version="3.2.1"))
+    message = str(refused.value)
+    assert message.startswith('image.airflow_version is "3.2.1", and its packages are not listed')
+    assert "`make image-requirements AIRFLOW_VERSION=3.2.1`" in message
+    assert "3.2.2" in message
 
 
 def test_image_is_built_after_its_repository_is_there(dev: Assembly) -> None:
@@ -238,11 +362,45 @@ def test_existing_image_needs_no_container_engine(assembly: Assembly) -> None:
         assert f"/{existing.repository}@{existing.digest}" in uri
 
 
-@pytest.mark.parametrize("requirements", ["nowhere.txt", "dags"])
-def test_requirements_must_be_a_file(tree: Path, requirements: str) -> None:
-    """A missing requirements file is found at synth."""
-    with pytest.raises(StageConfigError, match=f'image.requirements is "{requirements}", allowed'):
+@pytest.mark.parametrize(
+    ("requirements", "message"),
+    [("nowhere.txt", "does not exist, allowed"), ("dags", "is not a file, allowed")],
+)
+def test_requirements_must_be_a_file(tree: Path, requirements: str, message: str) -> None:
+    """A missing requirements file is found at synth, with the value, the path and the fix."""
+    path = tree / requirements
+    expected = re.escape(f'image.requirements is "{requirements}", which is {path} and {message}')
+    with pytest.raises(StageConfigError, match=expected):
         StageImage(tree, ImageConfig(requirements=requirements))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("-r base.txt", "--requirement=base.txt", "-c constraints.txt", "-e .", "-e ./plugins"),
+        *("./plugins", "../plugins", "/srv/wheels/ours.whl", "ours @ file:///srv/ours.whl"),
+    ],
+)
+def test_requirements_name_no_other_file(tree: Path, line: str) -> None:
+    """Only the one file is in the image: another one would be missed in the middle of a deploy."""
+    (tree / "more.txt").write_text(f"pandas\n{line}\n")
+    message = re.escape(f"names another file in line 2 ({line})")
+    with pytest.raises(StageConfigError, match=message):
+        StageImage(tree, ImageConfig(requirements="more.txt"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("pandas==2.3.3 --hash=sha256:0", "-c https://example.com/constraints.txt", "", "# ./x"),
+        *("--index-url https://example.com/simple", "git+https://example.com/ours.git"),
+        *("-e git+https://example.com/ours.git#egg=ours", "ours @ https://example.com/o.whl"),
+    ],
+)
+def test_other_lines_of_requirements_are_taken(tree: Path, line: str) -> None:
+    """What pip can fetch during the build may be in the file."""
+    (tree / "more.txt").write_text(f"{line}\n")
+    StageImage(tree, ImageConfig(requirements="more.txt"))
 
 
 def test_requirements_are_part_of_the_image(tree: Path, tag_of: Callable[..., str]) -> None:

@@ -115,6 +115,18 @@ def test_an_answer_is_compared(changes: dict[str, object], subject: str, status:
     assert str(next(iter(changes.values()))) in finding.detail
 
 
+def test_another_airflow_in_the_image_is_mended_by_lines_to_copy() -> None:
+    """The stage's setting and its deploy, and the build of an image of one's own."""
+    finding = probed(airflow="3.2.2")["Airflow"]
+    version = HERE.here.airflow
+    assert f'"image": {{"airflow_version": "{version}"}}' in finding.fix
+    assert (
+        f"`docker build -f lambda_image/Dockerfile --build-arg AIRFLOW_VERSION={version} "
+        f"-t airflow-lambda:{version} .`"
+    ) in finding.fix
+    assert finding.command == "node_modules/.bin/cdk deploy --all -c stage=<stage>"
+
+
 @pytest.mark.parametrize(
     ("failure", "message", "status"),
     [

@@ -90,15 +90,14 @@ def _airflow(name: str, image: str, scheduler: str) -> Finding:
     if image.split(".")[:2] == scheduler.split(".")[:2]:
         beside = "the same as here" if image == scheduler else f"here {scheduler}"
         return ok("Airflow", f"{image}, {beside}", name)
-    constraints = f"lambda_image/requirements-{scheduler}.txt"
     return problem(
         "Airflow",
         f"{image} in the image, {scheduler} here: they may not understand each other's workloads",
-        f"build the image with Airflow {scheduler} in the kit's folder, push it, and give the "
-        "stage its digest as image.uri (docs/howto/image.md)",
-        f"make image-requirements AIRFLOW_VERSION={scheduler} && docker build "
-        f"-f lambda_image/Dockerfile --build-arg AIRFLOW_VERSION={scheduler} "
-        f"--build-arg CONSTRAINTS={constraints} -t airflow-lambda:{scheduler} .",
+        f'write "image": {{"airflow_version": "{scheduler}"}} into the stage in cdk.json and '
+        "deploy it; an image of your own (image.uri) is built with `docker build -f "
+        f"lambda_image/Dockerfile --build-arg AIRFLOW_VERSION={scheduler} -t "
+        f"airflow-lambda:{scheduler} .` (docs/howto/image.md)",
+        DEPLOY,
         name,
     )
 
