@@ -74,7 +74,9 @@ class SteppedListeners(Listeners):
     def _poller(
         self, queue: Queue, decode: Callable[[Message], Report], threads: int = 1
     ) -> SteppedPoller:
-        return SteppedPoller(queue, decode=decode, knows=self._knows, threads=threads)
+        return SteppedPoller(
+            queue, decode=decode, knows=self._knows, arrived=self._arrived, threads=threads
+        )
 
 
 class Scheduler:
@@ -99,7 +101,11 @@ class Scheduler:
             clock=world.clock,
         )
         self.engine.listeners = SteppedListeners(
-            world.endpoints, number, knows=self.engine.ledger.knows, threads=1
+            world.endpoints,
+            number,
+            knows=self.engine.ledger.knows,
+            arrived=self.engine.arrived,
+            threads=1,
         )
         self.is_alive = True
         self.hears = True

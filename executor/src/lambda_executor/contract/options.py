@@ -173,6 +173,19 @@ POLL_THREADS = IntegerOption(
     in_reference=False,
 )
 
+MAX_IN_FLIGHT = StringOption(
+    name="max_in_flight",
+    help=(
+        "How many invocations of a function each scheduler keeps in flight, beside a small "
+        "reserve: a number for every function, or a JSON object from function name to number; 0: "
+        "no limit. What does not fit waits in Airflow, the highest `priority_weight` first. Unset, "
+        "and for functions that the object lacks: as many as the function may run at once by its "
+        "reserved concurrency, or else by the account's, read once a minute."
+    ),
+    example='{"airflow-lambda-dev": 50, "airflow-lambda-dev-large": 8}',
+    in_reference=False,
+)
+
 OPTIONS: tuple[Option[object], ...] = (
     CONFIG_PARAMETER,
     FUNCTION_NAME,
@@ -188,6 +201,7 @@ OPTIONS: tuple[Option[object], ...] = (
     CHECK_HEALTH_ON_STARTUP,
     MAX_INVOKE_ATTEMPTS,
     END_WAIT_TIMEOUT,
+    MAX_IN_FLIGHT,
     DISPATCH_THREADS,
     POLL_THREADS,
 )

@@ -27,12 +27,16 @@ class Dispatch:
             `RouteError`, or an `AwsError`, which counts like one of the send itself.
         wanted: Whether it is still to be sent; called before each try.
         key: The key of its workload, for the log.
+        function: The function whose place it needs.
+        priority: What leaves first when places are short: the highest.
     """
 
     id: InvocationId
     prepare: Callable[[], Envelope] = field(repr=False)
     wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
     key: object = None
+    function: str = ""
+    priority: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +66,15 @@ class Refused:
     reason: str
 
 
-Outcome = Sent | InDoubt | Refused
+@dataclass(frozen=True, slots=True)
+class Outlived:
+    """The outcome of an invocation that got no place before its token expired.
+
+    Lambda did not take it, and nothing was wrong with it; `reason` is for the user.
+    """
+
+    id: InvocationId
+    reason: str
+
+
+Outcome = Sent | InDoubt | Refused | Outlived

@@ -6,7 +6,10 @@ import heapq
 import itertools
 import logging
 import random
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from lambda_executor.contract.errors import (
     AwsError,
@@ -19,10 +22,12 @@ from lambda_executor.contract.errors import (
     UnreachableError,
 )
 from lambda_executor.contract.log_lines import about
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.backoff import Backoff, Uniform
-from lambda_executor.core.dispatch import Dispatch, InDoubt, Refused, Sent
+from lambda_executor.core.dispatch import Dispatch, InDoubt, Outlived, Refused, Sent
 from lambda_executor.core.gate import Gate
 from lambda_executor.core.pace import Pace
+from lambda_executor.core.places import Limit, Limits, Places
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ class Waiting:
     """An invocation in the queue, or being sent.
 
     Attributes:
-        order: Its place.
+        order: What decides who leaves first: the negative priority, and the number of the push.
         dispatch: The invocation.
         since_s: When it was submitted.
         failures: The sends that failed for a reason of its own.
@@ -52,7 +57,7 @@ class Waiting:
         popped_s: When its last send began.
     """
 
-    order: int
+    order: tuple[float, int]
     dispatch: Dispatch = field(compare=False)
     since_s: float = field(compare=False)
     failures: int = field(default=0, compare=False)
@@ -64,9 +69,10 @@ class Waiting:
 class DispatchQueue:
     """The pending invocations of one executor.
 
-    Ready invocations leave in submission order, as fast as `Pace` allows. An error that is about
-    one invocation delays that one. An error that the next send would share closes the gate for all,
-    and so do many sends in a row that Lambda may or may not have taken.
+    Ready invocations leave as fast as `Pace` allows and while their function has a place: the
+    highest priority first, and in submission order among equals. A function without a place does
+    not hold up the others. An error that is about one invocation delays that one. An error that the
+    next send would share closes the gate for all, and so do many sends in a row that Lambda may or may not have taken.
     Only a send that Lambda may have taken counts as an attempt; everything else that may succeed
     later is tried again until the dispatch's `prepare` refuses it.
 
@@ -91,38 +97,102 @@ class DispatchQueue:
         self.throttles = 0
         self._in_doubt_in_a_row = 0
         self._order = itertools.count()
-        self._ready: list[Waiting] = []
+        self._places = Places()
+        self._ready: dict[str, list[Waiting]] = {}
         self._delayed: list[tuple[float, Waiting]] = []
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._delayed)
+        return sum(map(len, self._ready.values())) + len(self._delayed)
 
     def push(self, dispatch: Dispatch, now_s: float) -> None:
-        """Add one invocation at the end."""
-        heapq.heappush(self._ready, Waiting(next(self._order), dispatch, now_s))
+        """Add one invocation behind those of the same priority."""
+        self._push(Waiting((-dispatch.priority, next(self._order)), dispatch, now_s))
 
     def pop(self, now_s: float) -> Waiting | None:
         """Take out the next invocation, if one may be sent now."""
         if self.wait_s(now_s) != 0:
             return None
         while self._delayed and self._delayed[0][0] <= now_s:
-            heapq.heappush(self._ready, heapq.heappop(self._delayed)[1])
-        while self._ready:
-            waiting = heapq.heappop(self._ready)
+            self._push(heapq.heappop(self._delayed)[1])
+        while ready := self._next_ready(now_s):
+            waiting = heapq.heappop(ready)
             if waiting.dispatch.wanted():
                 waiting.popped_s = now_s
                 self.under_way += 1
                 self._pace.began(now_s)
+                self._places.take(waiting.dispatch.id, waiting.dispatch.function, now_s)
                 return waiting
         return None
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until `pop` may return one; None: not before a push or the end of a send."""
-        limit = 1 if self._gate.is_tried else self._pace.limit
-        if not len(self) or self.under_way >= limit:
+        """Seconds until `pop` may return one.
+
+        None: not before a push, the end of a send, or the end of an invocation.
+        """
+        if self.under_way >= (1 if self._gate.is_tried else self._pace.limit):
             return None
-        due_s = 0.0 if self._ready else self._delayed[0][0]
+        if self._next_ready(now_s):
+            due_s = 0.0
+        elif self._delayed:
+            due_s = self._delayed[0][0]
+        else:
+            return None
         return max(0.0, due_s - now_s, self._gate.wait_s(now_s), self._pace.wait_s(now_s))
+
+    # ---- places ----
+
+    def limit(self, limits: Limits) -> None:
+        """Replace the limits of all functions."""
+        self._places.limit(limits)
+
+    def lift_limits(self) -> None:
+        """Send everything, whether it can start or not."""
+        self._places.lift()
+
+    def adopted(self, id: InvocationId, function: str) -> None:
+        """Record that another scheduler's invocation has a place."""
+        self._places.take(id, function, None)
+
+    def ended(self, id: InvocationId, now_s: float) -> None:
+        """Record that an invocation has ended, which frees its place."""
+        self._places.ended(id, now_s)
+
+    def drop_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
+        """Drop what waits, and free the places, of invocations that are not live any more."""
+        self._places.free_unless(is_live)
+        for function, ready in self._ready.items():
+            kept = [waiting for waiting in ready if is_live(waiting.dispatch.id)]
+            if len(kept) < len(ready):
+                heapq.heapify(kept)
+                self._ready[function] = kept
+
+    def held(self, now_s: float) -> int:
+        """Return how many invocations wait only because their function has no free place."""
+        return sum(
+            len(ready)
+            for function, ready in self._ready.items()
+            if not self._places.are_free(function, now_s)
+        )
+
+    def room(self, now_s: float) -> Mapping[Limit, int]:
+        """Return how many more invocations should be pushed, for each limit; empty: any number."""
+        waiting = Counter({function: len(ready) for function, ready in self._ready.items()})
+        waiting.update(one.dispatch.function for _, one in self._delayed)
+        return self._places.room(waiting, now_s)
+
+    def _push(self, waiting: Waiting) -> None:
+        heapq.heappush(self._ready.setdefault(waiting.dispatch.function, []), waiting)
+
+    def _next_ready(self, now_s: float) -> list[Waiting] | None:
+        """The heap of the function whose first invocation leaves next, if one may leave."""
+        may_leave = (
+            ready
+            for function, ready in self._ready.items()
+            if ready and self._places.are_free(function, now_s)
+        )
+        return min(may_leave, key=itemgetter(0), default=None)
+
+    # ---- what became of a send ----
 
     def succeeded(self, waiting: Waiting, now_s: float) -> Sent:
         """Record that Lambda took an invocation."""
@@ -134,13 +204,18 @@ class DispatchQueue:
 
     def failed(
         self, waiting: Waiting, error: LambdaExecutorError, now_s: float
-    ) -> InDoubt | Refused | None:
+    ) -> InDoubt | Refused | Outlived | None:
         """Decide on a failed send: end it with an outcome, or keep it for later (None)."""
         self.under_way -= 1
+        # If one in doubt was taken, one too many is in flight for a while. If not, its place would
+        # stay empty until Airflow revokes it.
+        self._places.free(waiting.dispatch.id)
         if isinstance(error, ThrottledError | CredentialsError | UnreachableError):
-            heapq.heappush(self._ready, waiting)
+            self._push(waiting)
             self._slow_down(waiting, error, now_s)
             return None
+        if isinstance(error, ExpiredError) and not (waiting.reason or self._gate.reason):
+            return Outlived(waiting.dispatch.id, str(error))
         if not isinstance(error, TransientError):
             return self._give_up(waiting, self._reason(waiting, error))
         waiting.failures += 1

@@ -11,6 +11,10 @@ log = logging.getLogger(__name__)
 #: Kind and meaning of each metric, by its name without the prefix.
 METRICS: dict[str, tuple[str, str]] = {
     "pending": ("gauge", "Invocations accepted from the scheduler and not yet taken by Lambda."),
+    "held": (
+        "gauge",
+        "Those of the pending that wait only because their function runs as many as it may.",
+    ),
     "in_flight": ("gauge", "Invocations taken by Lambda and not yet settled."),
     "oldest_unacknowledged_s": (
         "gauge",

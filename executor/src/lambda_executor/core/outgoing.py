@@ -21,7 +21,7 @@ from lambda_executor.contract.wire import (
 )
 from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.ports import PayloadStore
-from lambda_executor.core.routing import Routes
+from lambda_executor.core.routing import Routes, Target
 
 #: Seconds that a workload may wait whose token does not say when it expires: Lambda keeps no event
 #: for longer either.
@@ -52,6 +52,7 @@ class Outgoing:
         queued_at_s: When the executor took it, in seconds since the epoch.
         payloads: Takes payloads too large for one event; None: they cannot be sent.
         lifetime_option: Airflow's option that says how long the token lives.
+        priority: The higher it is, the sooner it leaves.
     """
 
     id: InvocationId
@@ -63,6 +64,7 @@ class Outgoing:
     queued_at_s: float
     payloads: PayloadStore | None = None
     lifetime_option: LifetimeOption = TASK_QUEUED_TIMEOUT
+    priority: float = 0
 
     def envelope(self) -> Envelope:
         """Route and encode the workload; a payload too large for one event goes into the store.
@@ -91,11 +93,19 @@ class Outgoing:
             queued_at_s=self.queued_at_s,
             not_after_s=not_after_s,
         )
-        target = self.routes.target(self.queue, self.executor_config)
+        target = self.target()
         payload = invocation.encode(MAX_PAYLOAD_BYTES)
         if len(payload) > MAX_INVOCATION_BYTES:
             payload = self._put(invocation, payload)
         return Envelope(target, payload)
+
+    def target(self) -> Target:
+        """Return the function that the workload is sent to.
+
+        Raises:
+            RouteError: No function serves it.
+        """
+        return self.routes.target(self.queue, self.executor_config)
 
     def _put(self, invocation: Invocation, payload: bytes) -> bytes:
         """Store the payload, and return the event that points to it.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lambda_executor.core.places import Limits
 from lambda_executor.core.routing import Target
 
 #: The most messages of one receive or batch call; after a full receive there may be more.
@@ -46,6 +47,17 @@ class FunctionInvoker(Protocol):
 
         Raises:
             AwsError: One of its kinds; nothing else.
+        """
+
+
+class LimitReader(Protocol):
+    """Finds out how many invocations the functions may run at once. Called on its own thread."""
+
+    def read(self) -> Limits:
+        """Return the limits as they are now; what cannot be found out is None.
+
+        Raises:
+            AwsError: One of its kinds; the limits that were read last stay in force.
         """
 
 
@@ -105,9 +117,11 @@ class Endpoints:
         results: The results queues; each scheduler has its own.
         dead_letters: The dead-letter queue, which all schedulers share.
         payloads: Takes payloads too large for one event; None: there is no payload bucket.
+        limits: Knows how many invocations the functions may run at once; None: nobody does.
     """
 
     functions: FunctionInvoker
     results: Sequence[Queue]
     dead_letters: Queue
     payloads: PayloadStore | None = None
+    limits: LimitReader | None = None

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from lambda_executor.contract.errors import (
     AwsError,
@@ -20,8 +20,10 @@ from lambda_executor.contract.errors import (
     RejectedError,
 )
 from lambda_executor.contract.log_lines import about
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch import Dispatch, Outcome
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
+from lambda_executor.core.places import Limit, Limits
 from lambda_executor.core.ports import FunctionInvoker
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class Dispatcher:
         self._threads[0].start()
 
     def submit(self, dispatches: Iterable[Dispatch]) -> None:
-        """Queue invocations behind all earlier ones."""
+        """Queue invocations behind all earlier ones of the same priority."""
         with self._sendable:
             now_s = self._clock()
             for dispatch in dispatches:
@@ -81,9 +83,51 @@ class Dispatcher:
             throttles, self._queue.throttles = self._queue.throttles, 0
             return throttles
 
+    # ---- places ----
+
+    def limit(self, limits: Limits) -> None:
+        """Set how many invocations the functions may run at once."""
+        with self._sendable:
+            self._queue.limit(limits)
+            self._sendable.notify()
+
+    def adopted(self, id: InvocationId, function: str) -> None:
+        """Count another scheduler's invocation among those of its function."""
+        with self._sendable:
+            self._queue.adopted(id, function)
+
+    def ended(self, id: InvocationId) -> None:
+        """Send another invocation in the place of one that has ended. Safe on any thread."""
+        with self._sendable:
+            self._queue.ended(id, self._clock())
+            self._sendable.notify()
+
+    def drop_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
+        """Forget the invocations that are not live any more."""
+        with self._sendable:
+            self._queue.drop_unless(is_live)
+            self._sendable.notify()
+
+    def held(self) -> int:
+        """Return how many invocations wait only because their function has no free place."""
+        with self._sendable:
+            return self._queue.held(self._clock())
+
+    def room(self) -> Mapping[Limit, int]:
+        """Return how many more should be submitted, for each limit; empty: any number."""
+        with self._sendable:
+            return self._queue.room(self._clock())
+
+    # ---- the end ----
+
     def drain(self, timeout_s: float) -> int:
-        """Wait until every submission has an outcome; return how many have none in time."""
+        """Send everything, whether it can start or not; return how many have no outcome in time.
+
+        The next scheduler does not know what was not sent.
+        """
         with self._settled:
+            self._queue.lift_limits()
+            self._sendable.notify()
             self._settled.wait_for(lambda: not self._unsettled(), timeout_s)
             return self._unsettled()
 

@@ -9,28 +9,36 @@ each `step` takes in what the other threads found. Airflow is reached through th
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from lambda_executor.contract.errors import RouteError
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.dispatch import Dispatch, InDoubt, Outcome, Refused, Sent
+from lambda_executor.core.dispatch import Dispatch, InDoubt, Outcome, Outlived, Refused, Sent
 from lambda_executor.core.ledger import Ledger, Settlement, State
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.reports import is_about_a_start, is_duplicate
 from lambda_executor.engine.acknowledgements import Acknowledgements
 from lambda_executor.engine.arrivals import Arrivals
 from lambda_executor.engine.dispatcher import Dispatcher
+from lambda_executor.engine.limits import LimitWatcher
 from lambda_executor.engine.listening import Listeners
+from lambda_executor.engine.poller import Report
 from lambda_executor.engine.ports import Airflow, AirflowState
 from lambda_executor.engine.reconciliation import Reconciler
 
 log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
+
+#: Seconds between two log lines that say that the same function is full.
+SAY_FULL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class Engine(Generic[Key]):
         dispatcher: Sends pending invocations.
         listeners: The pollers of all queues.
         reconciler: Finds slots that no report will free.
+        limits: Finds out how many invocations the functions may run at once.
     """
 
     def __init__(  # noqa: PLR0913 - Airflow, AWS, statistics and time
@@ -91,11 +100,18 @@ class Engine(Generic[Key]):
             max_attempts=settings.max_invoke_attempts,
             clock=clock,
         )
-        own, threads = settings.own_results, settings.poll_threads
         self.listeners = Listeners(
-            endpoints, own, knows=self.ledger.knows, threads=threads, clock=clock
+            endpoints,
+            settings.own_results,
+            knows=self.ledger.knows,
+            arrived=self.arrived,
+            threads=settings.poll_threads,
+            clock=clock,
         )
         self.reconciler = Reconciler(self.ledger.in_flight, self.ledger.knows, state)
+        self.limits = LimitWatcher(endpoints.limits, self.dispatcher.limit)
+        self._state = state
+        self._said_full_s: dict[str, float] = {}
 
     # ---- life ----
 
@@ -106,7 +122,7 @@ class Engine(Generic[Key]):
             RuntimeError: The machine allows no more threads; then none is left running.
         """
         try:
-            for part in (self.dispatcher, self.listeners, self.reconciler):
+            for part in (self.dispatcher, self.listeners, self.reconciler, self.limits):
                 part.start()
         except RuntimeError:
             self.close(0)
@@ -133,6 +149,7 @@ class Engine(Generic[Key]):
         self._acknowledgements.hand_back()
         if len(self.ledger):
             log.info("%d invocations stay in flight", len(self.ledger))
+        self.limits.close()
         self.reconciler.close(0)
         self.dispatcher.close(timeout_s)
         self.listeners.close(timeout_s)
@@ -140,7 +157,7 @@ class Engine(Generic[Key]):
     # ---- on the scheduler's thread ----
 
     def dispatch(self, workloads: Iterable[tuple[Key, Outgoing]]) -> None:
-        """Accept workloads, and send them in this order."""
+        """Accept workloads; those of the highest priority are sent first, equals in this order."""
         dispatches: list[Dispatch] = []
         try:
             for key, outgoing in workloads:
@@ -152,13 +169,20 @@ class Engine(Generic[Key]):
             # If one fails, those before it are accepted and must be sent.
             self.dispatcher.submit(dispatches)
 
-    def adopt(self, id: InvocationId, key: Key) -> None:
+    def adopt(self, id: InvocationId, key: Key, function: str | None = None) -> None:
         """Take over an invocation that another scheduler has sent.
+
+        Args:
+            id: The invocation.
+            key: Its workload.
+            function: The function that runs it now; None: perhaps none does.
 
         Raises:
             ValueError: The id is known with another key, or settled.
         """
         self.ledger.adopt(id, key)
+        if function is not None:
+            self.dispatcher.adopted(id, function)
         self._airflow.hold_slot(key)
         self._adopted.add(id)
 
@@ -175,10 +199,16 @@ class Engine(Generic[Key]):
         self._acknowledgements.acknowledge(self._airflow.has_taken)
         self._take()
 
+    def room(self) -> float:
+        """Return how many more workloads should be handed over; infinite if no limit is known."""
+        room = self.dispatcher.room()
+        return sum(max(0, free) for free in room.values()) if room else math.inf
+
     def summary(self) -> str:
         """The counts of invocations and deliveries, for people."""
         return (
             f"{self.ledger.count(State.PENDING)} pending, "
+            f"{self.dispatcher.held()} of them because their function is full, "
             f"{self.ledger.count(State.IN_FLIGHT)} in flight, "
             f"{len(self._acknowledgements)} deliveries not acknowledged"
         )
@@ -186,7 +216,21 @@ class Engine(Generic[Key]):
     def _dispatch(self, key: Key, outgoing: Outgoing) -> Dispatch:
         id = outgoing.id
         # One that was revoked, superseded, or settled by another start is not sent (again).
-        return Dispatch(id, outgoing.envelope, wanted=lambda: self.ledger.is_live(id), key=key)
+        return Dispatch(
+            id,
+            outgoing.envelope,
+            wanted=lambda: self.ledger.is_live(id),
+            key=key,
+            function=_function_of(outgoing),
+            priority=outgoing.priority,
+        )
+
+    # ---- on the pollers' threads ----
+
+    def arrived(self, report: Report) -> None:
+        """Send another invocation in the place of one that has ended, before the next step."""
+        if not (is_duplicate(report) or is_about_a_start(report)):
+            self.dispatcher.ended(report.id)
 
     # ---- one step ----
 
@@ -197,8 +241,10 @@ class Engine(Generic[Key]):
             [(poller, one) for poller in self.listeners for one in poller.arrivals()]
         )
         self._reconcile()
+        self.dispatcher.drop_unless(self.ledger.is_live)
         self._acknowledgements.notify(self._notify)
         self._watch_other_queues()
+        self._say_what_is_full()
         self._report_metrics()
 
     def _take_outcome(self, outcome: Outcome) -> None:
@@ -208,8 +254,24 @@ class Engine(Generic[Key]):
         elif isinstance(outcome, Sent):
             self.ledger.sent(id)
             self._meter.time("dispatch_ms", outcome.waited_s * 1000)
+        elif isinstance(outcome, Outlived):
+            self._take_outlived(outcome)
         elif isinstance(outcome, InDoubt) and self.ledger.state(id) is State.PENDING:
             self._leave_in_flight(id, outcome.reason)
+
+    def _take_outlived(self, outcome: Outlived) -> None:
+        """Leave a task to Airflow, which revokes and queues it again; a callback has failed."""
+        key = self.ledger.key(outcome.id)
+        if key is None or not self._state.ends(key):
+            self._fail(outcome.id, outcome.reason)
+            return
+        log.warning(
+            "%s got no place before its token expired; Airflow queues it again when it has been "
+            "queued for [scheduler] task_queued_timeout: %s",
+            key,
+            outcome.reason,
+            extra=about(outcome.id, key),
+        )
 
     def _leave_in_flight(self, id: InvocationId, reason: str) -> None:
         """Wait for the end of an invocation in doubt, as if Lambda had taken it.
@@ -266,9 +328,23 @@ class Engine(Generic[Key]):
         elif self.listeners.foreign and not self._acknowledgements.uses(self.listeners.foreign):
             self.listeners.close_others()
 
+    def _say_what_is_full(self) -> None:
+        """Log why tasks stay scheduled, once in a while."""
+        now_s = self._clock()
+        for limit, free in self.dispatcher.room().items():
+            if free <= 0 and now_s >= self._said_full_s.get(limit.name, -math.inf) + SAY_FULL_S:
+                self._said_full_s[limit.name] = now_s
+                log.info(
+                    "%s runs the %d invocations that it may run at once; other tasks wait in "
+                    "Airflow, the highest priority_weight first",
+                    limit.name,
+                    limit.most,
+                )
+
     def _report_metrics(self) -> None:
         now_s = time.time()
         self._meter.gauge("pending", self.ledger.count(State.PENDING))
+        self._meter.gauge("held", self.dispatcher.held())
         self._meter.gauge("in_flight", self.ledger.count(State.IN_FLIGHT))
         oldest_at_s = self._acknowledgements.oldest_at_s(now_s)
         self._meter.gauge("oldest_unacknowledged_s", now_s - oldest_at_s)
@@ -276,3 +352,10 @@ class Engine(Generic[Key]):
             self._meter.count(f"messages_{name}", count)
         if throttles := self.dispatcher.throttles():
             self._meter.count("throttles", throttles)
+
+
+def _function_of(outgoing: Outgoing) -> str:
+    try:
+        return outgoing.target().function
+    except RouteError:
+        return ""  # The send refuses it, with the reason.

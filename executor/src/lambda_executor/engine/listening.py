@@ -25,6 +25,7 @@ class Listeners:
         endpoints: Holds the queues.
         own: The index of this scheduler's own results queue.
         knows: Whether an invocation is the engine's; called on the pollers' threads.
+        arrived: Called with each report about one of the engine's, on the pollers' threads.
         threads: The most receives from its own results queue under way at once.
         clock: A monotonic clock, in seconds.
 
@@ -33,18 +34,20 @@ class Listeners:
         foreign: The pollers of the other schedulers' results queues, while there are any.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what pollers need, twice
         self,
         endpoints: Endpoints,
         own: int,
         *,
         knows: Callable[[InvocationId], bool],
+        arrived: Callable[[Report], None] | None = None,
         threads: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         results, dead_letters = endpoints.results[own], endpoints.dead_letters
         self._others = [queue for queue in endpoints.results if queue is not results]
         self._knows = knows
+        self._arrived = arrived
         self._clock = clock
         self.own = (
             self._poller(results, _decode_result, threads),
@@ -93,7 +96,9 @@ class Listeners:
     def _poller(
         self, queue: Queue, decode: Callable[[Message], Report], threads: int = 1
     ) -> Poller:
-        return Poller(queue, decode=decode, knows=self._knows, threads=threads)
+        return Poller(
+            queue, decode=decode, knows=self._knows, arrived=self._arrived, threads=threads
+        )
 
 
 def _decode_result(message: Message) -> Result:

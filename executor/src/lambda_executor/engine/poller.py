@@ -67,6 +67,7 @@ class Poller:
         queue: The queue.
         decode: Reads one message; raises `DecodeError`.
         knows: Whether an invocation is ours; called on the poller's threads.
+        arrived: Called with each report about one of ours, on the poller's threads.
         threads: The most receives, and the most deletes, under way at once.
     """
 
@@ -76,11 +77,13 @@ class Poller:
         *,
         decode: Callable[[Message], Report],
         knows: Callable[[InvocationId], bool],
+        arrived: Callable[[Report], None] | None = None,
         threads: int = 1,
     ) -> None:
         self._queue = queue
         self._decode = decode
         self._knows = knows
+        self._notify_arrived = arrived
         self._arrivals: list[Arrival] = []
         self._arrived = threading.Condition()
         self._counts: Counter[str] = Counter()
@@ -178,6 +181,8 @@ class Poller:
         with self._arrived:
             self._arrivals.append(arrival)
             self._arrived.notify_all()
+        if self._notify_arrived:
+            self._notify_arrived(arrival.report)
 
     # ---- receiving ----
 

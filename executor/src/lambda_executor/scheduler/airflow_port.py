@@ -6,6 +6,7 @@ Everything here runs on the scheduler's thread.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -100,4 +101,7 @@ def take_over(
         queue=getattr(task or workload, "queue", None),
         executor_config=task.executor_config if task else None,
         queued_at_s=time.time(),
+        # Callbacks and connection tests come first, as Airflow has it: they end what has begun, or
+        # a person waits.
+        priority=task.priority_weight if task else math.inf,
     )

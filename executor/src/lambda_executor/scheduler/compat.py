@@ -126,6 +126,10 @@ class AirflowExecutor(BaseExecutor):
         def trigger_workloads(self, open_slots: int) -> None:
             """Process queued workloads, up to the number of open slots, and connection tests."""
             self.trigger_tasks(open_slots)
+            self.trigger_connection_tests()
+
+        def trigger_connection_tests(self) -> None:
+            """Process all connection tests; Airflow 3.3 processes those that have a slot."""
             if tests := self.executor_queues[WorkloadType.TEST_CONNECTION]:
                 self._process_workloads(list(tests.values()))
 

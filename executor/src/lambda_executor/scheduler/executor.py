@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.utils.state import TaskInstanceState
 from airflow.version import version
 
-from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.errors import ConfigError, RouteError
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.token_lifetime import token_lifetime_option
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.routing import Routes
 from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.scheduler.airflow_port import AirflowPort, take_over
 from lambda_executor.scheduler.compat import (
@@ -76,6 +79,7 @@ class LambdaExecutor(AirflowExecutor):
         super().__init__(*args, **kwargs)
         self.engine: Engine[WorkloadKey] | None = None
         self._outgoing: Callable[..., Outgoing] = Outgoing
+        self._routes: Routes | None = None
         self._end_wait_timeout_s = 0
         self._live_log = LiveLog(lambda: Gateway(conf_of(self), PATIENCE))
 
@@ -104,6 +108,7 @@ class LambdaExecutor(AirflowExecutor):
         """
         own = settings.own_queue(self.job_id)
         reply_to = settings.queue_urls[own]
+        self._routes = settings.routes
         self._outgoing = partial(
             Outgoing,
             routes=settings.routes,
@@ -151,6 +156,18 @@ class LambdaExecutor(AirflowExecutor):
 
     # ---- workloads ----
 
+    @property
+    def slots_available(self) -> int:
+        """How many more tasks Airflow should queue: as many as can start soon.
+
+        The others stay scheduled in Airflow's database, which orders them by `priority_weight`, and
+        their tokens do not exist yet. Airflow does not ask here before it queues a callback.
+        """
+        slots: int = super().slots_available
+        if self.engine is None or (room := self.engine.room()) == math.inf:
+            return slots
+        return min(slots, max(0, int(room) - sum(map(len, self.executor_queues.values()))))
+
     def _process_workloads(self, workload_items: Sequence[ExecutorWorkload]) -> None:
         engine = self._require_engine()
         engine.dispatch(self._take_over(workload_items, engine))
@@ -181,7 +198,7 @@ class LambdaExecutor(AirflowExecutor):
         for ti in tis:
             try:
                 id = invocation_of(ti.external_executor_id, ti.key._asdict())
-                engine.adopt(id, self.get_task_key(ti))
+                engine.adopt(id, self.get_task_key(ti), self._function_of(ti))
             except ValueError as error:
                 extra = about(key=ti.key)
                 log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error, extra=extra)
@@ -189,6 +206,15 @@ class LambdaExecutor(AirflowExecutor):
         if adopted := len(tis) - len(refused):
             log.info("Adopted %d invocations of a scheduler that is gone", adopted)
         return refused
+
+    def _function_of(self, ti: TaskInstance) -> str | None:
+        """Return the function that runs a task; None: it does not run, or nobody knows where."""
+        if ti.state != TaskInstanceState.RUNNING or self._routes is None:
+            return None
+        try:
+            return self._routes.target(ti.queue, ti.executor_config).function
+        except RouteError:
+            return None
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forget a task: it is not sent any more, and a report about it settles nothing."""

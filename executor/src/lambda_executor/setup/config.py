@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from lambda_executor import aws
@@ -45,6 +45,7 @@ class ExecutorConfig:
     poll_threads: int
     log_group: str | None = None
     payload_bucket: str | None = None
+    max_in_flight: Mapping[str, int] = field(default_factory=dict)  # By function; 0: no limit.
 
     def log_group_of(self, target: Target) -> str:
         """Return the name of a function's CloudWatch log group."""
@@ -81,8 +82,9 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
         )
     values = OptionValues(conf, parameter)
     queue_urls = _queue_urls(values)
+    routes = _routes(values, conf.get("operators", "default_queue", fallback=None))
     return ExecutorConfig(
-        routes=_routes(values, conf.get("operators", "default_queue", fallback=None)),
+        routes=routes,
         queue_urls=queue_urls,
         dead_letter_queue_url=_dead_letter_queue_url(values, queue_urls),
         region_name=values.get(options.REGION_NAME),
@@ -93,6 +95,7 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
         poll_threads=values[options.POLL_THREADS],
         log_group=values.get(options.LOG_GROUP),
         payload_bucket=_payload_bucket(values),
+        max_in_flight=_max_in_flight(values, routes),
     )
 
 
@@ -143,6 +146,29 @@ def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> s
             command=options.DEAD_LETTER_QUEUE_URL.setting,
         )
     return url
+
+
+def _max_in_flight(values: OptionValues, routes: Routes) -> Mapping[str, int]:
+    text = values.get(options.MAX_IN_FLIGHT)
+    if not text:
+        return {}
+    functions = {target.function for target in routes.targets()}
+    found = _json(text)
+    by_function = found if isinstance(found, dict) else dict.fromkeys(functions, found)
+    if not all(type(most) is int and most >= 0 for most in by_function.values()):
+        raise ConfigError(
+            f"[{SECTION}] max_in_flight is {text!r}: it must be a whole number of at least 0, or a "
+            "JSON object from function to such a number, for example "
+            f"{options.MAX_IN_FLIGHT.example}",
+            options.MAX_IN_FLIGHT.setting,
+        )
+    if unknown := sorted(set(by_function) - functions):
+        raise ConfigError(
+            f"[{SECTION}] max_in_flight names {unknown[0]!r}, which is neither function_name nor "
+            f"in functions: write one of {', '.join(sorted(functions))}",
+            options.MAX_IN_FLIGHT.setting,
+        )
+    return by_function
 
 
 def _json(text: str) -> object:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lambda_executor import aws
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.setup import config
+from lambda_executor.setup.limits import FunctionLimits
 from lambda_executor.setup.option_values import Conf
 
 
@@ -24,7 +25,9 @@ class Connected:
     @property
     def endpoints(self) -> Endpoints:
         """What of it the engine works with."""
-        return Endpoints(self.functions, self.results, self.dead_letters, self.payloads)
+        settings = self.config
+        limits = FunctionLimits(settings.routes.targets(), settings.max_in_flight, self.inspection)
+        return Endpoints(self.functions, self.results, self.dead_letters, self.payloads, limits)
 
 
 class Gateway:

@@ -1,0 +1,186 @@
+"""The places of each function: how many invocations it may run at once, and which are taken.
+
+What Lambda cannot start at once waits in Lambda's own queue, where priorities do not count. So no
+more is sent than can start, and a small reserve, which hides the way from the end of one invocation
+to the start of the next. What has no place stays in the `DispatchQueue`, in order of priority, and
+most of it stays in Airflow's database.
+
+The reserve follows from how fast places become free: their number divided by the time that an
+invocation takes (Little's law). A place whose invocation runs for much longer than the others do
+does not count, because it will not be free soon. No threads, no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from lambda_executor.contract.wire import InvocationId
+
+#: Seconds in which a free place is taken again, at most: the result is received, the next
+#: invocation is sent, and Lambda starts it. The reserve is what ends in this time.
+REFILL_S = 0.5
+#: Seconds between two loops of a scheduler under load. What ends in this time is accepted beside
+#: the reserve, because Airflow can add to it only once in a loop.
+LOOP_S = 2.0
+#: The share of the places that may be free for a moment, so that long invocations need no reserve.
+IDLE = 0.02
+#: The last invocations whose mean duration counts.
+WINDOW = 32
+#: An invocation that has run for so many mean durations, and for so many seconds, is a long one.
+LONG = 4
+LONG_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many invocations one function, or several together, may run at once.
+
+    Attributes:
+        name: What has the limit: a function, or the account. Equal names share their places.
+        most: The number of places, at least 1.
+    """
+
+    name: str
+    most: int
+
+
+#: By function; None: how many it may run is not known.
+Limits = Mapping[str, Limit | None]
+
+
+@dataclass(slots=True)
+class _Use:
+    """The taken places of one limit.
+
+    Attributes:
+        recent: Since when the invocations have their places, the oldest first.
+        long: Those that have run for long, or that another scheduler sent.
+        durations_s: Of the last invocations that ended.
+    """
+
+    recent: dict[InvocationId, float] = field(default_factory=dict)
+    long: set[InvocationId] = field(default_factory=set)
+    durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def __len__(self) -> int:
+        return len(self.recent) + len(self.long)
+
+    def ending(self, most: int, seconds: float, now_s: float) -> int:
+        """How many of so many places become free in so many seconds while all are taken."""
+        if not self.durations_s:
+            return 0
+        mean_s = fmean(self.durations_s)
+        long_s = max(LONG_S, LONG * mean_s)
+        while self.recent and now_s - (oldest := next(iter(self.recent.items())))[1] > long_s:
+            self.long.add(oldest[0])
+            del self.recent[oldest[0]]
+        return math.ceil(max(0, most - len(self.long)) * max(0.0, seconds / mean_s - IDLE))
+
+
+class Places:
+    """The places that the invocations of one executor have taken.
+
+    A function of which nothing is known has a place for everything.
+    """
+
+    def __init__(self) -> None:
+        self._limits: Limits = {}
+        self._functions: dict[InvocationId, str] = {}
+        self._uses: dict[str, _Use] = {}
+        self._are_unlimited = False
+
+    def limit(self, limits: Limits) -> None:
+        """Replace all limits; those of functions that are missing are not known."""
+        before, self._limits, self._uses = self._uses, dict(limits), {}
+        since_s = {id: s for use in before.values() for id, s in use.recent.items()}
+        for id in self._functions:  # In the order in which they were sent.
+            self._take(id, since_s.get(id))
+        for name, use in before.items():
+            self._use(name).durations_s = use.durations_s
+
+    def lift(self) -> None:
+        """Let everything have a place from now on."""
+        self._are_unlimited = True
+
+    def are_free(self, function: str, now_s: float) -> bool:
+        """Whether a function has a free place, or one in the reserve."""
+        limit = self._limits.get(function)
+        if limit is None or self._are_unlimited:
+            return True
+        return len(self._use(limit.name)) < limit.most + self._reserve(limit, now_s)
+
+    def take(self, id: InvocationId, function: str, now_s: float | None) -> None:
+        """Give an invocation a place, if it has none.
+
+        Args:
+            id: The invocation.
+            function: Its function.
+            now_s: When it is sent; None: another scheduler has sent it.
+        """
+        if id not in self._functions:
+            self._functions[id] = function
+            self._take(id, now_s)
+
+    def free(self, id: InvocationId) -> None:
+        """Free the place of an invocation, if it has one."""
+        if (function := self._functions.pop(id, None)) is not None:
+            use = self._use(self._name(function))
+            use.recent.pop(id, None)
+            use.long.discard(id)
+
+    def ended(self, id: InvocationId, now_s: float) -> None:
+        """Free the place of an invocation that has ended now."""
+        if (function := self._functions.get(id)) is not None:
+            use = self._use(self._name(function))
+            if (since_s := use.recent.get(id)) is not None:
+                use.durations_s.append(max(0.001, now_s - since_s))
+            self.free(id)
+
+    def free_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
+        """Free the places of the invocations that are not live any more."""
+        for id in [id for id in self._functions if not is_live(id)]:
+            self.free(id)
+
+    def room(self, waiting: Mapping[str, int], now_s: float) -> dict[Limit, int]:
+        """Return how many more invocations should be accepted, for each limit.
+
+        Empty: there are functions without a limit, so any number may be accepted.
+
+        Args:
+            waiting: By function, the number of invocations that wait for a place.
+            now_s: The time.
+        """
+        if self._are_unlimited or None in self._limits.values():
+            return {}
+        counts: Counter[str] = Counter()
+        for function, count in waiting.items():
+            counts[self._name(function)] += count
+        return {
+            limit: limit.most
+            + self._reserve(limit, now_s)
+            + self._use(limit.name).ending(limit.most, LOOP_S, now_s)
+            - len(self._use(limit.name))
+            - counts[limit.name]
+            for limit in dict.fromkeys(filter(None, self._limits.values()))
+        }
+
+    def _reserve(self, limit: Limit, now_s: float) -> int:
+        return min(limit.most, self._use(limit.name).ending(limit.most, REFILL_S, now_s))
+
+    def _take(self, id: InvocationId, since_s: float | None) -> None:
+        use = self._use(self._name(self._functions[id]))
+        if since_s is None:
+            use.long.add(id)
+        else:
+            use.recent[id] = since_s
+
+    def _use(self, name: str) -> _Use:
+        return self._uses.setdefault(name, _Use())
+
+    def _name(self, function: str) -> str:
+        limit = self._limits.get(function)
+        return limit.name if limit else function
