@@ -195,6 +195,7 @@ test-fast: setup ## Run the unit tests
 .PHONY: bench
 bench: setup build/venv/image/.stamp ## Compare with the reference; writes build/bench/
 	@$(BIN)/python -m tests.bench.executor
+	@$(BIN)/python -m tests.bench.order
 	@$(BIN)/python -m tests.bench.handler
 	@$(BIN)/python -m tests.bench.end_to_end
 

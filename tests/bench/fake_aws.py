@@ -39,6 +39,7 @@ class Settings:
         longest_s: The longest; 0: the result is there as soon as the invocation is.
         invokes_per_s: More than these are throttled, after a burst of as many as a tenth; 0: none.
         seed: Of the runs' durations.
+        places: How many invocations run at once; the others wait, first come, first served. 0: any.
     """
 
     latency_s: float = 0.0
@@ -46,6 +47,7 @@ class Settings:
     longest_s: float = 0.0
     invokes_per_s: float = 0.0
     seed: int = 0
+    places: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,9 @@ class FakeAws:
         self._queues: dict[str, Queue] = {}
         self._calls: Counter[str] = Counter()
         self._visible_at_s: dict[str, float] = {}
+        self._started_at_s: dict[str, float] = {}
+        self._events: deque[tuple[str, str]] = deque()
+        self._running = 0
         self._numbers = itertools.count()
         self._allowance = settings.invokes_per_s / 10
         self._allowance_at_s = time.monotonic()
@@ -155,13 +160,18 @@ class FakeAws:
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if path == "/state":
-            return 200, {"calls": dict(self._calls), "visible_at_s": self._visible_at_s}
+            return 200, {
+                "calls": dict(self._calls),
+                "visible_at_s": self._visible_at_s,
+                "started_at_s": self._started_at_s,
+            }
         if "/invocations" in path:
             return self._invoke(json.loads(body))
         if "/functions/" in path:
             name = path.partition("/functions/")[2].partition("/")[0].partition("?")[0]
             function = {"FunctionName": name, "State": "Active", "Timeout": 900}
-            return 200, {**function, "Configuration": function}
+            reserved = {"ReservedConcurrentExecutions": self._settings.places or 1000}
+            return 200, {**function, "Configuration": function, "Concurrency": reserved}
         action = headers["x-amz-target"].rsplit(".", 1)[-1]
         request = json.loads(body)
         name = request["QueueUrl"].rsplit("/", 1)[-1]
@@ -179,11 +189,20 @@ class FakeAws:
             self._calls["Invoke throttled"] += 1
             return 429, {"Message": "Rate exceeded", "__type": "TooManyRequestsException"}
         self._calls["Invoke"] += 1
-        settings = self._settings
-        runs_s = self._random.uniform(settings.shortest_s, settings.longest_s)
         name = event.get("reply_to", DEFAULT_QUEUE).rsplit("/", 1)[-1]
-        asyncio.get_running_loop().call_later(runs_s, self._finish, name, event["task_key"])
+        self._events.append((name, event["task_key"]))
+        self._start()
         return 202, None
+
+    def _start(self) -> None:
+        """Start what has a place."""
+        settings = self._settings
+        while self._events and not (settings.places and self._running >= settings.places):
+            name, task_key = self._events.popleft()
+            self._running += 1
+            self._started_at_s[task_key] = time.time()
+            runs_s = self._random.uniform(settings.shortest_s, settings.longest_s)
+            asyncio.get_running_loop().call_later(runs_s, self._finish, name, task_key)
 
     def _allowed(self) -> bool:
         rate = self._settings.invokes_per_s
@@ -202,6 +221,8 @@ class FakeAws:
         body = json.dumps({"task_key": task_key, "return_code": 0, "task_state": "success"})
         self._visible_at_s[task_key] = time.time()
         self._queue(queue).put(Message(next(self._numbers), body))
+        self._running -= 1
+        self._start()
 
     # ---- SQS ----
 

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
 from tests.bench.fake_aws import Settings
@@ -29,11 +29,13 @@ class Run:
         figures: The executor's own.
         calls: Calls by name, those of the start left out.
         latencies_s: Of each result, from being visible to its event in the buffer.
+        urgent_s: Of the urgent task and the callback, from joining to the start.
     """
 
     figures: Figures
     calls: dict[str, int]
     latencies_s: list[float]
+    urgent_s: list[float] = field(default_factory=list)
 
     @property
     def tasks_per_s(self) -> float:
@@ -77,7 +79,14 @@ def measure(name: Name, aws: Settings, schedulers: int = 1, **orders: Any) -> li
         for subject in subjects:
             _say(subject)
     calls = {name: count - before.get(name, 0) for name, count in state["calls"].items()}
-    return [Run(one, calls, _latencies_s(one, state["visible_at_s"])) for one in figures]
+    return [
+        Run(one, calls, _latencies_s(one, state["visible_at_s"]), _waits_s(one, state))
+        for one in figures
+    ]
+
+
+def _waits_s(figures: Figures, state: dict[str, Any]) -> list[float]:
+    return [state["started_at_s"][key] - at_s for key, at_s in figures.urgent_at_s.items()]
 
 
 def _latencies_s(figures: Figures, visible_at_s: dict[str, float]) -> list[float]:

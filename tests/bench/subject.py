@@ -8,6 +8,7 @@ so the fake AWS and whoever compares are elsewhere.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sys
@@ -19,6 +20,8 @@ from typing import Any, Literal
 
 Name = Literal["ours", "reference"]
 
+#: An urgent task, and a callback.
+URGENT = 2
 #: How long one measurement may take before what is there is taken as the result.
 GIVE_UP_S = 60.0
 
@@ -37,6 +40,10 @@ class Orders:
         results_queues: How many results queues the schedulers share, each with one of its own.
         idle_s: Seconds to go on without workloads.
         seed: Of the order of priorities.
+        parallelism: `[core] parallelism`; 0: more than any measurement has.
+        max_in_flight: The option of that name; empty: it is not set.
+        urgent_s: Seconds into the measurement after which, each as long after the one before, an
+            urgent task and a callback join the others; 0: none do.
     """
 
     executor: Name
@@ -48,6 +55,9 @@ class Orders:
     results_queues: int = 1
     idle_s: float = 0.0
     seed: int = 0
+    parallelism: int = 0
+    max_in_flight: str = ""
+    urgent_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -61,6 +71,7 @@ class Figures:
         heartbeats_s: Every heartbeat's duration.
         memory_mb: Resident memory before the first and after the last workload.
         events_at_s: By task key on the wire, when its event was in the buffer.
+        urgent_at_s: By task key on the wire, when an urgent task or a callback joined.
     """
 
     seconds: float = 0.0
@@ -69,6 +80,7 @@ class Figures:
     heartbeats_s: list[float] = field(default_factory=list)
     memory_mb: tuple[float, float] = (0.0, 0.0)
     events_at_s: dict[str, float] = field(default_factory=dict)
+    urgent_at_s: dict[str, float] = field(default_factory=dict)
 
 
 def configure(orders: Orders) -> None:
@@ -80,6 +92,7 @@ def configure(orders: Orders) -> None:
         os.environ[f"AIRFLOW__{section}__QUEUE_URL"] = queues[0]
         os.environ[f"AIRFLOW__{section}__DEAD_LETTER_QUEUE_URL"] = f"{url}/000000000000/dead"
     os.environ["AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URLS"] = json.dumps(queues)
+    os.environ["AIRFLOW__LAMBDA_EXECUTOR__MAX_IN_FLIGHT"] = orders.max_in_flight
     os.environ |= {
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
         "AWS_ENDPOINT_URL": url,
@@ -98,7 +111,7 @@ def make_executor(orders: Orders) -> Any:
     if orders.executor == "ours":
         from lambda_executor import LambdaExecutor  # noqa: PLC0415 - after `configure`
 
-        executor = LambdaExecutor(parallelism=1_000_000)
+        executor = LambdaExecutor(parallelism=orders.parallelism or 1_000_000)
     else:
         from airflow.providers.amazon.aws.executors.aws_lambda.lambda_executor import (  # noqa: PLC0415 - after `configure`
             AwsLambdaExecutor,
@@ -142,9 +155,34 @@ def make_workloads(count: int, seed: int) -> list[Any]:
 
 def wire_key(name: Name, workload: Any) -> str:
     """What names the workload's invocation on the wire."""
+    if not hasattr(workload, "ti"):
+        return str(workload.callback.id)
     if name == "ours":
         return str(workload.ti.external_executor_id)
     return json.dumps(workload.ti.key._asdict())
+
+
+def make_callback() -> Any:
+    """An executor callback, as a missed deadline makes it."""
+    from airflow.executors.workloads import ExecuteCallback  # noqa: PLC0415 - after `configure`
+
+    return ExecuteCallback.model_validate(
+        {
+            "token": "t" * 600,
+            "dag_rel_path": "dag.py",
+            "bundle_info": {"name": "dags-folder", "version": None},
+            "log_path": "callback.log",
+            "callback": {
+                "id": str(uuid.uuid4()),
+                "fetch_method": "import_path",
+                "data": {"path": "builtins.print", "kwargs": {}},
+            },
+        }
+    )
+
+
+def _priority(workload: Any) -> float:
+    return workload.ti.priority_weight if hasattr(workload, "ti") else math.inf
 
 
 def memory_mb() -> float:
@@ -182,6 +220,39 @@ class Drive:
         self._figures.memory_mb = (before_mb, memory_mb())
         return self._figures
 
+    def run_in_order(self, backlog: list[Any]) -> Figures:
+        """Hand the backlog over as the scheduler does: in each loop what has slots, by priority.
+
+        The urgent task and the callback are those of the highest priority, and join late.
+        """
+        executor, urgent_s = self._executor, self._orders.urgent_s
+        names = {self._key(w): wire_key(self._orders.executor, w) for w in backlog}
+        late = sorted(backlog, key=_priority)[-URGENT:]
+        waiting = [w for w in backlog if w not in late]
+        began_s = time.monotonic()
+        while len(self._figures.events_at_s) < len(backlog):
+            elapsed_s = time.monotonic() - began_s
+            if elapsed_s > GIVE_UP_S:
+                break
+            while late and elapsed_s > urgent_s * (URGENT + 1 - len(late)):
+                waiting.append(late.pop(0))
+                self._figures.urgent_at_s[names[self._key(waiting[-1])]] = time.time()
+            waiting.sort(key=_priority, reverse=True)
+            callbacks = [w for w in waiting if not hasattr(w, "ti")]
+            tasks = [w for w in waiting if hasattr(w, "ti")]
+            queued = callbacks[: max(0, executor.parallelism - executor.slots_occupied)]
+            queued += tasks[: max(0, executor.slots_available)]
+            for workload in queued:
+                waiting.remove(workload)
+                executor.queue_workload(workload, session=None)
+            self._beat(names)
+            time.sleep(self._orders.beat_s)
+        self._figures.seconds = time.monotonic() - began_s
+        return self._figures
+
+    def _key(self, workload: Any) -> Any:
+        return self._executor.get_workload_key(workload)
+
     def idle(self, seconds: float) -> Figures:
         """Beat without workloads."""
         ends_s = time.monotonic() + seconds
@@ -214,10 +285,18 @@ def main() -> None:
     # Once around, so that nothing that happens once in a scheduler's life is measured.
     Drive(orders, executor).run(make_workloads(1, orders.seed))
     workloads = make_workloads(orders.workloads, orders.seed)
+    if orders.urgent_s:
+        workloads[0].ti.priority_weight = 100
+        workloads.append(make_callback())
     drive = Drive(orders, executor)
     print("ready", flush=True)  # noqa: T201 - what the caller waits for
     sys.stdin.readline()
-    figures = drive.idle(orders.idle_s) if orders.idle_s else drive.run(workloads)
+    if orders.idle_s:
+        figures = drive.idle(orders.idle_s)
+    elif orders.urgent_s:
+        figures = drive.run_in_order(workloads)
+    else:
+        figures = drive.run(workloads)
     print(json.dumps(asdict(figures)), flush=True)  # noqa: T201 - the result
     sys.stdin.readline()
     os._exit(0)  # Neither executor's way to end is measured here.

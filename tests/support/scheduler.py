@@ -92,7 +92,12 @@ def named(key: Any) -> Any:
 def orphan(task: ExecuteTask, external_executor_id: str | None) -> Any:
     """The task instance of a task as the scheduler offers it for adoption."""
     return SimpleNamespace(
-        id=task.ti.id, key=task.ti.key, external_executor_id=external_executor_id
+        id=task.ti.id,
+        key=task.ti.key,
+        external_executor_id=external_executor_id,
+        state="running",
+        queue="default",
+        executor_config=None,
     )
 
 

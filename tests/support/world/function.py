@@ -39,6 +39,11 @@ class Lambda(MemoryFunction):
         finally:
             self.events += self.invocations[before:]
 
+    def is_under_way(self, id: InvocationId) -> bool:
+        """Whether an invocation waits for its only start, or runs."""
+        waits = id not in self._begun and any(event.id == id for event in self.events)
+        return waits or id in self.runs
+
     def start(self, number: int) -> None:
         """Start one of the events."""
         event = self.events.pop(number)

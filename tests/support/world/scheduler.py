@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch_queue import Waiting
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.core.places import Limit
 from lambda_executor.core.ports import BATCH, Message, Queue
 from lambda_executor.core.routing import Routes, Target
 from lambda_executor.engine.engine import Engine, EngineSettings
@@ -22,7 +24,8 @@ from tests.support.world.airflow import Key, Row
 if TYPE_CHECKING:
     from tests.support.world.world import World
 
-_ROUTES = Routes(Target("function"))
+FUNCTION = "function"
+_ROUTES = Routes(Target(FUNCTION))
 
 
 @dataclass(slots=True)
@@ -117,6 +120,7 @@ class Scheduler:
         self._events: dict[Key, str] = {}
         self._slots: set[Key] = set()
         self._popped: Waiting | None = None
+        self._sent: set[InvocationId] = set()
         self._answers: list[tuple[Waiting, LambdaExecutorError | None]] = []
 
     # ---- called by the engine ----
@@ -177,6 +181,7 @@ class Scheduler:
             routes=_ROUTES,
             reply_to=self._world.results[self.number].name,
             queued_at_s=time.time(),
+            priority=self._world.priority(row),
         )
         self.engine.dispatch([(row.key, outgoing)])
 
@@ -191,7 +196,7 @@ class Scheduler:
         for row in rows:
             row.owner = self
             self._ids[row.key] = row.id
-            self.engine.adopt(row.id, row.key)
+            self.engine.adopt(row.id, row.key, FUNCTION if row.state == "running" else None)
 
     def revoke(self, row: Row) -> None:
         """Take a workload back."""
@@ -214,6 +219,24 @@ class Scheduler:
         """Seconds until the next invocation may be sent."""
         return self.engine.dispatcher._queue.wait_s(self._world.now_s)
 
+    def limit(self, places: int | None) -> None:
+        """Learn how many invocations the function may run at once."""
+        self.engine.dispatcher.limit({FUNCTION: Limit(FUNCTION, places) if places else None})
+
+    def most_urgent(self) -> float:
+        """The highest priority of what could have been sent now, if the function has a place."""
+        ready = self.engine.dispatcher._queue._ready.get(FUNCTION, [])
+        wanted = [waiting.dispatch for waiting in ready if waiting.dispatch.wanted()]
+        return max((dispatch.priority for dispatch in wanted), default=-math.inf)
+
+    def in_flight(self) -> set[InvocationId]:
+        """Return the invocations that Lambda took from it, and has not ended."""
+        return {
+            id
+            for id in self._sent
+            if self.engine.ledger.is_live(id) and self._world.function.is_under_way(id)
+        }
+
     def next_to_send(self) -> InvocationId | None:
         """Choose the next invocation to send."""
         self._popped = self.engine.dispatcher._queue.pop(self._world.now_s)
@@ -229,6 +252,8 @@ class Scheduler:
         """Let the answers arrive."""
         answers, self._answers = self._answers, []
         for waiting, error in answers:
+            if error is None:
+                self._sent.add(waiting.dispatch.id)
             self.engine.dispatcher._record(waiting, error)
 
     def receive(self) -> None:

@@ -16,7 +16,7 @@ from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.reports import is_about_a_start, is_duplicate
 from lambda_executor.testing import MemoryQueue
-from tests.support.world.airflow import LONGEST_WAIT_S, Airflow, Row
+from tests.support.world.airflow import LONGEST_WAIT_S, NAMES, Airflow, Row
 from tests.support.world.function import DEAD_LETTERS, Lambda
 from tests.support.world.scheduler import Scheduler
 
@@ -55,10 +55,12 @@ class World:
         now_s: Seconds since it began.
         foreign: Invocations that no scheduler knows.
         deleter: The scheduler that deletes now.
+        places: How many invocations the function may run at once; None: nobody knows.
         broken: The promises that were not kept.
     """
 
     def __init__(self) -> None:
+        self.places: int | None = None
         self.now_s = 0.0
         self.results = [self._queue("results-0"), self._queue("results-1")]
         self.dead_letters = self._queue(DEAD_LETTERS)
@@ -74,6 +76,18 @@ class World:
     def clock(self) -> float:
         """Seconds since it began."""
         return self.now_s
+
+    def limit(self, places: int | None) -> None:
+        """Let every scheduler know how many invocations the function may run at once."""
+        self.places = places
+        for scheduler in self.schedulers:
+            scheduler.limit(places)
+
+    def priority(self, row: Row) -> float:
+        """The priority of a row: the same for all, unless the places are few."""
+        if self.places is None:
+            return 0
+        return 1 if row.is_callback else -NAMES.index(row.name)
 
     # ---- what happens ----
 
@@ -100,11 +114,19 @@ class World:
         self.wait(scheduler.wait_s() or 0)
         if (id := scheduler.next_to_send()) is None:
             return
+        self._check_order(scheduler, id)
         if self._is_too_old(self.airflow.row_of[id][0]):
             error, is_taken = RejectedError("its token has run out"), False
         if error:
             (self.function.lost_answers if is_taken else self.function.failures).append(error)
         scheduler.send()
+
+    def _check_order(self, scheduler: Scheduler, id: InvocationId) -> None:
+        """Check that what leaves is the most urgent, and that at most the reserve is beyond."""
+        if self.priority(self.airflow.row_of[id][0]) < scheduler.most_urgent():
+            self.broken.append(f"sent before what is urgent: {id}")
+        if self.places is not None and len(scheduler.in_flight()) >= 2 * self.places:
+            self.broken.append(f"sent although the function is full: {id}")
 
     def step(
         self,
@@ -146,6 +168,7 @@ class World:
         """Let a scheduler die, and start another in its place."""
         scheduler.is_alive = False
         self.schedulers[scheduler.number] = Scheduler(self, scheduler.number)
+        self.schedulers[scheduler.number].limit(self.places)
 
     def send_foreign(self, queue: MemoryQueue) -> None:
         """Send a message about an invocation that no scheduler here knows."""

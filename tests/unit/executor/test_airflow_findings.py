@@ -116,14 +116,23 @@ def test_an_option_of_a_file_is_checked_too() -> None:
     assert far.command == "airflow config list --section lambda_executor"
 
 
-def test_the_account_may_run_what_the_schedulers_send() -> None:
-    """A new account has 10, and `parallelism` is 32 for each scheduler."""
+def test_what_the_account_cannot_run_at_once_waits_in_airflow() -> None:
+    """A new account may run 10; `parallelism` is 32 for each scheduler, and may well be more."""
     new, usual = AccountFacts(10, 10), AccountFacts(1000, 900)
     finding = airflow_findings.concurrency(new, 32, 2)
-    assert finding.is_problem
+    assert not finding.is_problem
     assert "may run 10 invocations at once" in finding.detail
-    assert "send up to 64" in finding.detail
-    assert "AIRFLOW__CORE__PARALLELISM=10" in finding.fix
-    assert "request-service-quota-increase" in finding.command
+    assert "each of the 2 schedulers fills it" in finding.detail
+    assert "parallelism allows 64: the rest waits in Airflow" in finding.detail
     assert not airflow_findings.concurrency(usual, 32, 2).is_problem
-    assert not airflow_findings.concurrency(new, 10, 0).is_problem
+
+
+def test_without_a_limit_the_account_may_run_what_the_schedulers_send() -> None:
+    """The rest waits in Lambda's queue, where it expires."""
+    new = AccountFacts(10, 10)
+    finding = airflow_findings.concurrency(new, 32, 2, ["f"])
+    assert finding.is_problem
+    assert "send up to 64 ([core] parallelism) to f" in finding.detail
+    assert "remove max_in_flight" in finding.fix
+    assert "request-service-quota-increase" in finding.command
+    assert not airflow_findings.concurrency(new, 10, 0, ["f"]).is_problem

@@ -1,5 +1,8 @@
 """Random histories: Airflow is notified once, acknowledgements are in time, all slots are freed.
 
+If it is known how many invocations the function may run at once, a scheduler sends no more than
+these and the reserve, and the most urgent leaves first.
+
 Two cases are excluded because they are known to fail; `tests/support/world` marks each of them: a
 callback that Lambda delivers twice (`Lambda`), and a copy that starts after Airflow could not be
 notified of the end of another (`Scheduler._hear`).
@@ -70,9 +73,13 @@ class EngineMachine(RuleBasedStateMachine):
         # Hypothesis prints the history; logging ten thousand of them would be slow.
         logging.disable(logging.CRITICAL)
 
-    @initialize(stages=st.tuples(*[st.sampled_from(STAGES)] * len(NAMES)))
-    def begin(self, stages: tuple[str, ...]) -> None:
+    @initialize(
+        stages=st.tuples(*[st.sampled_from(STAGES)] * len(NAMES)),
+        places=st.sampled_from([None, 1]),
+    )
+    def begin(self, stages: tuple[str, ...], places: int | None) -> None:
         """Begin with some workloads under way: a history is too short to get there each time."""
+        self.world.limit(places)
         scheduler, *_ = self.world.schedulers
         function = self.world.function
         for name, stage in zip(NAMES, stages, strict=True):
@@ -84,6 +91,8 @@ class EngineMachine(RuleBasedStateMachine):
             while scheduler.can_send():
                 self.world.send(scheduler, None, is_taken=True)
             scheduler.answer()
+            if not function.has_taken(self.world.airflow.rows[name].id):
+                continue  # The function is full.
             if stage == "running twice":
                 function.events.append(function.events[-1])
             if stage != "taken":

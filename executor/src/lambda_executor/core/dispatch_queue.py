@@ -72,7 +72,8 @@ class DispatchQueue:
     Ready invocations leave as fast as `Pace` allows and while their function has a place: the
     highest priority first, and in submission order among equals. A function without a place does
     not hold up the others. An error that is about one invocation delays that one. An error that the
-    next send would share closes the gate for all, and so do many sends in a row that Lambda may or may not have taken.
+    next send would share closes the gate for all, and so do many sends in a row that Lambda may or
+    may not have taken.
     Only a send that Lambda may have taken counts as an attempt; everything else that may succeed
     later is tried again until the dispatch's `prepare` refuses it.
 

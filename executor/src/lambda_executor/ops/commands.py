@@ -13,6 +13,7 @@ from airflow.version import version as airflow_version
 
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError
 from lambda_executor.core.findings import Finding, Status
+from lambda_executor.core.places import Limit
 from lambda_executor.ops import tasks as airflow_tasks
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
@@ -51,12 +52,15 @@ def _show(finding: Finding, say: Say) -> None:
 
 @command
 def status(args: argparse.Namespace, say: Say) -> bool:
-    """Print in-flight tasks, the depth of the queues and the latest failures."""
+    """Print in-flight and scheduled tasks, the queues' depths and the latest failures."""
     active, failures = airflow_tasks.active(), airflow_tasks.failures(FAILURES)
-    queues, reasons = _queues()
+    scheduled = airflow_tasks.scheduled()
+    queues, limits, reasons = _queues_and_limits()
     if args.json:
         answer = {
             "in_flight": [asdict(tasks) for tasks in active],
+            "scheduled": scheduled,
+            "may_run": {limit.name: limit.most for limit in limits},
             "queues": queues,
             "last_errors": [asdict(failure) for failure in failures],
             "reasons": reasons,
@@ -68,6 +72,11 @@ def status(args: argparse.Namespace, say: Say) -> bool:
     for tasks in active:
         oldest = f", the oldest for {since(tasks.oldest_at)}" if tasks.oldest_at else ""
         say(*columns("", "in flight", f"{tasks.count} {tasks.state}{oldest}"))
+    if scheduled:
+        what = f"{scheduled} scheduled, until a function, a pool or another limit has room"
+        say(*columns("", "waiting", what))
+    for limit in limits:
+        say(*columns("", "may run", f"{limit.name}: {limit.most} invocations at once"))
     for queue in queues:
         depth = depth_of(queue["visible"], queue["hidden"])
         say(*columns("", queue["subject"], f"{queue['name']}: {depth}"))
@@ -80,13 +89,17 @@ def status(args: argparse.Namespace, say: Say) -> bool:
     return not reasons
 
 
-def _queues() -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the depth of every queue, and the reasons why some could not be read."""
+def _queues_and_limits() -> tuple[list[dict[str, Any]], list[Limit], list[str]]:
+    """Return the queues' depths, the functions' limits, and why some could not be read."""
     try:
         connected = connect(conf, checks.PATIENCE)
     except LambdaExecutorError as e:
-        return [], [str(e)]
-    queues, reasons = [], []
+        return [], [], [str(e)]
+    queues, limits, reasons = [], list[Limit](), []
+    try:
+        limits += dict.fromkeys(filter(None, connected.limits.read().values()))
+    except AwsError as e:
+        reasons.append(f"how many invocations the functions may run: {e}")
     for subject, url in (
         *(("results queue", url) for url in connected.config.queue_urls),
         ("dead-letter queue", connected.config.dead_letter_queue_url),
@@ -99,4 +112,4 @@ def _queues() -> tuple[list[dict[str, Any]], list[str]]:
         else:
             depth = {"visible": facts.visible, "hidden": facts.hidden}
             queues.append({"subject": subject, "name": name, **depth})
-    return queues, reasons
+    return queues, limits, reasons

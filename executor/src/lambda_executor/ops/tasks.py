@@ -66,6 +66,17 @@ def active() -> list[Active]:
         ]
 
 
+def scheduled() -> int:
+    """Return how many tasks wait in Airflow: for a place, a pool, or another limit of Airflow."""
+    query = (
+        select(func.count())
+        .select_from(TaskInstance)
+        .where(TaskInstance.state == TaskInstanceState.SCHEDULED, _is_ours())
+    )
+    with airflow_session() as session:
+        return session.scalar(query) or 0
+
+
 def failures(limit: int) -> list[Failure]:
     """Return the latest failures, newest first."""
     query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)

@@ -154,7 +154,9 @@ def _max_in_flight(values: OptionValues, routes: Routes) -> Mapping[str, int]:
         return {}
     functions = {target.function for target in routes.targets()}
     found = _json(text)
-    by_function = found if isinstance(found, dict) else dict.fromkeys(functions, found)
+    by_function: Mapping[str, Any] = (
+        found if isinstance(found, dict) else dict.fromkeys(functions, found)
+    )
     if not all(type(most) is int and most >= 0 for most in by_function.values()):
         raise ConfigError(
             f"[{SECTION}] max_in_flight is {text!r}: it must be a whole number of at least 0, or a "

@@ -23,11 +23,17 @@ class Connected:
     payloads: aws.S3Payloads | None = None
 
     @property
+    def limits(self) -> FunctionLimits:
+        """How many invocations the functions may run at once."""
+        settings = self.config
+        return FunctionLimits(settings.routes.targets(), settings.max_in_flight, self.inspection)
+
+    @property
     def endpoints(self) -> Endpoints:
         """What of it the engine works with."""
-        settings = self.config
-        limits = FunctionLimits(settings.routes.targets(), settings.max_in_flight, self.inspection)
-        return Endpoints(self.functions, self.results, self.dead_letters, self.payloads, limits)
+        return Endpoints(
+            self.functions, self.results, self.dead_letters, self.payloads, self.limits
+        )
 
 
 class Gateway:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lambda_executor.aws import AccountFacts
@@ -103,21 +103,38 @@ def options(conf: SectionedConf, environ: Mapping[str, str]) -> Iterator[Finding
         yield problem("options", detail, fix, command)
 
 
-def concurrency(facts: AccountFacts, parallelism: int, schedulers: int) -> Finding:
-    """Whether the account may run what the schedulers send at once.
+def concurrency(
+    facts: AccountFacts, parallelism: int, schedulers: int, unlimited: Sequence[str] = ()
+) -> Finding:
+    """What becomes of workloads that the account cannot run at once.
 
     A new account may run 10 invocations at once.
     https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+
+    Args:
+        facts: The account's limits.
+        parallelism: `[core] parallelism`.
+        schedulers: The number of live schedulers.
+        unlimited: The functions whose `max_in_flight` is 0.
     """
     most = parallelism * max(1, schedulers)
     limit = f"the account may run {facts.concurrency} invocations at once in this Region"
     if facts.concurrency >= most:
         return ok("concurrency", f"{limit}, {facts.unreserved} of them unreserved")
+    if not unlimited:
+        shared = f"; each of the {schedulers} schedulers fills it" if schedulers > 1 else ""
+        return ok(
+            "concurrency",
+            f"{limit}{shared}. [core] parallelism allows {most}: the rest waits in Airflow, the "
+            "highest priority_weight first",
+        )
     return problem(
         "concurrency",
-        f"{limit}, and the schedulers send up to {most} ([core] parallelism): the rest waits in "
-        "Lambda's queue, and fails when it is older than the event age",
-        f"ask AWS for more, or set AIRFLOW__CORE__PARALLELISM={facts.concurrency}",
+        f"{limit}, and the schedulers send up to {most} ([core] parallelism) to "
+        f"{', '.join(unlimited)}, for which [lambda_executor] max_in_flight is 0: the rest waits "
+        "in Lambda's queue, first come, first served, and fails when it is older than the event "
+        "age",
+        "remove max_in_flight, or ask AWS for more",
         "aws service-quotas request-service-quota-increase --service-code lambda "
         "--quota-code L-B99A9384 --desired-value 1000",
     )

@@ -8,7 +8,7 @@ errors into findings, so that no check ends the doctor.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -93,7 +93,8 @@ def _examine(
     place = clients.place()
     if place != gateway.first.place():
         yield ok("Region", f"of the functions and queues: {place}")
-    concurrency = partial(_concurrency, conf, Inspection(clients), place, schedulers)
+    unlimited = [name for name, most in settings.max_in_flight.items() if not most]
+    concurrency = partial(_concurrency, conf, Inspection(clients), place, schedulers, unlimited)
     yield from _in(place, guarded("concurrency", concurrency))
     dag_files: DagFiles = {}
     try:
@@ -111,7 +112,11 @@ def _examine(
 
 
 def _concurrency(
-    conf: SectionedConf, inspection: Inspection, place: Place, schedulers: int
+    conf: SectionedConf,
+    inspection: Inspection,
+    place: Place,
+    schedulers: int,
+    unlimited: Sequence[str],
 ) -> Iterator[Finding]:
     """Compare the account's limit with what the schedulers send."""
     try:
@@ -121,7 +126,7 @@ def _concurrency(
         yield refusals.not_known("concurrency", what, "lambda:GetAccountSettings", e, place)
         return
     parallelism = int(conf.get("core", "parallelism", fallback=None) or 32)
-    yield airflow_findings.concurrency(facts, parallelism, schedulers)
+    yield airflow_findings.concurrency(facts, parallelism, schedulers, unlimited)
 
 
 def _in(place: Place, findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -1,0 +1,130 @@
+"""Places: who has one, how large the reserve is, and how much more should be accepted."""
+
+from __future__ import annotations
+
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.places import Limit, Places
+
+FUNCTION = "function"
+
+
+def places(most: int) -> Places:
+    """The places of one function."""
+    places = Places()
+    places.limit({FUNCTION: Limit(FUNCTION, most)})
+    return places
+
+
+def fill(places: Places, now_s: float = 0, *, function: str = FUNCTION) -> list[InvocationId]:
+    """Take every place that is free, the reserve included."""
+    taken: list[InvocationId] = []
+    while places.are_free(function, now_s):
+        taken.append(InvocationId(f"{function}-{now_s}-{len(taken)}"))
+        places.take(taken[-1], function, now_s)
+    return taken
+
+
+def after(places: Places, duration_s: float) -> int:
+    """Return how many are in flight at once after a round of invocations of one duration."""
+    for id in fill(places):
+        places.ended(id, duration_s)
+    return len(fill(places, duration_s))
+
+
+def test_a_function_runs_no_more_than_its_limit() -> None:
+    """While nothing is known about durations there is no reserve."""
+    assert len(fill(places(8))) == 8
+
+
+def test_a_function_of_which_nothing_is_known_has_a_place_for_everything() -> None:
+    """No limit, and a limit that cannot be read, are the same."""
+    unknown = Places()
+    unknown.limit({FUNCTION: None})
+    for number in range(10_000):
+        assert unknown.are_free(FUNCTION, 0)
+        unknown.take(InvocationId(str(number)), FUNCTION, 0)
+    assert unknown.room({}, 0) == {}
+
+
+def test_the_reserve_is_what_ends_until_a_place_is_taken_again() -> None:
+    """Half of what ends in a second, as far as the places are not idle for longer anyway."""
+    assert after(places(8), 1) == 8 + 4
+    assert after(places(50), 5) == 50 + 4
+
+
+def test_long_invocations_need_no_reserve() -> None:
+    """An idle moment between two of them is nothing; what is urgent starts with the next end."""
+    assert after(places(8), 60) == 8
+
+
+def test_the_reserve_is_at_most_the_places() -> None:
+    """However short the invocations are: a long one may be among the next."""
+    assert after(places(8), 0.01) == 16
+
+
+def test_a_place_with_a_long_invocation_adds_nothing_to_the_reserve() -> None:
+    """The others' events would wait for its end in Lambda's queue, where they expire."""
+    busy = places(2)
+    for id in fill(busy):
+        busy.ended(id, 0.5)
+    stuck = [InvocationId("long-1"), InvocationId("long-2")]
+    for id in stuck:
+        busy.take(id, FUNCTION, 1)
+    assert busy.are_free(FUNCTION, 2)
+    assert not busy.are_free(FUNCTION, 60)
+
+
+def test_a_place_is_free_again_when_its_invocation_ends_in_any_way() -> None:
+    """It has ended, was not taken, or is not live any more; a second report frees nothing."""
+    busy = places(3)
+    ended, failed, _ = fill(busy)
+    busy.ended(ended, 60)
+    busy.ended(ended, 60)
+    busy.free(failed)
+    busy.free_unless({ended, failed}.__contains__)
+    assert len(fill(busy, 60)) == 3
+
+
+def test_functions_that_share_the_accounts_limit_share_its_places() -> None:
+    """The one may take what the other leaves."""
+    account = Limit("the account", 10)
+    shared = Places()
+    shared.limit({"small": account, "large": account, "own": Limit("own", 1)})
+    for number in range(4):
+        shared.take(InvocationId(str(number)), "small", 0)
+    assert len(fill(shared, function="large")) == 6
+    assert not shared.are_free("small", 0)
+    assert shared.are_free("own", 0)
+
+
+def test_a_limit_that_is_learned_later_counts_what_is_in_flight() -> None:
+    """Until then everything was sent."""
+    late = Places()
+    for number in range(12):
+        late.take(InvocationId(str(number)), FUNCTION, 0)
+    late.limit({FUNCTION: Limit(FUNCTION, 8)})
+    assert not late.are_free(FUNCTION, 0)
+    for number in range(5):
+        late.ended(InvocationId(str(number)), 600)
+    assert late.are_free(FUNCTION, 600)
+
+
+def test_what_an_adopted_invocation_takes_is_not_measured() -> None:
+    """Nobody here knows since when it runs."""
+    adopted = places(1)
+    adopted.take(InvocationId("adopted"), FUNCTION, None)
+    assert not adopted.are_free(FUNCTION, 0)
+    adopted.ended(InvocationId("adopted"), 0.1)
+    assert len(fill(adopted, 0.1)) == 1
+
+
+def test_the_room_is_what_ends_until_the_schedulers_next_loops() -> None:
+    """It has a place, or gets one within two seconds; what waits already is subtracted."""
+    busy = places(8)
+    (room,) = busy.room({}, 0).values()
+    assert room == 8
+    for id in fill(busy):
+        busy.ended(id, 1)
+    fill(busy, 1)
+    (room,) = busy.room({FUNCTION: 6}, 1).values()
+    assert room == 16 - 6
