@@ -180,3 +180,30 @@ def test_without_a_connection_the_session_is_boto3s_own() -> None:
     """No Airflow connection is used when conn_id is unset."""
     session = config.session_factory(AwsConfig(conn_id=None, region_name=None))()
     assert session.get_credentials() is not None
+
+
+def max_in_flight(text: str) -> Mapping[str, int]:
+    """The limits by function that the option sets, with two functions."""
+    functions = '{"large": "large:live"}'
+    options = {**COMPLETE, "functions": functions, "max_in_flight": text}
+    return config.load(Conf(lambda_executor=options), no_parameter).max_in_flight
+
+
+def test_max_in_flight_is_a_number_for_every_function_or_an_object() -> None:
+    """Functions that the object lacks have no limit of a person's."""
+    assert max_in_flight("") == {}
+    assert max_in_flight("8") == {"fn": 8, "large": 8}
+    assert max_in_flight('{"large": 0}') == {"large": 0}
+
+
+@pytest.mark.parametrize("wrong", ["many", "-1", '{"large": true}', "[8]", '{"large": 1.5}'])
+def test_a_max_in_flight_that_is_no_number_is_refused(wrong: str) -> None:
+    """The error shows the value and what is allowed."""
+    with pytest.raises(ConfigError, match=rf"max_in_flight is '{re.escape(wrong)}'.*at least 0"):
+        max_in_flight(wrong)
+
+
+def test_a_max_in_flight_of_a_function_that_nobody_uses_is_refused() -> None:
+    """The error names the functions."""
+    with pytest.raises(ConfigError, match=r"names 'other', .*write one of fn, large"):
+        max_in_flight('{"other": 1}')
