@@ -75,7 +75,10 @@ def main() -> int:
         runs: dict[str, list[Run]] = {limit: [] for limit in LIMITS}
         for number in range(arguments.rounds):
             for limit in chance.sample(sorted(LIMITS), len(LIMITS)):
-                runs[limit].append(case.measure(limit, arguments.seed + number))
+                run = case.measure(limit, arguments.seed + number)
+                runs[limit].append(run)
+                waits = ", ".join(f"{wait_s:.2f} s" for wait_s in run.urgent_s)
+                print(f"{case}, {limit}: {run.tasks_per_s:.1f}/s; {waits}", flush=True)  # noqa: T201 - talks to a person
         for index, what in enumerate(("urgent task", "callback")):
             waits_s = {k: [round(run.urgent_s[index], 3) for run in v] for k, v in runs.items()}
             report.compare(f"{what} waits, {case}", waits_s, "s")

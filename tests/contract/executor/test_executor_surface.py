@@ -138,5 +138,7 @@ def test_the_state_dump_says_what_the_executor_holds(
     scheduler.queue(workload("a"))
     scheduler.loop_until(lambda: scheduler.engine.ledger.count(State.IN_FLIGHT))
     scheduler.executor.debug_dump()
-    assert "lambda executor: 0 pending, 1 in flight, 0 deliveries not acknowledged" in lines
+    assert (
+        "lambda executor: 0 pending (0 held), 1 in flight, 0 deliveries not acknowledged" in lines
+    )
     assert TOKEN not in "".join(lines)

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from lambda_executor.contract.errors import AwsError, DecodeError, RejectedError, ThrottledError
+from lambda_executor.contract.errors import (
+    DecodeError,
+    LambdaExecutorError,
+    RejectedError,
+    ThrottledError,
+)
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.reports import is_about_a_start, is_duplicate
@@ -103,7 +110,9 @@ class World:
         self.airflow.queue(row, scheduler, self.now_s)
         scheduler.queue(row)
 
-    def send(self, scheduler: Scheduler, error: AwsError | None, *, is_taken: bool) -> None:
+    def send(
+        self, scheduler: Scheduler, error: LambdaExecutorError | None, *, is_taken: bool
+    ) -> None:
         """Send the next invocation of a scheduler; `Scheduler.answer` brings the answer.
 
         Args:
@@ -118,7 +127,8 @@ class World:
         if self._is_too_old(self.airflow.row_of[id][0]):
             error, is_taken = RejectedError("its token has run out"), False
         if error:
-            (self.function.lost_answers if is_taken else self.function.failures).append(error)
+            answers: deque[Any] = self.function.lost_answers if is_taken else self.function.failures
+            answers.append(error)
         scheduler.send()
 
     def _check_order(self, scheduler: Scheduler, id: InvocationId) -> None:

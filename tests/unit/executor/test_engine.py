@@ -10,6 +10,7 @@ import pytest
 
 from lambda_executor.contract import log_lines
 from lambda_executor.contract.errors import (
+    ExpiredError,
     InDoubtError,
     RejectedError,
     TransientError,
@@ -320,3 +321,87 @@ def test_a_lambda_that_cannot_be_reached_fails_nothing(world: World, scheduler: 
         world.send(scheduler, None, is_taken=True)
         scheduler.answer()
     assert {event.id for event in world.function.events} >= {row.id for row in rows[:2]}
+
+
+def test_a_task_whose_token_expires_while_it_is_held_is_left_to_airflow(
+    world: World, scheduler: Scheduler
+) -> None:
+    """It has not failed: Airflow revokes it and queues it again."""
+    row = world.airflow.rows["task-1"]
+    world.queue(scheduler, row)
+    world.send(scheduler, ExpiredError("its token ran out"), is_taken=False)
+    scheduler.answer()
+    world.step(scheduler)
+    assert scheduler.untaken == set()
+    assert scheduler.has_slot(row.key)
+    scheduler.revoke(row)
+    assert not scheduler.has_slot(row.key)
+
+
+def test_a_callback_whose_token_expires_while_it_is_held_has_failed(
+    world: World, scheduler: Scheduler
+) -> None:
+    """Nothing else would end it."""
+    row = world.airflow.rows["callback"]
+    world.queue(scheduler, row)
+    world.send(scheduler, ExpiredError("its token ran out"), is_taken=False)
+    scheduler.answer()
+    world.step(scheduler)
+    assert scheduler.untaken == {row.id}
+
+
+def test_the_place_of_an_invocation_is_taken_again_before_the_next_step(
+    world: World, scheduler: Scheduler
+) -> None:
+    """The poller's thread frees it when the result arrives."""
+    world.limit(1)
+    first, second, _ = world.airflow.rows.values()
+    for row in (first, second):
+        world.queue(scheduler, row)
+    world.send(scheduler, None, is_taken=True)
+    scheduler.answer()
+    assert not scheduler.can_send()
+    world.function.start(0)
+    world.function.finish(first.id, "success", 0)
+    scheduler.receive()
+    assert scheduler.can_send()
+
+
+def test_a_duplicate_frees_no_place(world: World, scheduler: Scheduler) -> None:
+    """The other start of the invocation runs on."""
+    world.limit(1)
+    row = running(world, scheduler)
+    world.queue(scheduler, world.airflow.rows["task-2"])
+    world.function.start(0)
+    scheduler.receive()
+    assert row.state == "running"
+    assert not scheduler.can_send()
+
+
+def test_an_adopted_task_that_runs_takes_a_place(world: World) -> None:
+    """The next workload of its function waits for its end."""
+    world.limit(1)
+    row = running(world, world.schedulers[0])
+    world.replace(world.schedulers[0])
+    heir = world.schedulers[0]
+    heir.adopt([row])
+    world.queue(heir, world.airflow.rows["task-2"])
+    assert not heir.can_send()
+
+
+def test_the_log_says_once_a_minute_what_is_full(
+    world: World, scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator sees why tasks stay scheduled."""
+    caplog.set_level(logging.INFO, "lambda_executor")
+    world.limit(1)
+    running(world, scheduler)
+    for _ in range(3):
+        world.step(scheduler)
+    said = [message for message in caplog.messages if "may run at once" in message]
+    assert said == [
+        (
+            "function runs the 1 invocations that it may run at once; other tasks wait in Airflow, "
+            "the highest priority_weight first"
+        )
+    ]

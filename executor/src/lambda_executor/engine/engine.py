@@ -207,8 +207,7 @@ class Engine(Generic[Key]):
     def summary(self) -> str:
         """The counts of invocations and deliveries, for people."""
         return (
-            f"{self.ledger.count(State.PENDING)} pending, "
-            f"{self.dispatcher.held()} of them because their function is full, "
+            f"{self.ledger.count(State.PENDING)} pending ({self.dispatcher.held()} held), "
             f"{self.ledger.count(State.IN_FLIGHT)} in flight, "
             f"{len(self._acknowledgements)} deliveries not acknowledged"
         )
