@@ -66,8 +66,8 @@ setup: .venv/.stamp build/venv/local-aws/.stamp node_modules/.stamp ## Install w
 # ---- the product on one machine ----
 
 .PHONY: demo
-demo: setup ## Deploy to an embedded AWS, run DAGs, clean up
-	@$(BIN)/python -m demo run
+demo: setup ## Run DAGs on an embedded AWS; one of examples/ with EXAMPLE=s3_etl
+	@$(BIN)/python -m demo run $(if $(EXAMPLE),--example "$(EXAMPLE)")
 
 # What may be given to `make local`. Only the command line counts: a shell may export ENV.
 OF_LOCAL := DAGS REQUIREMENTS ENV PLUGINS

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from demo import cloud_only, kept_up, paths
-from demo.installation import environment, leftovers, own_project, project
+from demo.installation import environment, examples, leftovers, own_project, project
 from demo.installation.environment import EnvironmentInUseError
+from demo.installation.examples import ExampleError
 from demo.installation.own_project import ProjectError
+from demo.installation.project import Project
 from demo.machine.processes import ProcessError
 from demo.outcome import exercise, table
 from demo.outcome.airflow_api import RunsError
@@ -23,14 +25,15 @@ def main() -> int:
         given = _parser().parse_args()
         match given.verb:
             case "run":
-                return run(screen)
+                example = given.example and examples.find(given.example)
+                return run(screen, example.project() if example else project.DEMO)
             case "up":
                 return kept_up.up(screen, paths.LOCAL, _project(screen, given))
             case "aws":
                 return cloud_only.run(screen, paths.LOCAL_AWS)
             case _:
                 return kept_up.down(screen, paths.LOCAL)
-    except (EnvironmentInUseError, ProcessError, ProjectError, RunsError) as e:
+    except (EnvironmentInUseError, ExampleError, ProcessError, ProjectError, RunsError) as e:
         screen.say(str(e))
         return 1
     except KeyboardInterrupt:
@@ -38,10 +41,10 @@ def main() -> int:
         return 130
 
 
-def run(screen: Screen) -> int:
+def run(screen: Screen, what: Project) -> int:
     """Deploy, run every DAG, show the table, destroy everything."""
     home = paths.DEMO
-    with environment.running(home, project.DEMO, screen) as here:
+    with environment.running(home, what, screen) as here:
         ended = exercise.run_all(here)
         screen.show(table.table(ended.rows))
         for line in table.summary(ended.rows, ended.wall_s, here.concurrency):
@@ -86,7 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("run", help="deploy, run the DAGs, show a table, destroy everything")
+    run_once = verbs.add_parser(
+        "run", help="deploy, run the DAGs, show a table, destroy everything"
+    )
+    run_once.add_argument(
+        "--example",
+        metavar="NAME",
+        help="run this folder of examples/ instead of the demo's own DAGs; an unknown name lists "
+        "those that there are",
+    )
     up = verbs.add_parser("up", help="deploy and keep everything running, with the Airflow UI")
     up.add_argument("--dags", type=Path, help="your DAG folder; default: the demo's DAGs")
     up.add_argument("--requirements", type=Path, help="your packages, in pip's format")

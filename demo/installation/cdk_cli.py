@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import paths
+from demo.installation.outside_world import empty_buckets
 from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment, download_settings
 from demo.machine.processes import Child, Children, Program
 
@@ -78,11 +79,44 @@ class Cdk:
         """
         self._run(aws, detail, DESTROY_TIMEOUT_S, "destroy", "--all", "--force")
 
+    def deploy_app(self, aws: EmbeddedAws, app: Path, detail: Detail) -> None:
+        """Deploy every stack of another app, which is a Python file.
+
+        Raises:
+            ProcessError: The command failed or took too long.
+        """
+        output = ("--output", str(self._assembly_of(app)))
+        command = (shlex.join([str(paths.PYTHON), str(app)]), *output)
+        options = ("--all", "--require-approval", "never")
+        self._run(aws, detail, DEPLOY_TIMEOUT_S, "deploy", *options, app=command)
+
+    def destroy_app(self, aws: EmbeddedAws, app: Path, detail: Detail) -> None:
+        """Destroy every stack of another app, with what is in their buckets.
+
+        Raises:
+            ProcessError: The command failed or took too long.
+        """
+        assembly = self._assembly_of(app)
+        for template in assembly.glob("*.template.json"):
+            empty_buckets(aws, template.name.removesuffix(".template.json"))
+        options = ("--all", "--force")
+        self._run(aws, detail, DESTROY_TIMEOUT_S, "destroy", *options, app=(str(assembly),))
+
+    def _assembly_of(self, app: Path) -> Path:
+        return self.home.path / f"cdk.out-{app.parent.name}"
+
     def _run(
-        self, aws: EmbeddedAws, detail: Detail, timeout_s: float, verb: str, *arguments: str
+        self,
+        aws: EmbeddedAws,
+        detail: Detail,
+        timeout_s: float,
+        verb: str,
+        *arguments: str,
+        app: tuple[str, ...] | None = None,
     ) -> None:
-        app = ("--app", str(self.home.assembly))
-        program = self._program(verb, *arguments, *app, name=f"cdk-{verb}", aws=aws)
+        name = f"cdk-{verb}" if app is None else f"cdk-{verb}-app"
+        chosen = ("--app", *(app or (str(self.home.assembly),)))
+        program = self._program(verb, *arguments, *chosen, name=name, aws=aws)
         log = self.home.logs / f"{program.name}.log"
         self.children.run(program, timeout_s, watch=lambda: detail(_last_line(log)))
 

@@ -20,14 +20,14 @@ class DagFile:
     """One file of the DAG folder.
 
     Attributes:
-        origin: Distribution and folder to copy it from; None: our own `dags/`.
+        origin: The folder to copy it from, perhaps in a distribution; None: our own `dags/`.
         tries: The number of tries by task id, if more than one.
         deferred: Tasks that leave the function while they wait.
     """
 
     name: str
     dag_ids: tuple[str, ...]
-    origin: tuple[str, str] | None = None
+    origin: tuple[str, str] | Path | None = None
     ends: str = "success"
     tries: Mapping[str, int] = field(default_factory=dict)
     deferred: frozenset[str] = frozenset()
@@ -38,6 +38,8 @@ class DagFile:
         name = f"{self.name}.py"
         if self.origin is None:
             return paths.ROOT / "dags" / name
+        if isinstance(self.origin, Path):
+            return self.origin / name
         # Not importlib.resources: importing Airflow takes seconds and writes its configuration.
         distribution, folder = self.origin
         found = importlib.metadata.distribution(distribution).locate_file(f"{folder}/{name}")

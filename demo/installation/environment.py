@@ -90,6 +90,10 @@ class Environment:
             self.control_plane.end_all()
             self.database.end_all()
         with self.screen.phase("cdk destroy --all") as phase:
+            self.project.outside.revoke(self.aws, self.outputs["SchedulerRoleArn"])
+            self.project.outside.delete(self.aws)
+            for app in self.project.outside.apps:
+                self._cdk.destroy_app(self.aws, app, phase.detail)
             self._cdk.destroy(self.aws, phase.detail)
         return self.deployed()
 
@@ -162,6 +166,10 @@ class Environment:
         )
         with self.screen.phase("cdk deploy --all") as phase:
             self.outputs = self._cdk.deploy(self.aws, phase.detail)
+            self.project.outside.create(self.aws)
+            for app in self.project.outside.apps:
+                self._cdk.deploy_app(self.aws, app, phase.detail)
+            self.project.outside.permit(self.aws, self.outputs["SchedulerRoleArn"])
         if self.project.is_watched and self.project.folder:
             with self.screen.phase("Uploading the DAG files"):
                 uri = dag_uploads.location(self.outputs)
@@ -186,6 +194,7 @@ class Environment:
                         self.home, port, address.url, self.outputs["ConfigLine"], aws
                     ),
                     **airflow_programs.of_project(self.project, self.home),
+                    **self.project.outside.airflow_environment,
                 },
             )
             self.airflow.migrate(self.control_plane)

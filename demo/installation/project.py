@@ -10,6 +10,7 @@ from typing import Any
 
 from demo.installation import dag_files
 from demo.installation.dag_files import DagFile
+from demo.installation.outside_world import OutsideWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Project:
         plugins: Airflow's plugins folder.
         is_watched: Whether changes of `folder` reach Airflow and the functions while they run.
         needs_restart: Files and folders whose changes do not.
+        outside: What the project meets outside of its stage and of Airflow.
     """
 
     files: Sequence[DagFile] = ()
@@ -35,6 +37,7 @@ class Project:
     plugins: Path | None = None
     is_watched: bool = False
     needs_restart: Sequence[Path] = ()
+    outside: OutsideWorld = field(default_factory=OutsideWorld)
 
     @property
     def dag_ids(self) -> list[str]:

@@ -57,10 +57,10 @@ class Progress:
     runs: list[Run]
     tries: list[Try]
 
-    @property
-    def is_over(self) -> bool:
-        """Whether every DAG run has ended."""
-        return all(run.state in FINAL for run in self.runs)
+    def unfinished(self, dag_ids: Collection[str]) -> list[str]:
+        """The DAGs that have no run yet, or one that has not ended."""
+        running = {run.dag_id for run in self.runs if run.state not in FINAL}
+        return sorted(running | (set(dag_ids) - {run.dag_id for run in self.runs}))
 
     def __str__(self) -> str:
         runs = sum(run.state in FINAL for run in self.runs)
@@ -106,13 +106,28 @@ class Api:
         """Let the scheduler run a DAG."""
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
+    def is_started_by_assets(self, dag_id: str) -> bool:
+        """Whether updates of assets start runs of this DAG, so that nobody need trigger it."""
+        summary: str | None = self._call("GET", f"/api/v2/dags/{dag_id}")["timetable_summary"]
+        return "Asset" in (summary or "")
+
+    def answer(self, key: TryKey, choice: str) -> None:
+        """Choose an option for a task that waits for a person."""
+        path = (
+            f"/dags/{key.dag_id}/dagRuns/{key.run_id}/taskInstances/{key.task_id}/{key.map_index}"
+            "/hitlDetails"
+        )
+        self._call("PATCH", f"/api/v2{path}", json={"chosen_options": [choice]})
+
     def trigger(self, dag_id: str) -> None:
         """Trigger one run of a DAG."""
         body = {"dag_run_id": RUN_ID, "logical_date": None}
         self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
-    def wait(self, timeout_s: float, watch: Callable[[Progress], None]) -> Progress:
-        """Wait until every DAG run has ended, calling `watch` meanwhile.
+    def wait(
+        self, dag_ids: Collection[str], timeout_s: float, watch: Callable[[Progress], None]
+    ) -> Progress:
+        """Wait until each of these DAGs has run and every run has ended, calling `watch` meanwhile.
 
         Raises:
             RunsError: Some have not ended after the time-out.
@@ -121,10 +136,9 @@ class Api:
         while True:
             progress = self.progress()
             watch(progress)
-            if progress.is_over:
+            if not (unfinished := progress.unfinished(dag_ids)):
                 return progress
             if time.monotonic() > deadline:
-                unfinished = sorted(run.dag_id for run in progress.runs if run.state not in FINAL)
                 raise RunsError(f"{unfinished} did not end within {timeout_s:.0f} s: {progress}")
             time.sleep(POLL_S)
 

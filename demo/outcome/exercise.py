@@ -11,9 +11,12 @@ from typing import TypeVar
 from demo.installation.environment import Environment
 from demo.outcome import expectations, tries
 from demo.outcome.airflow_api import Api, Progress, Run
+from demo.outcome.events import Events
 from demo.outcome.tries import Row
 
 READ_TIMEOUT_S = 120.0
+#: The end of the name of every stage's first function.
+DEFAULT_FUNCTION = "default"
 QUEUES = ("ResultsQueueUrl", "DeadLetterQueueUrl")
 RUNS_TIMEOUT_S = 900.0
 #: The log of an invocation may become readable, and its message be deleted, shortly after its end.
@@ -39,7 +42,7 @@ class Ended:
 
 
 def run_all(environment: Environment) -> Ended:
-    """Trigger every DAG at once and wait for the end of all runs.
+    """Trigger every DAG at once, but those that assets start, and wait for the end of all runs.
 
     Raises:
         RunsError: Airflow refused a request, or a time-out has passed.
@@ -47,17 +50,23 @@ def run_all(environment: Environment) -> Ended:
     """
     with api_with_dags(environment) as api, environment.screen.phase("Running the DAGs") as phase:
         started_s = time.monotonic()
-        for dag_id in environment.project.dag_ids:
+        dag_ids = environment.project.dag_ids
+        by_assets = [dag_id for dag_id in dag_ids if api.is_started_by_assets(dag_id)]
+        triggered = [dag_id for dag_id in dag_ids if dag_id not in by_assets]
+        for dag_id in triggered:
             api.trigger(dag_id)
-        for dag_id in environment.project.dag_ids:
+        # First the others: an update of an asset does not start a DAG that is paused.
+        for dag_id in by_assets + triggered:
             api.unpause(dag_id)
+        events = Events(environment.project.outside, environment.aws, api)
 
         def watch(progress: Progress) -> None:
             phase.detail(str(progress))
+            events.follow(progress)
             for child in environment.dead():
                 raise child.failure("ended while the DAGs were running")
 
-        progress = api.wait(RUNS_TIMEOUT_S, watch)
+        progress = api.wait(dag_ids, RUNS_TIMEOUT_S, watch)
         wall_s = time.monotonic() - started_s
         phase.detail(str(progress))
         return Ended(progress.runs, _rows(environment, api), _messages_left(environment), wall_s)
@@ -76,10 +85,15 @@ def api_with_dags(environment: Environment) -> Iterator[Api]:
         yield api
 
 
+def log_groups(environment: Environment) -> str:
+    """What the names of the functions' log groups begin with."""
+    return environment.outputs["LogGroupName"].removesuffix(DEFAULT_FUNCTION)
+
+
 def _rows(environment: Environment, api: Api) -> list[Row]:
-    log_group = environment.outputs["LogGroupName"]
+    groups = log_groups(environment)
     return _settled(
-        lambda: tries.join(api.tries(), tries.read(environment.aws, log_group)),
+        lambda: tries.join(api.tries(), tries.read(environment.aws, groups)),
         lambda rows: not any(map(expectations.lacks_invocation, rows)),
     )
 

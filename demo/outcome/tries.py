@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from demo.machine.embedded_aws import EmbeddedAws
 from demo.outcome.airflow_api import Try, TryKey
@@ -63,11 +62,19 @@ def parse(message: str) -> LoggedInvocation | None:
     )
 
 
-def read(aws: EmbeddedAws, log_group: str) -> list[LoggedInvocation]:
-    """Every settled invocation in the function's log group."""
-    pages = aws.client("logs").get_paginator("filter_log_events").paginate(logGroupName=log_group)
-    messages: Iterable[Any] = (event["message"] for page in pages for event in page["events"])
-    return [found for message in messages if (found := parse(message))]
+def log_messages(aws: EmbeddedAws, log_groups: str) -> Iterator[str]:
+    """Every line in the functions' log groups; `log_groups` is what their names begin with."""
+    logs = aws.client("logs")
+    groups = logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=log_groups)
+    events = logs.get_paginator("filter_log_events")
+    for name in [group["logGroupName"] for page in groups for group in page["logGroups"]]:
+        for page in events.paginate(logGroupName=name):
+            yield from (event["message"] for event in page["events"])
+
+
+def read(aws: EmbeddedAws, log_groups: str) -> list[LoggedInvocation]:
+    """Every settled invocation in the functions' log groups, as in `log_messages`."""
+    return [found for message in log_messages(aws, log_groups) if (found := parse(message))]
 
 
 def join(tries: Iterable[Try], invocations: Iterable[LoggedInvocation]) -> list[Row]:
