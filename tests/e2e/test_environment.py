@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -17,6 +16,7 @@ from demo.installation.environment import Environment
 from demo.machine.processes import ProcessError
 from demo.outcome.airflow_api import Api
 from lambda_executor.contract import options
+from tests.support.airflow_rest import rest, returned
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
 
@@ -74,11 +74,6 @@ def call(service: str, operation: str, arguments: dict[str, Any]) -> dict[str, A
     return {"what": what, "service": service, "operation": operation, "arguments": arguments}
 
 
-def rest(here: Environment) -> httpx.Client:
-    """Airflow's REST API."""
-    return httpx.Client(base_url=f"{here.airflow.url}/api/v2", trust_env=False, timeout=30)
-
-
 def set_going(here: Environment, dag_id: str) -> None:
     """Run a DAG once."""
     with Api(here.airflow.url) as api:
@@ -93,23 +88,6 @@ def states(here: Environment, dag_id: str) -> list[str]:
         path = f"/dags/{dag_id}/dagRuns/~/taskInstances"
         found = api.get(path, params={"limit": 100}).raise_for_status().json()
     return [each["state"] for each in found["task_instances"]]
-
-
-def returned(here: Environment, dag_id: str, task_id: str) -> list[Any]:
-    """The tasks' return values, in the order of their map indices."""
-    with rest(here) as api:
-        path = f"/dags/{dag_id}/dagRuns/~/taskInstances/{task_id}/xcomEntries"
-        query: dict[str, str | int] = {"limit": 100, "xcom_key": "return_value"}
-        entries = api.get(path, params=query).raise_for_status().json()["xcom_entries"]
-        values = []
-        for entry in sorted(entries, key=lambda each: each["map_index"]):
-            value = api.get(
-                f"/dags/{dag_id}/dagRuns/{entry['run_id']}/taskInstances/{task_id}"
-                f"/xcomEntries/{entry['key']}",
-                params={"map_index": entry["map_index"]},
-            )
-            values.append(value.raise_for_status().json()["value"])
-    return values
 
 
 def eventually(probe: Callable[[], T | None]) -> T:
