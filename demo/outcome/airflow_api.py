@@ -111,6 +111,14 @@ class Api:
         summary: str | None = self._call("GET", f"/api/v2/dags/{dag_id}")["timetable_summary"]
         return "Asset" in (summary or "")
 
+    def read_again(self, dag_ids: Collection[str]) -> None:
+        """Have the DAG processor read the files of these DAGs at once.
+
+        Airflow starts an asset's watchers only when it reads the file of a DAG that is not paused.
+        """
+        for token in {self._call("GET", f"/api/v2/dags/{each}")["file_token"] for each in dag_ids}:
+            self._call("PUT", f"/api/v2/parseDagFile/{token}")
+
     def answer(self, key: TryKey, choice: str) -> None:
         """Choose an option for a task that waits for a person."""
         path = (

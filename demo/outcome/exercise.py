@@ -58,6 +58,7 @@ def run_all(environment: Environment) -> Ended:
         # First the others: an update of an asset does not start a DAG that is paused.
         for dag_id in by_assets + triggered:
             api.unpause(dag_id)
+        api.read_again(by_assets)
         events = Events(environment.project.outside, environment.aws, api)
 
         def watch(progress: Progress) -> None:
