@@ -120,9 +120,11 @@ class Server:
         store.name(f"{repository}:{tag}", directory)
         return f"{REGISTRY}/{repository}:{tag}"
 
-    def function(self, handler: str = "local_aws_handlers.handle", **settings: Any) -> Function:
+    def function(
+        self, handler: str = "local_aws_handlers.handle", *, name: str = "", **settings: Any
+    ) -> Function:
         """Make a function with its own role."""
-        name = f"f-{uuid.uuid4().hex[:12]}"
+        name = name or f"f-{uuid.uuid4().hex[:12]}"
         role = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         self.client("lambda").create_function(
             FunctionName=name,

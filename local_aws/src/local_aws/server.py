@@ -27,6 +27,7 @@ from local_aws.sandbox.sandbox import Confinement
 from local_aws.state_lock import sole_use
 
 if TYPE_CHECKING:
+    from local_aws.on_ministack.container_tasks import ContainerTasks
     from local_aws.on_ministack.data_plane import DataPlane
 
 
@@ -70,12 +71,17 @@ def _serve(settings: Settings, state_dir: Path, announce: Callable[[str], None])
     _configure_process(settings, state_dir, endpoint_url)
     confinement = Confinement.choose(settings.sandbox)
     logging.getLogger("local_aws").info("execution environments: %s", confinement)
-    app, data_plane = _build(settings, images, endpoint_url, confinement)
+    app, data_plane, container_tasks = _build(settings, images, endpoint_url, confinement)
+
+    def end_sandboxes() -> None:
+        data_plane.close()
+        container_tasks.close()
+
     try:
         front = Front(app, lambda: announce(endpoint_url))
-        asyncio.run(http_server.serve(front, listener, settings.certificate, data_plane.close))
+        asyncio.run(http_server.serve(front, listener, settings.certificate, end_sandboxes))
     finally:
-        data_plane.close()
+        end_sandboxes()
         confinement.close()
         logging.shutdown()
 
@@ -123,27 +129,25 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
 
 def _build(
     settings: Settings, images: ImageStore, endpoint_url: str, confinement: Confinement
-) -> tuple[App, DataPlane]:
+) -> tuple[App, DataPlane, ContainerTasks]:
     from ministack.app import app  # noqa: PLC0415 - see the module's docstring
 
     from local_aws import fixes  # noqa: PLC0415
+    from local_aws.on_ministack.container_tasks import ContainerTasks  # noqa: PLC0415
     from local_aws.on_ministack.data_plane import DataPlane  # noqa: PLC0415
 
     # Under TLS, policies already see a secure transport.
     needless = {"secure_transport"} if settings.certificate else set()
     fixes.apply(without=settings.without_fixes | needless)
-    data_plane = DataPlane(
-        images,
-        _client_variables(settings, endpoint_url),
-        settings.limits,
-        confinement,
-        settings.asynchronous,
-    )
+    variables = _client_variables(settings, endpoint_url)
+    data_plane = DataPlane(images, variables, settings.limits, confinement, settings.asynchronous)
+    container_tasks = ContainerTasks(images, variables, confinement)
     data_plane.install()
-    return app, data_plane
+    container_tasks.install()
+    return app, data_plane, container_tasks
 
 
 def _client_variables(settings: Settings, endpoint_url: str) -> dict[str, str]:
-    """Variables that point a function's AWS clients at this AWS and make them trust it."""
+    """Variables that point the AWS clients in a sandbox at this AWS and make them trust it."""
     trust = {"AWS_CA_BUNDLE": str(settings.certificate.chain)} if settings.certificate else {}
     return {"AWS_ENDPOINT_URL": endpoint_url, "AWS_EC2_METADATA_DISABLED": "true"} | trust

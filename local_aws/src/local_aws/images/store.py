@@ -31,11 +31,15 @@ class Image:
     """The content of `image.json`.
 
     Attributes:
+        entry_point: What runs, as in Docker's ENTRYPOINT. Without it in `image.json`, it is all of
+            `command` but the last word, which is the handler of a function.
+        command: Its default arguments, as in Docker's CMD.
         readable: The image's directory and other paths that the process needs even if they are
             below the machine's /tmp.
         writable: Writable directories besides /tmp.
     """
 
+    entry_point: tuple[str, ...]
     command: tuple[str, ...]
     working_directory: str
     variables: Mapping[str, str]
@@ -53,27 +57,31 @@ class Image:
         try:
             described = json.loads(path.read_text())
             command = described["command"]
+            entry_point = described.get("entry_point", [])
             working_directory = described["working_directory"]
             variables = described.get("environment", {})
             readable, writable = described.get("readable", []), described.get("writable", [])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise ImageError(
                 f"{path} does not describe an image ({e!r}): expected an object with `command`, "
-                "`working_directory`, `environment`, `readable` and `writable`"
+                "`entry_point`, `working_directory`, `environment`, `readable` and `writable`"
             ) from e
         if (
             not command
-            or not all(_strings(items) for items in (command, readable, writable))
+            or not all(_strings(items) for items in (command, entry_point, readable, writable))
             or not isinstance(working_directory, str)
             or not isinstance(variables, dict)
             or not all(isinstance(value, str) for value in variables.values())
         ):
             raise ImageError(
-                f"{path}: `command` must be a non-empty list of strings, `working_directory` a "
-                "string, `environment` an object of strings, `readable` and `writable` lists of "
-                "absolute paths"
+                f"{path}: `command` must be a non-empty list of strings, `entry_point` a list of "
+                "strings, `working_directory` a string, `environment` an object of strings, "
+                "`readable` and `writable` lists of absolute paths"
             )
+        if "entry_point" not in described:
+            entry_point, command = command[:-1], command[-1:]
         return cls(
+            tuple(entry_point),
             tuple(command),
             working_directory,
             variables,

@@ -8,7 +8,6 @@ change or deletion of a function.
 from __future__ import annotations
 
 import json
-import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from ministack.services import lambda_svc, sts
+from ministack.services import lambda_svc
 
 from local_aws.images.store import Image, ImageStore, image_name
 from local_aws.lambda_service.async_queue import AsyncQueue, AsyncSettings, Event
@@ -28,6 +27,7 @@ from local_aws.lambda_service.pool import Limits, Pools, Throttled
 from local_aws.on_ministack import function_records, image_pinning, tenants
 from local_aws.on_ministack.front import exchange
 from local_aws.on_ministack.log_streams import CloudWatchStream
+from local_aws.on_ministack.role_sessions import role_session
 from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 
 
@@ -108,7 +108,7 @@ class DataPlane:
         """Start an environment with Lambda's variables, pointed at this AWS."""
         image = Image.read(self._images.find(image_name(function.image_uri)))
         stream = stream_name(function.version)
-        argv = [*image.command[:-1], *function.command] if function.command else image.command
+        argv = [*image.entry_point, *(function.command or image.command)]
         variables = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "en_US.UTF-8",
@@ -169,24 +169,7 @@ def _result(outcome: InvokeResponse) -> dict[str, Any]:
 
 
 def _role_session(function: FunctionVersion) -> dict[str, str]:
-    """Fresh session credentials of the execution role, as environment variables."""
-    access_key = "ASIA" + secrets.token_hex(8).upper()
-    secret_key, token = secrets.token_urlsafe(30), secrets.token_urlsafe(64)
-    role_name = function.role.rpartition("/")[2]
-    sts.register_session(
-        access_key,
-        {
-            "Arn": f"arn:aws:sts::{function.account}:assumed-role/{role_name}/{function.name}",
-            "UserId": f"AROA{role_name}:{function.name}",
-            "SecretAccessKey": secret_key,
-            "SessionToken": token,
-        },
-    )
-    return {
-        "AWS_ACCESS_KEY_ID": access_key,
-        "AWS_SECRET_ACCESS_KEY": secret_key,
-        "AWS_SESSION_TOKEN": token,
-    }
+    return role_session(function.role, function.name)
 
 
 def _then(stock: Callable[..., Any], follow_up: Callable[[], None]) -> Callable[..., Any]:

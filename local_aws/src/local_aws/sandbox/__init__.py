@@ -1,1 +1,1 @@
-"""Isolation and memory limit of one execution environment."""
+"""Isolation and memory limit of one execution environment or container."""

@@ -4,7 +4,8 @@
 process namespace if there is one. It adopts orphans, so it also finds processes that left their
 group or session (`setsid`, a double fork). Its standard input is a socket with these packets:
 
-    start ADDRESS   run ARGV with this Runtime API            later: exited STATUS PEAK_BYTES
+    start [ADDRESS] run ARGV, with this Runtime API if any    later: exited STATUS PEAK_BYTES
+    terminate       ask the process that runs ARGV to end     later: exited STATUS PEAK_BYTES
     stop            kill every process below                  exited STATUS PEAK_BYTES
     freeze          stop every process below                  frozen PEAK_BYTES
     thaw            continue them
@@ -95,6 +96,8 @@ class Sandbox:
         if verb == "start":
             self._frozen = False
             self._runtime = self._spawn(argument)
+        elif verb == "terminate" and self._runtime is not None:
+            os.kill(self._runtime, signal.SIGTERM)
         elif verb == "stop" and self._runtime is not None:
             self._memory.look_back()
             self.end()
@@ -172,7 +175,9 @@ class Sandbox:
                 os.close(self._cgroup)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, _CONTROL)
-            environment = {**os.environ, "AWS_LAMBDA_RUNTIME_API": runtime_api}
+            environment = dict(os.environ)
+            if runtime_api:
+                environment["AWS_LAMBDA_RUNTIME_API"] = runtime_api
             os.execvpe(self._argv[0], self._argv, environment)  # noqa: S606 - the image's command
         except OSError as e:
             os.write(2, f"cannot run {self._argv[0]}: {e.strerror}\n".encode())

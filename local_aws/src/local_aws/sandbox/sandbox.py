@@ -143,7 +143,10 @@ class Sandbox:
         return min(self._memory_mb, -(-self._peak_bytes // _MEBIBYTE))
 
     def start(self, runtime_api: str, on_exit: Callable[[], None]) -> None:
-        """Start a runtime; `on_exit` is called on a thread of the sandbox when it has ended."""
+        """Start a runtime; `on_exit` is called on a thread of the sandbox when it has ended.
+
+        With an empty `runtime_api` the command is no runtime of a function, and gets none.
+        """
         with self._state:
             self._on_exit = on_exit
             self.running = not self._gone
@@ -156,6 +159,10 @@ class Sandbox:
         self._send("stop")
         with self._state:
             self._state.wait_for(lambda: not self.running)
+
+    def terminate(self) -> None:
+        """Ask the runtime to end (SIGTERM), without waiting."""
+        self._send("terminate")
 
     def freeze(self) -> None:
         """Stop every process with a signal and wait until all of them were signalled."""

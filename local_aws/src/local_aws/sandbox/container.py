@@ -1,0 +1,58 @@
+"""One container: a command that runs once in a sandbox of its own, until it ends or is stopped."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+
+from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
+
+
+class Container:
+    """A running container; `log` gets each line of its output, on a thread of the container.
+
+    It has ended once its last line has been logged.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(
+        self, command: RuntimeCommand, confinement: Confinement, log: Callable[[str], None]
+    ) -> None:
+        self.id = secrets.token_hex(32)
+        self._log = log
+        self._ended = threading.Event()
+        self._sandbox = Sandbox(command, confinement)
+        threading.Thread(target=self._follow, name="container", daemon=True).start()
+        # With its command the whole sandbox ends, and so does its output.
+        self._sandbox.start("", on_exit=self._sandbox.cut)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of its processes are gone."""
+        return self._ended.is_set()
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit status, or 128 and the number of the signal that ended it."""
+        status = self._sandbox.exit_status
+        return status if status >= 0 else 128 - status
+
+    def stop(self, grace_s: float) -> None:
+        """Ask the command to end, kill all processes after the grace, and wait for their end."""
+        self._sandbox.terminate()
+        if not self._ended.wait(grace_s):
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill every process and wait for their end. May be repeated."""
+        self._sandbox.stop()
+        self._ended.wait()
+
+    def _follow(self) -> None:
+        with self._sandbox.output as output:
+            for line in output:
+                self._log(line.decode(errors="replace").rstrip("\r\n"))
+        self._ended.set()
