@@ -1,8 +1,8 @@
-"""Builds a directory that stands in for the image, without a container engine.
+"""Builds a directory that stands in for an image, without a container engine.
 
-Follows `lambda_image/Dockerfile`: copies the same files to the same paths below the directory and
-runs the same Python programs there. The packages go into a virtual environment in `build/venv`,
-which is reused until one of their sources changes.
+Follows `lambda_image/Dockerfile`, or a small Dockerfile such as an example's: copies the same files
+to the same paths below the directory and runs the same Python programs there. The packages go into
+a virtual environment in `build/venv`, which is reused until one of their sources changes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ from demo import paths
 VENVS = paths.ROOT / "build" / "venv"
 
 _TASK_ROOT = "/var/task"
+#: Images of this base run handlers; others run their own command, such as an ECS task's.
+_BASE_OF_FUNCTIONS = "public.ecr.aws/lambda/"
 #: The RUN lines that install packages.
 _INSTALLS_PACKAGES = re.compile(r"lambda_image\.packaging\.build (airflow|requirements)\b")
 #: The files that determine which packages are installed, and how.
@@ -76,12 +79,15 @@ def build(
         *sources, destination = line.split()
         for source in sources:
             _copy(context, source, output, destination)
-    packages = list(filter(_INSTALLS_PACKAGES.search, recipe["RUN"]))
-    venv = _environment(output, packages)
-    _run([line for line in recipe["RUN"] if line not in packages], output, venv)
-    variables = dict(_assignment(word) for line in recipe["ENV"] for word in shlex.split(line))
+    runs = recipe.get("RUN", [])
+    packages = list(filter(_INSTALLS_PACKAGES.search, runs))
+    venv = _environment(output, packages) if packages else _base_environment()
+    _run([line for line in runs if line not in packages], output, venv)
+    assignments = recipe.get("ENV", [])
+    variables = dict(_assignment(word) for line in assignments for word in shlex.split(line))
     description = {
-        "command": [f"{venv}/bin/python", "-m", "awslambdaric", *json.loads(recipe["CMD"][-1])],
+        "entry_point": entry_point(recipe, venv),
+        "command": json.loads(recipe["CMD"][-1]),
         "working_directory": f"{output}{_TASK_ROOT}",
         "environment": {
             "PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -114,6 +120,15 @@ def read(dockerfile: str, build_args: Mapping[str, str]) -> dict[str, list[str]]
         instruction, _, rest = line.partition(" ")
         found.setdefault(instruction, []).append(rest)
     return found
+
+
+def entry_point(recipe: Mapping[str, Sequence[str]], venv: Path) -> list[str]:
+    """What runs the image's command: Lambda's runtime client in the image of a function."""
+    # Only images of functions install packages in the steps that are known here.
+    packages = any(map(_INSTALLS_PACKAGES.search, recipe.get("RUN", [])))
+    if packages or recipe["FROM"][-1].startswith(_BASE_OF_FUNCTIONS):
+        return [f"{venv}/bin/python", "-m", "awslambdaric"]
+    return []
 
 
 def main() -> int:
@@ -169,7 +184,26 @@ def _environment(output: Path, commands: Sequence[str]) -> Path:
     """The virtual environment with the image's packages, made if it is missing."""
     made_from = [Path(f"{output}{_TASK_ROOT}", name).read_text() for name in _PACKAGES_FROM]
     key = hashlib.sha256(repr([sys.version_info[:2], commands, made_from]).encode()).hexdigest()
-    venv = VENVS / f"image-{key[:12]}"
+    return _venv(f"image-{key[:12]}", partial(_run, commands, output))
+
+
+def _base_environment() -> Path:
+    """The virtual environment of an image without packages: those of Lambda's base image."""
+    airflow = importlib.metadata.version("apache-airflow-core")
+    versions = paths.ROOT / "lambda_image" / "locks" / f"{airflow}.txt"
+    key = hashlib.sha256(repr([sys.version_info[:2], versions.read_text()]).encode()).hexdigest()
+
+    def install(venv: Path) -> None:
+        installer = [str(paths.UV), "pip", "install", "--quiet", "--python", str(venv)]
+        packages = ["awslambdaric", "boto3"]
+        subprocess.run([*installer, "--constraint", str(versions), *packages], check=True)
+
+    return _venv(f"image-base-{key[:12]}", install)
+
+
+def _venv(name: str, install: Callable[[Path], None]) -> Path:
+    """A virtual environment, made if it is missing."""
+    venv = VENVS / name
     VENVS.mkdir(parents=True, exist_ok=True)
     with (VENVS / f"{venv.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Another build must not use an incomplete one.
@@ -185,7 +219,7 @@ def _environment(output: Path, commands: Sequence[str]) -> Path:
                 str(venv),
             ]
             subprocess.run(make, check=True)
-            _run(commands, output, venv)
+            install(venv)
             (venv / "complete").touch()
     return venv
 

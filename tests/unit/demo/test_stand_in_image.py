@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from demo import paths
 from demo.machine import stand_in_image
 
@@ -13,3 +17,17 @@ def test_the_steps_that_install_packages_are_known() -> None:
     installing = filter(stand_in_image._INSTALLS_PACKAGES.search, steps)
     assert [step.split()[3] for step in installing] == ["airflow", "requirements"]
     assert len(steps) > 2
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "runs_handlers"),
+    [
+        ("lambda_image/Dockerfile", True),
+        ("examples/calling_functions/functions/Dockerfile", True),
+        ("examples/ecs_odd_even/container/Dockerfile", False),
+    ],
+)
+def test_only_images_of_functions_run_handlers(dockerfile: str, runs_handlers: bool) -> None:
+    """The image of a container runs its own command, without Lambda's runtime client."""
+    recipe = stand_in_image.read((paths.ROOT / dockerfile).read_text(), {})
+    assert ("awslambdaric" in stand_in_image.entry_point(recipe, Path("/venv"))) is runs_handlers
