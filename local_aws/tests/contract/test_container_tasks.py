@@ -143,10 +143,21 @@ def test_a_task_acts_as_its_role(tasks: Tasks) -> None:
     task = tasks.run()
     tasks.stopped(task)
     found = json.loads(tasks.log(task)[0])
-    keys = [found[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")]
-    sts = client("sts", found["AWS_ENDPOINT_URL"], *keys, token=found["AWS_SESSION_TOKEN"])
+    key, secret, token = (
+        found[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+    )
+    sts = client("sts", found["AWS_ENDPOINT_URL"], key, secret, token)
     assumed = f"arn:aws:sts::{ACCOUNT}:assumed-role/{tasks.name}/"
     assert sts.get_caller_identity()["Arn"].startswith(assumed)
+
+
+def test_secrets_are_variables(tasks: Tasks) -> None:
+    """A parameter's value reaches the command under the name that the definition gives it."""
+    tasks.aws.client("ssm").put_parameter(Name=f"/{tasks.name}", Type="String", Value="v")
+    tasks.register({"secrets": [{"name": "SECRET", "valueFrom": f"/{tasks.name}"}]})
+    task = tasks.run()
+    tasks.stopped(task)
+    assert json.loads(tasks.log(task)[0])["SECRET"] == "v"
 
 
 def test_an_entry_point_replaces_the_images(tasks: Tasks) -> None:
