@@ -49,8 +49,8 @@ class DagRuns:
 def run_dags(
     folder: Path,
     home: Path,
+    variables: Mapping[str, str],
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
-    **variables: str,
 ) -> DagRuns:
     """Run each DAG of a folder, in the order of their ids, with these environment variables.
 
@@ -95,13 +95,18 @@ def _main(parameters: dict[str, Any] | None) -> None:
 def _run(dag: Any, conf: dict[str, Any]) -> dict[str, Any]:
     from airflow.models.xcom import XComModel  # noqa: PLC0415
     from airflow.utils.session import create_session  # noqa: PLC0415
+    from sqlalchemy import select  # noqa: PLC0415
 
     run = dag.test(run_conf=conf)
     tasks: dict[str, list[str]] = {}
     for task in run.get_task_instances():
         tasks.setdefault(task.task_id, []).append(str(task.state))
     returned: dict[str, list[Any]] = {}
-    query = XComModel.get_many(run_id=run.run_id, dag_ids=dag.dag_id, key="return_value")
+    query = select(XComModel).where(
+        XComModel.dag_id == dag.dag_id,
+        XComModel.run_id == run.run_id,
+        XComModel.key == "return_value",
+    )
     with create_session() as session:
         for xcom in session.scalars(query.order_by(XComModel.map_index)):
             returned.setdefault(xcom.task_id, []).append(xcom.value)

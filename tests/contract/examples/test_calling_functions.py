@@ -40,7 +40,7 @@ def aws(enforcing_aws: Server) -> Server:
 def runs(aws: Server, tmp_path_factory: pytest.TempPathFactory) -> DagRuns:
     """Each DAG of the example, run once with what its stage.json gives to a task."""
     home = tmp_path_factory.mktemp("airflow")
-    return run_dags(folder(NAME), home, **workload_variables(NAME, aws))
+    return run_dags(folder(NAME), home, workload_variables(NAME, aws))
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def runs(aws: Server, tmp_path_factory: pytest.TempPathFactory) -> DagRuns:
     """Its runs with an even number, an odd one, and one that the container refuses."""
     home = tmp_path_factory.mktemp("airflow")
     parameters = {"even": {"number": 6}, "odd": {"number": 7}, "refused": {"number": -1}}
-    return run_dags(folder(EXAMPLE), home, parameters, **workload_variables(EXAMPLE, aws))
+    return run_dags(folder(EXAMPLE), home, workload_variables(EXAMPLE, aws), parameters)
 
 
 @pytest.mark.parametrize(("kind", "other", "steps"), [("even", "odd", 8), ("odd", "even", 16)])
