@@ -80,6 +80,38 @@ def test_an_environment_of_the_reference_works_unchanged() -> None:
     assert loaded.routes == Routes(Target("fn", "live"))
 
 
+BESIDE = {"executor": "a.b.AwsLambdaExecutor,lambda:lambda_executor.LambdaExecutor"}
+
+
+def test_beside_the_reference_its_section_is_its_own() -> None:
+    """Two executors that receive from one results queue would get each other's results."""
+    with pytest.raises(ConfigError, match="queue_url is not set"):
+        config.load(Conf(core=BESIDE, aws_lambda_executor=COMPLETE), no_parameter)
+    theirs = {
+        "function_name": "theirs",
+        "queue_url": "https://sqs/theirs",
+        "dead_letter_queue_url": "https://sqs/their-dead",
+        "max_invoke_attempts": "7",
+        "conn_id": "their_connection",
+    }
+    conf = Conf(core=BESIDE, lambda_executor=COMPLETE, aws_lambda_executor=theirs)
+    assert config.load(conf, no_parameter) == config.load(
+        Conf(lambda_executor=COMPLETE), no_parameter
+    )
+    assert config.load_aws_config(conf).conn_id is None
+
+
+@pytest.mark.parametrize("option", ["queue_url", "dead_letter_queue_url"])
+def test_a_queue_of_the_reference_beside_us_is_refused(option: str) -> None:
+    """The error names the queue, whose it is, and what to do."""
+    theirs = {"queue_url": "https://sqs/theirs", "dead_letter_queue_url": "https://sqs/their-dead"}
+    theirs[option] = COMPLETE[option]
+    conf = Conf(core=BESIDE, lambda_executor=COMPLETE, aws_lambda_executor=theirs)
+    expected = rf"{COMPLETE[option]} is .* also \[aws_lambda_executor\] {option}.*own function"
+    with pytest.raises(ConfigError, match=expected):
+        config.load(conf, no_parameter)
+
+
 def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
     """Only options of the reference fall back to its section."""
     conf = Conf(lambda_executor=COMPLETE, aws_lambda_executor={"dispatch_threads": "3"})

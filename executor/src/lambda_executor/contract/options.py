@@ -19,6 +19,7 @@ from lambda_executor.contract.option_types import Option as Option  # noqa: PLC0
 #: The section of apache-airflow-providers-amazon's `AwsLambdaExecutor`. An option that is unset
 #: in ours is looked up there, so that changing `[core] executor` alone migrates an environment.
 REFERENCE_SECTION = "aws_lambda_executor"
+REFERENCE_CLASS = "AwsLambdaExecutor"
 
 #: Prefix of the keys of all objects in the payload bucket; IAM permissions are limited to it.
 PAYLOAD_PREFIX = "invocations/"

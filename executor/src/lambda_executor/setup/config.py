@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from lambda_executor import aws
 from lambda_executor.contract import options
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.options import OPTIONS, SECTION
+from lambda_executor.contract.options import OPTIONS, REFERENCE_CLASS, REFERENCE_SECTION, SECTION
 from lambda_executor.core.routing import Routes, Target
 from lambda_executor.setup.option_values import Conf, OptionValues
 
@@ -82,11 +82,13 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
         )
     values = OptionValues(conf, parameter)
     queue_urls = _queue_urls(values)
+    dead_letter_queue_url = _dead_letter_queue_url(values, queue_urls)
+    _refuse_shared_queues(values, {*queue_urls, dead_letter_queue_url})
     routes = _routes(values, conf.get("operators", "default_queue", fallback=None))
     return ExecutorConfig(
         routes=routes,
         queue_urls=queue_urls,
-        dead_letter_queue_url=_dead_letter_queue_url(values, queue_urls),
+        dead_letter_queue_url=dead_letter_queue_url,
         region_name=values.get(options.REGION_NAME),
         check_health_on_startup=values[options.CHECK_HEALTH_ON_STARTUP],
         max_invoke_attempts=values[options.MAX_INVOKE_ATTEMPTS],
@@ -148,6 +150,19 @@ def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> s
     return url
 
 
+def _refuse_shared_queues(values: OptionValues, queue_urls: AbstractSet[str]) -> None:
+    for option in (options.QUEUE_URL, options.DEAD_LETTER_QUEUE_URL):
+        theirs = values.of_reference_beside_us(option)
+        if theirs in queue_urls:
+            raise ConfigError(
+                f"{theirs} is a queue of this executor and also [{REFERENCE_SECTION}] "
+                f"{option.name}, and {REFERENCE_CLASS} is in [core] executor too, so each of them "
+                "would receive the other's results",
+                fix=f"give each its own function and queues, ours in [{SECTION}]",
+                command=options.CONFIG_PARAMETER.setting,
+            )
+
+
 def _max_in_flight(values: OptionValues, routes: Routes) -> Mapping[str, int]:
     text = values.get(options.MAX_IN_FLIGHT)
     if not text:
@@ -159,16 +174,17 @@ def _max_in_flight(values: OptionValues, routes: Routes) -> Mapping[str, int]:
     )
     if not all(type(most) is int and most >= 0 for most in by_function.values()):
         raise ConfigError(
-            f"[{SECTION}] max_in_flight is {text!r}: it must be a whole number of at least 0, or a "
-            "JSON object from function to such a number, for example "
-            f"{options.MAX_IN_FLIGHT.example}",
-            options.MAX_IN_FLIGHT.setting,
+            f"[{SECTION}] max_in_flight is {text!r}",
+            fix="set it to a whole number of at least 0, or a JSON object from function to such a "
+            f"number, for example {options.MAX_IN_FLIGHT.example}",
+            command=options.MAX_IN_FLIGHT.setting,
         )
     if unknown := sorted(set(by_function) - functions):
         raise ConfigError(
             f"[{SECTION}] max_in_flight names {unknown[0]!r}, which is neither function_name nor "
-            f"in functions: write one of {', '.join(sorted(functions))}",
-            options.MAX_IN_FLIGHT.setting,
+            "in functions",
+            fix=f"write one of {', '.join(sorted(functions))}",
+            command=options.MAX_IN_FLIGHT.setting,
         )
     return by_function
 

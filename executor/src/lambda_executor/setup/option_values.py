@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from lambda_executor.contract import options
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.options import REFERENCE_SECTION, SECTION, Option
+from lambda_executor.contract.options import REFERENCE_CLASS, REFERENCE_SECTION, SECTION, Option
 
 Value = TypeVar("Value")
 
@@ -27,7 +27,11 @@ class OptionValues:
         self._parameter = parameter or {}
         # Airflow returns the Amazon provider's defaults, `conn_id` among them, as if somebody had
         # set them. They count only where the reference executor was really configured.
-        self._was_reference = any(
+        # Beside the reference executor its section is its own.
+        self._is_beside_reference = REFERENCE_CLASS in (
+            conf.get("core", "executor", fallback=None) or ""
+        )
+        self._was_reference = not self._is_beside_reference and any(
             conf.get(REFERENCE_SECTION, option.name, fallback=None)
             for option in (options.FUNCTION_NAME, options.QUEUE_URL)
         )
@@ -66,6 +70,12 @@ class OptionValues:
         rank, _ = self._found(option)
         main_rank, _ = self._found(main)
         return self.get(option) if rank <= main_rank else None
+
+    def of_reference_beside_us(self, option: Option[object]) -> str | None:
+        """Return what the reference executor reads if it is in `[core] executor` as well."""
+        if not self._is_beside_reference:
+            return None
+        return self._conf.get(REFERENCE_SECTION, option.name, fallback=None)
 
     def _found(self, option: Option[object]) -> tuple[int, str | None]:
         """Return the rank of the source that sets the option, the strongest first, and its text."""
