@@ -27,6 +27,7 @@ def _command(path: str) -> Callable[..., None]:
 
 
 _JSON = _arg("--json", help="Print JSON", action="store_true")
+_TEAM = _arg("--team", help="Read the options of this team of [core] executor")
 _LIMIT = _arg(
     "--limit",
     help="Read at most this many messages (default: %(default)s)",
@@ -44,7 +45,7 @@ _CHECK = ActionCommand(
         "files and that it reaches the Execution API. Exit code 1 when there is something to fix."
     ),
     func=_command("commands.check"),
-    args=[_JSON],
+    args=[_TEAM, _JSON],
 )
 
 _STATUS = ActionCommand(

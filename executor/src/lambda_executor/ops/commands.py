@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 from airflow.configuration import conf
 from airflow.version import version as airflow_version
 
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError
+from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.core.places import Limit
 from lambda_executor.ops import tasks as airflow_tasks
@@ -20,16 +23,20 @@ from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.ops.doctor.diagnosis import depth_of
 from lambda_executor.ops.terminal import Say, columns, command, since
 from lambda_executor.setup.connection import connect
+from lambda_executor.setup.team_conf import conf_of_team, prefix, variables_of_team
 
 #: Number of failures that `status` shows.
 FAILURES = 10
+_SECTION = f"{SECTION.upper()}__"
 
 
 @command
 def check(args: argparse.Namespace, say: Say) -> bool:
     """Print every finding of the doctor; fail when one has to be fixed."""
     findings = []
-    for finding in checks.examine(conf, Versions(airflow_version, platform.python_version())):
+    here = Versions(airflow_version, platform.python_version())
+    found = _of_team(args.team, here) if args.team else checks.examine(conf, os.environ, here)
+    for finding in found:
         findings.append(finding)
         if not args.json:
             _show(finding, say)
@@ -39,6 +46,17 @@ def check(args: argparse.Namespace, say: Say) -> bool:
         ok, to_fix, unknown = (sum(f.status is status for f in findings) for status in Status)
         say(f"{ok} ok, {to_fix} to fix, {unknown} unknown")
     return not any(finding.is_problem for finding in findings)
+
+
+def _of_team(team: str, here: Versions) -> Iterator[Finding]:
+    """Yield the findings about a team's own options, which it sets by other variables."""
+    bare, own = prefix(), prefix(team)
+    for finding in checks.examine(conf_of_team(team), variables_of_team(team), here):
+        texts = {
+            name: getattr(finding, name).replace(f"{bare}{_SECTION}", f"{own}{_SECTION}")
+            for name in ("detail", "fix", "command")
+        }
+        yield replace(finding, **texts)
 
 
 def _show(finding: Finding, say: Say) -> None:

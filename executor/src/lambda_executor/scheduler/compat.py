@@ -21,6 +21,7 @@ from lambda_executor.contract.log_lines import INVOCATION, TASK
 from lambda_executor.provider_info import get_provider_info
 from lambda_executor.scheduler.keys import task_key
 from lambda_executor.scheduler.version import AIRFLOW
+from lambda_executor.setup.team_conf import TeamConf
 
 if TYPE_CHECKING:
     from airflow.executors.workloads import ExecutorWorkload
@@ -135,9 +136,9 @@ class AirflowExecutor(BaseExecutor):
 
 
 def conf_of(executor: BaseExecutor) -> Conf:
-    """Return the configuration of the executor's team; before 3.1 all teams share one."""
-    own: Conf = getattr(executor, "conf", conf)
-    return own
+    """Return the configuration of the executor's team, if it has one."""
+    team: str | None = getattr(executor, "team_name", None)
+    return TeamConf(team) if team else conf
 
 
 def task_of(workload: ExecutorWorkload) -> TaskInstanceDTO | None:

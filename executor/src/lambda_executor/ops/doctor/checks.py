@@ -7,8 +7,7 @@ errors into findings, so that no check ends the doctor.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -31,12 +30,18 @@ from lambda_executor.setup.time_limits import longest_wait
 PATIENCE = Patience(connect_s=5, read_s=60, attempts=2)
 
 
-def examine(conf: SectionedConf, here: Versions) -> Iterator[Finding]:
-    """Yield the findings of every check; one that depends on a failed one is left out."""
+def examine(conf: SectionedConf, environ: Mapping[str, str], here: Versions) -> Iterator[Finding]:
+    """Yield the findings of every check; one that depends on a failed one is left out.
+
+    Args:
+        conf: Airflow's configuration, or one team's.
+        environ: The environment variables that it is read from.
+        here: The versions of Airflow and Python.
+    """
     yield from guarded("executor", _executor)
     live: list[LiveScheduler] = []
     yield from guarded("scheduler", partial(_schedulers, live))
-    yield from guarded("options", partial(airflow_findings.options, conf, os.environ))
+    yield from guarded("options", partial(airflow_findings.options, conf, environ))
     connected: list[tuple[Gateway, ExecutorConfig]] = []
     yield from guarded("configuration", partial(_connect, conf, connected))
     for gateway, settings in connected:
