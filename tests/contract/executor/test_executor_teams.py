@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from airflow.executors import executor_loader
 from airflow.executors.executor_loader import ExecutorLoader
+from airflow.jobs.job import Job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from sqlalchemy.orm import Session
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.core.routing import Routes, Target
@@ -65,3 +69,16 @@ def test_the_default_queue_is_everybodys(teams: dict[str | None, LambdaExecutor]
     """Airflow gives a task without a queue the same one in every team."""
     routes = config.load(conf_of(teams["red"]), no_parameter).routes
     assert routes == Routes(Target("function-of-red"), "everyday")
+
+
+@pytest.mark.parametrize("name", [None, "LambdaExecutor", PATH])
+@pytest.mark.parametrize("team", ["red", "blue"])
+def test_a_teams_task_goes_to_its_own_executor(
+    teams: dict[str | None, LambdaExecutor], team: str, name: str | None
+) -> None:
+    """The scheduler chooses the team's even if everybody's has the same name."""
+    own_first = sorted(teams.values(), key=lambda each: each.team_name != team)
+    runner = SchedulerJobRunner(Job(), executors=list(own_first))
+    task = SimpleNamespace(get_executor_name=lambda: name)
+    found = runner._try_to_load_executor(task, Session(), team_name=team)  # type: ignore[arg-type]
+    assert found is teams[team]

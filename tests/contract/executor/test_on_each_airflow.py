@@ -22,6 +22,7 @@ SINCE = {
     "test_executor_callbacks.py": "3.3",
     "test_executor_keys.py": "3.4",
     "test_executor_surface.py": "3.3",
+    "test_executor_teams.py": "3.2",
 }
 #: Warnings that Airflow causes in itself, as long as these versions are installed beside it.
 NOT_OURS = (

@@ -14,7 +14,8 @@ Generated from `lambda_executor.contract.options` by `make docs`.
 
 Section `[{options.SECTION}]` of Airflow's configuration. The first of these sources that sets an
 option wins: this section, the SSM parameter that `config_parameter` names, the same option of
-`AwsLambdaExecutor` in `[{options.REFERENCE_SECTION}]` if there is one, the default.
+`AwsLambdaExecutor` in `[{options.REFERENCE_SECTION}]` if there is one, unless that executor is in
+`[core] executor` too, the default.
 
 {_table(options.OPTIONS)}
 
