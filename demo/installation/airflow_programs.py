@@ -89,9 +89,9 @@ class Airflow:
         for name, child in others.items():
             child.wait_until(partial(self._is_healthy, name), "is healthy", START_TIMEOUT_S)
 
-    def program(self, name: str) -> Program:
+    def program(self, name: str, *arguments: str) -> Program:
         """One of the programs: api-server, scheduler, dag-processor, triggerer."""
-        return self._program(name, name, *ARGUMENTS.get(name, ()))
+        return self._program(name, name, *ARGUMENTS.get(name, ()), *arguments)
 
     def _is_healthy(self, name: str) -> bool | None:
         component = self._health().get(name.replace("-", "_"), {})

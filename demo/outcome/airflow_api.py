@@ -127,9 +127,9 @@ class Api:
         )
         self._call("PATCH", f"/api/v2{path}", json={"chosen_options": [choice]})
 
-    def trigger(self, dag_id: str) -> None:
-        """Trigger one run of a DAG."""
-        body = {"dag_run_id": RUN_ID, "logical_date": None}
+    def trigger(self, dag_id: str, logical_date: str | None = None) -> None:
+        """Trigger one run of a DAG, of a date if it needs one."""
+        body = {"dag_run_id": RUN_ID, "logical_date": logical_date}
         self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def wait(

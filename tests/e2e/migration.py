@@ -1,7 +1,8 @@
 """An environment made for `AwsLambdaExecutor`: not by our stacks, and it knows nothing of us.
 
 A function, two queues, and an Airflow with options in `[aws_lambda_executor]` alone. The image is
-the reference's own, as its documentation says: its `app.py` beside an installed Airflow.
+the reference's own, as its documentation says: its `app.py` beside an installed Airflow. At last
+ours runs beside three other executors, the reference's among them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,7 @@ from demo.machine import embedded_aws, stand_in_image
 from demo.machine import postgres as database
 from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
-from demo.machine.processes import Child, Children
+from demo.machine.processes import Child, Children, Program
 from demo.outcome.airflow_api import FINAL, Api
 from lambda_executor.contract.names import EXECUTOR
 from local_aws.images.store import DESCRIPTION, ImageStore
@@ -39,8 +40,8 @@ T = TypeVar("T")
 HOME = paths.Home(paths.ROOT / "build" / "migration")
 DAGS = [Path(__file__).parent / "dags" / name for name in ("migration.py", "side_by_side.py")]
 OURS = EXECUTOR
-SIDE_BY_SIDE = f"LocalExecutor,lambda:{EXECUTOR}"
 REFERENCE = "airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor"
+SIDE_BY_SIDE = f"LocalExecutor,celery:CeleryExecutor,provider:{REFERENCE},lambda:{EXECUTOR}"
 REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
 #: An interpreter with what an image has: Airflow, boto3 and `awslambdaric`.
 IMAGE_PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
@@ -51,12 +52,19 @@ CALLS_OF_REFERENCE = (
 )
 #: What the reference's executor logs for each result, and each handler for each that was sent.
 TAKEN_BY_REFERENCE = "Successful Lambda invocation for workload"
-_SENT = re.compile(r'Sent result to SQS|"reported": ?true')
+SENT = re.compile(r'Sent result to SQS|"reported": ?true')
 #: A folder, for a sandbox sees folders; a file in it opens the gate.
 GATE = HOME.path / "gate"
 #: Seconds without a heartbeat after which a scheduler counts as dead.
 DEAD_AFTER_S = 10
 TIMEOUT_S = 120.0
+#: How a task ends must not depend on how busy this machine is.
+SLOW_MACHINE = {"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
+#: One process, and nothing that talks to other workers.
+CELERY_ARGUMENTS = (
+    *("--concurrency", "1", "--skip-serve-logs"),
+    *("--without-gossip", "--without-mingle"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,11 @@ class Site:
     """The running environment. Its scheduler comes and goes.
 
     Attributes:
-        queues: URL by name: `results` and `dead`.
+        queues: URL by name: `results` and `dead`, and those of ours beside the reference.
         function: The one that the environment was made with; it runs the reference's handler.
+        image: The URI of that function's image.
         variables: What a function needs to know of the environment.
+        database_url: Of Airflow's database, which is Celery's broker too.
     """
 
     aws: EmbeddedAws
@@ -74,24 +84,51 @@ class Site:
     schedulers: Children
     queues: Mapping[str, str]
     function: str
+    image: str
     variables: Mapping[str, str]
+    database_url: str
 
     def start_scheduler(self, name: str, executor: str, function: str | None = None) -> Child:
         """Start a scheduler with nothing changed but its executor, or its function too."""
         changed = {"AIRFLOW__CORE__EXECUTOR": executor}
         if function:
             changed["AIRFLOW__AWS_LAMBDA_EXECUTOR__FUNCTION_NAME"] = function
-        return self._start("scheduler", name, changed)
+        return self.start_program("scheduler", name, changed)
 
-    def start_dag_processor(self, name: str, executor: str) -> None:
-        """Start one more, which accepts the DAGs whose tasks name these executors."""
-        self._start("dag-processor", name, {"AIRFLOW__CORE__EXECUTOR": executor})
+    def start_side_by_side(self, name: str, ours: str) -> tuple[Child, str]:
+        """Start a scheduler with four executors and what they need; the reference's function.
 
-    def _start(self, kind: str, name: str, changed: Mapping[str, str]) -> Child:
-        program = self.airflow.program(kind)
+        Ours gets a function and queues of its own. A function of the reference's handler refuses a
+        DAG file that names an executor which is not in its own list.
+        """
+        shared = {
+            "AIRFLOW__CORE__EXECUTOR": SIDE_BY_SIDE,
+            "AIRFLOW__CELERY__BROKER_URL": f"sqla+{self.database_url}",
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{self.database_url}",
+        }
+        theirs = "reference-beside-us"
+        names = {"AIRFLOW__CORE__EXECUTOR": SIDE_BY_SIDE}
+        make_function(self.aws, theirs, self.image, {**self.variables, **names})
+        self.start_program("dag-processor", name, shared)
+        worker = self.airflow.program("celery", "worker", *CELERY_ARGUMENTS)
+        self._start(worker, name, {**shared, "PLACE": "worker"})
+        own = "AIRFLOW__LAMBDA_EXECUTOR__"
+        options = {
+            "AIRFLOW__AWS_LAMBDA_EXECUTOR__FUNCTION_NAME": theirs,
+            f"{own}FUNCTION_NAME": ours,
+            f"{own}QUEUE_URL": self.queues["our-results"],
+            f"{own}DEAD_LETTER_QUEUE_URL": self.queues["our-dead"],
+        }
+        return self.start_program("scheduler", name, {**shared, **options}), theirs
+
+    def start_program(self, kind: str, name: str, changed: Mapping[str, str]) -> Child:
+        """Start one of Airflow's programs with some of its variables changed."""
+        return self._start(self.airflow.program(kind), name, changed)
+
+    def _start(self, program: Program, name: str, changed: Mapping[str, str]) -> Child:
         environment = {**program.environment, **changed}
         return self.schedulers.start(
-            replace(program, name=f"airflow-{kind}-{name}", environment=environment)
+            replace(program, name=f"{program.name}-{name}", environment=environment)
         )
 
     def messages_left(self) -> dict[str, int]:
@@ -116,7 +153,7 @@ class Site:
             for page in pages.paginate(logGroupName=f"/aws/lambda/{function}")
             for event in page["events"]
         )
-        (HOME.logs / f"function-{function}.log").write_text(text)
+        (self.airflow.home.logs / f"function-{function}.log").write_text(text)
         return text
 
     def wait_until_taken(self, function: str, results: int) -> None:
@@ -126,20 +163,21 @@ class Site:
         """
 
         def taken() -> bool | None:
-            sent = len(_SENT.findall(self.function_log(function)))
+            sent = len(SENT.findall(self.function_log(function)))
             return (sent == results and not any(self.messages_left().values())) or None
 
         until(taken, f"{results} results of {function} are taken")
 
     def make_function_of_ours(self) -> str:
         """A function of our image, built from its Dockerfile, that answers to the same queue."""
-        store = ImageStore(HOME.aws / "images")
+        home = self.airflow.home
+        store = ImageStore(home.aws / "images")
         directory = store.new_directory()
         stand_in_image.build(
             paths.ROOT,
             paths.ROOT / "lambda_image" / "Dockerfile",
             directory,
-            {"DAGS": str(HOME.dags.relative_to(paths.ROOT))},
+            {"DAGS": str(home.dags.relative_to(paths.ROOT))},
         )
         # Where its DAGs are is the image's to know.
         variables = {k: v for k, v in self.variables.items() if not k.endswith("DAGS_FOLDER")}
@@ -147,23 +185,28 @@ class Site:
 
 
 @contextlib.contextmanager
-def site() -> Iterator[Site]:
-    """The environment, up to a healthy Airflow without a scheduler; ends with the block."""
-    with sole_use(HOME), termination_as_interrupt():
-        groups = [Children(HOME.logs, outlive_us=False) for _ in range(4)]
+def site(home: paths.Home = HOME, files: Iterable[Path] = DAGS) -> Iterator[Site]:
+    """The environment, up to a healthy Airflow without a scheduler; ends with the block.
+
+    Args:
+        home: Its folder.
+        files: The DAG files.
+    """
+    with sole_use(home), termination_as_interrupt():
+        groups = [Children(home.logs, outlive_us=False) for _ in range(4)]
         cloud, postgres, control_plane, schedulers = groups
-        HOME.make_empty()
-        for file in DAGS:
-            shutil.copy(file, HOME.dags)
-        GATE.mkdir()
-        installation = database.Installation.make(HOME)
+        home.make_empty()
+        for file in files:
+            shutil.copy(file, home.dags)
+        (home.path / GATE.name).mkdir()
+        installation = database.Installation.make(home)
         try:
-            aws = embedded_aws.start(cloud, HOME, REGION)
+            aws = embedded_aws.start(cloud, home, REGION)
             address = database.Address(
                 "127.0.0.1", free_port(), "airflow", "airflow", secrets.token_hex(16)
             )
             database.start(postgres, installation, address)
-            yield _furnish(aws, address, control_plane, schedulers)
+            yield _furnish(home, aws, address, control_plane, schedulers)
         finally:
             with interrupts_held_off():
                 for group in reversed(groups):
@@ -172,7 +215,7 @@ def site() -> Iterator[Site]:
 
 
 def api(site: Site) -> Api:
-    """Its REST API, as soon as it answers."""
+    """Its REST API, as soon as it answers, and the Execution API too."""
 
     def answer() -> Api | None:
         try:
@@ -180,7 +223,9 @@ def api(site: Site) -> Api:
         except httpx.TransportError:
             return None
 
-    return until(answer, "the API server answers")
+    found = until(answer, "the API server answers")
+    until(site.airflow.serves_functions, "it answers on its Execution API")
+    return found
 
 
 def crash(scheduler: Child) -> None:
@@ -221,19 +266,25 @@ def until(probe: Callable[[], T | None], what: str, timeout_s: float = TIMEOUT_S
 
 
 def _furnish(
-    aws: EmbeddedAws, address: database.Address, control_plane: Children, schedulers: Children
+    home: paths.Home,
+    aws: EmbeddedAws,
+    address: database.Address,
+    control_plane: Children,
+    schedulers: Children,
 ) -> Site:
     """What the reference's documentation tells its users to make and to set."""
     port = free_port()
     sqs = aws.client("sqs")
-    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("results", "dead")}
+    names = ("results", "dead", "our-results", "our-dead")
+    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
     variables = {
         "QUEUE_URL": queues["results"],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(HOME.dags),
-        "MIGRATION_GATE": str(GATE),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home.dags),
+        **SLOW_MACHINE,
+        "MIGRATION_GATE": str(home.path / GATE.name),
     }
-    image = reference_image(aws, ImageStore(HOME.aws / "images"), HOME.dags, GATE)
+    image = reference_image(aws, ImageStore(home.aws / "images"), home.dags, home.path / GATE.name)
     function = make_function(aws, "reference-image", image, variables)
     options = {
         "FUNCTION_NAME": function,
@@ -244,20 +295,21 @@ def _furnish(
     prefix = "AIRFLOW__AWS_LAMBDA_EXECUTOR__"
     first, *others = (f"{prefix}{name}={value}" for name, value in options.items())
     role_arn = _make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
-    as_scheduler = aws.environment_as(role_arn, HOME.airflow)
+    as_scheduler = aws.environment_as(role_arn, home.airflow)
     settings = {
-        **airflow_programs.settings(HOME, port, address.url, first, as_scheduler),
+        **airflow_programs.settings(home, port, address.url, first, as_scheduler),
         **dict(other.split("=", 1) for other in others),
         "AIRFLOW__CORE__EXECUTOR": REFERENCE,
+        **SLOW_MACHINE,
         "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(DEAD_AFTER_S),
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
     }
-    installed = airflow_programs.Airflow(HOME, port, settings)
+    installed = airflow_programs.Airflow(home, port, settings)
     installed.migrate(control_plane)
     for name in ("api-server", "dag-processor"):
         control_plane.start(installed.program(name))
-    return Site(aws, installed, schedulers, queues, function, variables)
+    return Site(aws, installed, schedulers, queues, function, image, variables, address.url)
 
 
 def open_gate() -> None:

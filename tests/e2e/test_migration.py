@@ -1,7 +1,7 @@
 """Moving an environment of `AwsLambdaExecutor` to our executor, our image, or both.
 
 The environment was made for the reference; only its scheduler is restarted, at last with our
-executor beside LocalExecutor.
+executor beside LocalExecutor, CeleryExecutor with a worker, and the reference.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tests.e2e.migration import OURS, REFERENCE
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for all of it, on any machine.
 
+SIDE_BY_SIDE = ("side_by_side", "by_default_args")
 DAG_IDS = ("all_reference", "reference_image", "our_image", "in_flight")
 
 
@@ -49,7 +50,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story() -> Story:
-    """The reference, then ours with its image, the reference with ours, LocalExecutor and ours."""
+    """The reference, then ours with its image, the reference with ours, then four executors."""
     states = {}
     with migration.site() as site, migration.api(site) as api:
         api.wait_for_dags(DAG_IDS, migration.TIMEOUT_S)
@@ -71,11 +72,14 @@ def story() -> Story:
         states["our_image"] = migration.run(api, "our_image")
         site.wait_until_taken(ours, 2)
         third.end()
-        site.start_dag_processor("fourth", migration.SIDE_BY_SIDE)
-        api.wait_for_dags(["side_by_side"], migration.TIMEOUT_S)
-        fourth = site.start_scheduler("fourth", migration.SIDE_BY_SIDE, function=ours)
-        states["side_by_side"] = migration.run(api, "side_by_side")
-        site.wait_until_taken(ours, 5)
+        fourth, theirs = site.start_side_by_side("fourth", ours)
+        api.wait_for_dags(SIDE_BY_SIDE, migration.TIMEOUT_S)
+        for dag_id in SIDE_BY_SIDE:
+            migration.start(api, dag_id)
+        for dag_id in SIDE_BY_SIDE:
+            states[dag_id] = migration.end_of(api, dag_id)
+        site.wait_until_taken(theirs, 1)
+        site.wait_until_taken(ours, 6)
         schedulers = {"first": first, "second": second, "third": third, "fourth": fourth}
         return Story(
             states=states,
@@ -119,15 +123,30 @@ def test_our_image_works_under_the_reference(story: Story) -> None:
     assert story.schedulers["third"].count(migration.TAKEN_BY_REFERENCE) == 2
 
 
-def test_two_executors_share_a_dag(story: Story) -> None:
-    """A task runs on the executor that it names, by any of its names, or on the first."""
+def test_four_executors_share_a_dag(story: Story) -> None:
+    """A task runs where the executor that it names has it run, or the first in the list."""
     assert story.states["side_by_side"] == "success"
     assert story.of("side_by_side") == [
         (task_id, 1, "success")
-        for task_id in ("by_alias", "by_class", "by_default", "by_path", "local")
+        for task_id in (
+            *("by_alias", "by_class", "by_default", "by_path"),
+            *("celery_by_alias", "celery_by_class", "local", "provider_by_alias"),
+        )
     ]
+
+
+def test_default_args_choose_for_a_whole_dag(story: Story) -> None:
+    """A task's own executor is stronger."""
+    assert story.states["by_default_args"] == "success"
+    expected = [("elsewhere", 1, "success"), ("ours", 1, "success")]
+    assert story.of("by_default_args") == expected
+
+
+def test_each_executor_takes_its_own_results(story: Story) -> None:
+    """The reference beside ours sees the one result of its one task."""
+    assert story.schedulers["fourth"].count(migration.TAKEN_BY_REFERENCE) == 1
 
 
 def test_nothing_is_left_in_the_queues(story: Story) -> None:
     """Every result of either handler was deleted by either executor."""
-    assert story.messages_left == {"results": 0, "dead": 0}
+    assert story.messages_left == dict.fromkeys(story.messages_left, 0)
