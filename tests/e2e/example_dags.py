@@ -21,7 +21,6 @@ STARTED = {
     ),
     "example_asset_decorator": ("asset1_producer",),
     "example_branch_python_dop_operator_3": ("example_branch_dop_operator_v3",),
-    "example_custom_weight": ("example_custom_weight",),
     "example_display_name": ("example_display_name",),
     "example_dynamic_task_mapping": (
         "example_dynamic_task_mapping",
@@ -83,6 +82,7 @@ LEFT_OUT = {
     "example_assets": "each task sleeps for 5 s",
     "example_branch_labels": "has empty operators alone, which no executor runs",
     "example_complex": "37 tasks of one kind, which other DAGs have too",
+    "example_custom_weight": "needs a plugin",
     "example_dag_decorator": "asks a server on the internet",
     "example_kubernetes_executor": "needs Kubernetes",
     "example_local_kubernetes_executor": "needs Kubernetes",

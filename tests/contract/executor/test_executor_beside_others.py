@@ -83,7 +83,7 @@ def runner() -> Iterator[SchedulerJobRunner]:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
         executor_names(patch, LIST)
-        yield SchedulerJobRunner(Job())
+        yield SchedulerJobRunner(Job())  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -124,7 +124,9 @@ def chosen(runner: SchedulerJobRunner, *workloads: Any) -> dict[str, list[Any]]:
 def instance(task_id: str, name: str | None, **default_args: str) -> TaskInstance:
     """A task instance of a DAG file's task."""
     with DAG("dag", schedule=None, default_args=default_args):
-        task = EmptyOperator(task_id=task_id, **({"executor": name} if name else {}))
+        # With None it would ignore `default_args`.
+        given = {"executor": name} if name else {}
+        task = EmptyOperator(task_id=task_id, **given)  # type: ignore[arg-type]
     return TaskInstance(task, run_id="run", dag_version_id=uuid.uuid4())  # type: ignore[arg-type]
 
 
@@ -151,7 +153,7 @@ def test_an_alias_may_be_the_class_name(
     assert runner, "its settings are set"
     executor_names(monkeypatch, f"LocalExecutor,LambdaExecutor:{OURS}")
     ti = instance("task", "LambdaExecutor")
-    assert chosen(SchedulerJobRunner(Job()), ti) == {"LambdaExecutor": [ti]}
+    assert chosen(SchedulerJobRunner(Job()), ti) == {"LambdaExecutor": [ti]}  # type: ignore[no-untyped-call]
 
 
 def test_default_args_name_the_executor_of_every_task(runner: SchedulerJobRunner) -> None:
@@ -208,7 +210,7 @@ def _names(key: Any) -> Any:
 
 def add_orphans(session: Session, executors: dict[str, str | None]) -> dict[str, str]:
     """Store tasks that a dead scheduler has queued, by their ids; their dispatch ids."""
-    dead = Job()
+    dead = Job()  # type: ignore[no-untyped-call]
     dead.job_type, dead.state = "SchedulerJob", "failed"
     session.add(dead)
     run = DagRun(dag_id="dag", run_id="run", run_type="manual", state="running")  # type: ignore[arg-type]

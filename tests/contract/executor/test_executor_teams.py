@@ -78,7 +78,7 @@ def test_a_teams_task_goes_to_its_own_executor(
 ) -> None:
     """The scheduler chooses the team's even if everybody's has the same name."""
     own_first = sorted(teams.values(), key=lambda each: each.team_name != team)
-    runner = SchedulerJobRunner(Job(), executors=list(own_first))
+    runner = SchedulerJobRunner(Job(), executors=list(own_first))  # type: ignore[no-untyped-call]
     task = SimpleNamespace(get_executor_name=lambda: name)
     found = runner._try_to_load_executor(task, Session(), team_name=team)  # type: ignore[arg-type]
     assert found is teams[team]
