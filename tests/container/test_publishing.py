@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -53,12 +53,10 @@ class Deployed:
 class PodmanCdk(Cdk):
     """The CDK CLI with a container engine."""
 
-    def _aws_environment(self, aws: EmbeddedAws) -> dict[str, str]:
-        return {
-            **super()._aws_environment(aws),
-            "CDK_DOCKER": str(HOME.path / "docker"),
-            REGISTRY: os.environ[REGISTRY],
-        }
+    def _program(self, *arguments: str, name: str, aws: EmbeddedAws | None = None) -> Program:
+        program = super()._program(*arguments, name=name, aws=aws)
+        engine = {"CDK_DOCKER": str(HOME.path / "docker"), REGISTRY: os.environ[REGISTRY]}
+        return replace(program, environment={**program.environment, **engine})
 
 
 @pytest.fixture(scope="module")

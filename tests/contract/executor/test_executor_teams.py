@@ -13,6 +13,7 @@ from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from sqlalchemy.orm import Session
 
 from lambda_executor import LambdaExecutor
+from lambda_executor.contract.errors import ConfigError
 from lambda_executor.core.routing import Routes, Target
 from lambda_executor.scheduler.compat import conf_of
 from lambda_executor.setup import config
@@ -61,7 +62,7 @@ def test_an_option_that_the_team_lacks_is_not_somebody_elses(
     """Else two teams' executors would receive from one queue."""
     monkeypatch.delenv("AIRFLOW__RED___LAMBDA_EXECUTOR__FUNCTION_NAME")
     assert config.load(conf_of(teams[None]), no_parameter).queue_urls
-    with pytest.raises(config.ConfigError, match="function_name is not set"):
+    with pytest.raises(ConfigError, match="function_name is not set"):
         config.load(conf_of(teams["red"]), no_parameter)
 
 

@@ -101,7 +101,8 @@ def tree(bundle: S3ManifestBundle) -> dict[str, str]:
 def version_of(bundle: S3ManifestBundle) -> str | None:
     """The current version as Airflow reads it."""
     version = bundle.get_current_version()
-    return getattr(version, "version", version)
+    found: str | None = getattr(version, "version", version)
+    return found
 
 
 def folders(bundle: S3ManifestBundle) -> int:
@@ -207,7 +208,11 @@ def test_without_versions_a_first_fetch_waits_for_the_end_of_a_push(place: Place
     place.push(a="1")
     place.put("dags/a.py", "2")
     bundle = place.bundle()
-    bundle.sleep = lambda _seconds: place.push(a="3") and None
+
+    def end_the_push(_seconds: float) -> None:
+        place.push(a="3")
+
+    bundle.sleep = end_the_push
     bundle.initialize()
     assert tree(bundle) == {"a.py": "3"}
 
@@ -504,10 +509,10 @@ def test_airflows_cleanup_removes_old_versions_and_leaves_the_latest(
     monkeypatch.setenv(f"{section}STALE_BUNDLE_CLEANUP_AGE_THRESHOLD", "-1")
     version = versioned.push(a="1")
     latest, old = versioned.ready(), versioned.ready(version)
-    with base.BundleVersionLock("dags-folder", version):
-        base.BundleUsageTrackingManager().remove_stale_bundle_versions()
+    with base.BundleVersionLock("dags-folder", version):  # type: ignore[no-untyped-call]
+        base.BundleUsageTrackingManager().remove_stale_bundle_versions()  # type: ignore[no-untyped-call]
         assert old.path.exists()
-    base.BundleUsageTrackingManager().remove_stale_bundle_versions()
+    base.BundleUsageTrackingManager().remove_stale_bundle_versions()  # type: ignore[no-untyped-call]
     assert not old.path.exists()
     assert tree(latest) == {"a.py": "1"}
 
@@ -520,7 +525,7 @@ def test_airflow_makes_the_bundle_from_its_configuration(
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(config))
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
     version = versioned.push(a="1")
-    manager = DagBundlesManager()
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]
     (latest,) = manager.get_all_dag_bundles()
     latest.initialize()
     old = manager.get_bundle("mine", version)

@@ -335,7 +335,7 @@ def test_every_field_is_described() -> None:
         assert field.allowed, field.path
 
 
-def texts(schema: object, rule: object = None) -> Iterator[tuple[str, object]]:
+def texts(schema: Any, rule: object = None) -> Iterator[tuple[str, object]]:
     """The pattern of every text in a schema, with the rule that stands for it in messages."""
     match schema:
         case {"type": "string", "pattern": str(pattern)}:

@@ -12,7 +12,6 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from lambda_executor.contract.options import WORKLOAD_SECRETS
 from lambda_image.logs.log_output import LogOutput
-from lambda_image.machine import secret_variables
 from lambda_image.machine.secret_variables import FRESH_S, STALE_S, SecretError, SecretVariables
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
@@ -193,7 +192,7 @@ def test_values_are_masked_from_the_first_export(
     """The log shows neither a value nor a line of it nor the password in it, but ordinary words."""
     raw = io.BytesIO()
     output = LogOutput(raw, {})
-    monkeypatch.setattr(secret_variables.log_output, "_output", output)
+    monkeypatch.setattr("lambda_image.logs.log_output._output", output)
     exported(Account({ARN: value}).variables(KEY=ARN))
     output.about({}, "another secret, of the invocation")
     output.write(f"{printed} of airflow\n".encode())

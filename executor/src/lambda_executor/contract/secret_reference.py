@@ -70,8 +70,9 @@ def read_references(environ: Mapping[str, str]) -> Mapping[str, SecretReference]
         given = None
     if not isinstance(given, dict):
         raise ConfigError(
-            f"{variable} is {text!r}: it must be a JSON object from variables to ARNs of secrets",
-            WORKLOAD_SECRETS.setting,
+            f"{variable} is {text!r}",
+            fix="set it to a JSON object from variables to ARNs of secrets",
+            command=WORKLOAD_SECRETS.setting,
         )
     references = {}
     for name, reference in given.items():
@@ -79,6 +80,6 @@ def read_references(environ: Mapping[str, str]) -> Mapping[str, SecretReference]
             references[name] = SecretReference.parse(str(reference))
         except ValueError as e:
             raise ConfigError(
-                f"{variable} has {reference!r} for {name}: {e}", WORKLOAD_SECRETS.setting
+                f"{variable} has {reference!r} for {name}: {e}", command=WORKLOAD_SECRETS.setting
             ) from None
     return references

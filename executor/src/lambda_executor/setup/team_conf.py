@@ -50,9 +50,9 @@ def conf_of_team(team: str) -> TeamConf:
     """
     if not conf.getboolean("core", "multi_team", fallback=False):
         raise ConfigError(
-            f"the team is {team!r}, and this Airflow has no teams: [core] multi_team is not set. "
-            "Set it, with Airflow 3.2 or newer, or leave --team out",
-            "export AIRFLOW__CORE__MULTI_TEAM=True",
+            f"the team is {team!r}, and this Airflow has no teams: [core] multi_team is not set",
+            fix="set it, with Airflow 3.2 or newer, or leave --team out",
+            command="export AIRFLOW__CORE__MULTI_TEAM=True",
         )
     return TeamConf(team)
 
