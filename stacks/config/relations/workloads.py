@@ -69,7 +69,7 @@ class _Variables:
     """The variables of one kind of program.
 
     Attributes:
-        where: Its place in the configuration.
+        where: Its place in the configuration, with a verb.
         taken: The kit's own variables there.
         own_policies: How many managed policies the kit itself attaches to the role.
     """
@@ -86,7 +86,7 @@ def _programs(stage: StageConfig) -> Iterator[_Variables]:
     for function in stage.functions:
         given = stage.workloads_of(function)
         yield _Variables(
-            f"workloads and functions[{function.name}]",
+            f"workloads and functions[{function.name}] have",
             given.environment,
             given.secrets,
             given.policies,
@@ -95,7 +95,7 @@ def _programs(stage: StageConfig) -> Iterator[_Variables]:
         )
     given_to_it = stage.control_plane
     yield _Variables(
-        "control_plane",
+        "control_plane has",
         given_to_it.environment,
         given_to_it.secrets,
         given_to_it.policies,
@@ -112,20 +112,24 @@ def variables_have_free_names(stage: StageConfig) -> Iterator[str]:
     messages = []
     for program in _programs(stage):
         for name in [*program.environment, *program.secrets]:
-            has = f"{program.where} have the variable {name}"
+            has = f"{program.where} the variable {name}"
             if not _NAME.fullmatch(name):
                 messages.append(
                     f"{has}, allowed are two or more letters, digits and underscores, a letter "
                     "first: rename it"
                 )
             elif _RESERVED.fullmatch(name):
-                messages.append(f"{has}, which Lambda itself sets: remove or rename it")
+                messages.append(
+                    f"{has}, which Lambda itself sets, allowed is another name: remove or rename it"
+                )
             elif name.startswith(names.CONTAINER_PREFIX):
-                messages.append(f"{has}, whose beginning is the kit's own: rename it")
+                messages.append(
+                    f"{has}, allowed are names without {names.CONTAINER_PREFIX}: rename it"
+                )
             elif name in program.taken:
                 instead = program.taken[name]
-                fix = f"remove it, and use {instead}" if instead else "remove it"
-                messages.append(f"{has}, which the stacks set: {fix}")
+                fix = f"remove it and set {instead}" if instead else "remove it"
+                messages.append(f"{has}, which the stacks set, allowed is another name: {fix}")
     yield from dict.fromkeys(messages)
 
 
@@ -134,7 +138,7 @@ def variables_are_plain_or_secret(stage: StageConfig) -> Iterator[str]:
     for program in _programs(stage):
         for name in program.environment.keys() & program.secrets.keys():
             yield (
-                f"{program.where} have the variable {name} both in environment and in secrets, "
+                f"{program.where} the variable {name} both in environment and in secrets, "
                 "allowed is one of them: remove the other"
             )
 
@@ -148,8 +152,8 @@ def policies_fit_a_role(stage: StageConfig) -> Iterator[str]:
         count, most = len(program.policies), _MOST_POLICIES - program.own_policies
         if count > most:
             yield (
-                f"{program.where} have {count} policies, allowed are {most}: join some in a "
-                "policy of your own, or write what is needed into statements"
+                f"{program.where} {count} policies, allowed are {most}: remove some, join them in "
+                "a policy of your own, or write what is needed into statements"
             )
 
 

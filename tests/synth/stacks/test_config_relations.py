@@ -77,12 +77,12 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
         "variables_have_free_names",
         default(environment={"AIRFLOW__LOGGING__REMOTE_LOGGING": "True"}),
-        "which the stacks set: remove it, and use logs.remote",
+        "which the stacks set, allowed is another name: remove it and set logs.remote",
     ),
     (
         "variables_have_free_names",
         {"control_plane": {"environment": {"AIRFLOW_LAMBDA_X": "1"}}},
-        "control_plane have the variable AIRFLOW_LAMBDA_X, whose beginning is the kit's own",
+        "control_plane has the variable AIRFLOW_LAMBDA_X, allowed are names without",
     ),
     (
         "variables_are_plain_or_secret",
@@ -97,7 +97,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
         "policies_fit_a_role",
         {"control_plane": {"policies": POLICIES[:10]}},
-        "control_plane have 10 policies, allowed are 9",
+        "control_plane has 10 policies, allowed are 9",
     ),
     (
         "function_names_are_unique",
