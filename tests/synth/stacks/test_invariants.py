@@ -325,7 +325,10 @@ def test_functions_are_told_what_the_handler_reads(assembly: Assembly) -> None:
     remote = config.logs.remote != "none"
     for settings, function in functions(assembly):
         margins = settings.stop_margin_s is not None
+        given_by_owner = config.workloads_of(settings)
         expected = {
+            **dict.fromkeys(given_by_owner.environment, True),
+            options.WORKLOAD_SECRETS.environment_variable: bool(given_by_owner.secrets),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": True,
             options.QUEUE_URL.environment_variable: True,
             options.PAYLOAD_BUCKET.environment_variable: True,
@@ -337,6 +340,7 @@ def test_functions_are_told_what_the_handler_reads(assembly: Assembly) -> None:
         }
         assert variables(function).keys() == {name for name, given in expected.items() if given}
         assert "resolve:secretsmanager" not in json.dumps(variables(function))
+        assert not given_by_owner.secrets.keys() & variables(function).keys()
 
 
 def test_every_allowed_log_retention_has_the_cdks_name() -> None:
