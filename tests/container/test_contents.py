@@ -118,7 +118,7 @@ def test_airflow_finds_the_executor_and_its_provider(podman: Podman, image: str)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"AIRFLOW_VERSION": "3.2.2"}, "apache-airflow-core==3.2.2"),
+        ({"AIRFLOW_VERSION": "3.2.99"}, "lambda_image/locks/3.2.99.txt"),
         ({"REQUIREMENTS": "tests/container/conflicting-requirements.txt"}, "boto3==1.40.0"),
         ({"REQUIREMENTS": "tests/container/no-such.txt"}, "tests/container/no-such.txt"),
     ],
@@ -126,7 +126,7 @@ def test_airflow_finds_the_executor_and_its_provider(podman: Podman, image: str)
 def test_a_wrong_build_argument_fails_the_build(
     podman: Podman, base_image: str, image: str, arguments: dict[str, str], said: str
 ) -> None:
-    """Another Airflow, a conflicting requirement or a missing folder makes no image."""
+    """An Airflow without a lock, a conflicting requirement or a missing file makes no image."""
     assert image  # its layers are in the cache
     arguments = {"BASE_IMAGE": base_image, **arguments}
     with pytest.raises(EngineError, match=re.escape(said)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from airflow_lambda_constructs.airflow.airflow_control_plane import API_PORT
 from demo.machine import stand_in_image
 from lambda_executor.contract.wire import Outcome
 from lambda_image.control_plane import airflow_environment
 from stacks.config import ImageConfig
 from tests.support.control_plane import Site, control_plane
 from tests.support.handler_process import ROOT, running, task
+
+#: Installing packages may take as long as the network does.
+pytestmark = pytest.mark.timeout(600)
 
 TIMEOUT_S = 240.0
 DEFAULT = ImageConfig().airflow_version
@@ -118,16 +123,16 @@ def test_the_control_plane_runs_from_the_image(site: Site) -> None:
     assert done.returncode == 0, done.stderr
     nobody_logs_in = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
     server = site.start("api-server", "api-server", extra=nobody_logs_in)
-    server.wait_until(lambda: _answers(site.url), "answers", TIMEOUT_S)
+    server.wait_until(lambda: _listens(site.ports[API_PORT]), "listens", TIMEOUT_S)
     for path in ("/api/v2/monitor/health", "/execution/health"):
         answer = httpx.get(f"{site.url}{path}", timeout=TIMEOUT_S, trust_env=False)
         assert answer.status_code == 200, f"{path}: {answer.text}\n{site.log('api-server')}"
 
 
-def _answers(url: str) -> bool | None:
-    """Whether there is any answer; None: not yet."""
+def _listens(port: int) -> bool | None:
+    """Whether a server listens on this port; None: not yet."""
     try:
-        httpx.get(url, timeout=TIMEOUT_S, trust_env=False)
-    except httpx.ConnectError:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
         return None
     return True
