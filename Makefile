@@ -76,7 +76,7 @@ option = $(if $(call on_command_line,$1),--$2="$($1)")
 UNKNOWN = $(strip $(foreach v,$(filter-out $(OF_LOCAL) PYTHON MAKE%,$(.VARIABLES)),$(if $(call on_command_line,$v),$v)))
 
 .PHONY: local
-local: setup ## Keep it running, with the UI; yours: DAGS=../my-repo/dags
+local: setup ## Keep it running, with the UI; yours: DAGS=../repo/dags
 	@test -z "$(UNKNOWN)" || { echo "make local has no $(UNKNOWN): it has $(OF_LOCAL), as in make local DAGS=../my-repo/dags"; exit 1; } >&2
 	@$(BIN)/python -m demo up $(call option,DAGS,dags) $(call option,REQUIREMENTS,requirements) \
 	  $(call option,ENV,env) $(call option,PLUGINS,plugins)
