@@ -28,7 +28,8 @@ def text(variables: Mapping[str, str]) -> str:
         f"unset {' '.join(UNSET)}",
         f'export PATH={programs}:"$PATH"',
         # The user's proxy must not get the requests to the embedded AWS.
-        'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="$NO_PROXY"',
+        'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}"',
+        'export no_proxy="$NO_PROXY"',
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())),
     ]
     return "\n".join(lines) + "\n"

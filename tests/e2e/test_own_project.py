@@ -14,9 +14,7 @@ import httpx
 import pytest
 
 from demo import kept_up, paths
-from demo.installation import own_project
 from demo.outcome.airflow_api import Api
-from demo.screen import Screen
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for the environment.
 
@@ -24,6 +22,18 @@ T = TypeVar("T")
 
 HOME = paths.Home(paths.ROOT / "build" / "own-project")
 TIMEOUT_S = 120.0
+START_TIMEOUT_S = 800.0
+RUN = f"""
+import sys
+from pathlib import Path
+from demo import kept_up, paths
+from demo.installation import own_project
+from demo.screen import Screen
+home = paths.Home(Path({str(HOME.path)!r}))
+if sys.argv[1] == "down":
+    sys.exit(kept_up.down(Screen(), home))
+sys.exit(kept_up.up(Screen(), home, own_project.project(*map(Path, sys.argv[2:]))[0]))
+"""
 DAG = """
 import os
 from datetime import datetime
@@ -89,12 +99,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
     (root / "plugins" / "greetings.py").write_text('GREETING = "Hello"\n')
     (root / "requirements.txt").write_text("humanize\n")
     (root / ".env").write_text("AIRFLOW_VAR_COLOUR=blue\nPLAIN='as it is'\n")
-    project, notes = own_project.project(
-        root / "dags", root / "requirements.txt", root / ".env", root / "plugins"
-    )
-    assert notes == []
     try:
-        assert kept_up.up(Screen(), HOME, project) == 0
+        in_a_process(
+            "up", *(root / name for name in ("dags", "requirements.txt", ".env", "plugins"))
+        )
         state = kept_up.State.read(HOME.state)
         assert state
         assert state.url
@@ -102,7 +110,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
             api.unpause("mine")
         yield Repository(root / "dags", words, state.url)
     finally:
-        kept_up.down(Screen(), HOME)
+        in_a_process("down")
+
+
+def in_a_process(verb: str, *given: Path) -> None:
+    """`make local` or `make local-down`, with a state of these tests: its programs outlive it."""
+    command = [str(paths.PYTHON), "-c", RUN, verb, *map(str, given)]
+    subprocess.run(command, cwd=paths.ROOT, timeout=START_TIMEOUT_S, check=True)
 
 
 def eventually(probe: Callable[[], T | None]) -> T:

@@ -197,18 +197,21 @@ def test_the_shell_file_is_a_secret_of_its_owner(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_shell_file_can_be_sourced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", ["", "example.com"])
+def test_the_shell_file_can_be_sourced(tmp_path: Path, own: str) -> None:
     """Values arrive as they are, the programs are found, a profile of the user's is gone."""
     file = tmp_path / "env.sh"
     shell_file.write(file, {"VALUE": 'it\'s $HOME "x"'})
-    shown = f'source {file}; echo "$VALUE|$PATH|$NO_PROXY|$AWS_PROFILE"'
+    shown = f'source {file}; echo "$VALUE|$PATH|$NO_PROXY|$no_proxy|${{AWS_PROFILE-none}}"'
+    given = {"PATH": "/usr/bin:/bin", "AWS_PROFILE": "production"}
     done = subprocess.run(
-        ["bash", "-euc", f"set +u; {shown}"],
-        env={"PATH": "/usr/bin:/bin", "AWS_PROFILE": "production", "NO_PROXY": "example.com"},
+        ["bash", "-euc", shown],
+        env=given | ({"NO_PROXY": own} if own else {}),
         capture_output=True,
         text=True,
         check=True,
     )
     programs = f"{paths.BIN}:{paths.CDK.parent}:/usr/bin:/bin"
-    expected = f'it\'s $HOME "x"|{programs}|127.0.0.1,localhost,example.com|'
+    direct = "127.0.0.1,localhost" + (f",{own}" if own else "")
+    expected = f'it\'s $HOME "x"|{programs}|{direct}|{direct}|none'
     assert done.stdout.strip() == expected
