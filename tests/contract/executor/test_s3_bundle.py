@@ -26,11 +26,12 @@ from lambda_executor import aws
 from lambda_executor.bundles import S3ManifestBundle
 from lambda_executor.bundles.s3_manifest import DagFilesError
 from lambda_executor.contract.dag_manifest import (
-    BUNDLE_CLASS,
+    BUNDLE_NAME,
     KEPT_DAYS,
     DagLocation,
     DagManifest,
     StoredFile,
+    bundle_config,
 )
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.ops import dag_push
@@ -502,7 +503,7 @@ def test_airflows_cleanup_removes_old_versions_and_leaves_the_latest(
     versioned: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker's disk is bounded, and the files that the DAG processor reads stay."""
-    config = [{"name": "dags-folder", "classpath": BUNDLE_CLASS, "kwargs": {"s3_uri": URI}}]
+    config = [bundle_config(URI)]
     section = "AIRFLOW__DAG_PROCESSOR__"
     monkeypatch.setenv(f"{section}DAG_BUNDLE_CONFIG_LIST", json.dumps(config))
     monkeypatch.setenv(f"{section}STALE_BUNDLE_CLEANUP_MIN_VERSIONS", "0")
@@ -521,14 +522,14 @@ def test_airflow_makes_the_bundle_from_its_configuration(
     versioned: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing else of this package is needed: the class and a URI."""
-    config = [{"name": "mine", "classpath": BUNDLE_CLASS, "kwargs": {"s3_uri": URI}}]
+    config = [bundle_config(URI)]  # The same for all tests: Airflow 3.4 reads it once.
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(config))
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
     version = versioned.push(a="1")
     manager = DagBundlesManager()  # type: ignore[no-untyped-call]
     (latest,) = manager.get_all_dag_bundles()
     latest.initialize()
-    old = manager.get_bundle("mine", version)
+    old = manager.get_bundle(BUNDLE_NAME, version)
     old.initialize()
     assert isinstance(latest, S3ManifestBundle)
     assert (version_of(latest), latest.supports_versioning) == (version, True)
