@@ -60,7 +60,7 @@ class Case:
         return run
 
 
-CASES = (Case(8, 0.1, 800), Case(8, 1.0, 80), Case(50, 0.1, 4000), Case(50, 1.0, 500))
+CASES = (Case(8, 0.1, 800), Case(8, 1.0, 120), Case(50, 0.1, 2500), Case(50, 1.0, 500))
 
 
 def main() -> int:

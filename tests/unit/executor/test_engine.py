@@ -323,14 +323,28 @@ def test_a_lambda_that_cannot_be_reached_fails_nothing(world: World, scheduler: 
     assert {event.id for event in world.function.events} >= {row.id for row in rows[:2]}
 
 
+def expire_held(world: World, scheduler: Scheduler, row: Row) -> None:
+    """Let the token of a workload expire while its function runs another one."""
+    world.limit(1)
+    other = world.airflow.rows["task-2"]
+    world.queue(scheduler, other)
+    world.send(scheduler, None, is_taken=True)
+    scheduler.answer()
+    world.queue(scheduler, row)
+    assert not scheduler.can_send()
+    world.function.start(0)
+    world.function.finish(other.id, "success", 0)
+    world.loop(scheduler)
+    world.send(scheduler, ExpiredError("its token ran out"), is_taken=False)
+    scheduler.answer()
+
+
 def test_a_task_whose_token_expires_while_it_is_held_is_left_to_airflow(
     world: World, scheduler: Scheduler
 ) -> None:
     """It has not failed: Airflow revokes it and queues it again."""
     row = world.airflow.rows["task-1"]
-    world.queue(scheduler, row)
-    world.send(scheduler, ExpiredError("its token ran out"), is_taken=False)
-    scheduler.answer()
+    expire_held(world, scheduler, row)
     world.step(scheduler)
     assert scheduler.untaken == set()
     assert scheduler.has_slot(row.key)
@@ -343,9 +357,7 @@ def test_a_callback_whose_token_expires_while_it_is_held_has_failed(
 ) -> None:
     """Nothing else would end it."""
     row = world.airflow.rows["callback"]
-    world.queue(scheduler, row)
-    world.send(scheduler, ExpiredError("its token ran out"), is_taken=False)
-    scheduler.answer()
+    expire_held(world, scheduler, row)
     world.step(scheduler)
     assert scheduler.untaken == {row.id}
 

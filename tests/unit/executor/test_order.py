@@ -120,13 +120,24 @@ def test_all_leave_at_the_end() -> None:
     assert leave(ending, 0) == ["high", "low", "last"]
 
 
-def test_an_invocation_whose_token_expires_while_its_function_is_full_is_not_refused() -> None:
-    """Nothing was wrong with it."""
-    late = queue(dispatch("first"))
-    waiting = late.pop(0)
+def expire(late: DispatchQueue) -> object:
+    """Send the next invocation, whose token has expired; return its outcome."""
+    waiting = late.pop(600)
     assert waiting is not None
-    outcome = late.failed(waiting, ExpiredError("its token ran out"), 600)
-    assert outcome == Outlived(InvocationId("first"), "its token ran out")
+    return late.failed(waiting, ExpiredError("its token ran out"), 600)
+
+
+def test_an_invocation_whose_token_expires_while_it_is_held_is_not_refused() -> None:
+    """Nothing was wrong with it."""
+    late = queue(dispatch("first"), dispatch("held"))
+    assert leave(late, 0) == ["first"]
+    late.ended(InvocationId("first"), 590)
+    assert expire(late) == Outlived(InvocationId("held"), "its token ran out")
+
+
+def test_an_invocation_that_comes_with_an_expired_token_is_refused() -> None:
+    """It did not wait here."""
+    assert expire(queue(dispatch("late"))) == Refused(InvocationId("late"), "its token ran out")
 
 
 def test_an_invocation_whose_token_expires_after_a_failed_send_is_refused() -> None:
@@ -135,8 +146,6 @@ def test_an_invocation_whose_token_expires_after_a_failed_send_is_refused() -> N
     waiting = late.pop(0)
     assert waiting is not None
     late.failed(waiting, UnreachableError("connection refused"), 0)
-    waiting = late.pop(100)
-    assert waiting is not None
-    outcome = late.failed(waiting, ExpiredError("its token ran out"), 600)
+    outcome = expire(late)
     assert isinstance(outcome, Refused)
     assert "connection refused" in outcome.reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -99,6 +100,7 @@ class DispatchQueue:
         self._in_doubt_in_a_row = 0
         self._order = itertools.count()
         self._places = Places()
+        self._full_at_s: dict[str, float] = {}
         self._ready: dict[str, list[Waiting]] = {}
         self._delayed: list[tuple[float, Waiting]] = []
 
@@ -186,12 +188,18 @@ class DispatchQueue:
 
     def _next_ready(self, now_s: float) -> list[Waiting] | None:
         """The heap of the function whose first invocation leaves next, if one may leave."""
-        may_leave = (
-            ready
-            for function, ready in self._ready.items()
-            if ready and self._places.are_free(function, now_s)
-        )
+        may_leave = []
+        for function, ready in self._ready.items():
+            if ready and self._places.are_free(function, now_s):
+                may_leave.append(ready)
+            elif ready:
+                self._full_at_s[function] = now_s
         return min(may_leave, key=itemgetter(0), default=None)
+
+    def _was_held(self, waiting: Waiting) -> bool:
+        """Whether an invocation has waited for a place, and for nothing else."""
+        full_at_s = self._full_at_s.get(waiting.dispatch.function, -math.inf)
+        return full_at_s >= waiting.since_s and not (waiting.reason or self._gate.reason)
 
     # ---- what became of a send ----
 
@@ -215,7 +223,7 @@ class DispatchQueue:
             self._push(waiting)
             self._slow_down(waiting, error, now_s)
             return None
-        if isinstance(error, ExpiredError) and not (waiting.reason or self._gate.reason):
+        if isinstance(error, ExpiredError) and self._was_held(waiting):
             return Outlived(waiting.dispatch.id, str(error))
         if not isinstance(error, TransientError):
             return self._give_up(waiting, self._reason(waiting, error))

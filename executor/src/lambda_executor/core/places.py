@@ -26,6 +26,8 @@ REFILL_S = 0.5
 #: Seconds between two loops of a scheduler under load. What ends in this time is accepted beside
 #: the reserve, because Airflow can add to it only once in a loop.
 LOOP_S = 2.0
+#: The largest reserve, as a multiple of the places: some of the next invocations may be long.
+MOST_RESERVE = 2
 #: The share of the places that may be free for a moment, so that long invocations need no reserve.
 IDLE = 0.02
 #: The last invocations whose mean duration counts.
@@ -169,7 +171,8 @@ class Places:
         }
 
     def _reserve(self, limit: Limit, now_s: float) -> int:
-        return min(limit.most, self._use(limit.name).ending(limit.most, REFILL_S, now_s))
+        ending = self._use(limit.name).ending(limit.most, REFILL_S, now_s)
+        return min(MOST_RESERVE * limit.most, ending)
 
     def _take(self, id: InvocationId, since_s: float | None) -> None:
         use = self._use(self._name(self._functions[id]))
