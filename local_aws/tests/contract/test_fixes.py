@@ -295,6 +295,32 @@ def test_describe_repositories_is_permitted_by_name(
     assert describe(bare_enforcing_aws) == "AccessDeniedException"
 
 
+def test_run_task_is_permitted_by_the_task_definition(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """ecs_task_permission: grants for task definition and tasks permit to run, see and stop one."""
+
+    def run(server: Server) -> list[str]:
+        name, root = f"t-{uuid.uuid4().hex[:12]}", server.client("ecs")
+        root.create_cluster(clusterName=name)
+        root.register_task_definition(
+            family=name, containerDefinitions=[{"name": "c", "image": "none"}]
+        )
+        task = root.run_task(cluster=name, taskDefinition=name)["tasks"][0]["taskArn"]
+        arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
+        resources = [f"{arn}:task-definition/{name}:*", f"{arn}:task/{name}/*"]
+        role = assume_role(server, {"Effect": "Allow", "Action": "ecs:*", "Resource": resources})
+        ecs = client("ecs", server.url, *role)
+        return [
+            error_code(ecs.run_task, cluster=name, taskDefinition=name),
+            error_code(ecs.describe_tasks, cluster=name, tasks=[task]),
+            error_code(ecs.stop_task, cluster=name, task=task),
+        ]
+
+    assert run(enforcing_aws) == [ALLOWED] * 3
+    assert run(bare_enforcing_aws) == ["AccessDeniedException"] * 3
+
+
 def test_policies_see_secure_transport(enforcing_aws: Server, bare_enforcing_aws: Server) -> None:
     """secure_transport: a bucket that denies plain HTTP can be used."""
 
