@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 from airflow.sdk import dag, task
 
 BATCHES = 3
@@ -37,9 +38,6 @@ def large_memory_scoring() -> None:
     @task(queue=LARGE)
     def score(batch: int) -> dict[str, Any]:
         """Score one batch of customers against all products."""
-        # Here, not at the top: the DAG processor need not have numpy to read this file.
-        import numpy as np
-
         made = np.random.default_rng(seed=0)
         # Stands for a model that is loaded from S3.
         model = made.random((PRODUCTS, NUMBERS_PER_PRODUCT), dtype=np.float32)

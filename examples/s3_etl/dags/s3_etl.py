@@ -6,6 +6,7 @@ import io
 import random
 from typing import Any
 
+import pandas as pd
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Variable, dag, task
 
@@ -55,9 +56,6 @@ def s3_etl() -> None:
 
         A second try overwrites what the first one wrote, so a retry does no harm.
         """
-        # Here, not at the top: the DAG processor need not have pandas to read this file.
-        import pandas as pd
-
         orders = pd.read_csv(io.StringIO(s3().read_key(raw, bucket())))
         orders = orders.drop_duplicates("order").dropna(subset="amount")
         revenue = orders.groupby("product", as_index=False)["amount"].sum()
@@ -68,8 +66,6 @@ def s3_etl() -> None:
     @task
     def report(cleaned: list[str]) -> dict[str, Any]:
         """Add up all branches. Only the names of the files come through XCom, not their content."""
-        import pandas as pd
-
         hook, name = s3(), bucket()
         branches = [pd.read_csv(io.StringIO(hook.read_key(key, name))) for key in cleaned]
         revenue = pd.concat(branches).groupby("product")["amount"].sum().round(2)
