@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -154,7 +153,7 @@ def test_a_broken_file_is_told_where_a_person_looks(repository: Repository) -> N
 def test_a_shell_that_sources_the_file_uses_the_same(repository: Repository) -> None:
     """`airflow` lists the DAGs of this Airflow, boto3 the queues of this AWS."""
     asks = "import boto3; print(*boto3.client('sqs').list_queues()['QueueUrls'], sep='\\n')"
-    commands = f'airflow dags list --output json 2> /dev/null && python -c "{asks}"'
+    commands = f'airflow dags list --output plain && python -c "{asks}"'
     done = subprocess.run(
         ["bash", "-euc", f"source {HOME.shell_file}; {commands}"],
         env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
@@ -163,7 +162,6 @@ def test_a_shell_that_sources_the_file_uses_the_same(repository: Repository) -> 
         timeout=TIMEOUT_S,
         check=True,
     )
-    dags, _, queues = done.stdout.partition("]\n")
-    assert [dag["dag_id"] for dag in json.loads(f"{dags}]")] == ["mine"]
-    assert "airflow-lambda-local-results" in queues
+    assert "mine" in done.stdout.split()  # Beside Airflow's warnings.
+    assert "/airflow-lambda-local-execution-ResultsQueueResults" in done.stdout
     assert repository.airflow.startswith("http://127.0.0.1:")
