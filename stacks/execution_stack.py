@@ -103,6 +103,8 @@ class ExecutionStack(StageStack):
         )
         self.output("SchedulerRoleArn", role.role_arn)
         dag_policy = self._dag_policy(storage.dags) if storage and storage.dags else None
+        if dag_policy:
+            role.add_managed_policy(dag_policy)
         hand_out(
             self,
             Wiring(
