@@ -27,7 +27,7 @@ _BUCKETS: Mapping[str, Any] = {
     "removal": "destroy",
     "logs": {"remote": "s3", "retention_days": 30},
     "dags": {"source": "s3", "s3_key": "team/dags/"},
-    "image": {"dags": "examples/team"},
+    "image": {"dags": "tests/e2e/dags"},
 }
 _LOG_GROUP: Mapping[str, Any] = {
     **_ELSEWHERE,
@@ -134,7 +134,7 @@ def test_push_is_one_command(buckets: Assembly) -> None:
     outputs = buckets.json("storage")["Outputs"]
     _, parts = outputs["DagsPushCommand"]["Value"]["Fn::Join"]
     assert parts == [
-        "airflow lambda-executor dags push examples/team s3://",
+        "airflow lambda-executor dags push tests/e2e/dags s3://",
         {"Ref": bucket(buckets, "DagBucket").logical_id},
         "/team/dags/",
     ]
