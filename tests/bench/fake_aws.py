@@ -57,6 +57,7 @@ class Message:
     number: int
     body: str
     deliveries: int = 0
+    sent_at_s: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Queue:
         handed: list[dict[str, Any]] = []
         while self.visible and len(handed) < most:
             old = self.visible.popleft()
-            message = Message(old.number, old.body, old.deliveries + 1)
+            message = Message(old.number, old.body, old.deliveries + 1, old.sent_at_s)
             receipt = f"{message.number}:{message.deliveries}"
             self.delivered[receipt] = message
             handed.append(
@@ -95,7 +96,10 @@ class Queue:
                     "MessageId": str(message.number),
                     "ReceiptHandle": receipt,
                     "Body": message.body,
-                    "Attributes": {"ApproximateReceiveCount": str(message.deliveries)},
+                    "Attributes": {
+                        "ApproximateReceiveCount": str(message.deliveries),
+                        "SentTimestamp": str(int(message.sent_at_s * 1000)),
+                    },
                 }
             )
         return handed

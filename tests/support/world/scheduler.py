@@ -220,7 +220,12 @@ class Scheduler:
         return self.engine.dispatcher._queue.wait_s(self._world.now_s)
 
     def limit(self, places: int | None) -> None:
-        """Learn how many invocations the function may run at once."""
+        """Learn how many invocations the function may run at once.
+
+        There is no reserve: it would follow from the time, which hardly passes here.
+        """
+        places_of = self.engine.dispatcher._queue._places
+        places_of._reserve = lambda *_: 0  # type: ignore[method-assign]
         self.engine.dispatcher.limit({FUNCTION: Limit(FUNCTION, places) if places else None})
 
     def most_urgent(self) -> float:

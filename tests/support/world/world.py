@@ -20,7 +20,6 @@ from lambda_executor.contract.errors import (
     ThrottledError,
 )
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
-from lambda_executor.core.places import MOST_RESERVE
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.reports import is_about_a_start, is_duplicate
 from lambda_executor.testing import MemoryQueue
@@ -133,13 +132,10 @@ class World:
         scheduler.send()
 
     def _check_order(self, scheduler: Scheduler, id: InvocationId) -> None:
-        """Check that what leaves is the most urgent, and that at most the reserve is beyond."""
+        """Check that what leaves is the most urgent, and that it has a place."""
         if self.priority(self.airflow.row_of[id][0]) < scheduler.most_urgent():
             self.broken.append(f"sent before what is urgent: {id}")
-        if (
-            self.places is not None
-            and len(scheduler.in_flight()) >= (1 + MOST_RESERVE) * self.places
-        ):
+        if self.places is not None and len(scheduler.in_flight()) >= self.places:
             self.broken.append(f"sent although the function is full: {id}")
 
     def step(

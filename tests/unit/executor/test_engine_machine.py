@@ -1,7 +1,7 @@
 """Random histories: Airflow is notified once, acknowledgements are in time, all slots are freed.
 
-If it is known how many invocations the function may run at once, a scheduler sends no more than
-these and the reserve, and the most urgent leaves first.
+If it is known how many invocations the function may run at once, a scheduler sends no more, and
+the most urgent leaves first.
 
 Two cases are excluded because they are known to fail; `tests/support/world` marks each of them: a
 callback that Lambda delivers twice (`Lambda`), and a copy that starts after Airflow could not be

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.places import Limit, Places
+from lambda_executor.core.places import MOST_RESERVE, Limit, Places
 
 FUNCTION = "function"
 
@@ -46,10 +46,12 @@ def test_a_function_of_which_nothing_is_known_has_a_place_for_everything() -> No
     assert unknown.room({}, 0) == {}
 
 
-def test_the_reserve_is_what_ends_until_a_place_is_taken_again() -> None:
-    """Half of what ends in a second, as far as the places are not idle for longer anyway."""
-    assert after(places(8), 1) == 8 + 4
-    assert after(places(50), 5) == 50 + 4
+def test_the_reserve_is_what_ends_on_the_way() -> None:
+    """The way is that of the result and of the invoke, one and a half times, and 0.15 s."""
+    assert after(places(8), 1) == 8 + 2
+    slow = places(8)
+    slow.invoked(1)
+    assert after(slow, 2) == 8 + 5  # On average an invoke took 0.5 s, so a task took 1.5 s.
 
 
 def test_long_invocations_need_no_reserve() -> None:
@@ -57,16 +59,16 @@ def test_long_invocations_need_no_reserve() -> None:
     assert after(places(8), 60) == 8
 
 
-def test_the_reserve_is_at_most_twice_the_places() -> None:
+def test_the_reserve_is_at_most_a_multiple_of_the_places() -> None:
     """However short the invocations are: a long one may be among the next."""
-    assert after(places(8), 0.01) == 8 + 16
+    assert after(places(8), 0.001) == 8 + 8 * MOST_RESERVE
 
 
 def test_a_place_with_a_long_invocation_adds_nothing_to_the_reserve() -> None:
     """The others' events would wait for its end in Lambda's queue, where they expire."""
     busy = places(2)
     for id in fill(busy):
-        busy.ended(id, 0.5)
+        busy.ended(id, 0.1)
     stuck = [InvocationId("long-1"), InvocationId("long-2")]
     for id in stuck:
         busy.take(id, FUNCTION, 1)
@@ -119,7 +121,7 @@ def test_what_an_adopted_invocation_takes_is_not_measured() -> None:
 
 
 def test_the_room_is_what_ends_until_the_schedulers_next_loops() -> None:
-    """It has a place, or gets one within two seconds; what waits already is subtracted."""
+    """It has a place, or gets one within three seconds; what waits already is subtracted."""
     busy = places(8)
     (room,) = busy.room({}, 0).values()
     assert room == 8
@@ -127,4 +129,4 @@ def test_the_room_is_what_ends_until_the_schedulers_next_loops() -> None:
         busy.ended(id, 1)
     fill(busy, 1)
     (room,) = busy.room({FUNCTION: 6}, 1).values()
-    assert room == 16 - 6
+    assert room == 24 - 6

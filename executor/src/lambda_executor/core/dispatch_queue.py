@@ -156,9 +156,9 @@ class DispatchQueue:
         """Record that another scheduler's invocation has a place."""
         self._places.take(id, function, None)
 
-    def ended(self, id: InvocationId, now_s: float) -> None:
-        """Record that an invocation has ended, which frees its place."""
-        self._places.ended(id, now_s)
+    def ended(self, id: InvocationId, now_s: float, result_s: float = 0) -> None:
+        """Record that an invocation has ended, which frees its place; see `Places.ended`."""
+        self._places.ended(id, now_s, result_s)
 
     def drop_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
         """Drop what waits, and free the places, of invocations that are not live any more."""
@@ -209,6 +209,7 @@ class DispatchQueue:
         self._gate.succeeded()
         self._in_doubt_in_a_row = 0
         self._pace.answered(waiting.popped_s, now_s)
+        self._places.invoked(now_s - waiting.popped_s)
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
     def failed(

@@ -5,9 +5,10 @@ more is sent than can start, and a small reserve, which hides the way from the e
 to the start of the next. What has no place stays in the `DispatchQueue`, in order of priority, and
 most of it stays in Airflow's database.
 
-The reserve follows from how fast places become free: their number divided by the time that an
-invocation takes (Little's law). A place whose invocation runs for much longer than the others do
-does not count, because it will not be free soon. No threads, no clock.
+The reserve is what ends on that way: the number of places, divided by what an invocation takes and
+multiplied by what the way takes (Little's law). Both times are measured. A place whose invocation
+runs for much longer than the others do does not count, because it will not be free soon. No
+threads, no clock.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from statistics import fmean
 
 from lambda_executor.contract.wire import InvocationId
 
-#: Seconds in which a free place is taken again, at most: the result is received, the next
-#: invocation is sent, and Lambda starts it. The reserve is what ends in this time.
-REFILL_S = 0.5
+#: From the end of one invocation to the start of the next: so many times what the result and the
+#: invoke take, and so many seconds. Lambda's own part of it cannot be measured.
+WAY = 1.5
+WAY_S = 0.15
 #: Seconds between two loops of a scheduler under load. What ends in this time is accepted beside
 #: the reserve, because Airflow can add to it only once in a loop.
-LOOP_S = 2.0
+LOOP_S = 3.0
 #: The largest reserve, as a multiple of the places: some of the next invocations may be long.
-MOST_RESERVE = 2
+MOST_RESERVE = 8
+#: The shortest time that an invocation is taken to need, in seconds.
+LEAST_S = 0.01
 #: The share of the places that may be free for a moment, so that long invocations need no reserve.
 IDLE = 0.02
 #: The last invocations whose mean duration counts.
@@ -61,7 +65,7 @@ class _Use:
     Attributes:
         recent: Since when the invocations have their places, the oldest first.
         long: Those that have run for long, or that another scheduler sent.
-        durations_s: Of the last invocations that ended.
+        durations_s: Of the last invocations that ended, without the way.
     """
 
     recent: dict[InvocationId, float] = field(default_factory=dict)
@@ -94,6 +98,8 @@ class Places:
         self._functions: dict[InvocationId, str] = {}
         self._uses: dict[str, _Use] = {}
         self._are_unlimited = False
+        self._invokes_s: deque[float] = deque([0.0], maxlen=WINDOW)
+        self._results_s: deque[float] = deque([0.0], maxlen=WINDOW)
 
     def limit(self, limits: Limits) -> None:
         """Replace all limits; those of functions that are missing are not known."""
@@ -134,12 +140,23 @@ class Places:
             use.recent.pop(id, None)
             use.long.discard(id)
 
-    def ended(self, id: InvocationId, now_s: float) -> None:
-        """Free the place of an invocation that has ended now."""
+    def invoked(self, took_s: float) -> None:
+        """Record what an invoke took, from the decision to send it to Lambda's answer."""
+        self._invokes_s.append(took_s)
+
+    def ended(self, id: InvocationId, now_s: float, result_s: float = 0) -> None:
+        """Free the place of an invocation that has ended.
+
+        Args:
+            id: The invocation.
+            now_s: The time.
+            result_s: How long its result was in the queue.
+        """
         if (function := self._functions.get(id)) is not None:
             use = self._use(self._name(function))
             if (since_s := use.recent.get(id)) is not None:
-                use.durations_s.append(max(0.001, now_s - since_s))
+                self._results_s.append(result_s)
+                use.durations_s.append(max(LEAST_S, now_s - since_s - self._way_s()))
             self.free(id)
 
     def free_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
@@ -171,8 +188,12 @@ class Places:
         }
 
     def _reserve(self, limit: Limit, now_s: float) -> int:
-        ending = self._use(limit.name).ending(limit.most, REFILL_S, now_s)
+        seconds = WAY * self._way_s() + WAY_S
+        ending = self._use(limit.name).ending(limit.most, seconds, now_s)
         return min(MOST_RESERVE * limit.most, ending)
+
+    def _way_s(self) -> float:
+        return fmean(self._invokes_s) + fmean(self._results_s)
 
     def _take(self, id: InvocationId, since_s: float | None) -> None:
         use = self._use(self._name(self._functions[id]))

@@ -96,10 +96,15 @@ class Dispatcher:
         with self._sendable:
             self._queue.adopted(id, function)
 
-    def ended(self, id: InvocationId) -> None:
-        """Send another invocation in the place of one that has ended. Safe on any thread."""
+    def ended(self, id: InvocationId, result_s: float = 0) -> None:
+        """Send another invocation in the place of one that has ended. Safe on any thread.
+
+        Args:
+            id: The invocation.
+            result_s: How long its result was in the queue.
+        """
         with self._sendable:
-            self._queue.ended(id, self._clock())
+            self._queue.ended(id, self._clock(), result_s)
             self._sendable.notify()
 
     def drop_unless(self, is_live: Callable[[InvocationId], bool]) -> None:

@@ -29,7 +29,7 @@ from lambda_executor.engine.arrivals import Arrivals
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.engine.limits import LimitWatcher
 from lambda_executor.engine.listening import Listeners
-from lambda_executor.engine.poller import Report
+from lambda_executor.engine.poller import Arrival
 from lambda_executor.engine.ports import Airflow, AirflowState
 from lambda_executor.engine.reconciliation import Reconciler
 
@@ -39,6 +39,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 #: Seconds between two log lines that say that the same function is full.
 SAY_FULL_S = 60.0
+#: The longest time for which a result counts as on its way: beyond it no scheduler ran, or the
+#: clocks differ.
+MOST_RESULT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +229,12 @@ class Engine(Generic[Key]):
 
     # ---- on the pollers' threads ----
 
-    def arrived(self, report: Report) -> None:
+    def arrived(self, arrival: Arrival) -> None:
         """Send another invocation in the place of one that has ended, before the next step."""
+        report, sent_at_s = arrival.report, arrival.sent_at_s
         if not (is_duplicate(report) or is_about_a_start(report)):
-            self.dispatcher.ended(report.id)
+            result_s = 0 if sent_at_s is None else max(0.0, time.time() - sent_at_s)
+            self.dispatcher.ended(report.id, min(result_s, MOST_RESULT_S))
 
     # ---- one step ----
 

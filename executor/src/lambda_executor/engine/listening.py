@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.ports import Endpoints, Message, Queue
-from lambda_executor.engine.poller import Poller, Report
+from lambda_executor.engine.poller import Arrival, Poller, Report
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Listeners:
         endpoints: Holds the queues.
         own: The index of this scheduler's own results queue.
         knows: Whether an invocation is the engine's; called on the pollers' threads.
-        arrived: Called with each report about one of the engine's, on the pollers' threads.
+        arrived: Called with each arrival, on the pollers' threads.
         threads: The most receives from its own results queue under way at once.
         clock: A monotonic clock, in seconds.
 
@@ -40,7 +40,7 @@ class Listeners:
         own: int,
         *,
         knows: Callable[[InvocationId], bool],
-        arrived: Callable[[Report], None] | None = None,
+        arrived: Callable[[Arrival], None] | None = None,
         threads: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

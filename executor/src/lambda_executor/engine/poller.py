@@ -67,7 +67,7 @@ class Poller:
         queue: The queue.
         decode: Reads one message; raises `DecodeError`.
         knows: Whether an invocation is ours; called on the poller's threads.
-        arrived: Called with each report about one of ours, on the poller's threads.
+        arrived: Called with each arrival, on the poller's threads.
         threads: The most receives, and the most deletes, under way at once.
     """
 
@@ -77,7 +77,7 @@ class Poller:
         *,
         decode: Callable[[Message], Report],
         knows: Callable[[InvocationId], bool],
-        arrived: Callable[[Report], None] | None = None,
+        arrived: Callable[[Arrival], None] | None = None,
         threads: int = 1,
     ) -> None:
         self._queue = queue
@@ -182,7 +182,7 @@ class Poller:
             self._arrivals.append(arrival)
             self._arrived.notify_all()
         if self._notify_arrived:
-            self._notify_arrived(arrival.report)
+            self._notify_arrived(arrival)
 
     # ---- receiving ----
 
