@@ -57,6 +57,12 @@ class CallingFunctions(cdk.Stack):
         )
 
 
-app = cdk.App()
-CallingFunctions(app)
-app.synth()
+def build(app: cdk.App) -> None:
+    """Put the stack into a CDK app."""
+    CallingFunctions(app)
+
+
+if __name__ == "__main__":
+    app = cdk.App()
+    build(app)
+    app.synth()

@@ -68,6 +68,12 @@ class OddEven(cdk.Stack):
         )
 
 
-app = cdk.App()
-OddEven(app)
-app.synth()
+def build(app: cdk.App) -> None:
+    """Put the stack into a CDK app."""
+    OddEven(app)
+
+
+if __name__ == "__main__":
+    app = cdk.App()
+    build(app)
+    app.synth()

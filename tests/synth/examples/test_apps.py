@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import runpy
 from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def resources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def resources() -> dict[str, list[dict[str, Any]]]:
     """The properties of all resources of both apps, by type."""
     found: dict[str, list[dict[str, Any]]] = {}
     for example in ("calling_functions", "ecs_odd_even"):
-        output = tmp_path_factory.mktemp(example)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("CDK_OUTDIR", str(output))
-            runpy.run_path(str(ROOT / "examples" / example / "app.py"))
-        (template,) = output.glob("*.template.json")
-        for resource in json.loads(template.read_text())["Resources"].values():
+        app = cdk.App()
+        runpy.run_path(str(ROOT / "examples" / example / "app.py"))["build"](app)
+        (stack,) = app.synth().stacks
+        for resource in stack.template["Resources"].values():
             found.setdefault(resource["Type"], []).append(resource.get("Properties", {}))
     return found
 
