@@ -190,14 +190,15 @@ def site(home: paths.Home = HOME, files: Iterable[Path] = DAGS) -> Iterator[Site
 
     Args:
         home: Its folder.
-        files: The DAG files.
+        files: The DAG files and folders.
     """
     with sole_use(home), termination_as_interrupt():
         groups = [Children(home.logs, outlive_us=False) for _ in range(4)]
         cloud, postgres, control_plane, schedulers = groups
         home.make_empty()
         for file in files:
-            shutil.copy(file, home.dags)
+            copy = shutil.copytree if file.is_dir() else shutil.copy
+            copy(file, home.dags / file.name)
         (home.path / GATE.name).mkdir()
         installation = database.Installation.make(home)
         try:

@@ -29,6 +29,10 @@ SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "4",
     # Only the runs that are started here, not those of the DAGs' schedules.
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+    # On a busy machine a scheduler may be silent for longer than the other tests allow.
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "300",
+    "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "1",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "300",
 }
 
 #: Each answers a name and a value. A run that another one starts has a changing id, and is named
@@ -47,6 +51,12 @@ FROM task_instance JOIN (
 """
 XCOMS = """
 SELECT concat_ws(' ', dag_id, task_id, NULLIF(map_index, -1), key), value FROM xcom
+"""
+
+#: A task must not write to an asset before the scheduler has activated it.
+INACTIVE = """
+SELECT asset.name, asset.uri FROM asset LEFT JOIN asset_active active
+ON active.name = asset.name AND active.uri = asset.uri WHERE active.name IS NULL
 """
 
 Ends = Mapping[str, str]
@@ -98,6 +108,7 @@ def _run(site: Site, api: Api, database: Engine, executor: str, function: str) -
         "AIRFLOW__AWS_LAMBDA_EXECUTOR__FUNCTION_NAME": function,
     }
     scheduler = site.start_program("scheduler", name, changed)
+    migration.until(lambda: not _read(database, INACTIVE) or None, "every asset is active")
     for dag_id in STARTED:
         api.trigger(dag_id, LOGICAL_DATE)
 
