@@ -282,6 +282,7 @@ def _furnish(
         "QUEUE_URL": queues["results"],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home.dags),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         **SLOW_MACHINE,
         "MIGRATION_GATE": str(home.path / GATE.name),
     }

@@ -17,14 +17,14 @@ from demo.outcome.airflow_api import FINAL, Api
 from tests.e2e import example_dags, migration
 from tests.e2e.migration import OURS, Site
 
-pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
+pytestmark = pytest.mark.timeout(2400)  # The first test waits for all of it, on any machine.
 
 HOME = paths.Home(paths.ROOT / "build" / "equal-runs")
 STARTED = sorted(itertools.chain(*example_dags.STARTED.values()))
 FOLLOWING = sorted(itertools.chain(*example_dags.FOLLOWING.values()))
 #: A Monday; nothing here asks for another date.
 LOGICAL_DATE = "2026-01-05T00:00:00Z"
-TIMEOUT_S = 400.0
+TIMEOUT_S = 900.0
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "4",
     # Only the runs that are started here, not those of the DAGs' schedules.
@@ -53,6 +53,16 @@ XCOMS = """
 SELECT concat_ws(' ', dag_id, task_id, NULLIF(map_index, -1), key), value FROM xcom
 """
 
+#: XComs that differ between two runs of any executor.
+CHANGING = {
+    "example_bash_decorator describe_dag_folder dag_folder": "the folder of this AIRFLOW_HOME",
+    "example_bash_decorator describe_dag_folder return_value": "the folder of this AIRFLOW_HOME",
+    "example_bash_decorator get_file_stats return_value": "when that folder was made",
+    "example_bash_decorator show_dag_folder_stats return_value": "the folder of this AIRFLOW_HOME",
+    "example_params_trigger_ui select_languages skipmixin_key": "the order of a set",
+    "example_trigger_controller_dag test_trigger_dagrun _link_TriggerDagRunLink": "a time",
+    "example_trigger_controller_dag test_trigger_dagrun trigger_run_id": "a time",
+}
 #: A task must not write to an asset before the scheduler has activated it.
 INACTIVE = """
 SELECT asset.name, asset.uri FROM asset LEFT JOIN asset_active active
@@ -128,7 +138,9 @@ def _read(database: Engine, query: str) -> dict[str, str]:
 
 def differences(local: Ends, ours: Ends) -> str:
     """A table of what differs, one line each; empty if nothing does."""
-    names = sorted(name for name in {*local, *ours} if local.get(name) != ours.get(name))
+    names = sorted(
+        name for name in {*local, *ours} - {*CHANGING} if local.get(name) != ours.get(name)
+    )
     return "\n".join(
         f"{name}: under LocalExecutor {local.get(name, 'nothing')}, "
         f"under ours {ours.get(name, 'nothing')}"
@@ -151,12 +163,12 @@ def test_the_runs_were_many_and_ended_in_many_ways(story: Story) -> None:
     assert len(STARTED) + len(FOLLOWING) >= 40
     assert {name.partition(" ")[0] for name in story.local} == {*STARTED, *FOLLOWING}
     states = {end.partition(" ")[0] for end in story.local.values()}
-    assert states == {"success", "failed", "skipped", "upstream_failed"}
+    assert states == {"success", "failed", "skipped"}
 
 
 def test_the_second_time_lambda_ran_them(story: Story) -> None:
     """The function sent a result for every task that ran, at least."""
-    assert story.sent >= sum(end.startswith("success 1 ran") for end in story.ours.values()) > 0
+    assert story.sent >= sum(" ran" in end for end in story.ours.values()) > 100
 
 
 def test_every_example_runs_or_has_a_reason() -> None:
