@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from urllib.parse import unquote_plus
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
@@ -92,7 +93,9 @@ def count_returns() -> None:
             for message in event.extra["payload"]["message_batch"]:
                 for record in json.loads(message["Body"]).get("Records", []):
                     found = record["s3"]
-                    total += products(found["bucket"]["name"], found["object"]["key"])
+                    # In a notification a key is encoded as in a URL: a space is a plus sign.
+                    key = unquote_plus(found["object"]["key"])
+                    total += products(found["bucket"]["name"], key)
         return dict(total)
 
     count()
