@@ -123,6 +123,7 @@ def test_what_would_break_the_environment_is_ignored_with_a_sentence(
 ) -> None:
     """A `.env` file of a production Airflow can be given as it is."""
     text = (
+        "AIRFLOW__CORE__AUTH_MANAGER=its.FabAuthManager\n"
         "AIRFLOW__CORE__EXECUTOR=CeleryExecutor\nAIRFLOW__DATABASE__SQL_ALCHEMY_CONN=x\n"
         "AWS_SECRET_ACCESS_KEY=y\nAIRFLOW__CORE__PARALLELISM=4\nAIRFLOW_VAR_COLOUR=blue\n"
     )
@@ -132,8 +133,8 @@ def test_what_would_break_the_environment_is_ignored_with_a_sentence(
     assert found.needs_restart == (file,)
     (note,) = notes
     assert note.startswith(
-        f"{file}: AIRFLOW__CORE__EXECUTOR, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN, "
-        "AWS_SECRET_ACCESS_KEY are ignored, because"
+        f"{file}: AIRFLOW__CORE__AUTH_MANAGER, AIRFLOW__CORE__EXECUTOR, "
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN, AWS_SECRET_ACCESS_KEY are ignored, because"
     )
 
 
