@@ -52,7 +52,10 @@ class Container:
         self._ended.wait()
 
     def _follow(self) -> None:
-        with self._sandbox.output as output:
-            for line in output:
-                self._log(line.decode(errors="replace").rstrip("\r\n"))
-        self._ended.set()
+        try:
+            with self._sandbox.output as output:
+                for line in output:
+                    self._log(line.decode(errors="replace").rstrip("\r\n"))
+        finally:  # Also if a line cannot be logged: then the command is killed.
+            self._sandbox.end()
+            self._ended.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -242,6 +243,8 @@ class Sandbox:
         self._control.close()
         self._clean_up.close()
         with self._state:
+            if self.running:  # Nobody is left who could say how the runtime ended.
+                self.exit_status = -signal.SIGKILL
             self._gone, self.running = True, False
             self._state.notify_all()
         self._on_exit()
