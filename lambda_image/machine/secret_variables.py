@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import boto3
@@ -22,9 +22,6 @@ from lambda_executor.contract.secret_reference import SecretReference, read_refe
 from lambda_image.aws_calls import PATIENCE, error_code
 from lambda_image.logs import invocation_log, log_output
 from lambda_image.logs.invocation_log import WriteLog
-
-if TYPE_CHECKING:
-    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 #: A value older than this is fetched again before a workload, so that a rotation takes effect.
 FRESH_S = 300.0
@@ -47,6 +44,13 @@ _FIXES = {
 
 #: Parts of the names of a JSON secret's keys whose values are secret, too.
 _SECRET_KEYS = ("password", "passphrase", "secret", "token", "private_key", "api_key")
+
+
+class SecretsManagerClient(Protocol):
+    """The part of boto3's client that is used."""
+
+    def get_secret_value(self, *, SecretId: str) -> Mapping[str, Any]:  # noqa: N803 - AWS's name
+        """The answer to `GetSecretValue`."""
 
 
 class SecretError(LambdaExecutorError):
@@ -134,15 +138,16 @@ class SecretVariables:
             raise _unavailable(reference, e) from None
         except BotoCoreError as e:
             raise _unavailable(reference, e) from None
-        if "SecretString" not in answer:
+        text = answer.get("SecretString")
+        if not isinstance(text, str):
             raise SecretError(
                 f"the secret {reference.arn} is binary, and a variable is a text: store it as text"
             )
-        if "\0" in answer["SecretString"]:
+        if "\0" in text:
             raise SecretError(
                 f"the secret {reference.arn} has a null byte, which no variable can hold: remove it"
             )
-        return answer["SecretString"]
+        return text
 
 
 class _UnavailableError(SecretError):
@@ -204,4 +209,7 @@ def _fields(text: str) -> Mapping[str, Any] | None:
 
 
 def _client(region: str) -> SecretsManagerClient:
-    return boto3.session.Session().client("secretsmanager", region_name=region, config=PATIENCE)
+    client: SecretsManagerClient = boto3.session.Session().client(
+        "secretsmanager", region_name=region, config=PATIENCE
+    )
+    return client

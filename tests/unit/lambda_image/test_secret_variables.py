@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from lambda_executor.contract.options import WORKLOAD_SECRETS
+from lambda_image.logs import log_output
 from lambda_image.logs.log_output import LogOutput
 from lambda_image.machine.secret_variables import FRESH_S, STALE_S, SecretError, SecretVariables
 
@@ -192,7 +193,7 @@ def test_values_are_masked_from_the_first_export(
     """The log shows neither a value nor a line of it nor the password in it, but ordinary words."""
     raw = io.BytesIO()
     output = LogOutput(raw, {})
-    monkeypatch.setattr("lambda_image.logs.log_output._output", output)
+    monkeypatch.setattr(log_output, "_output", output)
     exported(Account({ARN: value}).variables(KEY=ARN))
     output.about({}, "another secret, of the invocation")
     output.write(f"{printed} of airflow\n".encode())
