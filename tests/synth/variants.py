@@ -17,7 +17,7 @@ _URL = "https://airflow.example.com/execution/"
 
 _SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
 #: The four keys of what workloads, one function or Airflow's programs may do.
-PERMISSIONS: dict[str, Any] = {
+PERMISSIONS: Mapping[str, Any] = {
     "environment": {"ORDERS_BUCKET": "orders"},
     "secrets": {"AIRFLOW_CONN_ORDERS": _SECRET, "ORDERS_PASSWORD": f"{_SECRET}:password::"},
     "policies": ["arn:aws:iam::aws:policy/AmazonAthenaFullAccess"],
