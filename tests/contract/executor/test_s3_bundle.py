@@ -102,8 +102,8 @@ def tree(bundle: S3ManifestBundle) -> dict[str, str]:
 def version_of(bundle: S3ManifestBundle) -> str | None:
     """The current version as Airflow reads it."""
     version = bundle.get_current_version()
-    found: str | None = getattr(version, "version", version)
-    return found
+    name: str | None = getattr(version, "version", version)
+    return name
 
 
 def folders(bundle: S3ManifestBundle) -> int:
@@ -210,10 +210,10 @@ def test_without_versions_a_first_fetch_waits_for_the_end_of_a_push(place: Place
     place.put("dags/a.py", "2")
     bundle = place.bundle()
 
-    def end_the_push(_seconds: float) -> None:
+    def push_meanwhile(_seconds: float) -> None:
         place.push(a="3")
 
-    bundle.sleep = end_the_push
+    bundle.sleep = push_meanwhile
     bundle.initialize()
     assert tree(bundle) == {"a.py": "3"}
 
@@ -510,10 +510,11 @@ def test_airflows_cleanup_removes_old_versions_and_leaves_the_latest(
     monkeypatch.setenv(f"{section}STALE_BUNDLE_CLEANUP_AGE_THRESHOLD", "-1")
     version = versioned.push(a="1")
     latest, old = versioned.ready(), versioned.ready(version)
-    with base.BundleVersionLock("dags-folder", version):  # type: ignore[no-untyped-call]
-        base.BundleUsageTrackingManager().remove_stale_bundle_versions()  # type: ignore[no-untyped-call]
+    airflow: Any = base  # Without annotations.
+    with airflow.BundleVersionLock("dags-folder", version):
+        airflow.BundleUsageTrackingManager().remove_stale_bundle_versions()
         assert old.path.exists()
-    base.BundleUsageTrackingManager().remove_stale_bundle_versions()  # type: ignore[no-untyped-call]
+    airflow.BundleUsageTrackingManager().remove_stale_bundle_versions()
     assert not old.path.exists()
     assert tree(latest) == {"a.py": "1"}
 
