@@ -1,11 +1,9 @@
-"""`make local-aws`: the embedded AWS alone, for the programs of another shell."""
+"""`make local-aws`: the embedded AWS alone. What a person does with it: test_newcomer.py."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +28,6 @@ try:
 except EnvironmentInUseError as e:
     sys.exit(str(e))
 """
-SMALL = '{"database": {"enabled": false}, "observability": {"dashboard": false}}'
 
 
 def program(name: str) -> Program:
@@ -42,22 +39,6 @@ def program(name: str) -> Program:
         cwd=paths.ROOT,
         stop_signal=signal.SIGINT,
     )
-
-
-def in_a_shell(commands: str) -> str:
-    """What a shell prints that has sourced the file, without anything else set."""
-    done = subprocess.run(
-        ["bash", "-euc", f"source {HOME.shell_file}; {commands}"],
-        cwd=paths.ROOT,
-        env=download_settings() | {"PATH": bare_environment()["PATH"], "HOME": str(Path.home())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +60,6 @@ def test_a_second_one_says_that_one_runs(alone: tuple[Children, Child]) -> None:
     with pytest.raises(ProcessError, match=r"another run uses .*/build/alone: wait for it to end"):
         children.run(program("second"), TIMEOUT_S)
     assert HOME.shell_file.exists()
-
-
-@pytest.mark.usefixtures("alone")
-def test_the_commands_for_an_account_work_as_they_are() -> None:
-    """The README's `cdk` deploys a stage with its image, and `make destroy` takes it down."""
-    stage = f"-c stage=local -c override='{SMALL}'"
-    in_a_shell(f"cdk bootstrap {stage} && cdk deploy --all {stage} --require-approval never")
-    named = "import boto3; print(boto3.client('lambda').list_functions()['Functions'][0])"
-    assert "airflow-lambda-local-" in in_a_shell(f'python -c "{named}"')
-    in_a_shell("python destroy.py local --yes")
-    left = "import boto3; print(boto3.client('lambda').list_functions()['Functions'])"
-    assert in_a_shell(f'python -c "{left}"').strip() == "[]"
 
 
 def test_ctrl_c_ends_it(alone: tuple[Children, Child]) -> None:

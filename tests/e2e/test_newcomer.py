@@ -1,8 +1,8 @@
 """The page "The first hour" is true: its commands do what it says, in its order.
 
 A bash runs the page's commands in a copy of the repository, beside which the page puts a DAG
-repository and an Airflow that pip has installed. Only what depends on the machine is replaced: the
-port of the API server.
+repository and an Airflow that pip has installed. Only the port of the API server is replaced. The
+copy has what `make setup` installs already; CI shows that a fresh clone installs it.
 """
 
 from __future__ import annotations
@@ -114,15 +114,13 @@ class Story:
 
     Attributes:
         totals: What the task returned in each run.
-        denied: The log of the task in a function that may not read the bucket.
         doctor: What the doctor printed.
-        leftovers: What `make destroy` printed.
+        stacks: The stacks of the account after `make destroy`.
     """
 
     totals: list[dict[str, int]]
-    denied: str
     doctor: str
-    leftovers: str
+    stacks: list[str]
 
 
 def aws_cli() -> Path:
@@ -213,15 +211,6 @@ class Airflow:
         totals: dict[str, int] = value["value"] if value else {}
         return json.loads(totals) if isinstance(totals, str) else totals
 
-    def failure(self, count: int) -> str | None:
-        """The log of the failed task in the newest of so many runs; None: it has not ended."""
-        ended = self._ended(count)
-        if ended is None:
-            return None
-        state, run_id = ended
-        assert state == "failed"
-        return self._log(run_id)
-
     def _ended(self, count: int) -> tuple[str, str] | None:
         """State and name of the newest of so many runs; None: it has not ended."""
         runs = (self.get("/dags/orders/dagRuns?order_by=-id") or {"dag_runs": []})["dag_runs"]
@@ -297,28 +286,17 @@ def follow(page: list[Block], cloud: Shell, person: Shell, airflow: Airflow) -> 
     again = "(source ../my-airflow/env.sh && airflow dags trigger orders)"
     person.run(again)
     results.append(totals(2))
-    forbid(person)
-    person.run(again)
-    denied = eventually(lambda: airflow.failure(3), "the third run fails")
     destroy = next(steps)
     assert "make destroy" in destroy.text
-    person.run(f"echo shared | {destroy.text.rstrip()} > {FOLDER / 'destroy.txt'}")
+    person.run(f"echo shared | {destroy.text}")
+    stacks = "aws cloudformation describe-stacks --query 'Stacks[].StackName' --output text"
+    person.run(f"{stacks} > {FOLDER / 'stacks.txt'}")
     assert next(steps, None) is None, "the page has more blocks than the test runs"
     return Story(
         totals=results,
-        denied=denied,
         doctor=(FOLDER / "doctor.txt").read_text(),
-        leftovers=(FOLDER / "destroy.txt").read_text(),
+        stacks=(FOLDER / "stacks.txt").read_text().split(),
     )
-
-
-def forbid(person: Shell) -> None:
-    """Deploy the stage once more, without the permission."""
-    file = KIT / "cdk.json"
-    content = json.loads(file.read_text())
-    content["context"]["stages"]["shared"]["workloads"]["statements"] = []
-    file.write_text(json.dumps(content))
-    person.run("node_modules/.bin/cdk deploy --all --require-approval never -c stage=shared")
 
 
 def test_a_task_reads_the_bucket_with_pandas(story: Story) -> None:
@@ -331,16 +309,11 @@ def test_a_push_changes_the_next_run(story: Story) -> None:
     assert story.totals[1] == {"ann": 5, "bob": 4}
 
 
-def test_without_the_statement_the_bucket_is_closed(story: Story) -> None:
-    """The permission came from the stage, and from nothing else."""
-    assert "AccessDenied" in story.denied
-
-
 def test_the_doctor_finds_nothing(story: Story) -> None:
     """The page leaves nothing out."""
     assert " 0 to fix, 0 unknown" in story.doctor
 
 
 def test_nothing_is_left(story: Story) -> None:
-    """`make destroy` deletes all stacks of the stage."""
-    assert "Deleting airflow-lambda-shared-execution" in story.leftovers
+    """`make destroy` deletes all stacks of the stage; `cdk bootstrap` made the other one."""
+    assert story.stacks == ["CDKToolkit"]

@@ -76,6 +76,22 @@ def test_a_place_with_a_long_invocation_adds_nothing_to_the_reserve() -> None:
     assert not busy.are_free(FUNCTION, 60)
 
 
+def test_a_change_from_short_invocations_to_long_ones_is_learned() -> None:
+    """What ends after a long time counts too, so that nothing waits behind the next long ones."""
+    changed = places(50)
+    for id in fill(changed):
+        changed.ended(id, 0.05)
+    short = fill(changed, 1)
+    for id in short[:50]:
+        changed.ended(id, 1.05)
+    long = fill(changed, 2)
+    changed.room({}, 300)
+    for id in [*short[50:], *long]:
+        changed.ended(id, 602)
+    assert len(fill(changed, 602)) == 50
+    assert changed.room({}, 602) == {Limit(FUNCTION, 50): 0}
+
+
 def test_a_place_is_free_again_when_its_invocation_ends_in_any_way() -> None:
     """It has ended, was not taken, or is not live any more; a second report frees nothing."""
     busy = places(3)

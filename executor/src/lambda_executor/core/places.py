@@ -64,12 +64,12 @@ class _Use:
 
     Attributes:
         recent: Since when the invocations have their places, the oldest first.
-        long: Those that have run for long, or that another scheduler sent.
+        long: The same, of those that have run for long; None: another scheduler sent it.
         durations_s: Of the last invocations that ended, without the way.
     """
 
     recent: dict[InvocationId, float] = field(default_factory=dict)
-    long: set[InvocationId] = field(default_factory=set)
+    long: dict[InvocationId, float | None] = field(default_factory=dict)
     durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def __len__(self) -> int:
@@ -82,9 +82,12 @@ class _Use:
         mean_s = fmean(self.durations_s)
         long_s = max(LONG_S, LONG * mean_s)
         while self.recent and now_s - (oldest := next(iter(self.recent.items())))[1] > long_s:
-            self.long.add(oldest[0])
-            del self.recent[oldest[0]]
+            self.long[oldest[0]] = self.recent.pop(oldest[0])
         return math.ceil(max(0, most - len(self.long)) * max(0.0, seconds / mean_s - IDLE))
+
+    def since_s(self, id: InvocationId) -> float | None:
+        """Since when an invocation has its place; None: it is not known."""
+        return self.recent.get(id, self.long.get(id))
 
 
 class Places:
@@ -104,7 +107,8 @@ class Places:
     def limit(self, limits: Limits) -> None:
         """Replace all limits; those of functions that are missing are not known."""
         before, self._limits, self._uses = self._uses, dict(limits), {}
-        since_s = {id: s for use in before.values() for id, s in use.recent.items()}
+        uses = before.values()
+        since_s = {id: use.since_s(id) for use in uses for id in (*use.long, *use.recent)}
         for id in self._functions:  # In the order in which they were sent.
             self._take(id, since_s.get(id))
         for name, use in before.items():
@@ -138,7 +142,7 @@ class Places:
         if (function := self._functions.pop(id, None)) is not None:
             use = self._use(self._name(function))
             use.recent.pop(id, None)
-            use.long.discard(id)
+            use.long.pop(id, None)
 
     def invoked(self, took_s: float) -> None:
         """Record what an invoke took, from the decision to send it to Lambda's answer."""
@@ -154,7 +158,7 @@ class Places:
         """
         if (function := self._functions.get(id)) is not None:
             use = self._use(self._name(function))
-            if (since_s := use.recent.get(id)) is not None:
+            if (since_s := use.since_s(id)) is not None:
                 self._results_s.append(result_s)
                 use.durations_s.append(max(LEAST_S, now_s - since_s - self._way_s()))
             self.free(id)
@@ -198,7 +202,7 @@ class Places:
     def _take(self, id: InvocationId, since_s: float | None) -> None:
         use = self._use(self._name(self._functions[id]))
         if since_s is None:
-            use.long.add(id)
+            use.long[id] = None
         else:
             use.recent[id] = since_s
 
