@@ -169,6 +169,10 @@ def settings(
         # Save CPU: the files do not change while the demo runs.
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        # A file that a busy machine takes too long to import would be missing until then. The first
+        # import of a package such as pandas also compiles it.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "110",
+        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "115",
     }
 
 
