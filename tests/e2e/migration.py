@@ -76,7 +76,7 @@ class Site:
         function: The one that the environment was made with; it runs the reference's handler.
         image: The URI of that function's image.
         variables: What a function needs to know of the environment.
-        database_url: Of Airflow's database, which is Celery's broker too.
+        database_url: Of Airflow's database, in which Celery keeps its results too.
     """
 
     aws: EmbeddedAws
@@ -101,10 +101,16 @@ class Site:
         Ours gets a function and queues of its own. A function of the reference's handler refuses a
         DAG file that names an executor which is not in its own list.
         """
+        broker = self.airflow.home.path / "broker"
+        broker.mkdir()
         shared = {
             "AIRFLOW__CORE__EXECUTOR": SIDE_BY_SIDE,
-            "AIRFLOW__CELERY__BROKER_URL": f"sqla+{self.database_url}",
+            "AIRFLOW__CELERY__BROKER_URL": "filesystem://",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{self.database_url}",
+            **{
+                f"AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__{name}": str(broker)
+                for name in ("DATA_FOLDER_IN", "DATA_FOLDER_OUT", "CONTROL_FOLDER")
+            },
         }
         theirs = "reference-beside-us"
         names = {"AIRFLOW__CORE__EXECUTOR": SIDE_BY_SIDE}

@@ -15,7 +15,7 @@ from demo.outcome.airflow_api import Api, Try
 from tests.e2e import migration
 from tests.e2e.migration import OURS, REFERENCE
 
-pytestmark = pytest.mark.timeout(600)  # The first test waits for all of it, on any machine.
+pytestmark = pytest.mark.timeout(1200)  # The first test waits for all of it, on any machine.
 
 SIDE_BY_SIDE = ("side_by_side", "by_default_args")
 DAG_IDS = ("all_reference", "reference_image", "our_image", "in_flight")
