@@ -255,14 +255,14 @@ def test_dag_files_for_which_tasks_left_no_room_end_the_environment(
     bucket.push({"handled.py": DAGS, "data.bin": "x" * 3 * 2**20})
     result, _ = process.run(task("says"))
     assert result.outcome is Outcome.REJECTED
-    assert "give the function more ephemeral storage, or upload less" in result.reason
+    assert "give it more (a function: more ephemeral storage), or push less" in result.reason
     assert "the execution environment is given up" in result.reason
     assert process.ends == 1
     seen(process)
     bucket.push({"handled.py": DAGS, "data.bin": "x" * 9 * 2**20})
     result, _ = process.run(task("says"))
     assert result.outcome is Outcome.REJECTED
-    assert "give the function more ephemeral storage, or upload less" in result.reason
+    assert "give it more (a function: more ephemeral storage), or push less" in result.reason
     assert "given up" not in result.reason
     assert process.ends == 1
     close(process)
