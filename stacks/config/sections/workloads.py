@@ -62,7 +62,7 @@ class Statement(Section):
         alias="Action",
         min_length=1,
         description="The actions, or one as a text. To allow, each names its service and the "
-        "beginning of its name at least: `s3:Get*`, but neither `*` nor `s3:*`.",
+        "beginning or the end of its name at least: `s3:Get*`, but neither `*` nor `s3:*`.",
     )
     resource: Annotated[list[ResourceName], BeforeValidator(_a_list)] = Field(
         alias="Resource", min_length=1, description="The resources, or one as a text."
@@ -83,7 +83,7 @@ class Statement(Section):
     def _what_is_allowed_has_a_name(self) -> Statement:
         for action in self.action if self.effect == "Allow" else ():
             service, _, name = action.partition(":")
-            if {"*", "?"} & {*service} or not name.strip("*?"):
+            if {"*", "?"} & {*service} or {name[:1], name[-1:]} <= {"*", "?", ""}:
                 example = "s3" if {"*", "?"} & {*service} else service
                 raise ValueError(
                     f"it allows {action}, which is more than a task needs: list the actions, such "
