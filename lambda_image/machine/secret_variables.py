@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -42,8 +42,11 @@ _FIXES = {
     "ResourceNotFoundException": "correct the ARN, or make the secret",
 }
 
-#: Parts of the names of a JSON secret's keys whose values are secret, too.
-_SECRET_KEYS = ("password", "passphrase", "secret", "token", "private_key", "api_key")
+#: Parts of the names of fields, in JSON or in a URI's query, whose values are secret, too.
+_SECRET_KEYS = (
+    *("password", "passwd", "passphrase", "secret", "token", "private_key", "api_key", "apikey"),
+    "authorization",
+)
 
 
 class SecretsManagerClient(Protocol):
@@ -143,10 +146,6 @@ class SecretVariables:
             raise SecretError(
                 f"the secret {reference.arn} is binary, and a variable is a text: store it as text"
             )
-        if "\0" in text:
-            raise SecretError(
-                f"the secret {reference.arn} has a null byte, which no variable can hold: remove it"
-            )
         return text
 
 
@@ -166,7 +165,22 @@ def _by_arn(references: Mapping[str, SecretReference]) -> Mapping[str, SecretRef
 
 
 def _value(text: str, reference: SecretReference) -> str:
-    """The part of a secret that a reference names."""
+    """The part of a secret that a reference names, which a variable can hold."""
+    value = _part(text, reference)
+    if "\0" in value:
+        raise SecretError(
+            f"the secret {reference.arn} has a null byte, which no variable can hold: remove it"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair.
+        raise SecretError(
+            f"the secret {reference.arn} is not Unicode text: store it as text"
+        ) from None
+    return value
+
+
+def _part(text: str, reference: SecretReference) -> str:
     if reference.json_key is None:
         return text
     fields = _fields(text)
@@ -185,19 +199,37 @@ def _value(text: str, reference: SecretReference) -> str:
 
 
 def _secret_parts(value: str) -> Iterator[str]:
-    """What a program may print of a value: all of it, a line of it, the password in it."""
+    """What a program may print of a value: all of it, a line of it, a password in it."""
     yield value
     if "\n" in value:
         yield from value.splitlines()
+    yield from _secret_fields(value)
     try:
-        password = urlsplit(value).password
+        url = urlsplit(value)
     except ValueError:
-        password = None
-    if password:
-        yield from (password, unquote(password))
-    for key, field in (_fields(value) or {}).items():
-        if isinstance(field, str) and any(part in key.lower() for part in _SECRET_KEYS):
+        return
+    if url.password:
+        yield from (url.password, unquote(url.password))
+    for field in url.query.split("&"):
+        key, _, given = field.partition("=")
+        if _is_secret(key):
+            yield from (given, unquote_plus(given))
+
+
+def _secret_fields(value: object) -> Iterator[str]:
+    """The fields of JSON with secret names, in objects within it too, and in JSON in its texts."""
+    found = _fields(value) if isinstance(value, str) else value
+    if isinstance(found, list):
+        for each in found:
+            yield from _secret_fields(each)
+    for key, field in found.items() if isinstance(found, dict) else ():
+        if isinstance(field, str) and _is_secret(key):
             yield field
+        yield from _secret_fields(field)
+
+
+def _is_secret(key: str) -> bool:
+    return any(part in key.lower() for part in _SECRET_KEYS)
 
 
 def _fields(text: str) -> Mapping[str, Any] | None:
