@@ -67,7 +67,7 @@ class Sources:
     def copy_to(self, context: Path) -> None:
         """Copy the files into an empty folder."""
         for folder in _FOLDERS:
-            _copy_tree(self.root / folder, context / folder, skipped=self.root / _LOCKS)
+            _copy_tree(self.root / folder, context / folder, skipped=(self.root / _LOCKS).resolve())
         _copy_tree(self.dags, context / DAGS)
         (context / _LOCKS).mkdir()
         shutil.copyfile(self.lock, context / _LOCKS / self.lock.name)
@@ -177,14 +177,20 @@ def _is_left_out(path: Path, skipped: Path | None) -> bool:
 
 def _copy_one(path: Path, target: Path, root: Path, above: tuple[Path, ...]) -> None:
     if not path.is_symlink():
-        shutil.copyfile(path, target)
+        _copy_file(path, target)
         return
     real = path.resolve()
     if real.is_relative_to(root):
         target.symlink_to(os.path.relpath(real, path.parent.resolve()))
     elif real.is_file():
-        shutil.copyfile(real, target)
+        _copy_file(real, target)
     elif real.is_dir() and not any(folder.is_relative_to(real) for folder in above):
         _copy_tree(real, target, above=above)
     else:
         target.symlink_to(path.readlink())
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    """Copy a file; a program stays one, and every user of the image may read it."""
+    shutil.copyfile(path, target)
+    target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

@@ -192,6 +192,27 @@ def test_only_what_tasks_need_is_copied(
     }
 
 
+def test_a_program_beside_the_dags_can_be_run(
+    tree: Path, repository: Path, tag_of: Callable[..., str]
+) -> None:
+    """A script for a BashOperator keeps its mode, and every user of the image may read a file."""
+    dags = repository / "dags"
+    (dags / "load.sh").write_text("#!/bin/sh\n")
+    (dags / "load.sh").chmod(0o700)
+    (dags / "orders.py").chmod(0o600)
+    copied = dags_in(tree, tag_of(tree, ImageConfig(dags=str(dags))))
+    assert (copied / "load.sh").stat().st_mode & 0o777 == 0o755
+    assert (copied / "orders.py").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_repository_behind_a_link_gives_the_same_image(
+    tree: Path, tag_of: Callable[..., str]
+) -> None:
+    """The clone may be reached through a link to its folder."""
+    (tree.parent / "link").symlink_to(tree)
+    assert tag_of(tree.parent / "link") == tag_of(tree)
+
+
 def test_a_link_out_of_the_dag_folder_becomes_what_it_points_to(
     tree: Path, repository: Path, tag_of: Callable[..., str]
 ) -> None:
