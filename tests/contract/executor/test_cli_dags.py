@@ -149,8 +149,8 @@ def test_a_push_says_what_a_run_will_see(
         f"{URI} has version {second}, 3 files: 1 uploaded, 1 deleted, 2 unchanged",
         "changed Python files: a.py, team/b.py",
         (
-            f"runs that already started keep version {first}; new runs, and tasks of DAGs that "
-            f"are not versioned, use {second}"
+            f"runs that already started keep their version, the latest of them {first}; new runs, "
+            f"and tasks of DAGs that are not versioned, use {second}"
         ),
     ]
     _, answer = run(capfd, "dags", "push", str(dags), URI)
@@ -167,6 +167,27 @@ def test_a_push_says_that_the_bucket_keeps_no_versions(
     last = answer.splitlines()[-1]
     assert f"every task that starts from now on uses {manifest(s3).version}" in last
     assert "Turn on versioning for the bucket" in last
+    assert "runs that already started keep" not in answer
+
+
+def test_the_folder_may_be_in_the_home_folder(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output `DagsPushCommand` quotes `image.dags`, so the shell does not expand its `~`."""
+    monkeypatch.setenv("HOME", str(dags.parent))
+    code, _ = run(capfd, "dags", "push", "~/dags", URI)
+    assert (code, "a.py" in keys(s3)) == (0, True)
+
+
+def test_a_push_says_that_versions_begin(
+    s3: Any, dags: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Runs before it have no version, and a DAG processor that runs stays without versions."""
+    run(capfd, "dags", "push", str(dags), URI)
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    (dags / "a.py").write_text("new")
+    _, answer = run(capfd, "dags", "push", str(dags), URI)
+    assert "restart the DAG processor" in answer.splitlines()[-1]
     assert "runs that already started keep" not in answer
 
 

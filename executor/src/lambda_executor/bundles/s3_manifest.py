@@ -196,7 +196,7 @@ class S3ManifestBundle(base.BaseDagBundle):
             log.warning(
                 "The bucket of %s keeps no versions, so a run does not keep the version that it "
                 "started with: each task runs the latest push. Turn on versioning for the bucket, "
-                "then push a change.",
+                "push a change, and restart the DAG processor.",
                 self.location,
             )
         try:

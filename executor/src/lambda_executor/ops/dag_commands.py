@@ -22,7 +22,7 @@ _NAMED = 5
 def push(args: argparse.Namespace, say: Say) -> bool:
     """Upload a folder of DAG files."""
     location = DagLocation.parse(args.uri)
-    files = dag_push.read(Path(args.folder), args.exclude)
+    files = dag_push.read(Path(args.folder).expanduser(), args.exclude)
     store = S3DagFolder(Gateway(conf, checks.PATIENCE, dag_push.CONNECTIONS).first, location)
     plan = dag_push.plan(files, store)
     if plan.foreign:
@@ -53,16 +53,23 @@ def _what_a_run_sees(before: DagManifest | None, now: DagManifest) -> list[str]:
     else:
         dag_files = _changed_dag_files(before, now)
         lines.append(f"changed Python files: {', '.join(dag_files) or 'none'}")
-        if now.keeps_versions:
+        if now.keeps_versions and before.keeps_versions:
             lines.append(
-                f"runs that already started keep version {before.version}; new runs, and tasks of "
-                f"DAGs that are not versioned, use {now.version}"
+                f"runs that already started keep their version, the latest of them "
+                f"{before.version}; new runs, and tasks of DAGs that are not versioned, use "
+                f"{now.version}"
+            )
+        elif now.keeps_versions:
+            lines.append(
+                f"the bucket keeps versions from this push on; runs that already started have none "
+                f"and use {now.version} too. New runs keep theirs once you restart the DAG "
+                "processor"
             )
     if not now.keeps_versions:
         lines.append(
             f"the bucket keeps no versions: every task that starts from now on uses {now.version}, "
-            "also in a run that already started. Turn on versioning for the bucket, then push a "
-            "change"
+            "also in a run that already started. Turn on versioning for the bucket, push a change, "
+            "and restart the DAG processor"
         )
     return lines
 
