@@ -137,7 +137,7 @@ apiServer:  # It shows the logs.
   serviceAccount:
     annotations:
       eks.amazonaws.com/role-arn: *role
-"""
+{_dag_processor(wiring)}"""
 
 
 def _settings(wiring: Wiring) -> Mapping[str, str]:
@@ -154,6 +154,19 @@ def _dag_policy(wiring: Wiring) -> str:
     if not wiring.dag_policy_arn:
         return ""
     return f"# The role of its DAG processor needs the policy {wiring.dag_policy_arn}\n"
+
+
+def _dag_processor(wiring: Wiring) -> str:
+    """Return the DAG processor's values, empty without DAG files in S3."""
+    if not wiring.dag_policy_arn:
+        return ""
+    return f"""\
+dagProcessor:
+  serviceAccount:
+    annotations:
+      # This role, or another one, with the policy {wiring.dag_policy_arn}
+      eks.amazonaws.com/role-arn: *role
+"""
 
 
 def _lines(settings: Mapping[str, str], form: str) -> str:

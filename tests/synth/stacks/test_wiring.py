@@ -42,7 +42,7 @@ SETTINGS = {
     ("logging", "remote_base_log_folder"): "s3://logs/task-logs",
     ("dag_processor", "dag_bundle_config_list"): (
         '[{"name": "dags-folder", "classpath": "lambda_executor.bundles.S3ManifestBundle", '
-        '"kwargs": {"s3_uri": "s3://dags/dags/"}}]'
+        '"kwargs": {"s3_uri": "s3://dags/dags/", "refresh_interval": 5}}]'
     ),
 }
 SECRETS = {
@@ -116,6 +116,7 @@ def test_dag_files_in_s3_come_with_the_policy_that_reads_them(
     """Without them neither the bundle nor its policy is named."""
     assert f"DAG processor needs the policy {WIRING.dag_policy_arn}\n" in form(WIRING)
     without = form(replace(WIRING, dags_uri=None, dag_policy_arn=None))
+    assert "dagProcessor" not in without
     assert "DAG_PROCESSOR" not in without
     assert "DAG processor" not in without
 
@@ -126,10 +127,10 @@ def test_helm_values_say_the_same_in_the_charts_words() -> None:
     https://airflow.apache.org/docs/helm-chart/stable/parameters-ref.html
     """
     values: dict[str, Any] = yaml.safe_load(helm_values(WIRING))
-    assert values.keys() == {"executor", "env", "scheduler", "apiServer"}
+    assert values.keys() == {"executor", "env", "scheduler", "apiServer", "dagProcessor"}
     in_env = {item["name"]: item["value"] for item in values["env"]}
     assert {"AIRFLOW__CORE__EXECUTOR": values["executor"], **in_env} == variables(env_file(WIRING))
-    for part in ("scheduler", "apiServer"):
+    for part in ("scheduler", "apiServer", "dagProcessor"):
         (annotation,) = values[part]["serviceAccount"]["annotations"]
         assert annotation == "eks.amazonaws.com/role-arn"
 
