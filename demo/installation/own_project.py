@@ -13,10 +13,9 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 
 from demo.installation.project import Project
-from lambda_executor.contract.dag_manifest import is_plain_path
-from lambda_executor.ops.dag_push import EXCLUDED
+from lambda_executor.contract.dag_manifest import is_left_out, is_plain_path
 
-#: What editors leave beside a file while it is open. Never uploaded, like `EXCLUDED`.
+#: What editors leave beside a file while it is open. Never uploaded.
 EDITORS_FILES = (".#*", "*~", "*.sw?", "4913", "*.tmp", "*___jb_*___")
 #: What Airflow's DAG processor looks for in a file before it reads it.
 #: https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#dag-discovery-safe-mode
@@ -135,11 +134,10 @@ def files_below(folder: Path) -> dict[str, Path]:
     Raises:
         ProjectError: A name cannot be a key in S3.
     """
-    patterns = (*EXCLUDED, *EDITORS_FILES)
 
     def walk(at: Path, prefix: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
         for each in sorted(at.iterdir()):
-            if any(fnmatch(each.name, pattern) for pattern in patterns):
+            if is_left_out(each) or any(fnmatch(each.name, pattern) for pattern in EDITORS_FILES):
                 continue
             if each.is_dir():
                 real = each.resolve()

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from lambda_executor.contract.dag_manifest import is_left_out
 from stacks.config import ImageConfig
 from stacks.config.loading import StageConfigError
 
@@ -24,10 +25,6 @@ _FOLDERS = ("lambda_image", "executor/src")
 _FILES = ("executor/README.md", "executor/pyproject.toml")
 #: The packages of each version of Airflow; the context has the stage's version only.
 _LOCKS = "lambda_image/locks"
-
-#: What is beside DAG files and is not for a task. Other hidden files may hold secrets (`.env`).
-_LEFT_OUT = re.compile(r"__pycache__|node_modules|.*\.pyc|.*\.egg-info|\.(?!airflowignore$).*")
-_VIRTUAL_ENVIRONMENT = "pyvenv.cfg"  # https://docs.python.org/3/library/venv.html
 
 #: A line of a requirements file that names another file or folder of this machine.
 #: https://pip.pypa.io/en/stable/reference/requirements-file-format/
@@ -137,7 +134,7 @@ def _refused(  # noqa: PLR0913, PLR0917 - the parts of one sentence
 
 def _has_dag_file(folder: Path) -> bool:
     for _, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = [name for name in folders if not _LEFT_OUT.fullmatch(name)]
+        folders[:] = [name for name in folders if not is_left_out(Path(folder, name))]
         if any(name.endswith((".py", ".zip")) for name in files):
             return True
     return False
@@ -158,21 +155,17 @@ def _copy_tree(
     for folder, folders, files in os.walk(root, followlinks=False):
         here = Path(folder)
         there = target / here.relative_to(root)
-        kept = [name for name in folders if not _is_left_out(here / name, skipped)]
+
+        def is_wanted(name: str, here: Path = here) -> bool:
+            return not is_left_out(here / name) and here / name != skipped
+
+        kept = list(filter(is_wanted, folders))
         folders[:] = [name for name in kept if not (here / name).is_symlink()]
         for name in folders:
             (there / name).mkdir()
         links = [name for name in kept if name not in folders]
-        for name in (*links, *(name for name in files if not _is_left_out(here / name, skipped))):
+        for name in (*links, *filter(is_wanted, files)):
             _copy_one(here / name, there / name, root, above)
-
-
-def _is_left_out(path: Path, skipped: Path | None) -> bool:
-    return (
-        bool(_LEFT_OUT.fullmatch(path.name))
-        or (path / _VIRTUAL_ENVIRONMENT).exists()
-        or path == skipped
-    )
 
 
 def _copy_one(path: Path, target: Path, root: Path, above: tuple[Path, ...]) -> None:

@@ -1,8 +1,7 @@
 """The page "The first hour" is true: its commands do what it says, in its order.
 
 A bash runs the page's commands in a copy of the repository, beside which the page puts a DAG
-repository and an Airflow that pip has installed. Only the port of the API server is replaced. The
-copy has what `make setup` installs already; CI shows that a fresh clone installs it.
+repository and an Airflow that pip has installed. Only the port of the API server is replaced.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ T = TypeVar("T")
 PAGE = paths.ROOT / "docs" / "howto" / "first-hour.md"
 FOLDER = paths.ROOT / "build" / "newcomer"
 KIT, AIRFLOW, DAGS = FOLDER / "kit", FOLDER / "my-airflow", FOLDER / "my-dags"
-#: What `make setup` has installed here already.
-INSTALLED = (".venv", "node_modules", "build/uv", "build/venv")
 TIMEOUT_S = 600.0
 #: The page takes the `aws` command for granted.
 AWS_CLI = "awscli==1.46.3"
@@ -145,7 +142,7 @@ def eventually(probe: Callable[[], T | None], what: str) -> T:
 
 
 def clone() -> None:
-    """A fresh copy of the repository, as it is here, with what `make setup` installs."""
+    """A fresh copy of the repository, as it is here, without anything that is installed."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=paths.ROOT,
@@ -157,9 +154,6 @@ def clone() -> None:
         if (source := paths.ROOT / name).is_file():
             (KIT / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, KIT / name)
-    for name in INSTALLED:
-        (KIT / name).parent.mkdir(parents=True, exist_ok=True)
-        (KIT / name).symlink_to(paths.ROOT / name)
 
 
 def add_stage(text: str) -> None:

@@ -41,7 +41,7 @@ def dags(tmp_path: Path) -> Path:
     for path in ("a.py", "team/b.py", "team/sql/c.sql", ".airflowignore"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(path)
-    for path in ("__pycache__/a.pyc", ".git/HEAD", "team/.DS_Store"):
+    for path in ("__pycache__/a.pyc", ".git/HEAD", "team/.DS_Store", ".env", "env/pyvenv.cfg"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
     return folder

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from lambda_executor.contract.errors import ConfigError, DecodeError
 
@@ -23,6 +23,9 @@ BUNDLE_NAME = "dags-folder"
 #: How often the DAG processor of a stage asks for a new version. A check is one GET, "not modified"
 #: while nothing changed: $0.21 a month (https://aws.amazon.com/s3/pricing/).
 REFRESH_INTERVAL_S = 5
+
+_LEFT_OUT = re.compile(r"__pycache__|node_modules|.*\.pyc|.*\.egg-info|\.(?!airflowignore$).*")
+_VIRTUAL_ENVIRONMENT = "pyvenv.cfg"  # https://docs.python.org/3/library/venv.html
 
 #: The folder below the prefix, and in every tree on disk, that holds no DAG files.
 OWN_FOLDER = ".lambda-executor"
@@ -154,6 +157,14 @@ def is_version(text: str) -> bool:
 def is_own(path: str) -> bool:
     """Whether a path below the prefix is for manifests, and not for DAG files."""
     return PurePosixPath(path).parts[:1] == (OWN_FOLDER,)
+
+
+def is_left_out(path: Path) -> bool:
+    """Whether a file or folder beside DAG files is not for tasks, so that nothing takes it along.
+
+    Hidden files may hold secrets (`.env`); `.airflowignore` is the DAG processor's.
+    """
+    return bool(_LEFT_OUT.fullmatch(path.name)) or (path / _VIRTUAL_ENVIRONMENT).exists()
 
 
 def is_plain_path(path: str) -> bool:

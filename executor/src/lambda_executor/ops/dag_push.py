@@ -19,15 +19,12 @@ from pathlib import Path, PurePosixPath
 from lambda_executor.aws import S3DagFolder
 from lambda_executor.contract.dag_manifest import (
     KEPT_DAYS,
-    OWN_FOLDER,
     DagManifest,
     StoredFile,
+    is_left_out,
     is_plain_path,
 )
 from lambda_executor.contract.errors import ConfigError
-
-#: Patterns of files that are never uploaded.
-EXCLUDED = ("__pycache__", "*.pyc", ".git", ".venv", ".DS_Store", OWN_FOLDER)
 
 #: Most files that are uploaded or deleted at the same time.
 CONNECTIONS = 16
@@ -48,25 +45,24 @@ class Plan:
 def read(folder: Path, excluded: Sequence[str] = ()) -> dict[str, Path]:
     """Return the files of a DAG folder, by their path below it.
 
-    Names or paths that match a pattern in `EXCLUDED` or `excluded` are left out.
+    What no task needs is left out, and names or paths that match a pattern in `excluded`.
 
     Raises:
         ConfigError: It is not a folder, or has no files, or one that cannot be uploaded.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: name the folder that holds the DAG files")
-    patterns = (*EXCLUDED, *excluded)
     files = {}
     for parent, folders, names in os.walk(folder):
         base = Path(parent)
-        folders[:] = [name for name in folders if not _matches(base / name, folder, patterns)]
+        folders[:] = [name for name in folders if not _stays_here(base / name, folder, excluded)]
         for name in folders:
             if (base / name).is_symlink():
                 raise ConfigError(
                     f"{base / name} is a link to a folder: put the files there, or --exclude it"
                 )
         for name in names:
-            if not _matches(base / name, folder, patterns):
+            if not _stays_here(base / name, folder, excluded):
                 files[_relative(base / name, folder)] = base / name
     for path in files:
         if not is_plain_path(path):
@@ -144,9 +140,11 @@ def push(
     return manifest
 
 
-def _matches(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
+def _stays_here(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
     relative = _relative(path, folder)
-    return any(fnmatch(path.name, pattern) or fnmatch(relative, pattern) for pattern in patterns)
+    return is_left_out(path) or any(
+        fnmatch(path.name, pattern) or fnmatch(relative, pattern) for pattern in patterns
+    )
 
 
 def _relative(path: Path, folder: Path) -> str:
