@@ -56,11 +56,12 @@ def s3_etl() -> None:
 
         A second try overwrites what the first one wrote, so a retry does no harm.
         """
-        orders = pd.read_csv(io.StringIO(s3().read_key(raw, bucket())))
+        hook, name = s3(), bucket()
+        orders = pd.read_csv(io.StringIO(hook.read_key(raw, name)))
         orders = orders.drop_duplicates("order").dropna(subset="amount")
         revenue = orders.groupby("product", as_index=False)["amount"].sum()
         cleaned = raw.replace("raw/", "clean/")
-        s3().load_string(revenue.to_csv(index=False), cleaned, bucket(), replace=True)
+        hook.load_string(revenue.to_csv(index=False), cleaned, name, replace=True)
         return cleaned
 
     @task
