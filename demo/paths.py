@@ -7,6 +7,7 @@ so all can run side by side.
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,8 @@ AIRFLOW = BIN / "airflow"
 LOCAL_AWS_PYTHON = ROOT / "build" / "venv" / "local-aws" / "bin" / "python"
 UV = ROOT / "build" / "uv" / "bin" / "uv"
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
+#: The versions in the image, whose Airflow is the one here.
+IMAGE_PACKAGES = ROOT / "lambda_image" / "locks" / f"{version('apache-airflow-core')}.txt"
 STAND_IN_DOCKER = ROOT / "local_aws" / "src" / "local_aws" / "images" / "bin" / "docker"
 
 

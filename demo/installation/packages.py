@@ -18,10 +18,7 @@ from demo.machine.processes import Children, ProcessError, Program
 
 TIMEOUT_S = 600.0
 #: What is installed here and in the image.
-CONSTRAINTS = (
-    paths.ROOT / "requirements.txt",
-    paths.ROOT / "lambda_image" / "requirements.txt",
-)
+CONSTRAINTS = (paths.ROOT / "requirements.txt", paths.IMAGE_PACKAGES)
 
 
 def install(children: Children, home: paths.Home, requirements: Path) -> None:

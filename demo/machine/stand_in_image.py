@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -189,8 +188,7 @@ def _environment(output: Path, commands: Sequence[str]) -> Path:
 
 def _base_environment() -> Path:
     """The virtual environment of an image without packages: those of Lambda's base image."""
-    airflow = importlib.metadata.version("apache-airflow-core")
-    versions = paths.ROOT / "lambda_image" / "locks" / f"{airflow}.txt"
+    versions = paths.IMAGE_PACKAGES
     key = hashlib.sha256(repr([sys.version_info[:2], versions.read_text()]).encode()).hexdigest()
 
     def install(venv: Path) -> None:
