@@ -139,7 +139,8 @@ class Environment:
 
     def _override_of(self, port: int) -> Mapping[str, Any]:
         """The stage `local` of this environment; only its addresses are not the project's."""
-        image = {"dags": _in_repository(self.home.dags)}
+        # A watched project's DAG files are in S3. The image has those of the stage, which nobody reads.
+        image = {} if self.project.is_watched else {"dags": _in_repository(self.home.dags)}
         if self.project.requirements:
             image["requirements"] = _in_repository(self.home.requirements)
         override: Mapping[str, Any] = {
