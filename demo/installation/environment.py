@@ -121,9 +121,7 @@ class Environment:
 
     def _gather(self) -> None:
         """Put what the image is built from into `home`, which is in this repository."""
-        if self.project.is_watched:  # The image must have a folder with a file.
-            (self.home.dags / "README").write_text("The functions read their DAG files from S3.\n")
-        else:
+        if not self.project.is_watched:
             self.project.copy_dags(self.home.dags)
         if self.project.requirements:
             with self.screen.phase("Installing the project's packages"):
@@ -139,7 +137,7 @@ class Environment:
 
     def _override_of(self, port: int) -> Mapping[str, Any]:
         """The stage `local` of this environment; only its addresses are not the project's."""
-        # A watched project's DAG files are in S3. The image has those of the stage, which nobody reads.
+        # A watched project's DAG files are in S3; nobody reads those in the image.
         image = {} if self.project.is_watched else {"dags": _in_repository(self.home.dags)}
         if self.project.requirements:
             image["requirements"] = _in_repository(self.home.requirements)
