@@ -322,7 +322,7 @@ def test_a_wrong_region_is_named(
     _, findings = run_json(capfd, "check")
     (finding,) = [f for f in findings if f["subject"] == "configuration"]
     assert f"SSM parameter '{PARAMETER}' does not exist in Region us-west-2" in finding["detail"]
-    assert "Either the Region is wrong, or the name" in finding["detail"]
+    assert "correct the Region or the name" in finding["fix"]
     assert finding["command"].startswith("aws ssm describe-parameters --region us-west-2")
     (region,) = [f for f in findings if f["subject"] == "Region"]
     assert region["detail"] == "us-west-2, https://lambda.us-west-2.amazonaws.com"

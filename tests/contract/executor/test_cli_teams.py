@@ -47,7 +47,7 @@ def test_what_is_wrong_is_named_as_the_team_sets_it(
     assert "AIRFLOW__RED___LAMBDA_EXECUTOR__FUNKTION_NAME is ignored" in misspelt["detail"]
     assert "AIRFLOW__RED___LAMBDA_EXECUTOR__FUNCTION_NAME" in misspelt["command"]
     (missing,) = findings(capfd, "configuration", "--team", "blue")
-    assert "AIRFLOW__BLUE___LAMBDA_EXECUTOR__CONFIG_PARAMETER" in missing["detail"]
+    assert "AIRFLOW__BLUE___LAMBDA_EXECUTOR__CONFIG_PARAMETER" in missing["fix"]
 
 
 def test_without_teams_the_option_is_refused(

@@ -27,7 +27,7 @@ def test_the_one_line_is_enough(account: Account) -> None:
 @pytest.mark.usefixtures("account")
 def test_a_parameter_that_does_not_exist_is_named() -> None:
     """The error has the parameter's name and the Region, one of which is wrong."""
-    reason = rf"'{PARAMETER}' does not exist in Region eu-west-1 .*Either the Region is wrong"
+    reason = rf"'{PARAMETER}' does not exist in Region eu-west-1 .*correct the Region or the name"
     with pytest.raises(ConfigError, match=reason):
         LambdaExecutor(parallelism=1).start()
 
