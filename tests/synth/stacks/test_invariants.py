@@ -419,6 +419,7 @@ def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> 
             "FailuresQueueUrl",
             "FunctionAlias",
             "FunctionName",
+            "FunctionRoleArn",
             "HelmValuesCommand",
             "LogGroupName",
             "PayloadBucketName",

@@ -143,8 +143,13 @@ def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assemb
         assert statement["Resource"]["Fn::Join"][1][1] == "/invocations/*"
 
 
+def reads_dags(assembly: Assembly) -> bool:
+    """Whether the DAG processor of an Airflow elsewhere reads the stage's bucket."""
+    return assembly.config.dags.source == "s3"
+
+
 def test_scheduler_role_has_the_policy_and_only_that(assembly: Assembly) -> None:
-    """The role for a scheduler without one carries the managed policy and nothing inline.
+    """The role for a scheduler without one carries the managed policies and nothing inline.
 
     A control plane of the stage's own has a role already, and the account no way around it.
     """
@@ -153,9 +158,9 @@ def test_scheduler_role_has_the_policy_and_only_that(assembly: Assembly) -> None
         assert roles == []
         return
     role = roles[0].properties
-    assert role["ManagedPolicyArns"] == [
-        {"Ref": assembly.only("AWS::IAM::ManagedPolicy", "SchedulerPolicy").logical_id}
-    ]
+    names = {"SchedulerPolicy", "DagReadPolicy"} if reads_dags(assembly) else {"SchedulerPolicy"}
+    policies = {assembly.only("AWS::IAM::ManagedPolicy", name).logical_id for name in names}
+    assert {policy["Ref"] for policy in role["ManagedPolicyArns"]} == policies
     assert "Policies" not in role
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert ':root"' in json.dumps(trust["Principal"])

@@ -141,7 +141,7 @@ def test_push_is_one_command(buckets: Assembly) -> None:
     variables = buckets.only("AWS::Lambda::Function").properties["Environment"]["Variables"]
     _, fetched = variables["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]["Fn::Join"]
     assert fetched[0].endswith('"kwargs": {"s3_uri": "s3://')
-    assert fetched[-1] == '/team/dags/"}}]'
+    assert fetched[-1] == '/team/dags/", "refresh_interval": 5}}]'
 
 
 def test_env_file_shows_the_logs_that_functions_write(buckets: Assembly) -> None:
