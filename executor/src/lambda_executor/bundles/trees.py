@@ -115,10 +115,10 @@ class Latest:
         fresh.replace(self.link)
         return tree
 
-    def _keep(self, *kept: Path | None) -> None:
-        """Remove all trees but these, also what a process left that was killed."""
+    def _keep(self, kept: Path | None) -> None:
+        """Remove all trees but this one, also what a process left that was killed."""
         for path in self._trees():
-            if path not in kept:
+            if path != kept:
                 _remove(path)
 
     def _trees(self) -> list[Path]:

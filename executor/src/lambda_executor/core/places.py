@@ -58,6 +58,18 @@ class Limit:
 Limits = Mapping[str, Limit | None]
 
 
+class _Mean:
+    """The mean of the last values. It is read for each send, and changes only with a new value."""
+
+    def __init__(self, *values: float) -> None:
+        self._values = deque(values, maxlen=WINDOW)
+        self.value: float | None = fmean(values) if values else None
+
+    def add(self, value: float) -> None:
+        self._values.append(value)
+        self.value = fmean(self._values)
+
+
 @dataclass(slots=True)
 class _Use:
     """The taken places of one limit.
@@ -65,21 +77,21 @@ class _Use:
     Attributes:
         recent: Since when the invocations have their places, the oldest first.
         long: The same, of those that have run for long; None: another scheduler sent it.
-        durations_s: Of the last invocations that ended, without the way.
+        duration_s: Of the last invocations that ended, without the way.
     """
 
     recent: dict[InvocationId, float] = field(default_factory=dict)
     long: dict[InvocationId, float | None] = field(default_factory=dict)
-    durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    duration_s: _Mean = field(default_factory=_Mean)
 
     def __len__(self) -> int:
         return len(self.recent) + len(self.long)
 
     def ending(self, most: int, seconds: float, now_s: float) -> int:
         """How many of so many places become free in so many seconds while all are taken."""
-        if not self.durations_s:
+        mean_s = self.duration_s.value
+        if mean_s is None:
             return 0
-        mean_s = fmean(self.durations_s)
         long_s = max(LONG_S, LONG * mean_s)
         while self.recent and now_s - (oldest := next(iter(self.recent.items())))[1] > long_s:
             self.long[oldest[0]] = self.recent.pop(oldest[0])
@@ -101,8 +113,8 @@ class Places:
         self._functions: dict[InvocationId, str] = {}
         self._uses: dict[str, _Use] = {}
         self._are_unlimited = False
-        self._invokes_s: deque[float] = deque([0.0], maxlen=WINDOW)
-        self._results_s: deque[float] = deque([0.0], maxlen=WINDOW)
+        self._invoke_s = _Mean(0.0)
+        self._result_s = _Mean(0.0)
 
     def limit(self, limits: Limits) -> None:
         """Replace all limits; those of functions that are missing are not known."""
@@ -112,7 +124,7 @@ class Places:
         for id in self._functions:  # In the order in which they were sent.
             self._take(id, since_s.get(id))
         for name, use in before.items():
-            self._use(name).durations_s = use.durations_s
+            self._use(name).duration_s = use.duration_s
 
     def lift(self) -> None:
         """Let everything have a place from now on."""
@@ -146,7 +158,7 @@ class Places:
 
     def invoked(self, took_s: float) -> None:
         """Record what an invoke took, from the decision to send it to Lambda's answer."""
-        self._invokes_s.append(took_s)
+        self._invoke_s.add(took_s)
 
     def ended(self, id: InvocationId, now_s: float, result_s: float = 0) -> None:
         """Free the place of an invocation that has ended.
@@ -159,8 +171,8 @@ class Places:
         if (function := self._functions.get(id)) is not None:
             use = self._use(self._name(function))
             if (since_s := use.since_s(id)) is not None:
-                self._results_s.append(result_s)
-                use.durations_s.append(max(LEAST_S, now_s - since_s - self._way_s()))
+                self._result_s.add(result_s)
+                use.duration_s.add(max(LEAST_S, now_s - since_s - self._way_s()))
             self.free(id)
 
     def free_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
@@ -197,7 +209,7 @@ class Places:
         return min(MOST_RESERVE * limit.most, ending)
 
     def _way_s(self) -> float:
-        return fmean(self._invokes_s) + fmean(self._results_s)
+        return (self._invoke_s.value or 0.0) + (self._result_s.value or 0.0)
 
     def _take(self, id: InvocationId, since_s: float | None) -> None:
         use = self._use(self._name(self._functions[id]))
