@@ -28,6 +28,7 @@ from demo.screen import Screen
 from local_aws.images.store import ImageStore
 from tests.bench.report import HOME, Report
 from tests.e2e import migration
+from tests.support.waiting import until
 
 #: `waiting` is ours with the scheduler's part of the queue too: no more in flight than slots.
 Executor = Literal["ours", "waiting", "LocalExecutor", "reference"]
@@ -107,7 +108,7 @@ class Bench:
             run = self.api._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{RUN_ID}")
             return run if run["end_date"] else None
 
-        run = migration.until(ended, f"the run of {dag_id} ends", TIMEOUT_S)
+        run = until(ended, f"the run of {dag_id} ends", TIMEOUT_S)
         assert run["state"] == "success", f"{dag_id}: {run['state']}"
         began, over = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
         return (over - began).total_seconds()

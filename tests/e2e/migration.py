@@ -15,11 +15,9 @@ import re
 import secrets
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 
@@ -34,8 +32,7 @@ from demo.machine.processes import Child, Children, Program
 from demo.outcome.airflow_api import FINAL, Api
 from lambda_executor.contract.names import EXECUTOR
 from local_aws.images.store import DESCRIPTION, ImageStore
-
-T = TypeVar("T")
+from tests.support.waiting import until
 
 HOME = paths.Home(paths.ROOT / "build" / "migration")
 DAGS = [Path(__file__).parent / "dags" / name for name in ("migration.py", "side_by_side.py")]
@@ -172,7 +169,7 @@ class Site:
             sent = len(SENT.findall(self.function_log(function)))
             return (sent == results and not any(self.messages_left().values())) or None
 
-        until(taken, f"{results} results of {function} are taken")
+        until(taken, f"{results} results of {function} are taken", TIMEOUT_S)
 
     def make_function_of_ours(self) -> str:
         """A function of our image, built from its Dockerfile, that answers to the same queue."""
@@ -230,8 +227,8 @@ def api(site: Site) -> Api:
         except httpx.TransportError:
             return None
 
-    found = until(answer, "the API server answers")
-    until(site.airflow.serves_functions, "it answers on its Execution API")
+    found = until(answer, "the API server answers", TIMEOUT_S)
+    until(site.airflow.serves_functions, "it answers on its Execution API", TIMEOUT_S)
     return found
 
 
@@ -260,16 +257,7 @@ def end_of(api: Api, dag_id: str) -> str:
         (run,) = (run for run in api.progress().runs if run.dag_id == dag_id)
         return run.state if run.state in FINAL else None
 
-    return until(state, f"the run of {dag_id} ends")
-
-
-def until(probe: Callable[[], T | None], what: str, timeout_s: float = TIMEOUT_S) -> T:
-    """Ask a few times each second until there is an answer."""
-    deadline_s = time.monotonic() + timeout_s
-    while (answer := probe()) is None:
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:.0f} s: {what}"
-        time.sleep(0.2)
-    return answer
+    return until(state, f"the run of {dag_id} ends", TIMEOUT_S)
 
 
 def _furnish(

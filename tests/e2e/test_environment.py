@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -17,10 +16,9 @@ from demo.machine.processes import ProcessError
 from demo.outcome.airflow_api import Api
 from lambda_executor.contract import options
 from tests.support.airflow_rest import rest, returned
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
-
-T = TypeVar("T")
 
 TIMEOUT_S = 150.0
 #: Says which deploy an image is of; beside the DAG files, so a part of the image.
@@ -90,15 +88,6 @@ def states(here: Environment, dag_id: str) -> list[str]:
     return [each["state"] for each in found["task_instances"]]
 
 
-def eventually(probe: Callable[[], T | None]) -> T:
-    """Call the probe until it answers."""
-    until_s = time.monotonic() + TIMEOUT_S
-    while (found := probe()) is None:
-        assert time.monotonic() < until_s, "it did not happen in time"
-        time.sleep(0.5)
-    return found
-
-
 def redeploy(here: Environment, **sections: Mapping[str, object]) -> None:
     """Synthesise and deploy again while Airflow runs, as a user does after a change.
 
@@ -165,7 +154,7 @@ def test_a_task_is_denied_what_its_function_does_not_need(here: Environment) -> 
         body = {"key": "forbidden", "value": json.dumps(asked)}
         api.post("/variables", json=body).raise_for_status()
     set_going(here, "curious")
-    eventually(lambda: states(here, "curious") == ["success"] or None)
+    until(lambda: states(here, "curious") == ["success"] or None, "the run gets there", TIMEOUT_S)
     (answers,) = returned(here, "curious", "ask")
     assert answers.pop("function") in answers.pop("role")
     assert {what: code for what, code in answers.items() if "AccessDenied" not in code} == {}
@@ -192,13 +181,17 @@ def test_a_second_deploy_changes_nothing(here: Environment) -> None:
 def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
     """Fifty tasks succeed although the image changes meanwhile; both versions ran some of them."""
     set_going(here, "fifty")
-    eventually(lambda: "running" in states(here, "fifty") or None)
+    until(lambda: "running" in states(here, "fifty") or None, "the run gets there", TIMEOUT_S)
     (here.home.dags / MARKER).write_text("second")
     redeploy(here)
     with rest(here) as api:
         body = {"key": "fifty_may_go_on", "value": "yes"}
         api.post("/variables", json=body).raise_for_status()
-    eventually(lambda: states(here, "fifty").count("success") == 50 or None)
+    until(
+        lambda: states(here, "fifty").count("success") == 50 or None,
+        "the run gets there",
+        TIMEOUT_S,
+    )
     words = [str(value).split() for value in returned(here, "fifty", "tell")]
     assert len(words) == 50
     by_version = {version: {marker for v, marker in words if v == version} for version, _ in words}
@@ -237,7 +230,11 @@ def test_a_task_reads_what_the_stage_gives_it_and_nothing_else(here: Environment
     secrets = {"AIRFLOW_CONN_ORDERS": f"{secret}:url::", "ORDERS_PASSWORD": f"{secret}:password::"}
     redeploy(here, workloads={"statements": [statement], "secrets": secrets})
     set_going(here, "permitted")
-    eventually(lambda: states(here, "permitted") == ["success", "success"] or None)
+    until(
+        lambda: states(here, "permitted") == ["success", "success"] or None,
+        "the run gets there",
+        TIMEOUT_S,
+    )
     assert returned(here, "permitted", "read") == [{"orders": "1,2,3", "others": "AccessDenied"}]
     assert returned(here, "permitted", "connect") == [[True, True]]
 

@@ -16,6 +16,7 @@ from demo import paths
 from demo.outcome.airflow_api import FINAL, Api
 from tests.e2e import example_dags, migration
 from tests.e2e.migration import OURS, Site
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(2400)  # The first test waits for all of it, on any machine.
 
@@ -119,14 +120,16 @@ def _run(site: Site, api: Api, database: Engine, executor: str, function: str) -
         "AIRFLOW__AWS_LAMBDA_EXECUTOR__FUNCTION_NAME": function,
     }
     scheduler = site.start_program("scheduler", name, changed)
-    migration.until(lambda: not _read(database, INACTIVE) or None, "every asset is active")
+    until(
+        lambda: not _read(database, INACTIVE) or None, "every asset is active", migration.TIMEOUT_S
+    )
     for dag_id in STARTED:
         api.trigger(dag_id, LOGICAL_DATE)
 
     def have_ended() -> bool | None:
         return set(_read(database, RUNS).values()) <= FINAL or None
 
-    migration.until(have_ended, f"every run under {name} ends", TIMEOUT_S)
+    until(have_ended, f"every run under {name} ends", TIMEOUT_S)
     scheduler.end()
     return _read(database, RUNS) | _read(database, TASKS), _read(database, XCOMS)
 

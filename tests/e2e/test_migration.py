@@ -14,6 +14,7 @@ import pytest
 from demo.outcome.airflow_api import Api, Try
 from tests.e2e import migration
 from tests.e2e.migration import OURS, REFERENCE
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1200)  # The first test waits for all of it, on any machine.
 
@@ -59,11 +60,15 @@ def story() -> Story:
         states["all_reference"] = migration.run(api, "all_reference")
         site.wait_until_taken(site.function, 2)
         migration.start(api, "in_flight")
-        migration.until(lambda: _is_running(api, "in_flight"), "the task in flight runs")
+        until(lambda: _is_running(api, "in_flight"), "the task in flight runs", migration.TIMEOUT_S)
         migration.crash(first)
         second = site.start_scheduler("second", OURS)
         states["reference_image"] = migration.run(api, "reference_image")
-        migration.until(lambda: "Adopted 1 " in second.log.read_text() or None, "it is adopted")
+        until(
+            lambda: "Adopted 1 " in second.log.read_text() or None,
+            "it is adopted",
+            migration.TIMEOUT_S,
+        )
         migration.open_gate()
         states["in_flight"] = migration.end_of(api, "in_flight")
         site.wait_until_taken(site.function, 5)

@@ -13,10 +13,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -24,10 +24,9 @@ import pytest
 from demo import paths
 from demo.installation.environment import free_port
 from demo.machine.embedded_aws import bare_environment, download_settings
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1200)
-
-T = TypeVar("T")
 
 PAGE = paths.ROOT / "docs" / "howto" / "first-hour.md"
 FOLDER = paths.ROOT / "build" / "newcomer"
@@ -88,7 +87,7 @@ class Shell:
             assert self._process.poll() is None, f"{commands}\n{self.log.read_text()[-4000:]}"
             return self._done.exists() or None
 
-        eventually(ended, commands)
+        until(ended, commands, TIMEOUT_S)
 
     def start(self, command: str) -> None:
         """Start a command that does not end by itself."""
@@ -130,15 +129,6 @@ def aws_cli() -> Path:
         )
         (venv / "complete").touch()
     return venv / "bin"
-
-
-def eventually(probe: Callable[[], T | None], what: str) -> T:
-    """Wait for an answer."""
-    until_s = time.monotonic() + TIMEOUT_S
-    while (found := probe()) is None:
-        assert time.monotonic() < until_s, f"in {TIMEOUT_S:g} s it did not happen: {what}"
-        time.sleep(0.2)
-    return found
 
 
 def clone() -> None:
@@ -250,12 +240,12 @@ def follow(page: list[Block], cloud: Shell, person: Shell, airflow: Airflow) -> 
         file.write_text(block.text)
 
     def totals(run: int) -> dict[str, int]:
-        return eventually(lambda: airflow.totals(run), f"run {run} ends")
+        return until(lambda: airflow.totals(run), f"run {run} ends", TIMEOUT_S)
 
     run("make setup")
     cloud.start("make local-aws")
     shell_file = KIT / "build" / "local-aws" / "env.sh"
-    eventually(lambda: shell_file.exists() or None, "make local-aws writes its file")
+    until(lambda: shell_file.exists() or None, "make local-aws writes its file", TIMEOUT_S)
     run("source build/local-aws/env.sh")
     write()
     write()
@@ -266,16 +256,18 @@ def follow(page: list[Block], cloud: Shell, person: Shell, airflow: Airflow) -> 
     run("pip install")
     run("assume-role")
     run("airflow scheduler")
-    eventually(airflow.is_healthy, "Airflow is healthy")
+    until(airflow.is_healthy, "Airflow is healthy", TIMEOUT_S)
     doctor = next(steps)
     person.run(f"{doctor.text.rstrip()} > {FOLDER / 'doctor.txt'}")
     run("DagsPushCommand")
-    first = eventually(airflow.version, "Airflow reads the pushed DAG")
+    first = until(airflow.version, "Airflow reads the pushed DAG", TIMEOUT_S)
     run("dags trigger")
     results = [totals(1)]
     run("DagsPushCommand")
     pushed_s = time.monotonic()
-    eventually(lambda: airflow.version() not in (None, first) or None, "Airflow sees the push")
+    until(
+        lambda: airflow.version() not in (None, first) or None, "Airflow sees the push", TIMEOUT_S
+    )
     (FOLDER / "seconds-to-see-a-push.txt").write_text(f"{time.monotonic() - pushed_s:.1f}\n")
     again = "(source ../my-airflow/env.sh && airflow dags trigger orders)"
     person.run(again)

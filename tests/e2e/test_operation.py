@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
@@ -14,10 +12,9 @@ import pytest
 from demo import paths
 from demo.installation.environment import Environment
 from demo.outcome.airflow_api import Api
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
-
-T = TypeVar("T")
 
 TIMEOUT_S = 90.0
 
@@ -29,7 +26,7 @@ def running_task(here: Environment) -> None:
         api.wait_for_dags(["operation"], TIMEOUT_S)
         api.trigger("operation")
         api.unpause("operation")
-    eventually(lambda: task(here)["state"] == "running" or None)
+    until(lambda: task(here)["state"] == "running" or None, "the task runs", TIMEOUT_S)
 
 
 def rest(here: Environment) -> httpx.Client:
@@ -69,21 +66,14 @@ def command(here: Environment, *words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout)
 
 
-def eventually(probe: Callable[[], T | None]) -> T:
-    """Call the probe until it answers."""
-    until_s = time.monotonic() + TIMEOUT_S
-    while (found := probe()) is None:
-        assert time.monotonic() < until_s, "it did not happen in time"
-        time.sleep(0.5)
-    return found
-
-
 def test_the_log_of_a_running_task_comes_from_its_function(here: Environment) -> None:
     """The UI shows the running task's output and a line that only the function's log has."""
-    events = eventually(
+    events = until(
         lambda: (
             events if "said by the task" in (events := [x["event"] for x in log(here)]) else None
-        )
+        ),
+        "the log has the task's line",
+        TIMEOUT_S,
     )
     group = here.outputs["LogGroupName"]
     assert any(event.startswith(f"CloudWatch log group {group}, log stream ") for event in events)
@@ -112,7 +102,7 @@ def test_the_task_succeeds_after_the_commands(here: Environment) -> None:
     with rest(here) as api:
         body = {"key": "operation_may_end", "value": "yes"}
         api.post("/variables", json=body).raise_for_status()
-    eventually(lambda: task(here)["state"] == "success" or None)
+    until(lambda: task(here)["state"] == "success" or None, "the task succeeds", TIMEOUT_S)
 
 
 @pytest.mark.parametrize("name", ["api-server", "scheduler", "dag-processor", "triggerer"])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import pytest
 
 from demo import kept_up, paths
 from demo.outcome.airflow_api import Api
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for the environment.
-
-T = TypeVar("T")
 
 HOME = paths.Home(paths.ROOT / "build" / "own-project")
 TIMEOUT_S = 120.0
@@ -75,7 +72,7 @@ class Repository:
                 state: str = http.get(run).raise_for_status().json()["state"]
                 return state if state in {"success", "failed"} else None
 
-            assert eventually(ended) == "success"
+            assert until(ended, "the run ends", TIMEOUT_S) == "success"
             value = http.get(f"{run}/taskInstances/say/xcomEntries/return_value")
             return str(value.raise_for_status().json()["value"])
 
@@ -118,20 +115,15 @@ def in_a_process(verb: str, *given: Path) -> None:
     subprocess.run(command, cwd=paths.ROOT, timeout=START_TIMEOUT_S, check=True)
 
 
-def eventually(probe: Callable[[], T | None]) -> T:
-    """Call the probe until it answers."""
-    until_s = time.monotonic() + TIMEOUT_S
-    while (found := probe()) is None:
-        assert time.monotonic() < until_s, "it did not happen in time"
-        time.sleep(0.5)
-    return found
-
-
 def test_a_changed_module_is_run_by_the_function(repository: Repository) -> None:
     """The next tasks run the new code, with the repository's packages, plugins and variables."""
     assert repository.answer() == "Hello first 1,000 blue as it is"
     repository.words.write_text('WORD = "second"\n')
-    eventually(lambda: repository.answer() == "Hello second 1,000 blue as it is" or None)
+    until(
+        lambda: repository.answer() == "Hello second 1,000 blue as it is" or None,
+        "the changed module runs",
+        TIMEOUT_S,
+    )
 
 
 def test_a_broken_file_is_told_where_a_person_looks(repository: Repository) -> None:
@@ -141,12 +133,13 @@ def test_a_broken_file_is_told_where_a_person_looks(repository: Repository) -> N
     broken.parent.mkdir()
     broken.write_text("from airflow.sdk import dag\nimport nowhere_to_be_found\n")
     told = "broken.py cannot be imported: ModuleNotFoundError: No module named"
-    eventually(lambda: told in log.read_text() or None)
+    until(lambda: told in log.read_text() or None, told, TIMEOUT_S)
     assert [error for file, error in repository.import_errors().items() if "broken.py" in file]
     assert repository.answer()
 
     broken.unlink()
-    eventually(lambda: "broken.py has no import error any more" in log.read_text() or None)
+    mended = "broken.py has no import error any more"
+    until(lambda: mended in log.read_text() or None, mended, TIMEOUT_S)
     assert "deleted team/broken.py" in log.read_text()
 
 
