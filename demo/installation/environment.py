@@ -120,7 +120,7 @@ class Environment:
         return [child for group in self.groups for child in group.dead()]
 
     def _gather(self) -> None:
-        """Put what the image is built from into `home`, which is in this repository."""
+        """Put what the image is built from into `home`."""
         if not self.project.is_watched:
             self.project.copy_dags(self.home.dags)
         if self.project.requirements:
@@ -138,9 +138,9 @@ class Environment:
     def _override_of(self, port: int) -> Mapping[str, Any]:
         """The stage `local` of this environment; only its addresses are not the project's."""
         # A watched project's DAG files are in S3; nobody reads those in the image.
-        image = {} if self.project.is_watched else {"dags": _in_repository(self.home.dags)}
+        image = {} if self.project.is_watched else {"dags": str(self.home.dags)}
         if self.project.requirements:
-            image["requirements"] = _in_repository(self.home.requirements)
+            image["requirements"] = str(self.home.requirements)
         override: Mapping[str, Any] = {
             "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
         }
@@ -235,10 +235,6 @@ def sole_use(home: paths.Home) -> Iterator[None]:
                 f"another run uses {home.path}: wait for it to end, or end it with Ctrl-C"
             ) from None
         yield
-
-
-def _in_repository(path: Path) -> str:
-    return str(path.relative_to(paths.ROOT))
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ Checks what a person types before anything starts. Every error names the value a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +13,7 @@ from dotenv.parser import Binding, parse_stream
 
 from demo.installation.project import Project
 from lambda_executor.contract.dag_manifest import is_left_out, is_plain_path
+from lambda_executor.contract.names import VARIABLE
 
 #: What editors leave beside a file while it is open. Never uploaded.
 EDITORS_FILES = (".#*", "*~", "*.sw?", "4913", "*.tmp", "*___jb_*___")
@@ -21,8 +21,6 @@ EDITORS_FILES = (".#*", "*~", "*.sw?", "4913", "*.tmp", "*___jb_*___")
 #: https://airflow.apache.org/docs/apache-airflow/stable/configurations-ref.html#dag-discovery-safe-mode
 _DAG_WORDS = (b"dag", b"airflow")
 
-#: https://docs.aws.amazon.com/lambda/latest/api/API_Environment.html
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 #: Variables of a `.env` file that would break the environment: `make local` sets them, or must not.
 RESERVED = (
     "AIRFLOW_HOME",
@@ -186,7 +184,7 @@ def _existing(path: Path, variable: str, what: str, *, is_folder: bool = False) 
 def _is_wrong(binding: Binding) -> bool:
     if binding.error or (binding.key and binding.value is None):
         return True
-    return binding.key is not None and not _NAME.fullmatch(binding.key)
+    return binding.key is not None and not VARIABLE.fullmatch(binding.key)
 
 
 def _line(binding: Binding) -> int:

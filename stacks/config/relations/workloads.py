@@ -12,9 +12,6 @@ from lambda_executor.contract import names, options
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
-#: https://docs.aws.amazon.com/lambda/latest/api/API_Environment.html
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
-
 _RESERVED = re.compile(
     r"(AWS_LAMBDA_|LAMBDA_|AWS_CONTAINER_).*|AWS_(DEFAULT_)?REGION|AWS_EXECUTION_ENV"
     r"|AWS_ACCESS_KEY(_ID)?|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN"
@@ -113,7 +110,7 @@ def variables_have_free_names(stage: StageConfig) -> Iterator[str]:
     for program in _programs(stage):
         for name in [*program.environment, *program.secrets]:
             has = f"{program.where} the variable {name}"
-            if not _NAME.fullmatch(name):
+            if not names.VARIABLE.fullmatch(name):
                 messages.append(
                     f"{has}, allowed are two or more letters, digits and underscores, a letter "
                     "first: rename it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 #: The value of `[core] executor`.
@@ -9,6 +10,10 @@ EXECUTOR: Final = "lambda_executor.LambdaExecutor"
 
 #: The event of Airflow's audit log that holds the reason why a workload failed.
 FAILURE_EVENT: Final = "lambda executor"
+
+#: What Lambda allows as the name of a variable.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_Environment.html
+VARIABLE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 
 #: Prefix of the variables of a control plane's containers. The stacks set these variables, from
 #: Secrets Manager where they are secret; `lambda_image.control_plane` turns them into Airflow's
