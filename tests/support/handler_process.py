@@ -238,18 +238,23 @@ class HandlerProcess:
         self.temporary.mkdir(parents=True)
         kept = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT / 'executor/src'}"}
         answers, write = os.pipe()
+        try:
+            with self.output.open("wb") as output:
+                self._process = subprocess.Popen(
+                    [*program, "-c", _DRIVER, str(write)],
+                    env=kept | image_variables() | self._variables(dags) | dict(variables or {}),
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[write],
+                    text=True,
+                )
+        except OSError:
+            os.close(answers)
+            raise
+        finally:
+            os.close(write)
         self._answers = os.fdopen(answers)
-        with self.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [*program, "-c", _DRIVER, str(write)],
-                env=kept | image_variables() | self._variables(dags) | dict(variables or {}),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write],
-                text=True,
-            )
-        os.close(write)
 
     def _variables(self, dags: Path) -> dict[str, str]:
         return {

@@ -245,18 +245,16 @@ def test_a_long_poll_ends_when_a_message_arrives(local_aws: Server, bare_aws: Se
 
 
 def test_long_polls_do_not_hold_up_other_requests(local_aws: Server) -> None:
-    """While twenty receives wait, another call is answered at once."""
+    """While twenty receives wait, another call is answered."""
     queues = [local_aws.queue() for _ in range(20)]
     sqs = local_aws.client("sqs")
     with ThreadPoolExecutor(20) as threads:
         waiting = [threads.submit(queue.receive) for queue in queues]
-        began_s = time.monotonic()
         local_aws.client("ssm").describe_parameters()
-        took_s = time.monotonic() - began_s
+        assert not any(future.done() for future in waiting)
         for queue in queues:
             sqs.send_message(QueueUrl=queue.url, MessageBody="{}")
         assert [future.result()["body"] for future in waiting] == [{}] * 20
-    assert took_s < 1
 
 
 def assume_role(server: Server, statement: dict[str, Any]) -> tuple[str, ...]:

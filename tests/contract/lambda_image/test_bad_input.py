@@ -108,7 +108,8 @@ def environment(folder: Path, server: Server, program: tuple[str, ...] = ()) -> 
     (dags / "wrong.py").write_text("def f(:\n")
     (dags / "sleeps.py").write_text("import time\ntime.sleep(60)\n")
     (dags / "exits.py").write_text("import os\nos._exit(9)\n")
-    return HandlerProcess(folder, dags, server, program=[*program, sys.executable])
+    variables = {"AIRFLOW__CORE__TASK_SUCCESS_OVERTIME": "1"}
+    return HandlerProcess(folder, dags, server, variables, [*program, sys.executable])
 
 
 @pytest.fixture(scope="module")
@@ -233,12 +234,16 @@ def test_memory_that_cannot_be_had_fails_the_task(handler: HandlerProcess) -> No
 
 
 @pytest.mark.parametrize("task_id", ["forks", "forks_away"])
-def test_a_task_that_forks_ends_once(handler: HandlerProcess, task_id: str) -> None:
-    """The forks of a task are gone when its end is reported."""
+def test_the_forks_of_a_task_are_gone_when_its_end_is_reported(
+    handler: HandlerProcess, task_id: str
+) -> None:
+    """Whether they go on with the task, or leave its session and sleep.
+
+    A fork that goes on shares the task's connection to Airflow's supervisor, and may take the
+    task's answers. Then the supervisor ends the task after `[core] task_success_overtime`.
+    """
     result, _ = handler.run(task(task_id))
-    assert result.run_ms is not None
-    assert result.run_ms < 20_000
-    assert result.return_code == 0
+    assert result.task_state == "success"
     assert children_of(handler.pid) == 1  # The zygote, and it has none:
     assert children_of(zygote_of(handler.pid)) == 0
 

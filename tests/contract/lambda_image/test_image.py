@@ -37,7 +37,8 @@ def test_the_stand_in_has_the_images_variables_and_command(image: Path) -> None:
     assert expected.items() <= description["environment"].items()
     assert set(description["environment"]) - set(expected) == {"PATH", "ONLY_HERE"}
     assert description["working_directory"] == str(task_root)
-    assert description["command"][1:] == ["-m", "awslambdaric", "handler.lambda_handler"]
+    assert description["entry_point"][1:] == ["-m", "awslambdaric"]
+    assert description["command"] == ["handler.lambda_handler"]
 
 
 def test_the_image_has_what_the_handler_imports(image: Path) -> None:
