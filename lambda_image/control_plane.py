@@ -1,7 +1,8 @@
 """Starts one of Airflow's programs in a container of the control plane.
 
-`python -m lambda_image.control_plane <arguments of airflow>` turns the container's secrets into
-Airflow's settings. Airflow then replaces this process, so signals reach it directly.
+`python -m lambda_image.control_plane [--migrate] <arguments of airflow>` turns the container's
+secrets into Airflow's settings. Airflow then replaces this process, so signals reach it directly.
+With `--migrate` the database is first brought to the version of this Airflow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import base64
 import hashlib
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +21,8 @@ from urllib.parse import quote
 from lambda_executor.contract import names
 
 ADMIN = "admin"
+
+MIGRATE = "--migrate"
 
 
 class MissingSecretError(Exception):
@@ -58,8 +63,29 @@ def write_passwords(path: Path, password: str) -> None:
         json.dump({ADMIN: password}, file)
 
 
+def migrate(environment: Mapping[str, str]) -> None:
+    """Bring the database to the version of this Airflow; exit with a code if that fails.
+
+    Airflow takes a lock in the database for it, so starts at the same time wait for each other. A
+    stop waits for the end of the migration: half of one is a database that no version can use.
+    """
+    stops: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: stops.append(number))
+    command = _airflow("db", "migrate")
+    code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - no input
+    signal.signal(signal.SIGTERM, before)
+    if code:
+        sys.exit(
+            f"the database was not migrated: `airflow db migrate` ended with {code}, and its "
+            "output above says why; the program does not start"
+        )
+    if stops:
+        sys.exit("stopped after the migration of the database")
+
+
 def main() -> None:
     """Replace this process by `airflow`, with the same arguments."""
+    arguments = sys.argv[1:]
     try:
         environment = airflow_environment(os.environ)
     except MissingSecretError as e:
@@ -73,9 +99,15 @@ def main() -> None:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN}:ADMIN",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         }
-    os.execve(  # noqa: S606 - this very interpreter, no shell
-        sys.executable, [sys.executable, "-m", "airflow", *sys.argv[1:]], environment
-    )
+    if arguments[:1] == [MIGRATE]:
+        arguments = arguments[1:]
+        migrate(environment)
+    command = _airflow(*arguments)
+    os.execve(command[0], command, environment)  # noqa: S606 - this very interpreter, no shell
+
+
+def _airflow(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "airflow", *arguments]
 
 
 def _secret(given: Mapping[str, str], name: str) -> str:

@@ -41,7 +41,10 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
         scope,
         this,
         image=image,
-        execution_api_url=config.execution.execution_api_url or own_execution_api_url(stage),
+        execution_api_url=(
+            config.execution.execution_api_url
+            or own_execution_api_url(stage, network.api if network else None)
+        ),
         storage=storage,
         network=network if config.network.function_in_vpc else None,
         synthesizer=_synthesizer(registry),
@@ -63,7 +66,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
     if database:
         _deploy_after(database, network)
     _deploy_after(execution, registry, storage)
-    if config.network.function_in_vpc:
+    if config.network.function_in_vpc or config.has_api_gateway:
         _deploy_after(execution, network)
     if control_plane:
         _deploy_after(control_plane, registry, network, database, storage, execution)

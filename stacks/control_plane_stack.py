@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import aws_cdk as cdk
-from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -20,13 +20,21 @@ from airflow_lambda_constructs.acknowledge import acknowledge, shown
 from airflow_lambda_constructs.airflow.airflow_control_plane import (
     API_PORT,
     API_SERVER,
+    DAG_PROCESSOR,
+    PROGRAMS,
+    SCHEDULER,
+    TRIGGERER,
     ControlPlane,
     ControlPlaneProps,
     Database,
     execution_api_url,
+    execution_api_url_through,
 )
+from airflow_lambda_constructs.airflow.airflow_service import TaskSize
+from airflow_lambda_constructs.airflow.api_entrance import ApiEntrance, ApiEntranceProps
 from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
-from airflow_lambda_constructs.observability.watched import WatchedControlPlane
+from airflow_lambda_constructs.observability.watched import WatchedControlPlane, WatchedTargets
+from stacks.config.sections.control_plane import ControlPlaneConfig
 from stacks.database_stack import DatabaseStack
 from stacks.execution_stack import ExecutionStack
 from stacks.network_stack import NetworkStack
@@ -44,7 +52,7 @@ from stacks.wiring.forms import (
 
 
 class ControlPlaneStack(StageStack):
-    """Api-server, scheduler, dag-processor and triggerer on Fargate, and their load balancer."""
+    """Api-server, scheduler, dag-processor and triggerer on Fargate, and the way to them."""
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
         self,
@@ -67,7 +75,10 @@ class ControlPlaneStack(StageStack):
         )
         config = stage.config
         settings = config.control_plane
-        self.entrance = entrance = self._entrance(network)
+        self.load_balancer = self._load_balancer(network)
+        self.subnets = (
+            network.public_subnets if settings.public_addresses else network.private_subnets
+        )
         self.control_plane = ControlPlane(
             self,
             "ControlPlane",
@@ -75,21 +86,24 @@ class ControlPlaneStack(StageStack):
                 name=stage.prefix,
                 namespace=namespace(stage.name),
                 vpc=network.vpc,
-                subnets=network.private_subnets,
-                # The configuration's relations make sure that neither of the two casts is None.
-                functions=cast("ec2.ISecurityGroup", network.function_security_group),
+                subnets=self.subnets,
+                public_addresses=settings.public_addresses,
+                spot=settings.spot,
+                functions=network.function_security_group,
                 carried=network.with_endpoints(network.database_clients),
-                entrance=entrance,
+                load_balancer=self.load_balancer,
+                api_gateway=self._api_gateway(network),
                 database=Database(
                     host=database.database.host,
                     port=database.database.port,
                     name=config.database.name,
                     secret=database.database.secret,
+                    # A stage with a control plane has the key.
                     fernet_key=cast("secretsmanager.ISecret", database.fernet_key),
                 ),
                 image=image.container(self, config.default_function.architecture),
-                cpu=settings.cpu,
-                memory_mb=settings.memory_mb,
+                one_task=_size(settings) if settings.one_task else None,
+                sizes={name: _size(settings, name) for name in PROGRAMS},
                 api_servers=settings.api_servers,
                 schedulers=settings.schedulers,
                 triggerers=settings.triggerers,
@@ -105,7 +119,7 @@ class ControlPlaneStack(StageStack):
             ),
         )
         self._permit(execution, storage)
-        self.output("AirflowUrl", entrance.url)
+        self.output("AirflowUrl", self.control_plane.url)
         self.output(
             "AdminPasswordCommand",
             f"aws secretsmanager get-secret-value --region {self.region} --secret-id "
@@ -117,9 +131,8 @@ class ControlPlaneStack(StageStack):
 
     def _output_tunnel_command(self) -> None:
         # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
-        services = self.control_plane.services
         where = f"--region {self.region} --cluster {self.stage.prefix}"
-        service = services[API_SERVER].service.service_name
+        service = self.control_plane.api_service.service.service_name
         self.output(
             "TunnelCommand",
             f"task=$(aws ecs list-tasks {where} --service-name {service} "
@@ -133,8 +146,10 @@ class ControlPlaneStack(StageStack):
             f"Then Airflow is at http://localhost:{API_PORT}",
         )
 
-    def _entrance(self, network: NetworkStack) -> Entrance:
+    def _load_balancer(self, network: NetworkStack) -> Entrance | None:
         settings = self.config.control_plane
+        if settings.entrance != "load_balancer":
+            return None
         return Entrance(
             self,
             "Entrance",
@@ -149,6 +164,17 @@ class ControlPlaneStack(StageStack):
                 domain_name=settings.domain_name,
             ),
         )
+
+    def _api_gateway(self, network: NetworkStack) -> ApiEntrance | None:
+        if network.api is None:
+            return None
+        props = ApiEntranceProps(
+            api=network.api,
+            vpc=network.vpc,
+            subnets=self.subnets,
+            ui=self.config.control_plane.on_the_internet,
+        )
+        return ApiEntrance(self, "ApiGateway", props)
 
     def _settings(
         self, execution: ExecutionStack, storage: StorageStack | None
@@ -169,22 +195,29 @@ class ControlPlaneStack(StageStack):
     def watched(self) -> WatchedControlPlane:
         """The services as dashboard and alarms need them."""
         services = self.control_plane.services
+        balancer, targets = self.load_balancer, self.control_plane.targets
         return WatchedControlPlane(
             services={name: service.service for name, service in services.items()},
-            load_balancer=self.entrance.load_balancer,
-            api_servers=self.control_plane.targets,
+            api_servers=(
+                WatchedTargets(load_balancer=balancer.load_balancer, targets=targets)
+                if balancer and targets
+                else None
+            ),
         )
 
     def _permit(self, execution: ExecutionStack, storage: StorageStack | None) -> None:
-        roles = {name: service.role for name, service in self.control_plane.services.items()}
-        roles["scheduler"].add_managed_policy(execution.executor_environment.scheduler_policy)
-        for name in roles.keys() - {"scheduler"}:
-            roles[name].add_managed_policy(execution.secrets_policy)
+        roles = self.control_plane.roles
+        environment = execution.executor_environment
+        roles[SCHEDULER].add_managed_policy(environment.scheduler_policy)
+        # Programs of one task share a role, and a role takes a policy once.
+        others = {role.node.path: role for name, role in roles.items() if name != SCHEDULER}
+        for role in others.values():
+            role.add_managed_policy(execution.secrets_policy)
         api_server = roles[API_SERVER]
         iam.Grant.add_to_principal(
             grantee=api_server,
             actions=["ssm:GetParameter"],
-            resource_arns=[execution.executor_environment.config_parameter.parameter_arn],
+            resource_arns=[environment.config_parameter.parameter_arn],
         )
         for function in self.config.functions:
             # By its name, because an imported resource could never be deleted.
@@ -198,10 +231,16 @@ class ControlPlaneStack(StageStack):
             acknowledge(api_server, **{finding: reason})
         if storage and storage.task_logs:
             storage.task_logs.grant_read(api_server)
-            if "triggerer" in roles:
-                storage.task_logs.grant_write_of_triggers(roles["triggerer"])
+            if TRIGGERER in roles:
+                storage.task_logs.grant_write_of_triggers(roles[TRIGGERER])
         if storage and storage.dags:
-            storage.dags.grant_read(roles["dag-processor"])
+            storage.dags.grant_read(roles[DAG_PROCESSOR])
+
+
+def _size(settings: ControlPlaneConfig, program: str | None = None) -> TaskSize:
+    """Return the size of a program's task, or of the task with all programs."""
+    size = settings.size_of(program)
+    return TaskSize(cpu=size.cpu, memory_mb=size.memory_mb)
 
 
 def namespace(stage: str) -> str:
@@ -209,6 +248,6 @@ def namespace(stage: str) -> str:
     return f"{prefix(stage)}.internal"
 
 
-def own_execution_api_url(stage: str) -> str:
+def own_execution_api_url(stage: str, api: apigateway.IHttpApi | None) -> str:
     """The URL at which a stage's functions reach the Execution API of its own control plane."""
-    return execution_api_url(namespace(stage))
+    return execution_api_url_through(api) if api else execution_api_url(namespace(stage))

@@ -9,6 +9,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge
+from airflow_lambda_constructs.airflow.api_entrance import http_api
 from airflow_lambda_constructs.airflow.service_endpoints import ServiceEndpoints
 from stacks.config import MOST_AZS, StageConfig
 from stacks.stage.stage_stack import Stage, StageStack
@@ -31,6 +32,7 @@ class NetworkStack(StageStack):
         rotation_security_group: None: the password is not rotated.
         function_security_group: None: the functions run outside the VPC.
         endpoint_clients: Security group of everything that uses the VPC's endpoints, if any.
+        api: The API Gateway whose address the functions are told; None: there is none.
     """
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
@@ -58,6 +60,8 @@ class NetworkStack(StageStack):
         self.proxy_security_group = self._proxy() if config.database.proxy else None
         self.rotation_security_group = self._rotation() if config.database.rotation_days else None
         self.endpoint_clients = self._endpoints() if network.endpoints else None
+        # Here, because the functions are told its address before there is a control plane.
+        self.api = http_api(self, "Api", name=stage.prefix) if config.has_api_gateway else None
         self.output(
             "DatabaseClientsSecurityGroupId",
             self.database_clients.security_group_id,
@@ -188,12 +192,9 @@ def _subnets(config: StageConfig) -> list[ec2.SubnetConfiguration]:
         if network.nat_gateways
         else ec2.SubnetType.PRIVATE_ISOLATED
     )
-    on_the_internet = (
-        config.control_plane.kind == "fargate" and config.control_plane.on_the_internet
-    )
     kinds = {
         _ISOLATED: (ec2.SubnetType.PRIVATE_ISOLATED, True),
-        _PUBLIC: (ec2.SubnetType.PUBLIC, network.nat_gateways > 0 or on_the_internet),
+        _PUBLIC: (ec2.SubnetType.PUBLIC, network.nat_gateways > 0 or config.needs_public_subnets),
         _PRIVATE: (private, network.nat_gateways > 0 or network.endpoints),
     }
     return [

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from stacks.config import Section, StageConfig
 from stacks.config.relations import RELATIONS
@@ -42,7 +42,8 @@ class FieldText:
     """One field in the reference page.
 
     Attributes:
-        path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`.
+        path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`, in an
+            object with keys of the owner's choice `control_plane.sizes.*.cpu`.
         default: Its default as JSON; None: it is required.
     """
 
@@ -63,9 +64,10 @@ def sections(model: type[Section] = StageConfig, path: str = "") -> Iterator[tup
     yield path, (model.__doc__ or "").partition("\n")[0]
     for name, field in model.model_fields.items():
         inner = f"{path}.{name}".lstrip(".")
+        of_each = f"{inner}.*" if get_origin(field.annotation) is dict else f"{inner}[]"
         for kind, where in (
             (field.annotation, inner),
-            *((k, f"{inner}[]") for k in get_args(field.annotation)),
+            *((kind, of_each) for kind in get_args(field.annotation)),
         ):
             if isinstance(kind, type) and issubclass(kind, Section):
                 yield from sections(kind, where)
@@ -110,9 +112,11 @@ def _fields(
                 default=json.dumps(field["default"]) if "default" in field else None,
                 description=field["description"],
             )
-        if "$ref" in field.get("items", {}):
-            section = _section(field["items"], definitions)
-            yield from _fields(section, definitions, f"{path}[].")
+        for key, of_each in (("items", "[]"), ("additionalProperties", ".*")):
+            # JSON Schema has `additionalProperties: false` where there are none.
+            inner = field.get(key) or {}
+            if "$ref" in inner and "properties" in (section := _section(inner, definitions)):
+                yield from _fields(section, definitions, f"{path}{of_each}.")
 
 
 def _section(reference: Mapping[str, str], definitions: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -70,15 +70,36 @@ class StageConfig(Section):
     @property
     def needs_vpc(self) -> bool:
         """Whether any resource of the stage is inside a VPC."""
-        return self.database.enabled or self.has_compute_in_vpc
+        return (
+            self.database.enabled
+            or self.network.function_in_vpc
+            or self.control_plane.kind == "fargate"
+        )
 
     @property
-    def has_compute_in_vpc(self) -> bool:
-        """Whether code that calls AWS runs inside the VPC."""
+    def needs_private_subnets(self) -> bool:
+        """Whether code without a public address calls AWS from inside the VPC."""
         return (
             self.network.function_in_vpc
-            or self.control_plane.kind == "fargate"
+            or (self.control_plane.kind == "fargate" and not self.control_plane.public_addresses)
             or (self.database.enabled and self.database.rotation_days is not None)
+        )
+
+    @property
+    def has_api_gateway(self) -> bool:
+        """Whether functions reach the Execution API through an API Gateway."""
+        control_plane = self.control_plane
+        return control_plane.kind == "fargate" and control_plane.entrance == "api_gateway"
+
+    @property
+    def needs_public_subnets(self) -> bool:
+        """Whether anything but NAT gateways has a public address in the VPC."""
+        control_plane = self.control_plane
+        on_the_internet = (
+            control_plane.entrance == "load_balancer" and control_plane.on_the_internet
+        )
+        return control_plane.kind == "fargate" and (
+            control_plane.public_addresses or on_the_internet
         )
 
     @property

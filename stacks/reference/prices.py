@@ -29,6 +29,7 @@ _CLOUDWATCH_READ = (
 )
 _FARGATE = "https://aws.amazon.com/fargate/pricing/"
 _FARGATE_READ = "https://www.vantage.sh/blog/fargate-pricing"
+_FARGATE_SPOT_READ = "https://fortem.dev/fargate-spot/"
 _LAMBDA = "https://aws.amazon.com/lambda/pricing/"
 _LAMBDA_READ = "https://cloudchipr.com/blog/aws-lambda-pricing"
 _RDS = "https://aws.amazon.com/rds/postgresql/pricing/"
@@ -97,12 +98,25 @@ PRICES = {
     "Fargate, x86_64, memory": Price(0.004445, "GB-hour", _FARGATE_READ, _FARGATE),
     "Fargate, arm64": Price(0.03238, "vCPU-hour", _FARGATE_READ, _FARGATE),
     "Fargate, arm64, memory": Price(0.00356, "GB-hour", _FARGATE_READ, _FARGATE),
+    # Spot prices move, 50 to 70 % below the others. That of arm64 was read on AWS's page, that of
+    # x86_64 is the upper end.
+    "Fargate Spot, x86_64": Price(0.0202, "vCPU-hour", _FARGATE_SPOT_READ, _FARGATE),
+    "Fargate Spot, x86_64, memory": Price(0.00222, "GB-hour", _FARGATE_SPOT_READ, _FARGATE),
+    "Fargate Spot, arm64": Price(0.01030969, "vCPU-hour", _FARGATE, _FARGATE),
+    "Fargate Spot, arm64, memory": Price(0.00113349, "GB-hour", _FARGATE, _FARGATE),
+    "HTTP API, requests": Price(
+        1.0, "million", None, "https://aws.amazon.com/api-gateway/pricing/"
+    ),
     "Private DNS zone": Price(0.50, "month", None, "https://aws.amazon.com/route53/pricing/"),
 }
 
 #: Types of resources that AWS does not charge for.
 FREE = frozenset(
     {
+        "AWS::ApiGatewayV2::Integration",
+        "AWS::ApiGatewayV2::Route",
+        "AWS::ApiGatewayV2::Stage",
+        "AWS::ApiGatewayV2::VpcLink",
         "AWS::ApplicationAutoScaling::ScalableTarget",
         "AWS::ApplicationAutoScaling::ScalingPolicy",
         "AWS::Budgets::Budget",
@@ -118,6 +132,7 @@ FREE = frozenset(
         "AWS::EC2::VPC",
         "AWS::EC2::VPCGatewayAttachment",
         "AWS::ECS::Cluster",
+        "AWS::ECS::ClusterCapacityProviderAssociations",
         "AWS::ECS::TaskDefinition",
         "AWS::ElasticLoadBalancingV2::Listener",
         "AWS::ElasticLoadBalancingV2::ListenerRule",

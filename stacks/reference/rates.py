@@ -19,6 +19,9 @@ _SQS_IDLE_A_MINUTE = 3.5
 #: Size of the compressed image.
 _IMAGE_GB = 0.25
 
+#: Calls of the Execution API for a workload that does nothing, and for each second that one runs.
+_API_CALLS, _HEARTBEATS_A_SECOND = 8, 0.2
+
 Template = Mapping[str, Any]
 
 
@@ -117,9 +120,19 @@ def _load_balancer(load_balancer: Resource) -> Cost:
 def _service(service: Resource) -> Cost:
     task = service.referred(service.properties["TaskDefinition"])
     arch = task.get("RuntimePlatform", {}).get("CpuArchitecture", "X86_64").lower()
-    cpu = int(task["Cpu"]) / 1024 * _usd(f"Fargate, {arch}")
-    memory = int(task["Memory"]) / 1024 * _usd(f"Fargate, {arch}, memory")
-    return Cost(idle=service.properties.get("DesiredCount", 1) * HOURS_A_MONTH * (cpu + memory))
+    (strategy,) = service.properties["CapacityProviderStrategy"]
+    kind = "Fargate Spot" if strategy["CapacityProvider"] == "FARGATE_SPOT" else "Fargate"
+    an_hour = int(task["Cpu"]) / 1024 * _usd(f"{kind}, {arch}")
+    an_hour += int(task["Memory"]) / 1024 * _usd(f"{kind}, {arch}, memory")
+    network = service.properties["NetworkConfiguration"]["AwsvpcConfiguration"]
+    if network["AssignPublicIp"] == "ENABLED":
+        an_hour += _usd("Public IPv4 address")
+    return Cost(idle=service.properties.get("DesiredCount", 1) * HOURS_A_MONTH * an_hour)
+
+
+def _http_api(_api: Resource) -> Cost:
+    a_call = _usd("HTTP API, requests") / 1e6
+    return Cost(each=(_API_CALLS * a_call, _HEARTBEATS_A_SECOND * a_call))
 
 
 def _alarm(alarm: Resource) -> Cost:
@@ -134,6 +147,10 @@ def _always(name: str, amount: float = 1.0) -> Callable[[Resource], Cost]:
 
 #: Type of a resource, to the function for its cost and the note in the table.
 RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
+    "AWS::ApiGatewayV2::Api": (
+        _http_api,
+        f"{_API_CALLS} calls a workload, and one every {1 / _HEARTBEATS_A_SECOND:.0f} s",
+    ),
     "AWS::CloudWatch::Alarm": (_alarm, "each metric of the alarm"),
     "AWS::CloudWatch::Dashboard": (_always("Dashboard"), "three are free in an account"),
     "AWS::EC2::EIP": (_always("Public IPv4 address", HOURS_A_MONTH), "the NAT gateway's address"),
@@ -146,7 +163,7 @@ RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
         _always("Image storage", _IMAGE_GB),
         f"one image of {_IMAGE_GB} GB; versions share most layers",
     ),
-    "AWS::ECS::Service": (_service, "vCPUs and memory of its tasks, all day"),
+    "AWS::ECS::Service": (_service, "vCPUs, memory and public addresses of its tasks, all day"),
     "AWS::ElasticLoadBalancingV2::LoadBalancer": (
         _load_balancer,
         "includes its addresses; plus $0.008 for each unit of load and hour",

@@ -126,10 +126,20 @@ _PERMITTED = {
             "statements": [{"Effect": "Deny", "Action": "*", "Resource": "arn:aws:s3:::secret/*"}],
         },
     ],
-    "control_plane": {"kind": "fargate", **PERMISSIONS},
+    "control_plane": {
+        "kind": "fargate",
+        "entrance": "none",
+        "one_task": False,
+        "spot": False,
+        "public_addresses": False,
+        **PERMISSIONS,
+    },
     "network": {"function_in_vpc": True, "endpoints": True, "nat_gateways": 0},
     "execution": {"execution_api_url": None},
 }
+
+#: A control plane whose secrets and logs are encrypted with a key of the stage's own.
+_ENCRYPTED = {"encryption": {"key": "customer"}}
 
 #: Name to stage and override: every stage of `cdk.json`, and the combinations.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -139,4 +149,5 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "existing": ("prod", _EXISTING),
     "least": ("dev", _LEAST),
     "permitted": ("dev", _PERMITTED),
+    "encrypted": ("prod", _ENCRYPTED),
 }

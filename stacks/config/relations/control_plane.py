@@ -11,6 +11,8 @@ from stacks.config.sections.section import region_of
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
+_EVERYBODY = "0.0.0.0/0"
+
 
 def execution_api_is_somewhere(stage: StageConfig) -> Iterator[str]:
     """A function needs the address of one Airflow: its own environment's, or an existing one's."""
@@ -37,11 +39,17 @@ def control_plane_has_a_database(stage: StageConfig) -> Iterator[str]:
 
 
 def functions_reach_the_control_plane(stage: StageConfig) -> Iterator[str]:
-    """The control plane's Execution API has a private address: no token crosses the Internet."""
-    if stage.control_plane.kind == "fargate" and not stage.network.function_in_vpc:
+    """Without an API Gateway the control plane's Execution API has a private address only."""
+    control_plane = stage.control_plane
+    if (
+        control_plane.kind == "fargate"
+        and control_plane.entrance != "api_gateway"
+        and not stage.network.function_in_vpc
+    ):
         yield (
-            'control_plane.kind is "fargate" and network.function_in_vpc is false, allowed is '
-            "true: change one of the two"
+            f'control_plane.kind is "fargate", control_plane.entrance is {control_plane.entrance} '
+            "and network.function_in_vpc is false, allowed is true, or the entrance "
+            '"api_gateway": change one of the two'
         )
 
 
@@ -58,7 +66,11 @@ def each_scheduler_has_a_results_queue(stage: StageConfig) -> Iterator[str]:
 def internet_needs_a_certificate(stage: StageConfig) -> Iterator[str]:
     """Passwords and sessions must not cross the Internet in plain HTTP."""
     control_plane = stage.control_plane
-    if control_plane.on_the_internet and control_plane.certificate_arn is None:
+    if (
+        control_plane.entrance == "load_balancer"
+        and control_plane.on_the_internet
+        and control_plane.certificate_arn is None
+    ):
         yield (
             "control_plane.allowed_cidrs has a public range and control_plane.certificate_arn is "
             "null, allowed is the ARN of a certificate: add one, or use private ranges only"
@@ -96,7 +108,12 @@ def certificate_is_in_the_region(stage: StageConfig) -> Iterator[str]:
 def somebody_may_open_the_ui(stage: StageConfig) -> Iterator[str]:
     """Only the owner of an existing VPC knows its address ranges."""
     control_plane, vpc = stage.control_plane, stage.network.vpc_id
-    if control_plane.kind == "fargate" and vpc and not control_plane.allowed_cidrs:
+    if (
+        control_plane.kind == "fargate"
+        and control_plane.entrance == "load_balancer"
+        and vpc
+        and not control_plane.allowed_cidrs
+    ):
         yield (
             f"control_plane.allowed_cidrs is empty and network.vpc_id is {vpc}, allowed are the "
             "ranges that may open the UI: add that of the VPC, or of your network"
@@ -108,12 +125,70 @@ def fargate_size_exists(stage: StageConfig) -> Iterator[str]:
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
     """
-    memory, cpu = stage.control_plane.memory_mb, stage.control_plane.cpu
-    least, most, step = FARGATE_MEMORY_MB[cpu]
-    if not (least <= memory <= most) or memory % step:
+    settings = stage.control_plane
+    sizes = {"control_plane": settings.size_of(None)}
+    sizes |= {f"control_plane.sizes.{name}": size for name, size in settings.sizes.items()}
+    for where, size in sizes.items():
+        least, most, step = FARGATE_MEMORY_MB[size.cpu]
+        if not (least <= size.memory_mb <= most) or size.memory_mb % step:
+            yield (
+                f"{where}.memory_mb is {size.memory_mb}, allowed with cpu {size.cpu} is {least} to "
+                f"{most} in steps of {step}: change one of the two"
+            )
+
+
+def load_balancer_has_what_is_its_own(stage: StageConfig) -> Iterator[str]:
+    """An API Gateway has a certificate and no list of addresses; a tunnel needs neither."""
+    settings = stage.control_plane
+    if settings.kind == "none" or settings.entrance == "load_balancer":
+        return
+    if settings.certificate_arn:
         yield (
-            f"control_plane.memory_mb is {memory}, allowed with cpu {cpu} is {least} to {most} in "
-            f"steps of {step}: change one of the two"
+            "control_plane.certificate_arn is set and control_plane.entrance is "
+            f"{settings.entrance}, allowed is null: remove it, or use the entrance "
+            '"load_balancer"'
+        )
+    allowed = [[]] if settings.entrance == "none" else [[], [_EVERYBODY]]
+    if settings.allowed_cidrs not in allowed:
+        yield (
+            f"control_plane.allowed_cidrs is {settings.allowed_cidrs} and control_plane.entrance "
+            f"is {settings.entrance}, which knows no addresses, allowed is "
+            f"{' or '.join(map(str, allowed))}: use one of them, or the entrance "
+            '"load_balancer"'
+        )
+
+
+def one_task_has_one_of_each(stage: StageConfig) -> Iterator[str]:
+    """All programs of one task are there once, and share its size."""
+    settings = stage.control_plane
+    if settings.kind == "none" or not settings.one_task:
+        return
+    for name in ("api_servers", "schedulers", "triggerers"):
+        if (count := getattr(settings, name)) > 1:
+            yield (
+                f"control_plane.{name} is {count} and control_plane.one_task is true, allowed is "
+                "1: change one of the two"
+            )
+    if settings.sizes:
+        yield (
+            f"control_plane.sizes names {', '.join(settings.sizes)} and control_plane.one_task is "
+            "true, allowed is {}: set control_plane.cpu and memory_mb instead"
+        )
+
+
+def somebody_opens_the_tunnel(stage: StageConfig) -> Iterator[str]:
+    """Without a load balancer and without a tunnel nobody could open the UI."""
+    settings = stage.control_plane
+    if (
+        settings.kind == "fargate"
+        and settings.entrance != "load_balancer"
+        and not settings.on_the_internet
+        and not settings.execute_command
+    ):
+        yield (
+            f"control_plane.entrance is {settings.entrance} and control_plane.execute_command is "
+            'false, allowed is true, or the entrance "load_balancer": nobody could open the UI, '
+            "change one of the two"
         )
 
 
@@ -127,4 +202,7 @@ RELATIONS = (
     certificate_is_in_the_region,
     somebody_may_open_the_ui,
     fargate_size_exists,
+    load_balancer_has_what_is_its_own,
+    one_task_has_one_of_each,
+    somebody_opens_the_tunnel,
 )

@@ -66,11 +66,11 @@ def existing_vpc_has_the_subnets_that_are_needed(stage: StageConfig) -> Iterator
     if stage.network.vpc_id is None:
         return
     needed = {
-        "private_subnet_ids": (stage.has_compute_in_vpc, "what calls AWS from inside it"),
+        "private_subnet_ids": (stage.needs_private_subnets, "what calls AWS from inside it"),
         "isolated_subnet_ids": (stage.database.enabled, "the database"),
         "public_subnet_ids": (
-            stage.control_plane.kind == "fargate" and stage.control_plane.on_the_internet,
-            "the load balancer",
+            stage.needs_public_subnets,
+            "the load balancer, or programs with public addresses,",
         ),
     }
     for name, (is_needed, what) in needed.items():
@@ -125,7 +125,8 @@ def compute_in_the_vpc_has_a_way_out(stage: StageConfig) -> Iterator[str]:
         return
     inside = {
         "network.function_in_vpc is true": stage.network.function_in_vpc,
-        'control_plane.kind is "fargate"': stage.control_plane.kind == "fargate",
+        'control_plane.kind is "fargate"': stage.control_plane.kind == "fargate"
+        and not stage.control_plane.public_addresses,
         f"database.rotation_days is {stage.database.rotation_days}": stage.database.enabled
         and stage.database.rotation_days is not None,
     }

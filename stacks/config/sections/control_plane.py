@@ -13,11 +13,23 @@ from stacks.config.sections.workloads import Environment, Policies, Secrets, Sta
 #: For each number of CPU units, the smallest, the largest and the step of Fargate's memory.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
 FARGATE_MEMORY_MB = {
+    256: (1024, 2048, 1024),
     512: (1024, 4096, 1024),
     1024: (2048, 8192, 1024),
     2048: (4096, 16384, 1024),
     4096: (8192, 30720, 1024),
 }
+
+
+CpuUnits = Literal[256, 512, 1024, 2048, 4096]
+Program = Literal["api-server", "scheduler", "dag-processor", "triggerer"]
+
+
+class SizeConfig(Section):
+    """The size of one Fargate task."""
+
+    cpu: CpuUnits = Field(1024, description="CPU units; 1024 are one vCPU.")
+    memory_mb: int = Field(2048, ge=1024, le=30720, description="Memory.")
 
 
 class ControlPlaneConfig(Section):
@@ -28,10 +40,18 @@ class ControlPlaneConfig(Section):
         description='"fargate": services of this stage; "none": an existing Airflow uses the '
         "stage.",
     )
+    entrance: Literal["load_balancer", "api_gateway", "none"] = Field(
+        "load_balancer",
+        description='"load_balancer": people open the UI through it, and functions in the VPC '
+        'reach the Execution API by a private name; "api_gateway": functions outside the VPC reach '
+        "the Execution API through an API Gateway, which costs nothing while nobody calls it, and "
+        'people open the UI through a tunnel; "none": functions in the VPC, and a tunnel.',
+    )
     certificate_arn: str | None = Field(
         None,
         pattern=f"^{ARN_HEAD.format(service='acm')}certificate/{UUID}$",
-        description="ACM certificate of the load balancer, for HTTPS; null: plain HTTP.",
+        description="ACM certificate of the load balancer, for HTTPS; null: plain HTTP. An API "
+        "Gateway brings its own.",
         examples=[
             "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
         ],
@@ -48,7 +68,8 @@ class ControlPlaneConfig(Section):
     allowed_cidrs: list[Cidr] = Field(
         [],
         description="IPv4 ranges that may open the UI, besides the VPC itself. A public range puts "
-        "the load balancer on the Internet.",
+        "the load balancer on the Internet. An API Gateway lets everybody in (`0.0.0.0/0`) or, "
+        "without a range, nobody.",
     )
     execute_command: bool = Field(
         False,
@@ -60,10 +81,35 @@ class ControlPlaneConfig(Section):
     triggerers: int = Field(
         1, ge=0, le=16, description="How many triggerers run; 0: no task may be deferred."
     )
-    cpu: Literal[512, 1024, 2048, 4096] = Field(
-        1024, description="CPU units of each service; 1024 are one vCPU."
+    one_task: bool = Field(
+        False,
+        description="Whether all programs share one Fargate task, which costs a fraction and is "
+        "replaced as a whole; otherwise each program is a service.",
     )
-    memory_mb: int = Field(2048, ge=1024, le=30720, description="Memory of each service.")
+    cpu: CpuUnits = Field(
+        1024,
+        description="CPU units of each service, or of the one task; 1024 are one vCPU.",
+    )
+    memory_mb: int = Field(
+        2048, ge=1024, le=30720, description="Memory of each service, or of the one task."
+    )
+    sizes: dict[Program, SizeConfig] = Field(
+        {},
+        description="Other sizes of the services of single programs: `api-server`, `scheduler`, "
+        "`dag-processor`, `triggerer`.",
+        examples=[{"scheduler": {"cpu": 1024, "memory_mb": 2048}}],
+    )
+    spot: bool = Field(
+        False,
+        description="Whether the programs run on Fargate Spot, spare capacity for about a third of "
+        "the price: AWS may stop them with a warning of two minutes, and starts them again when "
+        "there is capacity. Running tasks go on meanwhile.",
+    )
+    public_addresses: bool = Field(
+        False,
+        description="Whether the programs are in public subnets with public addresses, through "
+        "which they reach AWS and the Internet without a NAT gateway. Nobody can connect to them.",
+    )
     environment: Environment = Field({})
     secrets: Secrets = Field({})
     policies: Policies = Field([])
@@ -73,3 +119,8 @@ class ControlPlaneConfig(Section):
     def on_the_internet(self) -> bool:
         """Whether a public range may open the UI."""
         return any(not IPv4Network(cidr).is_private for cidr in self.allowed_cidrs)
+
+    def size_of(self, program: str | None) -> SizeConfig:
+        """The size of the service of a program; None: of the one task with all programs."""
+        sizes: dict[str | None, SizeConfig] = {**self.sizes}
+        return sizes.get(program) or SizeConfig(cpu=self.cpu, memory_mb=self.memory_mb)

@@ -39,6 +39,8 @@ FARGATE: Mapping[str, Any] = {
     "network": {"function_in_vpc": True, "nat_gateways": 1},
     "execution": {"execution_api_url": None},
 }
+API_GATEWAY = {"entrance": "api_gateway", "execute_command": True}
+TUNNEL = {"entrance": "none", "execute_command": True}
 IN_VPC = {"function_in_vpc": True, "nat_gateways": 1}
 
 
@@ -297,7 +299,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
                 "domain_name": "airflow.example.com",
             },
         ),
-        "network.public_subnet_ids is [] and the load balancer is to be in",
+        "network.public_subnet_ids is [] and the load balancer, or programs with public addresses",
     ),
     (
         "existing_vpc_is_left_as_it_is",
@@ -377,7 +379,43 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
         "functions_reach_the_control_plane",
         fargate(network={"function_in_vpc": False}),
-        'control_plane.kind is "fargate" and network.function_in_vpc is false',
+        "control_plane.entrance is load_balancer and network.function_in_vpc is false",
+    ),
+    (
+        "load_balancer_has_what_is_its_own",
+        fargate(
+            control_plane={
+                **API_GATEWAY,
+                "certificate_arn": CERTIFICATE,
+                "domain_name": "airflow.example.com",
+            }
+        ),
+        "control_plane.certificate_arn is set and control_plane.entrance is api_gateway",
+    ),
+    (
+        "load_balancer_has_what_is_its_own",
+        fargate(control_plane={**API_GATEWAY, "allowed_cidrs": ["10.0.0.0/8"]}),
+        "control_plane.allowed_cidrs is ['10.0.0.0/8'] and control_plane.entrance is api_gateway",
+    ),
+    (
+        "load_balancer_has_what_is_its_own",
+        fargate(control_plane={**TUNNEL, "allowed_cidrs": ["0.0.0.0/0"]}),
+        "control_plane.allowed_cidrs is ['0.0.0.0/0'] and control_plane.entrance is none",
+    ),
+    (
+        "one_task_has_one_of_each",
+        fargate(control_plane={"one_task": True, "triggerers": 2}),
+        "control_plane.triggerers is 2 and control_plane.one_task is true",
+    ),
+    (
+        "one_task_has_one_of_each",
+        fargate(control_plane={"one_task": True, "sizes": {"triggerer": {}}}),
+        "control_plane.sizes names triggerer and control_plane.one_task is true",
+    ),
+    (
+        "somebody_opens_the_tunnel",
+        fargate(control_plane={"entrance": "none"}),
+        "control_plane.entrance is none and control_plane.execute_command is false",
     ),
     (
         "each_scheduler_has_a_results_queue",
@@ -418,6 +456,11 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "fargate_size_exists",
         fargate(control_plane={"cpu": 4096, "memory_mb": 4096}),
         "control_plane.memory_mb is 4096, allowed with cpu 4096 is 8192 to 30720",
+    ),
+    (
+        "fargate_size_exists",
+        fargate(control_plane={"sizes": {"scheduler": {"cpu": 256, "memory_mb": 4096}}}),
+        "control_plane.sizes.scheduler.memory_mb is 4096, allowed with cpu 256 is 1024 to 2048",
     ),
     (
         "fargate_size_exists",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,12 @@ _FARGATE: Mapping[str, Any] = {
     "dags": {"source": "s3"},
     "control_plane": {
         "kind": "fargate",
+        "entrance": "load_balancer",
+        "one_task": False,
+        "spot": False,
+        "public_addresses": False,
         "schedulers": 2,
+        "sizes": {"scheduler": {"cpu": 2048, "memory_mb": 8192}},
         "certificate_arn": None,
         "execute_command": False,
     },
@@ -45,7 +51,8 @@ _PUBLIC: Mapping[str, Any] = {
     "account": "123456789012",
     "region": "eu-west-1",
     "control_plane": {
-        "kind": "fargate",
+        **_FARGATE["control_plane"],
+        "schedulers": 1,
         "triggerers": 0,
         "execute_command": True,
         "certificate_arn": _CERTIFICATE,
@@ -124,6 +131,9 @@ def test_each_program_is_a_service_that_takes_a_bad_version_back(inside: Assembl
     for name, count in counts.items():
         properties = service(inside, name).properties
         assert properties["DesiredCount"] == count
+        assert properties["CapacityProviderStrategy"] == [
+            {"CapacityProvider": "FARGATE", "Weight": 1}
+        ]
         assert properties["DeploymentConfiguration"] == {
             "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
             "MinimumHealthyPercent": 100,
@@ -138,7 +148,7 @@ def test_programs_start_from_the_functions_image(inside: Assembly) -> None:
     """The control plane runs the functions' image, so one Airflow parses and runs a DAG."""
     function = inside.only("AWS::Lambda::Function").properties["Code"]["ImageUri"]
     found = containers(inside)
-    assert found.keys() == {*PROGRAMS, "db-migrate"}
+    assert found.keys() == PROGRAMS
     for container in found.values():
         assert container["Image"] == function
         assert container["EntryPoint"] == ["python", "-m", "lambda_image.control_plane"]
@@ -147,21 +157,112 @@ def test_programs_start_from_the_functions_image(inside: Assembly) -> None:
 
 
 def test_every_start_of_an_api_server_migrates_first(inside: Assembly) -> None:
-    """The api-server waits for the step's success; if it fails, the task does not start."""
+    """The api-server's own entry point migrates: if it fails, the task does, and ECS counts it."""
     found = containers(inside)
-    step = found["db-migrate"]
-    assert (step["Command"], step["Essential"]) == (["db", "migrate"], False)
-    assert found["api-server"]["DependsOn"] == [
-        {"ContainerName": "db-migrate", "Condition": "SUCCESS"}
-    ]
-    assert not [name for name in PROGRAMS - {"api-server"} if found[name].get("DependsOn")]
+    assert found["api-server"]["Command"][:2] == ["--migrate", "api-server"]
+    for name in PROGRAMS - {"api-server"}:
+        assert found[name]["Command"] == [name]
+        assert not found[name].get("DependsOn")
 
 
 def test_others_are_replaced_after_the_api_server_is_healthy(inside: Assembly) -> None:
-    """Every program starts after the database is migrated, at the first deploy and later ones."""
-    first = service(inside, "ApiServer").logical_id
-    for name in ("Scheduler", "DagProcessor", "Triggerer"):
-        assert first in service(inside, name).body["DependsOn"]
+    """Every program starts after the database is migrated, and one after the other."""
+    names = ["ApiServer", "Scheduler", "DagProcessor", "Triggerer"]
+    for before, name in pairwise(names):
+        assert service(inside, before).logical_id in service(inside, name).body["DependsOn"]
+
+
+def test_a_service_may_have_a_size_of_its_own(inside: Assembly) -> None:
+    """`sizes` changes one program, `cpu` and `memory_mb` all others."""
+    sizes = {
+        task.properties["ContainerDefinitions"][0]["Name"]: (
+            task.properties["Cpu"],
+            task.properties["Memory"],
+        )
+        for task in inside.resources("AWS::ECS::TaskDefinition")
+    }
+    config = inside.config.control_plane
+    assert sizes.pop("scheduler") == ("2048", "8192")
+    assert set(sizes.values()) == {(str(config.cpu), str(config.memory_mb))}
+
+
+def test_all_programs_may_share_one_task(dev: Assembly) -> None:
+    """The others start when the api-server, which migrates, is healthy."""
+    (task,) = dev.resources("AWS::ECS::TaskDefinition")
+    assert {c["Name"] for c in task.properties["ContainerDefinitions"]} == PROGRAMS
+    assert all(c["Essential"] for c in task.properties["ContainerDefinitions"])
+    found = containers(dev)
+    assert not found["api-server"].get("DependsOn")
+    for name in PROGRAMS - {"api-server"}:
+        assert found[name]["DependsOn"] == [{"ContainerName": "api-server", "Condition": "HEALTHY"}]
+    (service,) = dev.resources("AWS::ECS::Service")
+    assert service.properties["CapacityProviderStrategy"] == [
+        {"CapacityProvider": "FARGATE_SPOT", "Weight": 1}
+    ]
+    network = service.properties["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["AssignPublicIp"] == "ENABLED"
+    assert all("PublicSubnet" in json.dumps(subnet) for subnet in network["Subnets"])
+
+
+def test_functions_outside_the_vpc_call_through_an_api_gateway(dev: Assembly) -> None:
+    """Only the Execution API is reached, and only API Gateway reaches the programs."""
+    function = dev.only("AWS::Lambda::Function").properties
+    assert "VpcConfig" not in function
+    url = function["Environment"]["Variables"]["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+    _, (address, path) = url["Fn::Join"]
+    assert "ApiEndpoint" in json.dumps(address)
+    assert path == "/execution/"
+    route = dev.only("AWS::ApiGatewayV2::Route").properties
+    assert route["RouteKey"] == "ANY /execution/{proxy+}"
+    integration = dev.only("AWS::ApiGatewayV2::Integration").properties
+    assert short(integration["IntegrationUri"]) == "ControlPlaneAirflowServiceCloudmapService"
+    record = dev.only("AWS::ServiceDiscovery::Service").properties["DnsConfig"]["DnsRecords"]
+    assert record == [{"Type": "SRV", "TTL": 10}]
+    rules = {
+        (rule.properties["FromPort"], short(rule.properties["SourceSecurityGroupId"]))
+        for rule in dev.resources("AWS::EC2::SecurityGroupIngress")
+        if rule.part == "control-plane"
+    }
+    assert rules == {(8080, "ApiGatewaySecurityGroup"), (8794, "ControlPlaneSecurityGroup")}
+    outputs = dev.json("control-plane")["Outputs"]
+    assert outputs["AirflowUrl"]["Value"] == "http://localhost:8080"
+
+
+def test_the_ui_may_be_open_to_everybody_through_the_api_gateway(tmp_path: Path) -> None:
+    """`allowed_cidrs` with everybody's range leads all requests to the api-servers."""
+    open_to_all = {"control_plane": {"allowed_cidrs": ["0.0.0.0/0"], "execute_command": False}}
+    stage = synthesize(tmp_path, "dev", open_to_all)
+    assert stage.only("AWS::ApiGatewayV2::Route").properties["RouteKey"] == "$default"
+    url = stage.json("control-plane")["Outputs"]["AirflowUrl"]["Value"]
+    assert "ApiEndpoint" in json.dumps(url)
+    for container in containers(stage).values():
+        assert variables(container)["AIRFLOW__API__BASE_URL"] == url
+
+
+def test_execution_roles_may_read_secrets_that_a_key_of_the_stage_encrypts(
+    assembly_of: Callable[[str], Assembly],
+) -> None:
+    """Without it ECS starts no task."""
+    stage = assembly_of("encrypted")
+    secrets = [
+        secret
+        for secret in stage.resources("AWS::SecretsManager::Secret")
+        if secret.part == "control-plane"
+    ]
+    service = ["secretsmanager.", {"Ref": "AWS::Region"}, ".amazonaws.com"]
+    decrypt = {
+        "Action": "kms:Decrypt",
+        "Effect": "Allow",
+        "Condition": {"StringEquals": {"kms:ViaService": {"Fn::Join": ["", service]}}},
+        "Resource": secrets[0].properties["KmsKeyId"],
+    }
+    policies = [
+        policy.properties["PolicyDocument"]["Statement"]
+        for policy in stage.resources("AWS::IAM::Policy")
+        if policy.part == "control-plane" and "ExecutionRole" in policy.logical_id
+    ]
+    assert len(policies) == len(PROGRAMS)
+    assert all(decrypt in statements for statements in policies)
 
 
 def test_every_program_has_the_health_check_that_is_tested(inside: Assembly) -> None:

@@ -210,11 +210,11 @@ def test_every_metric_is_one_that_somebody_publishes(watched: Assembly) -> None:
 def test_dashboard_shows_the_whole_way_of_an_invocation(watched: Assembly) -> None:
     """Every documented metric listed above is used if its part exists."""
     shown = {(namespace, name) for namespace, name, _ in drawn(watched)}
-    of_control_plane = {"AWS/ApplicationELB", "AWS/ECS"}
+    missing = set() if watched.has("control-plane") else {"AWS/ECS"}
+    if not watched.resources("AWS::ElasticLoadBalancingV2::LoadBalancer"):
+        missing.add("AWS/ApplicationELB")
     for (namespace, _), names in PUBLISHED.items():
-        expected = (
-            names if namespace not in of_control_plane or watched.has("control-plane") else set()
-        )
+        expected = set() if namespace in missing else names
         assert {name for space, name in shown if space == namespace} == expected, namespace
 
 

@@ -1,13 +1,16 @@
-"""Airflow's own programs as Fargate services, and how people and functions reach them."""
+"""Airflow's own programs on Fargate, and how people and functions reach them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
@@ -17,49 +20,67 @@ from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge
 from airflow_lambda_constructs.airflow.airflow_service import (
-    ENTRY_POINT,
     AirflowImage,
     AirflowService,
     AirflowServiceProps,
+    Program,
     Surroundings,
+    TaskSize,
 )
+from airflow_lambda_constructs.airflow.api_entrance import ApiEntrance
 from airflow_lambda_constructs.airflow.entrance import Entrance
 from airflow_lambda_constructs.execution.permissions import WorkloadSecret, permit
 from lambda_executor.contract import names
 
-API_SERVER = "api-server"
+API_SERVER, SCHEDULER, DAG_PROCESSOR, TRIGGERER = PROGRAMS = (
+    "api-server",
+    "scheduler",
+    "dag-processor",
+    "triggerer",
+)
 API_PORT = 8080
 #: Airflow's default port for the log server of the triggerer.
 _LOG_SERVER_PORT = 8794
 _HEALTH_PATH = "/api/v2/monitor/health"
-_EXECUTION_PATH = "/execution"
+EXECUTION_PATH = "/execution"
 
-#: A program with a port is asked there. The other two have none, and Airflow's own command asks the
-#: database.
+#: How long clients remember the addresses of the api-servers, and that there are none.
+_DNS_TTL = cdk.Duration.seconds(10)
+
+_HEARTBEAT = ("python", "-m", "lambda_image.heartbeat")
+
+#: The container's name and arguments of each program. Each start of an api-server migrates the
+#: database first, and the other programs start when it is healthy.
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    API_SERVER: ("--migrate", API_SERVER, "--proxy-headers"),
+    **{name: (name,) for name in (SCHEDULER, DAG_PROCESSOR, TRIGGERER)},
+}
+
+#: A program with a port for it is asked there. The heartbeat of the others is in the database.
 HEALTH_COMMANDS: Mapping[str, tuple[str, ...]] = {
     API_SERVER: (
         "python",
         "-c",
         (
             "import json, urllib.request as r; "
-            f"h = json.load(r.urlopen('http://127.0.0.1:{API_PORT}{_HEALTH_PATH}', timeout=30)); "
+            f"h = json.load(r.urlopen('http://127.0.0.1:{API_PORT}{_HEALTH_PATH}', timeout=20)); "
             "exit(h['metadatabase']['status'] != 'healthy')"
         ),
     ),
-    "scheduler": (
+    SCHEDULER: (
         "python",
         "-c",
-        "import urllib.request as r; r.urlopen('http://127.0.0.1:8974/health', timeout=30)",
+        "import urllib.request as r; r.urlopen('http://127.0.0.1:8974/health', timeout=20)",
     ),
-    "dag-processor": (*ENTRY_POINT, "jobs", "check", "--job-type", "DagProcessorJob", "--local"),
-    "triggerer": (*ENTRY_POINT, "jobs", "check", "--job-type", "TriggererJob", "--local"),
+    DAG_PROCESSOR: (*_HEARTBEAT, "DagProcessorJob"),
+    TRIGGERER: (*_HEARTBEAT, "TriggererJob"),
 }
 
 #: Settings that every Airflow in this control plane needs.
 SETTINGS: Mapping[str, str] = {
     # Replaces the image's callable, which is for execution environments. The api-server asks the
-    # triggerer for logs under this name, and `jobs check --local` looks for it.
-    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "airflow.utils.net.get_host_ip_address",
+    # triggerer for logs under this name, and the health checks look for it.
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "lambda_image.heartbeat.host_address",
     "AIRFLOW__API__PORT": str(API_PORT),
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
@@ -88,9 +109,16 @@ class ControlPlaneProps:
     Attributes:
         namespace: Domain of the services in the VPC.
         subnets: The services' subnets; they have a route to AWS services.
-        functions: Security group of the functions, which call the Execution API.
+        public_addresses: Whether the programs have public addresses, as public subnets need. Nobody
+            can connect to them.
+        spot: Whether the programs run on spare capacity, which AWS may take back.
+        functions: Security group of functions in the VPC, which call the Execution API; None: they
+            are outside it.
         carried: Security groups that let the services reach other resources, such as the database.
-        cpu: CPU units of each service.
+        load_balancer: Through it people open the UI; None: through a tunnel, or the API Gateway.
+        api_gateway: Through it functions outside the VPC call the Execution API; None: they cannot.
+        one_task: The size of one task with all programs; None: each program is a service.
+        sizes: The size of each program that is a service.
         execute_command: Whether people with the permission may open a tunnel and a shell into an
             api-server, and a shell into a scheduler.
         settings: Airflow's settings as variables, without secrets.
@@ -105,13 +133,16 @@ class ControlPlaneProps:
     namespace: str
     vpc: ec2.IVpc
     subnets: ec2.SubnetSelection
-    functions: ec2.ISecurityGroup
+    public_addresses: bool = False
+    spot: bool = False
+    functions: ec2.ISecurityGroup | None
     carried: Sequence[ec2.ISecurityGroup]
-    entrance: Entrance
+    load_balancer: Entrance | None
+    api_gateway: ApiEntrance | None = None
     database: Database
     image: AirflowImage
-    cpu: int
-    memory_mb: int
+    one_task: TaskSize | None = None
+    sizes: Mapping[str, TaskSize]
     api_servers: int
     schedulers: int
     triggerers: int
@@ -128,30 +159,40 @@ class ControlPlaneProps:
 
 def execution_api_url(namespace: str) -> str:
     """The URL at which functions in the VPC reach the Execution API of a control plane."""
-    return f"http://{API_SERVER}.{namespace}:{API_PORT}{_EXECUTION_PATH}/"
+    return f"http://{API_SERVER}.{namespace}:{API_PORT}{EXECUTION_PATH}/"
+
+
+def execution_api_url_through(api: apigateway.IHttpApi) -> str:
+    """The URL at which functions anywhere reach the Execution API behind an API Gateway."""
+    return f"{api.api_endpoint}{EXECUTION_PATH}/"
 
 
 class ControlPlane(Construct):
     """Api-server, scheduler, dag-processor and triggerer.
 
-    The api-server is deployed first: it migrates the database to the version of the image, and the
-    others are replaced once it is healthy.
+    The api-server comes first: it migrates the database to the version of the image, and the others
+    are replaced once it is healthy.
 
     Attributes:
         admin_password: Secret with the password of the user `admin`.
-        services: Each service by Airflow's name of the program.
-        targets: The target group of the api-servers behind the load balancer.
+        url: Where people open the UI.
+        services: Each service by its name: one program each, or `airflow` with all of them.
+        roles: What each program may do; programs of one task share a role.
+        targets: The target group of the api-servers behind the load balancer, if there is one.
     """
 
     def __init__(self, scope: Construct, id: str, props: ControlPlaneProps) -> None:
         super().__init__(scope, id)
         self._props = props
+        self.url = self._url()
         self.cluster = self._cluster()
         self.admin_password = self._secret("AdminPassword", "Password of the user admin", 24)
         signing_key = self._secret("SigningKey", "Signs the tokens of people and workloads", 64)
         self._around = Surroundings(
             cluster=self.cluster,
             subnets=props.subnets,
+            public_addresses=props.public_addresses,
+            spot=props.spot,
             security_groups=(self._security_group(), *self._carried()),
             log_group=logs.LogGroup(
                 self,
@@ -162,65 +203,118 @@ class ControlPlane(Construct):
                 encryption_key=props.encryption_key,
             ),
             image=props.image,
-            cpu=props.cpu,
-            memory_mb=props.memory_mb,
             environment=self._environment(),
             secrets=self._secrets(signing_key),
+            encryption_key=props.encryption_key,
         )
-        self.services = {API_SERVER: self._api_server()}
-        counts = {"scheduler": props.schedulers, "dag-processor": 1, "triggerer": props.triggerers}
-        for name, count in counts.items():
-            if count:
-                self.services[name] = self._service(name, count)
-                self.services[name].node.add_dependency(self.services[API_SERVER].service)
+        programs = PROGRAMS if props.triggerers else PROGRAMS[:-1]
+        if props.one_task:
+            self.services = {"airflow": self._api_service("Airflow", programs, props.one_task)}
+            self.roles = dict.fromkeys(programs, self.services["airflow"].role)
+        else:
+            self.services = self._a_service_each(programs)
+            self.roles = {name: service.role for name, service in self.services.items()}
+        self.targets = self._let_in()
         for service in self.services.values():
             permit(service.role, props.policies, props.statements)
 
-    def _api_server(self) -> AirflowService:
+    @property
+    def api_service(self) -> AirflowService:
+        """The service with the api-server."""
+        return next(iter(self.services.values()))
+
+    def _url(self) -> str:
+        load_balancer, api_gateway = self._props.load_balancer, self._props.api_gateway
+        if load_balancer:
+            return load_balancer.url
+        if api_gateway and api_gateway.serves_the_ui:
+            return api_gateway.url
+        return f"http://localhost:{API_PORT}"  # Through a tunnel.
+
+    def _a_service_each(self, programs: Sequence[str]) -> dict[str, AirflowService]:
+        props = self._props
+        counts = {SCHEDULER: props.schedulers, DAG_PROCESSOR: 1, TRIGGERER: props.triggerers}
+        services = {
+            API_SERVER: self._api_service("ApiServer", [API_SERVER], props.sizes[API_SERVER])
+        }
+        for name in programs[1:]:
+            service = AirflowService(
+                self,
+                name.title().replace("-", ""),
+                AirflowServiceProps(
+                    programs=[self._program(name)],
+                    size=props.sizes[name],
+                    count=counts[name],
+                    execute_command=props.execute_command and name == SCHEDULER,
+                ),
+                self._around,
+            )
+            # One after the other: a service that is replaced runs twice for a while, and all of
+            # them at once would need twice the quota of vCPUs.
+            service.node.add_dependency(list(services.values())[-1].service)
+            services[name] = service
+        return services
+
+    def _api_service(self, id: str, programs: Sequence[str], size: TaskSize) -> AirflowService:
+        """Make the service that has a name in the VPC and is reached from outside of it."""
         props = self._props
         namespace = servicediscovery.PrivateDnsNamespace(
             self, "Namespace", name=props.namespace, vpc=props.vpc
         )
-        api_server = AirflowService(
+        # A client in the VPC remembers for so long that the name does not exist, which is so while
+        # no api-server runs.
+        cast("cdk.CfnResource", namespace.node.default_child).add_property_override(
+            "Properties.DnsProperties.SOA.TTL", _DNS_TTL.to_seconds()
+        )
+        # API Gateway needs the port too, which a record of another type has, under another name.
+        by_port = props.api_gateway is not None
+        return AirflowService(
             self,
-            "ApiServer",
+            id,
             AirflowServiceProps(
-                command=(API_SERVER, "--proxy-headers"),
-                health_command=HEALTH_COMMANDS[API_SERVER],
+                programs=[self._program(name) for name in programs],
+                size=size,
                 count=props.api_servers,
-                secrets={
-                    names.ADMIN_PASSWORD: ecs.Secret.from_secrets_manager(self.admin_password)
-                },
-                ports=(API_PORT,),
-                first=("db", "migrate"),
                 execute_command=props.execute_command,
                 discovery=ecs.CloudMapOptions(
                     cloud_map_namespace=namespace,
-                    name=API_SERVER,
-                    dns_ttl=cdk.Duration.seconds(10),
+                    name=f"{API_SERVER}-ports" if by_port else API_SERVER,
+                    dns_record_type=servicediscovery.DnsRecordType.SRV if by_port else None,
+                    container_port=API_PORT if by_port else None,
+                    dns_ttl=_DNS_TTL,
                 ),
-                behind_load_balancer=True,
+                behind_load_balancer=props.load_balancer is not None,
             ),
             self._around,
         )
-        self.targets = props.entrance.lead_to(
-            api_server.service, port=API_PORT, health_path=_HEALTH_PATH
-        )
-        props.entrance.refuse(_EXECUTION_PATH)
-        return api_server
 
-    def _service(self, name: str, count: int) -> AirflowService:
-        return AirflowService(
-            self,
-            name.title().replace("-", ""),
-            AirflowServiceProps(
-                command=(name,),
-                health_command=HEALTH_COMMANDS[name],
-                count=count,
-                ports=(_LOG_SERVER_PORT,) if name == "triggerer" else (),
-                execute_command=self._props.execute_command and name == "scheduler",
-            ),
-            self._around,
+    def _let_in(self) -> elb.ApplicationTargetGroup | None:
+        """Lead the entrances to the api-servers."""
+        props, service = self._props, self.api_service.service
+        if props.api_gateway:
+            props.api_gateway.lead_to(
+                cast("servicediscovery.IService", service.cloud_map_service),
+                execution_path=EXECUTION_PATH,
+            )
+        if props.load_balancer is None:
+            return None
+        targets = props.load_balancer.lead_to(
+            service.load_balancer_target(container_name=API_SERVER, container_port=API_PORT),
+            port=API_PORT,
+            health_path=_HEALTH_PATH,
+        )
+        props.load_balancer.refuse(EXECUTION_PATH)
+        return targets
+
+    def _program(self, name: str) -> Program:
+        ports = {API_SERVER: (API_PORT,), TRIGGERER: (_LOG_SERVER_PORT,)}
+        password = ecs.Secret.from_secrets_manager(self.admin_password)
+        return Program(
+            name=name,
+            command=COMMANDS[name],
+            health_command=HEALTH_COMMANDS[name],
+            secrets={names.ADMIN_PASSWORD: password} if name == API_SERVER else {},
+            ports=ports.get(name, ()),
         )
 
     def _cluster(self) -> ecs.Cluster:
@@ -230,6 +324,7 @@ class ControlPlane(Construct):
             cluster_name=self._props.name,
             vpc=self._props.vpc,
             container_insights_v2=ecs.ContainerInsights.DISABLED,
+            enable_fargate_capacity_providers=True,
         )
         acknowledge(
             cluster,
@@ -248,9 +343,16 @@ class ControlPlane(Construct):
             # DAG files and triggers run here, and may connect to anything.
             allow_all_outbound=True,
         )
-        group.add_ingress_rule(
-            props.functions, ec2.Port.tcp(API_PORT), "The Execution API from the functions"
-        )
+        if props.functions:
+            group.add_ingress_rule(
+                props.functions, ec2.Port.tcp(API_PORT), "The Execution API from the functions"
+            )
+        if props.api_gateway:
+            group.connections.allow_from(
+                props.api_gateway.security_group,
+                ec2.Port.tcp(API_PORT),
+                "The Execution API through the API Gateway",
+            )
         group.add_ingress_rule(
             group, ec2.Port.tcp(_LOG_SERVER_PORT), "The log server of the triggerer"
         )
@@ -288,8 +390,12 @@ class ControlPlane(Construct):
         return {
             **SETTINGS,
             **props.settings,
-            "AIRFLOW__API__BASE_URL": props.entrance.url,
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_api_url(props.namespace),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": (
+                execution_api_url_through(props.api_gateway.api)
+                if props.api_gateway
+                else execution_api_url(props.namespace)
+            ),
             names.DATABASE_HOST: props.database.host,
             names.DATABASE_PORT: props.database.port,
             names.DATABASE_NAME: props.database.name,

@@ -190,12 +190,13 @@ def _control_plane(watched: WatchedControlPlane) -> Iterator[cloudwatch.IWidget]
         "Airflow: memory, %",
         *(service.metric_memory_utilization(label=name) for name, service in services),
     )
-    yield _graph(
-        "API server: healthy tasks and response time (s)",
-        watched.of_api_servers("HealthyHostCount").with_(label="healthy"),
-        watched.of_api_servers("UnHealthyHostCount").with_(label="unhealthy"),
-        right=(watched.of_api_servers("TargetResponseTime").with_(label="response time"),),
-    )
+    if api_servers := watched.api_servers:
+        yield _graph(
+            "API server: healthy tasks and response time (s)",
+            api_servers.metric("HealthyHostCount").with_(label="healthy"),
+            api_servers.metric("UnHealthyHostCount").with_(label="unhealthy"),
+            right=(api_servers.metric("TargetResponseTime").with_(label="response time"),),
+        )
 
 
 def _graph(

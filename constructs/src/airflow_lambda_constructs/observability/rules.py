@@ -175,7 +175,9 @@ def _database_rules(watched: WatchedDatabase) -> Iterator[Rule]:
 def _control_plane_rules(watched: WatchedControlPlane) -> Iterator[Rule]:
     for name, service in watched.services.items():
         yield _service_rule(name, service)
-    unhealthy = watched.of_api_servers("UnHealthyHostCount")
+    if watched.api_servers is None:
+        return
+    unhealthy = watched.api_servers.metric("UnHealthyHostCount")
     yield Rule(
         name="api-server-unhealthy",
         text="The API server fails its health checks: tasks cannot start.",

@@ -52,14 +52,22 @@ class WatchedControlPlane:
 
     Attributes:
         services: Each service by its name on the dashboard and in alarms.
+        api_servers: The api-servers behind the load balancer; None: there is no load balancer.
     """
 
     services: Mapping[str, ecs.BaseService]
-    load_balancer: elb.ApplicationLoadBalancer
-    api_servers: elb.ApplicationTargetGroup
+    api_servers: WatchedTargets | None = None
 
-    def of_api_servers(self, name: str) -> cloudwatch.Metric:
-        """Return a metric of the load balancer about the api-servers.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedTargets:
+    """A target group of a load balancer."""
+
+    load_balancer: elb.ApplicationLoadBalancer
+    targets: elb.ApplicationTargetGroup
+
+    def metric(self, name: str) -> cloudwatch.Metric:
+        """Return a metric of the load balancer about the targets.
 
         The target group's own metrics name the load balancer by a part of its listener's ARN, which
         changes with the listener.
@@ -69,7 +77,7 @@ class WatchedControlPlane:
             metric_name=name,
             dimensions_map={
                 "LoadBalancer": self.load_balancer.load_balancer_full_name,
-                "TargetGroup": self.api_servers.target_group_full_name,
+                "TargetGroup": self.targets.target_group_full_name,
             },
         )
 
