@@ -172,7 +172,7 @@ def one_task_has_one_of_each(stage: StageConfig) -> Iterator[str]:
     if settings.sizes:
         yield (
             f"control_plane.sizes names {', '.join(settings.sizes)} and control_plane.one_task is "
-            "true, allowed is {}: set control_plane.cpu and memory_mb instead"
+            "true, allowed is {}: use control_plane.cpu and memory_mb instead"
         )
 
 
@@ -187,7 +187,7 @@ def somebody_opens_the_tunnel(stage: StageConfig) -> Iterator[str]:
     ):
         yield (
             f"control_plane.entrance is {settings.entrance} and control_plane.execute_command is "
-            'false, allowed is true, or the entrance "load_balancer": nobody could open the UI, '
+            'false, so nobody could open the UI, allowed is true, or the entrance "load_balancer": '
             "change one of the two"
         )
 

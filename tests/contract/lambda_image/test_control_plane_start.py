@@ -16,17 +16,24 @@ import sqlalchemy
 from cryptography.fernet import Fernet
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from airflow_lambda_constructs.airflow.airflow_control_plane import HEALTH_COMMANDS
+from airflow_lambda_constructs.airflow.airflow_control_plane import (
+    API_SERVER,
+    COMMANDS,
+    HEALTH_COMMANDS,
+)
 from airflow_lambda_constructs.airflow.airflow_service import ENTRY_POINT
 from demo import paths
-from lambda_executor.contract.names import FERNET_KEY
-from lambda_image.control_plane import airflow_environment
+from demo.machine.processes import ProcessError
+from lambda_executor.contract.names import DATABASE_NAME, FERNET_KEY
+from lambda_image.control_plane import MIGRATE, airflow_environment
+from stacks.config import ImageConfig
 from tests.support.control_plane import Site, control_plane
 
 #: What the image installs, nothing more.
 PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
 ADMIN_PASSWORD = secrets.token_hex(12)
 TIMEOUT_S = 240.0
+VERSION = ImageConfig().airflow_version
 #: Where our modules are, which the image has in one folder.
 MODULES = f"{paths.ROOT}:{paths.ROOT / 'executor/src'}"
 
@@ -40,8 +47,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def migrated(site: Site) -> Site:
-    """The database after two API servers have migrated it at once."""
-    both = [site.start(f"migrate-{number}", "db", "migrate") for number in (1, 2)]
+    """The database after the entry point has migrated it twice at once."""
+    both = [site.start(f"migrate-{number}", MIGRATE, "version") for number in (1, 2)]
     for child in both:
         child.wait_for_end(TIMEOUT_S)
     return site
@@ -51,9 +58,8 @@ def migrated(site: Site) -> Site:
 def running(migrated: Site) -> Site:
     """All programs, healthy by their containers' checks."""
     password = {"AIRFLOW_LAMBDA_ADMIN_PASSWORD": ADMIN_PASSWORD}
-    migrated.start("api-server", "api-server", "--proxy-headers", extra=password)
-    for name in ("scheduler", "dag-processor", "triggerer"):
-        migrated.start(name, name)
+    for name, command in COMMANDS.items():
+        migrated.start(name, *command, extra=password if name == API_SERVER else None)
     for name in HEALTH_COMMANDS:
         migrated.started[name].wait_until(_healthy(migrated, name), "is healthy", TIMEOUT_S)
     return migrated
@@ -78,7 +84,9 @@ def test_both_drivers_connect_over_tls(site: Site) -> None:
 
 
 def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> None:
-    """Both migrations succeed, and a later one has nothing to do."""
+    """Both migrations succeed, their programs run, and a later migration has nothing to do."""
+    for number in (1, 2):
+        assert migrated.log(f"migrate-{number}").splitlines()[-1] == VERSION
     again = migrated.start("migrate-again", "db", "migrate")
     again.wait_for_end(TIMEOUT_S)
     engine = sqlalchemy.create_engine(
@@ -90,6 +98,15 @@ def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> No
         assert len(versions.all()) == 1
         assert pools.all() == ["default_pool"]
     engine.dispose()
+
+
+def test_a_migration_that_fails_ends_the_program(site: Site) -> None:
+    """ECS then counts a failed task and takes the deployment back."""
+    child = site.start("fails", MIGRATE, "version", extra={DATABASE_NAME: "missing"})
+    with pytest.raises(ProcessError):
+        child.wait_for_end(TIMEOUT_S)
+    *_, last = site.log("fails").splitlines()
+    assert last.startswith("the database was not migrated: `airflow db migrate` ended with 1, and")
 
 
 def test_any_command_of_airflow_sees_the_stages_database_and_keys(migrated: Site) -> None:

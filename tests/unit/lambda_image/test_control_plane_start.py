@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from lambda_image.control_plane import (
     MissingSecretError,
     airflow_environment,
+    migrate,
     write_passwords,
 )
 
@@ -84,3 +87,34 @@ def test_the_password_is_for_one_user_to_read(tmp_path: Path) -> None:
     write_passwords(path, "new")
     assert json.loads(path.read_text()) == {"admin": "new"}
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_stop_waits_for_the_end_of_the_migration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal that comes meanwhile ends the program after the migration, not in the middle."""
+    steps: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        steps.append(" ".join(command[1:]))
+        signal.raise_signal(signal.SIGTERM)
+        steps.append("migrated")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="stopped after the migration of the database"):
+        migrate({})
+    assert steps == ["-m airflow db migrate", "migrated"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_failed_migration_says_that_the_program_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The exit code is Airflow's, and the sentence says where to look."""
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 3)
+    )
+    with pytest.raises(SystemExit, match="`airflow db migrate` ended with 3, and its output above"):
+        migrate({})
