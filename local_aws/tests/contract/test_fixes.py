@@ -411,6 +411,14 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
         Targets=("AWS::RDS::DBProxyTargetGroup", {
             "DBProxyName": {"Ref": "Proxy"}, "TargetGroupName": "default",
         }),
+        Link=("AWS::ApiGatewayV2::VpcLink", {
+            "Name": name, "SubnetIds": [{"Ref": "A"}, {"Ref": "B"}],
+        }),
+        Cluster=("AWS::ECS::Cluster", {"ClusterName": name}),
+        Providers=("AWS::ECS::ClusterCapacityProviderAssociations", {
+            "Cluster": {"Ref": "Cluster"}, "CapacityProviders": ["FARGATE", "FARGATE_SPOT"],
+            "DefaultCapacityProviderStrategy": [],
+        }),
         Budget=("AWS::Budgets::Budget", {"Budget": {
             "BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY",
             "BudgetLimit": {"Amount": 5, "Unit": "USD"},
@@ -428,7 +436,9 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
         secrets = local_aws.client("secretsmanager").list_secrets()["SecretList"]
         proxies = local_aws.client("rds").describe_db_proxies()["DBProxies"]
         budgets = local_aws.client("budgets").describe_budgets(AccountId=ACCOUNT)["Budgets"]
+        clusters = local_aws.client("ecs").describe_clusters(clusters=[name])["clusters"]
         return [
+            any("FARGATE_SPOT" in cluster["capacityProviders"] for cluster in clusters),
             any(log["LogDestination"] == name for log in logs),
             any(s["Name"] == name and s.get("RotationEnabled", False) for s in secrets),
             any(p["DBProxyName"] == name and p["RequireTLS"] for p in proxies),
@@ -441,7 +451,7 @@ def test_types_whose_apis_ministack_has_are_deployed(local_aws: Server, bare_aws
     assert not any(seen())
     with pytest.raises(ClientError, match="Unrecognized resource types") as refused:
         bare_aws.deploy(stack)
-    assert str(refused.value).count("AWS::") == 5
+    assert str(refused.value).count("AWS::") == 7
 
 
 def test_an_alarm_may_have_an_expression(local_aws: Server, bare_aws: Server) -> None:

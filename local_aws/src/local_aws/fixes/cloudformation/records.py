@@ -1,6 +1,6 @@
-"""CloudFormation supports VPC flow logs, database proxies, secret rotation and budgets.
+"""CloudFormation supports resources of which ministack has only the APIs, or not even those.
 
-ministack has only their APIs. They are records: nothing is logged, proxied, rotated or counted.
+They are records: no connection is logged, proxied or linked, no secret is rotated, no cost counted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ministack.services import budgets, ec2, rds, secretsmanager
+from ministack.services import budgets, ec2, ecs, rds, secretsmanager
 
 from local_aws.fixes.cloudformation._cloudformation import (
     Created,
@@ -23,7 +23,13 @@ from local_aws.fixes.cloudformation._cloudformation import (
 def apply() -> None:
     """Create and delete them through ministack's own APIs."""
     for resource_type, create, delete in (
+        ("AWS::ApiGatewayV2::VpcLink", _create_vpc_link, _delete_nothing),
         ("AWS::Budgets::Budget", _create_budget, _delete_budget),
+        (
+            "AWS::ECS::ClusterCapacityProviderAssociations",
+            _associate_capacity_providers,
+            _delete_nothing,
+        ),
         ("AWS::EC2::FlowLog", _create_flow_log, _delete_flow_log),
         ("AWS::RDS::DBProxy", _create_proxy, _delete_proxy),
         ("AWS::RDS::DBProxyTargetGroup", _create_targets, _delete_targets),
@@ -63,6 +69,28 @@ def _create_budget(properties: Properties) -> Created:
 
 def _delete_budget(name: str, _properties: Properties) -> None:
     budgets._delete_budget({"BudgetName": name})
+
+
+def _create_vpc_link(properties: Properties) -> Created:
+    if not properties["SubnetIds"]:
+        raise ValueError("a VPC link needs subnets")
+    return (link_id := uuid.uuid4().hex[:10]), {"VpcLinkId": link_id}
+
+
+def _associate_capacity_providers(properties: Properties) -> Created:
+    call(
+        ecs._put_cluster_capacity_providers,
+        {
+            "cluster": properties["Cluster"],
+            "capacityProviders": properties["CapacityProviders"],
+            "defaultCapacityProviderStrategy": [],
+        },
+    )
+    return properties["Cluster"], {}
+
+
+def _delete_nothing(_physical_id: str, _properties: Properties) -> None:
+    """Delete what exists only as a record of the stack, or goes with its cluster."""
 
 
 def _create_flow_log(properties: Properties) -> Created:
