@@ -6,6 +6,7 @@ state in the database.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import cast
 
@@ -33,6 +34,7 @@ from airflow_lambda_constructs.airflow.airflow_control_plane import (
 from airflow_lambda_constructs.airflow.airflow_service import TaskSize
 from airflow_lambda_constructs.airflow.api_entrance import ApiEntrance, ApiEntranceProps
 from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
+from airflow_lambda_constructs.airflow.office_hours import OfficeHours, OfficeHoursProps
 from airflow_lambda_constructs.observability.watched import WatchedControlPlane, WatchedTargets
 from stacks.config.sections.control_plane import ControlPlaneConfig
 from stacks.database_stack import DatabaseStack
@@ -119,6 +121,7 @@ class ControlPlaneStack(StageStack):
             ),
         )
         self._permit(execution, storage)
+        self._keep_office_hours(database)
         self.output("AirflowUrl", self.control_plane.url)
         self.output(
             "AdminPasswordCommand",
@@ -175,6 +178,33 @@ class ControlPlaneStack(StageStack):
             ui=self.config.control_plane.on_the_internet,
         )
         return ApiEntrance(self, "ApiGateway", props)
+
+    def _keep_office_hours(self, database: DatabaseStack) -> None:
+        hours = self.config.control_plane.office_hours
+        if hours.opens is None or hours.closes is None:
+            return
+        settings = self.config.control_plane
+        counts = {
+            API_SERVER: settings.api_servers,
+            SCHEDULER: settings.schedulers,
+            TRIGGERER: settings.triggerers,
+        }
+        OfficeHours(
+            self,
+            "OfficeHours",
+            OfficeHoursProps(
+                opens=datetime.time.fromisoformat(hours.opens),
+                closes=datetime.time.fromisoformat(hours.closes),
+                days=hours.days,
+                time_zone=cdk.TimeZone.of(hours.time_zone),
+                cluster=self.control_plane.cluster,
+                services=[
+                    (service.service, counts.get(name, 1))
+                    for name, service in self.control_plane.services.items()
+                ],
+                database=database.database.instance,
+            ),
+        )
 
     def _settings(
         self, execution: ExecutionStack, storage: StorageStack | None

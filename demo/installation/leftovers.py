@@ -61,6 +61,7 @@ def _is_kept(kms: Any, key_id: str) -> bool:  # noqa: ANN401  # boto3's own
 
 
 LISTINGS: tuple[Listing, ...] = (
+    Listing("apigatewayv2", "get_apis", "Items", "Name"),
     Listing("budgets", "describe_budgets", "Budgets", "BudgetName", {"AccountId": ACCOUNT}),
     Listing("cloudformation", "describe_stacks", "Stacks", "StackName"),
     Listing("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),

@@ -157,6 +157,7 @@ FREE = frozenset(
         "AWS::SecretsManager::ResourcePolicy",
         "AWS::SecretsManager::RotationSchedule",
         "AWS::SecretsManager::SecretTargetAttachment",
+        "AWS::Scheduler::Schedule",
         "AWS::ServiceDiscovery::Service",
     }
 )

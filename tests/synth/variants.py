@@ -138,8 +138,18 @@ _PERMITTED = {
     "execution": {"execution_api_url": None},
 }
 
-#: A control plane whose secrets and logs are encrypted with a key of the stage's own.
-_ENCRYPTED = {"encryption": {"key": "customer"}}
+#: A control plane whose secrets and logs are encrypted with a key of the stage's own, by day only.
+_ENCRYPTED = {
+    "encryption": {"key": "customer"},
+    "control_plane": {
+        "office_hours": {
+            "opens": "07:30",
+            "closes": "19:00",
+            "days": "MON-FRI",
+            "time_zone": "Europe/Berlin",
+        }
+    },
+}
 
 #: Name to stage and override: every stage of `cdk.json`, and the combinations.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -192,6 +192,21 @@ def somebody_opens_the_tunnel(stage: StageConfig) -> Iterator[str]:
         )
 
 
+def office_hours_have_a_beginning_and_an_end(stage: StageConfig) -> Iterator[str]:
+    """What is stopped must be started again, and have something between."""
+    hours = stage.control_plane.office_hours
+    if (hours.opens is None) != (hours.closes is None):
+        yield (
+            f"control_plane.office_hours.opens is {hours.opens} and control_plane.office_hours."
+            f"closes is {hours.closes}, allowed are two times or none: add the other one"
+        )
+    elif hours.opens and hours.closes and hours.closes <= hours.opens:
+        yield (
+            f"control_plane.office_hours.closes is {hours.closes}, allowed is a time after "
+            f"control_plane.office_hours.opens, {hours.opens}: change one of the two"
+        )
+
+
 RELATIONS = (
     execution_api_is_somewhere,
     control_plane_has_a_database,
@@ -205,4 +220,5 @@ RELATIONS = (
     load_balancer_has_what_is_its_own,
     one_task_has_one_of_each,
     somebody_opens_the_tunnel,
+    office_hours_have_a_beginning_and_an_end,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,47 @@ class SizeConfig(Section):
 
     cpu: CpuUnits = Field(1024, description="CPU units; 1024 are one vCPU.")
     memory_mb: int = Field(2048, ge=1024, le=30720, description="Memory.")
+
+
+#: A time of the day; what follows a quarter of an hour later is on the same day.
+TimeOfDay = Annotated[
+    str,
+    Field(
+        pattern=r"^([01][0-9]|2[0-2]):[0-5][0-9]$",
+        examples=["07:00"],
+        json_schema_extra=rule("a time from 00:00 to 22:59"),
+    ),
+]
+_DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
+
+
+class OfficeHoursConfig(Section):
+    """When the control plane and its database run; outside of these hours they cost no instance."""
+
+    opens: TimeOfDay | None = Field(
+        None,
+        description="When the database starts, and a quarter of an hour later Airflow; null: both "
+        "run always.",
+    )
+    closes: TimeOfDay | None = Field(
+        None,
+        description="When Airflow ends, and a quarter of an hour later the database. A task that "
+        "still runs then fails.",
+    )
+    days: str = Field(
+        "MON-FRI",
+        pattern=f"^{_DAY}([-,]{_DAY})*$",
+        description="On which days.",
+        examples=["MON-FRI"],
+        json_schema_extra=rule("days such as MON-FRI or MON,WED"),
+    )
+    time_zone: str = Field(
+        "UTC",
+        pattern=r"^[A-Za-z_]+(/[A-Za-z_+-]+)*$",
+        description="The time zone of these times.",
+        examples=["Europe/Berlin"],
+        json_schema_extra=rule("the name of a time zone"),
+    )
 
 
 class ControlPlaneConfig(Section):
@@ -110,6 +151,7 @@ class ControlPlaneConfig(Section):
         description="Whether the programs are in public subnets with public addresses, through "
         "which they reach AWS and the Internet without a NAT gateway. Nobody can connect to them.",
     )
+    office_hours: OfficeHoursConfig = Field(default_factory=OfficeHoursConfig)
     environment: Environment = Field({})
     secrets: Secrets = Field({})
     policies: Policies = Field([])

@@ -413,6 +413,16 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "control_plane.sizes names triggerer and control_plane.one_task is true",
     ),
     (
+        "office_hours_have_a_beginning_and_an_end",
+        fargate(control_plane={"office_hours": {"opens": "07:00"}}),
+        "control_plane.office_hours.opens is 07:00 and control_plane.office_hours.closes is None",
+    ),
+    (
+        "office_hours_have_a_beginning_and_an_end",
+        fargate(control_plane={"office_hours": {"opens": "19:00", "closes": "07:00"}}),
+        "control_plane.office_hours.closes is 07:00, allowed is a time after",
+    ),
+    (
         "somebody_opens_the_tunnel",
         fargate(control_plane={"entrance": "none"}),
         "control_plane.entrance is none and control_plane.execute_command is false",

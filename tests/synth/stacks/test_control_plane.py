@@ -172,6 +172,37 @@ def test_others_are_replaced_after_the_api_server_is_healthy(inside: Assembly) -
         assert service(inside, before).logical_id in service(inside, name).body["DependsOn"]
 
 
+def test_office_hours_start_the_database_first_and_stop_it_last(
+    assembly_of: Callable[[str], Assembly],
+) -> None:
+    """Each call is EventBridge Scheduler's own, and its role may make this call only."""
+    stage = assembly_of("encrypted")
+    schedules = [s.properties for s in stage.resources("AWS::Scheduler::Schedule")]
+    calls = set()
+    for schedule in schedules:
+        target = json.dumps(schedule["Target"])
+        api = re.search(r"aws-sdk:\w+:\w+", target)
+        count = re.search(r"DesiredCount\W+(\d)", target)
+        assert api
+        calls.add(
+            (
+                schedule["ScheduleExpression"],
+                schedule["ScheduleExpressionTimezone"],
+                api[0],
+                count and count[1],
+            )
+        )
+    zone = "Europe/Berlin"
+    assert calls == {
+        ("cron(30 7 ? * MON-FRI *)", zone, "aws-sdk:rds:startDBInstance", None),
+        ("cron(45 7 ? * MON-FRI *)", zone, "aws-sdk:ecs:updateService", "2"),
+        ("cron(45 7 ? * MON-FRI *)", zone, "aws-sdk:ecs:updateService", "1"),
+        ("cron(0 19 ? * MON-FRI *)", zone, "aws-sdk:ecs:updateService", "0"),
+        ("cron(15 19 ? * MON-FRI *)", zone, "aws-sdk:rds:stopDBInstance", None),
+    }
+    assert len(schedules) == 2 + 2 * len(PROGRAMS)
+
+
 def test_a_service_may_have_a_size_of_its_own(inside: Assembly) -> None:
     """`sizes` changes one program, `cpu` and `memory_mb` all others."""
     sizes = {
