@@ -6,7 +6,7 @@ state in the database.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from typing import cast
 
@@ -193,8 +193,8 @@ class ControlPlaneStack(StageStack):
             self,
             "OfficeHours",
             OfficeHoursProps(
-                opens=datetime.time.fromisoformat(hours.opens),
-                closes=datetime.time.fromisoformat(hours.closes),
+                opens=dt.time.fromisoformat(hours.opens),
+                closes=dt.time.fromisoformat(hours.closes),
                 days=hours.days,
                 time_zone=cdk.TimeZone.of(hours.time_zone),
                 cluster=self.control_plane.cluster,

@@ -7,7 +7,7 @@ API and fails; its retry starts when the office opens.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from aws_cdk import aws_scheduler_targets as targets
 from constructs import Construct
 
 #: A database needs so long to start, and programs so long to stop.
-_BETWEEN = datetime.timedelta(minutes=15)
+_BETWEEN = dt.timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,8 @@ class OfficeHoursProps:
         services: Each service, and how many tasks of it run in office hours.
     """
 
-    opens: datetime.time
-    closes: datetime.time
+    opens: dt.time
+    closes: dt.time
     days: str
     time_zone: cdk.TimeZone
     cluster: ecs.ICluster
@@ -76,7 +76,7 @@ class OfficeHours(Construct):
     def _schedule(
         self,
         id: str,
-        when: datetime.time,
+        when: dt.time,
         call: tuple[str, str],
         request: Mapping[str, object],
         resource: str,
@@ -103,5 +103,5 @@ class OfficeHours(Construct):
         )
 
 
-def _later(when: datetime.time) -> datetime.time:
-    return (datetime.datetime.combine(datetime.date.min, when) + _BETWEEN).time()
+def _later(when: dt.time) -> dt.time:
+    return (dt.datetime.combine(dt.date.min, when) + _BETWEEN).time()
