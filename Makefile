@@ -103,6 +103,11 @@ destroy: setup ## Delete a stage, with buckets: make destroy STAGE=dev
 	@test -n "$(STAGE)" || { echo "Which stage? make destroy STAGE=dev"; exit 1; } >&2
 	@$(BIN)/python destroy.py "$(STAGE)"
 
+.PHONY: costs
+costs: setup ## What a stage costs: make costs STAGE=dev OVERRIDE='{"control_plane": {"spot": false}}'
+	@test -n "$(STAGE)" || { echo "Which stage? make costs STAGE=dev"; exit 1; } >&2
+	@$(BIN)/python -m stacks.reference.costs "$(STAGE)" --override "$${OVERRIDE:-}"
+
 # ---- checks ----
 
 .PHONY: lint

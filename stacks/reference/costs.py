@@ -6,6 +6,7 @@ price is an error, so that nothing new is left out.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from stacks.composition import build
-from stacks.config.loading import load
+from stacks.config.loading import StageConfigError, load
 from stacks.reference.prices import FREE, HOURS_A_MONTH, PRICES, READ_ON
 from stacks.reference.rates import RATES, SQS_REQUESTS, Cost, Resource, Template
 
@@ -69,14 +70,36 @@ def lines(templates: Iterable[Template]) -> list[Line]:
     return sorted(found, key=lambda line: (-line.idle, line.note == "free", line.type))
 
 
-def templates_of(stage: str, root: Path) -> list[Template]:
-    """Synthesize the templates of a stage of `root/cdk.json`."""
+def templates_of(stage: str, root: Path, override: str | None = None) -> list[Template]:
+    """Synthesize the templates of a stage of `root/cdk.json`.
+
+    Raises:
+        StageConfigError: There is no such stage, or it cannot work with this override.
+    """
     context = json.loads((root / "cdk.json").read_text())["context"]
+    config = load(context["stages"], stage, override)
     with tempfile.TemporaryDirectory() as folder:
         app = cdk.App(context=context, outdir=folder)
-        build(app, stage, load(context["stages"], stage), root=root)
+        build(app, stage, config, root=root)
         app.synth()
         return [json.loads(path.read_text()) for path in Path(folder).glob("*.template.json")]
+
+
+def table(stage: str, found: Iterable[Line]) -> str:
+    """Return the table of one stage for a terminal of 80 columns, without what costs nothing."""
+    kinds = list(TASKS.values())
+    rows = [("", "", "idle", "1,000 tasks", "1,000 tasks")]
+    rows += [(f"{stage}, US dollars", "count", "a month", *(f"of {s:g} s" for s in kinds))]
+    amounts = []
+    for line in found:
+        costs = [line.idle, *(line.thousand(seconds) for seconds in kinds)]
+        if any(costs):
+            amounts.append(costs)
+            kind = line.type.removeprefix("AWS::").replace("::", " ")
+            rows.append((kind, str(line.count), *(f"{usd:.2f}" for usd in costs)))
+    rows.append(("together", "", *(f"{sum(each):.2f}" for each in zip(*amounts, strict=True))))
+    text = "".join(f"{a:36} {b:>5} {c:>9} {d:>12} {e:>12}\n" for a, b, c, d, e in rows)
+    return f"{text}\nPrices of {READ_ON}, on demand in us-east-1: docs/reference/costs.md\n"
 
 
 def render(stages: Mapping[str, Iterable[Template]]) -> str:
@@ -148,6 +171,29 @@ up* is a price that was on none of them: check it.
 """
 
 
+def main() -> int:
+    """Print the reference page, or the table of one stage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stacks.reference.costs",
+        description="What a stage costs, calculated from its templates; nothing is deployed.",
+    )
+    parser.add_argument("stage", nargs="?", help="a stage of cdk.json; without it: the page")
+    parser.add_argument(
+        "--override", help="values that are merged over the stage's: JSON, or @ and a file's path"
+    )
+    given = parser.parse_args()
+    root = Path(__file__).parents[2]
+    if given.stage is None:
+        sys.stdout.write(render({stage: templates_of(stage, root) for stage in STAGES}))
+        return 0
+    try:
+        found = lines(templates_of(given.stage, root, given.override or None))
+    except StageConfigError as e:
+        print(e, file=sys.stderr)  # noqa: T201 - the command's answer
+        return 1
+    sys.stdout.write(table(given.stage, found))
+    return 0
+
+
 if __name__ == "__main__":
-    here = Path(__file__).parents[2]
-    sys.stdout.write(render({stage: templates_of(stage, here) for stage in STAGES}))
+    sys.exit(main())

@@ -10,7 +10,7 @@ from airflow.sdk import dag, task
 TASKS_A_MINUTE = 50
 
 
-@dag(schedule="* * * * *", start_date=dt.datetime(2026, 1, 1), catchup=False)
+@dag(schedule="* * * * *", start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC), catchup=False)
 def steady() -> None:
     """Fifty small tasks after a short wait in the triggerer."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stacks.reference.costs import STAGES, lines, render
+from stacks.reference.costs import STAGES, lines, render, table
 from stacks.reference.prices import FREE, PRICES
 from stacks.reference.rates import RATES
-from tests.synth.assembly import Assembly
+from tests.synth.assembly import Assembly, synthesize
 from tests.synth.variants import ROOT
 
 Get = Callable[[str], Assembly]
@@ -26,6 +27,31 @@ def test_the_page_is_that_of_the_templates(assembly_of: Get) -> None:
     stages = {stage: assembly_of(stage) for stage in STAGES}
     page = render({stage: [a.json(part) for part in a.parts] for stage, a in stages.items()})
     assert (ROOT / "docs/reference/costs.md").read_text() == page, "run: make docs"
+
+
+def idle(assembly: Assembly) -> float:
+    """A month of a stage without a task, in US dollars."""
+    return sum(line.idle for line in lines(assembly.json(part) for part in assembly.parts))
+
+
+def test_the_stages_cost_no_more_than_they_promise(assembly_of: Get, tmp_path: Path) -> None:
+    """The README says so: `dev` on spare capacity, `dev` without it, and `prod`."""
+    assert idle(assembly_of("dev")) <= 40
+    on_demand = synthesize(tmp_path, "dev", {"control_plane": {"spot": False}})
+    assert idle(on_demand) <= 65
+    assert idle(assembly_of("prod")) <= 350
+
+
+def test_the_table_of_a_stage_fits_a_terminal(assembly_of: Get) -> None:
+    """`make costs` shows what costs something, and the sum."""
+    dev = assembly_of("dev")
+    text = table("dev", lines(dev.json(part) for part in dev.parts))
+    assert max(map(len, text.splitlines())) <= 80
+    rows = [line.split() for line in text.splitlines()]
+    (together,) = (row for row in rows if row[:1] == ["together"])
+    assert float(together[1]) == pytest.approx(idle(dev), abs=0.01)
+    assert ["ECS", "Service", "1", "14.49", "0.00", "0.00"] in rows
+    assert not [row for row in rows if row[:2] == ["IAM", "Role"]]
 
 
 def test_every_resource_is_priced_or_known_to_be_free(assembly: Assembly) -> None:
@@ -59,10 +85,25 @@ def test_a_workload_costs_its_memory_for_its_time() -> None:
     assert line.thousand(60) == pytest.approx(1000 * 120 * 0.0000166667 + 0.0002)
 
 
-def test_a_service_is_paid_for_its_processors_and_memory() -> None:
-    """Two tasks of half a processor and a GB, all month."""
+@pytest.mark.parametrize(
+    ("provider", "address", "an_hour"),
+    [
+        ("FARGATE", "DISABLED", 0.5 * 0.04048 + 0.004445),
+        ("FARGATE", "ENABLED", 0.5 * 0.04048 + 0.004445 + 0.005),
+        ("FARGATE_SPOT", "DISABLED", 0.5 * 0.0202 + 0.00222),
+    ],
+)
+def test_a_service_is_paid_for_its_processors_and_memory(
+    provider: str, address: str, an_hour: float
+) -> None:
+    """Two tasks of half a processor and a GB, all month, and their public addresses."""
     task = {"Cpu": "512", "Memory": "1024"}
-    service = {"DesiredCount": 2, "TaskDefinition": {"Ref": "Task"}}
+    service = {
+        "DesiredCount": 2,
+        "TaskDefinition": {"Ref": "Task"},
+        "CapacityProviderStrategy": [{"CapacityProvider": provider, "Weight": 1}],
+        "NetworkConfiguration": {"AwsvpcConfiguration": {"AssignPublicIp": address}},
+    }
     found = lines(
         [
             template(
@@ -71,7 +112,7 @@ def test_a_service_is_paid_for_its_processors_and_memory() -> None:
             )
         ]
     )
-    assert found[0].idle == pytest.approx(2 * 730 * (0.5 * 0.04048 + 0.004445))
+    assert found[0].idle == pytest.approx(2 * 730 * an_hour)
 
 
 def test_two_functions_do_not_make_a_workload_dearer() -> None:
