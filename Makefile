@@ -134,6 +134,7 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m lambda_executor.core.ledger > docs/reference/invocation-states.md
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
+	@$(BIN)/python -m stacks.reference.alternatives > docs/reference/costs-compared.md
 
 # Dependencies of the image's packages that no task, log, secrets backend or program of Airflow uses.
 # docs/decisions/0015-what-is-in-the-image.md has a reason for each.

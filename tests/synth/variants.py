@@ -96,7 +96,10 @@ _EXISTING = {
         "flow_logs": False,
     },
     "image": {"uri": _IMAGE},
-    "functions": [{"name": "default"}, {"name": "large", "queues": ["large"], "memory_mb": 10240}],
+    "functions": [
+        {"name": "default"},
+        {"name": "large", "queues": ["large"], "memory_mb": 10240, "architecture": "arm64"},
+    ],
     "control_plane": {"kind": "none"},
     "execution": {"execution_api_url": _URL},
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stacks.reference import alternatives
+from stacks.reference.alternatives import Load, break_even
 from stacks.reference.costs import STAGES, lines, render, table
 from stacks.reference.prices import FREE, PRICES
 from stacks.reference.rates import RATES
@@ -29,17 +30,56 @@ def test_the_page_is_that_of_the_templates(assembly_of: Get) -> None:
     assert (ROOT / "docs/reference/costs.md").read_text() == page, "run: make docs"
 
 
+@pytest.fixture(scope="module")
+def on_demand(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """The stage `dev` without spare capacity."""
+    folder = tmp_path_factory.mktemp("on-demand")
+    return synthesize(folder, "dev", {"control_plane": {"spot": False}})
+
+
 def idle(assembly: Assembly) -> float:
     """A month of a stage without a task, in US dollars."""
     return sum(line.idle for line in lines(assembly.json(part) for part in assembly.parts))
 
 
-def test_the_stages_cost_no_more_than_they_promise(assembly_of: Get, tmp_path: Path) -> None:
+def test_the_stages_cost_no_more_than_they_promise(assembly_of: Get, on_demand: Assembly) -> None:
     """The README says so: `dev` on spare capacity, `dev` without it, and `prod`."""
     assert idle(assembly_of("dev")) <= 40
-    on_demand = synthesize(tmp_path, "dev", {"control_plane": {"spot": False}})
     assert idle(on_demand) <= 65
     assert idle(assembly_of("prod")) <= 350
+
+
+def test_the_comparison_is_that_of_the_templates(assembly_of: Get, on_demand: Assembly) -> None:
+    """`docs/reference/costs-compared.md` is current; `make docs` writes it."""
+    dev = (lines(a.json(part) for part in a.parts) for a in (assembly_of("dev"), on_demand))
+    page = alternatives.render(alternatives.alternatives(*dev))
+    assert (ROOT / "docs/reference/costs-compared.md").read_text() == page, "run: make docs"
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "usd"),
+    [
+        # 3 * 100,000 * 31 s / 86,400 s are 108 at once: 54 workers of 2 vCPUs and 8 GB.
+        ("Celery on Fargate, fixed", Load(100_000, 30), 54 * 730 * (2 * 0.03238 + 8 * 0.00356)),
+        ("MWAA", Load(100, 30), 0.29 * 730),
+        ("MWAA Serverless", Load(1000, 600), 1000 * 730 / 24 * 600 / 3600 * 0.08),
+    ],
+)
+def test_an_alternative_costs_what_its_sentence_says(
+    assembly_of: Get, name: str, load: Load, usd: float
+) -> None:
+    """Celery comes with an Airflow that costs as much as ours; the others bring their own."""
+    dev = assembly_of("dev")
+    costs = alternatives.alternatives(*2 * [lines(dev.json(part) for part in dev.parts)])
+    own_airflow = idle(dev) if name.startswith("Celery") else 0
+    assert costs[name](load) == pytest.approx(usd + own_airflow)
+
+
+def test_a_break_even_point_is_where_the_other_becomes_cheaper() -> None:
+    """10 dollars and 1 a task, against 100 and 0.1 a task: they meet at 100 tasks."""
+    found = break_even(lambda load: 10 + load.tasks, lambda load: 100 + load.tasks / 10, 1)
+    assert found is not None
+    assert 100 < found <= 102
 
 
 def test_the_table_of_a_stage_fits_a_terminal(assembly_of: Get) -> None:
