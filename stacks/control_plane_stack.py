@@ -130,11 +130,19 @@ class ControlPlaneStack(StageStack):
             "Prints the password of the user admin",
         )
         if settings.execute_command:
-            self._output_tunnel_command()
+            self._output_commands()
 
-    def _output_tunnel_command(self) -> None:
+    def _output_commands(self) -> None:
         # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
         where = f"--region {self.region} --cluster {self.stage.prefix}"
+        services = self.control_plane.services
+        with_scheduler = services.get(SCHEDULER, self.control_plane.api_service).service
+        self.output(
+            "SchedulerTaskCommand",
+            f"aws ecs list-tasks {where} --service-name {with_scheduler.service_name} "
+            "--query 'taskArns[0]' --output text",
+            "Prints the task for commands in a scheduler's container",
+        )
         service = self.control_plane.api_service.service.service_name
         self.output(
             "TunnelCommand",
