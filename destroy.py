@@ -65,8 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def session_of(stage: str, config: StageConfig) -> tuple[boto3.Session, str]:
+    """Return a session in the stage's Region, and the account that it is for.
+
+    Raises:
+        DestroyError: The Region is not known, or the stage is in another account.
+    """
+    session = boto3.Session(region_name=_region(config))
+    account = session.client("sts").get_caller_identity()["Account"]
+    if config.account and config.account != account:
+        raise DestroyError(
+            f"The stage {stage} is in account {config.account}, but these credentials are for "
+            f"account {account}: use credentials for {config.account}."
+        )
+    return session, account
+
+
 def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
-    """Return the existing stacks of the stage."""
+    """Return the existing stacks of the stage, without nested ones, which go with their parents."""
     formation = session.client("cloudformation")
     return [
         Stack(
@@ -77,7 +93,7 @@ def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
         )
         for page in formation.get_paginator("describe_stacks").paginate()
         for found in page["Stacks"]
-        if found["StackName"].startswith(f"{prefix(stage)}-")
+        if found["StackName"].startswith(f"{prefix(stage)}-") and "ParentId" not in found
     ]
 
 
@@ -132,13 +148,7 @@ def _destroy(stage: str, config: StageConfig, *, ask: bool) -> None:
             f'The stage {stage} has the removal "retain": its data must outlive its stacks, which '
             'are protected from deletion. To destroy it, set removal to "destroy" and deploy first.'
         )
-    session = boto3.Session(region_name=_region(config))
-    account = session.client("sts").get_caller_identity()["Account"]
-    if config.account and config.account != account:
-        raise DestroyError(
-            f"The stage {stage} is in account {config.account}, but these credentials are for "
-            f"account {account}: use credentials for {config.account}."
-        )
+    session, account = session_of(stage, config)
     where = f"{session.region_name}, account {account}"
     stacks = stacks_of(session, stage)
     _refuse_what_must_stay(stacks)

@@ -120,6 +120,37 @@ def test_what_another_stack_imports_is_refused(aws: Server) -> None:
     assert (ours.is_there(), ours.versions()) == (True, 4)
 
 
+def test_a_nested_stack_goes_with_its_parent() -> None:
+    """The rotation of a password makes one, which CloudFormation names like a stack of the stage.
+
+    It stands in the parent's processed template, and only the parent may delete it.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-nested-stacks.html
+    """
+    database = "airflow-lambda-local-database"
+    nested = f"{database}-DatabaseRotation-1A2B3C"
+    answer = {
+        "Stacks": [
+            {"StackName": database, "StackId": "parent"},
+            {"StackName": nested, "StackId": "child", "ParentId": "parent", "RootId": "parent"},
+        ]
+    }
+
+    class Recorded:
+        """A session of boto3 whose account has these two stacks."""
+
+        def client(self, _service: str) -> Recorded:
+            return self
+
+        def get_paginator(self, _operation: str) -> Recorded:
+            return self
+
+        def paginate(self) -> list[dict[str, Any]]:
+            return [answer]
+
+    session: Any = Recorded()
+    assert [stack.name for stack in destroy.stacks_of(session, "local")] == [database]
+
+
 def late(aws: Server, stage: Stage, monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[str]:
     """Write a log into the stage's bucket after it was emptied; return the emptied buckets."""
     stock, emptied = destroy.empty, []
