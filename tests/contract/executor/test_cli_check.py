@@ -353,6 +353,22 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
         assert "credentials" not in by_subject[subject]["fix"]
 
 
+@pytest.mark.usefixtures("healthy")
+def test_a_network_without_a_way_to_sts_hides_nothing_else(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only endpoints are, STS may have none: every other check runs, and none is to fix."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+    code, findings = run_json(capfd, "check")
+    assert code == 0
+    by_subject = {f["subject"]: f for f in findings}
+    assert by_subject["credentials"]["verdict"] == "unknown"
+    assert "com.amazonaws.eu-west-1.sts" in by_subject["credentials"]["fix"]
+    assert "the executor never calls it" in by_subject["credentials"]["fix"]
+    others = [f["verdict"] for f in findings if f["subject"] != "credentials"]
+    assert others == ["ok"] * 19
+
+
 @pytest.mark.usefixtures("account", "database")
 def test_a_configuration_that_cannot_be_read_is_a_finding(
     capfd: pytest.CaptureFixture[str],

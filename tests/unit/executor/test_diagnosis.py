@@ -227,3 +227,11 @@ def test_a_paused_function_is_a_problem() -> None:
     assert diagnosis.reservation(F, 0).is_problem
     assert not diagnosis.reservation(F, 5).is_problem
     assert not diagnosis.reservation(F, None).is_problem
+
+
+def test_a_pause_is_ended_by_a_command_and_not_by_a_deploy() -> None:
+    """A deploy changes what differs between two templates, and a pause is in neither."""
+    paused = diagnosis.reservation(F, 0)
+    assert "a deploy does not" in paused.fix
+    assert "put-function-concurrency" in paused.fix
+    assert paused.command.startswith("aws lambda delete-function-concurrency --function-name ")

@@ -68,7 +68,9 @@ def no_version(target: Target) -> Finding:
 def reservation(target: Target, reserved: int | None) -> Finding:
     """Whether somebody paused the function.
 
+    A deploy does not end a pause: CloudFormation changes what differs between two templates.
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updating-stacks-update-behaviors.html
     """
     name = str(target)
     if reserved is None:
@@ -79,7 +81,8 @@ def reservation(target: Target, reserved: int | None) -> Finding:
         "reservation",
         "the function is paused: its reserved concurrency is 0, so each invocation becomes a dead "
         "letter and its task fails",
-        "deploy the stacks again, which restores the stage's value, or remove the reservation",
+        "remove the reservation, because a deploy does not; if the stage has a "
+        "reserved_concurrency, give it that one (aws lambda put-function-concurrency)",
         f"aws lambda delete-function-concurrency --function-name {target.function}",
         name,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from lambda_executor.aws import Place
 from lambda_executor.contract.errors import (
@@ -79,9 +80,15 @@ def no_credentials(error: AwsError, of: str = "") -> Finding:
 
 
 def not_needed(subject: str, error: AwsError, place: Place) -> Finding:
-    """Judge an error of a call that the executor never makes."""
+    """Judge an error of STS, which the executor never calls."""
     if isinstance(error, UnreachableError):
-        return _unreachable(unknown, subject, error, place)
+        found = _unreachable(unknown, subject, error, place)
+        fix = (
+            "nothing, if the other checks have answers: the executor never calls it. A network "
+            "without a way to the Internet reaches it by the interface endpoint "
+            f"com.amazonaws.{place.region}.sts. Otherwise {found.fix}"
+        )
+        return replace(found, fix=fix)
     fix = "nothing, if the other checks have answers"
     return unknown(subject, f"{error} (asked in {place})", fix)
 
