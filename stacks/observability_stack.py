@@ -5,7 +5,14 @@ The stack holds no data and nothing depends on it: it can be deployed and destro
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -20,11 +27,36 @@ from stacks.config import FunctionConfig
 from stacks.control_plane_stack import ControlPlaneStack
 from stacks.database_stack import DatabaseStack
 from stacks.execution_stack import ExecutionStack
-from stacks.stage.names import STAGE_TAG
+from stacks.stage.names import APP, STAGE_TAG
 from stacks.stage.stage_stack import Stage, StageStack
 
 #: A path in this repository, because only its owner knows its URL.
 RUNBOOK = "docs/howto/runbook.md"
+
+#: A tag of the alarms, with a fingerprint of the templates of what they watch.
+WATCHED_TAG = f"{APP}:watches"
+#: What each new image changes in a template, and nothing else: hashes of assets and versions.
+_HASH = re.compile(r"[0-9a-f]{32,}")
+
+
+def fingerprint(templates: Iterable[str]) -> str:
+    """Return a text that differs if any of these templates does, apart from the image."""
+    whole = hashlib.sha256()
+    for template in sorted(json.dumps(json.loads(text), sort_keys=True) for text in templates):
+        whole.update(_HASH.sub("", template).encode())
+    return whole.hexdigest()[:16]
+
+
+@jsii.implements(cdk.IStringProducer)
+class _FingerprintOf:
+    """The fingerprint of stacks, which must be synthesized before it is needed."""
+
+    def __init__(self, stacks: Iterable[cdk.Stack]) -> None:
+        self._files = [Path(cdk.Stage.of(s).outdir, s.template_file) for s in stacks]  # type: ignore[union-attr]
+
+    def produce(self, _context: cdk.IResolveContext) -> str:
+        """Return the fingerprint; while references are only looked for, no file is there yet."""
+        return fingerprint(file.read_text() for file in self._files if file.exists())
 
 
 class ObservabilityStack(StageStack):
@@ -42,6 +74,11 @@ class ObservabilityStack(StageStack):
         super().__init__(scope, "observability", stage, description="dashboard, alarms and budget")
         # Weak references let the watched resources be replaced or deleted: no export holds them.
         cdk.CrossStackReferences.of(self).consume(cdk.ReferenceStrength.WEAK)
+        # They are resolved when this stack is updated, and CloudFormation updates it only if a
+        # resource of it changes. The stacks before it in the tree are synthesized before it.
+        others = [s for s in scope.node.children if isinstance(s, cdk.Stack) and s is not self]
+        watched = cdk.Lazy.uncached_string(_FingerprintOf(others))
+        cdk.Tags.of(self).add(WATCHED_TAG, watched)
         settings = stage.config.observability
         if settings.dashboard:
             topic = AlarmTopic(self, "AlarmTopic", email=settings.alarm_email)

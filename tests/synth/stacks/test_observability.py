@@ -18,6 +18,7 @@ from lambda_executor.core.reports import kind
 from lambda_image.deadline import Margins
 from lambda_image.invocation.handling import InvocationHandler
 from lambda_image.verdict import Verdict
+from stacks.observability_stack import WATCHED_TAG, fingerprint
 from tests.synth.assembly import Assembly, Resource
 from tests.synth.variants import ROOT
 
@@ -378,3 +379,49 @@ def test_nothing_is_built_where_nothing_is_wanted(assembly_of: Get) -> None:
     local = assembly_of("local")
     assert not local.config.observability.wanted
     assert "observability" not in local.parts
+
+
+# --- what is watched may be replaced ---
+
+
+def fingerprints(assembly: Assembly) -> set[str]:
+    """The values of the tag that says which templates the watched resources come from."""
+    return {
+        tag["Value"]
+        for resource in assembly.resources("AWS::CloudWatch::Alarm")
+        for tag in resource.properties.get("Tags", [])
+        if tag["Key"] == WATCHED_TAG
+    }
+
+
+def test_every_alarm_changes_with_the_templates_of_what_it_watches(assembly: Assembly) -> None:
+    """Otherwise it would go on to watch a load balancer that was replaced.
+
+    Its references are resolved when its stack is updated, and CloudFormation updates a stack only
+    if a resource in it changes: not if only its description or its metadata does.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-getstackoutput.html
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/metadata-section-structure.html
+    """
+    alarms = assembly.resources("AWS::CloudWatch::Alarm")
+    others = [assembly.json(part) for part in assembly.parts if part != "observability"]
+    expected = {fingerprint(json.dumps(other) for other in others)} if alarms else set()
+    assert fingerprints(assembly) == expected
+    for alarm in alarms:
+        assert WATCHED_TAG in {tag["Key"] for tag in alarm.properties["Tags"]}, alarm.logical_id
+
+
+def test_another_network_is_another_fingerprint(assembly_of: Get) -> None:
+    """A stage that watches the same kinds of resources in another network."""
+    assert fingerprints(assembly_of("dev")) != fingerprints(assembly_of("permitted"))
+
+
+def test_a_new_image_alone_changes_no_alarm() -> None:
+    """It changes hashes only, and replaces nothing that is watched."""
+
+    def template(image: str, version: str, subnet: str = "a") -> str:
+        version = f"WorkloadFunctionCurrentVersion1F237B1C{version * 32}"
+        return json.dumps({"Image": image * 64, "Version": version, "Subnet": subnet})
+
+    before = fingerprint([template("a", "1")])
+    assert fingerprint([template("b", "2")]) == before
+    assert fingerprint([template("a", "1", subnet="b")]) != before
