@@ -1,5 +1,5 @@
-# Every verb installs what it needs; `make help` lists the verbs. Nothing here deploys to an AWS
-# account, and only `destroy` changes one.
+# Every verb installs what it needs; `make help` lists the verbs. Only `prove` deploys to an AWS
+# account, and only `prove` and `destroy` change one.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -107,6 +107,15 @@ destroy: setup ## Delete a stage, with buckets: make destroy STAGE=dev
 costs: setup ## What a stage costs: make costs STAGE=dev OVERRIDE='{"control_plane": {"spot": false}}'
 	@test -n "$(STAGE)" || { echo "Which stage? make costs STAGE=dev"; exit 1; } >&2
 	@$(BIN)/python -m stacks.reference.costs "$(STAGE)" --override "$${OVERRIDE:-}"
+.PHONY: prove
+prove: setup ## Try in an account what is unproven: make prove STAGE=dev ARGS=--dry-run
+	@test -n "$(STAGE)" || { echo "Which stage? make prove STAGE=dev"; exit 1; } >&2
+	@$(BIN)/python -m prove "$(STAGE)" $(ARGS)
+
+.PHONY: preflight
+preflight: setup ## Compare a stage with the account's quotas: make preflight STAGE=dev
+	@test -n "$(STAGE)" || { echo "Which stage? make preflight STAGE=dev"; exit 1; } >&2
+	@$(BIN)/python -m prove "$(STAGE)" --preflight
 
 # ---- checks ----
 

@@ -1,0 +1,322 @@
+"""What a step must show: each check returns what was seen, or raises `NotSeenError`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lambda_executor.contract.errors import DecodeError
+from lambda_executor.contract.probe import ProbeAnswer
+from prove.actions import Seen
+from prove.place import NotSeenError, Place
+
+#: How often AWS is asked for something that takes a while.
+POLL_S = 10.0
+_COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+#: What AWS lists for a while after its deletion, or for ever, and does not charge for:
+#: docs/howto/upgrade-and-rollback.md.
+_LASTING = {("kms", "key"), ("ecs", "task-definition"), ("ecs", "service"), ("ecs", "cluster")}
+
+
+def eventually(look: Callable[[], str | None], what: str, minutes: float) -> str:
+    """Ask until there is an answer; return it."""
+    deadline_s = time.monotonic() + minutes * 60
+    while (found := look()) is None:
+        if time.monotonic() > deadline_s:
+            raise NotSeenError(f"not within {minutes:g} minutes: {what}")
+        time.sleep(POLL_S)
+    return found
+
+
+def bootstrapped(place: Place, _seen: Seen) -> str:
+    """The stack of `cdk bootstrap` is complete."""
+    found = place.client("cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"][0]
+    if found["StackStatus"] not in _COMPLETE:
+        raise NotSeenError(f"CDKToolkit is {found['StackStatus']}")
+    return f"CDKToolkit is {found['StackStatus']}"
+
+
+def deployed(place: Place, _seen: Seen) -> str:
+    """Every stack of the stage is complete."""
+    stacks = place.stacks()
+    wrong = [s for s in stacks if s["StackStatus"] not in _COMPLETE]
+    if wrong or not stacks:
+        found = ", ".join(f"{s['StackName']} is {s['StackStatus']}" for s in wrong)
+        raise NotSeenError(found or f"there is no stack {place.prefix}-...")
+    return f"{len(stacks)} stacks are complete"
+
+
+def unchanged(place: Place, seen: Seen) -> str:
+    """The CDK changed no stack."""
+    stacks, same = len(place.stacks()), seen.text.count("(no changes)")
+    if same != stacks:
+        raise NotSeenError(f"{same} of {stacks} stacks had no changes")
+    return f"no changes in {same} stacks"
+
+
+def answers(_place: Place, seen: Seen) -> str:
+    """The function answers a probe."""
+    answer = seen.answers[-1]
+    try:
+        probe = ProbeAnswer.decode(answer["Payload"])
+    except DecodeError:
+        text = answer["Payload"].decode(errors="replace")[:300]
+        raise NotSeenError(f"the function did not answer the probe: {text}") from None
+    reached = probe.execution_api_error or f"answers in {probe.execution_api_ms:.0f} ms"
+    return f"Airflow {probe.airflow}, Python {probe.python}; the Execution API: {reached}"
+
+
+def healthy(place: Place, seen: Seen) -> str:
+    """The doctor has nothing to fix, and nothing is in flight."""
+    problems = [line for line in seen.text.splitlines() if line.startswith("PROBLEM")]
+    if problems or "0 to fix" not in seen.text:
+        raise NotSeenError("; ".join(problems) or f"the doctor has not ended: {seen.log}")
+    del place
+    return "no PROBLEM"
+
+
+def ended(**expected: str) -> Callable[[Place, Seen], str]:
+    """Return the check that each DAG run ended in a state."""
+
+    def check(_place: Place, seen: Seen) -> str:
+        found = {dag: state for dag, (state, _) in seen.answers[-1].items()}
+        wrong = [f"{dag}: {found.get(dag)}" for dag in expected if found.get(dag) != expected[dag]]
+        if wrong:
+            raise NotSeenError(", ".join(wrong))
+        return ", ".join(f"{dag}: {state}" for dag, state in found.items())
+
+    return check
+
+
+def stopped_in_time(_place: Place, seen: Seen) -> str:
+    """A task survived a deploy; one that sleeps for ten minutes was stopped by the deadline."""
+    (survived, _), (state, seconds) = (answer["prove_sleeper"] for answer in seen.answers)
+    if survived != "success":
+        raise NotSeenError(f"the task during the deploy ended as {survived}")
+    if state != "failed" or seconds > 300:  # noqa: PLR2004 - half of what it sleeps
+        raise NotSeenError(f"the sleeper ended as {state} after {seconds:.0f} s")
+    return f"failed after {seconds:.0f} s"
+
+
+def no_payload_left(_place: Place, seen: Seen) -> str:
+    """The payload bucket is empty."""
+    if left := seen.answers[-1].get("Contents", ()):
+        raise NotSeenError(f"{len(left)} objects are left, one is {left[0]['Key']}")
+    return "no object"
+
+
+def no_token_logged(_place: Place, seen: Seen) -> str:
+    """The function's log has no token."""
+    if seen.answers[-1].get("events"):
+        raise NotSeenError("the function's log has something that begins like a token (eyJ)")
+    return "no event"
+
+
+def both_denied(_place: Place, seen: Seen) -> str:
+    """Two calls that the scheduler may not make were denied."""
+    denied = seen.text.count("AccessDenied")
+    if denied != 2:  # noqa: PLR2004 - the two calls of the step
+        raise NotSeenError(f"{denied} of 2 calls were denied")
+    return "AccessDenied, both"
+
+
+def a_newer_version(place: Place, seen: Seen) -> str:
+    """Invocations run another version than before."""
+    now = place.version()
+    if now == seen.before:
+        raise NotSeenError(f"the alias is still at version {now}")
+    return f"version {seen.before}, then version {now}"
+
+
+def the_same_version(place: Place, seen: Seen) -> str:
+    """A deploy failed, was rolled back, and invocations run the version that they ran before."""
+    if not any(seen.codes):
+        raise NotSeenError("the deploy did not fail")
+    found = {s["StackName"]: s["StackStatus"] for s in place.stacks()}
+    status = found.get(f"{place.prefix}-execution", "gone")
+    now = place.version()
+    if status != "UPDATE_ROLLBACK_COMPLETE" or now != seen.before:
+        raise NotSeenError(f"the stack is {status}, the version {now} and before {seen.before}")
+    return f"{status}, still version {now}"
+
+
+def failed_alike(place: Place, seen: Seen) -> str:
+    """The same deploy failed twice for its own reason, not because its version exists."""
+    if "already exists" in seen.text:
+        line = next(line for line in seen.text.splitlines() if "already exists" in line)
+        raise NotSeenError(line.strip())
+    if not all(seen.codes):
+        raise NotSeenError("one of the two deploys did not fail")
+    return the_same_version(place, seen)
+
+
+def a_dead_letter(place: Place, _seen: Seen) -> str:
+    """Lambda gave the invocation of a paused function up."""
+    outputs, sqs = place.outputs(), place.client("sqs")
+    queue, attribute = outputs["FailuresQueueUrl"], "ApproximateNumberOfMessages"
+
+    def look() -> str | None:
+        found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[attribute])
+        number = int(found["Attributes"][attribute])
+        return f"{number} in the failures queue" if number else None
+
+    return eventually(look, "a message in the failures queue", 3)
+
+
+def runs_again(place: Place, _seen: Seen) -> str:
+    """The function's reserved concurrency is the stage's."""
+    found = place.client("lambda").get_function_concurrency(FunctionName=place.prefix)
+    now = found.get("ReservedConcurrentExecutions")
+    wanted = place.config.default_function.reserved_concurrency
+    if now != wanted:
+        raise NotSeenError(f"the reserved concurrency is {now}, the stage's is {wanted}")
+    return "no reservation" if now is None else f"a reservation of {now}"
+
+
+def an_alarm(place: Place, _seen: Seen) -> str:
+    """The alarm about dropped invocations is on."""
+    cloudwatch = place.client("cloudwatch")
+
+    def look() -> str | None:
+        found = cloudwatch.describe_alarms(AlarmNamePrefix=place.prefix, StateValue="ALARM")
+        names = [alarm["AlarmName"] for alarm in found["MetricAlarms"]]
+        return next((name for name in names if "dropped" in name), None)
+
+    return f"{eventually(look, 'the alarm about dropped invocations', 15)} is on"
+
+
+def a_dashboard(place: Place, seen: Seen) -> str:
+    """The dashboard exists and every graph of it can be read."""
+    widgets = json.loads(seen.answers[-1]["DashboardBody"])["widgets"]
+    del place
+    return f"{len(widgets)} widgets"
+
+
+def data(_place: Place, seen: Seen) -> str:
+    """CloudWatch has invocations of the function."""
+    total = sum(point["Sum"] for point in seen.answers[-1]["Datapoints"])
+    if not total:
+        raise NotSeenError("no invocation in the metrics of the last hour")
+    return f"{total:.0f} invocations in the last hour"
+
+
+def steady(place: Place, _seen: Seen) -> str:
+    """Every service has all its tasks, and its deployment is complete."""
+    ecs = place.client("ecs")
+
+    def look() -> str | None:
+        arns = ecs.list_services(cluster=place.prefix)["serviceArns"]
+        found = ecs.describe_services(cluster=place.prefix, services=arns)["services"]
+        ready = [
+            service
+            for service in found
+            if service["runningCount"] == service["desiredCount"] > 0
+            and len(service["deployments"]) == 1
+        ]
+        return f"{len(ready)} services run" if found and len(ready) == len(found) else None
+
+    return eventually(look, "all services run", 15)
+
+
+def a_proxy(place: Place, seen: Seen) -> str:
+    """The database's proxy is available, and the services run."""
+    proxies = place.client("rds").describe_db_proxies()["DBProxies"]
+    found = [p["Status"] for p in proxies if p["DBProxyName"].startswith(place.prefix)]
+    if found != ["available"]:
+        raise NotSeenError(f"the status of the proxy is {found or 'unknown: there is none'}")
+    return f"the proxy is available, {steady(place, seen)}"
+
+
+def scheme(expected: str) -> Callable[[Place, Seen], str]:
+    """Return the check that the stage's load balancer has a scheme, and that the services run."""
+
+    def check(place: Place, seen: Seen) -> str:
+        arns = _load_balancers(place)
+        found = place.client("elbv2").describe_load_balancers(LoadBalancerArns=arns)
+        schemes = [each["Scheme"] for each in found["LoadBalancers"]]
+        if schemes != [expected]:
+            raise NotSeenError(f"the load balancer is {' and '.join(schemes) or 'not there'}")
+        return f"the load balancer is {expected}, {steady(place, seen)}"
+
+    return check
+
+
+def _load_balancers(place: Place) -> list[str]:
+    resources = place.client("cloudformation").get_paginator("list_stack_resources")
+    return [
+        resource["PhysicalResourceId"]
+        for page in resources.paginate(StackName=f"{place.prefix}-control-plane")
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::ElasticLoadBalancingV2::LoadBalancer"
+        and resource["ResourceStatus"] != "DELETE_COMPLETE"
+    ]
+
+
+def stopped_not_pending(place: Place, seen: Seen) -> str:
+    """A task that cannot migrate the database stops with an exit code."""
+    ecs = place.client("ecs")
+    known = seen.before["tasks"]
+
+    def look() -> str | None:
+        for status in ("STOPPED", "RUNNING"):
+            arns = ecs.list_tasks(cluster=place.prefix, desiredStatus=status)["taskArns"]
+            for task in _tasks(place, [arn for arn in arns if arn not in known]):
+                codes = [c.get("exitCode") for c in task["containers"]]
+                if task["lastStatus"] == "STOPPED" and any(codes):
+                    return f"a task stopped: {task.get('stoppedReason', codes)}"
+        return None
+
+    return eventually(look, "a task that stopped with an exit code; what is PENDING stays so", 15)
+
+
+def tasks_and_password(place: Place) -> dict[str, Any]:
+    """Return the tasks that run or have just stopped, and the version of the password."""
+    ecs = place.client("ecs")
+    arns = [
+        arn
+        for status in ("STOPPED", "RUNNING")
+        for arn in ecs.list_tasks(cluster=place.prefix, desiredStatus=status)["taskArns"]
+    ]
+    return {"tasks": arns, "password": password(place)}
+
+
+def password(place: Place) -> str:
+    """Return which version of the database's password is valid."""
+    found = place.client("secretsmanager").describe_secret(
+        SecretId=place.outputs()["DatabaseSecretArn"]
+    )
+    versions = found["VersionIdsToStages"].items()
+    return str(next(version for version, stages in versions if "AWSCURRENT" in stages))
+
+
+def _tasks(place: Place, arns: list[str]) -> list[dict[str, Any]]:
+    if not arns:
+        return []
+    ecs = place.client("ecs")
+    found: list[dict[str, Any]] = ecs.describe_tasks(cluster=place.prefix, tasks=arns)["tasks"]
+    return found
+
+
+def gone(place: Place, _seen: Seen) -> str:
+    """No stack is left, and nothing with the stage's tag but what costs nothing."""
+    if left := [s["StackName"] for s in place.stacks()]:
+        raise NotSeenError(f"still there: {', '.join(left)}")
+    pages = place.client("resourcegroupstaggingapi").get_paginator("get_resources")
+    filters = [{"Key": "airflow-lambda:stage", "Values": [place.stage]}]
+    arns = [
+        found["ResourceARN"]
+        for page in pages.paginate(TagFilters=filters)
+        for found in page["ResourceTagMappingList"]
+    ]
+    kept = [arn for arn in arns if _kind(arn) in _LASTING]
+    if others := [arn for arn in arns if arn not in kept]:
+        raise NotSeenError(f"{len(others)} resources are left, one is {others[0]}")
+    return f"no stack; AWS still lists {len(kept)} keys and records of ECS"
+
+
+def _kind(arn: str) -> tuple[str, str]:
+    _, _, service, _, _, resource = arn.split(":", 5)
+    return service, re.split("[:/]", resource)[0]

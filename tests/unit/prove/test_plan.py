@@ -1,0 +1,539 @@
+"""The plan of `make prove`: its steps, its checks with recorded answers, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prove import __main__ as command_line
+from prove import checks, report, steps
+from prove.actions import Call, Deploy, Seen, Shell
+from prove.place import ROOT, NotSeenError, Place
+from prove.running import Outcome, run
+from prove.steps import STEPS, Step
+from stacks.config.loading import load
+
+STAGES = json.loads((ROOT / "cdk.json").read_text())["context"]["stages"]
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+
+
+class Recorded:
+    """A session of boto3 that has answers for some calls, by `service.operation`."""
+
+    region_name = "eu-west-1"
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.answers = answers
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def client(self, service: str) -> Any:
+        """A client of one service."""
+        session = self
+
+        class Client:
+            def __getattr__(self, operation: str) -> Callable[..., Any]:
+                def call(**arguments: Any) -> Any:
+                    session.calls.append((f"{service}.{operation}", arguments))
+                    answer = session.answers[f"{service}.{operation}"]
+                    return answer(**arguments) if callable(answer) else answer
+
+                return call
+
+            def get_paginator(self, operation: str) -> Any:
+                answer = session.answers[f"{service}.{operation}"]
+                return type("Pages", (), {"paginate": lambda _, **__: [answer]})()
+
+        return Client()
+
+
+def stack(part: str, status: str = "UPDATE_COMPLETE", **outputs: str) -> dict[str, Any]:
+    """CloudFormation's description of a stack of `dev`."""
+    found = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
+    return {"StackName": f"airflow-lambda-dev-{part}", "StackStatus": status, "Outputs": found}
+
+
+EXECUTION = stack(
+    "execution",
+    FunctionName="airflow-lambda-dev",
+    FunctionAlias="live",
+    FailuresQueueUrl="https://sqs/failures",
+    PayloadBucketName="payloads",
+)
+UP = {
+    "cloudformation.describe_stacks": {"Stacks": [EXECUTION]},
+    "lambda.get_alias": {"FunctionVersion": "7"},
+}
+
+
+def place(stage: str = "dev", answers: Mapping[str, Any] = UP, **more: Any) -> Place:
+    """A stage in a recorded account."""
+    return Place(stage, load(STAGES, stage), Recorded(answers), "123456789012", **more)
+
+
+def seen(tmp_path: Path, **what: Any) -> Seen:
+    """What a step has shown."""
+    return Seen(tmp_path / "log", **what)
+
+
+def named(name: str) -> Step:
+    """A step by its name."""
+    return next(step for step in STEPS if step.name == name)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_dry_run_prints_every_step_and_asks_nobody(
+    stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each step is printed with its commands and what must be seen, or with why it is left out."""
+    assert command_line.main([stage, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line for line in lines if line[0] != " "]
+    assert [head.split(": ")[0] for head in heads] == [
+        f"{number}. {step.name}" for number, step in enumerate(STEPS, 1)
+    ]
+    ends = [line for line in lines if line.startswith(("   must be seen: ", "   left out: "))]
+    assert len(ends) == len(STEPS)
+    assert any("cdk deploy" in line and f"stage={stage}" in line for line in lines)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_deploy_of_the_plan_is_a_valid_stage(stage: str) -> None:
+    """No step changes the stage to values that its relations refuse."""
+    here = Place(
+        stage,
+        load(STAGES, stage),
+        None,
+        email="me@example.com",
+        certificate_arn=CERTIFICATE,
+        domain_name="airflow.example.com",
+    )
+    deploys = 0
+    for step in STEPS:
+        if step.left_out(here):
+            continue
+        for action in step.all_actions(here):
+            if isinstance(action, Deploy):
+                text = json.dumps(here.override(action.extra))
+                text = text.replace("<account>", "123456789012").replace("<region>", "eu-west-1")
+                load(STAGES, stage, text)
+                deploys += 1
+    assert deploys
+
+
+def test_the_page_has_the_plan() -> None:
+    """docs/unproven.md lists the steps that the program does."""
+    rows = "\n".join(report.page())
+    assert rows in (ROOT / "docs" / "unproven.md").read_text(), (
+        "copy the table of `.venv/bin/python -m prove --page` into docs/unproven.md"
+    )
+
+
+def test_names_and_what_comes_before_exist() -> None:
+    """A step depends on earlier steps only."""
+    before: list[str] = []
+    for step in STEPS:
+        assert set(step.after) <= set(before), step.name
+        before.append(step.name)
+    assert len(set(before)) == len(before)
+
+
+def test_a_call_is_printed_as_a_command_of_the_aws_cli() -> None:
+    """A person can copy it."""
+    call = Call("lambda", "put_function_concurrency", {"FunctionName": "$F", "Reserved": 0})
+    assert call.command(place()) == (
+        "aws lambda put-function-concurrency --function-name $F --reserved 0"
+    )
+
+
+# --- the checks ---
+
+FAILED = "UPDATE_ROLLBACK_COMPLETE"
+#: A check, the answers of AWS, what was seen, and the beginning of what it says; `!`: refuses.
+CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
+    "deployed": (checks.deployed, {}, {}, "1 stacks are complete"),
+    "nothing is deployed": (
+        checks.deployed,
+        {"cloudformation.describe_stacks": {"Stacks": []}},
+        {},
+        "!there is no stack airflow-lambda-dev-...",
+    ),
+    "a stack failed": (
+        checks.deployed,
+        {"cloudformation.describe_stacks": {"Stacks": [stack("network", FAILED)]}},
+        {},
+        f"!airflow-lambda-dev-network is {FAILED}",
+    ),
+    "unchanged": (checks.unchanged, {}, {"texts": ["x (no changes)"]}, "no changes in 1 stacks"),
+    "changed": (checks.unchanged, {}, {"texts": ["x"]}, "!0 of 1 stacks had no changes"),
+    "no answer": (
+        checks.answers,
+        {},
+        {"answers": [{"Payload": b'{"errorMessage": "KeyError"}'}]},
+        "!the function did not answer the probe: ",
+    ),
+    "healthy": (checks.healthy, {}, {"texts": ["20 ok, 0 to fix"]}, "no PROBLEM"),
+    "unhealthy": (checks.healthy, {}, {"texts": ["PROBLEM  x y\n1 to fix"]}, "!PROBLEM  x y"),
+    "the doctor did not run": (checks.healthy, {}, {"texts": [""]}, "!the doctor has not ended"),
+    "no payload": (checks.no_payload_left, {}, {"answers": [{}]}, "no object"),
+    "a payload": (
+        checks.no_payload_left,
+        {},
+        {"answers": [{"Contents": [{"Key": "a"}]}]},
+        "!1 objects are left, one is a",
+    ),
+    "no token": (checks.no_token_logged, {}, {"answers": [{"events": []}]}, "no event"),
+    "a token": (checks.no_token_logged, {}, {"answers": [{"events": [1]}]}, "!the function's log"),
+    "denied": (checks.both_denied, {}, {"texts": ["AccessDenied", "AccessDenied"]}, "AccessDenied"),
+    "allowed": (checks.both_denied, {}, {"texts": ["", "AccessDenied"]}, "!1 of 2 calls"),
+    "newer": (checks.a_newer_version, {}, {"before": "6"}, "version 6, then version 7"),
+    "not newer": (checks.a_newer_version, {}, {"before": "7"}, "!the alias is still at version 7"),
+    "rolled back": (
+        checks.the_same_version,
+        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]}},
+        {"before": "7", "codes": [1]},
+        f"{FAILED}, still version 7",
+    ),
+    "not rolled back": (checks.the_same_version, {}, {"before": "7", "codes": [1]}, "!the stack"),
+    "did not fail": (checks.the_same_version, {}, {"before": "7", "codes": [0]}, "!the deploy did"),
+    "failed alike": (
+        checks.failed_alike,
+        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]}},
+        {"before": "7", "codes": [1, 1], "texts": ["too many", "too many"]},
+        f"{FAILED}, still version 7",
+    ),
+    "the version exists": (
+        checks.failed_alike,
+        {},
+        {"before": "7", "codes": [1, 1], "texts": ["too many", "Version already exists. Modify"]},
+        "!Version already exists. Modify",
+    ),
+    "runs again": (
+        checks.runs_again,
+        {"lambda.get_function_concurrency": {}},
+        {},
+        "no reservation",
+    ),
+    "still paused": (
+        checks.runs_again,
+        {"lambda.get_function_concurrency": {"ReservedConcurrentExecutions": 0}},
+        {},
+        "!the reserved concurrency is 0, the stage's is None",
+    ),
+    "a dead letter": (
+        checks.a_dead_letter,
+        {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "2"}}},
+        {},
+        "2 in the failures queue",
+    ),
+    "no dead letter": (
+        checks.a_dead_letter,
+        {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "0"}}},
+        {},
+        "!not within 3 minutes: a message in the failures queue",
+    ),
+    "the sleeper": (
+        checks.stopped_in_time,
+        {},
+        {"answers": [{"prove_sleeper": ["success", 31]}, {"prove_sleeper": ["failed", 40]}]},
+        "failed after 40 s",
+    ),
+    "the sleeper slept": (
+        checks.stopped_in_time,
+        {},
+        {"answers": [{"prove_sleeper": ["success", 31]}, {"prove_sleeper": ["success", 601]}]},
+        "!the sleeper ended as success after 601 s",
+    ),
+    "a deploy stopped a task": (
+        checks.stopped_in_time,
+        {},
+        {"answers": [{"prove_sleeper": ["failed", 9]}, {"prove_sleeper": ["failed", 40]}]},
+        "!the task during the deploy ended as failed",
+    ),
+    "DAGs": (checks.ended(a="success"), {}, {"answers": [{"a": ["success", 1]}]}, "a: success"),
+    "a DAG failed": (
+        checks.ended(a="success"),
+        {},
+        {"answers": [{"a": ["failed", 1]}]},
+        "!a: fail",
+    ),
+    "gone": (
+        checks.gone,
+        {
+            "cloudformation.describe_stacks": {"Stacks": []},
+            "resourcegroupstaggingapi.get_resources": {
+                "ResourceTagMappingList": [
+                    {"ResourceARN": "arn:aws:kms:eu-west-1:123456789012:key/0a"},
+                    {"ResourceARN": "arn:aws:ecs:eu-west-1:123456789012:task-definition/a:1"},
+                ]
+            },
+        },
+        {},
+        "no stack; AWS still lists 2 keys and records of ECS",
+    ),
+    "a bucket is left": (
+        checks.gone,
+        {
+            "cloudformation.describe_stacks": {"Stacks": []},
+            "resourcegroupstaggingapi.get_resources": {
+                "ResourceTagMappingList": [{"ResourceARN": "arn:aws:s3:::payloads"}]
+            },
+        },
+        {},
+        "!1 resources are left, one is arn:aws:s3:::payloads",
+    ),
+    "a stack is left": (checks.gone, {}, {}, "!still there: airflow-lambda-dev-execution"),
+    "a proxy": (
+        checks.a_proxy,
+        {"rds.describe_db_proxies": {"DBProxies": []}},
+        {},
+        "!the status of the proxy is unknown: there is none",
+    ),
+    "a task stopped": (
+        checks.stopped_not_pending,
+        {
+            "ecs.list_tasks": lambda **asked: {
+                "taskArns": ["old", "new"] if asked["desiredStatus"] == "STOPPED" else []
+            },
+            "ecs.describe_tasks": lambda tasks, **_: {
+                "tasks": [
+                    {"lastStatus": "STOPPED", "containers": [{"exitCode": 1}]}
+                    for _ in tasks
+                    if tasks == ["new"]
+                ]
+            },
+        },
+        {"before": {"tasks": ["old"]}},
+        "a task stopped: [1]",
+    ),
+    "a task is pending": (
+        checks.stopped_not_pending,
+        {
+            "ecs.list_tasks": {"taskArns": ["new"]},
+            "ecs.describe_tasks": {"tasks": [{"lastStatus": "PENDING", "containers": [{}]}]},
+        },
+        {"before": {"tasks": []}},
+        "!not within 15 minutes: a task that stopped",
+    ),
+    "not public yet": (
+        checks.scheme("internet-facing"),
+        {
+            "cloudformation.list_stack_resources": {
+                "StackResourceSummaries": [
+                    {
+                        "ResourceType": "AWS::ElasticLoadBalancingV2::LoadBalancer",
+                        "ResourceStatus": "UPDATE_COMPLETE",
+                        "PhysicalResourceId": "arn",
+                    }
+                ]
+            },
+            "elbv2.describe_load_balancers": {"LoadBalancers": [{"Scheme": "internal"}]},
+        },
+        {},
+        "!the load balancer is internal",
+    ),
+}
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        """The seconds so far."""
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_s += seconds
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_check_judges_what_was_seen(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it saw, or what it saw instead."""
+    check, answers, shown, says = CASES[case]
+    monkeypatch.setattr(checks, "time", Clock())
+    here, what = place(answers={**UP, **answers}), seen(tmp_path, **shown)
+    if says.startswith("!"):
+        with pytest.raises(NotSeenError) as refused:
+            check(here, what)
+        assert str(refused.value).startswith(says[1:])
+    else:
+        assert check(here, what).startswith(says)
+
+
+# --- running ---
+
+
+def step(name: str, *actions: Any, **more: Any) -> Step:
+    """A step of these tests."""
+    check = more.pop("check", lambda _, found: found.text.strip())
+    return Step(name, name, "something", 1, lambda _: actions, check, **{"after": (), **more})
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Step]]:
+    """Make a plan of other steps."""
+
+    def make(*made: Step) -> list[Step]:
+        for module in ("prove.running", "prove.report"):
+            monkeypatch.setattr(f"{module}.STEPS", made)
+        return list(made)
+
+    return make
+
+
+def ran(chosen: list[Step], here: Place, tmp_path: Path) -> dict[str, tuple[Outcome, str]]:
+    """Run steps; return what became of each."""
+    results = run(chosen, here, tmp_path, lambda _: None)
+    return {result.step.name: (result.outcome, result.detail) for result in results}
+
+
+def test_a_failure_leaves_out_only_what_depends_on_it(
+    plan: Callable[..., list[Step]], tmp_path: Path
+) -> None:
+    """The others are done, and the command's last line says why it failed."""
+    made = plan(
+        step("first", Shell("echo before; echo why >&2; exit 3")),
+        step("second", Shell("echo here"), after=("first",)),
+        step("third", Shell("echo $FunctionName")),
+        step("fourth", Shell("exit 1", may_fail=True), check=lambda _, found: str(found.codes)),
+    )
+    assert ran(made, place(), tmp_path) == {
+        "first": (Outcome.FAILED, "the command ended with 3: why"),
+        "second": (Outcome.LEFT_OUT, "first was not seen"),
+        "third": (Outcome.SEEN, "airflow-lambda-dev"),
+        "fourth": (Outcome.SEEN, "[1]"),
+    }
+    assert "before" in (tmp_path / "01-first.log").read_text()
+
+
+def test_what_was_not_chosen_counts_as_done(
+    plan: Callable[..., list[Step]], tmp_path: Path
+) -> None:
+    """`--only` and `--from` are for who knows that the earlier steps were done."""
+    _, second = plan(step("first"), step("second", Shell("echo here"), after=("first",)))
+    assert ran([second], place(), tmp_path) == {"second": (Outcome.SEEN, "here")}
+
+
+def test_a_step_is_undone_whatever_was_seen(
+    plan: Callable[..., list[Step]], tmp_path: Path
+) -> None:
+    """A paused function does not stay paused because the dead letter did not come."""
+    undone = tmp_path / "undone"
+    made = plan(
+        step("pause", Shell("exit 1"), undo=lambda _, __: [Shell(f"touch {undone}")]),
+        step("break", Shell("true"), undo=lambda _, __: [Shell("exit 1")]),
+    )
+    assert ran(made, place(), tmp_path)["break"] == (
+        Outcome.FAILED,
+        "and it could not be undone: the command ended with 1:",
+    )
+    assert undone.exists()
+
+
+def test_what_has_not_begun_is_not_undone(plan: Callable[..., list[Step]], tmp_path: Path) -> None:
+    """Without a stage there is nothing to restore."""
+    undone = tmp_path / "undone"
+    made = plan(
+        step(
+            "pause",
+            Shell("true"),
+            before=Place.version,
+            undo=lambda _, __: [Shell(f"touch {undone}")],
+        )
+    )
+    assert ran(made, place(answers={}), tmp_path)["pause"][0] is Outcome.FAILED
+    assert not undone.exists()
+
+
+def test_the_embedded_aws_shows_what_it_can(
+    plan: Callable[..., list[Step]], tmp_path: Path
+) -> None:
+    """The others need an account, and say why."""
+    made = plan(step("first", Shell("echo 1")), step("second", only_account="it has no Fargate"))
+    assert ran(made, place(is_embedded=True), tmp_path) == {
+        "first": (Outcome.SEEN, "1"),
+        "second": (
+            Outcome.NEEDS_AN_ACCOUNT,
+            "in the embedded AWS, it has no Fargate",
+        ),
+    }
+
+
+def test_the_old_password_comes_back_only_if_it_was_replaced(tmp_path: Path) -> None:
+    """A failed change of the secret must not move it to an even older version."""
+    secret = {"VersionIdsToStages": {"a": ["AWSPREVIOUS"], "b": ["AWSCURRENT"]}}
+    with_database = stack("database", DatabaseSecretArn="arn:secret")
+    answers = {
+        "cloudformation.describe_stacks": {"Stacks": [with_database]},
+        "secretsmanager.describe_secret": secret,
+    }
+    here = place(answers=answers)
+
+    def moves(before: str) -> list[Any]:
+        what = seen(tmp_path, before={"password": before})
+        return [
+            each for each in named("failed-migration").undo(here, what) if isinstance(each, Call)
+        ]
+
+    assert moves("b") == []
+    (move,) = moves("a")
+    assert (move.arguments["MoveToVersionId"], move.arguments["RemoveFromVersionId"]) == ("a", "b")
+
+
+def test_the_alias_goes_to_the_version_before() -> None:
+    """The newest version that is older than the live one; versions are sorted as numbers."""
+    versions = [{"Version": version} for version in ("$LATEST", "6", "10", "9", "7")]
+    answers = {**UP, "lambda.list_versions_by_function": {"Versions": versions}}
+    assert steps._previous(place(answers=answers)) == "6"
+
+
+# --- the command line ---
+
+
+def test_a_stage_that_keeps_its_data_is_refused() -> None:
+    """The plan breaks things on purpose."""
+    with pytest.raises(SystemExit, match=r'removal "retain".*give --allow-retain'):
+        command_line.main(["prod", "--yes"])
+
+
+def test_the_question_names_what_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the stage's name confirms it."""
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "yes"
+
+    monkeypatch.setattr("builtins.input", answer)
+    with pytest.raises(SystemExit, match=r"Nothing was done\."):
+        command_line._ask(place(), STEPS)
+    assert "pause: every task that starts in these minutes" in asked[0]
+    assert "destroy: the stage, with its database" in asked[0]
+    assert capsys.readouterr().out == ""
+
+
+def test_the_table_fits_a_terminal(plan: Callable[..., list[Step]], tmp_path: Path) -> None:
+    """Its lines have at most 80 columns, and its last line counts the results."""
+    made = plan(
+        step("failure-after-version", Shell("exit 1")), step("x", Shell("echo " + "y " * 90))
+    )
+    results = list(run(made, place(), tmp_path, lambda _: None))
+    lines = list(report.table(results))
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "1 seen, 1 FAILED"
+    file = tmp_path / "results.json"
+    report.write_json(file, place(), [], results)
+    assert [found["outcome"] for found in json.loads(file.read_text())["steps"]] == [
+        "FAILED",
+        "seen",
+    ]
