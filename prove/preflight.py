@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -60,22 +61,21 @@ class Finding:
 def preflight(place: Place, needs: Needs) -> Iterator[Finding]:
     """Yield a finding for each quota."""
     is_deployed = bool(place.stacks())
-    yield from _guarded(FARGATE, lambda: _vcpus(place, FARGATE, needs.vcpus, needs.vcpus_replacing))
-    if needs.spot_vcpus:
-        spot = needs.spot_vcpus, needs.spot_vcpus_replacing
-        yield from _guarded(SPOT, lambda: _vcpus(place, SPOT, *spot))
-    yield from _guarded(CONCURRENCY, lambda: _concurrency(place, needs, is_deployed=is_deployed))
-    for quota, needed, used in (
-        (ELASTIC_IPS, needs.elastic_ips, lambda ec2: len(ec2.describe_addresses()["Addresses"])),
-        (VPCS, needs.vpcs, lambda ec2: len(ec2.describe_vpcs()["Vpcs"])),
+    for quota, steady, replacing in (
+        (FARGATE, needs.vcpus, needs.vcpus_replacing),
+        (SPOT, needs.spot_vcpus, needs.spot_vcpus_replacing),
     ):
-        new = 0 if is_deployed else needed
-        yield from _guarded(quota, lambda q=quota, n=new, u=used: _counted(place, q, n, u))  # type: ignore[misc]
+        if steady:
+            yield _guarded(quota, partial(_vcpus, place, quota, steady, replacing))
+    yield _guarded(CONCURRENCY, partial(_concurrency, place, needs, is_deployed=is_deployed))
+    addresses, vpcs = (0, 0) if is_deployed else (needs.elastic_ips, needs.vpcs)
+    yield _guarded(ELASTIC_IPS, partial(_elastic_ips, place, addresses))
+    yield _guarded(VPCS, partial(_vpcs, place, vpcs))
 
 
-def _guarded(quota: Quota, look: Callable[[], Finding]) -> Iterator[Finding]:
+def _guarded(quota: Quota, look: Callable[[], Finding]) -> Finding:
     try:
-        yield look()
+        return look()
     except (ClientError, BotoCoreError, KeyError) as e:
         text = " ".join(str(e).split())
         detail = f"cannot be read, so it is not known whether it suffices: {text}"
@@ -83,7 +83,7 @@ def _guarded(quota: Quota, look: Callable[[], Finding]) -> Iterator[Finding]:
             f"aws service-quotas get-service-quota --service-code {quota.service} "
             f"--quota-code {quota.code}"
         )
-        yield Finding(quota, Verdict.UNKNOWN, detail, command)
+        return Finding(quota, Verdict.UNKNOWN, detail, command)
 
 
 def _limit(place: Place, quota: Quota) -> float:
@@ -122,8 +122,17 @@ def _concurrency(place: Place, needs: Needs, *, is_deployed: bool) -> Finding:
     return Finding(CONCURRENCY, Verdict.OK, takes)
 
 
-def _counted(place: Place, quota: Quota, new: int, used: Callable[..., int]) -> Finding:
-    limit, now = _limit(place, quota), used(place.client("ec2"))
+def _elastic_ips(place: Place, new: int) -> Finding:
+    used = len(place.client("ec2").describe_addresses()["Addresses"])
+    return _counted(ELASTIC_IPS, _limit(place, ELASTIC_IPS), used, new)
+
+
+def _vpcs(place: Place, new: int) -> Finding:
+    used = len(place.client("ec2").describe_vpcs()["Vpcs"])
+    return _counted(VPCS, _limit(place, VPCS), used, new)
+
+
+def _counted(quota: Quota, limit: float, now: int, new: int) -> Finding:
     takes = f"the limit is {limit:g}, {now} are in use, the stage makes {new} more"
     if new and now + new > limit:
         return Finding(quota, Verdict.PROBLEM, takes, _more(quota, now + new))

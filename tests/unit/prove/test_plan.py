@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from prove import __main__ as command_line
-from prove import checks, report, steps
-from prove.actions import Call, Deploy, Seen, Shell
+from prove import airflow_api, checks, report, steps
+from prove.actions import Call, Deploy, InAirflow, Seen, Shell
 from prove.place import ROOT, NotSeenError, Place
 from prove.running import Outcome, run
 from prove.steps import STEPS, Step
@@ -493,6 +496,69 @@ def test_the_alias_goes_to_the_version_before() -> None:
     versions = [{"Version": version} for version in ("$LATEST", "6", "10", "9", "7")]
     answers = {**UP, "lambda.list_versions_by_function": {"Versions": versions}}
     assert steps._previous(place(answers=answers)) == "6"
+
+
+def test_a_call_names_what_the_stage_made(tmp_path: Path) -> None:
+    """Outputs are put in, and what a function returned is read."""
+    body = io.BytesIO(b"[]")
+    here = place(answers={**UP, "lambda.invoke": {"Payload": body}})
+    what = seen(tmp_path)
+    Call("lambda", "invoke", {"FunctionName": "$FunctionName", "Payload": "{}"}).run(here, what)
+    assert what.answers == [{"Payload": b"[]"}]
+    expected = {"FunctionName": "airflow-lambda-dev", "Payload": "{}"}
+    assert here.session.calls[-1] == ("lambda.invoke", expected)
+
+
+def test_a_command_of_airflow_runs_in_a_terminal_of_a_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ECS gives such a command a terminal only; the one that is found here is ours."""
+    program = tmp_path / "aws"
+    program.write_text('#!/bin/sh\ntest -t 0 && echo "$5 $6 $7 $8"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    containers = [{"name": "scheduler", "lastStatus": "RUNNING"}]
+    answers = {
+        **UP,
+        "ecs.list_tasks": {"taskArns": ["arn"]},
+        "ecs.describe_tasks": {"tasks": [{"taskArn": "arn", "containers": containers}]},
+    }
+    what = seen(tmp_path)
+    InAirflow("airflow version").run(place(answers=answers), what)
+    assert what.text == "--task arn --container scheduler\n"
+    assert what.log.read_text() == what.text
+
+
+def test_dag_runs_are_started_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run has its `conf`; the answer has its state and its seconds."""
+    asked: list[tuple[str, str]] = []
+    states = ["running", "running", "failed", "failed"]
+
+    def airflow(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.content.decode()))
+        path = request.url.path
+        if path == "/api/v2/dags":
+            return httpx.Response(200, json={"dags": [{"dag_id": "a"}]})
+        if request.method in ("PATCH", "POST"):
+            return httpx.Response(200, json={"dag_run_id": "run"})
+        assert path == "/api/v2/dags/a/dagRuns/run"
+        dates = {"start_date": "2026-11-29T12:00:00Z", "end_date": "2026-11-29T12:00:31Z"}
+        return httpx.Response(200, json={"state": states.pop(0), **dates})
+
+    @contextmanager
+    def tunnel(*_: object) -> Iterator[httpx.Client]:
+        yield httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(airflow))
+
+    monkeypatch.setattr(airflow_api, "_tunnel", tunnel)
+    monkeypatch.setattr(airflow_api, "time", Clock())
+    what = seen(tmp_path)
+    airflow_api.DagRuns({"a": {"seconds": 30}}, Shell("echo meanwhile")).run(place(), what)
+    assert what.answers == [{"a": ["failed", 31.0]}]
+    assert what.text == "meanwhile\n"
+    (started,) = [body for method, body in asked if method == "POST"]
+    assert json.loads(started)["conf"] == {"seconds": 30}
 
 
 # --- the command line ---

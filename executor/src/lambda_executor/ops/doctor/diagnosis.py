@@ -58,8 +58,9 @@ def no_version(target: Target) -> Finding:
     return problem(
         "function",
         f"the function is there, its version or alias {target.qualifier!r} is not",
-        "set [lambda_executor] function_qualifier to one that it has, or deploy the stacks again; "
-        "the command lists its aliases",
+        "set [lambda_executor] function_qualifier to one that it has, which the command lists; or "
+        "make the alias again (aws lambda create-alias), because a deploy without a change does "
+        "not",
         f"aws lambda list-aliases --function-name {target.function}",
         str(target),
     )
