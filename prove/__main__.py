@@ -90,7 +90,7 @@ def _prove(place: Place, steps: Sequence[Step], findings: Sequence[Finding]) -> 
     _say("\n".join(["", *report.table(results), f"All of it: {file}"]))
     if place.stacks():
         _say(f"The stage is still there, and costs money: make destroy STAGE={place.stage}")
-    else:
+    elif not place.is_embedded:
         _say("Look at the bill of the day after: a few dollars.")
     tried = [r for r in results if r.outcome in (Outcome.SEEN, Outcome.FAILED)]
     return int(len(results) < len(steps) or any(r.outcome is Outcome.FAILED for r in tried))

@@ -314,7 +314,7 @@ def gone(place: Place, _seen: Seen) -> str:
     kept = [arn for arn in arns if _kind(arn) in _LASTING]
     if others := [arn for arn in arns if arn not in kept]:
         raise NotSeenError(f"{len(others)} resources are left, one is {others[0]}")
-    return f"no stack; AWS still lists {len(kept)} keys and records of ECS"
+    return f"no stack; AWS still lists {len(kept)} records of keys and of ECS"
 
 
 def _kind(arn: str) -> tuple[str, str]:

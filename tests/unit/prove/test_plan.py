@@ -275,7 +275,7 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
             },
         },
         {},
-        "no stack; AWS still lists 2 keys and records of ECS",
+        "no stack; AWS still lists 2 records of keys and of ECS",
     ),
     "a bucket is left": (
         checks.gone,
