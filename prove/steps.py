@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prove import checks
-from prove.actions import Action, Call, InAirflow, Seen, Shell, deploy
+from prove.actions import Action, Call, Deploy, InAirflow, Seen, Shell, deploy
 from prove.airflow_api import DagRuns
 from prove.place import FOLDER, ROOT, NotSeenError, Place
 
@@ -27,6 +27,7 @@ ENDS = {
 #: A range from which nobody can come: it is reserved, and yet the configuration calls it public.
 #: https://www.rfc-editor.org/rfc/rfc7526
 NOBODY = "192.88.99.0/24"
+PRIVATE = "10.0.0.0/8"
 NO_IMAGE = "sha256:" + "0" * 64
 PROBE = '["lambda_executor probe", {"dag_files": {}}]'
 #: More than any account is granted without a request.
@@ -200,13 +201,25 @@ def _too_warm() -> dict[str, Any]:
     return {**values, "execution": {"parallelism": TOO_MANY}}
 
 
-def _entrance(place: Place, cidr: str) -> dict[str, Any]:
+def _second(place: Place, **more: Mapping[str, Any]) -> Deploy:
+    """Deploy what the second round looks at: a customer's key, and all that hangs on a VPC."""
+    network: dict[str, Any] = {"function_in_vpc": True}
+    settings = place.config.network
+    if not (settings.vpc_id or settings.endpoints or settings.nat_gateways):
+        network["nat_gateways"] = 1
+    values: dict[str, dict[str, Any]] = {
+        "encryption": {"key": "customer"},
+        "network": network,
+        "control_plane": {"entrance": "load_balancer"},
+    }
+    for name, section in more.items():
+        values[name] = {**values.get(name, {}), **section}
+    return deploy(values)
+
+
+def _entrance(place: Place, cidr: str) -> Deploy:
     values = {"certificate_arn": place.certificate_arn, "domain_name": place.domain_name}
-    return {"control_plane": {**values, "allowed_cidrs": [cidr]}}
-
-
-def _key(**more: Any) -> dict[str, Any]:
-    return {"encryption": {"key": "customer"}, **more}
+    return _second(place, control_plane={**values, "allowed_cidrs": [cidr]})
 
 
 def _destroy(name: str, after: str, only_account: str = "") -> Step:
@@ -452,10 +465,10 @@ STEPS: tuple[Step, ...] = (
     _destroy("destroy", "deploy"),
     Step(
         "customer-key",
-        "deploy the stage anew with a KMS key of its own",
+        "deploy the stage anew with a KMS key of its own, functions in the VPC, a load balancer",
         "every service runs",
         20,
-        lambda _: [deploy(_key())],
+        lambda place: [_second(place)],
         checks.steady,
         after=("destroy",),
         only_account="its Fargate starts no container",
@@ -466,7 +479,7 @@ STEPS: tuple[Step, ...] = (
         "add RDS Proxy",
         "it is available, and every service runs",
         15,
-        lambda _: [deploy(_key(database={"proxy": True}))],
+        lambda place: [_second(place, database={"proxy": True})],
         checks.a_proxy,
         after=("customer-key",),
         only_account="it makes no proxy",
@@ -477,7 +490,7 @@ STEPS: tuple[Step, ...] = (
         "add a certificate, to a private load balancer",
         "the load balancer is internal, and every service runs",
         10,
-        lambda place: [deploy(_key(**_entrance(place, "10.0.0.0/8")))],
+        lambda place: [_entrance(place, PRIVATE)],
         checks.scheme("internal"),
         after=("customer-key",),
         only_account="its load balancer is a record",
@@ -488,7 +501,7 @@ STEPS: tuple[Step, ...] = (
         "make the load balancer public, for nobody (a reserved range)",
         "the load balancer is internet-facing, and every service runs",
         10,
-        lambda place: [deploy(_key(**_entrance(place, NOBODY)))],
+        lambda place: [_entrance(place, NOBODY)],
         checks.scheme("internet-facing"),
         after=("certificate",),
         only_account="its load balancer is a record",
@@ -500,8 +513,8 @@ STEPS: tuple[Step, ...] = (
         "the load balancer is internal, and every service runs",
         10,
         lambda place: [
-            deploy(_key(**_entrance(place, "10.0.0.0/8")), only="control-plane"),
-            deploy(_key(**_entrance(place, "10.0.0.0/8"))),
+            replace(_entrance(place, PRIVATE), only="control-plane"),
+            _entrance(place, PRIVATE),
         ],
         checks.scheme("internal"),
         after=("public",),
