@@ -107,6 +107,7 @@ destroy: setup ## Delete a stage, with buckets: make destroy STAGE=dev
 costs: setup ## What a stage costs: make costs STAGE=dev OVERRIDE='{"control_plane": {"spot": false}}'
 	@test -n "$(STAGE)" || { echo "Which stage? make costs STAGE=dev"; exit 1; } >&2
 	@$(BIN)/python -m stacks.reference.costs "$(STAGE)" --override "$${OVERRIDE:-}"
+
 .PHONY: prove
 prove: setup ## Try in an account what is unproven: make prove STAGE=dev ARGS=--dry-run
 	@test -n "$(STAGE)" || { echo "Which stage? make prove STAGE=dev"; exit 1; } >&2

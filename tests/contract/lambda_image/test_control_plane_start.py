@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -156,6 +157,29 @@ def test_the_execution_api_serves_functions_and_asks_for_their_token(running: Si
     with httpx.Client(base_url=f"{running.url}/execution", trust_env=False, timeout=60) as client:
         assert client.get("/health").status_code == 200
         assert client.get("/variables/any").status_code in {401, 403}
+
+
+def test_a_parse_without_a_warning_leaves_no_line(running: Site) -> None:
+    """The log files of DAG files do not grow: their task's disk is never emptied."""
+    logs = running.folder / "dag-processor" / "logs" / "dag_processor"
+
+    def written() -> list[Path]:
+        return [log for log in logs.rglob("*.log") if not log.is_symlink()]
+
+    processor = running.started["dag-processor"]
+    processor.wait_until(lambda: written() or None, "parses a file", TIMEOUT_S)
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
+        user = {"username": "admin", "password": ADMIN_PASSWORD}
+        token = client.post("/auth/token", json=user).raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        known = len(list((paths.ROOT / "dags").glob("*.py")))
+
+        def parsed() -> bool | None:
+            found = client.get("/api/v2/dags", headers=headers).raise_for_status().json()
+            return found["total_entries"] >= known or None
+
+        processor.wait_until(parsed, "stores the DAGs", TIMEOUT_S)
+    assert {log.name: log.stat().st_size for log in written()} == {log.name: 0 for log in written()}
 
 
 def test_a_dead_program_fails_the_health_check_of_its_container(running: Site) -> None:

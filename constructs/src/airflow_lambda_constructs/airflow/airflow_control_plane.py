@@ -86,6 +86,9 @@ SETTINGS: Mapping[str, str] = {
     "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
     # Airflow's 1 s is long for a short task: docs/decisions/0025-the-schedulers-sleep.md
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+    # The dag-processor keeps a log file for each DAG file until its task ends. Two lines for each
+    # parse, every half minute, would fill the task's disk: https://github.com/apache/airflow/issues/70968
+    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.dag_processing.dagbag=WARNING",
     # Airflow then believes the load balancer's headers about a client's protocol and address.
     "FORWARDED_ALLOW_IPS": "*",
 }
