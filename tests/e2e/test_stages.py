@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import httpx
 import pytest
 
 from demo import paths
@@ -16,6 +18,7 @@ from demo.installation.environment import REGION, sole_use
 from demo.machine import embedded_aws
 from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment
 from demo.machine.processes import Children, ProcessError, Program
+from tests.support.http_server import http_server
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -80,6 +83,37 @@ def fill_buckets(aws: EmbeddedAws, stage: str) -> list[str]:
     return filled
 
 
+def call_execution_api_as_the_function_does(aws: EmbeddedAws) -> None:
+    """Through the API Gateway to what ECS would have registered; nothing else is reached."""
+    paths_seen: list[str] = []
+
+    class ApiServer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths_seen.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    function = aws.client("lambda").get_function_configuration(FunctionName="airflow-lambda-dev")
+    url = function["Environment"]["Variables"]["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+    cloud_map = aws.client("servicediscovery")
+    (service,) = cloud_map.list_services()["Services"]
+    with http_server(ApiServer) as port:
+        instance = {"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": str(port)}
+        target = {"ServiceId": service["Id"], "InstanceId": "api-server"}
+        cloud_map.register_instance(**target, Attributes=instance)
+        try:
+            assert httpx.get(f"{url}health", trust_env=False).status_code == 200
+            for path in ("", "api/v2/dags", "auth/token"):
+                other = httpx.get(url.removesuffix("execution/") + path, trust_env=False)
+                assert other.status_code == 404
+        finally:
+            cloud_map.deregister_instance(**target)
+    assert paths_seen == ["/execution/health"]
+
+
 def destroy_as_a_person_does(account: Account, stage: str) -> None:
     """`make destroy`."""
     program = Program(
@@ -115,6 +149,7 @@ def test_a_stage_is_deployed_twice_and_destroyed(account: Account, stage: str) -
     assert log.read_text()[said:].count("(no changes)") == len(stacks)
 
     if stage == "dev":
+        call_execution_api_as_the_function_does(aws)
         assert fill_buckets(aws, stage)
         destroy_as_a_person_does(account, stage)
     else:  # In cdk.json its removal is "retain", which `make destroy` refuses.

@@ -12,12 +12,16 @@ import statistics
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from itertools import chain
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.http_server import http_server
 from tests.support.local_aws import ACCOUNT, REGION, REGISTRY, ROOT, Queue, Server, client
 
 ALLOWED = "allowed"
@@ -98,6 +102,72 @@ def test_a_vpc_can_have_egress(local_aws: Server, bare_aws: Server) -> None:
     deployed.delete()
     assert ec2.describe_nat_gateways()["NatGateways"] == []
     assert ec2.describe_addresses()["Addresses"] == []
+    assert error_code(bare_aws.deploy, template=stack) == "ValidationError"
+
+
+def test_an_http_api_leads_through_a_vpc_link(local_aws: Server, bare_aws: Server) -> None:
+    """http_api: path, query, body and headers reach an instance of a Cloud Map service and back."""
+    seen: list[tuple[str, str, bytes, str | None]] = []
+
+    class Backend(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append((self.command, self.path, body, self.headers["Authorization"]))
+            self.send_response(401)
+            self.send_header("Refreshed-API-Token", "new")
+            self.end_headers()
+            self.wfile.write(b"who are you?")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    name = f"link-{uuid.uuid4().hex[:8]}"
+    subnet = {"VpcId": {"Ref": "Vpc"}, "CidrBlock": "10.1.0.0/24"}
+    stack = template(
+        {"Url": {"Fn::GetAtt": ["Api", "ApiEndpoint"]}},
+        Vpc=VPC,
+        Subnet=("AWS::EC2::Subnet", subnet),
+        Namespace=("AWS::ServiceDiscovery::PrivateDnsNamespace", {
+            "Name": f"{name}.internal", "Vpc": {"Ref": "Vpc"},
+        }),
+        Service=("AWS::ServiceDiscovery::Service", {
+            "Name": name, "NamespaceId": {"Fn::GetAtt": ["Namespace", "Id"]},
+            "DnsConfig": {"DnsRecords": [{"Type": "SRV", "TTL": 10}]},
+        }),
+        Api=("AWS::ApiGatewayV2::Api", {"Name": name, "ProtocolType": "HTTP"}),
+        Stage=("AWS::ApiGatewayV2::Stage", {
+            "ApiId": {"Ref": "Api"}, "StageName": "$default", "AutoDeploy": True,
+        }),
+        Link=("AWS::ApiGatewayV2::VpcLink", {"Name": name, "SubnetIds": [{"Ref": "Subnet"}]}),
+        Integration=("AWS::ApiGatewayV2::Integration", {
+            "ApiId": {"Ref": "Api"}, "ConnectionId": {"Ref": "Link"}, "ConnectionType": "VPC_LINK",
+            "IntegrationMethod": "ANY", "IntegrationType": "HTTP_PROXY",
+            "IntegrationUri": {"Fn::GetAtt": ["Service", "Arn"]},
+            "PayloadFormatVersion": "1.0",
+            "RequestParameters": {"overwrite:path": "$request.path"},
+        }),
+        Route=("AWS::ApiGatewayV2::Route", {
+            "ApiId": {"Ref": "Api"}, "RouteKey": "ANY /execution/{proxy+}",
+            "Target": {"Fn::Join": ["/", ["integrations", {"Ref": "Integration"}]]},
+        }),
+    )  # fmt: skip
+    deployed = local_aws.deploy(stack)
+    url = deployed.output("Url")
+    headers = {"Authorization": "Bearer old"}
+    call = partial(httpx.post, headers=headers, content=b"{}", trust_env=False)
+    assert call(f"{url}/execution/run").status_code == 503
+    (service,) = local_aws.client("servicediscovery").list_services()["Services"]
+    with http_server(Backend) as port:
+        local_aws.client("servicediscovery").register_instance(
+            ServiceId=service["Id"],
+            InstanceId="task",
+            Attributes={"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": str(port)},
+        )
+        answer = call(f"{url}/execution/run?a=1")
+        assert call(f"{url}/api/v2/dags").status_code == 404
+    assert (answer.status_code, answer.text) == (401, "who are you?")
+    assert answer.headers["refreshed-api-token"] == "new"
+    assert seen == [("POST", "/execution/run?a=1", b"{}", "Bearer old")]
     assert error_code(bare_aws.deploy, template=stack) == "ValidationError"
 
 
