@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -100,15 +101,18 @@ def call_execution_api_as_the_function_does(aws: EmbeddedAws) -> None:
     url = function["Environment"]["Variables"]["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
     cloud_map = aws.client("servicediscovery")
     (service,) = cloud_map.list_services()["Services"]
-    with http_server(ApiServer) as port:
+    trust = ssl.create_default_context(cafile=str(aws.trust))
+    with (
+        http_server(ApiServer) as port,
+        httpx.Client(verify=trust, trust_env=False) as client,
+    ):
         instance = {"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": str(port)}
         target = {"ServiceId": service["Id"], "InstanceId": "api-server"}
         cloud_map.register_instance(**target, Attributes=instance)
         try:
-            assert httpx.get(f"{url}health", trust_env=False).status_code == 200
+            assert client.get(f"{url}health").status_code == 200
             for path in ("", "api/v2/dags", "auth/token"):
-                other = httpx.get(url.removesuffix("execution/") + path, trust_env=False)
-                assert other.status_code == 404
+                assert client.get(url.removesuffix("execution/") + path).status_code == 404
         finally:
             cloud_map.deregister_instance(**target)
     assert paths_seen == ["/execution/health"]

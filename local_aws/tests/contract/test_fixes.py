@@ -110,6 +110,10 @@ def test_an_http_api_leads_through_a_vpc_link(local_aws: Server, bare_aws: Serve
     seen: list[tuple[str, str, bytes, str | None]] = []
 
     class Backend(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             seen.append((self.command, self.path, body, self.headers["Authorization"]))
@@ -164,6 +168,7 @@ def test_an_http_api_leads_through_a_vpc_link(local_aws: Server, bare_aws: Serve
             Attributes={"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": str(port)},
         )
         answer = call(f"{url}/execution/run?a=1")
+        assert httpx.get(f"{url}/execution/health", trust_env=False).status_code == 200
         assert call(f"{url}/api/v2/dags").status_code == 404
     assert (answer.status_code, answer.text) == (401, "who are you?")
     assert answer.headers["refreshed-api-token"] == "new"

@@ -64,7 +64,8 @@ def _with_address(stock: Callable[..., Created]) -> Callable[..., Created]:
     def handle(*arguments: Properties | str) -> Created:
         api_id, attributes = stock(*arguments)
         host, port = os.environ["MINISTACK_HOST"], os.environ["GATEWAY_PORT"]
-        endpoint = f"http://{host}:{port}/_aws/execute-api/{api_id}"
+        scheme = apigateway._api_endpoint_scheme("HTTP")
+        endpoint = f"{scheme}://{host}:{port}/_aws/execute-api/{api_id}"
         apigateway._apis[api_id]["apiEndpoint"] = endpoint
         return api_id, attributes | {"ApiEndpoint": endpoint}
 
