@@ -36,13 +36,7 @@ class DatabaseStack(StageStack):
             AirflowDatabaseProps(
                 vpc=network.vpc,
                 subnets=network.isolated_subnets,
-                # An immutable group: the CDK would add the proxy's rules, which are the network's.
-                security_group=ec2.SecurityGroup.from_security_group_id(
-                    self,
-                    "SecurityGroup",
-                    network.database_security_group.security_group_id,
-                    mutable=False,
-                ),
+                security_group=self._as_it_is("SecurityGroup", network.database_security_group),
                 version=rds.PostgresEngineVersion.of(
                     settings.postgres_version, settings.postgres_version
                 ),
@@ -89,8 +83,18 @@ class DatabaseStack(StageStack):
             return None
         return ConnectionProxy(
             name=self.stage.prefix,
-            security_group=group,
+            security_group=self._as_it_is("ProxySecurityGroup", group),
             log_retention=self.stage.log_retention,
+        )
+
+    def _as_it_is(self, id: str, group: ec2.ISecurityGroup) -> ec2.ISecurityGroup:
+        """Return a group of the network as one that this stack adds no rules to.
+
+        The CDK would add the connection of proxy and database in this stack, which the network has
+        already: EC2 refuses a rule that is there.
+        """
+        return ec2.SecurityGroup.from_security_group_id(
+            self, id, group.security_group_id, mutable=False
         )
 
     def _fernet_key(self) -> secretsmanager.Secret:

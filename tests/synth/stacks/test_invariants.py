@@ -14,6 +14,7 @@ from stacks.config import FunctionConfig, RetentionDays
 from stacks.stage.retention import RETENTION
 from tests.synth.assembly import Assembly, Resource
 from tests.synth.policies import statements
+from tests.synth.security_groups import Rule, rules
 
 #: Everything that holds data, or would outlive its stack if nobody said otherwise.
 STATEFUL = (
@@ -231,6 +232,18 @@ def test_everybody_in_the_vpc_is_let_in_by_reference(assembly: Assembly) -> None
     for group in assembly.resources("AWS::EC2::SecurityGroup"):
         if not group.logical_id.startswith("Entrance"):
             assert "SecurityGroupIngress" not in group.properties, str(group)
+
+
+def test_no_rule_of_a_security_group_is_there_twice(assembly: Assembly) -> None:
+    """No two rules of all stacks are equal to EC2, which refuses the second and fails the deploy.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    """
+    by_rule: dict[Rule, list[str]] = {}
+    for rule in rules(assembly):
+        by_rule.setdefault(rule, []).append(rule.where)
+    assert [where for where in by_rule.values() if len(where) > 1] == []
+    assert by_rule or not assembly.has("network")
 
 
 def test_database_is_reached_by_its_clients_on_one_port(assembly: Assembly) -> None:
