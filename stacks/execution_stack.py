@@ -77,7 +77,7 @@ class ExecutionStack(StageStack):
         )
         if storage:
             self._permit(storage)
-        self.secrets_policy = secrets_policy(self, stage.name)
+        self.secrets_policy = secrets_policy(self, stage.name, self.key)
         if stage.config.control_plane.kind == "none":
             self._hand_out(execution_api_url, storage)
         self._outputs()

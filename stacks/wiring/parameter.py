@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -12,8 +13,11 @@ from stacks.stage.names import folder
 from stacks.wiring.forms import Wiring, env_file, helm_values
 
 
-def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
-    """Make a policy that allows reading the connections and variables of one stage only."""
+def secrets_policy(scope: Construct, stage: str, key: kms.IKey | None) -> iam.ManagedPolicy:
+    """Make a policy that allows reading the connections and variables of one stage only.
+
+    People may encrypt these secrets with the stage's key; None: the stage has none of its own.
+    """
     policy = iam.ManagedPolicy(
         scope,
         "SecretsPolicy",
@@ -28,6 +32,16 @@ def secrets_policy(scope: Construct, stage: str) -> iam.ManagedPolicy:
     policy.add_statements(
         iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[of_stage])
     )
+    if key:
+        # https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
+        service = f"secretsmanager.{cdk.Stack.of(scope).region}.amazonaws.com"
+        policy.add_statements(
+            iam.PolicyStatement(
+                actions=["kms:Decrypt"],
+                resources=[key.key_arn],
+                conditions={"StringEquals": {"kms:ViaService": service}},
+            )
+        )
     finding = f"IAM5[Resource::{shown(policy, of_stage)}]"
     reason = "People choose the names of the secrets, and AWS appends letters to each."
     acknowledge(policy, **{finding: reason})

@@ -166,6 +166,32 @@ def test_scheduler_role_has_the_policy_and_only_that(assembly: Assembly) -> None
     assert ':root"' in json.dumps(trust["Principal"])
 
 
+def test_secrets_that_people_encrypt_with_the_stages_key_can_be_read(assembly: Assembly) -> None:
+    """Who may read connections and variables may decrypt them, through Secrets Manager only.
+
+    People make these secrets, and a secret with a customer key needs `kms:Decrypt` on it:
+    https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
+    """
+    policy = assembly.only("AWS::IAM::ManagedPolicy", "SecretsPolicy")
+    decrypt = [s for s in statements(policy) if "kms:Decrypt" in listed(s["Action"])]
+    if assembly.config.encryption.key == "aws":
+        assert decrypt == []
+        return
+    (statement,) = decrypt
+    (queue,) = {
+        json.dumps(queue.properties["KmsMasterKeyId"])
+        for queue in assembly.resources("AWS::SQS::Queue")
+        if queue.part == "execution"
+    }
+    assert statement["Effect"] == "Allow"
+    assert json.dumps(statement["Resource"]) == queue
+    region = assembly.config.region or {"Ref": "AWS::Region"}
+    ((condition, service),) = statement["Condition"]["StringEquals"].items()
+    assert condition == "kms:ViaService"
+    parts = service["Fn::Join"][1] if isinstance(service, dict) else service.partition(region)
+    assert list(parts) == ["secretsmanager.", region, ".amazonaws.com"]
+
+
 def test_only_the_cdk_pushes_and_only_the_function_pulls(dev: Assembly) -> None:
     """The repository takes images from the bootstrap role and gives them to one function."""
     policy = dev.only("AWS::ECR::Repository").properties["RepositoryPolicyText"]["Statement"]

@@ -149,7 +149,7 @@ def template(tmp_path: Path) -> Template:
     """A stack that hands the forms out."""
     stack = cdk.Stack(cdk.App(outdir=str(tmp_path)), "Theirs")
     hand_out(stack, replace(WIRING, region=stack.region))
-    secrets_policy(stack, "dev")
+    secrets_policy(stack, "dev", None)
     return Template.from_stack(stack)
 
 
