@@ -84,7 +84,7 @@ _ENDPOINTS = {
     "execution": {"execution_api_url": "http://airflow.internal/execution/"},
 }
 
-#: Into somebody's VPC, from somebody's image that several functions run from.
+#: Into somebody's VPC, from somebody's image that several functions run from, and their snapshot.
 _EXISTING = {
     "network": {
         "vpc_id": "vpc-0a1b2c3d",
@@ -95,6 +95,7 @@ _EXISTING = {
         "nat_gateways": 0,
         "flow_logs": False,
     },
+    "database": {"snapshot_identifier": "before-the-move", "max_storage_gb": 200},
     "image": {"uri": _IMAGE},
     "functions": [
         {"name": "default"},

@@ -52,9 +52,36 @@ def rotation_has_a_database(stage: StageConfig) -> Iterator[str]:
         )
 
 
+def snapshot_is_restored_into_a_database(stage: StageConfig) -> Iterator[str]:
+    """A snapshot needs a database that begins with it."""
+    if stage.database.snapshot_identifier and not stage.database.enabled:
+        yield (
+            f'database.snapshot_identifier is "{stage.database.snapshot_identifier}" and '
+            "database.enabled is false, allowed is null: change one of the two"
+        )
+
+
+def storage_grows_by_a_tenth_or_not_at_all(stage: StageConfig) -> Iterator[str]:
+    """RDS refuses a limit that is nearer.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html
+    """
+    database = stage.database
+    if database.max_storage_gb in {None, database.storage_gb}:
+        return
+    if database.grows_to_gb is None:
+        yield (
+            f"database.max_storage_gb is {database.max_storage_gb} and database.storage_gb is "
+            f"{database.storage_gb}, allowed is {database.storage_gb} (the storage never grows) or "
+            f"at least {database.least_growth_gb}: raise max_storage_gb"
+        )
+
+
 RELATIONS = (
     protected_database_is_retained,
     retained_database_has_backups,
     proxy_has_a_database_and_clients,
     rotation_has_a_database,
+    snapshot_is_restored_into_a_database,
+    storage_grows_by_a_tenth_or_not_at_all,
 )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stacks.config.sections.section import region_of
+
 if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
@@ -64,6 +66,17 @@ def existing_image_is_in_the_region(stage: StageConfig) -> Iterator[str]:
         )
 
 
+def snapshot_is_in_the_region(stage: StageConfig) -> Iterator[str]:
+    """RDS restores a snapshot in its own Region only, where a copy must be."""
+    snapshot = stage.database.snapshot_identifier or ""
+    region = region_of(snapshot) if snapshot.startswith("arn:") else stage.region
+    if stage.region and region != stage.region:
+        yield (
+            f"database.snapshot_identifier is in {region}, allowed is the stage's "
+            f"region, {stage.region}: use a copy of the snapshot in that Region"
+        )
+
+
 def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
     """A zone of another Region is a typing error."""
     for zone in stage.network.availability_zones:
@@ -77,5 +90,6 @@ def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
 RELATIONS = (
     region_has_what_is_asked_for,
     existing_image_is_in_the_region,
+    snapshot_is_in_the_region,
     zones_are_in_the_region,
 )

@@ -24,6 +24,7 @@ STAGES: Mapping[str, Any] = {
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
 POLICIES = [f"arn:aws:iam::123456789012:policy/team/{number}" for number in range(11)]
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+SNAPSHOT = "arn:aws:rds:eu-west-1:123456789012:snapshot:before-the-upgrade"
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * 'a'}"
 BUNDLE = {"name": "git", "classpath": "airflow.providers.git.bundles.git.GitDagBundle"}
@@ -362,6 +363,26 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "database.rotation_days is 30 and database.enabled is false",
     ),
     (
+        "storage_grows_by_a_tenth_or_not_at_all",
+        {"database": {"storage_gb": 100, "max_storage_gb": 109}},
+        "storage_gb is 100, allowed is 100 (the storage never grows) or at least 110",
+    ),
+    (
+        "storage_grows_by_a_tenth_or_not_at_all",
+        {"database": {"storage_gb": 100, "max_storage_gb": 99}},
+        "database.max_storage_gb is 99 and database.storage_gb is 100",
+    ),
+    (
+        "snapshot_is_restored_into_a_database",
+        {"database": {"enabled": False, "snapshot_identifier": "before"}},
+        'database.snapshot_identifier is "before" and database.enabled is false',
+    ),
+    (
+        "snapshot_is_in_the_region",
+        {"region": "us-east-1", "database": {"snapshot_identifier": SNAPSHOT}},
+        "database.snapshot_identifier is in eu-west-1, allowed is the stage's region, us-east-1",
+    ),
+    (
         "execution_api_is_somewhere",
         {"execution": {"execution_api_url": None}},
         'execution.execution_api_url is null and control_plane.kind is "none"',
@@ -547,6 +568,11 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
     {"network": EXISTING, "database": {"rotation_days": 30}},
     {"network": IN_VPC, "database": {"proxy": True, "rotation_days": 30}},
     {"database": {"enabled": False}},
+    {"database": {"storage_gb": 100, "max_storage_gb": 100}},
+    {"database": {"storage_gb": 100, "max_storage_gb": 110}},
+    {"database": {"storage_gb": 65536}},
+    {"database": {"snapshot_identifier": "rds:airflow-2026-11-29-03-12"}},
+    {"region": "eu-west-1", "database": {"snapshot_identifier": SNAPSHOT}},
     {"removal": "retain", "database": {"deletion_protection": True}},
     {"removal": "retain", "database": {"backup_days": 1}},
     {"removal": "retain", "database": {"enabled": False, "backup_days": 0}},

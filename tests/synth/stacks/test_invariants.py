@@ -28,6 +28,10 @@ STATEFUL = (
     "AWS::SecretsManager::Secret",
 )
 
+#: Those of which CloudFormation can take a snapshot before it deletes them.
+#: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-attribute-updatereplacepolicy.html
+TAKE_SNAPSHOTS = ("AWS::RDS::DBInstance",)
+
 
 def functions(assembly: Assembly) -> list[tuple[FunctionConfig, Resource]]:
     """Each function's configuration and resource."""
@@ -65,7 +69,8 @@ def test_removal_policy_is_explicit(assembly: Assembly) -> None:
     """Every resource with data has the removal policy of the stage.
 
     Even what is retained goes when the deploy that makes it fails: it is empty, and the next try
-    makes it under the same name.
+    makes it under the same name. A database that an update replaces leaves a snapshot in any stage:
+    whoever wants the stage to end without a trace does not want an update to empty it.
     """
     retain = assembly.config.removal == "retain"
     deleted, replaced = ("RetainExceptOnCreate", "Retain") if retain else ("Delete", "Delete")
@@ -73,7 +78,9 @@ def test_removal_policy_is_explicit(assembly: Assembly) -> None:
         if resource.part == "observability":
             continue  # Its key is for alarms on their way: nothing is kept with it.
         assert resource.body.get("DeletionPolicy") == deleted, str(resource)
-        assert resource.body.get("UpdateReplacePolicy") == replaced, str(resource)
+        leaves_a_snapshot = resource.type in TAKE_SNAPSHOTS and not retain
+        expected = "Snapshot" if leaves_a_snapshot else replaced
+        assert resource.body.get("UpdateReplacePolicy") == expected, str(resource)
 
 
 def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: Assembly) -> None:
@@ -126,8 +133,9 @@ def test_data_is_encrypted_at_rest(assembly: Assembly) -> None:
     """All stored data is encrypted, with the stage's key or AWS's."""
     own = assembly.config.encryption.key == "customer"
     for database in assembly.resources("AWS::RDS::DBInstance"):
-        assert database.properties["StorageEncrypted"] is True
-        assert ("KmsKeyId" in database.properties) is own
+        made_here = "DBSnapshotIdentifier" not in database.properties
+        assert database.properties.get("StorageEncrypted", False) is made_here
+        assert ("KmsKeyId" in database.properties) is (own and made_here)
     for queue in assembly.resources("AWS::SQS::Queue"):
         assert queue.properties.get("SqsManagedSseEnabled", False) is not own, str(queue)
         assert ("KmsMasterKeyId" in queue.properties) is own, str(queue)
@@ -232,6 +240,34 @@ def test_everybody_in_the_vpc_is_let_in_by_reference(assembly: Assembly) -> None
     for group in assembly.resources("AWS::EC2::SecurityGroup"):
         if not group.logical_id.startswith("Entrance"):
             assert "SecurityGroupIngress" not in group.properties, str(group)
+
+
+def test_a_restored_database_has_what_its_snapshot_has(assembly: Assembly) -> None:
+    """CloudFormation takes user, name and encryption from the snapshot, and refuses them beside it.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-rds-dbinstance.html
+    """
+    of_the_snapshot = {"DBName", "KmsKeyId", "MasterUsername", "StorageEncrypted"}
+    for database in assembly.resources("AWS::RDS::DBInstance"):
+        snapshot = assembly.config.database.snapshot_identifier
+        assert database.properties.get("DBSnapshotIdentifier") == snapshot
+        if snapshot:
+            assert not of_the_snapshot & database.properties.keys()
+        else:
+            assert of_the_snapshot - {"KmsKeyId"} <= database.properties.keys()
+
+
+def test_the_storage_of_the_database_grows(assembly: Assembly) -> None:
+    """RDS enlarges the storage before it is full, up to a limit that it takes.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html
+    """
+    for database in assembly.resources("AWS::RDS::DBInstance"):
+        most, now = (
+            int(database.properties[name]) for name in ("MaxAllocatedStorage", "AllocatedStorage")
+        )
+        assert most >= 1.1 * now
+        assert most == (assembly.config.database.max_storage_gb or 5 * now)
 
 
 def test_no_rule_of_a_security_group_is_there_twice(assembly: Assembly) -> None:

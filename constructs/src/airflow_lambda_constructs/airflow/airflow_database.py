@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -13,6 +14,9 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge
+
+#: The user that owns everything in the database.
+USER = "airflow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +52,14 @@ class AirflowDatabaseProps:
     Attributes:
         subnets: In two zones at least; they need no route to the outside.
         instance_type: Without the `db.` of RDS's instance classes.
+        max_storage_gb: How far RDS enlarges the storage before it is full; None: not at all.
+        database_name: A snapshot keeps its own name, which this must be.
         backup_retention: How long automated backups are kept; zero: there are none.
-        removal_policy: What happens to the database and its secret when they leave the stack.
+        removal_policy: What happens to the database and its secret when they leave the stack. A
+            database that an update replaces, and that is not retained, leaves a snapshot.
         encryption_key: For the storage and the secret; None: AWS's own keys.
+        snapshot_identifier: Name or ARN of a snapshot that the database begins with, whose user is
+            `USER`; None: it begins empty. Another value, or none any more, replaces the database.
         rotation: None: the password never changes.
         proxy: None: there is no proxy.
     """
@@ -67,6 +76,8 @@ class AirflowDatabaseProps:
     deletion_protection: bool
     removal_policy: cdk.RemovalPolicy
     encryption_key: kms.IKey | None = None
+    max_storage_gb: int | None = None
+    snapshot_identifier: str | None = None
     rotation: PasswordRotation | None = None
     proxy: ConnectionProxy | None = None
 
@@ -88,7 +99,7 @@ class AirflowDatabase(Construct):
         secret = rds.DatabaseSecret(
             self,
             "Secret",
-            username="airflow",
+            username=USER,
             encryption_key=props.encryption_key,
         )
         secret.apply_removal_policy(props.removal_policy)
@@ -103,6 +114,7 @@ class AirflowDatabase(Construct):
             instance_type=props.instance_type,
             storage_type=rds.StorageType.GP3,
             allocated_storage=props.storage_gb,
+            max_allocated_storage=props.max_storage_gb,
             storage_encrypted=True,
             storage_encryption_key=props.encryption_key,
             credentials=rds.Credentials.from_secret(secret),
@@ -116,6 +128,11 @@ class AirflowDatabase(Construct):
             deletion_protection=props.deletion_protection,
             removal_policy=props.removal_policy,
         )
+        resource = cast("rds.CfnDBInstance", self.instance.node.default_child)
+        if props.removal_policy == cdk.RemovalPolicy.DESTROY:
+            resource.cfn_options.update_replace_policy = cdk.CfnDeletionPolicy.SNAPSHOT
+        if props.snapshot_identifier:
+            self._restore(resource, props.snapshot_identifier)
         self.secret = secret
         self.host = self.instance.db_instance_endpoint_address
         self.port = self.instance.db_instance_endpoint_port
@@ -132,6 +149,20 @@ class AirflowDatabase(Construct):
             self.instance,
             RDS11="Another port hides nothing: only one security group reaches the database, and "
             "only inside the VPC.",
+        )
+
+    def _restore(self, resource: rds.CfnDBInstance, snapshot: str) -> None:
+        """Begin with a snapshot, whose user, name and encryption the database has.
+
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-rds-dbinstance.html
+        """
+        resource.db_snapshot_identifier = snapshot
+        for name in ("DBName", "KmsKeyId", "MasterUsername", "StorageEncrypted"):
+            resource.add_property_deletion_override(name)
+        acknowledge(
+            self.instance,
+            RDS2="The database is encrypted as its snapshot is, and CloudFormation takes no other "
+            "setting: docs/howto/upgrade-and-rollback.md says how to encrypt a snapshot.",
         )
 
     def _proxy(self, settings: ConnectionProxy, props: AirflowDatabaseProps) -> rds.DatabaseProxy:
