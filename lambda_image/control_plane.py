@@ -11,12 +11,14 @@ import base64
 import hashlib
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from lambda_executor.contract import names
 
@@ -24,9 +26,22 @@ ADMIN = "admin"
 
 MIGRATE = "--migrate"
 
+#: RDS's certificate authorities; the file says where they are from.
+RDS_CA_BUNDLE = Path(__file__).with_name("rds-ca-bundle.pem")
+
+#: Names another file with certificate authorities, as it does for libpq:
+#: https://www.postgresql.org/docs/current/libpq-envars.html
+CA_FILE = "PGSSLROOTCERT"
+
+_RDS_HOST = re.compile(r".+\.([a-z0-9-]+)\.rds\.amazonaws\.com(\.cn)?")
+
 
 class MissingSecretError(Exception):
     """The container was started without a variable that Airflow needs."""
+
+
+class UnknownAuthorityError(Exception):
+    """No certificate authority that the image knows signs the database's certificate."""
 
 
 def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
@@ -34,21 +49,25 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
 
     Raises:
         MissingSecretError: A variable is not set or empty.
+        UnknownAuthorityError: The database cannot be verified.
     """
     given = {
         name: value for name, value in container.items() if name.startswith(names.CONTAINER_PREFIX)
     }
     host, port, name, username, password = (_secret(given, variable) for variable in names.DATABASE)
     address = f"{quote(username, safe='')}:{quote(password, safe='')}@{host}:{port}/{name}"
+    tls = _verified(host, container.get(CA_FILE))
     signing_key = _secret(given, names.SIGNING_KEY)
     # Signs the API server's requests to the triggerer's log server. Its tokens must not be valid
     # for the API server, so it is not the signing key itself.
     log_server_key = hashlib.sha256(f"log server {signing_key}".encode()).hexdigest()
     return {
         **{name: value for name, value in container.items() if name not in given},
-        # Both drivers require TLS, under different names.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}?sslmode=require",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{address}?ssl=require",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}?{tls}",
+        # asyncpg takes the file from its own DSN only, beside which SQLAlchemy's values hold.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": (
+            f"postgresql+asyncpg://{address}?{urlencode({'dsn': f'postgresql://?{tls}'})}"
+        ),
         "AIRFLOW__CORE__FERNET_KEY": _fernet_keys(_secret(given, names.FERNET_KEY)),
         "AIRFLOW__API_AUTH__JWT_SECRET": signing_key,
         "AIRFLOW__API__SECRET_KEY": log_server_key,
@@ -88,7 +107,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         environment = airflow_environment(os.environ)
-    except MissingSecretError as e:
+    except (MissingSecretError, UnknownAuthorityError) as e:
         sys.exit(str(e))
     home = Path(environment["AIRFLOW_HOME"])
     home.mkdir(parents=True, exist_ok=True)
@@ -117,6 +136,33 @@ def _secret(given: Mapping[str, str], name: str) -> str:
         f"{name} is not set: the task definition must give it to the container, from Secrets "
         "Manager if it is secret"
     )
+
+
+def _verified(host: str, ca_file: str | None) -> str:
+    """The parameters of a connection that verifies certificate and name of the database."""
+    if not ca_file:
+        ca_file = str(RDS_CA_BUNDLE)
+        _check_region(host)
+    return urlencode({"sslmode": "verify-full", "sslrootcert": ca_file})
+
+
+def _check_region(host: str) -> None:
+    """Say what is missing where the drivers only say that they cannot verify a certificate."""
+    found = _RDS_HOST.fullmatch(host)
+    if found and found[1] not in known_regions():
+        raise UnknownAuthorityError(
+            f"the database is in {found[1]}, allowed are Regions whose certificate authority is in "
+            f"{RDS_CA_BUNDLE.name}: put AWS's bundle in its place (docs/howto/network.md), or set "
+            f"{CA_FILE} in control_plane.environment"
+        )
+
+
+def known_regions() -> set[str]:
+    """The Regions whose certificate authorities are in the image."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(RDS_CA_BUNDLE)
+    subjects = (str(authority["subject"]) for authority in context.get_ca_certs())
+    return set(re.findall(r"'Amazon RDS ([a-z0-9-]+) Root CA", " ".join(subjects)))
 
 
 def _fernet_keys(secret: str) -> str:

@@ -13,7 +13,11 @@ import sys
 
 import psycopg2
 
-from lambda_image.control_plane import MissingSecretError, airflow_environment
+from lambda_image.control_plane import (
+    MissingSecretError,
+    UnknownAuthorityError,
+    airflow_environment,
+)
 
 #: Airflow's programs send one every 5 s by default.
 LONGEST_SILENCE_S = 60
@@ -39,6 +43,7 @@ def silence_s(job_type: str) -> float | None:
 
     Raises:
         MissingSecretError: A variable of the container is missing.
+        UnknownAuthorityError: The database cannot be verified.
         psycopg2.Error: The database cannot be asked.
     """
     url = airflow_environment(os.environ)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
@@ -62,7 +67,7 @@ def main(arguments: list[str]) -> None:
     (job_type,) = arguments
     try:
         silent_s = silence_s(job_type)
-    except (MissingSecretError, psycopg2.Error) as e:
+    except (MissingSecretError, UnknownAuthorityError, psycopg2.Error) as e:
         sys.exit(f"the heartbeat of {job_type} cannot be read: {e}")
     if silent_s is None:
         sys.exit(f"no {job_type} is registered as running on {host_address()}")

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trustme
+
 from airflow_lambda_constructs.airflow.airflow_control_plane import (
     API_PORT,
     HEALTH_COMMANDS,
@@ -25,6 +27,7 @@ from demo.installation.environment import free_port
 from demo.machine import postgres as database
 from demo.machine.embedded_aws import bare_environment
 from demo.machine.processes import Child, Children, Program
+from lambda_image.control_plane import CA_FILE
 from tests.support.tls_front import tls_front
 
 #: Airflow's, of the scheduler's health server and the triggerer's log server.
@@ -110,8 +113,10 @@ def control_plane(folder: Path, python: Path, modules: str) -> Iterator[Site]:
     ports = {port: free_port() for port in (API_PORT, HEALTH_PORT, LOG_PORT)}
     try:
         database.start(postgres, installation, address)
-        with tls_front(address.port) as port:
-            container = _container(address, port, ports)
+        ca = trustme.CA()
+        ca.cert_pem.write_to_path(folder / "ca.pem")
+        with tls_front(address.port, ca, address.host) as port:
+            container = {**_container(address, port, ports), CA_FILE: str(folder / "ca.pem")}
             yield Site(folder, python, modules, container, ports, airflow)
             airflow.end_all()
     finally:

@@ -19,10 +19,10 @@ _ASKS_FOR_TLS = struct.pack("!II", 8, 80877103)
 
 
 @contextlib.contextmanager
-def tls_front(database_port: int) -> Iterator[int]:
-    """The port of a front that takes TLS and nothing else."""
+def tls_front(database_port: int, ca: trustme.CA, host: str) -> Iterator[int]:
+    """The port of a front that takes TLS and nothing else, with a CA's certificate for a host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("localhost").configure_cert(context)
+    ca.issue_cert(host).configure_cert(context)
     loop = asyncio.new_event_loop()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

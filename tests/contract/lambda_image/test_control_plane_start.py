@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,7 @@ from airflow_lambda_constructs.airflow.airflow_service import ENTRY_POINT
 from demo import paths
 from demo.machine.processes import ProcessError
 from lambda_executor.contract.names import DATABASE_NAME, FERNET_KEY
-from lambda_image.control_plane import MIGRATE, airflow_environment
+from lambda_image.control_plane import CA_FILE, MIGRATE, airflow_environment
 from stacks.config import ImageConfig
 from tests.support.control_plane import Site, control_plane
 
@@ -66,22 +66,53 @@ def running(migrated: Site) -> Site:
     return migrated
 
 
-def test_both_drivers_connect_over_tls(site: Site) -> None:
-    """psycopg2 and asyncpg accept the URLs, and the database refuses connections without TLS."""
-    airflow = airflow_environment(site.container)
+def by_psycopg2(container: Mapping[str, str]) -> int | None:
+    """What the database answers to Airflow's synchronous connection."""
+    airflow = airflow_environment(container)
     engine = sqlalchemy.create_engine(airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
-    with engine.connect() as connection:
-        assert connection.scalar(sqlalchemy.text("SELECT 1")) == 1
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            answer: int | None = connection.scalar(sqlalchemy.text("SELECT 1"))
+    finally:
+        engine.dispose()
+    return answer
+
+
+def by_asyncpg(container: Mapping[str, str]) -> int | None:
+    """What the database answers to Airflow's asynchronous connection."""
+    airflow = airflow_environment(container)
 
     async def ask() -> int | None:
         engine = create_async_engine(airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"])
-        async with engine.connect() as connection:
-            answer: int | None = await connection.scalar(sqlalchemy.text("SELECT 1"))
-        await engine.dispose()
+        try:
+            async with engine.connect() as connection:
+                answer: int | None = await connection.scalar(sqlalchemy.text("SELECT 1"))
+        finally:
+            await engine.dispose()
         return answer
 
-    assert asyncio.run(ask()) == 1
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("by", [by_psycopg2, by_asyncpg])
+def test_both_drivers_connect_over_tls(
+    site: Site, by: Callable[[Mapping[str, str]], int | None]
+) -> None:
+    """psycopg2 and asyncpg accept the URLs, and the database refuses connections without TLS."""
+    assert by(site.container) == 1
+
+
+@pytest.mark.parametrize("by", [by_psycopg2, by_asyncpg])
+def test_no_driver_speaks_to_somebody_else_than_the_database(
+    site: Site, by: Callable[[Mapping[str, str]], int | None]
+) -> None:
+    """A certificate by another CA, or for another host, gets no password: RDS's CAs by default."""
+    unknown = {k: v for k, v in site.container.items() if k != CA_FILE}
+    with pytest.raises(Exception, match=r"(?i)certificate verify failed"):
+        by(unknown)
+    elsewhere = {**site.container, "AIRFLOW_LAMBDA_DATABASE_HOST": "localhost"}
+    with pytest.raises(Exception, match=r"(?i)does not match host name|not valid for 'localhost'"):
+        by(elsewhere)
 
 
 def test_two_first_starts_at_once_leave_one_whole_database(migrated: Site) -> None:

@@ -66,6 +66,7 @@ def tag_of(tmp_path: Path) -> Callable[[Path], str]:
         "executor/pyproject.toml",
         "lambda_image/packaging/build.py",
         "lambda_image/handler.py",
+        "lambda_image/rds-ca-bundle.pem",
         "lambda_image/locks/3.3.2.txt",
         "lambda_image/Dockerfile",
         "dags/new.py",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import signal
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qs, unquote
 
 import pytest
+from cryptography import x509
 from cryptography.fernet import Fernet, MultiFernet
 
 from lambda_image.control_plane import (
+    CA_FILE,
+    RDS_CA_BUNDLE,
     MissingSecretError,
+    UnknownAuthorityError,
     airflow_environment,
+    known_regions,
     migrate,
     write_passwords,
 )
@@ -33,15 +40,62 @@ CONTAINER = {
 
 
 def test_both_drivers_get_the_same_database_over_tls() -> None:
-    """Both URLs quote any password and require TLS."""
+    """Both URLs quote any password, and both drivers verify whom they send it to."""
     airflow = airflow_environment(CONTAINER)
     at = "airflow:p%40ss%2Fw%3Ard%25%3F%23@db.internal:5432/airflow"
-    assert airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == (
-        f"postgresql+psycopg2://{at}?sslmode=require"
-    )
-    assert airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"] == (
-        f"postgresql+asyncpg://{at}?ssl=require"
-    )
+    conn, _, tls = airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].partition("?")
+    conn_async, _, dsn = airflow["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"].partition("?")
+    assert (conn, conn_async) == (f"postgresql+psycopg2://{at}", f"postgresql+asyncpg://{at}")
+    assert parse_qs(tls) == {"sslmode": ["verify-full"], "sslrootcert": [str(RDS_CA_BUNDLE)]}
+    assert parse_qs(dsn) == {"dsn": [f"postgresql://?{tls}"]}
+
+
+def test_another_ca_can_be_named() -> None:
+    """The container's variable names the file that both drivers verify with, as libpq's does."""
+    airflow = airflow_environment({**CONTAINER, CA_FILE: "/var/task/my own.pem"})
+    for url in ("SQL_ALCHEMY_CONN", "SQL_ALCHEMY_CONN_ASYNC"):
+        told = unquote(unquote(airflow[f"AIRFLOW__DATABASE__{url}"].partition("?")[2]))
+        assert told.endswith("sslrootcert=/var/task/my+own.pem")
+
+
+@pytest.mark.parametrize(
+    "domain", ["mars-north-1.rds.amazonaws.com", "cn-x-1.rds.amazonaws.com.cn"]
+)
+def test_a_region_whose_ca_is_unknown_is_named(domain: str) -> None:
+    """Without a certificate of the database's Region the program does not start, and says why."""
+    there = {**CONTAINER, "AIRFLOW_LAMBDA_DATABASE_HOST": f"airflow-dev.abc.{domain}"}
+    region = domain.partition(".")[0]
+    with pytest.raises(UnknownAuthorityError, match=rf"is in {region}, allowed .* put AWS's"):
+        airflow_environment(there)
+    assert airflow_environment({**there, CA_FILE: "/ca.pem"})
+    known = {**CONTAINER, "AIRFLOW_LAMBDA_DATABASE_HOST": "x.abc.eu-west-1.rds.amazonaws.com"}
+    assert airflow_environment(known)
+
+
+def test_the_cas_of_rds_are_cas_for_years_to_come() -> None:
+    """Each certificate can be read, is a CA of RDS, signs itself, and expires after many years.
+
+    The day is pinned: whoever renews the bundle moves it.
+    """
+    today = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
+    certificates = x509.load_pem_x509_certificates(RDS_CA_BUNDLE.read_bytes())
+    assert len(certificates) == RDS_CA_BUNDLE.read_text().count("-----BEGIN CERTIFICATE-----")
+    for certificate in certificates:
+        (name,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        assert str(name.value).startswith("Amazon RDS ")
+        certificate.verify_directly_issued_by(certificate)
+        assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        assert certificate.not_valid_before_utc < today
+        assert certificate.not_valid_after_utc > today + dt.timedelta(days=2 * 365), name.value
+
+
+def test_the_large_regions_are_known() -> None:
+    """The bundle has every Region that an AWS account has without being asked."""
+    assert {
+        *("ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1"),
+        *("ap-southeast-2", "ca-central-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2"),
+        *("eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2"),
+    } <= known_regions()
 
 
 def test_airflow_sees_its_own_variables_and_none_of_the_secrets_as_they_came() -> None:
