@@ -43,6 +43,7 @@ class NetworkStack(StageStack):
         config = stage.config
         network = config.network
         self.vpc = self._existing_vpc() if network.vpc_id else self._new_vpc()
+        endpoints = None if network.vpc_id else ServiceEndpoints(self, "Endpoints", vpc=self.vpc)
         self.cidrs = [] if network.vpc_id else [network.cidr]
         self.database_clients = self._security_group(
             "DatabaseClients", "Carried by what needs the database"
@@ -59,7 +60,7 @@ class NetworkStack(StageStack):
         )
         self.proxy_security_group = self._proxy() if config.database.proxy else None
         self.rotation_security_group = self._rotation() if config.database.rotation_days else None
-        self.endpoint_clients = self._endpoints() if network.endpoints else None
+        self.endpoint_clients = self._close(endpoints) if endpoints and network.endpoints else None
         # Here, because the functions are told its address before there is a control plane.
         self.api = http_api(self, "Api", name=stage.prefix) if config.has_api_gateway else None
         self.output(
@@ -132,7 +133,7 @@ class NetworkStack(StageStack):
         group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager")
         return group
 
-    def _endpoints(self) -> ec2.SecurityGroup:
+    def _close(self, endpoints: ServiceEndpoints) -> ec2.SecurityGroup:
         """Make an endpoint for each service that the stage calls; each is charged by the hour."""
         config = self.config
         clients = self._security_group("EndpointClients", "Carried by what calls AWS from inside")
@@ -148,11 +149,9 @@ class NetworkStack(StageStack):
             "Lambda": control_plane,
             "EcrApi": control_plane,
             "EcrDocker": control_plane,
+            "Sts": control_plane,  # The doctor asks who it is.
         }
-        ServiceEndpoints(
-            self,
-            "Endpoints",
-            vpc=self.vpc,
+        endpoints.close(
             subnets=self.private_subnets,
             clients=clients,
             services=[name for name, is_wanted in wanted.items() if is_wanted],

@@ -58,7 +58,7 @@ class NetworkConfig(Section):
         ge=0,
         le=MOST_AZS,
         description="Number of NAT gateways of a new VPC; with 0, and without `endpoints`, the VPC "
-        "reaches nothing outside and costs nothing.",
+        "reaches nothing outside but S3 and costs nothing.",
     )
     endpoints: bool = Field(
         False,

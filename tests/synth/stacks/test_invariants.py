@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from stacks.stage.retention import RETENTION
 from tests.synth.assembly import Assembly, Resource
 from tests.synth.policies import statements
 from tests.synth.security_groups import Rule, rules
+from tests.synth.variants import ROOT
 
 #: Everything that holds data, or would outlive its stack if nobody said otherwise.
 STATEFUL = (
@@ -240,6 +242,53 @@ def test_everybody_in_the_vpc_is_let_in_by_reference(assembly: Assembly) -> None
     for group in assembly.resources("AWS::EC2::SecurityGroup"):
         if not group.logical_id.startswith("Entrance"):
             assert "SecurityGroupIngress" not in group.properties, str(group)
+
+
+def test_every_new_vpc_has_the_way_to_s3_that_is_free(assembly: Assembly) -> None:
+    """S3's gateway endpoint is in every route table, and closed only where nothing else is open.
+
+    Image layers come from S3 too, and a NAT gateway charges for each GB:
+    https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-s3.html
+    """
+    if not assembly.has("network"):
+        return
+    gateways = [
+        endpoint.properties
+        for endpoint in assembly.resources("AWS::EC2::VPCEndpoint")
+        if endpoint.properties["VpcEndpointType"] == "Gateway"
+    ]
+    if assembly.config.network.vpc_id:
+        assert gateways == []
+        return
+    (gateway,) = gateways
+    assert json.dumps(gateway["ServiceName"]).endswith('".s3"]]}')
+    tables = {table.logical_id for table in assembly.resources("AWS::EC2::RouteTable")}
+    assert {table["Ref"] for table in gateway["RouteTableIds"]} == tables
+    assert ("PolicyDocument" in gateway) is assembly.config.network.endpoints
+
+
+def interface_endpoints(assembly: Assembly) -> set[str]:
+    """The services that a VPC without a way to the Internet reaches, such as `ecr.api`."""
+    return {
+        endpoint.properties["ServiceName"]["Fn::Join"][1][-1].lstrip(".")
+        for endpoint in assembly.resources("AWS::EC2::VPCEndpoint")
+        if endpoint.properties["VpcEndpointType"] == "Interface"
+    }
+
+
+def test_the_control_plane_reaches_all_that_it_calls(
+    assembly_of: Callable[[str], Assembly],
+) -> None:
+    """What Airflow, the executor and the doctor call has an endpoint, as documented."""
+    needed = interface_endpoints(assembly_of("permitted"))
+    assert needed == {
+        *("ecr.api", "ecr.dkr", "lambda", "logs", "secretsmanager", "sqs"),
+        *("ssm", "ssmmessages", "sts"),
+    }
+    page = (ROOT / "docs/howto/network.md").read_text()
+    _, _, of_an_existing_vpc = page.partition("## An existing VPC")
+    named = set(re.findall(r"^\| `([a-z0-9.]+)` \|", of_an_existing_vpc, re.MULTILINE))
+    assert named == {*needed, "s3"}
 
 
 def test_a_restored_database_has_what_its_snapshot_has(assembly: Assembly) -> None:

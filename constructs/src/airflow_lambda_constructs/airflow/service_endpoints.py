@@ -19,36 +19,45 @@ SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
     "Sqs": ec2.InterfaceVpcEndpointAwsService.SQS,
     "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,
     "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
+    "Sts": ec2.InterfaceVpcEndpointAwsService.STS,
 }
 
 
 class ServiceEndpoints(Construct):
-    """Interface endpoints for some services, and the gateway endpoint for S3, which is free.
+    """The gateway endpoint for S3, which is free, in every route table of the VPC.
 
-    The endpoints refuse credentials of other accounts, so nobody can use them to carry data out of
-    the VPC.
-
-    Args:
-        subnets: The endpoints' subnets; S3 is reached from them too.
-        clients: Security group that may reach the endpoints.
-        services: Keys of `SERVICES`.
+    `close` adds interface endpoints for other services, in a VPC without the Internet.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings
+    def __init__(self, scope: Construct, id: str, *, vpc: ec2.IVpc) -> None:
+        super().__init__(scope, id)
+        self._vpc = vpc
+        self._s3 = ec2.GatewayVpcEndpoint(
+            self, "S3", vpc=vpc, service=ec2.GatewayVpcEndpointAwsService.S3
+        )
+
+    def close(
         self,
-        scope: Construct,
-        id: str,
         *,
-        vpc: ec2.IVpc,
         subnets: ec2.SubnetSelection,
         clients: ec2.ISecurityGroup,
         services: Sequence[str],
     ) -> None:
-        super().__init__(scope, id)
+        """Make the endpoints the only way to AWS.
+
+        All of them refuse credentials of other accounts, so nobody can use them to carry data out
+        of the VPC. Where there is a way to the Internet that would only refuse other people's
+        public buckets.
+
+        Args:
+            subnets: The interfaces' subnets.
+            clients: Security group that may reach the endpoints.
+            services: Keys of `SERVICES`.
+        """
         group = ec2.SecurityGroup(
             self,
             "Endpoints",
-            vpc=vpc,
+            vpc=self._vpc,
             description="Of the endpoints of AWS services",
             allow_all_outbound=False,
         )
@@ -57,18 +66,15 @@ class ServiceEndpoints(Construct):
             endpoint = ec2.InterfaceVpcEndpoint(
                 self,
                 name,
-                vpc=vpc,
+                vpc=self._vpc,
                 service=SERVICES[name],
                 subnets=subnets,
                 security_groups=[group],
                 open=False,
             )
             endpoint.add_to_policy(self._own_account())
-        s3 = ec2.GatewayVpcEndpoint(
-            self, "S3", vpc=vpc, service=ec2.GatewayVpcEndpointAwsService.S3, subnets=[subnets]
-        )
-        s3.add_to_policy(self._own_account())
-        s3.add_to_policy(self._image_layers())
+        self._s3.add_to_policy(self._own_account())
+        self._s3.add_to_policy(self._image_layers())
         clients.connections.allow_to(
             ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "S3 through its gateway endpoint"
         )
