@@ -43,6 +43,10 @@ GAPS = (
 )
 
 
+#: Regions where an account gets fewer zones than others do.
+_FEW_ZONES = {"us-west-1": 2}
+
+
 def region_has_what_is_asked_for(stage: StageConfig) -> Iterator[str]:
     """A feature that the Region lacks must fail at synth, not half-way through a deploy."""
     for gap in GAPS:
@@ -51,6 +55,20 @@ def region_has_what_is_asked_for(stage: StageConfig) -> Iterator[str]:
                 f"{gap.setting} is asked for and region is {stage.region}, allowed are Regions "
                 f"that have it ({gap.source}): change the region, or remove the setting"
             )
+
+
+def region_gives_the_account_as_many_zones(stage: StageConfig) -> Iterator[str]:
+    """A new VPC takes the first zones of the account's list, and the deploy fails where it ends.
+
+    https://aws.amazon.com/about-aws/global-infrastructure/regions_az/
+    """
+    network = stage.network
+    most = _FEW_ZONES.get(stage.region or "", network.max_azs)
+    if stage.needs_vpc and network.vpc_id is None and network.max_azs > most:
+        yield (
+            f"network.max_azs is {network.max_azs} and region is {stage.region}, allowed is "
+            f"{most}, as many as an account gets there: lower max_azs"
+        )
 
 
 def existing_image_is_in_the_region(stage: StageConfig) -> Iterator[str]:
@@ -89,6 +107,7 @@ def zones_are_in_the_region(stage: StageConfig) -> Iterator[str]:
 
 RELATIONS = (
     region_has_what_is_asked_for,
+    region_gives_the_account_as_many_zones,
     existing_image_is_in_the_region,
     snapshot_is_in_the_region,
     zones_are_in_the_region,

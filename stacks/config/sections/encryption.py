@@ -15,7 +15,8 @@ class EncryptionConfig(Section):
     key: Literal["aws", "customer"] = Field(
         "aws",
         description='"aws": the keys that AWS manages, which are free; "customer": a KMS key, '
-        "which can be disabled and whose use is audited.",
+        "which can be disabled and whose use is audited. Choose before the first deploy: a later "
+        "change is refused, or replaces the database (docs/howto/network.md).",
     )
     key_arn: str | None = Field(
         None,

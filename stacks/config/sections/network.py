@@ -51,7 +51,8 @@ class NetworkConfig(Section):
         2,
         ge=2,
         le=MOST_AZS,
-        description="Number of Availability Zones of a new VPC; a database needs two.",
+        description="Number of Availability Zones of a new VPC; a database needs two. The Region "
+        "must give the account that many: us-west-1 gives two.",
     )
     nat_gateways: int = Field(
         0,

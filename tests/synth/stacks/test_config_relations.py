@@ -524,6 +524,11 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "image.uri is in eu-west-1, allowed is the stage's region, us-east-1",
     ),
     (
+        "region_gives_the_account_as_many_zones",
+        {"region": "us-west-1", "network": {"max_azs": 3}},
+        "network.max_azs is 3 and region is us-west-1, allowed is 2",
+    ),
+    (
         "zones_are_in_the_region",
         {"region": "us-east-1", "network": EXISTING},
         'network.availability_zones has "eu-west-1a", allowed are zones of the stage\'s region',
@@ -568,6 +573,9 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
     {"network": EXISTING, "database": {"rotation_days": 30}},
     {"network": IN_VPC, "database": {"proxy": True, "rotation_days": 30}},
     {"database": {"enabled": False}},
+    {"region": "us-west-1"},
+    {"region": "us-west-2", "network": {"max_azs": 3}},
+    {"region": "us-west-1", "network": {"max_azs": 3}, "database": {"enabled": False}},
     {"database": {"storage_gb": 100, "max_storage_gb": 100}},
     {"database": {"storage_gb": 100, "max_storage_gb": 110}},
     {"database": {"storage_gb": 65536}},

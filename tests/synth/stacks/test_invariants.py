@@ -171,6 +171,24 @@ def test_key_of_the_stage_lets_its_logs_in_and_rotates(assembly: Assembly) -> No
     assert f"/aws/rds/proxy/airflow-lambda-{assembly.stage}" in context
 
 
+def test_policy_of_an_existing_key_is_documented(assembly_of: Callable[[str], Assembly]) -> None:
+    """What the page says an existing key must allow is what the stage's own key allows."""
+    _, of_logs = statements(assembly_of("much").only("AWS::KMS::Key", "Key"))
+    of_logs = {key: of_logs[key] for key in sorted(of_logs.keys() - {"Sid"})}
+    text = json.dumps(of_logs)
+    for ours, placeholder in (
+        ("eu-west-1", "<region>"),
+        ("123456789012", "<account>"),
+        ("airflow-lambda-dev", "airflow-lambda-<stage>"),
+        ("airflow-lambda/dev/", "airflow-lambda/<stage>/"),
+    ):
+        text = text.replace(ours, placeholder)
+    _, _, section = (ROOT / "docs/howto/network.md").read_text().partition("## An existing KMS key")
+    documented = json.loads(section.partition("```json")[2].partition("```")[0])
+    documented["Action"] = sorted(documented["Action"])
+    assert documented == json.loads(text)
+
+
 def test_queues_refuse_plain_http(assembly: Assembly) -> None:
     """Every queue refuses requests without TLS."""
     queues = {queue.logical_id for queue in assembly.resources("AWS::SQS::Queue")}
