@@ -145,7 +145,7 @@ def test_growing_the_network_moves_no_subnet_of_the_database(
             if subnet.logical_id.startswith("VpcIsolated")
         }
 
-    small, with_nat, with_a_third_zone = isolated("local"), isolated("dev"), isolated("prod")
+    small, with_nat, with_a_third_zone = isolated("local"), isolated("prod"), isolated("much")
     assert len(small) == 2
     assert with_nat == small
     assert with_a_third_zone.items() > small.items()
