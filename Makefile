@@ -1,5 +1,5 @@
 # Every verb installs what it needs; `make help` lists the verbs. Only `prove` deploys to an AWS
-# account, and only `prove` and `destroy` change one.
+# account, and only `prove`, `destroy` and `prune` change one.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -117,6 +117,11 @@ prove: setup ## Try in an account what is unproven: make prove STAGE=dev ARGS=--
 preflight: setup ## Compare a stage with the account's quotas: make preflight STAGE=dev
 	@test -n "$(STAGE)" || { echo "Which stage? make preflight STAGE=dev"; exit 1; } >&2
 	@$(BIN)/python -m prove "$(STAGE)" --preflight
+
+.PHONY: prune
+prune: setup ## Delete old versions of the functions: make prune STAGE=dev
+	@test -n "$(STAGE)" || { echo "Which stage? make prune STAGE=dev, with KEEP=3 or DRY_RUN=1"; exit 1; } >&2
+	@$(BIN)/python prune.py "$(STAGE)" $(if $(KEEP),--keep "$(KEEP)") $(if $(DRY_RUN),--dry-run)
 
 # ---- checks ----
 

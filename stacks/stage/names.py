@@ -1,4 +1,4 @@
-"""The names of a stage's resources, in plain Python: `destroy.py` uses them without the CDK."""
+"""The names of a stage's resources, in plain Python: for programs without the CDK."""
 
 from __future__ import annotations
 

@@ -85,6 +85,17 @@ def test_removal_policy_is_explicit(assembly: Assembly) -> None:
         assert resource.body.get("UpdateReplacePolicy") == expected, str(resource)
 
 
+def test_nothing_that_a_failed_deploy_made_is_kept(assembly: Assembly) -> None:
+    """What is kept when a stack is deleted still goes when the deploy that makes it is rolled back.
+
+    The next try would find its name taken. A function's version that stays blocks every further
+    deploy of the same function, because Lambda publishes nothing that equals the last version.
+    https://docs.aws.amazon.com/lambda/latest/api/API_PublishVersion.html
+    """
+    policies = {str(r): r.body.get("DeletionPolicy", "Delete") for r in assembly.resources()}
+    assert not [name for name, policy in policies.items() if policy == "Retain"]
+
+
 def test_a_first_deploy_that_fails_is_held_up_by_the_database_alone(assembly: Assembly) -> None:
     """Only the database may be protected: a protected resource blocks the rollback of a deploy."""
     for balancer in assembly.resources("AWS::ElasticLoadBalancingV2::LoadBalancer"):
@@ -410,7 +421,7 @@ def test_aliases_point_at_published_versions(assembly: Assembly) -> None:
     assert len(aliases) == len(versions) == len(functions(assembly))
     for alias in aliases:
         (version, _) = alias.properties["FunctionVersion"]["Fn::GetAtt"]
-        assert versions[version].body["DeletionPolicy"] == "Retain"
+        assert versions[version].body["DeletionPolicy"] == "RetainExceptOnCreate"
         assert alias.properties["Name"] == "live"
 
 

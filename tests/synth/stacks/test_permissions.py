@@ -203,16 +203,21 @@ def test_only_the_cdk_pushes_and_only_the_function_pulls(dev: Assembly) -> None:
     assert json.dumps(pull["Condition"]).endswith(':function:airflow-lambda-dev"]]}]}}')
 
 
-def test_code_in_the_vpc_cannot_use_what_lambda_needs_there(assembly: Assembly) -> None:
-    """The EC2 actions that attach a function to the VPC are denied to the function's own code."""
+def test_functions_may_always_leave_a_vpc_but_their_code_may_not_use_that(
+    assembly: Assembly,
+) -> None:
+    """Every function's role has the EC2 actions, which are denied to the function's own code.
+
+    Lambda removes the network interfaces of a function with its role, some time after the function
+    left the VPC, and of an old version only when that is deleted.
+    """
     for policy in assembly.resources("AWS::IAM::Policy"):
         of_ec2 = [
             statement
             for statement in policy.properties["PolicyDocument"]["Statement"]
             if "ec2:" in json.dumps(statement["Action"])
         ]
-        is_functions = policy.logical_id.startswith("Workload")
-        assert len(of_ec2) == (2 if is_functions and assembly.config.network.function_in_vpc else 0)
+        assert len(of_ec2) == (2 if policy.logical_id.startswith("Workload") else 0)
         if of_ec2:
             allow, deny = sorted(of_ec2, key=lambda statement: str(statement["Effect"]))
             assert deny["Effect"] == "Deny"

@@ -21,17 +21,19 @@ _VPC_ACTIONS = [
 ]
 
 
-def function_role(
-    scope: Construct, *, function_name: str, log_group: logs.ILogGroup, in_vpc: bool
-) -> iam.Role:
+def function_role(scope: Construct, *, function_name: str, log_group: logs.ILogGroup) -> iam.Role:
     """Make a role without Lambda's managed policies, which allow writing to any log group.
 
     The role cannot create the log group either, so a late invocation does not bring it back.
+
+    It lets Lambda attach the function to a VPC even if the function is in none: when a function
+    leaves its VPC, Lambda removes the network interfaces with this role some time later, and those
+    of an old version only once that version is deleted.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
     """
     role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
     log_group.grant_write(role)
-    if in_vpc:
-        _let_lambda_attach_to_vpc(role, function_name)
+    _let_lambda_attach_to_vpc(role, function_name)
     return role
 
 

@@ -117,7 +117,7 @@ class WorkloadFunction(Construct):
     """A Lambda function, the version of this deploy and the alias that schedulers invoke.
 
     Old versions stay: their running invocations continue, and pointing the alias back at one
-    undoes a deploy.
+    undoes a deploy. Nothing here deletes them; `make prune` of the kit does.
     """
 
     def __init__(self, scope: Construct, id: str, props: WorkloadFunctionProps) -> None:
@@ -138,12 +138,7 @@ class WorkloadFunction(Construct):
             ).to_json_string({name: secret.reference for name, secret in settings.secrets.items()})
         check_variables(self, variables)
         records = _FailureRecords(props.failures) if props.failures else None
-        self.role = function_role(
-            self,
-            function_name=settings.name,
-            log_group=self.log_group,
-            in_vpc=props.vpc is not None,
-        )
+        self.role = function_role(self, function_name=settings.name, log_group=self.log_group)
         for secret in settings.secrets.values():
             secret.grant_read(self.role)
         permit(self.role, settings.policies, settings.statements)
@@ -171,7 +166,12 @@ class WorkloadFunction(Construct):
             environment_encryption=props.encryption_key,
             log_group=self.log_group,
             role=self.role,
-            current_version_options=lambda_.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
+            # Not RETAIN: a version that outlived the rollback of its deploy would block the next
+            # try, because Lambda publishes nothing that equals the last version.
+            # https://docs.aws.amazon.com/lambda/latest/api/API_PublishVersion.html
+            current_version_options=lambda_.VersionOptions(
+                removal_policy=cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+            ),
             vpc=props.vpc,
             vpc_subnets=props.subnets,
             security_groups=list(props.security_groups) or None,

@@ -1,0 +1,163 @@
+"""`make prune`: which versions of a stage's functions it deletes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import prune
+from tests.support.local_aws import ACCOUNT, REGION, Server, eventually
+
+STACK = "airflow-lambda-local-execution"
+FUNCTION = "airflow-lambda-local"
+
+
+class Deployed:
+    """The function of the stage `local`, with eight versions; live is the sixth."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.client = server.client("lambda")
+        role = {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"AssumeRolePolicyDocument": {"Statement": []}},
+        }
+        function = {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "FunctionName": FUNCTION,
+                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                "Handler": "index.handle",
+                "Runtime": "python3.12",
+                "Code": {"ZipFile": "def handle(event, context): pass"},
+            },
+        }
+        template = {"Resources": {"Role": role, "Function": function}}
+        formation = server.client("cloudformation")
+        formation.create_stack(StackName=STACK, TemplateBody=json.dumps(template))
+        eventually(lambda: self._status() == "CREATE_COMPLETE" or None)
+        for number in range(1, 9):
+            self.client.update_function_configuration(
+                FunctionName=FUNCTION, MemorySize=128 + number
+            )
+            assert self.client.publish_version(FunctionName=FUNCTION)["Version"] == str(number)
+        self.client.create_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="6")
+
+    def versions(self) -> list[int]:
+        """The numbers of the published versions."""
+        listed = self.client.list_versions_by_function(FunctionName=FUNCTION)["Versions"]
+        return [int(each["Version"]) for each in listed if each["Version"] != "$LATEST"]
+
+    def delete(self) -> None:
+        """Delete the stack."""
+        self.server.client("cloudformation").delete_stack(StackName=STACK)
+        eventually(lambda: self._status() == "" or None)
+
+    def _status(self) -> str:
+        listed = self.server.client("cloudformation").list_stacks()["StackSummaries"]
+        found = {each["StackName"]: str(each["StackStatus"]) for each in listed}
+        status = found.get(STACK, "")
+        return "" if status == "DELETE_COMPLETE" else status
+
+
+@pytest.fixture
+def aws(local_aws: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The embedded AWS, as boto3 finds it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    return local_aws
+
+
+@pytest.fixture
+def deployed(aws: Server) -> Iterator[Deployed]:
+    """The stage `local`, deployed eight times."""
+    stage = Deployed(aws)
+    yield stage
+    stage.delete()
+
+
+def test_the_live_version_stays_with_three_before_it_and_newer_ones(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default three deploys can still be undone, and each deleted version is named."""
+    assert prune.main(["local"]) == 0
+    assert deployed.versions() == [3, 4, 5, 6, 7, 8]
+    assert capsys.readouterr().out == (
+        f"{FUNCTION}: live is version 6; 6 of 8 versions stay\n"
+        "  deleting version 1\n"
+        "  deleting version 2\n"
+    )
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, [6, 7, 8]), (1, [5, 6, 7, 8]), (9, [*range(1, 9)])])
+def test_how_many_versions_stay_can_be_said(deployed: Deployed, keep: int, left: list[int]) -> None:
+    """`--keep` counts the versions before the live one."""
+    assert prune.main(["local", "--keep", str(keep)]) == 0
+    assert deployed.versions() == left
+
+
+def test_a_dry_run_deletes_nothing(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--dry-run` names what would be deleted."""
+    assert prune.main(["local", "--keep", "4", "--dry-run"]) == 0
+    assert len(deployed.versions()) == 8
+    assert capsys.readouterr().out.endswith("7 of 8 versions stay\n  would delete version 1\n")
+
+
+def other_alias(client: Any) -> None:
+    """Give version 2 a name."""
+    client.create_alias(FunctionName=FUNCTION, Name="other", FunctionVersion="2")
+
+
+def part_of_an_alias(client: Any) -> None:
+    """Send a tenth of the invocations of an alias to version 2."""
+    client.create_alias(
+        FunctionName=FUNCTION,
+        Name="canary",
+        FunctionVersion="6",
+        RoutingConfig={"AdditionalVersionWeights": {"2": 0.1}},
+    )
+
+
+def provisioned(client: Any) -> None:
+    """Keep an environment of version 2 warm."""
+    client.put_provisioned_concurrency_config(
+        FunctionName=FUNCTION, Qualifier="2", ProvisionedConcurrentExecutions=1
+    )
+
+
+@pytest.mark.parametrize("use", [other_alias, part_of_an_alias, provisioned])
+def test_a_version_in_use_stays(deployed: Deployed, use: Callable[[Any], None]) -> None:
+    """What an alias, a part of one, or provisioned concurrency uses is not deleted."""
+    use(deployed.client)
+    assert prune.main(["local", "--keep", "0"]) == 0
+    assert deployed.versions() == [2, 6, 7, 8]
+
+
+def test_a_function_without_the_alias_is_refused(deployed: Deployed) -> None:
+    """Without the alias nothing says which versions are old."""
+    deployed.client.delete_alias(FunctionName=FUNCTION, Name="live")
+    with pytest.raises(SystemExit, match=f"{FUNCTION} has no version behind an alias live"):
+        prune.main(["local"])
+    assert len(deployed.versions()) == 8
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_stage_that_is_not_deployed_is_an_error_with_the_place() -> None:
+    """The message names the stack and where it was searched."""
+    with pytest.raises(SystemExit) as ended:
+        prune.main(["local"])
+    assert str(ended.value) == (
+        f"The stage local has no stack {STACK} in {REGION}, account {ACCOUNT}: deploy it first, or "
+        "set AWS_REGION to the Region that it was deployed to."
+    )
+
+
+@pytest.mark.parametrize("keep", ["-1", "some", "1.5"])
+def test_a_number_that_is_none_is_refused(keep: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--keep` takes whole numbers from 0."""
+    with pytest.raises(SystemExit):
+        prune.main(["local", f"--keep={keep}"])
+    assert f"N is '{keep}', allowed is a whole number, 0 or more" in capsys.readouterr().err
