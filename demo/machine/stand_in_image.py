@@ -40,8 +40,10 @@ _PACKAGES_FROM = (
 #: The supported instructions; FROM and USER are ignored. Others are errors, so that the image and
 #: its stand-in cannot drift apart.
 _KNOWN = re.compile(
-    r"(ARG |CMD |COPY (?!--)|ENV |FROM |RUN python [^&|;]+$|USER |WORKDIR /var/task$)"
+    r"(ARG |CMD |COPY (--chmod=[0-7]{3} )?(?!--)|ENV |FROM |RUN python [^&|;]+$|USER |"
+    r"WORKDIR /var/task$)"
 )
+_CHMOD = re.compile(r"--chmod=([0-7]{3}) ")
 
 
 class DockerfileError(Exception):
@@ -75,9 +77,10 @@ def build(
     """
     recipe = read(dockerfile.read_text(encoding="utf-8"), build_args)
     for line in recipe["COPY"]:
-        *sources, destination = line.split()
+        mode = _CHMOD.match(line)
+        *sources, destination = line[mode.end() if mode else 0 :].split()
         for source in sources:
-            _copy(context, source, output, destination)
+            _copy(context, source, output, destination, int(mode[1], 8) if mode else None)
     runs = recipe.get("RUN", [])
     packages = list(filter(_INSTALLS_PACKAGES.search, runs))
     venv = _environment(output, packages) if packages else _base_environment()
@@ -165,7 +168,9 @@ def _assignment(word: str) -> tuple[str, str]:
     return name, value
 
 
-def _copy(context: Path, pattern: str, output: Path, destination: str) -> None:
+def _copy(
+    context: Path, pattern: str, output: Path, destination: str, mode: int | None = None
+) -> None:
     sources = sorted(context.glob(pattern.rstrip("/")))
     if not sources:
         raise DockerfileError(f"COPY {pattern}: nothing of that name in {context}")
@@ -174,9 +179,12 @@ def _copy(context: Path, pattern: str, output: Path, destination: str) -> None:
     for source in sources:
         if source.is_dir():
             ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+            # A link stays a link, as COPY leaves it.
+            shutil.copytree(source, target, symlinks=True, ignore=ignore, dirs_exist_ok=True)
         else:
-            shutil.copy(source, target)
+            copied = Path(shutil.copy(source, target))
+            if mode is not None:
+                copied.chmod(mode)
 
 
 def _environment(output: Path, commands: Sequence[str]) -> Path:

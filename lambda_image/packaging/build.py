@@ -40,8 +40,14 @@ def executor(source: str) -> None:
 
 
 def sources() -> None:
-    """Compile our own code and the DAGs."""
+    """Compile our own code and the DAGs, and let every user read all of it.
+
+    COPY keeps the modes that the files have on the machine that builds, where the umask may be 077.
+    Lambda runs the image as a user of its own, which must be able to read every file:
+    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html
+    """
     _compile(Path.cwd())
+    _let_everybody_read(Path.cwd())
 
 
 def _install(*arguments: str) -> None:
@@ -58,6 +64,16 @@ def _package_folders() -> set[Path]:
 def _compile(folder: Path) -> None:
     if not trim.compile_all(folder):
         sys.exit(f"not every module in {folder} compiles: see above")
+
+
+def _let_everybody_read(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        mode = path.stat().st_mode
+        wanted = mode | 0o444 | (0o111 if path.is_dir() or mode & 0o100 else 0)
+        if wanted != mode:  # A changed mode copies the file into the image's next layer.
+            path.chmod(wanted)
 
 
 if __name__ == "__main__":

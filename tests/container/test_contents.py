@@ -43,6 +43,17 @@ for folder in (Path(sysconfig.get_path("purelib")), Path("/var/task")):
         print(kind, source.relative_to(folder).parts[0], source)
 """
 
+#: As a user that is not root: what it cannot read, and whether the handler can be imported.
+_READABLE = """
+import os
+for folder, folders, files in os.walk("/var/task", onerror=print):
+    for name in (*folders, *files):
+        if not os.access(os.path.join(folder, name), os.R_OK):
+            print("cannot be read:", folder, name)
+import handler
+print("imported", os.getuid())
+"""
+
 _AIRFLOW = """
 import importlib.metadata, json, os
 os.environ["AIRFLOW__CORE__EXECUTOR"] = "lambda_executor.LambdaExecutor"
@@ -150,6 +161,24 @@ def test_the_image_can_be_built_upon(podman: Podman, image: str, tmp_path: Path)
     )
     assert _in_image(podman, own, code) == "4.16.0 ['mine.py']"
     assert podman.call("image", "inspect", "--format={{.Config.User}}", own) == "65534:65534"
+
+
+def test_a_clone_under_a_strict_umask_makes_an_image_that_every_user_can_run(
+    podman: Podman, base_image: str, tmp_path: Path
+) -> None:
+    """COPY keeps the modes of the machine that builds: there only the owner may read the files."""
+    context = tmp_path / "clone"
+    for folder in ("lambda_image", "executor", "dags"):
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(ROOT / folder, context / folder, ignore=ignored)
+    for path in (context, *context.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+    arguments = {"BASE_IMAGE": base_image}
+    strict = podman.build("localhost/airflow-lambda:strict", context, DOCKERFILE, arguments)
+    variables = ("--env=AIRFLOW_HOME=/tmp/airflow", "--env=AWS_DEFAULT_REGION=eu-west-1")
+    said = podman.python(strict, _READABLE, *LIMITS, *variables, "--user=993:990")
+    assert "cannot be read" not in said
+    assert "imported 993" in said
 
 
 def _in_image(podman: Podman, image: str, code: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +64,44 @@ def test_the_image_has_what_the_handler_imports(image: Path) -> None:
     assert {path.name for path in (task_root / "dags").glob("*.py")} == {
         path.name for path in (ROOT / "dags").glob("*.py")
     }
+
+
+def test_the_image_of_a_clone_under_a_strict_umask_can_be_read_by_every_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever modes the files have on the machine that builds: Lambda's user is not root.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html
+    """
+    monkeypatch.setattr(stand_in_image, "_environment", lambda *_: Path(sys.prefix))
+    clone, output = tmp_path / "clone", tmp_path / "image"
+    umask = os.umask(0o077)
+    try:
+        for folder in ("lambda_image", "executor", "dags"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(
+                ROOT / folder, clone / folder, ignore=ignored, copy_function=shutil.copyfile
+            )
+        (clone / "dags" / "tool").write_text("#!/bin/sh\n")
+        (clone / "dags" / "tool").chmod(0o700)
+        (clone / "dags" / "gone").symlink_to("/no/such/file")
+        for path in (clone, *filter(Path.is_dir, clone.rglob("*"))):
+            path.chmod(0o700)
+        stand_in_image.build(clone, clone / "lambda_image/Dockerfile", output, {})
+    finally:
+        os.umask(umask)
+    task_root = output / "var/task"
+    modes = {
+        path: stat.S_IMODE(path.lstat().st_mode) for path in (task_root, *task_root.rglob("*"))
+    }
+    links = [path for path in modes if path.is_symlink()]
+    assert [link.name for link in links] == ["gone"]
+    assert not [
+        f"{path} {mode:o}"
+        for path, mode in modes.items()
+        if path not in links and not (mode & 0o004 and (mode & 0o001 or path.is_file()))
+    ]
+    assert modes[task_root / "dags/tool"] & 0o111 == 0o111
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,18 @@ def test_only_images_of_functions_run_handlers(dockerfile: str, runs_handlers: b
     """The image of a container runs its own command, without Lambda's runtime client."""
     recipe = stand_in_image.read((paths.ROOT / dockerfile).read_text(), {})
     assert ("awslambdaric" in stand_in_image.entry_point(recipe, Path("/venv"))) is runs_handlers
+
+
+@pytest.mark.parametrize("folder", ["calling_functions/functions", "ecs_odd_even/container"])
+def test_every_user_may_read_the_images_of_the_examples(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their one file is readable even if only its owner may read it where it comes from."""
+    monkeypatch.setattr(stand_in_image, "_base_environment", lambda: Path("/venv"))
+    context = tmp_path / "context"
+    shutil.copytree(paths.ROOT / "examples" / folder, context)
+    for file in context.iterdir():
+        file.chmod(0o600)
+    stand_in_image.build(context, context / "Dockerfile", tmp_path / "image", {})
+    (copied,) = (tmp_path / "image/var/task").glob("*.py")
+    assert copied.stat().st_mode & 0o777 == 0o644
