@@ -17,7 +17,8 @@ def existing_image_has_one_architecture(stage: StageConfig) -> Iterator[str]:
     if stage.image.uri and len({function.architecture for function in stage.functions}) > 1:
         yield (
             "functions have the architectures arm64 and x86_64 and image.uri names one image, "
-            "allowed is one architecture: change the functions', or use null for image.uri"
+            "because Lambda refuses an index of several, allowed is one architecture: change the "
+            "functions', or use null for image.uri"
         )
 
 

@@ -33,7 +33,9 @@ class ImageConfig(Section):
         None,
         pattern=_URI.pattern,
         description="An existing image in ECR, by digest; null: it is built from this repository, "
-        "which needs a container engine.",
+        "which needs a container engine. The digest must be that of a single image: Lambda refuses "
+        "an index, which docker pushes unless it builds with `--provenance=false --sbom=false` for "
+        "one platform (docs/howto/image.md).",
         examples=[f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * '0'}"],
         json_schema_extra=rule("an image in ECR with its digest"),
     )

@@ -63,6 +63,20 @@ def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
     assert (updating.status, "in progress" in updating.detail) == (Status.OK, True)
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"last_update": "Failed", "last_update_reason": "{}"},
+        {"state": "Failed", "state_reason": "{}"},
+    ],
+)
+def test_an_index_instead_of_an_image_is_told_how_to_be_built(refused: dict[str, str]) -> None:
+    """Lambda's text names only the media type; the fix names the options of the build."""
+    reason = "The image manifest, config or layer media type for the source image is not supported"
+    facts = replace(FUNCTION, **{name: text.format(reason) for name, text in refused.items()})
+    assert "--platform with --provenance=false --sbom=false" in diagnosis.function(F, facts).fix
+
+
 @pytest.mark.parametrize(("age_s", "is_problem"), [(540, False), (600, False), (601, True)])
 def test_an_event_must_not_outlive_its_token(age_s: int, is_problem: bool) -> None:
     """The event age is at most the time for which a task may wait for its start."""
@@ -121,7 +135,8 @@ def test_another_airflow_in_the_image_is_mended_by_lines_to_copy() -> None:
     version = HERE.here.airflow
     assert f'"image": {{"airflow_version": "{version}"}}' in finding.fix
     assert (
-        f"`docker build -f lambda_image/Dockerfile --build-arg AIRFLOW_VERSION={version} "
+        "`docker build --platform=linux/amd64 --provenance=false --sbom=false -f "
+        f"lambda_image/Dockerfile --build-arg AIRFLOW_VERSION={version} "
         f"-t airflow-lambda:{version} .`"
     ) in finding.fix
     assert finding.command == "node_modules/.bin/cdk deploy --all -c stage=<stage>"

@@ -37,7 +37,8 @@ def function(target: Target, facts: FunctionFacts) -> Finding:
         return problem(
             "function",
             f"its state is {facts.state}: {facts.state_reason}",
-            "wait if it is being created; otherwise deploy the execution stack again",
+            _fix_of_the_image(facts.state_reason)
+            or "wait if it is being created; otherwise deploy the execution stack again",
             DEPLOY,
             name,
         )
@@ -45,12 +46,27 @@ def function(target: Target, facts: FunctionFacts) -> Finding:
         return problem(
             "function",
             f"its last update failed: {facts.last_update_reason}",
-            "correct what it says and deploy the execution stack again",
+            _fix_of_the_image(facts.last_update_reason)
+            or "correct what it says and deploy the execution stack again",
             DEPLOY,
             name,
         )
     updating = ", an update is in progress" if facts.last_update == "InProgress" else ""
     return ok("function", f"{facts.state}{updating}, time-out {facts.timeout_s} s", name)
+
+
+def _fix_of_the_image(reason: str) -> str:
+    """What to do when Lambda refuses an index instead of an image; empty: that is not the reason.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#images-reqs
+    """
+    if "media type" not in reason:
+        return ""
+    return (
+        "build the image for one --platform with --provenance=false --sbom=false, because Lambda "
+        "takes no index, push it, and deploy the stage with its digest in image.uri "
+        "(docs/howto/image.md)"
+    )
 
 
 def no_version(target: Target) -> Finding:

@@ -94,9 +94,10 @@ def _airflow(name: str, image: str, scheduler: str) -> Finding:
         "Airflow",
         f"{image} in the image, {scheduler} here: they may not understand each other's workloads",
         f'write "image": {{"airflow_version": "{scheduler}"}} into the stage in cdk.json and '
-        "deploy it; an image of your own (image.uri) is built with `docker build -f "
-        f"lambda_image/Dockerfile --build-arg AIRFLOW_VERSION={scheduler} -t "
-        f"airflow-lambda:{scheduler} .` (docs/howto/image.md)",
+        "deploy it; an image of your own (image.uri) is built with `docker build "
+        "--platform=linux/amd64 --provenance=false --sbom=false -f lambda_image/Dockerfile "
+        f"--build-arg AIRFLOW_VERSION={scheduler} -t airflow-lambda:{scheduler} .` "
+        "(docs/howto/image.md)",
         DEPLOY,
         name,
     )
