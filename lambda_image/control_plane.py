@@ -62,6 +62,8 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
     # for the API server, so it is not the signing key itself.
     log_server_key = hashlib.sha256(f"log server {signing_key}".encode()).hexdigest()
     return {
+        # Airflow needs a user name, and an image of one's own may have none for user 65534.
+        "LOGNAME": "airflow",
         **{name: value for name, value in container.items() if name not in given},
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}?{tls}",
         # asyncpg takes the file from its own DSN only, beside which SQLAlchemy's values hold.

@@ -8,19 +8,30 @@ only. `INSTALLER` may name a command that installs packages instead of pip.
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from lambda_image.packaging import trim
 
 _PIP = f"{shlex.quote(sys.executable)} -m pip install --root-user-action=ignore --no-cache-dir"
 
+#: The oldest C library that all listed packages have wheels for; the image has no compiler.
+_OLDEST_GLIBC = (2, 28)
+
 
 def airflow(version: str) -> None:
     """Install and trim the packages of requirements.txt, which must have this Airflow version."""
+    try:
+        release: Mapping[str, str] = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    if fault := fault_of_base(release, platform.libc_ver(), sys.version_info[:2]):
+        sys.exit(fault)
     _install("--no-deps", "--requirement=requirements.txt", f"apache-airflow-core=={version}")
     for folder in _package_folders():
         trim.trim(folder)
@@ -48,6 +59,35 @@ def sources() -> None:
     """
     _compile(Path.cwd())
     _let_everybody_read(Path.cwd())
+
+
+def fault_of_base(
+    release: Mapping[str, str], libc: tuple[str, str], python: tuple[int, int]
+) -> str:
+    """Return why the image cannot be built on this base; empty: it can.
+
+    AWS's image for Python 3.11 is Amazon Linux 2, those for 3.12 and newer are Amazon Linux 2023:
+    https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
+
+    Args:
+        release: The fields of /etc/os-release.
+        libc: Name and version of the C library, empty if they are not known.
+        python: The first two numbers of Python's version.
+    """
+    name, version = libc
+    has_wheels = not name or (
+        name == "glibc" and tuple(map(int, version.split(".")[:2])) >= _OLDEST_GLIBC
+    )
+    is_amazon_linux_2 = (release.get("ID"), release.get("VERSION_ID")) == ("amzn", "2")
+    if has_wheels and not is_amazon_linux_2 and (3, 11) <= python < (3, 14):
+        return ""
+    system = release.get("PRETTY_NAME", "an unknown system")
+    return (
+        f"the base image is {system} with Python {python[0]}.{python[1]}"
+        f"{f' and {name} {version}' if name else ''}, allowed is Amazon Linux 2023 with Python "
+        "3.12 or 3.13, or another Linux with glibc 2.28 or newer, because not every package has a "
+        "wheel for anything else: set BASE_IMAGE to public.ecr.aws/lambda/python:3.12 or :3.13"
+    )
 
 
 def _install(*arguments: str) -> None:

@@ -107,6 +107,12 @@ def test_airflow_sees_its_own_variables_and_none_of_the_secrets_as_they_came() -
     assert "opens" not in airflow.values()
 
 
+def test_airflow_has_a_user_name_even_if_the_image_has_none_for_its_user() -> None:
+    """Airflow's programs do not start without; a name that is given stays."""
+    assert airflow_environment(CONTAINER)["LOGNAME"] == "airflow"
+    assert airflow_environment(CONTAINER | {"LOGNAME": "mine"})["LOGNAME"] == "mine"
+
+
 def test_the_key_of_tokens_is_not_the_key_of_the_log_server() -> None:
     """A token for the API server is not valid for the log server, and vice versa."""
     airflow = airflow_environment(CONTAINER)
