@@ -119,7 +119,7 @@ preflight: setup ## Compare a stage with the account's quotas: make preflight ST
 	@$(BIN)/python -m prove "$(STAGE)" --preflight
 
 .PHONY: prune
-prune: setup ## Delete old versions of the functions: make prune STAGE=dev
+prune: setup ## Delete old versions and images: make prune STAGE=dev
 	@test -n "$(STAGE)" || { echo "Which stage? make prune STAGE=dev, with KEEP=3 or DRY_RUN=1"; exit 1; } >&2
 	@$(BIN)/python prune.py "$(STAGE)" $(if $(KEEP),--keep "$(KEEP)") $(if $(DRY_RUN),--dry-run)
 

@@ -1,8 +1,8 @@
-"""Delete old versions of a stage's functions, which no deploy deletes.
+"""Delete old versions of a stage's functions and images that nothing uses; no deploy does.
 
 `make prune STAGE=<stage>`. Each version keeps its image and, in a VPC, its network interfaces, and
 AWS removes neither while the version exists (docs/howto/upgrade-and-rollback.md).
-CloudFormation says which functions the stage has.
+CloudFormation says which functions and which repository the stage has.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+import stage_images
 from stacks.config.loading import StageConfigError
 from stacks.stage.names import prefix
-from stage_account import StageAccountError, account_of, config_of
+from stage_account import StageAccount, StageAccountError, account_of, config_of
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -60,12 +60,13 @@ class Versions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 if every old version is gone."""
+    """Run the command line; return 0 if every old version and unused image is gone."""
     parser = argparse.ArgumentParser(
         prog="make prune",
-        description="Delete old versions of a stage's functions. These always stay: the version "
-        f"behind the alias {ALIAS}, newer ones, and what another alias or provisioned concurrency "
-        "uses.",
+        description="Delete old versions of a stage's functions, and the images of its repository "
+        f"that nothing uses. These always stay: the version behind the alias {ALIAS}, newer ones, "
+        "what another alias or provisioned concurrency uses, the images of all versions that stay "
+        "and of the control plane, and the newest images (image.keep_images of the stage).",
     )
     parser.add_argument("stage", help="the stage's name in cdk.json")
     parser.add_argument(
@@ -79,26 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         _prune(given.stage, given.keep, dry_run=given.dry_run)
-    except (StageConfigError, StageAccountError, PruneError, BotoCoreError, ClientError) as e:
+    except (
+        *(StageConfigError, StageAccountError, stage_images.StageImagesError, PruneError),
+        *(BotoCoreError, ClientError),
+    ) as e:
         sys.exit(str(e))
     return 0
-
-
-def functions_of(session: boto3.Session, stage: str) -> list[str]:
-    """Return the names of the stage's functions; none if the stage is not deployed."""
-    resources = session.client("cloudformation").get_paginator("list_stack_resources")
-    try:
-        return sorted(
-            resource["PhysicalResourceId"]
-            for page in resources.paginate(StackName=f"{prefix(stage)}-execution")
-            for resource in page["StackResourceSummaries"]
-            if resource["ResourceType"] == "AWS::Lambda::Function"
-            and resource["ResourceStatus"] != "DELETE_COMPLETE"
-        )
-    except ClientError as e:
-        if "does not exist" not in str(e):
-            raise
-        return []
 
 
 def versions_of(client: LambdaClient, function: str) -> Versions:
@@ -133,26 +120,54 @@ def versions_of(client: LambdaClient, function: str) -> Versions:
 
 
 def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
-    place = account_of(stage, config_of(stage))
-    client = place.session.client("lambda")
-    functions = functions_of(place.session, stage)
+    config = config_of(stage)
+    place = account_of(stage, config)
+    execution = f"{prefix(stage)}-execution"
+    functions = stage_images.resources_of(place.session, execution, "AWS::Lambda::Function")
     if not functions:
         raise PruneError(
-            f"The stage {stage} has no stack {prefix(stage)}-execution in {place}: deploy it "
+            f"The stage {stage} has no stack {execution} in {place}: deploy it "
             "first, or set AWS_REGION to the Region that it was deployed to."
         )
-    for function in functions:
-        versions = versions_of(client, function)
-        old = list(_not_provisioned(client, function, versions.old(keep)))
-        left = len(versions.published) - len(old)
-        sys.stdout.write(
-            f"{function}: live is version {versions.live}; {left} of "
-            f"{len(versions.published)} versions stay\n"
-        )
-        for number in old:
-            sys.stdout.write(f"  {'would delete' if dry_run else 'deleting'} version {number}\n")
-            if not dry_run:
-                client.delete_function(FunctionName=function, Qualifier=str(number))
+    left = {
+        function: _prune_versions(place, function, keep, dry_run=dry_run) for function in functions
+    }
+    for repository in stage_images.repositories_of(place.session, stage):
+        images = stage_images.images_in(place.session, repository)
+        used = stage_images.names_in_use(place.session, stage, repository, left)
+        old = stage_images.unused(images, used, config.image.keep_images)
+        _say(f"{repository}: {len(images) - len(old)} of {len(images)} images stay")
+        for image in old:
+            _say(f"  {_doing(dry_run)} image {image}")
+        if not dry_run:
+            stage_images.delete(place.session, repository, old)
+
+
+def _prune_versions(
+    place: StageAccount, function: str, keep: int, *, dry_run: bool
+) -> Collection[int]:
+    """Delete a function's old versions; return those that stay."""
+    client = place.session.client("lambda")
+    versions = versions_of(client, function)
+    old = list(_not_provisioned(client, function, versions.old(keep)))
+    left = set(versions.published) - set(old)
+    _say(
+        f"{function}: live is version {versions.live}; {len(left)} of {len(versions.published)} "
+        "versions stay"
+    )
+    for number in old:
+        _say(f"  {_doing(dry_run)} version {number}")
+        if not dry_run:
+            client.delete_function(FunctionName=function, Qualifier=str(number))
+    return left
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _doing(dry_run: bool) -> str:
+    return "would delete" if dry_run else "deleting"
 
 
 def _not_provisioned(client: LambdaClient, function: str, versions: Sequence[int]) -> Iterator[int]:

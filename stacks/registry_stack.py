@@ -26,7 +26,8 @@ class RegistryStack(StageStack):
             image_scan_on_push=True,
             encryption=ecr.RepositoryEncryption.KMS if self.key else None,
             encryption_key=self.key,
-            lifecycle_rules=[ecr.LifecycleRule(max_image_count=stage.config.image.keep_images)],
+            # Without lifecycle rules, which do not know what Lambda and ECS run: `make prune` does.
+            # docs/decisions/0046-images-are-pruned.md
             removal_policy=self.removal,
             empty_on_delete=self.removal == cdk.RemovalPolicy.DESTROY,
         )

@@ -22,6 +22,18 @@ def existing_image_has_one_architecture(stage: StageConfig) -> Iterator[str]:
         )
 
 
+def kept_images_are_those_of_two_deploys(stage: StageConfig) -> Iterator[str]:
+    """A deploy pushes one image for each architecture, and those before it are the way back."""
+    architectures = sorted({function.architecture for function in stage.functions})
+    least = 2 * len(architectures)
+    if not stage.image.uri and stage.image.keep_images < least:
+        yield (
+            f"image.keep_images is {stage.image.keep_images} and functions have the architectures "
+            f"{' and '.join(architectures)}, allowed is {least} or more, the images of two "
+            "deploys: raise it"
+        )
+
+
 def requirements_go_into_an_image_that_is_built(stage: StageConfig) -> Iterator[str]:
     """An existing image has its packages already."""
     if stage.image.uri and stage.image.requirements:
@@ -82,6 +94,7 @@ def bundle_names_are_unique(stage: StageConfig) -> Iterator[str]:
 
 RELATIONS = (
     existing_image_has_one_architecture,
+    kept_images_are_those_of_two_deploys,
     requirements_go_into_an_image_that_is_built,
     versions_go_into_an_image_that_is_built,
     airflow_runs_on_the_python_version,

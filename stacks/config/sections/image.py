@@ -71,8 +71,8 @@ class ImageConfig(Section):
         20,
         ge=2,
         le=1000,
-        description="How many built images the repository keeps, the newest ones: so many deploys "
-        "can be undone.",
+        description="How many built images `make prune` keeps besides those in use, the newest "
+        "ones; a deploy pushes one for each architecture. Nothing else deletes an image.",
     )
 
     @property

@@ -226,6 +226,14 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "functions have the architectures arm64 and x86_64 and image.uri names one image",
     ),
     (
+        "kept_images_are_those_of_two_deploys",
+        {
+            "image": {"keep_images": 3},
+            "functions": [{"name": "default"}, {**LARGE, "architecture": "arm64"}],
+        },
+        "image.keep_images is 3 and functions have the architectures arm64 and x86_64, allowed is",
+    ),
+    (
         "requirements_go_into_an_image_that_is_built",
         {"image": {"uri": IMAGE, "requirements": "more.txt"}},
         'image.requirements is "more.txt" and image.uri names an existing image',

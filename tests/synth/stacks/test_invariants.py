@@ -132,6 +132,15 @@ def test_nothing_is_left_after_destroy(assembly: Assembly) -> None:
     assert not [str(r) for r in assembly.resources() if r.type.startswith("Custom::")]
 
 
+def test_nothing_deletes_images_without_knowing_what_runs(assembly: Assembly) -> None:
+    """ECR's own rules count images and days: each would in the end delete one that is live.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/lifecycle_policy_parameters.html
+    """
+    for repository in assembly.resources("AWS::ECR::Repository"):
+        assert "LifecyclePolicy" not in repository.properties, str(repository)
+
+
 def test_every_log_group_has_a_name_and_ends(assembly: Assembly) -> None:
     """Every log group has a fixed name and the stage's retention."""
     for group in assembly.resources("AWS::Logs::LogGroup"):
