@@ -115,7 +115,7 @@ def test_every_try_of_a_dispatch_uses_one_object() -> None:
 
 def test_without_a_bucket_the_error_says_what_to_do() -> None:
     """Size, limit, and both ways out are named."""
-    with pytest.raises(EncodeError, match=r"is 2\d{6} bytes, Lambda takes at most 1048576") as e:
+    with pytest.raises(EncodeError, match=r"is 2\d{6} bytes, an event has at most 1044480") as e:
         World(LARGE, payloads=None).outgoing().envelope()
     assert "payload_bucket is set for larger ones: set it" in str(e.value)
     assert "make executor_config smaller" in str(e.value)

@@ -157,6 +157,21 @@ def test_an_unknown_wire_version_is_refused_by_name(version: object) -> None:
         Invocation.decode({"task_key": "a", "command": ["x"], "wire_version": version})
 
 
+def test_the_largest_invocation_fits_into_a_dead_letter() -> None:
+    """SQS counts the attributes that Lambda adds to a dead letter, with their names and types.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+    """
+    attributes = {
+        ("RequestID", "String"): 36,
+        ("ErrorCode", "Number"): 3,
+        ("ErrorMessage", "String"): 1024,
+    }
+    added = sum(len(name) + len(kind) + size for (name, kind), size in attributes.items())
+    assert MAX_INVOCATION_BYTES + added <= 1024 * 1024
+
+
 def test_a_payload_over_lambdas_limit_is_refused_before_it_is_sent() -> None:
     """The error names the size, the limit and the fix."""
     invocation = Invocation.for_workload(InvocationId("a"), "x" * MAX_INVOCATION_BYTES)

@@ -97,8 +97,9 @@ LOG_GROUP = StringOption(
 PAYLOAD_BUCKET = StringOption(
     name="payload_bucket",
     help=(
-        "S3 bucket for invocations of more than 1 MiB, up to 6 MiB. The function reads only from "
-        "the bucket that this variable names in its own environment. Unset: such a workload fails."
+        "S3 bucket for invocations of more than 1020 KiB, up to 6 MiB. The function reads only "
+        "from the bucket that this variable names in its own environment. Unset: such a workload "
+        "fails."
     ),
     example="airflow-lambda-dev-payloads",
     in_reference=False,

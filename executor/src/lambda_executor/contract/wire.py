@@ -23,9 +23,11 @@ from lambda_executor.contract.options import PAYLOAD_PREFIX
 
 WIRE_VERSION = 1
 
-#: Most bytes of one asynchronous invocation's payload.
+#: Most bytes of one asynchronous invocation's payload: Lambda's limit, less 4 KiB. A dead letter
+#: has the payload and attributes with the error, and SQS counts both against the same 1 MiB.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-MAX_INVOCATION_BYTES = 1024 * 1024
+#: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+MAX_INVOCATION_BYTES = 1020 * 1024
 
 #: Most bytes of an invocation that travels through S3: Lambda's limit for a synchronous one.
 #: Encoding a larger one would hold the interpreter, and with it the scheduler's thread, too long.

@@ -114,7 +114,7 @@ class Outgoing:
         """
         if self.payloads is None:
             raise EncodeError(
-                f"the invocation is {len(payload)} bytes, Lambda takes at most "
+                f"the invocation is {len(payload)} bytes, an event has at most "
                 f"{MAX_INVOCATION_BYTES}, and no [lambda_executor] payload_bucket is set for "
                 "larger ones: set it (the execution stack makes a bucket and wires it), or make "
                 "executor_config smaller"
