@@ -97,7 +97,7 @@ class StageImage:
     def _asset(self, architecture: Architecture) -> dict[str, Any]:
         arguments = {
             "AIRFLOW_VERSION": self.config.airflow_version,
-            "BASE_IMAGE": f"{_BASE_IMAGE}:{self.config.python_version}",
+            "BASE_IMAGE": self.config.base_image or f"{_BASE_IMAGE}:{self.config.python_version}",
         }
         if self._sources.requirements:
             arguments["REQUIREMENTS"] = image_context.REQUIREMENTS

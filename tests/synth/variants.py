@@ -39,7 +39,12 @@ _MUCH = {
     "encryption": {"key": "customer"},
     "network": {"function_in_vpc": True, "nat_gateways": 2, "max_azs": 3, "flow_logs": True},
     "database": {"proxy": True, "rotation_days": 30, "multi_az": True, "postgres_version": "16"},
-    "image": {"keep_images": 5, "airflow_version": "3.2.2", "python_version": "3.13"},
+    "image": {
+        "keep_images": 5,
+        "airflow_version": "3.2.2",
+        "python_version": "3.13",
+        "base_image": f"public.ecr.aws/lambda/python:3.13@sha256:{64 * 'b'}",
+    },
     "functions": [
         {"name": "default", "architecture": "arm64", "stop_margin_s": 60, "kill_margin_s": 20},
         {

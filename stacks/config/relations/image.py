@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from stacks.config.stage import StageConfig
 
 
+#: What an image is built from.
+_OF_A_BUILD = {"airflow_version", "base_image", "python_version"}
+
+
 def existing_image_has_one_architecture(stage: StageConfig) -> Iterator[str]:
     """A digest names one image, and Lambda takes no index of several.
 
@@ -44,13 +48,24 @@ def requirements_go_into_an_image_that_is_built(stage: StageConfig) -> Iterator[
 
 
 def versions_go_into_an_image_that_is_built(stage: StageConfig) -> Iterator[str]:
-    """An existing image keeps the Airflow and the Python that it was built with."""
-    for name in sorted({"airflow_version", "python_version"} & stage.image.model_fields_set):
+    """An existing image keeps the Airflow, the Python and the base that it was built with."""
+    for name in sorted(_OF_A_BUILD & stage.image.model_fields_set):
         if stage.image.uri:
             yield (
                 f'image.{name} is "{getattr(stage.image, name)}" and image.uri names an existing '
                 "image, which has its own, allowed is one of the two: remove the other"
             )
+
+
+def base_image_has_the_python_version(stage: StageConfig) -> Iterator[str]:
+    """The base image brings Python, and the stage's other checks go by `python_version`."""
+    image = stage.image
+    if image.python_of_base not in (None, image.python_version):
+        yield (
+            f'image.base_image is "{image.base_image}" and image.python_version is '
+            f'"{image.python_version}", allowed is a base image with that Python: change one of '
+            "them"
+        )
 
 
 def airflow_runs_on_the_python_version(stage: StageConfig) -> Iterator[str]:
@@ -97,6 +112,7 @@ RELATIONS = (
     kept_images_are_those_of_two_deploys,
     requirements_go_into_an_image_that_is_built,
     versions_go_into_an_image_that_is_built,
+    base_image_has_the_python_version,
     airflow_runs_on_the_python_version,
     bundles_go_with_their_source,
     bundle_names_are_unique,

@@ -15,6 +15,12 @@ _URI = re.compile(
     r"(?:\.cn)?/(?P<repository>[a-z0-9]+(?:[._/-][a-z0-9]+)*)@(?P<digest>sha256:[0-9a-f]{64})$"
 )
 
+#: A registry, the path of a repository in it, perhaps a tag, and a digest.
+_BASE = re.compile(
+    r"^[a-z0-9.-]+\.[a-z]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?@sha256:[0-9a-f]{64}$"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ExistingImage:
@@ -67,6 +73,14 @@ class ImageConfig(Section):
     python_version: Literal["3.12", "3.13"] = Field(
         "3.12", description="The version of Python in an image that is built."
     )
+    base_image: str | None = Field(
+        None,
+        pattern=_BASE.pattern,
+        description="The base of an image that is built, by digest: it changes only when you raise "
+        "the digest. null: AWS's image of that Python by its tag, so that two builds may differ.",
+        examples=[f"public.ecr.aws/lambda/python:3.12@sha256:{64 * '0'}"],
+        json_schema_extra=rule("an image with its digest"),
+    )
     keep_images: int = Field(
         20,
         ge=2,
@@ -74,6 +88,13 @@ class ImageConfig(Section):
         description="How many built images `make prune` keeps besides those in use, the newest "
         "ones; a deploy pushes one for each architecture. Nothing else deletes an image.",
     )
+
+    @property
+    def python_of_base(self) -> str | None:
+        """The Python that the tag of `base_image` names, as AWS's tags do."""
+        found = self.base_image and _BASE.fullmatch(self.base_image)
+        named = found and re.match(r"[0-9]+\.[0-9]+", found["tag"] or "")
+        return named[0] if named else None
 
     @property
     def existing(self) -> ExistingImage | None:

@@ -260,6 +260,10 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
             r'python_version is "3\.11", allowed is one of "3\.12", "3\.13"',
         ),
         (
+            {"image": {"base_image": "public.ecr.aws/lambda/python:3.12"}},
+            r'base_image is "public.*:3\.12", allowed is an image with its digest \(such as "pub',
+        ),
+        (
             {"execution": {"execution_api_url": "https://airflow.test/api/"}},
             r"execution_api_url is .*it must end in /execution/",
         ),

@@ -27,6 +27,7 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8
 SNAPSHOT = "arn:aws:rds:eu-west-1:123456789012:snapshot:before-the-upgrade"
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/airflow@sha256:{64 * 'a'}"
+BASE = f"public.ecr.aws/lambda/python:3.12@sha256:{64 * 'b'}"
 BUNDLE = {"name": "git", "classpath": "airflow.providers.git.bundles.git.GitDagBundle"}
 LARGE = {"name": "large", "queues": ["large"]}
 EXISTING = {
@@ -247,6 +248,16 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "versions_go_into_an_image_that_is_built",
         {"image": {"uri": IMAGE, "python_version": "3.13"}},
         'image.python_version is "3.13" and image.uri names an existing image',
+    ),
+    (
+        "versions_go_into_an_image_that_is_built",
+        {"image": {"uri": IMAGE, "base_image": BASE}},
+        f'image.base_image is "{BASE}" and image.uri names an existing image',
+    ),
+    (
+        "base_image_has_the_python_version",
+        {"image": {"base_image": BASE, "python_version": "3.13"}},
+        f'image.base_image is "{BASE}" and image.python_version is "3.13", allowed is a base',
     ),
     (
         "airflow_runs_on_the_python_version",

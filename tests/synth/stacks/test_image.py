@@ -278,6 +278,28 @@ def test_airflow_and_python_of_the_stage_are_the_images(
     assert [path.name for path in (context / "lambda_image/locks").iterdir()] == ["3.2.2.txt"]
 
 
+def test_a_base_image_by_digest_makes_another_image_when_it_is_raised(
+    tree: Path, tag_of: Callable[..., str], tmp_path: Path
+) -> None:
+    """The digest is part of what the image is built from, and so of its tag."""
+    base = "public.ecr.aws/lambda/python:3.12@sha256:"
+    tags = [
+        tag_of(tree, image)
+        for image in (
+            ImageConfig(),
+            ImageConfig(base_image=f"{base}{64 * 'a'}"),
+            ImageConfig(base_image=f"{base}{64 * 'b'}"),
+        )
+    ]
+    assert len(set(tags)) == 3
+    built = {
+        tag: asset["source"]["dockerBuildArgs"]["BASE_IMAGE"]
+        for manifest in tmp_path.glob("out*/Stack.assets.json")
+        for tag, asset in json.loads(manifest.read_text())["dockerImages"].items()
+    }
+    assert built[tags[2]] == f"{base}{64 * 'b'}"
+
+
 def test_default_airflow_is_the_dockerfiles() -> None:
     """A build by hand and a stage that says nothing have the same versions."""
     text = (ROOT / "lambda_image/Dockerfile").read_text()
