@@ -58,6 +58,7 @@ class RegistryStack(StageStack):
     def _lambda_may_pull(self) -> iam.PolicyStatement:
         """Without this statement Lambda would add it itself, behind CloudFormation's back.
 
+        It names each function, and all versions of it.
         https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions
         """
         return iam.PolicyStatement(
@@ -70,10 +71,11 @@ class RegistryStack(StageStack):
                         self.format_arn(
                             service="lambda",
                             resource="function",
-                            resource_name=self.stage.function_name(function),
+                            resource_name=f"{self.stage.function_name(function)}{version}",
                             arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
                         )
                         for function in self.config.functions
+                        for version in ("", ":*")
                     ]
                 }
             },

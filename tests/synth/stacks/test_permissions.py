@@ -200,7 +200,19 @@ def test_only_the_cdk_pushes_and_only_the_function_pulls(dev: Assembly) -> None:
     assert "ecr:PutImage" in publish["Action"]
     assert pull["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert set(pull["Action"]) == {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
-    assert json.dumps(pull["Condition"]).endswith(':function:airflow-lambda-dev"]]}]}}')
+
+
+def test_lambda_pulls_for_each_function_and_each_of_its_versions(assembly: Assembly) -> None:
+    """AWS's examples end in `*`: an inactive version may be made active again under its own ARN.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions
+    """
+    names = [f.properties["FunctionName"] for f in assembly.resources("AWS::Lambda::Function")]
+    for repository in assembly.resources("AWS::ECR::Repository"):
+        _, pull = repository.properties["RepositoryPolicyText"]["Statement"]
+        arns = pull["Condition"]["StringLike"]["aws:sourceArn"]
+        ends = re.findall(r':function:([^"]+)"', json.dumps(arns))
+        assert ends == [end for name in names for end in (name, f"{name}:*")]
 
 
 def test_functions_may_always_leave_a_vpc_but_their_code_may_not_use_that(
