@@ -63,17 +63,19 @@ def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
     assert (updating.status, "in progress" in updating.detail) == (Status.OK, True)
 
 
+#: Lambda's text when the image is an index.
+INDEX = "The image manifest, config or layer media type for the source image is not supported"
+
+
 @pytest.mark.parametrize(
-    "refused",
+    "facts",
     [
-        {"last_update": "Failed", "last_update_reason": "{}"},
-        {"state": "Failed", "state_reason": "{}"},
+        replace(FUNCTION, last_update="Failed", last_update_reason=INDEX),
+        replace(FUNCTION, state="Failed", state_reason=INDEX),
     ],
 )
-def test_an_index_instead_of_an_image_is_told_how_to_be_built(refused: dict[str, str]) -> None:
+def test_an_index_instead_of_an_image_is_told_how_to_be_built(facts: FunctionFacts) -> None:
     """Lambda's text names only the media type; the fix names the options of the build."""
-    reason = "The image manifest, config or layer media type for the source image is not supported"
-    facts = replace(FUNCTION, **{name: text.format(reason) for name, text in refused.items()})
     assert "--platform with --provenance=false --sbom=false" in diagnosis.function(F, facts).fix
 
 
