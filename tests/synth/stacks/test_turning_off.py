@@ -21,12 +21,22 @@ PUBLIC = {
     "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
     "domain_name": "airflow.example.com",
 }
+#: A stage in which everything is inside the VPC, and each program is a service.
+INSIDE: Mapping[str, Any] = {
+    "network": {"function_in_vpc": True, "nat_gateways": 1},
+    "control_plane": {
+        "entrance": "load_balancer",
+        "one_task": False,
+        "spot": False,
+        "public_addresses": False,
+    },
+}
 NO_CONTROL_PLANE: Mapping[str, Any] = {
     "control_plane": {"kind": "none"},
     "execution": {"execution_api_url": "https://airflow.example.com/execution/"},
 }
 
-#: By what the page's row begins with: the stage `dev` before and after.
+#: By what the page's row begins with: what is changed of `INSIDE` before and after.
 CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "`network.endpoints` off": ({"network": {"endpoints": True, "nat_gateways": 0}}, {}),
     "`network.function_in_vpc` off": (
@@ -39,6 +49,14 @@ CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "`database.proxy` off": ({"database": {"proxy": True, "rotation_days": 30}}, {}),
     "fewer `network.max_azs`": ({"network": {"max_azs": 3}}, {}),
 }
+
+
+def within_the_vpc(override: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The override over that of a stage with everything inside the VPC."""
+    return {
+        section: {**INSIDE.get(section, {}), **override.get(section, {})}
+        for section in {**INSIDE, **override}
+    }
 
 
 def exports(assembly: Assembly, part: str) -> set[str]:
@@ -71,7 +89,7 @@ def test_the_stacks_that_the_page_names_are_needed_and_enough(change: str, tmp_p
     """Only the documented stacks import the removed exports, and need no new ones."""
     (first,) = (parts for row, parts in rows().items() if row.startswith(change))
     before, after = (
-        synthesize(tmp_path / str(number), "dev", override)
+        synthesize(tmp_path / str(number), "dev", within_the_vpc(override))
         for number, override in enumerate(CHANGES[change])
     )
     is_there = {part: exports(before, part) for part in before.parts}
