@@ -8,17 +8,20 @@ CloudFormation says which functions and which repository the stage has.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 import stage_images
-from stacks.config.loading import StageConfigError
+from destroy import DestroyError, session_of
+from stacks.config import StageConfig
+from stacks.config.loading import StageConfigError, load
 from stacks.stage.names import prefix
-from stage_account import StageAccount, StageAccountError, account_of, config_of
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -81,11 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _prune(given.stage, given.keep, dry_run=given.dry_run)
     except (
-        *(StageConfigError, StageAccountError, stage_images.StageImagesError, PruneError),
+        *(StageConfigError, DestroyError, stage_images.StageImagesError, PruneError),
         *(BotoCoreError, ClientError),
     ) as e:
         sys.exit(str(e))
     return 0
+
+
+def config_of(stage: str) -> StageConfig:
+    """Return the configuration of a stage.
+
+    Raises:
+        StageConfigError: cdk.json does not have the stage, or has it with a value that is refused.
+    """
+    cdk_json = Path(__file__).with_name("cdk.json").read_text(encoding="utf-8")
+    return load(json.loads(cdk_json)["context"]["stages"], stage)
 
 
 def versions_of(client: LambdaClient, function: str) -> Versions:
@@ -121,33 +134,33 @@ def versions_of(client: LambdaClient, function: str) -> Versions:
 
 def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
     config = config_of(stage)
-    place = account_of(stage, config)
+    session, account = session_of(stage, config)
+    client = session.client("lambda")
     execution = f"{prefix(stage)}-execution"
-    functions = stage_images.resources_of(place.session, execution, "AWS::Lambda::Function")
+    functions = stage_images.resources_of(session, execution, "AWS::Lambda::Function")
     if not functions:
         raise PruneError(
-            f"The stage {stage} has no stack {execution} in {place}: deploy it "
-            "first, or set AWS_REGION to the Region that it was deployed to."
+            f"The stage {stage} has no stack {execution} in {session.region_name}, account "
+            f"{account}: deploy it first, or set AWS_REGION to the Region that it was deployed to."
         )
     left = {
-        function: _prune_versions(place, function, keep, dry_run=dry_run) for function in functions
+        function: _prune_versions(client, function, keep, dry_run=dry_run) for function in functions
     }
-    for repository in stage_images.repositories_of(place.session, stage):
-        images = stage_images.images_in(place.session, repository)
-        used = stage_images.names_in_use(place.session, stage, repository, left)
+    for repository in stage_images.repositories_of(session, stage):
+        images = stage_images.images_in(session, repository)
+        used = stage_images.names_in_use(session, stage, repository, left)
         old = stage_images.unused(images, used, config.image.keep_images)
         _say(f"{repository}: {len(images) - len(old)} of {len(images)} images stay")
         for image in old:
             _say(f"  {_doing(dry_run)} image {image}")
         if not dry_run:
-            stage_images.delete(place.session, repository, old)
+            stage_images.delete(session, repository, old)
 
 
 def _prune_versions(
-    place: StageAccount, function: str, keep: int, *, dry_run: bool
+    client: LambdaClient, function: str, keep: int, *, dry_run: bool
 ) -> Collection[int]:
     """Delete a function's old versions; return those that stay."""
-    client = place.session.client("lambda")
     versions = versions_of(client, function)
     old = list(_not_provisioned(client, function, versions.old(keep)))
     left = set(versions.published) - set(old)
