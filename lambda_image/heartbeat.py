@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 
-import psycopg2
+import psycopg2  # type: ignore[import-untyped]  # its types are a package of their own
 
 from lambda_image.control_plane import (
     MissingSecretError,

@@ -87,17 +87,18 @@ def templates_of(stage: str, root: Path, override: str | None = None) -> list[Te
 
 def table(stage: str, found: Iterable[Line]) -> str:
     """Return the table of one stage for a terminal of 80 columns, without what costs nothing."""
-    kinds = list(TASKS.values())
-    rows = [("", "", "idle", "1,000 tasks", "1,000 tasks")]
-    rows += [(f"{stage}, US dollars", "count", "a month", *(f"of {s:g} s" for s in kinds))]
-    amounts = []
+    rows = [
+        ["", "", "idle", *("1,000 tasks" for _ in TASKS)],
+        [f"{stage}, US dollars", "count", "a month", *(f"of {s:g} s" for s in TASKS.values())],
+    ]
+    sums = [0.0] * (1 + len(TASKS))
     for line in found:
-        costs = [line.idle, *(line.thousand(seconds) for seconds in kinds)]
+        costs = [line.idle, *(line.thousand(seconds) for seconds in TASKS.values())]
         if any(costs):
-            amounts.append(costs)
+            sums = [before + usd for before, usd in zip(sums, costs, strict=True)]
             kind = line.type.removeprefix("AWS::").replace("::", " ")
-            rows.append((kind, str(line.count), *(f"{usd:.2f}" for usd in costs)))
-    rows.append(("together", "", *(f"{sum(each):.2f}" for each in zip(*amounts, strict=True))))
+            rows.append([kind, str(line.count), *(f"{usd:.2f}" for usd in costs)])
+    rows.append(["together", "", *(f"{usd:.2f}" for usd in sums)])
     text = "".join(f"{a:36} {b:>5} {c:>9} {d:>12} {e:>12}\n" for a, b, c, d, e in rows)
     return f"{text}\nPrices of {READ_ON}, on demand in us-east-1: docs/reference/costs.md\n"
 

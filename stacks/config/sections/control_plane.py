@@ -164,5 +164,7 @@ class ControlPlaneConfig(Section):
 
     def size_of(self, program: str | None) -> SizeConfig:
         """The size of the service of a program; None: of the one task with all programs."""
-        sizes: dict[str | None, SizeConfig] = {**self.sizes}
-        return sizes.get(program) or SizeConfig(cpu=self.cpu, memory_mb=self.memory_mb)
+        for name, size in self.sizes.items():
+            if name == program:
+                return size
+        return SizeConfig(cpu=self.cpu, memory_mb=self.memory_mb)
