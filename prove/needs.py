@@ -26,9 +26,9 @@ class Needs:
 
     Attributes:
         vcpus: Of Fargate on demand, when nothing changes.
-        vcpus_replacing: The most while a deploy replaces all services at once.
+        vcpus_replacing: The most while a deploy replaces one service after the other.
         spot_vcpus: Of Fargate Spot, when nothing changes.
-        spot_vcpus_replacing: The most while a deploy replaces all services at once.
+        spot_vcpus_replacing: The most while a deploy replaces one service after the other.
         reserved: Concurrent executions that functions reserve or keep warm.
         parallelism: Tasks that Airflow runs at once.
     """
@@ -62,16 +62,17 @@ def needs_of(stage: str, config: StageConfig) -> Needs:
 
 def added_up(templates: Iterable[Template], parallelism: int) -> Needs:
     """Add up what the resources of templates take."""
-    steady, replacing, count = [0.0, 0.0], [0.0, 0.0], {"EIP": 0, "VPC": 0}
+    steady, extra, count = [0.0, 0.0], [0.0, 0.0], {"EIP": 0, "VPC": 0}
     reserved = 0
     for template in templates:
         for service, task in _services(template):
-            vcpus = service.get("DesiredCount", 1) * int(task["Cpu"]) / 1024
+            tasks, vcpus = service.get("DesiredCount", 1), int(task["Cpu"]) / 1024
             rolling = service.get("DeploymentConfiguration", {})
-            most = rolling.get("MaximumPercent", _MAXIMUM_PERCENT) / 100
+            # ECS rounds the most down: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
+            most = tasks * rolling.get("MaximumPercent", _MAXIMUM_PERCENT) // 100
             is_spot = "FARGATE_SPOT" in json.dumps(service.get("CapacityProviderStrategy", ()))
-            steady[is_spot] += vcpus
-            replacing[is_spot] += vcpus * most
+            steady[is_spot] += tasks * vcpus
+            extra[is_spot] = max(extra[is_spot], (most - tasks) * vcpus)
         for resource in template["Resources"].values():
             values = resource.get("Properties", {})
             kind = resource["Type"].rpartition("::")[2]
@@ -82,9 +83,9 @@ def added_up(templates: Iterable[Template], parallelism: int) -> Needs:
             reserved += warm.get("ProvisionedConcurrentExecutions", 0)
     return Needs(
         steady[False],
-        replacing[False],
+        steady[False] + extra[False],
         steady[True],
-        replacing[True],
+        steady[True] + extra[True],
         count["EIP"],
         count["VPC"],
         reserved,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stacks.reference.costs import Line, lines, templates_of
@@ -25,6 +26,8 @@ PEAK = 3
 #: What runs tasks elsewhere, with 1 vCPU for each task as in a function of 1,769 MB.
 _WORKER_VCPUS, _WORKER_GB = 2, 8
 _NODE_VCPUS = 2
+#: The default limit of an account: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+_CONCURRENCY = 1000
 #: A pod is pulled, started and ended around each task.
 _POD_S = 15
 #: A Celery worker forks for each task, and Airflow's supervisor starts in it.
@@ -69,14 +72,22 @@ class Load:
 Cost = Callable[[Load], float | None]
 
 
-def alternatives(dev: Iterable[Line], dev_on_demand: Iterable[Line]) -> Mapping[str, Cost]:
-    """Return the monthly cost of each alternative."""
-    spot, on_demand = list(dev), list(dev_on_demand)
+def alternatives(
+    dev: Iterable[Line], dev_on_demand: Iterable[Line], beside: Iterable[Line]
+) -> Mapping[str, Cost]:
+    """Return the monthly cost of each alternative.
+
+    Args:
+        dev: The stage `dev`.
+        dev_on_demand: The same without Spot.
+        beside: The same without a control plane.
+    """
+    spot, on_demand, alone = list(dev), list(dev_on_demand), list(beside)
     airflow = _idle(on_demand)  # Airflow's own programs and database, as ours.
     return {
-        "this kit, `dev`": lambda load: _idle(spot) + _tasks(spot, load),
-        "this kit, `dev` without Spot": lambda load: airflow + _tasks(on_demand, load),
-        "this kit beside your Airflow": lambda load: 3.0 + _tasks(spot, load),
+        "this kit, `dev`": partial(_ours, spot),
+        "this kit, `dev` without Spot": partial(_ours, on_demand),
+        "this kit beside your Airflow": partial(_ours, alone),
         "Celery on Fargate, fixed": lambda load: airflow + _celery(load.at_once(_FORK_S)),
         "Celery on Fargate, autoscaled": lambda load: airflow + _celery(load.average(_FORK_S)),
         "Kubernetes (EKS)": lambda load: airflow + _kubernetes(load),
@@ -85,13 +96,15 @@ def alternatives(dev: Iterable[Line], dev_on_demand: Iterable[Line]) -> Mapping[
     }
 
 
+def _ours(found: Sequence[Line], load: Load) -> float | None:
+    if load.at_once(0) > _CONCURRENCY:
+        return None
+    a_thousand = sum(line.thousand(load.seconds) for line in found)
+    return _idle(found) + load.tasks * DAYS_A_MONTH / 1000 * a_thousand
+
+
 def _idle(found: Iterable[Line]) -> float:
     return sum(line.idle for line in found)
-
-
-def _tasks(found: Iterable[Line], load: Load) -> float:
-    a_thousand = sum(line.thousand(load.seconds) for line in found)
-    return load.tasks * DAYS_A_MONTH / 1000 * a_thousand
 
 
 def _usd(name: str) -> float:
@@ -126,6 +139,14 @@ def _mwaa(load: Load) -> float | None:
 
 def _mwaa_serverless(load: Load) -> float | None:
     return load.tasks * DAYS_A_MONTH * load.seconds / 3600 * _usd("MWAA Serverless")
+
+
+#: Overrides of `dev`.
+ON_DEMAND = '{"control_plane": {"spot": false}}'
+BESIDE = (
+    '{"control_plane": {"kind": "none"}, "database": {"enabled": false}, '
+    '"execution": {"execution_api_url": "https://airflow.example.com/execution/"}}'
+)
 
 
 def break_even(ours: Cost, theirs: Cost, seconds: float) -> int | None:
@@ -186,7 +207,9 @@ average at once.
 
 * **This kit** is calculated from the templates of the stage `dev`, with Airflow, database, logs and
   alarms ([cost page](costs.md)); its functions have {1769:,} MB. Beside an Airflow that you have,
-  only queues and alarms cost something while nothing runs.
+  only queues, dashboard and alarms cost something while nothing runs. A new account runs 10 tasks
+  at once, most accounts {_CONCURRENCY:,}. For more than 32 at once, raise `execution.parallelism`,
+  and give Airflow more than the one vCPU that `dev`, Celery and Kubernetes are calculated with.
 * **Celery on Fargate** has the same Airflow and database, and workers of {_WORKER_VCPUS} vCPUs and
   {_WORKER_GB} GB (arm64): *fixed* for the busiest time, or *autoscaled* without any loss, which no
   autoscaler reaches and somebody has to run.
@@ -205,7 +228,7 @@ anywhere.
 _BREAK_EVEN_HEAD = f"""
 ## From how many tasks a day is another cheaper?
 
-Against `dev` without Spot. *Never* is below a million tasks a day.
+Against `dev` without Spot. *Never* means: not up to what this kit or the other can run at once.
 
 | | {" | ".join(f"tasks of {_length(seconds)}" for seconds in SECONDS)} |
 |---|{"---|" * len(SECONDS)}
@@ -222,9 +245,8 @@ _PRICES_HEAD = """
 def main() -> None:
     """Print the page."""
     root = Path(__file__).parents[2]
-    on_demand = '{"control_plane": {"spot": false}}'
-    dev, dev_on_demand = (lines(templates_of("dev", root, over)) for over in (None, on_demand))
-    sys.stdout.write(render(alternatives(dev, dev_on_demand)))
+    found = (lines(templates_of("dev", root, over)) for over in (None, ON_DEMAND, BESIDE))
+    sys.stdout.write(render(alternatives(*found)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ _SQS_IDLE_A_MINUTE = 3.5
 #: Size of the compressed image.
 _IMAGE_GB = 0.25
 
-#: Calls of the Execution API for a workload that does nothing, and for each second that one runs.
+#: Calls of the Execution API, an estimate: for the start, variables, XComs and end of a workload,
+#: and a heartbeat every five seconds.
 _API_CALLS, _HEARTBEATS_A_SECOND = 8, 0.2
 
 Template = Mapping[str, Any]

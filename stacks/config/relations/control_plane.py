@@ -53,6 +53,17 @@ def functions_reach_the_control_plane(stage: StageConfig) -> Iterator[str]:
         )
 
 
+def functions_reach_the_api_gateway(stage: StageConfig) -> Iterator[str]:
+    """An API Gateway has a public address, which endpoints do not lead to."""
+    network = stage.network
+    if stage.has_api_gateway and network.function_in_vpc and network.endpoints:
+        yield (
+            "control_plane.entrance is api_gateway, network.function_in_vpc is true and "
+            'network.endpoints is true, allowed is a way to the Internet: use the entrance "none" '
+            'or "load_balancer", NAT gateways, or functions outside the VPC'
+        )
+
+
 def each_scheduler_has_a_results_queue(stage: StageConfig) -> Iterator[str]:
     """Two schedulers on one queue hand each other's results back and forth."""
     schedulers, queues = stage.control_plane.schedulers, stage.execution.results_queues
@@ -211,6 +222,7 @@ RELATIONS = (
     execution_api_is_somewhere,
     control_plane_has_a_database,
     functions_reach_the_control_plane,
+    functions_reach_the_api_gateway,
     each_scheduler_has_a_results_queue,
     internet_needs_a_certificate,
     certificate_has_a_domain_name,

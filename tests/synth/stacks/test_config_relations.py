@@ -443,6 +443,14 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "control_plane.allowed_cidrs is ['0.0.0.0/0'] and control_plane.entrance is none",
     ),
     (
+        "functions_reach_the_api_gateway",
+        fargate(
+            control_plane=API_GATEWAY,
+            network={"function_in_vpc": True, "endpoints": True, "nat_gateways": 0},
+        ),
+        "control_plane.entrance is api_gateway, network.function_in_vpc is true and",
+    ),
+    (
         "one_task_has_one_of_each",
         fargate(control_plane={"one_task": True, "triggerers": 2}),
         "control_plane.triggerers is 2 and control_plane.one_task is true",

@@ -137,8 +137,10 @@ def test_each_program_is_a_service_that_takes_a_bad_version_back(inside: Assembl
         assert properties["DeploymentConfiguration"] == {
             "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
             "MinimumHealthyPercent": 100,
-            "MaximumPercent": 200,
+            "MaximumPercent": 150 if count > 1 else 200,
         }
+        providers = inside.only("AWS::ECS::ClusterCapacityProviderAssociations").logical_id
+        assert providers in service(inside, name).body["DependsOn"]
         network = properties["NetworkConfiguration"]["AwsvpcConfiguration"]
         assert network["AssignPublicIp"] == "DISABLED"
         assert all("PrivateSubnet" in json.dumps(subnet) for subnet in network["Subnets"])
@@ -175,7 +177,10 @@ def test_others_are_replaced_after_the_api_server_is_healthy(inside: Assembly) -
 def test_office_hours_start_the_database_first_and_stop_it_last(
     assembly_of: Callable[[str], Assembly],
 ) -> None:
-    """Each call is EventBridge Scheduler's own, and its role may make this call only."""
+    """Each call is EventBridge Scheduler's own, with the request of the service's API.
+
+    A late one is not made: it would start in the night what the day has stopped.
+    """
     stage = assembly_of("encrypted")
     schedules = [s.properties for s in stage.resources("AWS::Scheduler::Schedule")]
     calls = set()
@@ -184,6 +189,9 @@ def test_office_hours_start_the_database_first_and_stop_it_last(
         api = re.search(r"aws-sdk:\w+:\w+", target)
         count = re.search(r"DesiredCount\W+(\d)", target)
         assert api
+        for key in ("Cluster", "Service") if "ecs" in api[0] else ("DbInstanceIdentifier",):
+            assert f'\\"{key}\\":' in target
+        assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 900
         calls.add(
             (
                 schedule["ScheduleExpression"],
@@ -235,6 +243,14 @@ def test_all_programs_may_share_one_task(dev: Assembly) -> None:
     assert all("PublicSubnet" in json.dumps(subnet) for subnet in network["Subnets"])
 
 
+def test_a_missing_api_server_is_not_remembered_for_long(inside: Assembly) -> None:
+    """Clients ask again for the name, and for its absence, after ten seconds."""
+    namespace = inside.only("AWS::ServiceDiscovery::PrivateDnsNamespace").properties
+    assert namespace["Properties"]["DnsProperties"]["SOA"]["TTL"] == 10
+    (record,) = inside.only("AWS::ServiceDiscovery::Service").properties["DnsConfig"]["DnsRecords"]
+    assert record == {"Type": "A", "TTL": 10}
+
+
 def test_functions_outside_the_vpc_call_through_an_api_gateway(dev: Assembly) -> None:
     """Only the Execution API is reached, and only API Gateway reaches the programs."""
     function = dev.only("AWS::Lambda::Function").properties
@@ -246,7 +262,18 @@ def test_functions_outside_the_vpc_call_through_an_api_gateway(dev: Assembly) ->
     route = dev.only("AWS::ApiGatewayV2::Route").properties
     assert route["RouteKey"] == "ANY /execution/{proxy+}"
     integration = dev.only("AWS::ApiGatewayV2::Integration").properties
-    assert short(integration["IntegrationUri"]) == "ControlPlaneAirflowServiceCloudmapService"
+    assert short(integration["IntegrationUri"]) == "ApiServerDiscovery"
+    assert integration["RequestParameters"] == {"overwrite:path": "$request.path"}
+    (registered,) = dev.only("AWS::ECS::Service").properties["ServiceRegistries"]
+    assert short(registered.pop("RegistryArn")) == "ApiServerDiscovery"
+    assert registered == {"ContainerName": "api-server", "ContainerPort": 8080}
+    link = dev.only("AWS::ApiGatewayV2::VpcLink").properties
+    assert all("PublicSubnet" in json.dumps(subnet) for subnet in link["SubnetIds"])
+    assert [short(group) for group in link["SecurityGroupIds"]] == ["ApiGatewaySecurityGroup"]
+    assert dev.only("AWS::ApiGatewayV2::Stage").properties["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": 500,
+        "ThrottlingBurstLimit": 1000,
+    }
     record = dev.only("AWS::ServiceDiscovery::Service").properties["DnsConfig"]["DnsRecords"]
     assert record == [{"Type": "SRV", "TTL": 10}]
     rules = {
@@ -416,7 +443,7 @@ def test_functions_are_told_where_the_api_server_is(inside: Assembly) -> None:
     (port,) = containers(inside)["api-server"]["PortMappings"]
     assert url == f"http://{name}.{domain}:{port['ContainerPort']}/execution/"
     (registered,) = service(inside, "ApiServer").properties["ServiceRegistries"]
-    assert short(registered["RegistryArn"]) == "ControlPlaneApiServerServiceCloudmapService"
+    assert short(registered["RegistryArn"]) == "ApiServerDiscovery"
 
 
 def test_only_functions_and_the_load_balancer_reach_the_programs(inside: Assembly) -> None:

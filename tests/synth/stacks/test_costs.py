@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +36,7 @@ def test_the_page_is_that_of_the_templates(assembly_of: Get) -> None:
 def on_demand(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
     """The stage `dev` without spare capacity."""
     folder = tmp_path_factory.mktemp("on-demand")
-    return synthesize(folder, "dev", {"control_plane": {"spot": False}})
+    return synthesize(folder, "dev", json.loads(alternatives.ON_DEMAND))
 
 
 def idle(assembly: Assembly) -> float:
@@ -49,10 +51,14 @@ def test_the_stages_cost_no_more_than_they_promise(assembly_of: Get, on_demand: 
     assert idle(assembly_of("prod")) <= 350
 
 
-def test_the_comparison_is_that_of_the_templates(assembly_of: Get, on_demand: Assembly) -> None:
+def test_the_comparison_is_that_of_the_templates(
+    assembly_of: Get, on_demand: Assembly, tmp_path: Path
+) -> None:
     """`docs/reference/costs-compared.md` is current; `make docs` writes it."""
-    dev = (lines(a.json(part) for part in a.parts) for a in (assembly_of("dev"), on_demand))
-    page = alternatives.render(alternatives.alternatives(*dev))
+    beside = synthesize(tmp_path, "dev", json.loads(alternatives.BESIDE))
+    stages = (assembly_of("dev"), on_demand, beside)
+    found = (lines(a.json(part) for part in a.parts) for a in stages)
+    page = alternatives.render(alternatives.alternatives(*found))
     assert (ROOT / "docs/reference/costs-compared.md").read_text() == page, "run: make docs"
 
 
@@ -70,7 +76,7 @@ def test_an_alternative_costs_what_its_sentence_says(
 ) -> None:
     """Celery comes with an Airflow that costs as much as ours; the others bring their own."""
     dev = assembly_of("dev")
-    costs = alternatives.alternatives(*2 * [lines(dev.json(part) for part in dev.parts)])
+    costs = alternatives.alternatives(*3 * [lines(dev.json(part) for part in dev.parts)])
     own_airflow = idle(dev) if name.startswith("Celery") else 0
     assert costs[name](load) == pytest.approx(usd + own_airflow)
 

@@ -271,7 +271,7 @@ class ControlPlane(Construct):
         )
         # API Gateway needs the port too, which a record of another type has, under another name.
         by_port = props.api_gateway is not None
-        return AirflowService(
+        service = AirflowService(
             self,
             id,
             AirflowServiceProps(
@@ -290,6 +290,13 @@ class ControlPlane(Construct):
             ),
             self._around,
         )
+        # Whatever the service is called: a namespace has each name once, and CloudFormation makes a
+        # resource of another logical id before it deletes the old one.
+        entry = cast("servicediscovery.IService", service.service.cloud_map_service)
+        cast("cdk.CfnResource", entry.node.default_child).override_logical_id(
+            f"ApiServerDiscovery{self.node.addr[-8:].upper()}"
+        )
+        return service
 
     def _let_in(self) -> elb.ApplicationTargetGroup | None:
         """Lead the entrances to the api-servers."""

@@ -156,7 +156,8 @@ class AirflowService(Construct):
             security_groups=list(around.security_groups),
             assign_public_ip=around.public_addresses,
             min_healthy_percent=100,
-            max_healthy_percent=200,
+            # One more at a time: a deploy of all at once would need twice the quota of vCPUs.
+            max_healthy_percent=150 if props.count > 1 else 200,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
             cloud_map_options=props.discovery,
             # Until then only the container's own check counts.
@@ -164,6 +165,8 @@ class AirflowService(Construct):
             enable_execute_command=props.execute_command,
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
+        # ECS refuses to part a cluster from capacity providers that a service uses.
+        self.service.node.add_dependency(around.cluster)
         self._let_ecs_start_it()
         if props.execute_command:
             acknowledge_any_resource(

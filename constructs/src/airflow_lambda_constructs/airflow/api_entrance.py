@@ -16,14 +16,24 @@ from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge
 
+#: Anybody may call it, each call costs something, and one api-server answers a few hundred a
+#: second. What is beyond is refused, and clients repeat it. An account's own limit is 10,000:
+#: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html
+_THROTTLE = apigateway.ThrottleSettings(rate_limit=500, burst_limit=1000)
+
 
 def http_api(scope: Construct, id: str, *, name: str) -> apigateway.HttpApi:
     """Make an API without routes, whose address functions can be told before Airflow exists."""
     api = apigateway.HttpApi(
-        scope, id, api_name=name, description=f"Reaches the control plane of {name}"
+        scope,
+        id,
+        api_name=name,
+        description=f"Reaches the control plane of {name}",
+        create_default_stage=False,
     )
+    stage = apigateway.HttpStage(api, "Stage", http_api=api, auto_deploy=True, throttle=_THROTTLE)
     acknowledge(
-        api, APIG1="The api-server logs every request; a second log would cost as much again."
+        stage, APIG1="The api-server logs every request; a second log would cost as much again."
     )
     return api
 

@@ -20,7 +20,7 @@ from aws_cdk import aws_scheduler_targets as targets
 from constructs import Construct
 
 #: A database needs so long to start, and programs so long to stop.
-_BETWEEN = dt.timedelta(minutes=15)
+_BETWEEN = cdk.Duration.minutes(15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +99,13 @@ class OfficeHours(Construct):
                 action=action,
                 input=scheduler.ScheduleTargetInput.from_object(request),
                 policy_statements=[allowed],
+                # A call that is late would start in the night what the day has stopped: a start
+                # of a database that runs already fails, and is repeated for a day by default.
+                max_event_age=_BETWEEN,
             ),
         )
 
 
 def _later(when: dt.time) -> dt.time:
-    return (dt.datetime.combine(dt.date.min, when) + _BETWEEN).time()
+    between = dt.timedelta(minutes=_BETWEEN.to_minutes())
+    return (dt.datetime.combine(dt.date.min, when) + between).time()
