@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.synth.assembly import Assembly, inspected
+from tests.synth.judge.rendered import Rendering
 from tests.synth.variants import VARIANTS
 
 
@@ -36,3 +37,15 @@ def assembly(request: pytest.FixtureRequest, assembly_of: Callable[[str], Assemb
 def dev(assembly_of: Callable[[str], Assembly]) -> Assembly:
     """The assembly of the stage `dev`."""
     return assembly_of("dev")
+
+
+@pytest.fixture(scope="session")
+def renderings(assembly_of: Callable[[str], Assembly]) -> dict[str, Rendering]:
+    """Every variant by its name, with all references resolved."""
+    return {variant: Rendering(assembly_of(variant)) for variant in VARIANTS}
+
+
+@pytest.fixture(params=VARIANTS)
+def rendering(request: pytest.FixtureRequest, renderings: dict[str, Rendering]) -> Rendering:
+    """Every stage in turn, with all references resolved."""
+    return renderings[request.param]
