@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from tests.synth.assembly import Assembly
+from tests.synth.judge.rendered import Rendering
+from tests.synth.judge.replacement import create_only
 from tests.synth.stacks.test_invariants import STATEFUL
 from tests.synth.variants import STAGES, VARIANTS
 
@@ -89,6 +92,43 @@ NO_DATA = {
     ("database", "AWS::RDS::DBParameterGroup", "DatabaseParametersB8AC9B07"),
     ("observability", "AWS::KMS::Key", "AlarmTopicKeyBA1A4AA7"),
 }
+
+
+#: The texts that AWS never changes: another one replaces the resource. Other stacks import it,
+#: and roles outside the stage have the policies attached.
+IMMUTABLE = {
+    "ApiGatewaySecurityGroup5DC535E1": "Of the API Gateway",
+    "ControlPlaneSecurityGroup545AF393": "Of the control plane",
+    "DagPushPolicy156FE794": "Push the DAG files of airflow-lambda-<stage>",
+    "DagReadPolicy19F9913A": "Read the DAG files of airflow-lambda-<stage>",
+    "DatabaseB269D8BB": "Of the database",
+    "DatabaseClientsD3CE02C8": "Carried by what needs the database",
+    "DatabaseParametersB8AC9B07": "TLS only",
+    "DatabaseProxy3E84A7D6": "Of the proxy of the database",
+    "EndpointClients77647CB2": "Carried by what calls AWS from inside",
+    "Endpoints1506DDEA": "Of the endpoints of AWS services",
+    "EntranceSecurityGroup7874DCAF": "Of the load balancer",
+    "Function76856677": "Of the functions",
+    "Rotation9515E0C5": "Of what changes the password of the database",
+    "SchedulerPolicy79D5E5C6": "What an Airflow scheduler needs to use airflow-lambda-<stage>",
+    "SecretsPolicy92C2E33E": "Read Airflow's connections and variables of the stage <stage>",
+}
+
+
+def test_immutable_descriptions_stay(rendering: Rendering) -> None:
+    """A description that AWS never changes stays as it is, in every stage.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ec2-securitygroup.html
+    """
+    for resource in rendering.resources():
+        for name in {"Description", "GroupDescription"} & {*create_only(resource.type)}:
+            if name in resource.properties:
+                stage = rendering.assembly.stage
+                text = re.sub(rf"\b{stage}\b", "<stage>", resource.properties[name])
+                assert text == IMMUTABLE.get(resource.logical_id), (
+                    f"{resource} is replaced, or new: give it its description back, or plan the "
+                    "replacement and pin the new text here."
+                )
 
 
 @pytest.mark.parametrize(("pinned", "lost"), PINNED.items(), ids=lambda value: str(value)[:60])

@@ -46,6 +46,10 @@ CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "`dags.source` from `s3`": ({"dags": {"source": "s3"}}, {}),
     "`logs.remote` from one": ({}, {"logs": {"remote": "cloudwatch"}}),
     "`control_plane.allowed_cidrs`": ({"control_plane": PUBLIC}, {}),
+    "`control_plane.office_hours` off": (
+        {"control_plane": {"office_hours": {"opens": "07:30", "closes": "19:00"}}},
+        {},
+    ),
     "`database.proxy` off": ({"database": {"proxy": True, "rotation_days": 30}}, {}),
     "fewer `network.max_azs`": ({"network": {"max_azs": 3}}, {}),
 }

@@ -59,6 +59,11 @@ class Entrance(Construct):
             drop_invalid_header_fields=True,
         )
         self._listener = self._listen(props)
+        # AWS never lets a target group go over to another load balancer, and CloudFormation makes
+        # the new load balancer first. A public one has a target group of its own, because a load
+        # balancer that goes on the Internet, or leaves it, is replaced.
+        # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html
+        self._targets_id = "PublicAirflow" if props.on_the_internet else "Airflow"
         host = props.domain_name or self.load_balancer.load_balancer_dns_name
         self.url = f"{'https' if props.certificate_arn else 'http'}://{host}"
         acknowledge(
@@ -72,7 +77,7 @@ class Entrance(Construct):
     ) -> elb.ApplicationTargetGroup:
         """Forward requests to a service; return the target group of its running tasks."""
         return self._listener.add_targets(
-            "Airflow",
+            self._targets_id,
             port=port,
             protocol=elb.ApplicationProtocol.HTTP,
             targets=[target],
