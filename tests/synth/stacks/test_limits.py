@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
 
-from tests.synth.assembly import Resource
+from airflow_lambda_constructs.execution import policy_size
+from tests.synth.assembly import Resource, synthesize
 from tests.synth.judge import sums
-from tests.synth.judge.limits import LIMITS, values
+from tests.synth.judge.limits import LIMITS, characters, values
 from tests.synth.judge.rendered import Rendering
 
 #: Rows that no stage meets, and why they stay.
@@ -110,3 +113,35 @@ class Thousandfold(Rendering):
 def test_sums_are_awake(limit: sums.Sum, renderings: Mapping[str, Rendering]) -> None:
     """A thousand times as much is too much."""
     assert list(limit(Thousandfold(renderings["much"].assembly)))
+
+
+def test_a_policy_that_grows_too_large_is_refused_at_synth(tmp_path: Path) -> None:
+    """With too many functions for one policy the synthesis says so, and what to do."""
+    functions = [{"name": "default"}] + [
+        {"name": f"team-{number}", "queues": [f"team-{number}"]} for number in range(30)
+    ]
+    message = (
+        r"the policy for schedulers is about \d{5} characters with 31 functions and 4 results "
+        "queues, and IAM allows 6144: use fewer of them, shorter names, or another stage for some"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        synthesize(tmp_path, "dev", {"functions": functions, "execution": {"results_queues": 4}})
+
+
+def test_the_policys_size_is_not_underestimated(rendering: Rendering) -> None:
+    """The size that the synthesis reckons with is at least the real one, and close to it."""
+    (policy,) = (
+        policy
+        for policy in rendering.resources("AWS::IAM::ManagedPolicy")
+        if policy.logical_id.startswith("SchedulerPolicy")
+    )
+    names = [
+        function.properties["FunctionName"]
+        for function in rendering.resources("AWS::Lambda::Function")
+    ]
+    app = cdk.App()
+    stack = cdk.Stack(app, "Stack", env=cdk.Environment(region=rendering.region))
+    queues = rendering.assembly.config.execution.results_queues
+    estimate = policy_size.characters_of(stack, names, queues)
+    real = characters(policy.properties["PolicyDocument"])
+    assert real <= estimate <= real + 1000

@@ -18,6 +18,7 @@ from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge_any_resource
 from airflow_lambda_constructs.execution.buckets import PayloadBucket
+from airflow_lambda_constructs.execution.policy_size import check_policy
 from airflow_lambda_constructs.execution.results_queue import ResultsQueue
 from airflow_lambda_constructs.execution.workload_function import (
     FunctionProps,
@@ -96,6 +97,11 @@ class LambdaExecutorEnvironment(Construct):
             self.payloads.grant_take(workload.function)
         self.config_parameter = self._parameter(props)
         self.scheduler_policy = self._scheduler_policy(props.name)
+        check_policy(
+            self.scheduler_policy,
+            [_function_name(props, settings) for settings in props.functions],
+            len(self.queue.results),
+        )
 
     @property
     def config_line(self) -> str:
@@ -113,7 +119,7 @@ class LambdaExecutorEnvironment(Construct):
             WorkloadFunctionProps(
                 settings=replace(
                     settings,
-                    name=props.name if is_first else f"{props.name}-{settings.name}",
+                    name=_function_name(props, settings),
                     environment={
                         options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
                         options.PAYLOAD_BUCKET.environment_variable: payloads.bucket_name,
@@ -193,3 +199,8 @@ class LambdaExecutorEnvironment(Construct):
             policy, "lambda:GetAccountSettings reads limits of the account and knows no resource"
         )
         return policy
+
+
+def _function_name(props: LambdaExecutorEnvironmentProps, settings: FunctionProps) -> str:
+    is_first = settings is props.functions[0]
+    return props.name if is_first else f"{props.name}-{settings.name}"
