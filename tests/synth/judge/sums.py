@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from tests.synth.judge.limits import characters
 from tests.synth.judge.rendered import Rendering
+from tests.synth.policies import listed
 
 Sum = Callable[[Rendering], Iterator[str]]
 
@@ -180,8 +182,56 @@ def reserved(rendering: Rendering) -> int:
     )
 
 
+def fargate(rendering: Rendering) -> Iterator[str]:
+    """An account has 6 vCPUs of Fargate in a Region by default, and 6 of Fargate Spot.
+
+    During a deploy, services that do not wait for each other are replaced at the same time, and
+    each runs up to `MaximumPercent` of its tasks.
+    https://docs.aws.amazon.com/general/latest/gr/ecs-service.html#limits_ecs
+    """
+    units = {
+        rendering.value(task.part, {"Ref": task.logical_id}): int(task.properties["Cpu"])
+        for task in rendering.resources("AWS::ECS::TaskDefinition")
+    }
+    rest: Counter[str] = Counter()
+    more: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for service in rendering.resources("AWS::ECS::Service"):
+        of_one = units[service.properties["TaskDefinition"]]
+        count = int(service.properties["DesiredCount"])
+        percent = int(service.properties["DeploymentConfiguration"]["MaximumPercent"])
+        (strategy,) = service.properties["CapacityProviderStrategy"]
+        rest[strategy["CapacityProvider"]] += of_one * count
+        more[strategy["CapacityProvider"]][service.logical_id] = of_one * (
+            count * percent // 100 - count
+        )
+    for provider, running in rest.items():
+        yield from _more(f"CPU units of {provider}", running, 6 * 1024)
+        peak = running + max(
+            sum(more[provider][id] for id in group)
+            for size in range(1, len(more[provider]) + 1)
+            for group in combinations(more[provider], size)
+            if not _wait_for_each_other(rendering, group)
+        )
+        yield from _more(f"CPU units of {provider} during a deploy", peak, 6 * 1024)
+
+
+def _wait_for_each_other(rendering: Rendering, ids: Sequence[str]) -> bool:
+    """Whether CloudFormation updates one of these after another of them."""
+    needs = {
+        resource.logical_id: set(listed(resource.body.get("DependsOn", [])))
+        for resource in rendering.assembly.resources()
+        if resource.part == "control-plane"
+    }
+
+    def all_needs(id: str) -> set[str]:
+        return needs.get(id, set()).union(*(all_needs(other) for other in needs.get(id, ())))
+
+    return any(all_needs(id) & set(ids) for id in ids)
+
+
 SUMS: tuple[Sum, ...] = (
     addresses,
+    fargate,
     filters_of_a_log_group,
     gateways,
     metrics_of_a_dashboard,
