@@ -28,7 +28,7 @@ def apply() -> None:
         (
             "AWS::ECS::ClusterCapacityProviderAssociations",
             _associate_capacity_providers,
-            _delete_nothing,
+            _part_from_capacity_providers,
         ),
         ("AWS::EC2::FlowLog", _create_flow_log, _delete_flow_log),
         ("AWS::RDS::DBProxy", _create_proxy, _delete_proxy),
@@ -89,8 +89,15 @@ def _associate_capacity_providers(properties: Properties) -> Created:
     return properties["Cluster"], {}
 
 
+def _part_from_capacity_providers(cluster: str, _properties: Properties) -> None:
+    """Refuse while a service of the cluster is there, as AWS does."""
+    for service in ecs._services.values():
+        if service["clusterArn"].endswith(f"/{cluster}") and service["status"] == "ACTIVE":
+            raise ValueError("The specified capacity provider is in use and cannot be removed.")
+
+
 def _delete_nothing(_physical_id: str, _properties: Properties) -> None:
-    """Delete what exists only as a record of the stack, or goes with its cluster."""
+    """Delete what exists only as a record of the stack."""
 
 
 def _create_flow_log(properties: Properties) -> Created:
