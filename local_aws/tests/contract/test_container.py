@@ -50,3 +50,6 @@ def test_a_log_that_fails_does_not_keep_a_container_from_ending() -> None:
     unlogged = container("print('a line')", log)
     assert unlogged._ended.wait(WAIT_S)
     unlogged.kill()
+    for thread in threading.enumerate():
+        if thread.name == "container":  # Else its exception is the next test's.
+            thread.join(WAIT_S)

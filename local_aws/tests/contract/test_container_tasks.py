@@ -90,9 +90,13 @@ class Tasks:
     def log(self, task: str, container: str = "main") -> list[str]:
         """The lines in its log stream."""
         stream = f"test/{container}/{task.rpartition('/')[2]}"
-        answer = self.aws.client("logs").get_log_events(
-            logGroupName=self.name, logStreamName=stream, startFromHead=True
-        )
+        logs = self.aws.client("logs")
+        try:
+            answer = logs.get_log_events(
+                logGroupName=self.name, logStreamName=stream, startFromHead=True
+            )
+        except logs.exceptions.ResourceNotFoundException:
+            return []  # The first line makes it.
         return [event["message"] for event in answer["events"]]
 
     def waiting(self, task: str) -> None:
