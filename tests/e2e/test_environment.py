@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from demo.installation.cdk_cli import SYNTH_TIMEOUT_S
 from demo.installation.environment import Environment
 from demo.machine.processes import ProcessError
 from demo.outcome.airflow_api import Api
 from lambda_executor.contract import options
 from tests.support.airflow_rest import rest, returned
+from tests.support.redeploy import redeploy
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
@@ -86,18 +86,6 @@ def states(here: Environment, dag_id: str) -> list[str]:
         path = f"/dags/{dag_id}/dagRuns/~/taskInstances"
         found = api.get(path, params={"limit": 100}).raise_for_status().json()
     return [each["state"] for each in found["task_instances"]]
-
-
-def redeploy(here: Environment, **sections: Mapping[str, object]) -> None:
-    """Synthesise and deploy again while Airflow runs, as a user does after a change.
-
-    The given sections replace those of the first deploy's configuration.
-    """
-    changed = {**here._override}
-    for name, section in sections.items():
-        changed[name] = {**changed.get(name, {}), **section}
-    here.cloud.finish(here._cdk.start_synth(changed), SYNTH_TIMEOUT_S)
-    here.outputs = here._cdk.deploy(here.aws, lambda _line: None)
 
 
 def test_the_scheduler_is_denied_what_it_does_not_need(here: Environment) -> None:

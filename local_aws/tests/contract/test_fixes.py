@@ -21,6 +21,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support import api_gateway
 from tests.support.http_server import http_server
 from tests.support.local_aws import ACCOUNT, REGION, REGISTRY, ROOT, Queue, Server, client
 
@@ -125,48 +126,15 @@ def test_an_http_api_leads_through_a_vpc_link(local_aws: Server, bare_aws: Serve
         def log_message(self, *_: object) -> None:
             pass
 
-    name = f"link-{uuid.uuid4().hex[:8]}"
-    subnet = {"VpcId": {"Ref": "Vpc"}, "CidrBlock": "10.1.0.0/24"}
-    stack = template(
-        {"Url": {"Fn::GetAtt": ["Api", "ApiEndpoint"]}},
-        Vpc=VPC,
-        Subnet=("AWS::EC2::Subnet", subnet),
-        Namespace=("AWS::ServiceDiscovery::PrivateDnsNamespace", {
-            "Name": f"{name}.internal", "Vpc": {"Ref": "Vpc"},
-        }),
-        Service=("AWS::ServiceDiscovery::Service", {
-            "Name": name, "NamespaceId": {"Fn::GetAtt": ["Namespace", "Id"]},
-            "DnsConfig": {"DnsRecords": [{"Type": "SRV", "TTL": 10}]},
-        }),
-        Api=("AWS::ApiGatewayV2::Api", {"Name": name, "ProtocolType": "HTTP"}),
-        Stage=("AWS::ApiGatewayV2::Stage", {
-            "ApiId": {"Ref": "Api"}, "StageName": "$default", "AutoDeploy": True,
-        }),
-        Link=("AWS::ApiGatewayV2::VpcLink", {"Name": name, "SubnetIds": [{"Ref": "Subnet"}]}),
-        Integration=("AWS::ApiGatewayV2::Integration", {
-            "ApiId": {"Ref": "Api"}, "ConnectionId": {"Ref": "Link"}, "ConnectionType": "VPC_LINK",
-            "IntegrationMethod": "ANY", "IntegrationType": "HTTP_PROXY",
-            "IntegrationUri": {"Fn::GetAtt": ["Service", "Arn"]},
-            "PayloadFormatVersion": "1.0",
-            "RequestParameters": {"overwrite:path": "$request.path"},
-        }),
-        Route=("AWS::ApiGatewayV2::Route", {
-            "ApiId": {"Ref": "Api"}, "RouteKey": "ANY /execution/{proxy+}",
-            "Target": {"Fn::Join": ["/", ["integrations", {"Ref": "Integration"}]]},
-        }),
-    )  # fmt: skip
+    stack = api_gateway.template(f"link-{uuid.uuid4().hex[:8]}")
     deployed = local_aws.deploy(stack)
     url = deployed.output("Url")
     headers = {"Authorization": "Bearer old"}
     call = partial(httpx.post, headers=headers, content=b"{}", trust_env=False)
     assert call(f"{url}/execution/run").status_code == 503
-    (service,) = local_aws.client("servicediscovery").list_services()["Services"]
     with http_server(Backend) as port:
-        local_aws.client("servicediscovery").register_instance(
-            ServiceId=service["Id"],
-            InstanceId="task",
-            Attributes={"AWS_INSTANCE_IPV4": "127.0.0.1", "AWS_INSTANCE_PORT": str(port)},
-        )
+        cloud_map = local_aws.client("servicediscovery")
+        api_gateway.register(cloud_map, deployed.output("ServiceId"), port)
         answer = call(f"{url}/execution/run?a=1")
         assert httpx.get(f"{url}/execution/health", trust_env=False).status_code == 200
         assert call(f"{url}/api/v2/dags").status_code == 404
