@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -62,6 +62,17 @@ class Versions:
         ]
 
 
+#: What ends the command with a sentence instead of a traceback.
+_EXPECTED = (
+    StageConfigError,
+    DestroyError,
+    PruneError,
+    stage_images.StageImagesError,
+    BotoCoreError,
+    ClientError,
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 if every old version and unused image is gone."""
     parser = argparse.ArgumentParser(
@@ -83,10 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         _prune(given.stage, given.keep, dry_run=given.dry_run)
-    except (
-        *(StageConfigError, DestroyError, stage_images.StageImagesError, PruneError),
-        *(BotoCoreError, ClientError),
-    ) as e:
+    except _EXPECTED as e:
         sys.exit(str(e))
     return 0
 
@@ -97,8 +105,38 @@ def config_of(stage: str) -> StageConfig:
     Raises:
         StageConfigError: cdk.json does not have the stage, or has it with a value that is refused.
     """
+    return load(_stages(), stage)
+
+
+def named_by_stages(stages: Mapping[str, Any], repository: str) -> set[str]:
+    """Return the digests of a repository's images that any stage names as its `image.uri`.
+
+    A stage may run what was built for another one, and its functions are not those of this stage.
+    """
+    uris = (str(values.get("image", {}).get("uri", "")) for values in stages.values())
+    found = (uri.partition("/")[2].partition(f"{repository}@") for uri in uris)
+    return {digest for before, at, digest in found if at and not before}
+
+
+def refuse_during_a_deploy(stage: str, stacks: Iterable[Mapping[str, Any]]) -> None:
+    """Check that no stack of a stage is being changed.
+
+    Raises:
+        PruneError: A deploy is under way. If it fails, it goes back to what looks old now.
+    """
+    for stack in stacks:
+        name, status = stack["StackName"], stack["StackStatus"]
+        if name.startswith(f"{prefix(stage)}-") and status.endswith("_IN_PROGRESS"):
+            raise PruneError(
+                f"The stack {name} is {status}, and may go back to what looks old now: wait until "
+                "the deploy has ended."
+            )
+
+
+def _stages() -> dict[str, Any]:
     cdk_json = Path(__file__).with_name("cdk.json").read_text(encoding="utf-8")
-    return load(json.loads(cdk_json)["context"]["stages"], stage)
+    stages: dict[str, Any] = json.loads(cdk_json)["context"]["stages"]
+    return stages
 
 
 def versions_of(client: LambdaClient, function: str) -> Versions:
@@ -135,6 +173,8 @@ def versions_of(client: LambdaClient, function: str) -> Versions:
 def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
     config = config_of(stage)
     session, account = session_of(stage, config)
+    pages = session.client("cloudformation").get_paginator("describe_stacks").paginate()
+    refuse_during_a_deploy(stage, (stack for page in pages for stack in page["Stacks"]))
     client = session.client("lambda")
     execution = f"{prefix(stage)}-execution"
     functions = stage_images.resources_of(session, execution, "AWS::Lambda::Function")
@@ -149,6 +189,7 @@ def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
     for repository in stage_images.repositories_of(session, stage):
         images = stage_images.images_in(session, repository)
         used = stage_images.names_in_use(session, stage, repository, left)
+        used |= named_by_stages(_stages(), repository)
         old = stage_images.unused(images, used, config.image.keep_images)
         _say(f"{repository}: {len(images) - len(old)} of {len(images)} images stay")
         for image in old:

@@ -161,3 +161,26 @@ def test_a_number_that_is_none_is_refused(keep: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         prune.main(["local", f"--keep={keep}"])
     assert f"N is '{keep}', allowed is a whole number, 0 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"])
+def test_nothing_is_pruned_during_a_deploy(status: str) -> None:
+    """The message names the stack and what to do; other stages do not matter."""
+    other = {"StackName": "airflow-lambda-dev-execution", "StackStatus": "UPDATE_IN_PROGRESS"}
+    prune.refuse_during_a_deploy(
+        "local", [other, {"StackName": STACK, "StackStatus": "UPDATE_COMPLETE"}]
+    )
+    with pytest.raises(prune.PruneError, match=f"The stack {STACK} is {status}, .*: wait until"):
+        prune.refuse_during_a_deploy("local", [{"StackName": STACK, "StackStatus": status}])
+
+
+def test_what_another_stage_runs_is_in_use() -> None:
+    """A stage may name an image of another stage's repository, by its digest."""
+    registry = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+    stages = {
+        "dev": {"removal": "destroy"},
+        "prod": {"image": {"uri": f"{registry}/airflow-lambda-dev@sha256:aa"}},
+        "other": {"image": {"uri": f"{registry}/team/airflow-lambda-dev@sha256:bb"}},
+        "third": {"image": {"uri": None}},
+    }
+    assert prune.named_by_stages(stages, "airflow-lambda-dev") == {"sha256:aa"}

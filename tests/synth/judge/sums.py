@@ -152,7 +152,11 @@ def gateways(rendering: Rendering) -> Iterator[str]:
         zones[gateway.properties["SubnetId"]] += 1
     for subnet, number in zones.items():
         yield from _more(f"NAT gateways of {subnet}", number, 5)
-    endpoints = [*rendering.resources("AWS::EC2::VPCEndpoint")]
+    endpoints = [
+        endpoint
+        for endpoint in rendering.resources("AWS::EC2::VPCEndpoint")
+        if endpoint.properties.get("VpcEndpointType") == "Interface"
+    ]
     yield from _more("interface endpoints", len(endpoints), 50)
 
 
