@@ -16,6 +16,7 @@ from prove.place import NotSeenError, Place
 #: How often AWS is asked for something that takes a while.
 POLL_S = 10.0
 _COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+_ROLLED_BACK = "UPDATE_ROLLBACK_COMPLETE"
 #: What AWS lists for a while after its deletion, or for ever, and does not charge for:
 #: docs/howto/upgrade-and-rollback.md.
 _LASTING = {("kms", "key"), ("ecs", "task-definition"), ("ecs", "service"), ("ecs", "cluster")}
@@ -41,8 +42,20 @@ def bootstrapped(place: Place, _seen: Seen) -> str:
 
 def deployed(place: Place, _seen: Seen) -> str:
     """Every stack of the stage is complete."""
+    return _all_are(place, *_COMPLETE)
+
+
+def works_again(place: Place, _seen: Seen) -> str:
+    """Every stack is complete, or rolled back: the CDK deploys no template that is there already.
+
+    https://docs.aws.amazon.com/cdk/v2/guide/ref-cli-cmd-deploy.html
+    """
+    return _all_are(place, *_COMPLETE, _ROLLED_BACK)
+
+
+def _all_are(place: Place, *statuses: str) -> str:
     stacks = place.stacks()
-    wrong = [s for s in stacks if s["StackStatus"] not in _COMPLETE]
+    wrong = [s for s in stacks if s["StackStatus"] not in statuses]
     if wrong or not stacks:
         found = ", ".join(f"{s['StackName']} is {s['StackStatus']}" for s in wrong)
         raise NotSeenError(found or f"there is no stack {place.prefix}-...")
@@ -138,7 +151,7 @@ def the_same_version(place: Place, seen: Seen) -> str:
     found = {s["StackName"]: s["StackStatus"] for s in place.stacks()}
     status = found.get(f"{place.prefix}-execution", "gone")
     now = place.version()
-    if status != "UPDATE_ROLLBACK_COMPLETE" or now != seen.before:
+    if status != _ROLLED_BACK or now != seen.before:
         raise NotSeenError(f"the stack is {status}, the version {now} and before {seen.before}")
     return f"{status}, still version {now}"
 

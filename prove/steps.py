@@ -424,7 +424,7 @@ STEPS: tuple[Step, ...] = (
         checks.the_same_version,
         before=Place.version,
         undo=lambda _place, _seen: [deploy()],
-        undone=checks.deployed,
+        undone=checks.works_again,
     ),
     Step(
         "failure-after-version",
@@ -435,7 +435,7 @@ STEPS: tuple[Step, ...] = (
         checks.failed_alike,
         before=Place.version,
         undo=lambda _place, _seen: [deploy()],
-        undone=checks.deployed,
+        undone=checks.works_again,
         only_account="it grants any provisioned concurrency",
     ),
     Step(

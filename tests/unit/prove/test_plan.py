@@ -170,6 +170,24 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
         {},
         f"!airflow-lambda-dev-network is {FAILED}",
     ),
+    "works after a rollback": (
+        named("missing-image").undone,
+        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]}},
+        {},
+        "1 stacks are complete",
+    ),
+    "works after the deploys that failed": (
+        named("failure-after-version").undone,
+        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]}},
+        {},
+        "1 stacks are complete",
+    ),
+    "works not yet": (
+        named("missing-image").undone,
+        {"cloudformation.describe_stacks": {"Stacks": [stack("execution", "UPDATE_FAILED")]}},
+        {},
+        "!airflow-lambda-dev-execution is UPDATE_FAILED",
+    ),
     "unchanged": (checks.unchanged, {}, {"texts": ["x (no changes)"]}, "no changes in 1 stacks"),
     "changed": (checks.unchanged, {}, {"texts": ["x"]}, "!0 of 1 stacks had no changes"),
     "no answer": (
