@@ -314,20 +314,31 @@ def _tasks(place: Place, arns: list[str]) -> list[dict[str, Any]]:
 
 
 def gone(place: Place, _seen: Seen) -> str:
-    """No stack is left, and nothing with the stage's tag but what costs nothing."""
+    """No stack is left; what AWS lists with the stage's tag is only named.
+
+    It lists what is deleted, too, for a time that nobody states:
+    https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
+    """
     if left := [s["StackName"] for s in place.stacks()]:
         raise NotSeenError(f"still there: {', '.join(left)}")
     pages = place.client("resourcegroupstaggingapi").get_paginator("get_resources")
     filters = [{"Key": "airflow-lambda:stage", "Values": [place.stage]}]
-    arns = [
-        found["ResourceARN"]
-        for page in pages.paginate(TagFilters=filters)
-        for found in page["ResourceTagMappingList"]
-    ]
-    kept = [arn for arn in arns if _kind(arn) in _LASTING]
-    if others := [arn for arn in arns if arn not in kept]:
-        raise NotSeenError(f"{len(others)} resources are left, one is {others[0]}")
-    return f"no stack; AWS still lists {len(kept)} records of keys and of ECS"
+    others: list[str] = []
+
+    def look() -> str | None:
+        arns = [
+            found["ResourceARN"]
+            for page in pages.paginate(TagFilters=filters)
+            for found in page["ResourceTagMappingList"]
+        ]
+        others[:] = [arn for arn in arns if _kind(arn) not in _LASTING]
+        kept = len(arns) - len(others)
+        return None if others else f"no stack; AWS still lists {kept} records of keys and of ECS"
+
+    try:
+        return eventually(look, "nothing is listed", 10)
+    except NotSeenError:
+        return f"no stack; AWS still lists {len(others)} more, one is {others[0]}: look at them"
 
 
 def _kind(arn: str) -> tuple[str, str]:

@@ -226,7 +226,7 @@ def _destroy(name: str, after: str, only_account: str = "") -> Step:
     return Step(
         name,
         "delete the stage",
-        "no stack, and nothing with the stage's tag but what AWS lists for longer",
+        "no stack; the result names what AWS still lists with the stage's tag",
         45,
         lambda _: [Shell(".venv/bin/python destroy.py {stage} --yes")],
         checks.gone,

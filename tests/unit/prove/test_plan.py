@@ -47,8 +47,8 @@ class Recorded:
                 return call
 
             def get_paginator(self, operation: str) -> Any:
-                answer = session.answers[f"{service}.{operation}"]
-                return type("Pages", (), {"paginate": lambda _, **__: [answer]})()
+                call = getattr(self, operation)
+                return type("Pages", (), {"paginate": lambda _, **asked: [call(**asked)]})()
 
         return Client()
 
@@ -153,6 +153,18 @@ def test_a_call_is_printed_as_a_command_of_the_aws_cli() -> None:
 
 
 # --- the checks ---
+
+
+def listed_for_a_while(gone: str, stays: str) -> Callable[..., Any]:
+    """The tagging API's answers: at first it lists what is deleted already."""
+    answers = [[gone, stays]] * 6
+
+    def answer(**_: Any) -> Any:
+        arns = answers.pop() if answers else [stays]
+        return {"ResourceTagMappingList": [{"ResourceARN": arn} for arn in arns]}
+
+    return answer
+
 
 FAILED = "UPDATE_ROLLBACK_COMPLETE"
 #: A check, the answers of AWS, what was seen, and the beginning of what it says; `!`: refuses.
@@ -304,7 +316,18 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
             },
         },
         {},
-        "!1 resources are left, one is arn:aws:s3:::payloads",
+        "no stack; AWS still lists 1 more, one is arn:aws:s3:::payloads",
+    ),
+    "a bucket is listed for a minute": (
+        checks.gone,
+        {
+            "cloudformation.describe_stacks": {"Stacks": []},
+            "resourcegroupstaggingapi.get_resources": listed_for_a_while(
+                "arn:aws:s3:::payloads", "arn:aws:kms:eu-west-1:123456789012:key/0a"
+            ),
+        },
+        {},
+        "no stack; AWS still lists 1 records of keys and of ECS",
     ),
     "a stack is left": (checks.gone, {}, {}, "!still there: airflow-lambda-dev-execution"),
     "a proxy": (
