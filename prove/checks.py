@@ -166,17 +166,24 @@ def failed_alike(place: Place, seen: Seen) -> str:
     return the_same_version(place, seen)
 
 
-def a_dead_letter(place: Place, _seen: Seen) -> str:
+def a_dead_letter(place: Place, seen: Seen) -> str:
     """Lambda gave the invocation of a paused function up."""
-    outputs, sqs = place.outputs(), place.client("sqs")
-    queue, attribute = outputs["FailuresQueueUrl"], "ApproximateNumberOfMessages"
 
     def look() -> str | None:
-        found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[attribute])
-        number = int(found["Attributes"][attribute])
-        return f"{number} in the failures queue" if number else None
+        number = dead_letters(place)
+        more = number > seen.before
+        return f"{number} in the failures queue, {seen.before} before" if more else None
 
-    return eventually(look, "a message in the failures queue", 3)
+    return eventually(look, f"one more message than {seen.before} in the failures queue", 3)
+
+
+def dead_letters(place: Place) -> int:
+    """Return how many messages are in the failures queue."""
+    attribute = "ApproximateNumberOfMessages"
+    found = place.client("sqs").get_queue_attributes(
+        QueueUrl=place.outputs()["FailuresQueueUrl"], AttributeNames=[attribute]
+    )
+    return int(found["Attributes"][attribute])
 
 
 def runs_again(place: Place, _seen: Seen) -> str:

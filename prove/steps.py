@@ -357,7 +357,7 @@ STEPS: tuple[Step, ...] = (
     Step(
         "pause",
         "pause the function, invoke it, and end the pause",
-        "a message in the failures queue; afterwards the stage's own concurrency",
+        "one more message in the failures queue; afterwards the stage's own concurrency",
         3,
         lambda _: [
             Call(
@@ -373,6 +373,7 @@ STEPS: tuple[Step, ...] = (
             ),
         ],
         checks.a_dead_letter,
+        before=checks.dead_letters,
         undo=lambda place, _seen: [_reservation(place)],
         undone=checks.runs_again,
         takes="every task that starts in these minutes",

@@ -259,14 +259,20 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
     "a dead letter": (
         checks.a_dead_letter,
         {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "2"}}},
-        {},
-        "2 in the failures queue",
+        {"before": 1},
+        "2 in the failures queue, 1 before",
+    ),
+    "only an old dead letter": (
+        checks.a_dead_letter,
+        {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "2"}}},
+        {"before": 2},
+        "!not within 3 minutes: one more message than 2 in the failures queue",
     ),
     "no dead letter": (
         checks.a_dead_letter,
         {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "0"}}},
-        {},
-        "!not within 3 minutes: a message in the failures queue",
+        {"before": 0},
+        "!not within 3 minutes: one more message than 0 in the failures queue",
     ),
     "the sleeper": (
         checks.stopped_in_time,
@@ -509,6 +515,12 @@ def test_the_embedded_aws_shows_what_it_can(
             "in the embedded AWS, it has no Fargate",
         ),
     }
+
+
+def test_a_pause_counts_the_dead_letters_before() -> None:
+    """A message of an earlier failure must not pass for one of the pause."""
+    queue = {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "2"}}}
+    assert named("pause").before(place(answers={**UP, **queue})) == 2
 
 
 def test_the_old_password_comes_back_only_if_it_was_replaced(tmp_path: Path) -> None:
