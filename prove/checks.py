@@ -17,6 +17,11 @@ from prove.place import NotSeenError, Place
 POLL_S = 10.0
 _COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 _ROLLED_BACK = "UPDATE_ROLLBACK_COMPLETE"
+#: What Lambda says of a version that has its number already, as people quote it.
+#: https://github.com/serverless/serverless/issues/8392
+_VERSION_EXISTS = re.compile(r"^.*\bversion\b.*\bexists\b.*$", re.IGNORECASE | re.MULTILINE)
+#: A word of what Lambda says when it cannot keep as many environments warm.
+_TOO_WARM = "ConcurrentExecution"
 #: What AWS lists for a while after its deletion, or for ever, and does not charge for:
 #: docs/howto/upgrade-and-rollback.md.
 _LASTING = {("kms", "key"), ("ecs", "task-definition"), ("ecs", "service"), ("ecs", "cluster")}
@@ -145,24 +150,38 @@ def a_newer_version(place: Place, seen: Seen) -> str:
 
 
 def the_same_version(place: Place, seen: Seen) -> str:
-    """A deploy failed, was rolled back, and invocations run the version that they ran before."""
-    if not any(seen.codes):
+    """Each deploy was rolled back, and invocations run the version that they ran before."""
+    if not all(seen.codes):
         raise NotSeenError("the deploy did not fail")
     found = {s["StackName"]: s["StackStatus"] for s in place.stacks()}
     status = found.get(f"{place.prefix}-execution", "gone")
-    now = place.version()
-    if status != _ROLLED_BACK or now != seen.before:
-        raise NotSeenError(f"the stack is {status}, the version {now} and before {seen.before}")
-    return f"{status}, still version {now}"
+    now, before = version_and_rollbacks(place), seen.before
+    if status != _ROLLED_BACK or now["version"] != before["version"]:
+        versions = f"the version {now['version']} and before {before['version']}"
+        raise NotSeenError(f"the stack is {status}, {versions}")
+    if (new := now["rollbacks"] - before["rollbacks"]) != len(seen.codes):
+        raise NotSeenError(f"{new} of {len(seen.codes)} deploys were rolled back: {seen.log}")
+    return f"{status}, still version {now['version']}"
+
+
+def version_and_rollbacks(place: Place) -> dict[str, Any]:
+    """Return what invocations run, and how often the function's stack was rolled back so far."""
+    pages = place.client("cloudformation").get_paginator("describe_stack_events")
+    events = [
+        event["ResourceStatus"]
+        for page in pages.paginate(StackName=f"{place.prefix}-execution")
+        for event in page["StackEvents"]
+        if event["ResourceType"] == "AWS::CloudFormation::Stack"
+    ]
+    return {"version": place.version(), "rollbacks": events.count(_ROLLED_BACK)}
 
 
 def failed_alike(place: Place, seen: Seen) -> str:
     """The same deploy failed twice for its own reason, not because its version exists."""
-    if "already exists" in seen.text:
-        line = next(line for line in seen.text.splitlines() if "already exists" in line)
-        raise NotSeenError(line.strip())
-    if not all(seen.codes):
-        raise NotSeenError("one of the two deploys did not fail")
+    if exists := _VERSION_EXISTS.search(seen.text):
+        raise NotSeenError(exists[0].strip())
+    if not all(_TOO_WARM in text for text in seen.texts):
+        raise NotSeenError(f"a deploy failed without {_TOO_WARM} in its output: {seen.log}")
     return the_same_version(place, seen)
 
 

@@ -167,6 +167,20 @@ def listed_for_a_while(gone: str, stays: str) -> Callable[..., Any]:
 
 
 FAILED = "UPDATE_ROLLBACK_COMPLETE"
+TOO_FEW = "Specified ConcurrentExecutions for function decreases account's Unreserved"
+VERSION_EXISTS = "A version for this Lambda function exists ( 8 ). Modify the function"
+
+
+def rolled_back(times: int) -> Mapping[str, Any]:
+    """The answers about an execution stack that was rolled back so many times."""
+    of_the_stack = {"ResourceType": "AWS::CloudFormation::Stack", "ResourceStatus": FAILED}
+    other = {"ResourceType": "AWS::Lambda::Alias", "ResourceStatus": "UPDATE_FAILED"}
+    return {
+        "cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]},
+        "cloudformation.describe_stack_events": {"StackEvents": [other, *[of_the_stack] * times]},
+    }
+
+
 #: A check, the answers of AWS, what was seen, and the beginning of what it says; `!`: refuses.
 CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
     "deployed": (checks.deployed, {}, {}, "1 stacks are complete"),
@@ -226,23 +240,64 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
     "not newer": (checks.a_newer_version, {}, {"before": "7"}, "!the alias is still at version 7"),
     "rolled back": (
         checks.the_same_version,
-        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]}},
-        {"before": "7", "codes": [1]},
+        rolled_back(3),
+        {"before": {"version": "7", "rollbacks": 2}, "codes": [1]},
         f"{FAILED}, still version 7",
     ),
-    "not rolled back": (checks.the_same_version, {}, {"before": "7", "codes": [1]}, "!the stack"),
-    "did not fail": (checks.the_same_version, {}, {"before": "7", "codes": [0]}, "!the deploy did"),
+    "not rolled back": (
+        checks.the_same_version,
+        rolled_back(2) | {"cloudformation.describe_stacks": {"Stacks": [EXECUTION]}},
+        {"before": {"version": "7", "rollbacks": 2}, "codes": [1]},
+        "!the stack is UPDATE_COMPLETE, the version 7 and before 7",
+    ),
+    "only an old rollback": (
+        checks.the_same_version,
+        rolled_back(2),
+        {"before": {"version": "7", "rollbacks": 2}, "codes": [1]},
+        "!0 of 1 deploys were rolled back",
+    ),
+    "did not fail": (checks.the_same_version, {}, {"before": {}, "codes": [0]}, "!the deploy did"),
     "failed alike": (
         checks.failed_alike,
-        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION | {"StackStatus": FAILED}]}},
-        {"before": "7", "codes": [1, 1], "texts": ["too many", "too many"]},
+        rolled_back(4),
+        {
+            "before": {"version": "7", "rollbacks": 2},
+            "codes": [1, 1],
+            "texts": [f"x | {TOO_FEW}"] * 2,
+        },
         f"{FAILED}, still version 7",
+    ),
+    "failed in the synthesis": (
+        checks.failed_alike,
+        rolled_back(2),
+        {
+            "before": {"version": "7", "rollbacks": 2},
+            "codes": [1, 1],
+            "texts": [TOO_FEW, "a relation refuses it"],
+        },
+        "!a deploy failed without ConcurrentExecution in its output",
+    ),
+    "failed once": (
+        checks.failed_alike,
+        rolled_back(3),
+        {"before": {"version": "7", "rollbacks": 2}, "codes": [1, 1], "texts": [TOO_FEW] * 2},
+        "!1 of 2 deploys were rolled back",
     ),
     "the version exists": (
         checks.failed_alike,
         {},
-        {"before": "7", "codes": [1, 1], "texts": ["too many", "Version already exists. Modify"]},
-        "!Version already exists. Modify",
+        {"before": {}, "codes": [1, 1], "texts": [TOO_FEW, VERSION_EXISTS]},
+        f"!{VERSION_EXISTS}",
+    ),
+    "an image exists": (
+        checks.failed_alike,
+        rolled_back(4),
+        {
+            "before": {"version": "7", "rollbacks": 2},
+            "codes": [1, 1],
+            "texts": [f"the image already exists\n{TOO_FEW}"] * 2,
+        },
+        f"{FAILED}, still version 7",
     ),
     "runs again": (
         checks.runs_again,
@@ -521,6 +576,13 @@ def test_a_pause_counts_the_dead_letters_before() -> None:
     """A message of an earlier failure must not pass for one of the pause."""
     queue = {"sqs.get_queue_attributes": {"Attributes": {"ApproximateNumberOfMessages": "2"}}}
     assert named("pause").before(place(answers={**UP, **queue})) == 2
+
+
+def test_the_rollbacks_before_are_counted() -> None:
+    """A rollback of an earlier deploy must not pass for one of this deploy."""
+    noted = named("missing-image").before(place(answers={**UP, **rolled_back(2)}))
+    assert noted == {"version": "7", "rollbacks": 2}
+    assert named("failure-after-version").before is named("missing-image").before
 
 
 def test_the_old_password_comes_back_only_if_it_was_replaced(tmp_path: Path) -> None:
