@@ -122,10 +122,14 @@ def test_the_findings_fit_a_terminal() -> None:
     assert max(len(line) for line in lines if " aws " not in line) <= 80
 
 
-def test_needs_are_added_up() -> None:
+@pytest.mark.parametrize(
+    ("needs", "most"),
+    [({}, 3.5), ({"Rolling": "Two"}, 3.0), ({"Rolling": ["Role"], "Role": ["Two"]}, 3.0)],
+)
+def test_needs_are_added_up(needs: Mapping[str, Any], most: float) -> None:
     """Each service counts with its task's size, on Spot apart; reservations count too.
 
-    A deploy replaces one service after the other, so the largest of them counts twice.
+    A deploy replaces services at the same time, unless one of them needs the other.
     """
     task = {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Cpu": "512"}}
 
@@ -133,20 +137,42 @@ def test_needs_are_added_up() -> None:
         values = {"DesiredCount": count, "TaskDefinition": {"Ref": "Task"}, **more}
         return {"Type": "AWS::ECS::Service", "Properties": values}
 
-    template = {
-        "Resources": {
-            "Task": task,
-            "Two": service(2),
-            "Rolling": service(2, DeploymentConfiguration={"MaximumPercent": 150}),
-            "Spot": service(1, CapacityProviderStrategy=[{"CapacityProvider": "FARGATE_SPOT"}]),
-            "Vpc": {"Type": "AWS::EC2::VPC"},
-            "Address": {"Type": "AWS::EC2::EIP"},
-            "Function": {
-                "Type": "AWS::Lambda::Function",
-                "Properties": {"ReservedConcurrentExecutions": 8},
-            },
-        }
+    resources = {
+        "Task": task,
+        "Role": {"Type": "AWS::IAM::Role"},
+        "Two": service(2),
+        "Rolling": service(2, DeploymentConfiguration={"MaximumPercent": 150}),
+        "Spot": service(1, CapacityProviderStrategy=[{"CapacityProvider": "FARGATE_SPOT"}]),
+        "Vpc": {"Type": "AWS::EC2::VPC"},
+        "Address": {"Type": "AWS::EC2::EIP"},
+        "Function": {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {"ReservedConcurrentExecutions": 8},
+        },
     }
-    assert added_up([template], 32) == Needs(
-        2.0, 3.0, 0.5, 1.0, elastic_ips=1, vpcs=1, reserved=8, parallelism=32
+    for name, others in needs.items():
+        resources[name]["DependsOn"] = others
+    assert added_up([{"Resources": resources}], 32) == Needs(
+        2.0, most, 0.5, 1.0, elastic_ips=1, vpcs=1, reserved=8, parallelism=32
     )
+
+
+@pytest.mark.parametrize(
+    ("reserved", "warm", "takes"), [(8, 0, 8), (8, 5, 8), (0, 5, 5), (0, 0, 0)]
+)
+def test_what_is_kept_warm_counts_within_the_reservation(
+    reserved: int, warm: int, takes: int
+) -> None:
+    """Of each function the larger counts; two functions add up."""
+    function = {"Type": "AWS::Lambda::Function", "Properties": {}}
+    reserving = {"ReservedConcurrentExecutions": reserved} if reserved else {}
+    config = {"ProvisionedConcurrentExecutions": warm}
+    alias = {"FunctionName": {"Ref": "Warm"}}
+    alias |= {"ProvisionedConcurrencyConfig": config} if warm else {}
+    resources = {
+        "Live": {"Type": "AWS::Lambda::Alias", "Properties": alias},
+        "Warm": function | {"Properties": reserving},
+        "Other": function | {"Properties": {"ReservedConcurrentExecutions": 3}},
+        "Plain": function,
+    }
+    assert added_up([{"Resources": resources}], 32).reserved == takes + 3
