@@ -142,14 +142,19 @@ class Call:
         return " ".join(words)
 
     def run(self, place: Place, seen: Seen) -> None:
-        """Make it."""
+        """Make it; if it answers in pages, ask for all of them, as the AWS CLI does."""
         outputs = place.outputs() if "$" in str(self.arguments) else {}
         arguments = {
             name: string.Template(value).substitute(outputs) if isinstance(value, str) else value
             for name, value in self.arguments.items()
         }
         service = "s3" if self.service == "s3api" else self.service  # The name in the AWS CLI.
-        answer = getattr(place.client(service), self.operation)(**arguments)
+        client = place.client(service)
+        if client.can_paginate(self.operation):
+            pages = client.get_paginator(self.operation).paginate(**arguments)
+            answer = pages.build_full_result()
+        else:
+            answer = getattr(client, self.operation)(**arguments)
         body = answer.get("Payload")
         seen.answers.append(answer | {"Payload": body.read()} if body else answer)
 

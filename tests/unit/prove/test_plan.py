@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
+from botocore.stub import Stubber
 
 from prove import __main__ as command_line
 from prove import airflow_api, checks, report, steps
@@ -46,6 +48,9 @@ class Recorded:
 
                 return call
 
+            def can_paginate(self, _operation: str) -> bool:
+                return False
+
             def get_paginator(self, operation: str) -> Any:
                 call = getattr(self, operation)
                 return type("Pages", (), {"paginate": lambda _, **asked: [call(**asked)]})()
@@ -65,6 +70,7 @@ EXECUTION = stack(
     FunctionAlias="live",
     FailuresQueueUrl="https://sqs/failures",
     PayloadBucketName="payloads",
+    LogGroupName="/aws/lambda/airflow-lambda-dev",
 )
 UP = {
     "cloudformation.describe_stacks": {"Stacks": [EXECUTION]},
@@ -622,6 +628,26 @@ def test_a_call_names_what_the_stage_made(tmp_path: Path) -> None:
     assert what.answers == [{"Payload": b"[]"}]
     expected = {"FunctionName": "airflow-lambda-dev", "Payload": "{}"}
     assert here.session.calls[-1] == ("lambda.invoke", expected)
+
+
+def test_a_token_is_found_on_a_later_page(tmp_path: Path) -> None:
+    """CloudWatch Logs answers with empty pages while it searches; a token may be within a word."""
+    logs = boto3.client(
+        "logs", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    here = place()
+    recorded = here.session.client
+    here.session.client = lambda service: logs if service == "logs" else recorded(service)
+    asked = {"logGroupName": "/aws/lambda/airflow-lambda-dev", "filterPattern": "%eyJ%"}
+    token, what = named("token"), seen(tmp_path)
+    with Stubber(logs) as stub:
+        stub.add_response("filter_log_events", {"events": [], "nextToken": "a"}, asked)
+        last = {"events": [{"message": "token=eyJhbGciOi"}]}
+        stub.add_response("filter_log_events", last, {**asked, "nextToken": "a"})
+        for action in token.actions(here):
+            action.run(here, what)
+    with pytest.raises(NotSeenError, match="begins like a token"):
+        token.check(here, what)
 
 
 def test_a_command_of_airflow_runs_in_a_terminal_of_a_scheduler(
