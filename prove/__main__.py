@@ -90,6 +90,8 @@ def _prove(place: Place, steps: Sequence[Step], findings: Sequence[Finding]) -> 
     _say("\n".join(["", *report.table(results), f"All of it: {file}"]))
     if place.stacks():
         _say(f"The stage is still there, and costs money: make destroy STAGE={place.stage}")
+        own = f"node_modules/.bin/cdk deploy --all -c stage={place.stage}"
+        _say(f"If it stays, give it its own DAG files and configuration again: {own}")
     elif not place.is_embedded:
         _say("Look at the bill of the day after: a few dollars.")
     tried = [r for r in results if r.outcome in (Outcome.SEEN, Outcome.FAILED)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prove.place import ROOT, NotSeenError, Place
+from prove.place import DAGS, ROOT, NotSeenError, Place
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -103,7 +103,7 @@ def deploy(
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """`cdk deploy` of every stack, with values that are merged over the stage's."""
+    """`cdk deploy` of every stack, with the plan's DAG files and values over the stage's."""
 
     extra: Mapping[str, Any]
     only: str = ""
@@ -114,6 +114,7 @@ class Deploy:
         override = json.dumps(place.override(self.extra))
         which = f"{place.prefix}-{self.only} --exclusively" if self.only else "--all"
         return (
+            f"mkdir -p {DAGS} && cp dags/*.py prove/dags/*.py {DAGS} && "
             f"node_modules/.bin/cdk deploy {which} --require-approval never --ci --no-color "
             f"-c stage={place.stage} -c override={shlex.quote(override)}"
         )

@@ -13,6 +13,8 @@ from stacks.stage.names import prefix
 ROOT = Path(__file__).parents[1]
 #: Where the logs of the commands, the DAG files and the results go.
 FOLDER = ROOT / "build" / "prove"
+#: The DAG files that the plan runs, from the folder of cdk.json.
+DAGS = (FOLDER / "dags").relative_to(ROOT)
 
 
 class NotSeenError(Exception):
@@ -83,7 +85,7 @@ class Place:
     def override(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Return what every deploy of the plan changes in the stage, and `extra` upon it."""
         base: dict[str, Any] = {
-            "image": {"dags": str((FOLDER / "dags").relative_to(ROOT))},
+            "image": {"dags": str(DAGS)},
             "observability": {"dashboard": True},
         }
         if self.email:

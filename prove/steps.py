@@ -13,7 +13,7 @@ from typing import Any
 from prove import checks
 from prove.actions import Action, Call, Deploy, InAirflow, Seen, Shell, deploy
 from prove.airflow_api import DagRuns
-from prove.place import FOLDER, ROOT, NotSeenError, Place
+from prove.place import FOLDER, NotSeenError, Place
 
 Check = Callable[[Place, Seen], str]
 
@@ -33,7 +33,7 @@ PROBE = '["lambda_executor probe", {"dag_files": {}}]'
 #: More than any account is granted without a request.
 TOO_MANY = 90_000
 
-_DAGS = FOLDER.relative_to(ROOT) / "dags"
+_OURS = "the stage's own DAG files and configuration until it is deployed again"
 _FUNCTION = {"FunctionName": "$FunctionName"}
 _NEW_TASKS = (
     "for service in $(aws ecs list-services --cluster airflow-lambda-{stage} "
@@ -252,12 +252,10 @@ STEPS: tuple[Step, ...] = (
         "build the image, publish it, deploy every stack",
         "every stack is complete; follow the link in SNS's mail",
         15,
-        lambda _: [
-            Shell(f"mkdir -p {_DAGS} && cp dags/*.py prove/dags/*.py {_DAGS}"),
-            deploy(),
-        ],
+        lambda _: [deploy()],
         checks.deployed,
         after=("bootstrap",),
+        takes=_OURS,
     ),
     Step(
         "again",
@@ -266,6 +264,7 @@ STEPS: tuple[Step, ...] = (
         1,
         lambda _: [deploy()],
         checks.unchanged,
+        takes=_OURS,
     ),
     Step(
         "probe",
@@ -341,6 +340,7 @@ STEPS: tuple[Step, ...] = (
         lambda _: [deploy(_function(timeout_s=60))],
         checks.a_newer_version,
         before=Place.version,
+        takes=_OURS,
     ),
     Step(
         "deadline",
@@ -355,6 +355,7 @@ STEPS: tuple[Step, ...] = (
         checks.stopped_in_time,
         undo=lambda _place, _seen: [deploy()],
         only_account="its Fargate starts no container",
+        takes=_OURS,
         left_out=_needs_airflow,
     ),
     Step(
@@ -429,6 +430,7 @@ STEPS: tuple[Step, ...] = (
         before=checks.version_and_rollbacks,
         undo=lambda _place, _seen: [deploy()],
         undone=checks.works_again,
+        takes=_OURS,
     ),
     Step(
         "failure-after-version",
@@ -441,6 +443,7 @@ STEPS: tuple[Step, ...] = (
         undo=lambda _place, _seen: [deploy()],
         undone=checks.works_again,
         only_account="it grants any provisioned concurrency",
+        takes=_OURS,
     ),
     Step(
         "failed-migration",
@@ -476,6 +479,7 @@ STEPS: tuple[Step, ...] = (
         checks.steady,
         after=("destroy",),
         only_account="its Fargate starts no container",
+        takes=_OURS,
         left_out=_needs_fresh_stage,
     ),
     Step(
@@ -487,6 +491,7 @@ STEPS: tuple[Step, ...] = (
         checks.a_proxy,
         after=("customer-key",),
         only_account="it makes no proxy",
+        takes=_OURS,
         left_out=_needs_fresh_stage,
     ),
     Step(
@@ -498,6 +503,7 @@ STEPS: tuple[Step, ...] = (
         checks.scheme("internal"),
         after=("customer-key",),
         only_account="its load balancer is a record",
+        takes=_OURS,
         left_out=_needs_certificate,
     ),
     Step(
@@ -509,6 +515,7 @@ STEPS: tuple[Step, ...] = (
         checks.scheme("internet-facing"),
         after=("certificate",),
         only_account="its load balancer is a record",
+        takes=_OURS,
         left_out=_needs_certificate,
     ),
     Step(
@@ -523,6 +530,7 @@ STEPS: tuple[Step, ...] = (
         checks.scheme("internal"),
         after=("public",),
         only_account="its load balancer is a record",
+        takes=_OURS,
         left_out=_needs_certificate,
     ),
     _destroy("destroy-again", "destroy", only_account="nothing was deployed again"),

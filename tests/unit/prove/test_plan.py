@@ -16,7 +16,7 @@ from botocore.stub import Stubber
 
 from prove import __main__ as command_line
 from prove import airflow_api, checks, report, steps
-from prove.actions import Call, Deploy, InAirflow, Seen, Shell
+from prove.actions import Call, Deploy, InAirflow, Seen, Shell, deploy
 from prove.place import ROOT, NotSeenError, Place
 from prove.running import Outcome, run
 from prove.steps import STEPS, Step
@@ -703,6 +703,38 @@ def test_dag_runs_are_started_and_waited_for(
 
 
 # --- the command line ---
+
+
+def test_every_step_that_deploys_says_what_it_takes() -> None:
+    """Each deploy brings the plan's own DAG files, whatever it is for."""
+    here = Place("dev", load(STAGES, "dev"), None)
+    silent = [
+        step.name
+        for step in STEPS
+        if any(isinstance(action, Deploy) for action in step.all_actions(here)) and not step.takes
+    ]
+    assert silent == []
+
+
+def test_a_deploy_brings_its_dag_files() -> None:
+    """`--only` one step works on a fresh checkout, too."""
+    command = deploy().command(place())
+    assert command.startswith(
+        "mkdir -p build/prove/dags && cp dags/*.py prove/dags/*.py build/prove/dags && "
+        "node_modules/.bin/cdk deploy --all "
+    )
+    assert '"dags": "build/prove/dags"' in command
+
+
+def test_a_stage_that_stays_is_named_with_the_way_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last lines say how to end it, and how to give it its own configuration again."""
+    monkeypatch.setattr(command_line, "FOLDER", tmp_path)
+    assert command_line._prove(place(), [], []) == 0
+    *_, costs, back = capsys.readouterr().out.splitlines()
+    assert costs.endswith("make destroy STAGE=dev")
+    assert back.endswith(": node_modules/.bin/cdk deploy --all -c stage=dev")
 
 
 def test_a_stage_that_keeps_its_data_is_refused() -> None:
