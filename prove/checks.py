@@ -17,6 +17,8 @@ from prove.place import NotSeenError, Place
 POLL_S = 10.0
 _COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 _ROLLED_BACK = "UPDATE_ROLLBACK_COMPLETE"
+#: What the stage's templates ask for, in their rule `CheckBootstrapVersion`.
+_BOOTSTRAP = 6
 #: What Lambda says of a version that has its number already, as people quote it.
 #: https://github.com/serverless/serverless/issues/8392
 _VERSION_EXISTS = re.compile(r"^.*\bversion\b.*\bexists\b.*$", re.IGNORECASE | re.MULTILINE)
@@ -37,12 +39,28 @@ def eventually(look: Callable[[], str | None], what: str, minutes: float) -> str
     return found
 
 
+def toolkit(place: Place) -> dict[str, Any] | None:
+    """Return CloudFormation's description of the stack of `cdk bootstrap`, if there is one."""
+    pages = place.client("cloudformation").get_paginator("describe_stacks").paginate()
+    stacks = (stack for page in pages for stack in page["Stacks"])
+    return next((stack for stack in stacks if stack["StackName"] == "CDKToolkit"), None)
+
+
 def bootstrapped(place: Place, _seen: Seen) -> str:
-    """The stack of `cdk bootstrap` is complete."""
-    found = place.client("cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"][0]
-    if found["StackStatus"] not in _COMPLETE:
-        raise NotSeenError(f"CDKToolkit is {found['StackStatus']}")
-    return f"CDKToolkit is {found['StackStatus']}"
+    """The stack of `cdk bootstrap` is there, and new enough."""
+    found = toolkit(place)
+    if not found:
+        raise NotSeenError("there is no stack CDKToolkit")
+    status = found["StackStatus"]
+    if status not in (*_COMPLETE, _ROLLED_BACK):
+        raise NotSeenError(f"CDKToolkit is {status}")
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+    version = int(outputs["BootstrapVersion"])
+    if version < _BOOTSTRAP:
+        raise NotSeenError(
+            f"CDKToolkit has version {version}, the stage needs {_BOOTSTRAP}: run cdk bootstrap"
+        )
+    return f"CDKToolkit is {status}, its version {version}"
 
 
 def deployed(place: Place, _seen: Seen) -> str:

@@ -124,6 +124,13 @@ def _goes(place: Place) -> str:
     return ""
 
 
+def _bootstrap(place: Place) -> list[Action]:
+    """Make what is missing; what is there is for every CDK app of the account and Region."""
+    if place.session and checks.toolkit(place):
+        return []
+    return [Shell("node_modules/.bin/cdk bootstrap --ci --no-color -c stage={stage}")]
+
+
 def _reservation(place: Place) -> Action:
     """Give the function the concurrency of the stage again."""
     wanted = place.config.default_function.reserved_concurrency
@@ -240,12 +247,13 @@ def _destroy(name: str, after: str, only_account: str = "") -> Step:
 STEPS: tuple[Step, ...] = (
     Step(
         "bootstrap",
-        "prepare account and Region for the CDK",
-        "the stack `CDKToolkit` is complete",
+        "prepare account and Region for the CDK, if they are not yet",
+        "the stack `CDKToolkit` is there, and new enough",
         2,
-        lambda _: [Shell("node_modules/.bin/cdk bootstrap --ci --no-color -c stage={stage}")],
+        _bootstrap,
         checks.bootstrapped,
         after=(),
+        takes="only if it is missing: the name `CDKToolkit`, with a bucket and roles for the CDK",
     ),
     Step(
         "deploy",

@@ -177,6 +177,12 @@ TOO_FEW = "Specified ConcurrentExecutions for function decreases account's Unres
 VERSION_EXISTS = "A version for this Lambda function exists ( 8 ). Modify the function"
 
 
+def toolkit(version: str, status: str = "CREATE_COMPLETE") -> Mapping[str, Any]:
+    """The stack of `cdk bootstrap`."""
+    outputs = [{"OutputKey": "BootstrapVersion", "OutputValue": version}]
+    return {"StackName": "CDKToolkit", "StackStatus": status, "Outputs": outputs}
+
+
 def rolled_back(times: int) -> Mapping[str, Any]:
     """The answers about an execution stack that was rolled back so many times."""
     of_the_stack = {"ResourceType": "AWS::CloudFormation::Stack", "ResourceStatus": FAILED}
@@ -189,6 +195,25 @@ def rolled_back(times: int) -> Mapping[str, Any]:
 
 #: A check, the answers of AWS, what was seen, and the beginning of what it says; `!`: refuses.
 CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
+    "bootstrapped": (
+        checks.bootstrapped,
+        {"cloudformation.describe_stacks": {"Stacks": [EXECUTION, toolkit("6", FAILED)]}},
+        {},
+        f"CDKToolkit is {FAILED}, its version 6",
+    ),
+    "not bootstrapped": (checks.bootstrapped, {}, {}, "!there is no stack CDKToolkit"),
+    "half bootstrapped": (
+        checks.bootstrapped,
+        {"cloudformation.describe_stacks": {"Stacks": [toolkit("6", "CREATE_FAILED")]}},
+        {},
+        "!CDKToolkit is CREATE_FAILED",
+    ),
+    "bootstrapped long ago": (
+        checks.bootstrapped,
+        {"cloudformation.describe_stacks": {"Stacks": [toolkit("5")]}},
+        {},
+        "!CDKToolkit has version 5, the stage needs 6: run cdk bootstrap",
+    ),
     "deployed": (checks.deployed, {}, {}, "1 stacks are complete"),
     "nothing is deployed": (
         checks.deployed,
@@ -576,6 +601,18 @@ def test_the_embedded_aws_shows_what_it_can(
             "in the embedded AWS, it has no Fargate",
         ),
     }
+
+
+def test_an_account_that_is_prepared_stays_as_it_is() -> None:
+    """Others use the stack of `cdk bootstrap`, too; only what is missing is made."""
+    prepared = {"cloudformation.describe_stacks": {"Stacks": [toolkit("5")]}}
+    bootstrap = named("bootstrap")
+    assert list(bootstrap.actions(place(answers=prepared))) == []
+    (made,) = bootstrap.actions(place())
+    assert "cdk bootstrap" in made.command(place())
+    (printed,) = bootstrap.actions(Place("dev", load(STAGES, "dev"), None))
+    assert printed == made
+    assert bootstrap.takes
 
 
 def test_a_pause_counts_the_dead_letters_before() -> None:
