@@ -102,6 +102,24 @@ def _needs_airflow(place: Place) -> str:
     return ""
 
 
+def _needs_its_dags(place: Place) -> str:
+    if place.config.dags.source != "baked":
+        return f'dags.source is "{place.config.dags.source}", so the image has no DAG files'
+    if place.config.image.uri:
+        return "image.uri names an image, which has its own DAG files"
+    return _needs_airflow(place)
+
+
+def _needs_a_plain_image(place: Place) -> str:
+    image = place.config.image
+    for name in ("airflow_version", "base_image", "python_version", "requirements"):
+        if name in image.model_fields_set:
+            return f"image.{name} is set, which is refused beside an image that is not built"
+    if len({function.architecture for function in place.config.functions}) > 1:
+        return "functions have two architectures, and a missing image is one"
+    return ""
+
+
 def _needs_services(place: Place) -> str:
     return "" if place.has_airflow else "the stage has no Airflow of its own"
 
@@ -140,8 +158,10 @@ def _reservation(place: Place) -> Action:
     return Call("lambda", "put_function_concurrency", arguments)
 
 
-def _function(**values: Any) -> dict[str, Any]:
-    return {"functions": [{"name": "default", **values}]}
+def _function(timeout_s: int, **values: Any) -> dict[str, Any]:
+    """Change the default function; margins of the stage may not fit the time-out."""
+    margins = {"stop_margin_s": None, "kill_margin_s": None}
+    return {"functions": [{"name": "default", "timeout_s": timeout_s, **margins, **values}]}
 
 
 def _no_image(place: Place) -> dict[str, Any]:
@@ -253,7 +273,7 @@ STEPS: tuple[Step, ...] = (
         _bootstrap,
         checks.bootstrapped,
         after=(),
-        takes="only if it is missing: the name `CDKToolkit`, with a bucket and roles for the CDK",
+        takes="the name `CDKToolkit` with a bucket and roles, if there is none yet",
     ),
     Step(
         "deploy",
@@ -290,7 +310,7 @@ STEPS: tuple[Step, ...] = (
         lambda _: [DagRuns({dag: {} for dag in ENDS})],
         checks.ended(**ENDS),
         only_account="its Fargate starts no container",
-        left_out=_needs_airflow,
+        left_out=_needs_its_dags,
     ),
     Step(
         "doctor",
@@ -364,7 +384,7 @@ STEPS: tuple[Step, ...] = (
         undo=lambda _place, _seen: [deploy()],
         only_account="its Fargate starts no container",
         takes=_OURS,
-        left_out=_needs_airflow,
+        left_out=_needs_its_dags,
     ),
     Step(
         "pause",
@@ -439,6 +459,7 @@ STEPS: tuple[Step, ...] = (
         undo=lambda _place, _seen: [deploy()],
         undone=checks.works_again,
         takes=_OURS,
+        left_out=_needs_a_plain_image,
     ),
     Step(
         "failure-after-version",

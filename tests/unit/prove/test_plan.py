@@ -20,10 +20,15 @@ from prove.actions import Call, Deploy, InAirflow, Seen, Shell, deploy
 from prove.place import ROOT, NotSeenError, Place
 from prove.running import Outcome, run
 from prove.steps import STEPS, Step
+from stacks.config import loading
 from stacks.config.loading import load
+from tests.synth.variants import VARIANTS
 
 STAGES = json.loads((ROOT / "cdk.json").read_text())["context"]["stages"]
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+
+A_BUNDLE = {"name": "dags", "classpath": "airflow.providers.git.bundles.git.GitDagBundle"}
+AN_IMAGE = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/airflow@sha256:{64 * 'a'}"
 
 
 class Recorded:
@@ -109,13 +114,18 @@ def test_a_dry_run_prints_every_step_and_asks_nobody(
     assert any("cdk deploy" in line and f"stage={stage}" in line for line in lines)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_deploy_of_the_plan_is_a_valid_stage(stage: str) -> None:
-    """No step changes the stage to values that its relations refuse."""
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_deploy_of_the_plan_is_a_valid_stage(variant: str) -> None:
+    """No step changes a stage to values that its relations refuse."""
+    stage, override = VARIANTS[variant]
+    stages = {stage: loading._merged(STAGES[stage], override)}
+    config = load(stages, stage)
     here = Place(
         stage,
-        load(STAGES, stage),
+        config,
         None,
+        account="123456789012",
+        region=config.region or "eu-west-1",
         email="me@example.com",
         certificate_arn=CERTIFICATE,
         domain_name="airflow.example.com",
@@ -126,11 +136,34 @@ def test_every_deploy_of_the_plan_is_a_valid_stage(stage: str) -> None:
             continue
         for action in step.all_actions(here):
             if isinstance(action, Deploy):
-                text = json.dumps(here.override(action.extra))
-                text = text.replace("<account>", "123456789012").replace("<region>", "eu-west-1")
-                load(STAGES, stage, text)
+                load(stages, stage, json.dumps(here.override(action.extra)))
                 deploys += 1
     assert deploys
+
+
+@pytest.mark.parametrize(
+    ("override", "left_out"),
+    [
+        ({"dags": {"source": "s3"}}, {"dags", "deadline"}),
+        ({"dags": {"source": "bundle", "bundles": [A_BUNDLE]}}, {"dags", "deadline"}),
+        ({"image": {"uri": AN_IMAGE}}, {"dags", "deadline"}),
+        ({"image": {"python_version": "3.13"}}, {"missing-image"}),
+        ({"image": {"requirements": "requirements.txt"}}, {"missing-image"}),
+        (
+            {"functions": [{"name": "more", "queues": ["more"], "architecture": "x86_64"}]},
+            {"missing-image"},
+        ),
+        ({}, set()),
+    ],
+)
+def test_what_a_stage_cannot_show_is_left_out(
+    override: Mapping[str, Any], left_out: set[str]
+) -> None:
+    """The plan's DAG files must be in the image, and an image that is missing must be allowed."""
+    here = Place("dev", load(STAGES, "dev", override), None)
+    plain = Place("dev", load(STAGES, "dev"), None)
+    found = {step.name for step in STEPS if step.left_out(here)}
+    assert found - {step.name for step in STEPS if step.left_out(plain)} == left_out
 
 
 def test_the_page_has_the_plan() -> None:
