@@ -30,7 +30,7 @@ class DagRuns:
 
     Attributes:
         runs: DAG id to the run's `conf`.
-        meanwhile: What is done while they run.
+        meanwhile: What is done while they run; they must end after it.
     """
 
     runs: Mapping[str, Mapping[str, Any]]
@@ -49,6 +49,8 @@ class DagRuns:
             started = {dag: _trigger(api, dag, conf) for dag, conf in self.runs.items()}
             if self.meanwhile:
                 self.meanwhile.run(place, seen)
+                if _ended(api, started):
+                    raise NotSeenError("the DAG runs ended before what was done meanwhile")
             _eventually("the DAG runs end", RUNS_S, lambda: _ended(api, started))
             runs = {dag: api.get(path).raise_for_status().json() for dag, path in started.items()}
         seen.answers.append({dag: [run["state"], _seconds(run)] for dag, run in runs.items()})

@@ -373,11 +373,11 @@ STEPS: tuple[Step, ...] = (
     Step(
         "deadline",
         "deploy while a task sleeps; then run one that sleeps longer than its function may run",
-        "the first ends well, the second is stopped and fails",
-        12,
+        "the first ends well after the deploy, the second is stopped and fails",
+        20,
         lambda _: [
-            DagRuns({"prove_sleeper": {"seconds": 30}}, deploy(_function(timeout_s=900))),
-            deploy(_function(timeout_s=60)),
+            deploy(_function(timeout_s=900)),
+            DagRuns({"prove_sleeper": {"seconds": 600}}, deploy(_function(timeout_s=60))),
             DagRuns({"prove_sleeper": {"seconds": 600}}),
         ],
         checks.stopped_in_time,

@@ -740,36 +740,69 @@ def test_a_command_of_airflow_runs_in_a_terminal_of_a_scheduler(
     assert what.log.read_text() == what.text
 
 
+Asked = list[tuple[str, str]]
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Asked]:
+    """Let an Airflow answer with a run's states, one after the other; return what it is asked."""
+
+    def make(states: list[str]) -> Asked:
+        asked: Asked = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            asked.append((request.method, request.content.decode()))
+            path = request.url.path
+            if path == "/api/v2/dags":
+                return httpx.Response(200, json={"dags": [{"dag_id": "a"}]})
+            if request.method in ("PATCH", "POST"):
+                return httpx.Response(200, json={"dag_run_id": "run"})
+            assert path == "/api/v2/dags/a/dagRuns/run"
+            dates = {"start_date": "2026-11-29T12:00:00Z", "end_date": "2026-11-29T12:00:31Z"}
+            return httpx.Response(200, json={"state": states.pop(0), **dates})
+
+        @contextmanager
+        def tunnel(*_: object) -> Iterator[httpx.Client]:
+            yield httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer))
+
+        monkeypatch.setattr(airflow_api, "_tunnel", tunnel)
+        monkeypatch.setattr(airflow_api, "time", Clock())
+        return asked
+
+    return make
+
+
 def test_dag_runs_are_started_and_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, airflow: Callable[[list[str]], Asked]
 ) -> None:
     """Each run has its `conf`; the answer has its state and its seconds."""
-    asked: list[tuple[str, str]] = []
-    states = ["running", "running", "failed", "failed"]
-
-    def airflow(request: httpx.Request) -> httpx.Response:
-        asked.append((request.method, request.content.decode()))
-        path = request.url.path
-        if path == "/api/v2/dags":
-            return httpx.Response(200, json={"dags": [{"dag_id": "a"}]})
-        if request.method in ("PATCH", "POST"):
-            return httpx.Response(200, json={"dag_run_id": "run"})
-        assert path == "/api/v2/dags/a/dagRuns/run"
-        dates = {"start_date": "2026-11-29T12:00:00Z", "end_date": "2026-11-29T12:00:31Z"}
-        return httpx.Response(200, json={"state": states.pop(0), **dates})
-
-    @contextmanager
-    def tunnel(*_: object) -> Iterator[httpx.Client]:
-        yield httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(airflow))
-
-    monkeypatch.setattr(airflow_api, "_tunnel", tunnel)
-    monkeypatch.setattr(airflow_api, "time", Clock())
+    asked = airflow(["running", "running", "failed", "failed"])
     what = seen(tmp_path)
     airflow_api.DagRuns({"a": {"seconds": 30}}, Shell("echo meanwhile")).run(place(), what)
     assert what.answers == [{"a": ["failed", 31.0]}]
     assert what.text == "meanwhile\n"
     (started,) = [body for method, body in asked if method == "POST"]
     assert json.loads(started)["conf"] == {"seconds": 30}
+
+
+def test_a_run_that_ends_before_the_deploy_shows_nothing(
+    tmp_path: Path, airflow: Callable[[list[str]], Asked]
+) -> None:
+    """Only a task that still runs after the deploy has survived it."""
+    airflow(["success"] * 3)
+    runs = airflow_api.DagRuns({"a": {}}, Shell("echo meanwhile"))
+    with pytest.raises(NotSeenError, match="ended before what was done meanwhile"):
+        runs.run(place(), seen(tmp_path))
+
+
+def test_the_deploy_in_the_middle_changes_the_function() -> None:
+    """The task that must survive it may run for long, and sleeps for longer than it takes."""
+    before, survives, stopped = named("deadline").actions(place())
+    assert before == deploy(steps._function(timeout_s=900))
+    assert survives == airflow_api.DagRuns(
+        {"prove_sleeper": {"seconds": 600}}, deploy(steps._function(timeout_s=60))
+    )
+    assert stopped == airflow_api.DagRuns({"prove_sleeper": {"seconds": 600}})
 
 
 # --- the command line ---
