@@ -423,7 +423,7 @@ STEPS: tuple[Step, ...] = (
     Step(
         "dashboard",
         "read the dashboard; look at it, too",
-        "it has its graphs",
+        "it has widgets",
         1,
         lambda _: [Call("cloudwatch", "get_dashboard", {"DashboardName": "$DashboardName"})],
         checks.a_dashboard,

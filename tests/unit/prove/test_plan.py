@@ -363,6 +363,18 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
         },
         f"{FAILED}, still version 7",
     ),
+    "a dashboard": (
+        checks.a_dashboard,
+        {},
+        {"answers": [{"DashboardBody": '{"widgets": [{}, {}]}'}]},
+        "2 widgets",
+    ),
+    "an empty dashboard": (
+        checks.a_dashboard,
+        {},
+        {"answers": [{"DashboardBody": '{"widgets": []}'}]},
+        "!the dashboard has no widget",
+    ),
     "runs again": (
         checks.runs_again,
         {"lambda.get_function_concurrency": {}},
