@@ -228,8 +228,8 @@ def _too_warm() -> dict[str, Any]:
     return {**values, "execution": {"parallelism": TOO_MANY}}
 
 
-def _second(place: Place, **more: Mapping[str, Any]) -> Deploy:
-    """Deploy what the second round looks at: a customer's key, and all that hangs on a VPC."""
+def _anew(place: Place, **more: Mapping[str, Any]) -> Deploy:
+    """Deploy the stage anew: with a customer's key, and all that hangs on a VPC."""
     network: dict[str, Any] = {"function_in_vpc": True}
     settings = place.config.network
     if not (settings.vpc_id or settings.endpoints or settings.nat_gateways):
@@ -246,7 +246,7 @@ def _second(place: Place, **more: Mapping[str, Any]) -> Deploy:
 
 def _entrance(place: Place, cidr: str) -> Deploy:
     values = {"certificate_arn": place.certificate_arn, "domain_name": place.domain_name}
-    return _second(place, control_plane={**values, "allowed_cidrs": [cidr]})
+    return _anew(place, control_plane={**values, "allowed_cidrs": [cidr]})
 
 
 def _destroy(name: str, after: str, only_account: str = "") -> Step:
@@ -504,7 +504,7 @@ STEPS: tuple[Step, ...] = (
         "deploy the stage anew with a KMS key of its own, functions in the VPC, a load balancer",
         "every service runs",
         20,
-        lambda place: [_second(place)],
+        lambda place: [_anew(place)],
         checks.steady,
         after=("destroy",),
         only_account="its Fargate starts no container",
@@ -516,7 +516,7 @@ STEPS: tuple[Step, ...] = (
         "add RDS Proxy",
         "it is available, and every service runs",
         15,
-        lambda place: [_second(place, database={"proxy": True})],
+        lambda place: [_anew(place, database={"proxy": True})],
         checks.a_proxy,
         after=("customer-key",),
         only_account="it makes no proxy",
