@@ -12,13 +12,17 @@ import re
 import shlex
 import string
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prove.place import DAGS, ROOT, NotSeenError, Place
 
+#: How often something that takes a while is asked for.
+POLL_S = 10.0
+Found = TypeVar("Found")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -181,6 +185,20 @@ class InAirflow:
         with seen.log.open("a", encoding="utf-8") as log:
             log.write(text)
         seen.texts.append(text)
+
+
+def eventually(look: Callable[[], Found | None], what: str, minutes: float) -> Found:
+    """Ask until there is an answer; return it.
+
+    Raises:
+        NotSeenError: There was none within the minutes.
+    """
+    deadline_s = time.monotonic() + minutes * 60
+    while not (found := look()):
+        if time.monotonic() > deadline_s:
+            raise NotSeenError(f"not within {minutes:g} minutes: {what}")
+        time.sleep(POLL_S)
+    return found
 
 
 def environment(place: Place) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from typing import Any
 
 import httpx
 
-from prove.actions import Action, Seen, environment
+from prove.actions import Action, Seen, environment, eventually
 from prove.place import ROOT, NotSeenError, Place
 
 URL = "http://localhost:8080"
-POLL_S = 5.0
 #: The tunnel opens in seconds. The DAG processor reads new files within five minutes.
-TUNNEL_S, DAGS_S, RUNS_S = 60.0, 600.0, 1200.0
+TUNNEL_MINUTES, DAGS_MINUTES, RUNS_MINUTES = 1, 10, 20
 _FINAL = ("success", "failed")
 
 
@@ -45,13 +43,15 @@ class DagRuns:
     def run(self, place: Place, seen: Seen) -> None:
         """Run them."""
         with _tunnel(place, seen) as api:
-            _eventually("the DAG processor has read the DAGs", DAGS_S, lambda: _known(api, self))
+            eventually(
+                lambda: _known(api, self), "the DAG processor has read the DAGs", DAGS_MINUTES
+            )
             started = {dag: _trigger(api, dag, conf) for dag, conf in self.runs.items()}
             if self.meanwhile:
                 self.meanwhile.run(place, seen)
                 if _ended(api, started):
                     raise NotSeenError("the DAG runs ended before what was done meanwhile")
-            _eventually("the DAG runs end", RUNS_S, lambda: _ended(api, started))
+            eventually(lambda: _ended(api, started), "the DAG runs end", RUNS_MINUTES)
             runs = {dag: api.get(path).raise_for_status().json() for dag, path in started.items()}
         seen.answers.append({dag: [run["state"], _seconds(run)] for dag, run in runs.items()})
 
@@ -69,7 +69,8 @@ def _tunnel(place: Place, seen: Seen) -> Iterator[httpx.Client]:
     ):
         try:
             with httpx.Client(base_url=URL, timeout=60, trust_env=False) as api:
-                _eventually(f"the tunnel opens ({seen.log})", TUNNEL_S, lambda: _is_open(api))
+                what = f"the tunnel opens ({seen.log})"
+                eventually(lambda: _is_open(api), what, TUNNEL_MINUTES)
                 password = subprocess.run(
                     ["bash", "-c", variables["AdminPasswordCommand"]],
                     env=variables,
@@ -83,14 +84,6 @@ def _tunnel(place: Place, seen: Seen) -> Iterator[httpx.Client]:
                 yield api
         finally:
             os.killpg(tunnel.pid, signal.SIGTERM)
-
-
-def _eventually(what: str, timeout_s: float, look: Any) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not look():
-        if time.monotonic() > deadline_s:
-            raise NotSeenError(f"not within {timeout_s:.0f} s: {what}")
-        time.sleep(POLL_S)
 
 
 def _is_open(api: httpx.Client) -> bool:

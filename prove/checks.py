@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
 from lambda_executor.contract.errors import DecodeError
 from lambda_executor.contract.probe import ProbeAnswer
-from prove.actions import Seen
+from prove.actions import Seen, eventually
 from prove.place import NotSeenError, Place
 
-#: How often AWS is asked for something that takes a while.
-POLL_S = 10.0
 _COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 _ROLLED_BACK = "UPDATE_ROLLBACK_COMPLETE"
 #: What the stage's templates ask for, in their rule `CheckBootstrapVersion`.
@@ -27,16 +24,6 @@ _TOO_WARM = "ConcurrentExecution"
 #: What AWS lists for a while after its deletion, or for ever, and does not charge for:
 #: docs/howto/upgrade-and-rollback.md.
 _LASTING = {("kms", "key"), ("ecs", "task-definition"), ("ecs", "service"), ("ecs", "cluster")}
-
-
-def eventually(look: Callable[[], str | None], what: str, minutes: float) -> str:
-    """Ask until there is an answer; return it."""
-    deadline_s = time.monotonic() + minutes * 60
-    while (found := look()) is None:
-        if time.monotonic() > deadline_s:
-            raise NotSeenError(f"not within {minutes:g} minutes: {what}")
-        time.sleep(POLL_S)
-    return found
 
 
 def toolkit(place: Place) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import pytest
 from botocore.stub import Stubber
 
 from prove import __main__ as command_line
-from prove import airflow_api, checks, report, steps
+from prove import actions, airflow_api, checks, report, steps
 from prove.actions import Call, Deploy, InAirflow, Seen, Shell, deploy
 from prove.place import ROOT, NotSeenError, Place
 from prove.running import Outcome, run
@@ -216,7 +216,7 @@ def toolkit(version: str, status: str = "CREATE_COMPLETE") -> Mapping[str, Any]:
     return {"StackName": "CDKToolkit", "StackStatus": status, "Outputs": outputs}
 
 
-def rolled_back(times: int) -> Mapping[str, Any]:
+def rolled_back(times: int) -> dict[str, Any]:
     """The answers about an execution stack that was rolled back so many times."""
     of_the_stack = {"ResourceType": "AWS::CloudFormation::Stack", "ResourceStatus": FAILED}
     other = {"ResourceType": "AWS::Lambda::Alias", "ResourceStatus": "UPDATE_FAILED"}
@@ -539,7 +539,7 @@ def test_a_check_judges_what_was_seen(
 ) -> None:
     """It says what it saw, or what it saw instead."""
     check, answers, shown, says = CASES[case]
-    monkeypatch.setattr(checks, "time", Clock())
+    monkeypatch.setattr(actions, "time", Clock())
     here, what = place(answers={**UP, **answers}), seen(tmp_path, **shown)
     if says.startswith("!"):
         with pytest.raises(NotSeenError) as refused:
@@ -778,7 +778,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Asked]:
             yield httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer))
 
         monkeypatch.setattr(airflow_api, "_tunnel", tunnel)
-        monkeypatch.setattr(airflow_api, "time", Clock())
+        monkeypatch.setattr(actions, "time", Clock())
         return asked
 
     return make

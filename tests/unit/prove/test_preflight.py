@@ -137,7 +137,7 @@ def test_needs_are_added_up(needs: Mapping[str, Any], most: float) -> None:
         values = {"DesiredCount": count, "TaskDefinition": {"Ref": "Task"}, **more}
         return {"Type": "AWS::ECS::Service", "Properties": values}
 
-    resources = {
+    resources: dict[str, dict[str, Any]] = {
         "Task": task,
         "Role": {"Type": "AWS::IAM::Role"},
         "Two": service(2),
@@ -167,7 +167,7 @@ def test_what_is_kept_warm_counts_within_the_reservation(
     function = {"Type": "AWS::Lambda::Function", "Properties": {}}
     reserving = {"ReservedConcurrentExecutions": reserved} if reserved else {}
     config = {"ProvisionedConcurrentExecutions": warm}
-    alias = {"FunctionName": {"Ref": "Warm"}}
+    alias: dict[str, Any] = {"FunctionName": {"Ref": "Warm"}}
     alias |= {"ProvisionedConcurrencyConfig": config} if warm else {}
     resources = {
         "Live": {"Type": "AWS::Lambda::Alias", "Properties": alias},
