@@ -42,7 +42,7 @@ def bootstrapped(place: Place, _seen: Seen) -> str:
     if status not in (*_COMPLETE, _ROLLED_BACK):
         raise NotSeenError(f"CDKToolkit is {status}")
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
-    version = int(outputs["BootstrapVersion"])
+    version = int(outputs.get("BootstrapVersion", 0))  # The first ones do not say it.
     if version < _BOOTSTRAP:
         raise NotSeenError(
             f"CDKToolkit has version {version}, the stage needs {_BOOTSTRAP}: run cdk bootstrap"

@@ -247,6 +247,12 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
         {},
         "!CDKToolkit has version 5, the stage needs 6: run cdk bootstrap",
     ),
+    "bootstrapped with the first version": (
+        checks.bootstrapped,
+        {"cloudformation.describe_stacks": {"Stacks": [{**toolkit("0"), "Outputs": []}]}},
+        {},
+        "!CDKToolkit has version 0, the stage needs 6",
+    ),
     "deployed": (checks.deployed, {}, {}, "1 stacks are complete"),
     "nothing is deployed": (
         checks.deployed,
