@@ -56,9 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("stage", help="the stage's name in cdk.json")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     given = parser.parse_args(arguments)
-    cdk_json = Path(__file__).with_name("cdk.json").read_text(encoding="utf-8")
     try:
-        config = load(json.loads(cdk_json)["context"]["stages"], given.stage)
+        config = load(stages(), given.stage)
         _destroy(given.stage, config, ask=not given.yes)
     except (StageConfigError, DestroyError, BotoCoreError, ClientError) as e:
         sys.exit(str(e))
@@ -81,6 +80,24 @@ def session_of(stage: str, config: StageConfig) -> tuple[boto3.Session, str]:
     return session, account
 
 
+def stages() -> dict[str, Any]:
+    """Return the stages of cdk.json as they stand there, by name."""
+    cdk_json = json.loads(Path(__file__).with_name("cdk.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = cdk_json["context"]["stages"]
+    return found
+
+
+def described(formation: Any, stage: str) -> list[dict[str, Any]]:  # noqa: ANN401 - boto3 makes it at run time
+    """Return CloudFormation's descriptions of the stage's stacks, without nested ones."""
+    pages = formation.get_paginator("describe_stacks").paginate()
+    return [
+        stack
+        for page in pages
+        for stack in page["Stacks"]
+        if stack["StackName"].startswith(f"{prefix(stage)}-") and "ParentId" not in stack
+    ]
+
+
 def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
     """Return the existing stacks of the stage, without nested ones, which go with their parents."""
     formation = session.client("cloudformation")
@@ -91,9 +108,7 @@ def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
             found.get("EnableTerminationProtection", False),
             frozenset(_importers(formation, found)),
         )
-        for page in formation.get_paginator("describe_stacks").paginate()
-        for found in page["Stacks"]
-        if found["StackName"].startswith(f"{prefix(stage)}-") and "ParentId" not in found
+        for found in described(formation, stage)
     ]
 
 

@@ -8,17 +8,15 @@ CloudFormation says which functions and which repository the stage has.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 import stage_images
-from destroy import DestroyError, session_of
+from destroy import DestroyError, described, session_of, stages
 from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
 from stacks.stage.names import prefix
@@ -105,15 +103,15 @@ def config_of(stage: str) -> StageConfig:
     Raises:
         StageConfigError: cdk.json does not have the stage, or has it with a value that is refused.
     """
-    return load(_stages(), stage)
+    return load(stages(), stage)
 
 
-def named_by_stages(stages: Mapping[str, Any], repository: str) -> set[str]:
+def named_by_stages(known: Mapping[str, Any], repository: str) -> set[str]:
     """Return the digests of a repository's images that any stage names as its `image.uri`.
 
     A stage may run what was built for another one, and its functions are not those of this stage.
     """
-    uris = (str(values.get("image", {}).get("uri", "")) for values in stages.values())
+    uris = (str(values.get("image", {}).get("uri", "")) for values in known.values())
     found = (uri.partition("/")[2].partition(f"{repository}@") for uri in uris)
     return {digest for before, at, digest in found if at and not before}
 
@@ -131,12 +129,6 @@ def refuse_during_a_deploy(stage: str, stacks: Iterable[Mapping[str, Any]]) -> N
                 f"The stack {name} is {status}, and may go back to what looks old now: wait until "
                 "the deploy has ended."
             )
-
-
-def _stages() -> dict[str, Any]:
-    cdk_json = Path(__file__).with_name("cdk.json").read_text(encoding="utf-8")
-    stages: dict[str, Any] = json.loads(cdk_json)["context"]["stages"]
-    return stages
 
 
 def versions_of(client: LambdaClient, function: str) -> Versions:
@@ -173,8 +165,7 @@ def versions_of(client: LambdaClient, function: str) -> Versions:
 def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
     config = config_of(stage)
     session, account = session_of(stage, config)
-    pages = session.client("cloudformation").get_paginator("describe_stacks").paginate()
-    refuse_during_a_deploy(stage, (stack for page in pages for stack in page["Stacks"]))
+    refuse_during_a_deploy(stage, described(session.client("cloudformation"), stage))
     client = session.client("lambda")
     execution = f"{prefix(stage)}-execution"
     functions = stage_images.resources_of(session, execution, "AWS::Lambda::Function")
@@ -189,7 +180,7 @@ def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
     for repository in stage_images.repositories_of(session, stage):
         images = stage_images.images_in(session, repository)
         used = stage_images.names_in_use(session, stage, repository, left)
-        used |= named_by_stages(_stages(), repository)
+        used |= named_by_stages(stages(), repository)
         old = stage_images.unused(images, used, config.image.keep_images)
         _say(f"{repository}: {len(images) - len(old)} of {len(images)} images stay")
         for image in old:

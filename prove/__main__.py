@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from destroy import DestroyError, session_of
+from destroy import DestroyError, session_of, stages
 from prove import report
 from prove.needs import needs_of
-from prove.place import FOLDER, ROOT, NotSeenError, Place
+from prove.place import FOLDER, NotSeenError, Place
 from prove.preflight import Finding, Verdict, preflight
 from prove.running import Outcome, Result, run
 from prove.steps import STEPS, Step
@@ -30,15 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.page:
         _say("\n".join(report.page()))
         return 0
-    cdk_json = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))
     try:
-        return _main(given, cdk_json["context"]["stages"])
+        return _main(given)
     except (StageConfigError, DestroyError, NotSeenError, BotoCoreError, ClientError) as e:
         sys.exit(str(e))
 
 
-def _main(given: argparse.Namespace, stages: object) -> int:
-    config = load(stages, given.stage)
+def _main(given: argparse.Namespace) -> int:
+    config = load(stages(), given.stage)
     steps = _chosen(given)
     options = {
         "email": given.email,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from destroy import described
 from stacks.config import StageConfig
 from stacks.stage.names import prefix
 
@@ -58,13 +59,7 @@ class Place:
 
     def stacks(self) -> list[dict[str, Any]]:
         """Return CloudFormation's descriptions of the stage's stacks, without nested ones."""
-        pages = self.client("cloudformation").get_paginator("describe_stacks").paginate()
-        found = [stack for page in pages for stack in page["Stacks"]]
-        return [
-            stack
-            for stack in found
-            if stack["StackName"].startswith(f"{self.prefix}-") and "ParentId" not in stack
-        ]
+        return described(self.client("cloudformation"), self.stage)
 
     def outputs(self) -> dict[str, str]:
         """Return the outputs of the stage's stacks, by name."""

@@ -9,6 +9,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge, shown
+from airflow_lambda_constructs.execution.permissions import decryption_of_secrets
 from stacks.stage.names import folder
 from stacks.wiring.forms import Wiring, env_file, helm_values
 
@@ -33,15 +34,7 @@ def secrets_policy(scope: Construct, stage: str, key: kms.IKey | None) -> iam.Ma
         iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[of_stage])
     )
     if key:
-        # https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
-        service = f"secretsmanager.{cdk.Stack.of(scope).region}.amazonaws.com"
-        policy.add_statements(
-            iam.PolicyStatement(
-                actions=["kms:Decrypt"],
-                resources=[key.key_arn],
-                conditions={"StringEquals": {"kms:ViaService": service}},
-            )
-        )
+        policy.add_statements(decryption_of_secrets(scope, key))
     finding = f"IAM5[Resource::{shown(policy, of_stage)}]"
     reason = "People choose the names of the secrets, and AWS appends letters to each."
     acknowledge(policy, **{finding: reason})

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge, acknowledge_any_resource
+from airflow_lambda_constructs.execution.permissions import decryption_of_secrets
 
 #: Takes Airflow's arguments, turns the secrets into settings, and becomes Airflow.
 ENTRY_POINT = ("python", "-m", "lambda_image.control_plane")
@@ -207,18 +207,7 @@ class AirflowService(Construct):
         if key := self._around.encryption_key:
             # The CDK's own grant of a secret reaches the policy of the key only, which an imported
             # key does not have: https://github.com/aws/aws-cdk/issues/17156
-            stack = cdk.Stack.of(self)
-            role.add_to_principal_policy(
-                iam.PolicyStatement(
-                    actions=["kms:Decrypt"],
-                    resources=[key.key_arn],
-                    conditions={
-                        "StringEquals": {
-                            "kms:ViaService": f"secretsmanager.{stack.region}.amazonaws.com"
-                        }
-                    },
-                )
-            )
+            role.add_to_principal_policy(decryption_of_secrets(self, key))
 
     def _container(self, program: Program) -> ecs.ContainerDefinition:
         around = self._around

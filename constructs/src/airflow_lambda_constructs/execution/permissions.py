@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge, shown
 from lambda_executor.contract.secret_reference import SecretReference
@@ -35,6 +38,19 @@ class WorkloadSecret:
         )
         if self.secret.encryption_key:
             self.secret.encryption_key.grant(role, "kms:Decrypt")
+
+
+def decryption_of_secrets(scope: Construct, key: kms.IKey) -> iam.PolicyStatement:
+    """Allow to read the secrets that a key encrypts, and to use it for nothing else.
+
+    https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
+    """
+    service = f"secretsmanager.{cdk.Stack.of(scope).region}.amazonaws.com"
+    return iam.PolicyStatement(
+        actions=["kms:Decrypt"],
+        resources=[key.key_arn],
+        conditions={"StringEquals": {"kms:ViaService": service}},
+    )
 
 
 def permit(
