@@ -219,6 +219,7 @@ bench: setup build/venv/image/.stamp ## Compare with the reference; writes build
 	@$(BIN)/python -m tests.bench.order
 	@$(BIN)/python -m tests.bench.handler
 	@$(BIN)/python -m tests.bench.end_to_end
+	@$(BIN)/python -m tests.bench.burst
 
 .PHONY: clean
 clean: ## Remove what the other verbs made; ends `make local`

@@ -12,19 +12,17 @@ import json
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import psutil
 
 from demo import paths
-from demo.installation.dag_files import DagFile
 from demo.installation.environment import Environment, sole_use
 from demo.installation.project import Project
 from demo.machine.interrupts import interrupts_held_off, termination_as_interrupt
 from demo.outcome.airflow_api import Api
 from demo.screen import Screen
+from tests.bench import dag_run
 from tests.bench.report import HOME
 
 EVERY_S = 10.0
@@ -32,16 +30,6 @@ EVERY_S = 10.0
 WARM_UP_MINUTES = 5
 TASKS_A_MINUTE = 50
 DAG_ID = "steady"
-
-
-@dataclass(frozen=True, slots=True)
-class BenchFile(DagFile):
-    """The benchmark's own DAG file."""
-
-    @property
-    def source(self) -> Path:
-        """Where the file is."""
-        return Path(__file__).parent / "dags" / f"{self.name}.py"
 
 
 def memory_mb(pid: int) -> float:
@@ -66,7 +54,7 @@ def main() -> int:
     samples: dict[str, list[float]] = defaultdict(list)
     home = paths.Home(HOME / "memory")
     with sole_use(home), termination_as_interrupt():
-        environment = Environment(home, Project([BenchFile(DAG_ID, ())]), Screen())
+        environment = Environment(home, Project([dag_run.BenchFile(DAG_ID, ())]), Screen())
         try:
             environment.start()
             with Api(environment.airflow.url) as api:
