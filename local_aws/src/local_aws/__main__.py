@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             account_concurrency=arguments.account_concurrency,
             scaling_rate=arguments.scaling_rate,
             init_timeout_s=arguments.init_timeout,
+            restore_timeout_s=arguments.restore_timeout,
             idle_timeout_s=arguments.idle_timeout,
         ),
         sandbox=arguments.sandbox,
@@ -83,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     number(
         *("--init-timeout", 60.0, "SECONDS"),
         "limit of an init phase; Lambda's is 10, but here environments share the CPUs",
+    )
+    number(
+        *("--restore-timeout", 10.0, "SECONDS"),
+        "limit of the restore of a snapshot, with the hooks after it; Lambda's is 10, too",
     )
     number("--idle-timeout", 600.0, "SECONDS", "end a warm environment idle for this long")
     number(

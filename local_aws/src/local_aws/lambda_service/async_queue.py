@@ -21,6 +21,7 @@ from local_aws.lambda_service.model import (
     InvokeResponse,
 )
 from local_aws.lambda_service.pool import Functions, Permit, Pools, Throttled
+from local_aws.lambda_service.restored_environment import SnapStartError
 
 logger = logging.getLogger("local_aws.lambda_service.async_queue")
 
@@ -158,6 +159,8 @@ class AsyncQueue:
     def _attempt(self, pools: Pools, permit: Permit, event: Event) -> None:
         try:
             outcome = pools.run(permit, event.invocation)
+        except SnapStartError as e:
+            outcome = InvokeResponse(b"{}", failed=True, reason=str(e))
         except Exception as e:
             logger.exception("could not run %s", event.function.name)
             reason = f"the environment did not start: {e}"

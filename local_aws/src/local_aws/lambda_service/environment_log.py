@@ -1,6 +1,7 @@
 """The log stream of one execution environment: its processes' output and the platform's lines.
 
-Owns the text and the order of Lambda's START, END, REPORT and INIT_REPORT lines.
+Owns the text and the order of Lambda's START, END, REPORT and INIT_REPORT lines, and of those for
+snapshots: RESTORE_REPORT.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Protocol
 
@@ -27,6 +29,14 @@ class LogStream(Protocol):
 
     def append(self, lines: list[tuple[int, str]]) -> None:
         """Add lines, each with its time in milliseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """How long a restore took, and the part of it that the runtime and its hooks took."""
+
+    duration_ms: float
+    billed_ms: float
 
 
 def timestamp() -> str:
@@ -73,40 +83,68 @@ class EnvironmentLog:
             f"START RequestId: {request_id} Version: {version}",
         )
 
-    def failed_init(self, phase: str, duration_ms: float, status: str, error_type: str) -> None:
-        """Log a failed init phase; as on Lambda, a successful one has no line."""
-        self.drain()
-        metrics = {"durationMs": round(duration_ms, 3)}
-        self._platform(
-            "initReport",
-            {"phase": phase, "status": status, "errorType": error_type, "metrics": metrics},
-            f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: {phase}\t"
-            f"Status: {status}\tError Type: {error_type}",
-        )
+    def init_report(self, phase: str, duration_ms: float, failure: tuple[str, str] | None) -> None:
+        """Log an init phase; as on Lambda, one that succeeds has no line but for a snapshot.
 
-    def finish(
+        `failure` is the status and the type of the error, as in the line.
+        """
+        metrics = {"durationMs": round(duration_ms, 3)}
+        record: dict[str, object] = {"phase": phase, "metrics": metrics}
+        text = f"INIT_REPORT Init Duration: {duration_ms:.2f} ms"
+        if failure:
+            text += f"\tPhase: {phase}"
+        self._phase("initReport", record, text, failure)
+
+    def restore_report(self, duration_ms: float, failure: tuple[str, str] | None) -> None:
+        """Log the end of the restore.
+
+        AWS's page has this line for failures only; logs of functions have it without a status, too.
+        """
+        record: dict[str, object] = {"metrics": {"durationMs": round(duration_ms, 3)}}
+        text = f"RESTORE_REPORT Restore Duration: {duration_ms:.2f} ms"
+        self._phase("restoreReport", record, text, failure)
+
+    def _phase(
+        self, event: str, record: dict[str, object], text: str, failure: tuple[str, str] | None
+    ) -> None:
+        self.drain()
+        record["status"] = "success"
+        if failure:
+            status, error_type = failure
+            record |= {"status": status, "errorType": error_type}
+            text += f"\tStatus: {status}"
+            if error_type:
+                text += f"\tError Type: {error_type}"
+        self._platform(event, record, text)
+
+    def finish(  # noqa: PLR0913 - what a REPORT line has
         self,
         request_id: str,
         *,
         duration_ms: float,
         init_ms: float | None,
+        restored: Restored | None,
         max_memory_mb: int,
         failure: str,
     ) -> str:
         """Log the end of an invocation, after its output, and return the end of its log.
 
-        `duration_ms` is without the init phase, `init_ms` None if there was none, and `failure`
-        the reason why the runtime was killed, or empty.
+        `duration_ms` is without the init phase and the restore, `init_ms` and `restored` None if
+        there was none, and `failure` the reason why the runtime was killed, or empty.
         """
         self.drain()
-        metrics = {
+        billed_ms = restored.billed_ms if restored else 0
+        metrics: dict[str, float] = {
             "durationMs": round(duration_ms, 3),
-            "billedDurationMs": int(duration_ms + (init_ms or 0)) + 1,
+            "billedDurationMs": int(duration_ms + (init_ms or 0) + billed_ms) + 1,
             "memorySizeMB": self._function.memory_mb,
             "maxMemoryUsedMB": max_memory_mb,
         }
         if init_ms is not None:
             metrics["initDurationMs"] = round(init_ms, 3)
+        if restored:
+            metrics["restoreDurationMs"] = round(restored.duration_ms, 3)
+            metrics["billedRestoreDurationMs"] = int(billed_ms) + 1
         if failure:
             self._write_line(failure)
         record: dict[str, object] = {"requestId": request_id, "metrics": metrics}
@@ -176,4 +214,9 @@ def _report(request_id: str, metrics: Mapping[str, float]) -> str:
     )
     if "initDurationMs" in metrics:
         report += f"\tInit Duration: {metrics['initDurationMs']:.2f} ms"
+    if "restoreDurationMs" in metrics:
+        report += (
+            f"\tRestore Duration: {metrics['restoreDurationMs']:.2f} ms\t"
+            f"Billed Restore Duration: {metrics['billedRestoreDurationMs']} ms"
+        )
     return report

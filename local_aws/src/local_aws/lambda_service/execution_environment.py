@@ -12,7 +12,8 @@ import signal
 import time
 from dataclasses import dataclass, replace
 
-from local_aws.lambda_service.environment_log import EnvironmentLog, timestamp
+from local_aws.lambda_service.credentials import Credentials
+from local_aws.lambda_service.environment_log import EnvironmentLog, Restored, timestamp
 from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, InvokeResponse
 from local_aws.lambda_service.runtime_api import MAX_RESPONSE_BYTES, RuntimeApi
 from local_aws.sandbox.sandbox import Sandbox
@@ -23,7 +24,7 @@ _SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _FailedInit:
+class FailedInit:
     """A runtime that never asked for an invocation, and the error that it reported, if any."""
 
     timed_out: bool
@@ -36,9 +37,17 @@ class _FailedInit:
             return "Sandbox.Timedout"
         return _field(self.reported, "errorType") or "Runtime.ExitError"
 
+    @property
+    def status(self) -> tuple[str, str]:
+        """Status and error type, as in `INIT_REPORT`."""
+        return "timeout" if self.timed_out else "error", self.error_type
+
 
 class ExecutionEnvironment:
     """An execution environment from its cold start to its end.
+
+    Args:
+        credentials: What its Runtime API serves; None: they are in the variables.
 
     Attributes:
         tenant_id: The only tenant it serves; empty: the function does not isolate its tenants.
@@ -46,7 +55,12 @@ class ExecutionEnvironment:
     """
 
     def __init__(
-        self, function: FunctionVersion, tenant_id: str, sandbox: Sandbox, log: EnvironmentLog
+        self,
+        function: FunctionVersion,
+        tenant_id: str,
+        sandbox: Sandbox,
+        log: EnvironmentLog,
+        credentials: Credentials | None = None,
     ) -> None:
         self.function = function
         self.tenant_id = tenant_id
@@ -57,6 +71,8 @@ class ExecutionEnvironment:
         self._api: RuntimeApi | None = None
         self._init_passed = False
         self._init_ms: float | None = None
+        self._restored: Restored | None = None
+        self._credentials = credentials
         self._log.read_from(sandbox.output)
 
     @property
@@ -94,10 +110,12 @@ class ExecutionEnvironment:
         else:
             self._sandbox.stop()
         init_ms, self._init_ms = self._init_ms, None
+        restored, self._restored = self._restored, None
         tail = self._log.finish(
             invocation.request_id,
             duration_ms=took_ms,
             init_ms=init_ms,
+            restored=restored,
             max_memory_mb=self._sandbox.peak_mb,
             failure="" if outcome.runtime_usable else outcome.reason,
         )
@@ -134,17 +152,25 @@ class ExecutionEnvironment:
         settled = self._api.wait_until_ready(_SETTLE_S)
         return _answered(answer.payload, answer.is_error, usable=settled)
 
-    def _start_runtime(self, limit_s: float) -> _FailedInit | None:
+    def _start_runtime(self, limit_s: float) -> FailedInit | None:
         """Start a runtime and wait until it asks for an invocation."""
-        self._api = api = RuntimeApi()
-        self._sandbox.start(api.address, on_exit=api.close)
+        api = self._launch()
+        # Whoever initialises a runtime anew does not wait for a snapshot.
+        api.restore()
         if api.wait_until_ready(limit_s):
             return None
-        timed_out = self._sandbox.running and api.init_error is None
+        reported = api.init_error or api.restore_error
+        timed_out = self._sandbox.running and reported is None
         self._sandbox.stop()
-        return _FailedInit(timed_out, api.init_error)
+        return FailedInit(timed_out, reported)
 
-    def _never_ready(self, invocation: InvokeRequest, failure: _FailedInit) -> InvokeResponse:
+    def _launch(self) -> RuntimeApi:
+        """Start a runtime with a Runtime API of its own."""
+        self._api = api = RuntimeApi(self._credentials)
+        self._sandbox.start(api.variables, on_exit=api.close)
+        return api
+
+    def _never_ready(self, invocation: InvokeRequest, failure: FailedInit) -> InvokeResponse:
         if failure.reported is not None:
             return _answered(failure.reported, is_error=True, usable=False)
         return self._no_answer(invocation, timed_out=failure.timed_out)
@@ -161,10 +187,8 @@ class ExecutionEnvironment:
             f"RequestId: {invocation.request_id} Error: {_exit_reason(self._sandbox.exit_status)}",
         )
 
-    def _log_failed_init(self, phase: str, took_ms: float, failure: _FailedInit) -> None:
-        self._log.failed_init(
-            phase, took_ms, "timeout" if failure.timed_out else "error", failure.error_type
-        )
+    def _log_failed_init(self, phase: str, took_ms: float, failure: FailedInit) -> None:
+        self._log.init_report(phase, took_ms, failure.status)
 
 
 def _exit_reason(status: int) -> str:
@@ -174,6 +198,14 @@ def _exit_reason(status: int) -> str:
         return f"Runtime exited with error: exit status {status}"
     name = "killed" if -status == signal.SIGKILL else signal.strsignal(-status) or str(-status)
     return f"Runtime exited with error: signal: {name.lower()}"
+
+
+def failure_reason(reported: bytes | None, status: int) -> str:
+    """What a runtime reported, or how it exited."""
+    if reported is None:
+        return _exit_reason(status)
+    name, message = _field(reported, "errorType"), _field(reported, "errorMessage")
+    return f"{name}: {message}" if name else reported[:1024].decode(errors="replace")
 
 
 def _answered(payload: bytes, is_error: bool, *, usable: bool) -> InvokeResponse:

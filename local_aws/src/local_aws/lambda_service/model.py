@@ -31,6 +31,7 @@ class FunctionVersion:
         log_level: The runtime's log level with `JSON`; empty: its default.
         command: `ImageConfig.Command`, which replaces the image's own handler.
         dead_letter_arn: The dead-letter queue; empty: none.
+        snap_start: Whether its environments come from a snapshot.
     """
 
     account: str
@@ -49,6 +50,7 @@ class FunctionVersion:
     log_level: str = ""
     command: tuple[str, ...] = ()
     dead_letter_arn: str = ""
+    snap_start: bool = False
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> FunctionVersion:
@@ -74,6 +76,7 @@ class FunctionVersion:
             log_level=logging.get("ApplicationLogLevel") or "",
             command=tuple(image.get("Command") or ()),
             dead_letter_arn=(configuration.get("DeadLetterConfig") or {}).get("TargetArn") or "",
+            snap_start=(configuration.get("SnapStart") or {}).get("OptimizationStatus") == "On",
         )
 
     @property

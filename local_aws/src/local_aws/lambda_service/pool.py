@@ -43,6 +43,7 @@ class Limits:
     account_concurrency: int
     scaling_rate: int
     init_timeout_s: float
+    restore_timeout_s: float
     idle_timeout_s: float
 
 
@@ -140,6 +141,7 @@ class Pools:
 
         Raises:
             OSError: No environment could be started.
+            SnapStartError: No environment could be restored.
         """
         try:
             environment = permit.environment or self._start_busy(

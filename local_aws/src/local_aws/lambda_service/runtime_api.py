@@ -1,6 +1,7 @@
 """The Lambda Runtime API of one execution environment, on its own port.
 
-Its four routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+Its routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html and, for snapshots,
+https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-custom.html
 What it answers out of turn is what AWS's own emulator answers:
 https://github.com/aws/aws-lambda-runtime-interface-emulator, internal/lambda/core/states.go
 """
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
+from local_aws.lambda_service import credentials
+from local_aws.lambda_service.credentials import Credentials
 from local_aws.lambda_service.model import InvokeRequest
 
 #: 6 MB and Lambda's margin: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -36,9 +39,14 @@ class Answer:
 
 
 class RuntimeApi:
-    """One environment's Runtime API; listens until `close`, which also ends every wait early."""
+    """One environment's Runtime API; listens until `close`, which also ends every wait early.
 
-    def __init__(self) -> None:
+    Args:
+        credentials: What it serves to an environment of a snapshot; None: it is none.
+    """
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self.credentials = credentials
         self._state = threading.Condition()
         self._waiting_for_next = False
         self._init_passed = False
@@ -47,20 +55,53 @@ class RuntimeApi:
         self._answer: Answer | None = None
         #: The error that the runtime reported for its init phase.
         self.init_error: bytes | None = None
+        #: The error that the runtime reported for its hooks after the restore.
+        self.restore_error: bytes | None = None
+        self._restorable = False
+        self._restored = False
         self._closed = False
         self._socket = socket.create_server(("127.0.0.1", 0))
-        #: The value of `AWS_LAMBDA_RUNTIME_API`.
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self._address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._accept, name="runtime-api", daemon=True).start()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that lead the runtime here."""
+        variables = {"AWS_LAMBDA_RUNTIME_API": self._address}
+        if self.credentials:
+            uri = f"http://{self._address}{credentials.PATH}"
+            variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = uri
+        return variables
 
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Wait for the runtime to ask for its next invocation."""
         with self._state:
-            self._state.wait_for(
-                lambda: self._waiting_for_next or self._closed or self.init_error is not None,
-                timeout_s,
-            )
+            self._state.wait_for(lambda: self._waiting_for_next or self._failed, timeout_s)
             return self._waiting_for_next and not self._closed
+
+    def wait_until_restorable(self, timeout_s: float) -> bool:
+        """Wait for the end of the init phase of a snapshot: the runtime waits to be restored."""
+        with self._state:
+            self._state.wait_for(
+                lambda: self._restorable or self._waiting_for_next or self._failed, timeout_s
+            )
+            return self._restorable and not self._failed
+
+    def restorable(self) -> None:
+        """Note that the runtime waits to be restored."""
+        with self._state:
+            self._restorable = True
+            self._state.notify_all()
+
+    def restore(self) -> None:
+        """Let the runtime that waits to be restored continue."""
+        with self._state:
+            self._restored = True
+            self._state.notify_all()
+
+    @property
+    def _failed(self) -> bool:
+        return self._closed or self.init_error is not None or self.restore_error is not None
 
     def send(self, invocation: InvokeRequest, timeout_s: float) -> Answer | None:
         """Hand an invocation to the runtime; None: it timed out or the environment is gone."""
@@ -106,6 +147,13 @@ class RuntimeApi:
             self._waiting_for_next = False
             return self._open
 
+    def next_restore(self) -> bool:
+        """Wait until the runtime may continue after its init phase; False: it may not."""
+        self.restorable()
+        with self._state:
+            self._state.wait_for(lambda: self._restored or self._closed)
+            return not self._closed
+
     def accept_answer(self, request_id: str, answer: Answer) -> bool:
         """Accept the answer to the current invocation; False for any other request id."""
         with self._state:
@@ -128,6 +176,12 @@ class RuntimeApi:
             self._state.notify_all()
             return None
 
+    def accept_restore_error(self, body: bytes) -> None:
+        """Record the error of a hook after the restore."""
+        with self._state:
+            self.restore_error = body
+            self._state.notify_all()
+
 
 def _serve(handler: type[_Handler], connection: socket.socket, peer: object) -> None:
     # A killed runtime leaves its connection in any state.
@@ -141,6 +195,19 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        if self.path == "/2018-06-01/runtime/restore/next":
+            if self.api.next_restore():
+                self._reply(200, b"")
+            else:
+                self.close_connection = True
+            return
+        if self.path == credentials.PATH and self.api.credentials:
+            document = self.api.credentials.document(self.headers.get("Authorization", ""))
+            if document is None:
+                self._reply(404, _error("InvalidToken", "no credentials for the provided token"))
+            else:
+                self._reply(200, document)
+            return
         if self.path != "/2018-06-01/runtime/invocation/next":
             self._reply(404, _error("InvalidPath", self.path))
             return
@@ -169,6 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(403, _error("InvalidStateTransition", reason))
             else:
                 self._reply(202, _ACCEPTED)
+            return
+        if self.path == "/2018-06-01/runtime/restore/error":
+            self.api.accept_restore_error(body)
+            self._reply(202, _ACCEPTED)
             return
         match = _ANSWER.fullmatch(self.path)
         if match is None:

@@ -12,23 +12,21 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 from ministack.services import lambda_svc
 
-from local_aws.images.store import Image, ImageStore, image_name
+from local_aws.images.store import ImageStore
 from local_aws.lambda_service.async_queue import AsyncQueue, AsyncSettings, Event
 from local_aws.lambda_service.destinations import Destinations
-from local_aws.lambda_service.environment_log import EnvironmentLog, stream_name
 from local_aws.lambda_service.execution_environment import ExecutionEnvironment
 from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, InvokeResponse
 from local_aws.lambda_service.pool import Limits, Pools, Throttled
-from local_aws.on_ministack import function_records, image_pinning, tenants
+from local_aws.lambda_service.snapshots import Snapshots
+from local_aws.on_ministack import function_records, image_pinning, snap_start, tenants
+from local_aws.on_ministack.environments import Environments, session_of
 from local_aws.on_ministack.front import exchange
-from local_aws.on_ministack.log_streams import CloudWatchStream
-from local_aws.on_ministack.role_sessions import role_session
-from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
+from local_aws.sandbox.sandbox import Confinement
 
 
 class DataPlane:
@@ -43,11 +41,14 @@ class DataPlane:
         asynchronous: AsyncSettings,
     ) -> None:
         self._images = images
-        self._confinement = confinement
-        self._client_variables = client_variables
-        #: The certificate that the functions' clients read.
-        self._trusted = [Path(p) for p in [client_variables.get("AWS_CA_BUNDLE")] if p]
-        self._destinations = Destinations(client_variables["AWS_ENDPOINT_URL"], _role_session)
+        self._environments = Environments(images, client_variables, confinement)
+        self._snapshots = Snapshots(
+            confinement,
+            self._environments.parts,
+            snap_start.set_state,
+            limits.restore_timeout_s,
+        )
+        self._destinations = Destinations(client_variables["AWS_ENDPOINT_URL"], session_of)
         self._queue = AsyncQueue(function_records, self._destinations.settle, asynchronous)
         self._pools = Pools(
             limits, function_records, start=self._start, on_release=self._queue.dispatch
@@ -58,6 +59,7 @@ class DataPlane:
         """Take over the parts of ministack's Lambda service that run functions."""
         image_pinning.install(self._images)
         tenants.install()
+        snap_start.install(self._snapshots.publish)
         stock_execute = lambda_svc._execute_function
         stock_invoke_async = lambda_svc.invoke_async_with_retry
 
@@ -76,7 +78,7 @@ class DataPlane:
         lambda_svc.invoke_async_with_retry = invoke_async
         # ministack calls these two after every change and deletion of a function.
         for name in ("_sweep_extract_cache", "_pool_kill_function"):
-            setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._pools.end_stale))
+            setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._end_stale))
         for name in ("_put_function_concurrency", "_delete_function_concurrency"):
             setattr(lambda_svc, name, _then(getattr(lambda_svc, name), self._queue.dispatch))
         for name in ("_put_provisioned_concurrency", "_delete_provisioned_concurrency"):
@@ -86,6 +88,18 @@ class DataPlane:
         """End every execution environment."""
         self._queue.close()
         self._pools.close()
+        self._snapshots.close()
+
+    def _start(
+        self, function: FunctionVersion, tenant_id: str, provisioned: bool
+    ) -> ExecutionEnvironment:
+        if function.snap_start:
+            return self._snapshots.restore(function)
+        return self._environments.start(function, tenant_id, provisioned=provisioned)
+
+    def _end_stale(self) -> None:
+        self._pools.end_stale()
+        self._snapshots.end_stale(function_records.is_current)
 
     def _invoke_and_wait(self, configuration: Mapping[str, Any], event: object) -> dict[str, Any]:
         """Run a synchronous invocation; return the answer like ministack's own executors."""
@@ -101,52 +115,6 @@ class DataPlane:
         invocation = _invocation(configuration, event)
         config = function_records.event_invoke_config(function.function_key, invocation.invoked_arn)
         self._queue.put(Event(function, invocation, config, accepted_s=time.time()))
-
-    def _start(
-        self, function: FunctionVersion, tenant_id: str, provisioned: bool
-    ) -> ExecutionEnvironment:
-        """Start an environment with Lambda's variables, pointed at this AWS."""
-        image = Image.read(self._images.find(image_name(function.image_uri)))
-        stream = stream_name(function.version)
-        argv = [*image.entry_point, *(function.command or image.command)]
-        variables = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            **image.variables,
-            **function.variables,
-            **_role_session(function),
-            "AWS_REGION": function.region,
-            "AWS_DEFAULT_REGION": function.region,
-            "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": function.version,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-            "AWS_LAMBDA_INITIALIZATION_TYPE": (
-                "provisioned-concurrency" if provisioned else "on-demand"
-            ),
-            "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
-            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
-            "AWS_LAMBDA_LOG_FORMAT": function.log_format,
-            **({"AWS_LAMBDA_LOG_LEVEL": function.log_level} if function.log_level else {}),
-            "_HANDLER": argv[-1],
-            "LAMBDA_TASK_ROOT": image.working_directory,
-            **self._client_variables,
-        }
-        command = RuntimeCommand(
-            argv,
-            Path(image.working_directory),
-            variables,
-            memory_mb=function.memory_mb,
-            tmp_mb=function.tmp_mb,
-            readable=(*image.readable, *self._trusted),
-            writable=image.writable,
-        )
-        return ExecutionEnvironment(
-            function,
-            tenant_id,
-            Sandbox(command, self._confinement),
-            EnvironmentLog(function, CloudWatchStream(function, stream)),
-        )
 
 
 def _invocation(configuration: Mapping[str, Any], event: object) -> InvokeRequest:
@@ -166,10 +134,6 @@ def _result(outcome: InvokeResponse) -> dict[str, Any]:
     if outcome.failed:
         result |= {"error": True, "function_error": "Unhandled"}
     return result
-
-
-def _role_session(function: FunctionVersion) -> dict[str, str]:
-    return role_session(function.role, function.name)
 
 
 def _then(stock: Callable[..., Any], follow_up: Callable[[], None]) -> Callable[..., Any]:

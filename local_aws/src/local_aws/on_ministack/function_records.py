@@ -52,6 +52,15 @@ def is_current(function: FunctionVersion) -> bool:
     return bool(record["config"].get("RevisionId") == function.revision)
 
 
+def version_of(record: Mapping[str, Any] | None, qualifier: str) -> Mapping[str, Any]:
+    """The configuration that a version or alias leads to; empty: there is none."""
+    if record is None:
+        return {}
+    alias = record["aliases"].get(qualifier) or {"FunctionVersion": qualifier}
+    version: Mapping[str, Any] = record["versions"].get(alias["FunctionVersion"]) or {"config": {}}
+    return configuration_of(version)
+
+
 def event_invoke_config(function: FunctionKey, invoked_arn: str) -> EventInvokeConfig:
     """The event configuration of the invoked alias or version, as Lambda looks it up."""
     configs = (find(function) or {}).get("event_invoke_configs") or {}
@@ -73,9 +82,8 @@ def provisioned_concurrency() -> list[tuple[FunctionVersion, int]]:
         if not is_image(record):
             continue
         for qualifier, wanted in list(record["provisioned_concurrency"].items()):
-            alias = record["aliases"].get(qualifier) or {"FunctionVersion": qualifier}
-            version = record["versions"].get(alias["FunctionVersion"])
-            if version is not None:
+            version = version_of(record, qualifier)
+            if version:
                 count = int(wanted["RequestedProvisionedConcurrentExecutions"])
-                found.append((FunctionVersion.from_configuration(version["config"]), count))
+                found.append((FunctionVersion.from_configuration(version), count))
     return found

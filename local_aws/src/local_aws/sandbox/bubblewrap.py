@@ -26,12 +26,17 @@ _MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """The file system of one sandbox (see `RuntimeCommand`); everything else is read-only."""
+    """The file system of one sandbox (see `RuntimeCommand`); everything else is read-only.
+
+    Attributes:
+        copied: Whether the runtime will be copied into sandboxes of their own (`clone.py`).
+    """
 
     tmp_mb: int
     readable: tuple[Path, ...]
     writable: tuple[Path, ...]
     working_directory: Path
+    copied: bool = False
 
     @property
     def moved(self) -> tuple[Path, ...]:
@@ -58,7 +63,7 @@ def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
     """
     line = [program, "--unshare-pid", "--unshare-ipc", "--as-pid-1", "--cap-drop", "ALL"]
     line += ["--unshare-user", "--uid", str(_nameless_user()), "--gid", str(_GID)]
-    line += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    line += ["--ro-bind", "/", "/", "--proc", "/proc", *_devices(walls.copied)]
     # Like Lambda: without a writable /dev/shm there are no shared semaphores.
     line += ["--remount-ro", "/dev"]
     line += ["--size", str(walls.tmp_mb * _MEBIBYTE), "--tmpfs", str(_TMP)]
@@ -74,6 +79,24 @@ def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
         line += ["--bind", str(path), str(path)]
     line += ["--chdir", walls.inside(str(walls.working_directory)), "--"]
     return [*line, *map(walls.inside, argv)]
+
+
+def _devices(copied: bool) -> list[str]:
+    """/dev, as `--dev` makes it.
+
+    With `--dev`, bubblewrap is root of a namespace for a moment. If it runs as the machine's root,
+    it can then write in /proc, and so it covers parts of it. But the kernel mounts a new /proc, as
+    a copy of the runtime does, only where no part of the old one is covered. So a runtime that is
+    copied has the devices one by one, and no terminals.
+    """
+    if not copied:
+        return ["--dev", "/dev"]
+    line = ["--tmpfs", "/dev", "--dir", "/dev/shm"]  # noqa: S108 - the sandbox's own
+    for name in ("full", "null", "random", "tty", "urandom", "zero"):
+        line += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    return line
 
 
 def _nameless_user() -> int:

@@ -53,6 +53,16 @@ class MemoryCgroup:
                 return counted is not None and int(counted[1]) > 0
         return False
 
+    def lift(self) -> None:
+        """Take the limit away."""
+        for name, unlimited in (
+            ("memory.memsw.limit_in_bytes", "-1"),  # first: it bounds the next one
+            ("memory.limit_in_bytes", "-1"),
+            ("memory.max", "max"),
+        ):
+            if (self._path / name).exists():
+                (self._path / name).write_text(unlimited)
+
     def remove(self) -> None:
         """Remove it as soon as its last process is gone."""
         deadline_s = time.monotonic() + _REMOVE_WITHIN_S

@@ -27,7 +27,7 @@ class Container:
         self._sandbox = Sandbox(command, confinement)
         threading.Thread(target=self._follow, name="container", daemon=True).start()
         # With its command the whole sandbox ends, and so does its output.
-        self._sandbox.start("", on_exit=self._sandbox.cut)
+        self._sandbox.start({}, on_exit=self._sandbox.cut)
 
     @property
     def ended(self) -> bool:

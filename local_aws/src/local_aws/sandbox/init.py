@@ -1,10 +1,14 @@
 """The first process of a sandbox: starts, freezes and kills runtimes and checks their memory.
 
 `sandbox.py` starts it as `python -I -S init.py MEMORY_MB CGROUP_FD ARGV...`, in the sandbox's
-process namespace if there is one. It adopts orphans, so it also finds processes that left their
-group or session (`setsid`, a double fork). Its standard input is a socket with these packets:
+process namespace if there is one. In a restored environment there is no such program: the copy of
+the snapshot's process calls `main` itself (`clone.py`), and a runtime is another copy.
 
-    start [ADDRESS] run ARGV, with this Runtime API if any    later: exited STATUS PEAK_BYTES
+It adopts orphans, so it also finds processes that left their group or session (`setsid`, a double
+fork). Its standard input is a socket with these packets:
+
+    start [VARIABLES] run ARGV, with these NAME=VALUE as well later: exited STATUS PEAK_BYTES
+    rest            stop looking at the memory: the runtime is a snapshot from now on
     terminate       ask the process that runs ARGV to end     later: exited STATUS PEAK_BYTES
     stop            kill every process below                  exited STATUS PEAK_BYTES
     freeze          stop every process below                  frozen PEAK_BYTES
@@ -24,6 +28,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable  # contextlib has imported it already
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -75,11 +80,21 @@ class Sandbox:
     """The processes of one execution environment.
 
     Args:
+        become: Makes a new process the runtime, with these variables added to its environment. In
+            that process it does not return.
         cgroup: Descriptor of the `cgroup.procs` that every runtime joins; negative: none.
+        fork: Makes a process, as `os.fork` does.
     """
 
-    def __init__(self, argv: list[str], memory: Memory, cgroup: int) -> None:
-        self._argv = argv
+    def __init__(
+        self,
+        become: Callable[[dict[str, str]], None],
+        memory: Memory,
+        cgroup: int,
+        fork: Callable[[], int],
+    ) -> None:
+        self._become = become
+        self._fork = fork
         self._memory = memory
         self._cgroup = cgroup
         self._runtime: int | None = None
@@ -95,7 +110,9 @@ class Sandbox:
         verb, _, argument = command.partition(" ")
         if verb == "start":
             self._frozen = False
-            self._runtime = self._spawn(argument)
+            self._runtime = self._spawn(dict(pair.split("=", 1) for pair in argument.split()))
+        elif verb == "rest":
+            self._frozen = True
         elif verb == "terminate" and self._runtime is not None:
             os.kill(self._runtime, signal.SIGTERM)
         elif verb == "stop" and self._runtime is not None:
@@ -159,14 +176,11 @@ class Sandbox:
         with contextlib.suppress(OSError):  # nobody listens any more
             os.write(_CONTROL, packet.encode())
 
-    def _spawn(self, runtime_api: str) -> int:
+    def _spawn(self, variables: dict[str, str]) -> int:
         init = os.getpid()
-        pid = os.fork()
-        if pid:
+        if pid := self._fork():
             return pid
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != init:
                 os._exit(_CANNOT_START)
@@ -175,25 +189,45 @@ class Sandbox:
                 os.close(self._cgroup)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, _CONTROL)
-            environment = dict(os.environ)
-            if runtime_api:
-                environment["AWS_LAMBDA_RUNTIME_API"] = runtime_api
-            os.execvpe(self._argv[0], self._argv, environment)  # noqa: S606 - the image's command
+            os.close(nothing)
         except OSError as e:
-            os.write(2, f"cannot run {self._argv[0]}: {e.strerror}\n".encode())
-        finally:
+            os.write(2, f"cannot start a runtime: {e}\n".encode())
             os._exit(_CANNOT_START)
+        self._become(variables)
+        os._exit(_CANNOT_START)
 
 
-def main(memory_mb: int, cgroup: int, argv: list[str]) -> None:
-    """Obey the commands from the socket until it closes."""
+def execute(argv: list[str], variables: dict[str, str]) -> None:
+    """Replace this process by the image's command."""
+    try:
+        os.execvpe(argv[0], argv, {**os.environ, **variables})  # noqa: S606 - the image's command
+    except OSError as e:
+        os.write(2, f"cannot run {argv[0]}: {e.strerror}\n".encode())
+        os._exit(_CANNOT_START)
+
+
+def main(
+    memory_mb: int,
+    cgroup: int,
+    become: Callable[[dict[str, str]], None],
+    fork: Callable[[], int] = os.fork,
+) -> None:
+    """Obey the commands from the socket until it closes; `Sandbox` explains the arguments."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    former_wake = signal.set_wakeup_fd(wake)
+    former_handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def become_runtime(variables: dict[str, str]) -> None:
+        signal.set_wakeup_fd(former_wake)
+        signal.signal(signal.SIGCHLD, former_handler or signal.SIG_DFL)
+        os.close(woken)
+        os.close(wake)
+        become(variables)
+
     memory = Memory(memory_mb * 1024 * 1024)
-    sandbox = Sandbox(argv, memory, cgroup)
+    sandbox = Sandbox(become_runtime, memory, cgroup, fork)
     poll = select.poll()
     poll.register(_CONTROL, select.POLLIN | select.POLLHUP)
     poll.register(woken, select.POLLIN)
@@ -282,4 +316,4 @@ def _proportional_bytes(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), lambda more: execute(sys.argv[3:], more))

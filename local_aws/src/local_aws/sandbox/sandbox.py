@@ -18,8 +18,9 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from local_aws.sandbox import bubblewrap
 from local_aws.sandbox.cgroup import MemoryCgroup, MemoryCgroups
@@ -43,6 +44,8 @@ class RuntimeCommand:
             /mnt in the sandbox, and the command and its variables name them there.
         writable: Writable paths besides /tmp, under the same names. If one is below the machine's
             /tmp, the sandbox's own is not empty.
+        descriptors: What it inherits besides its output.
+        copied: Whether it will be copied (see `Snapshot`).
     """
 
     argv: Sequence[str]
@@ -52,6 +55,35 @@ class RuntimeCommand:
     tmp_mb: int
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    descriptors: tuple[int, ...] = ()
+    copied: bool = False
+
+
+class Process(Protocol):
+    """The first process of a sandbox."""
+
+    def wait(self) -> object:
+        """Wait until it has ended, and with it all processes of its sandbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """How a sandbox comes to life.
+
+    Attributes:
+        process: Its first process, which runs `init.py`.
+        output: What its processes print.
+        control: The socket to the first process.
+    """
+
+    process: Process
+    output: IO[bytes]
+    control: socket.socket
+
+
+#: Brings the first process of a sandbox to life: gets the command, the folder of temporary files
+#: (empty: /tmp is the sandbox's own) and the descriptor of the cgroup's `cgroup.procs` (or -1).
+Bear = Callable[[RuntimeCommand, str, int], Birth]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +132,21 @@ class Confinement:
 class Sandbox:
     """The processes of one environment; `output` is what they print.
 
+    Args:
+        bear: Brings its first process to life; None: as a new program.
+        on_end: Called when all of its processes are gone.
+
     Raises:
         OSError: It cannot be started.
     """
 
-    def __init__(self, command: RuntimeCommand, confinement: Confinement) -> None:
+    def __init__(
+        self,
+        command: RuntimeCommand,
+        confinement: Confinement,
+        bear: Bear | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._memory_mb = command.memory_mb
         self._state = threading.Condition()
         self._on_exit: Callable[[], None] = lambda: None
@@ -116,19 +158,27 @@ class Sandbox:
         self._peak_bytes = 0
         self._cgroup: MemoryCgroup | None = None
         with contextlib.ExitStack() as undo:
-            self._temporary = None if confinement.bubblewrap else tempfile.mkdtemp(prefix="tmp-")
-            if self._temporary:
-                undo.callback(shutil.rmtree, self._temporary, ignore_errors=True)
+            undo.callback(on_end)
+            temporary = "" if confinement.bubblewrap else tempfile.mkdtemp(prefix="tmp-")
+            if temporary:
+                undo.callback(shutil.rmtree, temporary, ignore_errors=True)
             if confinement.cgroups:
                 # Behind walls, files in /tmp count as memory for the kernel.
                 tmp_mb = command.tmp_mb if confinement.bubblewrap else 0
                 limit_bytes = (command.memory_mb + tmp_mb) * _MEBIBYTE
                 self._cgroup = confinement.cgroups.make(uuid.uuid4().hex, limit_bytes)
                 undo.callback(self._cgroup.remove)
-            self._process = self._start_init(command, confinement.bubblewrap)
+            joining = self._cgroup.open() if self._cgroup else -1
+            try:
+                born = (bear or partial(_start_init, confinement.bubblewrap))(
+                    command, temporary, joining
+                )
+            finally:
+                if joining >= 0:
+                    os.close(joining)
             self._clean_up = undo.pop_all()
-        assert self._process.stdout is not None  # noqa: S101 - Popen was given PIPE
-        self.output: IO[bytes] = self._process.stdout
+        self._process, self._control = born.process, born.control
+        self.output = born.output
         threading.Thread(target=self._listen, name="sandbox", daemon=True).start()
 
     @property
@@ -143,17 +193,23 @@ class Sandbox:
             return self._memory_mb
         return min(self._memory_mb, -(-self._peak_bytes // _MEBIBYTE))
 
-    def start(self, runtime_api: str, on_exit: Callable[[], None]) -> None:
+    def start(self, variables: Mapping[str, str], on_exit: Callable[[], None]) -> None:
         """Start a runtime; `on_exit` is called on a thread of the sandbox when it has ended.
 
-        With an empty `runtime_api` the command is no runtime of a function, and gets none.
+        The `variables` are added to those of the command. They contain no spaces.
         """
         with self._state:
             self._on_exit = on_exit
             self.running = not self._gone
-        self._send(f"start {runtime_api}")
+        self._send(" ".join(("start", *(f"{name}={value}" for name, value in variables.items()))))
         if self._gone:
             on_exit()
+
+    def rest(self) -> None:
+        """Limit the memory no longer: from now on the runtime is there to be copied."""
+        self._send("rest")
+        if self._cgroup:
+            self._cgroup.lift()
 
     def stop(self) -> None:
         """Kill every process and wait for their end."""
@@ -189,46 +245,6 @@ class Sandbox:
         with self._state:
             self._state.wait_for(lambda: self._gone)
 
-    def _start_init(self, command: RuntimeCommand, program: str) -> subprocess.Popen[bytes]:
-        joining = self._cgroup.open() if self._cgroup else -1
-        init = [sys.executable, "-I", "-S", str(_INIT), str(command.memory_mb), str(joining)]
-        line, variables = [*init, *command.argv], dict(command.variables)
-        if program:
-            for path in command.writable:
-                path.mkdir(parents=True, exist_ok=True)
-            # This interpreter and the init process may be below /tmp.
-            ours = (Path(sys.prefix), Path(sys.base_prefix), _INIT)
-            walls = bubblewrap.Walls(
-                command.tmp_mb,
-                (*ours, *command.readable),
-                command.writable,
-                command.working_directory,
-            )
-            line = bubblewrap.command(program, walls, line)
-            variables = {name: walls.inside(value) for name, value in variables.items()}
-        else:
-            assert self._temporary  # noqa: S101 - without walls there is a folder
-            variables = {"HOME": _NO_HOME, **variables, "TMPDIR": self._temporary}
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            return subprocess.Popen(
-                line,
-                cwd=command.working_directory,
-                env=variables,
-                stdin=theirs.fileno(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=() if joining < 0 else (joining,),
-            )
-        except OSError:
-            self._control.close()
-            raise
-        finally:
-            theirs.close()
-            if joining >= 0:
-                os.close(joining)
-
     def _send(self, packet: str) -> None:
         with contextlib.suppress(OSError):  # it is gone, which `_listen` notices
             self._control.send(packet.encode())
@@ -258,3 +274,44 @@ class Sandbox:
             self._state.notify_all()
         if verb == "exited":
             self._on_exit()
+
+
+def _start_init(program: str, command: RuntimeCommand, temporary: str, joining: int) -> Birth:
+    """Start `init.py` as a program, behind bubblewrap's walls if there are any."""
+    init = [sys.executable, "-I", "-S", str(_INIT), str(command.memory_mb), str(joining)]
+    line, variables = [*init, *command.argv], dict(command.variables)
+    if program:
+        for path in command.writable:
+            path.mkdir(parents=True, exist_ok=True)
+        # This interpreter and what runs in the sandbox may be below /tmp.
+        ours = (Path(sys.prefix), Path(sys.base_prefix), _INIT.parent)
+        walls = bubblewrap.Walls(
+            command.tmp_mb,
+            (*ours, *command.readable),
+            command.writable,
+            command.working_directory,
+            command.copied,
+        )
+        line = bubblewrap.command(program, walls, line)
+        variables = {name: walls.inside(value) for name, value in variables.items()}
+    else:
+        variables = {"HOME": _NO_HOME, **variables, "TMPDIR": temporary}
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        process = subprocess.Popen(
+            line,
+            cwd=command.working_directory,
+            env=variables,
+            stdin=theirs.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(*command.descriptors, *([] if joining < 0 else [joining])),
+        )
+    except OSError:
+        control.close()
+        raise
+    finally:
+        theirs.close()
+    assert process.stdout is not None  # noqa: S101 - Popen was given PIPE
+    return Birth(process, process.stdout, control)

@@ -1,0 +1,253 @@
+"""Copies the runtime of a snapshot: every copy becomes the first process of a sandbox of its own.
+
+`snapshot_hook/sitecustomize.py` loads this into the runtime, at `restore_next`. There the process
+stays as long as the snapshot exists, and answers the emulator's packets from `snapshot.py`:
+
+    restore MEMORY_MB TMP_BYTES, with the descriptors of a control socket, of an output pipe and, if
+    memory is limited by the kernel, of the cgroup's `cgroup.procs`
+
+A copy is made by the system call itself. `os.fork` would run Python's hooks, which reseed `random`:
+a snapshot does not. So a copy has the memory of the snapshot, but only this thread of it, and it
+has none of the other processes. What leads out of the process is made new or cut off: it has an own
+/tmp with the same files, own output, and its sockets are closed at the other end.
+"""
+
+# ruff: noqa: PTH - pathlib would leave traces of this in a runtime that has not imported it
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+
+_TMP = "/tmp"  # noqa: S108 - the sandbox's own
+_CONTROL, _OUTPUT, _ERRORS = 0, 1, 2
+_CANNOT_START = 127
+#: The number of clone3 is the same on all architectures.
+_SYS_CLONE3 = 435
+_NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000  # mounts, IPC, users, processes
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_CAPABILITY_VERSION_3 = 0x20080522
+#: Unlike `CDLL`, it keeps the interpreter's lock, so that a copy has it.
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+class _CloneArguments(ctypes.Structure):
+    """`struct clone_args` of <linux/sched.h>."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal"),
+            *("stack", "stack_size", "tls", "set_tid", "set_tid_size", "cgroup"),
+        )
+    ]
+
+
+class _Restored(BaseException):
+    """Leads a copy that becomes the runtime back to `restore_next`."""
+
+
+def wait_for_restore(control: int) -> str:
+    """Let this process be copied until the emulator ends it; returns in each restored runtime.
+
+    Returns:
+        The address of the restored environment's own Runtime API.
+    """
+    pid = os.getpid()
+    snapshot = socket.socket(fileno=control)
+    init = _load_init()
+    snapshot.send(b"ready")
+    while True:
+        packet, descriptors, *_ = socket.recv_fds(snapshot, 4096, 3)
+        if not packet:
+            os._exit(0)
+        copy = _fork()
+        if copy:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            os.waitpid(copy, 0)
+            continue
+        snapshot.close()
+        memory_mb, tmp_bytes = map(int, packet.split()[1:])
+        return _restore(init, pid, descriptors, memory_mb, tmp_bytes)
+
+
+def _restore(
+    init: ModuleType, pid: int, descriptors: list[int], memory_mb: int, tmp_bytes: int
+) -> str:
+    """Isolate this copy and make a copy of it a sandbox's first process."""
+    cgroup = descriptors[2] if len(descriptors) > 2 else -1  # noqa: PLR2004 - the third, if any
+    try:
+        _separate(descriptors)
+        _isolate(tmp_bytes)
+        if _fork():
+            os._exit(0)
+        os.setsid()
+        _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        socket.send_fds(
+            socket.socket(fileno=os.dup(_CONTROL)), [b"restored"], [os.pidfd_open(os.getpid())]
+        )
+    except OSError as e:
+        os.write(_ERRORS, f"the snapshot cannot be restored: {e}\n".encode())
+        os._exit(_CANNOT_START)
+    try:
+        # As in the snapshot of a whole machine, every runtime has the same process id.
+        init.main(memory_mb, cgroup, _become, lambda: _fork(pid))
+    except _Restored as restored:
+        _drop_capabilities()
+        _reseed_openssl()
+        return str(restored.args[0])
+    os._exit(0)
+
+
+def _become(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    raise _Restored(variables["AWS_LAMBDA_RUNTIME_API"])
+
+
+def _fork(pid: int = 0) -> int:
+    """Copy this process; the copy gets this process id in its namespace, if it is not 0."""
+    wanted = (ctypes.c_int * 1)(pid)
+    arguments = _CloneArguments(exit_signal=signal.SIGCHLD)
+    if pid:
+        arguments.set_tid, arguments.set_tid_size = ctypes.addressof(wanted), 1
+    size = ctypes.sizeof(arguments)
+    return _checked(_libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), size), "clone3")
+
+
+def _isolate(tmp_bytes: int) -> None:
+    """Get own namespaces and a copy of /tmp, as large as `tmp_bytes`."""
+    user, group = os.getuid(), os.getgid()
+    former = os.open(_TMP, os.O_RDONLY | os.O_DIRECTORY)
+    _checked(_libc.unshare(_NAMESPACES), "unshare")
+    for name, content in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
+        _write(f"/proc/self/{name}", content)
+    # Before they are covered, but in the namespace in which they are mounted again.
+    mounted = [(path, os.open(path, os.O_PATH)) for path in _mounts_in_tmp()]
+    _mount("", "/", "", _MS_REC | _MS_PRIVATE)
+    mode = stat.S_IMODE(os.fstat(former).st_mode)
+    _mount("tmpfs", _TMP, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={tmp_bytes},mode={mode:o}")
+    _copy(former, _TMP, os.fstat(former).st_dev)
+    for path, descriptor in mounted:
+        source = f"/proc/self/fd/{descriptor}"
+        if os.path.isdir(source):
+            os.makedirs(path, exist_ok=True)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+        _mount(source, path, "", _MS_BIND | _MS_REC)
+        os.close(descriptor)
+    os.close(former)
+
+
+def _mounts_in_tmp() -> Iterator[str]:
+    """What is mounted below /tmp: the image's writable folders."""
+    with open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            path = line.split()[4]
+            if path.startswith(f"{_TMP}/"):
+                yield path
+
+
+def _copy(source: int, target: str, device: int) -> None:
+    """Copy a folder's files, folders and links, but no other file systems, sockets and pipes."""
+    for entry in os.scandir(source):
+        name, status = f"{target}/{entry.name}", entry.stat(follow_symlinks=False)
+        if status.st_dev != device:
+            continue
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.name, dir_fd=source), name)
+            continue
+        if entry.is_dir():
+            os.mkdir(name)
+            inner = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=source)
+            _copy(inner, name, device)
+            os.close(inner)
+        elif entry.is_file():
+            reading = os.open(entry.name, os.O_RDONLY, dir_fd=source)
+            writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            while os.sendfile(writing, reading, None, 1 << 30):
+                pass
+            os.close(reading)
+            os.close(writing)
+        else:
+            continue
+        os.chmod(name, stat.S_IMODE(status.st_mode))
+        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _separate(descriptors: list[int]) -> None:
+    """Give this copy its own output and control, and cut what leads to other processes."""
+    former_output = os.readlink(f"/proc/self/fd/{_OUTPUT}")
+    kept = {_CONTROL, *descriptors}
+    cut, other = socket.socketpair()
+    other.close()
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        if number in kept or number == cut.fileno():
+            continue
+        with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
+            leads_to = os.readlink(f"/proc/self/fd/{name}")
+            inheritable = os.get_inheritable(number)
+            if leads_to == former_output:
+                os.dup2(descriptors[1], number, inheritable)
+            elif leads_to.startswith("socket:"):
+                os.dup2(cut.fileno(), number, inheritable)
+    cut.close()
+    os.dup2(descriptors[0], _CONTROL, inheritable=False)
+    os.close(descriptors[0])
+    os.close(descriptors[1])
+
+
+def _drop_capabilities() -> None:
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def _reseed_openssl() -> None:
+    """Do what the OpenSSL of AWS's base images does by itself after a restore."""
+    if "_ssl" in sys.modules:
+        sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
+
+
+def _load_init() -> ModuleType:
+    path = f"{os.path.dirname(__file__)}/init.py"
+    spec = spec_from_file_location("init", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be read")
+    init = module_from_spec(spec)
+    spec.loader.exec_module(init)
+    return init
+
+
+def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    texts = [text.encode() or None for text in (source, target, kind)]
+    done = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() or None)
+    _checked(done, f"mount {kind or source} at {target}")
+
+
+def _write(path: str, content: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, content.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result

@@ -1,0 +1,154 @@
+"""A snapshot of an initialised runtime, from which sandboxes are restored.
+
+A machine like this one cannot store processes. So the snapshot is the runtime's process itself: it
+waits behind its own walls, and every restored sandbox begins with a copy of it (`clone.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from local_aws.sandbox.sandbox import Birth, Confinement, RuntimeCommand, Sandbox
+
+_HERE = Path(__file__).parent
+_HOOK = _HERE / "snapshot_hook"
+#: As in `snapshot_hook/sitecustomize.py`.
+_VARIABLE = "LOCAL_AWS_SNAPSHOT"
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A restored sandbox's first process, by a descriptor of it (pidfd_open(2))."""
+
+    descriptor: int
+
+    def wait(self) -> None:
+        """Wait until it has ended, and with it all processes of its sandbox."""
+        select.select([self.descriptor], [], [])
+        os.close(self.descriptor)
+
+
+class Snapshot:
+    """A runtime that is copied once it has come to `restore_next`; needs walls.
+
+    Args:
+        command: A Python with `awslambdaric`; what else comes to the end of its init phase is not
+            copied.
+
+    Attributes:
+        sandbox: Where the snapshot's own processes are.
+        ready: Whether the runtime has come there.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self, command: RuntimeCommand, confinement: Confinement) -> None:
+        self._command = command
+        self._confinement = confinement
+        self._state = threading.Condition()
+        self._restoring = threading.Lock()
+        self._copies = 0
+        self.ready = False
+        self._retired = False
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        paths = filter(None, (str(_HOOK), command.variables.get("PYTHONPATH")))
+        with theirs:
+            hooked = replace(
+                command,
+                variables={
+                    **command.variables,
+                    "PYTHONPATH": os.pathsep.join(paths),
+                    _VARIABLE: f"{theirs.fileno()} {_HERE / 'clone.py'}",
+                },
+                descriptors=(theirs.fileno(),),
+                copied=True,
+            )
+            self.sandbox = Sandbox(hooked, confinement)
+
+    @property
+    def alive(self) -> bool:
+        """Whether sandboxes can be restored from it."""
+        return self.sandbox.running
+
+    def start(
+        self,
+        variables: Mapping[str, str],
+        on_ready: Callable[[], None],
+        on_exit: Callable[[], None],
+    ) -> None:
+        """Begin the init phase; `on_ready` is called at its end, if the runtime can be copied."""
+        self.sandbox.start(variables, on_exit)
+        threading.Thread(
+            target=self._wait_until_ready, args=(on_ready,), name="snapshot", daemon=True
+        ).start()
+
+    def restore(self) -> Sandbox:
+        """Restore a sandbox, in which a runtime can be started.
+
+        Raises:
+            OSError: The snapshot cannot be copied.
+        """
+        with self._state:
+            self._copies += 1
+        return Sandbox(self._command, self._confinement, self._copy, self._on_end)
+
+    def retire(self) -> None:
+        """End it as soon as no sandbox is left that was restored from it."""
+        with self._state:
+            self._retired = True
+            unused = not self._copies
+        if unused:
+            self.end()
+
+    def end(self) -> None:
+        """Kill its processes, and those of all sandboxes that were restored from it."""
+        self.sandbox.cut()
+        # Unlike `close`, this wakes the waiting thread.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def _wait_until_ready(self, on_ready: Callable[[], None]) -> None:
+        with contextlib.suppress(OSError):
+            if self._control.recv(64):
+                self.sandbox.rest()
+                self.ready = True
+                on_ready()
+
+    def _on_end(self) -> None:
+        with self._state:
+            self._copies -= 1
+            unused = self._retired and not self._copies
+        if unused:
+            self.end()
+
+    def _copy(self, command: RuntimeCommand, _temporary: str, joining: int) -> Birth:
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reading, writing = os.pipe()
+        output = os.fdopen(reading, "rb", buffering=0)
+        packet = f"restore {command.memory_mb} {command.tmp_mb * _MEBIBYTE}".encode()
+        given = [theirs.fileno(), writing, *([] if joining < 0 else [joining])]
+        try:
+            with theirs, self._restoring:
+                socket.send_fds(self._control, [packet], given)
+        except OSError as e:
+            control.close()
+            output.close()
+            raise OSError(f"the snapshot's process is gone: {e.strerror}") from e
+        finally:
+            os.close(writing)
+        _, descriptors, *_ = socket.recv_fds(control, 64, 1)
+        if not descriptors:
+            reason = output.read().decode(errors="replace").strip()
+            control.close()
+            output.close()
+            raise OSError(reason or "the snapshot's process ended while it was copied")
+        return Birth(_Copy(descriptors[0]), output, control)

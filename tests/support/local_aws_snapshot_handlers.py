@@ -1,0 +1,114 @@
+"""A handler for snapshots: its init phase has a past, and its event says what it shows of it.
+
+The variables `BEFORE` and `AFTER` say what the hooks do: `raise`, `slow` or `exit`. With `ATTEMPTS`,
+every init phase adds a line to that file, and fails if there is a file beside it named `broken`.
+"""
+
+import hashlib
+import os
+import random
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+_born = uuid.uuid4().hex
+_pid = os.getpid()
+_variables = dict(os.environ)
+_modules = sorted(sys.modules)
+_hooks: list[str] = []
+_file = Path(tempfile.gettempdir(), "of-the-init-phase")
+_file.write_text(_born)
+_listener = socket.create_server(("127.0.0.1", 0))
+_connection = socket.create_connection(_listener.getsockname())
+print("the init phase prints")  # noqa: T201 - what is logged
+
+if _attempts := os.environ.get("ATTEMPTS"):
+    with Path(_attempts).open("a") as _lines:
+        _lines.write("begun\n")
+    if Path(_attempts).with_name("broken").exists():
+        raise ValueError("no init today")
+
+
+def _hook(name: str) -> None:
+    _hooks.append(name)
+    match os.environ.get(name):
+        case "raise":
+            raise ValueError(f"no {name} today")
+        case "slow":
+            time.sleep(60)
+        case "exit":
+            os._exit(7)
+
+
+register_before_snapshot(_hook, "BEFORE")
+register_after_restore(_hook, "AFTER")
+
+
+def _credentials() -> dict[str, Any]:
+    """What the SDK finds, as `botocore` is not among the packages of every image."""
+    import json  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
+    address = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+    token = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+    request = urllib.request.Request(address, headers={"Authorization": token})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def _send() -> str:
+    try:
+        _connection.sendall(b"x")
+    except OSError as e:
+        return type(e).__name__
+    return "sent"
+
+
+def handle(event: dict[str, Any], _context: Any) -> Any:
+    """Do what the event says and return what this environment shares with others, and what not."""
+    if "enter" in event:
+        Path(event["enter"]).touch()
+    while "wait_for" in event and not Path(event["wait_for"]).exists():
+        time.sleep(0.005)
+    if "write" in event:
+        Path(tempfile.gettempdir(), event["write"]).touch()
+    if "allocate_mb" in event:
+        held = b"x" * (event["allocate_mb"] * 1024 * 1024)
+        time.sleep(len(held))
+    if "kill" in event:
+        os.kill(os.getpid(), event["kill"])
+    time.sleep(event.get("sleep_s", 0))
+    if "print" in event:
+        print(event["print"])  # noqa: T201 - what is logged
+    return {
+        "born": _born,
+        "random": random.random(),
+        "urandom": os.urandom(16).hex(),
+        "tls": hashlib.sha256(ssl.RAND_bytes(32)).hexdigest(),
+        "same_pid": os.getpid() == _pid,
+        "hooks": _hooks,
+        "temporary": sorted(path.name for path in Path(tempfile.gettempdir()).iterdir()),
+        "file": _file.read_text(),
+        "sent": _send(),
+        "environment": dict(os.environ),
+        "environment_of_a_child": subprocess.run(
+            ["env"], capture_output=True, text=True, check=True
+        ).stdout,
+        "of_the_init_phase": _variables,
+        "modules": _modules,
+        "path": sys.path,
+        "status": Path("/proc/self/status").read_text(),
+        "processes": sorted(int(p.name) for p in Path("/proc").glob("[0-9]*")),
+        "descriptors": sorted(os.listdir("/proc/self/fd"), key=int),
+        "output": os.readlink("/proc/self/fd/1"),
+        "credentials": _credentials(),
+    }
