@@ -1,7 +1,8 @@
 """A handler for snapshots: its init phase has a past, and its event says what it shows of it.
 
-The variables `BEFORE` and `AFTER` say what the hooks do: `raise`, `slow` or `exit`. With `ATTEMPTS`,
-every init phase adds a line to that file, and fails if there is a file beside it named `broken`.
+The variables `BEFORE` and `AFTER` say what the hooks do: `raise`, `slow` or `exit`. With
+`ATTEMPTS`, every init phase adds a line to that file, and fails if there is a file beside it named
+`broken`.
 """
 
 import hashlib
@@ -17,7 +18,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from snapshot_restore_py import register_after_restore, register_before_snapshot
+from snapshot_restore_py import (  # type: ignore[import-not-found] # of the image's packages
+    register_after_restore,
+    register_before_snapshot,
+)
 
 _born = uuid.uuid4().hex
 _pid = os.getpid()
@@ -26,6 +30,11 @@ _modules = sorted(sys.modules)
 _hooks: list[str] = []
 _file = Path(tempfile.gettempdir(), "of-the-init-phase")
 _file.write_text(_born)
+_notes = Path(tempfile.gettempdir(), "notes").open("w+")  # noqa: SIM115 - open in the snapshot
+_notes.write("of the init phase\n")
+_notes.flush()
+_pipe = os.pipe()
+os.write(_pipe[1], b"lost")
 _listener = socket.create_server(("127.0.0.1", 0))
 _connection = socket.create_connection(_listener.getsockname())
 print("the init phase prints")  # noqa: T201 - what is logged
@@ -73,6 +82,20 @@ def _send() -> str:
     return "sent"
 
 
+def _take_notes() -> str:
+    """Add a line to the file that was open in the snapshot, and return all of it."""
+    _notes.write("of an environment\n")
+    _notes.flush()
+    _notes.seek(0)
+    return _notes.read()
+
+
+def _pass_on() -> str:
+    """Send something through the pipe, of which this process has both ends."""
+    os.write(_pipe[1], b"sent")
+    return os.read(_pipe[0], 16).decode()
+
+
 def handle(event: dict[str, Any], _context: Any) -> Any:
     """Do what the event says and return what this environment shares with others, and what not."""
     if "enter" in event:
@@ -99,6 +122,8 @@ def handle(event: dict[str, Any], _context: Any) -> Any:
         "temporary": sorted(path.name for path in Path(tempfile.gettempdir()).iterdir()),
         "file": _file.read_text(),
         "sent": _send(),
+        "notes": _take_notes(),
+        "passed_on": _pass_on(),
         "environment": dict(os.environ),
         "environment_of_a_child": subprocess.run(
             ["env"], capture_output=True, text=True, check=True
@@ -108,7 +133,6 @@ def handle(event: dict[str, Any], _context: Any) -> Any:
         "path": sys.path,
         "status": Path("/proc/self/status").read_text(),
         "processes": sorted(int(p.name) for p in Path("/proc").glob("[0-9]*")),
-        "descriptors": sorted(os.listdir("/proc/self/fd"), key=int),
-        "output": os.readlink("/proc/self/fd/1"),
-        "credentials": _credentials(),
+        "output": str(Path("/proc/self/fd/1").readlink()),
+        "credentials": "AWS_ACCESS_KEY_ID" in os.environ or _credentials(),
     }

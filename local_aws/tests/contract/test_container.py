@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -35,6 +36,7 @@ def test_a_sandbox_that_is_lost_is_no_success() -> None:
     waiting = threading.Event()
     lost = container(WAIT, lambda _line: waiting.set())
     assert waiting.wait(WAIT_S)
+    assert isinstance(lost._sandbox._process, subprocess.Popen)
     os.kill(lost._sandbox._process.pid, signal.SIGKILL)
     lost.kill()
     assert lost.exit_code == 128 + signal.SIGKILL

@@ -279,6 +279,46 @@ def latency_s(queue: Queue) -> float:
         return received.result() - sent_s
 
 
+def test_a_deployment_waits_for_the_snapshot_of_a_version(
+    local_aws: Server, bare_aws: Server
+) -> None:
+    """snap_start: a snapshot that cannot be made fails the version, with its reason."""
+
+    def outcome(server: Server, variables: dict[str, str], **more: Any) -> tuple[str, str]:
+        image = server.image("local_aws_snapshot_handlers.handle")
+        stack = server.deploy(
+            template(
+                Role=("AWS::IAM::Role", {"AssumeRolePolicyDocument": {}}),
+                Function=(
+                    "AWS::Lambda::Function",
+                    {
+                        "PackageType": "Image",
+                        "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                        "Code": {"ImageUri": image},
+                        "SnapStart": {"ApplyOn": "PublishedVersions"},
+                        "Environment": {"Variables": variables},
+                        **more,
+                    },
+                ),
+                Version=("AWS::Lambda::Version", {"FunctionName": {"Ref": "Function"}}),
+            )
+        )
+        status = stack.status
+        events = server.client("cloudformation").describe_stack_events(StackName=stack.name)
+        reasons = [e.get("ResourceStatusReason", "") for e in events["StackEvents"]]
+        return status, " ".join(reasons)
+
+    assert outcome(local_aws, {})[0] == "CREATE_COMPLETE"
+    status, reasons = outcome(local_aws, {"BEFORE": "raise"})
+    assert status == "ROLLBACK_COMPLETE"
+    assert "did not stabilize: the init phase failed: ValueError: no BEFORE today" in reasons
+    status, reasons = outcome(local_aws, {}, EphemeralStorage={"Size": 1024})
+    assert status == "ROLLBACK_COMPLETE"
+    assert "512 MB" in reasons
+    assert outcome(bare_aws, {"BEFORE": "raise"})[0] == "CREATE_COMPLETE"
+    assert outcome(bare_aws, {}, EphemeralStorage={"Size": 1024})[0] == "CREATE_COMPLETE"
+
+
 def test_a_long_poll_ends_when_a_message_arrives(local_aws: Server, bare_aws: Server) -> None:
     """prompt_receive: a waiting receive gets a message without a polling delay."""
     prompt = statistics.median(latency_s(local_aws.queue()) for _ in range(3))

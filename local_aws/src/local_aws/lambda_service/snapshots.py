@@ -123,7 +123,12 @@ class Snapshots:
             snapshot = version.snapshot
         parts = self._parts(function, version.token)
         began_s = time.monotonic()
-        sandbox = snapshot.restore() if snapshot else Sandbox(parts.command, self._confinement)
+        try:
+            sandbox = snapshot.restore() if snapshot else Sandbox(parts.command, self._confinement)
+        except OSError:
+            if snapshot is None or snapshot.alive:
+                raise
+            return self.restore(function)  # it has ended meanwhile
         return RestoredEnvironment(
             function,
             sandbox,

@@ -75,9 +75,25 @@ def _refuse_invokes() -> None:
     stock = lambda_svc._invoke
 
     @wraps(stock)
-    async def invoke(name: str, *rest: Any, **named: Any) -> Any:  # noqa: ANN401 - ministack's
+    async def invoke(
+        name: str,
+        event: Any,  # noqa: ANN401 - any JSON
+        headers: dict[str, str],
+        path_qualifier: str | None = None,
+        query_params: dict[str, list[str]] | None = None,
+    ) -> Any:  # noqa: ANN401 - ministack's answer
+        qualifier = lambda_svc._qualifier_from_path_or_query(path_qualifier, query_params) or ""
+        version = function_records.version_of(lambda_svc._functions.get(name), qualifier)
+        if version.get("State") == "Failed":
+            # ministack refuses pending versions only.
+            return error_response_json(
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. The function is currently in the "
+                f"following state: Failed ({version['StateReason']})",
+                409,
+            )
         try:
-            return await stock(name, *rest, **named)
+            return await stock(name, event, headers, path_qualifier, query_params)
         except SnapStartError as e:
             return error_response_json(e.code, str(e), _STATUS[e.code])
 

@@ -12,12 +12,14 @@ has none of the other processes. What leads out of the process is made new or cu
 /tmp with the same files, own output, and its sockets are closed at the other end.
 """
 
-# ruff: noqa: PTH - pathlib would leave traces of this in a runtime that has not imported it
+# ruff: noqa: PTH101, PTH102, PTH103, PTH110, PTH112, PTH115, PTH120, PTH123, PTH208, PTH211
+# Without pathlib, which would be a trace of this in a runtime that has not imported it.
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -89,6 +91,7 @@ def _restore(
     try:
         _separate(descriptors)
         _isolate(tmp_bytes)
+        _reopen_files(cgroup)
         if _fork():
             os._exit(0)
         os.setsid()
@@ -191,24 +194,54 @@ def _copy(source: int, target: str, device: int) -> None:
 def _separate(descriptors: list[int]) -> None:
     """Give this copy its own output and control, and cut what leads to other processes."""
     former_output = os.readlink(f"/proc/self/fd/{_OUTPUT}")
-    kept = {_CONTROL, *descriptors}
-    cut, other = socket.socketpair()
-    other.close()
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        if number in kept or number == cut.fileno():
-            continue
-        with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
-            leads_to = os.readlink(f"/proc/self/fd/{name}")
-            inheritable = os.get_inheritable(number)
-            if leads_to == former_output:
-                os.dup2(descriptors[1], number, inheritable)
-            elif leads_to.startswith("socket:"):
-                os.dup2(cut.fileno(), number, inheritable)
-    cut.close()
+    here = {number: path for number, path in _open_files() if number not in descriptors}
+    for number, path in here.items():
+        if path == former_output:
+            _replace(number, os.dup(descriptors[1]))
+        elif path.startswith("socket:"):
+            mine, other = socket.socketpair()
+            other.close()
+            _replace(number, mine.detach())
     os.dup2(descriptors[0], _CONTROL, inheritable=False)
     os.close(descriptors[0])
     os.close(descriptors[1])
+    pipes = {path for path in here.values() if path.startswith("pipe:")} - {former_output}
+    for pipe in pipes:
+        # Like the former one it is whole, or has nobody at the other end.
+        ends = os.pipe()
+        for number, path in here.items():
+            if path == pipe:
+                mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+                _replace(number, os.dup(ends[mode == os.O_WRONLY]))
+        for end in ends:
+            os.close(end)
+
+
+def _reopen_files(cgroup: int) -> None:
+    """Open the files again: in this copy's /tmp, and with a position of their own."""
+    for number, path in _open_files():
+        if number == cgroup or not stat.S_ISREG(os.fstat(number).st_mode):
+            continue
+        flags = fcntl.fcntl(number, fcntl.F_GETFL)
+        own = path if os.path.exists(path) else f"/proc/self/fd/{number}"
+        position = os.lseek(number, 0, os.SEEK_CUR)
+        again = os.open(own, flags)
+        os.lseek(again, position, os.SEEK_SET)
+        _replace(number, again)
+
+
+def _open_files() -> list[tuple[int, str]]:
+    """The descriptors of this process and where they lead, as the kernel describes it."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
+            found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
+    return found
+
+
+def _replace(number: int, by: int) -> None:
+    os.dup2(by, number, os.get_inheritable(number))
+    os.close(by)
 
 
 def _drop_capabilities() -> None:

@@ -86,7 +86,13 @@ class Snapshot:
         on_exit: Callable[[], None],
     ) -> None:
         """Begin the init phase; `on_ready` is called at its end, if the runtime can be copied."""
-        self.sandbox.start(variables, on_exit)
+
+        def ended() -> None:
+            on_exit()
+            # Its first process holds the socket open, so a copy that was asked for would not fail.
+            self.end()
+
+        self.sandbox.start(variables, ended)
         threading.Thread(
             target=self._wait_until_ready, args=(on_ready,), name="snapshot", daemon=True
         ).start()
