@@ -35,6 +35,8 @@ _CANNOT_START = 127
 #: The number of clone3 is the same on all architectures.
 _SYS_CLONE3 = 435
 _NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000  # mounts, IPC, users, processes
+#: Wait for children that send no signal at their end: waitpid(2).
+_WCLONE = -0x80000000  # as a signed number
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -64,7 +66,7 @@ def wait_for_restore(control: int) -> str:
     Returns:
         The address of the restored environment's own Runtime API.
     """
-    pid = os.getpid()
+    ids = os.getpid(), os.getuid(), os.getgid()
     snapshot = socket.socket(fileno=control)
     init = _load_init()
     snapshot.send(b"ready")
@@ -72,28 +74,33 @@ def wait_for_restore(control: int) -> str:
         packet, descriptors, *_ = socket.recv_fds(snapshot, 4096, 3)
         if not packet:
             os._exit(0)
-        copy = _fork()
-        if copy:
+        if _fork(_NAMESPACES, exit_signal=0):
             for descriptor in descriptors:
                 os.close(descriptor)
-            os.waitpid(copy, 0)
+            _reap()
             continue
         snapshot.close()
         memory_mb, tmp_bytes = map(int, packet.split()[1:])
-        return _restore(init, pid, descriptors, memory_mb, tmp_bytes)
+        return _restore(init, ids, descriptors, memory_mb, tmp_bytes)
 
 
 def _restore(
-    init: ModuleType, pid: int, descriptors: list[int], memory_mb: int, tmp_bytes: int
+    init: ModuleType,
+    ids: tuple[int, int, int],
+    descriptors: list[int],
+    memory_mb: int,
+    tmp_bytes: int,
 ) -> str:
-    """Isolate this copy and make a copy of it a sandbox's first process."""
+    """Isolate this copy, which is the first process of its namespace, and run the sandbox.
+
+    `ids` are those of process, user and group that the snapshot has.
+    """
+    pid, user, group = ids
     cgroup = descriptors[2] if len(descriptors) > 2 else -1  # noqa: PLR2004 - the third, if any
     try:
         _separate(descriptors)
-        _isolate(tmp_bytes)
+        _isolate(user, group, tmp_bytes)
         _reopen_files(cgroup)
-        if _fork():
-            os._exit(0)
         os.setsid()
         _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
         socket.send_fds(
@@ -104,7 +111,7 @@ def _restore(
         os._exit(_CANNOT_START)
     try:
         # As in the snapshot of a whole machine, every runtime has the same process id.
-        init.main(memory_mb, cgroup, _become, lambda: _fork(pid))
+        init.main(memory_mb, cgroup, _become, lambda: _fork(pid=pid))
     except _Restored as restored:
         _drop_capabilities()
         _reseed_openssl()
@@ -117,21 +124,26 @@ def _become(variables: dict[str, str]) -> None:
     raise _Restored(variables["AWS_LAMBDA_RUNTIME_API"])
 
 
-def _fork(pid: int = 0) -> int:
-    """Copy this process; the copy gets this process id in its namespace, if it is not 0."""
+def _fork(namespaces: int = 0, *, pid: int = 0, exit_signal: int = signal.SIGCHLD) -> int:
+    """Copy this process, into new namespaces, and with this id there if it is not 0."""
     wanted = (ctypes.c_int * 1)(pid)
-    arguments = _CloneArguments(exit_signal=signal.SIGCHLD)
+    arguments = _CloneArguments(flags=namespaces, exit_signal=exit_signal)
     if pid:
         arguments.set_tid, arguments.set_tid_size = ctypes.addressof(wanted), 1
     size = ctypes.sizeof(arguments)
     return _checked(_libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), size), "clone3")
 
 
-def _isolate(tmp_bytes: int) -> None:
-    """Get own namespaces and a copy of /tmp, as large as `tmp_bytes`."""
-    user, group = os.getuid(), os.getgid()
+def _reap() -> None:
+    """Collect the copies that have ended; they are the only children without a signal."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG | _WCLONE)[0]:
+            pass
+
+
+def _isolate(user: int, group: int, tmp_bytes: int) -> None:
+    """Become the same user in the new namespaces, with a copy of /tmp as large as `tmp_bytes`."""
     former = os.open(_TMP, os.O_RDONLY | os.O_DIRECTORY)
-    _checked(_libc.unshare(_NAMESPACES), "unshare")
     for name, content in (
         ("setgroups", "deny"),
         ("uid_map", f"{user} {user} 1"),
