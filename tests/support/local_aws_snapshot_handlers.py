@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -37,6 +38,7 @@ _pipe = os.pipe()
 os.write(_pipe[1], b"lost")
 _listener = socket.create_server(("127.0.0.1", 0))
 _connection = socket.create_connection(_listener.getsockname())
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 print("the init phase prints")  # noqa: T201 - what is logged
 
 if _attempts := os.environ.get("ATTEMPTS"):
