@@ -5,18 +5,37 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.lambda_service import restored_environment
+from local_aws.lambda_service.credentials import Credentials
+from local_aws.lambda_service.environment_log import EnvironmentLog
+from local_aws.lambda_service.model import FunctionVersion
+from local_aws.lambda_service.restored_environment import init_limit_s
+from local_aws.lambda_service.snapshots import Parts, Snapshots
+from local_aws.sandbox.sandbox import Confinement, RuntimeCommand
 from tests.support.local_aws import Function, Server, client, eventually, wait_for_exit
 
+BARE = FunctionVersion(
+    *("000000000000", "us-east-1", "f", "1", "r", "image", "role"),
+    timeout_s=1,
+    memory_mb=512,
+    tmp_mb=512,
+    variables={},
+    log_group="g",
+    log_format="Text",
+)
 HANDLER = "local_aws_snapshot_handlers.handle"
 ON = {"ApplyOn": "PublishedVersions"}
 
@@ -395,6 +414,59 @@ def test_a_deleted_version_leaves_no_process(copying: Server) -> None:
     assert len(processes) >= 2
     function.client.delete_function(FunctionName=function.name, Qualifier="1")
     wait_for_exit(processes)
+
+
+def test_a_version_that_is_deleted_while_it_is_pending_leaves_no_process(server: Server) -> None:
+    """Its init phase ends."""
+    function = function_of(server, {"BEFORE": "slow"})
+    function.client.publish_version(FunctionName=function.name)
+    processes = eventually(lambda: function.processes() or None)
+    function.client.delete_function(FunctionName=function.name)
+    wait_for_exit(processes)
+
+
+def test_a_version_without_an_image_fails(local_aws: Server) -> None:
+    """Whatever prevents the init phase is the version's reason."""
+    function = function_of(local_aws)
+    code = function.client.get_function(FunctionName=function.name)["Code"]["ResolvedImageUri"]
+    name = code.partition("/")[2]
+    (local_aws.state_dir / "images/names" / quote(name, safe="")).unlink()
+    found = publish(function)
+    assert (found["State"], found["StateReasonCode"]) == ("Failed", "InternalError")
+    assert f"there is no image {name}" in found["StateReason"]
+
+
+@pytest.mark.parametrize("code", ["import time; time.sleep(60)", "raise SystemExit(3)"])
+def test_an_init_phase_has_a_limit(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 130 seconds, or the function's time-out if that is more; here it is cut short."""
+    assert init_limit_s(replace(BARE, timeout_s=900)) == 900
+    assert init_limit_s(BARE) == 130
+    monkeypatch.setattr(restored_environment, "_INIT_S", 2.0)
+    command = RuntimeCommand([sys.executable, "-c", code], Path.cwd(), {}, 512, 512)
+    logged: list[str] = []
+
+    class Stream:
+        def append(self, lines: list[tuple[int, str]]) -> None:
+            logged.extend(line for _, line in lines)
+
+    def parts(function: FunctionVersion, token: str) -> Parts:
+        return Parts(command, EnvironmentLog(function, Stream()), Credentials(token, dict))
+
+    changes: list[tuple[str, str, str]] = []
+    snapshots = Snapshots(
+        Confinement("", None), parts, lambda _version, *change: changes.append(change), 10
+    )
+    snapshots.publish(BARE)
+    snapshots.close()
+    ((state, reason, reason_code),) = changes
+    assert state == "Failed"
+    if "sleep" in code:
+        assert reason_code == "FunctionError.InitTimeout"
+        assert reason == "the init phase took more than 2 seconds"
+        assert logged[-1].endswith("Status: timeout\tError Type: Sandbox.Timedout")
+    else:
+        assert reason_code == "FunctionError.RuntimeInitError"
+        assert reason.endswith("exit status 3")
 
 
 def test_a_killed_server_leaves_no_process(copying: Server, tmp_path: Path) -> None:

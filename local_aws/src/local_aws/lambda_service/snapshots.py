@@ -5,6 +5,7 @@ Follows https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html and the page
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -23,6 +24,8 @@ from local_aws.lambda_service.restored_environment import (
 from local_aws.lambda_service.runtime_api import RuntimeApi
 from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 from local_aws.sandbox.snapshot import Snapshot
+
+logger = logging.getLogger("local_aws.lambda_service.snapshots")
 
 _UNAWARE = (
     "the runtime asked for an invocation without waiting for its snapshot (restore/next): use "
@@ -56,6 +59,8 @@ class _Version:
         token: What the credentials of its environments are served for.
         snapshot: None: there is none, or the machine cannot copy the runtime.
         copied: Whether the runtime can be copied; None: no snapshot has been made yet.
+        sandbox: Where its init phase runs; None: it does not run now.
+        retired: Whether the version is gone.
     """
 
     function: FunctionVersion
@@ -63,6 +68,8 @@ class _Version:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     snapshot: Snapshot | None = None
     copied: bool | None = None
+    sandbox: Sandbox | None = None
+    retired: bool = False
 
     @property
     def ready(self) -> bool:
@@ -106,6 +113,9 @@ class Snapshots:
                 self._make(version)
         except SnapshotError as e:
             self._changed(function, "Failed", str(e), e.code)
+        except Exception as e:
+            logger.exception("could not make the snapshot of %s:%s", function.arn, function.version)
+            self._changed(function, "Failed", f"the init phase did not start: {e}", "InternalError")
         else:
             self._changed(function, "Active", "", "")
 
@@ -143,7 +153,11 @@ class Snapshots:
         with self._lock:
             stale = [key for key, v in self._versions.items() if not is_current(v.function)]
             versions = [self._versions.pop(key) for key in stale]
+            for version in versions:
+                version.retired = True
         for version in versions:
+            if version.sandbox:
+                version.sandbox.cut()
             if version.snapshot:
                 version.snapshot.retire()
 
@@ -178,46 +192,53 @@ class Snapshots:
         Raises:
             SnapshotError: It failed, or the sandbox cannot be started.
         """
-        parts = self._parts(version.function, version.token)
+        function = version.function
+        parts = self._parts(function, version.token)
         api = RuntimeApi(parts.credentials)
-        snapshot: Snapshot | None = None
         began_s = time.monotonic()
+        sandbox, snapshot = self._begin(version, parts, api)
+        ready = api.wait_until_restorable(init_limit_s(function))
+        took_ms = (time.monotonic() - began_s) * 1000
+        failure = FailedInit(sandbox.running and api.init_error is None, api.init_error)
+        unaware = not ready and api.wait_until_ready(0)
+        copied = snapshot if snapshot and snapshot.ready and ready else None
+        if copied is None:
+            api.close()
+            sandbox.end()
+        parts.log.init_report("init", took_ms, None if ready else failure.status)
+        with self._lock:
+            version.sandbox, version.snapshot = None, copied
+            version.copied = copied is not None if ready else None
+            if copied and version.retired:
+                copied.retire()
+        if unaware:
+            raise SnapshotError("InvalidImage", _UNAWARE)
+        if not ready:
+            raise _snapshot_error(function, failure, sandbox.exit_status)
+
+    def _begin(
+        self, version: _Version, parts: Parts, api: RuntimeApi
+    ) -> tuple[Sandbox, Snapshot | None]:
+        """Start the init phase, in a snapshot if there are walls for its copies."""
+        snapshot: Snapshot | None = None
         try:
             if self._confinement.bubblewrap:
                 snapshot = Snapshot(parts.command, self._confinement)
-                sandbox = snapshot.sandbox
-            else:
-                sandbox = Sandbox(parts.command, self._confinement)
+            sandbox = snapshot.sandbox if snapshot else Sandbox(parts.command, self._confinement)
         except OSError as e:
             api.close()
             raise SnapshotError("InternalError", f"the environment did not start: {e}") from e
         with self._lock:
-            self._sandboxes.add(sandbox)
+            self._sandboxes = {each for each in self._sandboxes if each.alive} | {sandbox}
+            version.sandbox = sandbox
+            if version.retired:
+                sandbox.cut()
         parts.log.read_from(sandbox.output)
         if snapshot:
             snapshot.start(api.variables, api.restorable, api.close)
         else:
             sandbox.start(api.variables, api.close)
-        ready = api.wait_until_restorable(init_limit_s(version.function))
-        took_ms = (time.monotonic() - began_s) * 1000
-        if ready:
-            version.copied = bool(snapshot and snapshot.ready)
-            version.snapshot = snapshot if version.copied else None
-            parts.log.init_report("init", took_ms, None)
-        else:
-            failure = FailedInit(sandbox.running and api.init_error is None, api.init_error)
-            unaware = api.wait_until_ready(0)
-        if version.snapshot is None or not ready:
-            api.close()
-            sandbox.end()
-            with self._lock:
-                self._sandboxes.discard(sandbox)
-        if ready:
-            return
-        parts.log.init_report("init", took_ms, failure.status)
-        if unaware:
-            raise SnapshotError("InvalidImage", _UNAWARE)
-        raise _snapshot_error(version.function, failure, sandbox.exit_status)
+        return sandbox, snapshot
 
 
 def _snapshot_error(function: FunctionVersion, failure: FailedInit, status: int) -> SnapshotError:
