@@ -90,6 +90,20 @@ class FunctionVersion:
         return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
 
 
+def snap_start_refusal(properties: Mapping[str, Any]) -> str | None:
+    """Why Lambda makes no snapshots of a function with these properties; None: it does.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-runtimes
+    """
+    if (properties.get("SnapStart") or {}).get("ApplyOn") != "PublishedVersions":
+        return None
+    if (properties.get("TenancyConfig") or {}).get("TenantIsolationMode") == "PER_TENANT":
+        return "SnapStart is not supported for functions with tenant isolation."
+    if int((properties.get("EphemeralStorage") or {}).get("Size") or 0) > 512:  # noqa: PLR2004 - MB
+        return "SnapStart is not supported with ephemeral storage greater than 512 MB."
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class InvokeRequest:
     """One invocation, as its handler receives it.

@@ -15,7 +15,7 @@ from typing import Any
 from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc
 
-from local_aws.lambda_service.model import FunctionVersion
+from local_aws.lambda_service.model import FunctionVersion, snap_start_refusal
 from local_aws.lambda_service.restored_environment import SnapStartError
 from local_aws.on_ministack import function_records
 
@@ -45,17 +45,6 @@ def set_state(function: FunctionVersion, state: str, reason: str, code: str) -> 
             "StateReasonCode": code,
             "LastUpdateStatus": "Failed" if state == "Failed" else "Successful",
         }
-
-
-def refusal(properties: dict[str, Any]) -> str | None:
-    """Why Lambda refuses a function with these properties; None: it does not."""
-    if (properties.get("SnapStart") or {}).get("ApplyOn") != "PublishedVersions":
-        return None
-    if (properties.get("TenancyConfig") or {}).get("TenantIsolationMode") == "PER_TENANT":
-        return "SnapStart is not supported for functions with tenant isolation."
-    if int((properties.get("EphemeralStorage") or {}).get("Size") or 0) > 512:  # noqa: PLR2004 - MB
-        return "SnapStart is not supported with ephemeral storage greater than 512 MB."
-    return None
 
 
 def _publish_by(publish: Callable[[FunctionVersion], None]) -> None:
@@ -106,12 +95,14 @@ def _refuse_combinations() -> None:
 
     @wraps(stock_create)
     def create(request: dict[str, Any]) -> Any:  # noqa: ANN401 - ministack's answer
-        return _error(refusal(request)) or stock_create(request)
+        return _error(snap_start_refusal(request)) or stock_create(request)
 
     @wraps(stock_update)
     def update(name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
         record = lambda_svc._functions.get(name) or {"config": {}}
-        return _error(refusal({**record["config"], **request})) or stock_update(name, request)
+        return _error(snap_start_refusal({**record["config"], **request})) or stock_update(
+            name, request
+        )
 
     @wraps(stock_provision)
     def provision(name: str, qualifier: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - as above

@@ -13,7 +13,7 @@ from ministack.services import lambda_svc
 from ministack.services.cloudformation import stacks
 
 from local_aws.fixes.cloudformation._cloudformation import Created, Properties, handler
-from local_aws.on_ministack.snap_start import refusal
+from local_aws.lambda_service.model import snap_start_refusal
 
 _VERSION = "AWS::Lambda::Version"
 _POLL_S = 0.05
@@ -43,7 +43,7 @@ def apply() -> None:
         lambda_svc._sweep_extract_cache()
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
-        if reason := refusal(properties):
+        if reason := snap_start_refusal(properties):
             raise ValueError(f"{reason} (Service: Lambda, Status Code: 400)")
         physical_id, attributes = stock_create(logical_id, properties, stack)
         return physical_id, attributes
