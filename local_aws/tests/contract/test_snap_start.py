@@ -306,9 +306,9 @@ def test_a_pending_version_runs_nothing(server: Server) -> None:
     assert state_of(function)["SnapStart"]["OptimizationStatus"] == "On"
 
 
-def test_a_failing_restore_is_the_invocations_error(hasty: Server) -> None:
+def test_a_failing_restore_is_the_invocations_error(server: Server) -> None:
     """A hook that raises after the restore ends the invocation and the environment."""
-    function = published(hasty, {"AFTER": "raise"})
+    function = published(server, {"AFTER": "raise"})
     code, message = refused(function)
     assert code == "SnapStartException"
     assert "no AFTER today" in message
@@ -329,11 +329,11 @@ def test_a_slow_restore_times_out(hasty: Server) -> None:
     assert report.endswith("ms\tStatus: timeout")
 
 
-def test_an_event_whose_restore_fails_is_retried_and_given_up(hasty: Server) -> None:
+def test_an_event_whose_restore_fails_is_retried_and_given_up(local_aws: Server) -> None:
     """The dead letter has the reason."""
-    dead_letters = hasty.queue()
+    dead_letters = local_aws.queue()
     function = published(
-        hasty, {"AFTER": "raise"}, DeadLetterConfig={"TargetArn": dead_letters.arn}
+        local_aws, {"AFTER": "raise"}, DeadLetterConfig={"TargetArn": dead_letters.arn}
     )
     function.client.put_function_event_invoke_config(
         FunctionName=function.name, Qualifier="1", MaximumRetryAttempts=1

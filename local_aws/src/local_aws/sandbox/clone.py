@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ from types import ModuleType
 _TMP = "/tmp"  # noqa: S108 - the sandbox's own
 _CONTROL, _OUTPUT, _ERRORS = 0, 1, 2
 _CANNOT_START = 127
+_FAILED = "the snapshot cannot be restored"
 #: The number of clone3 is the same on all architectures.
 _SYS_CLONE3 = 435
 _NAMESPACES = 0x00020000 | 0x08000000 | 0x10000000 | 0x20000000  # mounts, IPC, users, processes
@@ -74,7 +76,12 @@ def wait_for_restore(control: int) -> str:
         packet, descriptors, *_ = socket.recv_fds(snapshot, 4096, 3)
         if not packet:
             os._exit(0)
-        if _fork(_NAMESPACES, exit_signal=0):
+        try:
+            copy = _fork(_NAMESPACES, exit_signal=0)
+        except OSError as e:
+            os.write(descriptors[1], f"{_FAILED}: {e}\n".encode())
+            copy = -1
+        if copy:
             for descriptor in descriptors:
                 os.close(descriptor)
             _reap()
@@ -106,13 +113,17 @@ def _restore(
         socket.send_fds(
             socket.socket(fileno=os.dup(_CONTROL)), [b"restored"], [os.pidfd_open(os.getpid())]
         )
-    except OSError as e:
-        os.write(_ERRORS, f"the snapshot cannot be restored: {e}\n".encode())
-        os._exit(_CANNOT_START)
-    try:
+        collects = gc.isenabled()
+        # Here it would only touch, and so copy, the runtime's memory.
+        gc.disable()
         # As in the snapshot of a whole machine, every runtime has the same process id.
         init.main(memory_mb, cgroup, _become, lambda: _fork(pid=pid))
+    except Exception as e:  # noqa: BLE001 - the first process must not go on as a runtime
+        os.write(_ERRORS, f"{_FAILED}: {e}\n".encode())
+        os._exit(_CANNOT_START)
     except _Restored as restored:
+        if collects:
+            gc.enable()
         _drop_capabilities()
         _reseed_openssl()
         return str(restored.args[0])
