@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
 from lambda_executor.contract.option_types import SecondsOption
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
 from lambda_image.machine.zygote import Times
@@ -84,7 +85,8 @@ class Deadline:
     def _time_out(self) -> str:
         return (
             f"the end of the function's time-out, which left {self.time_out_s:.1f} s for it: raise "
-            "the time-out (Lambda's limit is 900 s), or give the task less to do"
+            f"the time-out (Lambda's limit is {LONGEST_TIMEOUT_S} s, in some Regions "
+            f"{EARLIER_LONGEST_TIMEOUT_S} s), or give the task less to do"
         )
 
 

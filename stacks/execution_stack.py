@@ -150,6 +150,13 @@ class ExecutionStack(StageStack):
         }
         for key, value in values.items():
             self.output(key, value)
+        if any(settings.snap_start for settings in self.function_settings):
+            # The CDK prints outputs at the end of each deploy.
+            self.output(
+                "OldVersions",
+                f"make prune STAGE={self.stage.name} deletes them: the snapshot of each is charged "
+                "for until then",
+            )
         first, *others = zip(self.function_settings, environment.functions, strict=True)
         self.output("FunctionRoleArn", first[1].role.role_arn, "Role of the tasks")
         for settings, workload in others:

@@ -125,6 +125,7 @@ class ObservabilityStack(StageStack):
                 "Metrics",
                 log_group=logs.LogGroup.from_log_group_name(scope, "Log", f"/aws/lambda/{name}"),
                 namespace=f"AirflowLambda/{name}",
+                snapshots=self.config.starts_from_snapshot(settings),
             ),
             timeout=cdk.Duration.seconds(settings.timeout_s),
             event_age=cdk.Duration.seconds(self.config.execution.event_age_s),

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from stacks.config.relations import BrokenRelationsError, broken
+from stacks.config.relations.snapshots import starts_from_snapshot
 from stacks.config.sections.control_plane import ControlPlaneConfig
 from stacks.config.sections.dags import DagsConfig, LogsConfig
 from stacks.config.sections.database import DatabaseConfig
@@ -106,6 +107,10 @@ class StageConfig(Section):
     def default_function(self) -> FunctionConfig:
         """The function of every queue that no other serves."""
         return next(f for f in self.functions if f.name == DEFAULT_FUNCTION)
+
+    def starts_from_snapshot(self, function: FunctionConfig) -> bool:
+        """Whether the execution environments of a function start from a snapshot."""
+        return starts_from_snapshot(self, function)
 
     def workloads_of(self, function: FunctionConfig) -> WorkloadsConfig:
         """What one function's workloads may do: what all may, and more; its own variables win."""

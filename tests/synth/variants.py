@@ -46,7 +46,14 @@ _MUCH = {
         "base_image": f"public.ecr.aws/lambda/python:3.13@sha256:{64 * 'b'}",
     },
     "functions": [
-        {"name": "default", "architecture": "arm64", "stop_margin_s": 60, "kill_margin_s": 20},
+        {
+            "name": "default",
+            "architecture": "arm64",
+            "timeout_s": 1800,
+            "snap_start": True,
+            "stop_margin_s": 60,
+            "kill_margin_s": 20,
+        },
         {
             "name": "large",
             "queues": ["large", "huge"],

@@ -18,6 +18,7 @@ from stacks.config.relations import (
     image,
     network,
     regions,
+    snapshots,
     surroundings,
     workloads,
 )
@@ -29,6 +30,7 @@ Relation = Callable[["StageConfig"], Iterator[str]]
 
 RELATIONS: tuple[Relation, ...] = (
     *functions.RELATIONS,
+    *snapshots.RELATIONS,
     *workloads.RELATIONS,
     *execution.RELATIONS,
     *image.RELATIONS,

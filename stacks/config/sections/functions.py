@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
 from stacks.config.sections.section import Section, rule
 from stacks.config.sections.workloads import Environment, Policies, Secrets, Statements
@@ -58,10 +59,12 @@ class FunctionConfig(Section):
         description="Memory, of which Airflow uses about 300 MB; 1769 MB give one full vCPU.",
     )
     timeout_s: int = Field(
-        900,
+        EARLIER_LONGEST_TIMEOUT_S,
         ge=STOP_MARGIN_S.bounds.least + 1,  # Leaves time before a task must stop.
-        le=900,
-        description="The longest a single try may take; its last seconds serve to end it.",
+        le=LONGEST_TIMEOUT_S,
+        description="The longest a single try may take; its last seconds serve to end it. A Region "
+        f"may still refuse more than {EARLIER_LONGEST_TIMEOUT_S} "
+        "(docs/howto/runbook.md#workloads-stopped).",
     )
     ephemeral_storage_mb: int = Field(512, ge=512, le=10240, description="Space in `/tmp`.")
     architecture: Architecture = Field(
@@ -78,6 +81,15 @@ class FunctionConfig(Section):
         ge=1,
         description="Number of execution environments that are kept warm, and charged all the "
         "time; null: none.",
+    )
+    snap_start: bool | None = Field(
+        None,
+        description="Whether its execution environments start from a snapshot of one that has "
+        "imported Airflow already, in a fraction of the time (Lambda SnapStart). Each kept version "
+        "costs money all the time, and each start from it, too "
+        "(docs/reference/costs-of-snapshots.md). null: yes, unless Lambda does not allow it "
+        "(provisioned concurrency, tenant isolation, more than 512 MB of storage, a Region without "
+        "it), or `image.uri` names an image, whose Python is not known.",
     )
     tenant_isolation: bool = Field(
         False,

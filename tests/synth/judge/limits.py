@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
+
 _DOCS = "https://docs.aws.amazon.com"
 _ECS = f"{_DOCS}/AmazonECS/latest/APIReference"
 _ECS_QUOTAS = f"{_DOCS}/AmazonECS/latest/developerguide/service-quotas.html"
@@ -271,6 +273,14 @@ LIMITS: tuple[Limit | Form, ...] = (
         f"{_DOCS}/kms/latest/developerguide/resource-limits.html",
     ),
     # Lambda
+    Limit(
+        "AWS::Lambda::Function",
+        "Timeout",
+        number,
+        1,
+        LONGEST_TIMEOUT_S,
+        f"{_LAMBDA}/API_CreateFunction.html",
+    ),
     Limit("AWS::Lambda::Function", "Environment.Variables", size, 0, 4096, _LAMBDA_QUOTAS),
     Limit("AWS::Lambda::Function", "VpcConfig.SecurityGroupIds", items, 1, 5, _LAMBDA_QUOTAS),
     Limit("AWS::Lambda::Function", "VpcConfig.SubnetIds", items, 1, 16, _LAMBDA_QUOTAS),

@@ -175,8 +175,8 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
             r'functions\[0\]\.memory_mb is "512", allowed is a whole number from 512 to 10240',
         ),
         (
-            {"functions": [default(timeout_s=901)]},
-            r"functions\[0\]\.timeout_s is 901, allowed is a whole number from 4 to 900",
+            {"functions": [default(timeout_s=1801)]},
+            r"functions\[0\]\.timeout_s is 1801, allowed is a whole number from 4 to 1800",
         ),
         (
             {"logs": {"retention_days": 8}},
@@ -277,7 +277,7 @@ def test_wrong_value_is_named_with_what_is_allowed(override: object, expected: s
 
 @pytest.mark.parametrize(
     ("key", "lowest", "highest"),
-    [("memory_mb", 512, 10240), ("timeout_s", 4, 900), ("ephemeral_storage_mb", 512, 10240)],
+    [("memory_mb", 512, 10240), ("timeout_s", 4, 1800), ("ephemeral_storage_mb", 512, 10240)],
 )
 def test_limits_of_a_function_are_taken(key: str, lowest: int, highest: int) -> None:
     """The limits of a number are accepted, values beyond them are not."""

@@ -149,6 +149,26 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "tenant_isolation is true and provisioned_concurrency is 5, allowed is null",
     ),
     (
+        "snapshots_go_with_the_rest",
+        default(snap_start=True, provisioned_concurrency=1),
+        "functions[default].snap_start is true and its provisioned_concurrency is 1, allowed is",
+    ),
+    (
+        "snapshots_go_with_the_rest",
+        {"functions": [{**LARGE, "snap_start": True, "tenant_isolation": True}]},
+        "functions[large].snap_start is true and its tenant_isolation is true, allowed is false",
+    ),
+    (
+        "snapshots_go_with_the_rest",
+        default(snap_start=True, ephemeral_storage_mb=513),
+        "functions[default].snap_start is true and its ephemeral_storage_mb is 513, allowed is 512",
+    ),
+    (
+        "snapshots_go_with_the_rest",
+        {"region": "ap-east-2", **default(snap_start=True)},
+        "functions[default].snap_start is true and region is ap-east-2, allowed is a Region that",
+    ),
+    (
         "tenants_have_queues",
         default(tenant_isolation=True),
         "functions[default].tenant_isolation is true, allowed is false",
@@ -162,6 +182,11 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "results_outlive_the_functions",
         {"execution": {"results_retention_s": 900, "results_visibility_s": 60}},
         "results_retention_s is 900, allowed is more than functions[default].timeout_s, 900",
+    ),
+    (
+        "results_outlive_the_functions",
+        {"execution": {"results_retention_s": 1800}, **default(timeout_s=1800)},
+        "results_retention_s is 1800, allowed is more than functions[default].timeout_s, 1800",
     ),
     (
         "results_outlive_their_visibility_timeout",
@@ -567,6 +592,12 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
     {"execution": {"event_age_s": 600}},
     {"execution": {"results_retention_s": 901, "results_visibility_s": 60}},
     {"execution": {"results_retention_s": 1001, "results_visibility_s": 1000}},
+    {"execution": {"results_retention_s": 1801}, **default(timeout_s=1800)},
+    default(timeout_s=1800, stop_margin_s=1799, kill_margin_s=300),
+    default(snap_start=True, ephemeral_storage_mb=512, architecture="arm64"),
+    default(snap_start=False, provisioned_concurrency=1),
+    {"image": {"uri": IMAGE}, **default(snap_start=True)},
+    {"region": "eu-west-1", **default(snap_start=True)},
     {"execution": {"execution_api_url": "http://127.0.0.1:8080/execution/"}},
     {"execution": {"execution_api_url": "http://airflow.internal/execution/"}, "network": IN_VPC},
     default(timeout_s=60, stop_margin_s=59, kill_margin_s=58),
@@ -657,6 +688,33 @@ def test_broken_relation_names_values_what_is_allowed_and_the_fix(
 def test_relation_that_just_holds_is_taken(override: Mapping[str, Any]) -> None:
     """Each relation refuses no more than it says."""
     load(STAGES, "dev", override)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({}, True),
+        (default(snap_start=False), False),
+        (default(provisioned_concurrency=1), False),
+        (default(ephemeral_storage_mb=513), False),
+        ({"functions": [{**LARGE, "tenant_isolation": True}]}, False),
+        ({"region": "eu-west-1"}, True),
+        ({"region": "ap-east-2"}, False),
+        ({"region": "ap-southeast-6"}, False),
+        ({"region": "us-gov-west-1"}, False),
+        ({"region": "cn-north-1"}, False),
+        ({"image": {"uri": IMAGE}}, False),
+        ({"image": {"uri": IMAGE}, **default(snap_start=True)}, True),
+        ({"image": {"python_version": "3.13"}}, True),
+    ],
+    ids=str,
+)
+def test_a_function_starts_from_a_snapshot_where_it_may(
+    override: Mapping[str, Any], expected: bool
+) -> None:
+    """Nobody has to ask for it, and what Lambda would refuse is not asked of it."""
+    stage = load(STAGES, "dev", override)
+    assert stage.starts_from_snapshot(stage.functions[-1]) is expected
 
 
 def test_functions_without_a_default_one_are_refused() -> None:

@@ -403,6 +403,42 @@ def test_lambda_never_starts_a_workload_twice(assembly: Assembly) -> None:
         assert age <= assembly.config.execution.task_queued_timeout_s
 
 
+def test_snapshots_are_of_published_versions_and_go_with_the_rest(assembly: Assembly) -> None:
+    """A function with a snapshot is invoked by a version of it, and has nothing Lambda refuses.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-runtimes
+    """
+    aliases = {
+        alias.properties["FunctionName"]["Ref"]: alias.properties
+        for alias in assembly.resources("AWS::Lambda::Alias")
+    }
+    versions = {
+        version.properties["FunctionName"]["Ref"]: version.logical_id
+        for version in assembly.resources("AWS::Lambda::Version")
+    }
+    for settings, function in functions(assembly):
+        wanted = assembly.config.starts_from_snapshot(settings)
+        asked = function.properties.get("SnapStart")
+        assert asked == ({"ApplyOn": "PublishedVersions"} if wanted else None), str(function)
+        alias = aliases[function.logical_id]
+        invoked = {"Fn::GetAtt": [versions[function.logical_id], "Version"]}
+        assert alias["FunctionVersion"] == invoked
+        if wanted:
+            assert "ProvisionedConcurrencyConfig" not in alias
+            assert "TenancyConfig" not in function.properties
+            assert "FileSystemConfigs" not in function.properties
+            assert function.properties["EphemeralStorage"] == {"Size": 512}
+
+
+def test_a_deploy_with_snapshots_says_that_old_versions_cost_money(assembly: Assembly) -> None:
+    """The CDK prints the output at its end; a stage without snapshots has none."""
+    output = assembly.json("execution")["Outputs"].get("OldVersions")
+    if any(map(assembly.config.starts_from_snapshot, assembly.config.functions)):
+        assert f"make prune STAGE={assembly.stage}" in output["Value"]
+    else:
+        assert output is None
+
+
 def test_what_lambda_gives_up_on_is_told_twice(assembly: Assembly) -> None:
     """Lambda sends dead letters to the executor's queue and failure records to people's."""
     dead_letters = assembly.only("AWS::SQS::Queue", "ResultsQueueDeadLetters").logical_id
@@ -558,6 +594,7 @@ def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> 
             "FunctionRoleArn",
             "HelmValuesCommand",
             "LogGroupName",
+            "OldVersions",
             "PayloadBucketName",
             "ResultsQueueUrl",
             "SchedulerPolicyArn",

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_lambda_constructs.observability.invocation_metrics import _ENDS
+from airflow_lambda_constructs.observability.invocation_metrics import (
+    _ENDS,
+    _NOT_RESTORED,
+    _RESTORED,
+)
 from lambda_executor.contract import wire
 from lambda_executor.core import metrics
 from lambda_executor.core.reports import kind
@@ -263,6 +267,7 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
         for dimension in made.get("Dimensions", [])
     ]
     fields = set(re.findall(r"\$\.(\w+)", " ".join(patterns + dimensions)))
+    snapshots = any(map(watched.config.starts_from_snapshot, watched.config.functions))
     assert {
         "event",
         "init_ms",
@@ -271,6 +276,7 @@ def test_filters_read_what_the_handler_writes(watched: Assembly) -> None:
         "queue_to_start_ms",
         "reported",
         "run_ms",
+        *({"restore_ms"} if snapshots else ()),
     } == fields
     assert fields <= written.keys()
     event = f'$.event = "{written["event"]}"'
@@ -309,6 +315,59 @@ def test_lambdas_own_words_are_counted_by_reason(line: str, reason: str | None) 
     if reason:
         letter = wire.DeadLetter(id=wire.InvocationId("k"), reason=line, request_id=None)
         assert kind(letter) == reason
+
+
+_REPORT = (
+    "REPORT RequestId: 5f3c1a9e-0000\tDuration: 61.20 ms\tBilled Duration: 262 ms\t"
+    "Memory Size: 1769 MB\tMax Memory Used: 188 MB\t"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "restore_ms"),
+    [
+        (f"{_REPORT}Restore Duration: 452.81 ms\tBilled Restore Duration: 200 ms\t", "452.81"),
+        (f"{_REPORT}Init Duration: 1403.20 ms\t", None),
+        (_REPORT, None),
+        ('{"event": "REPORT RequestId: 1 Restore Duration: 5 ms"}', None),
+        ("RESTORE_REPORT Restore Duration: 10000.00 ms\tStatus: timeout", None),
+    ],
+)
+def test_a_restore_is_read_from_lambdas_report(line: str, restore_ms: str | None) -> None:
+    """Only the report of an invocation that found a restored environment says how long it took."""
+    assert matches(_RESTORED, line) is (restore_ms is not None)
+    if restore_ms is not None:
+        names = [field.partition("=")[0] for field in _RESTORED.strip("[]").split(", ")]
+        assert line.split()[names.index("restore")] == restore_ms
+
+
+@pytest.mark.parametrize(
+    ("line", "failed"),
+    [
+        ("RESTORE_REPORT Restore Duration: 10000.00 ms\tStatus: timeout", True),
+        ("RESTORE_REPORT Restore Duration: 20.00 ms\tStatus: error\tError Type: Exit", True),
+        (f"{_REPORT}Restore Duration: 452.81 ms\tBilled Restore Duration: 200 ms\t", False),
+        ('{"event": "RESTORE_REPORT Status: error"}', False),
+    ],
+)
+def test_a_failed_restore_is_counted(line: str, failed: bool) -> None:
+    """Lambda writes its own report about it, and no other line counts."""
+    assert matches(_NOT_RESTORED, line) is failed
+
+
+def test_the_dashboard_tells_cold_restored_and_warm_starts_apart(watched: Assembly) -> None:
+    """A stage without snapshots has no restored ones, and no alarm about them."""
+    labels = {
+        metric[-1].get("label")
+        for graph in graphs(watched)
+        for metric in graph["metrics"]
+        if isinstance(metric[-1], dict)
+    }
+    of_snapshots = {"restored starts", "median of a restore", "the handler's part of it"}
+    snapshots = any(map(watched.config.starts_from_snapshot, watched.config.functions))
+    assert labels >= {"cold starts", "warm starts", *(of_snapshots if snapshots else ())}
+    assert snapshots or not labels & of_snapshots
+    assert ("default-restores-failed" in alarms(watched)) is snapshots
 
 
 def matches(pattern: str, line: str) -> bool:

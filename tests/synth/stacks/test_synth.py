@@ -24,6 +24,8 @@ NOT_FOR_US = {
     "I1022": "It prefers Fn::Sub to the Fn::Join that the CDK writes; both do the same.",
     "I4010": "It asks for metadata about the architecture that no tool here reads.",
     "W3005": "The CDK makes a function wait for its role's policies, and for the role by the way.",
+    "E3717": "It knows 900 s as the longest time-out. Lambda allows 1,800 s: API model of botocore "
+    "1.44.8, 2026-11-20. `judge/limits.py` has the limit instead.",
     "W3691": "It knows whole versions of Postgres; RDS takes a major one and chooses the minor: "
     "https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html",
 }

@@ -27,7 +27,7 @@ from lambda_executor.contract import options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProps:
-    """A function that runs workloads; the defaults are Lambda's limits and one whole vCPU.
+    """A function that runs workloads; the defaults are one whole vCPU and a quarter of an hour.
 
     Attributes:
         name: Its name in an environment; the first function has the environment's name instead.
@@ -38,6 +38,9 @@ class FunctionProps:
         ephemeral_storage: The size of `/tmp`.
         reserved_concurrency: None: no reservation; 0: a pause.
         provisioned_concurrency: Execution environments that are kept warm; None: none.
+        snap_start: Whether execution environments start from a snapshot (Lambda SnapStart); not
+            with provisioned concurrency, tenant isolation or a larger `/tmp`. The image needs
+            Python 3.12, and each version costs money until it is deleted.
         tenant_isolation: Whether each tenant has execution environments of its own.
         environment: Variables of this function alone.
         secrets: Variables that the handler sets for the workloads: their values are in no template.
@@ -55,6 +58,7 @@ class FunctionProps:
     ephemeral_storage: cdk.Size = field(default_factory=lambda: cdk.Size.mebibytes(512))
     reserved_concurrency: int | None = None
     provisioned_concurrency: int | None = None
+    snap_start: bool = False
     tenant_isolation: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, WorkloadSecret] = field(default_factory=dict)
@@ -117,7 +121,8 @@ class WorkloadFunction(Construct):
     """A Lambda function, the version of this deploy and the alias that schedulers invoke.
 
     Old versions stay: their running invocations continue, and pointing the alias back at one
-    undoes a deploy. Nothing here deletes them; `make prune` of the kit does.
+    undoes a deploy. Nothing here deletes them; `make prune` of the kit does. With `snap_start` each
+    of them has a snapshot, which is charged for until the version is deleted.
     """
 
     def __init__(self, scope: Construct, id: str, props: WorkloadFunctionProps) -> None:
@@ -161,6 +166,11 @@ class WorkloadFunction(Construct):
             # after about sixteen rounds. Otherwise the loop would cost money until somebody looks.
             # https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
             recursive_loop=lambda_.RecursiveLoop.TERMINATE,
+            # A version is published when its snapshot is made; CloudFormation waits for that.
+            # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html
+            snap_start=(
+                lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None
+            ),
             tenancy_config=lambda_.TenancyConfig.PER_TENANT if settings.tenant_isolation else None,
             environment=variables,
             environment_encryption=props.encryption_key,
@@ -176,6 +186,13 @@ class WorkloadFunction(Construct):
             vpc_subnets=props.subnets,
             security_groups=list(props.security_groups) or None,
         )
+        if settings.snap_start:
+            cdk.Validations.of(self.function).acknowledge(
+                cdk.Acknowledgment(
+                    id="Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish",
+                    reason="Each deploy publishes a version, and only that is invoked",
+                )
+            )
         self.alias = lambda_.Alias(
             self,
             "Live",

@@ -11,6 +11,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
+from airflow_lambda_constructs.observability.invocation_metrics import InvocationMetrics
 from airflow_lambda_constructs.observability.watched import (
     WatchedControlPlane,
     WatchedDatabase,
@@ -115,14 +116,39 @@ def _times(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
         function.metric("AsyncEventAge", statistic="Maximum", label="oldest event"),
         metrics.queue_to_start.with_(label="median from hand-over to start"),
         metrics.init_time.with_(label="median of a cold start"),
+        *(
+            (
+                metrics.restores.duration.with_(label="median of a restore"),
+                metrics.restores.time.with_(label="the handler's part of it"),
+            )
+            if metrics.restores
+            else ()
+        ),
         limits={"dropped": watched.event_age.to_milliseconds()},
     )
     yield _graph(
         f"{name}: at the same time; memory, MB",
         function.metric("ConcurrentExecutions", statistic="Maximum", label="invocations"),
-        metrics.init_time.with_(statistic="SampleCount", label="cold starts"),
+        *_starts(metrics),
         right=(metrics.peak_memory.with_(statistic="Maximum", label="most memory"),),
         limits={"concurrency": watched.concurrency} if watched.concurrency else {},
+    )
+
+
+def _starts(metrics: InvocationMetrics) -> Iterator[cloudwatch.IMetric]:
+    """Yield how many invocations found which kind of execution environment."""
+    kinds = {"cold": metrics.init_time}
+    if metrics.restores:
+        kinds["restored"] = metrics.restores.time
+    counted = {
+        kind: metric.with_(statistic="SampleCount", label=f"{kind} starts")
+        for kind, metric in kinds.items()
+    }
+    yield from counted.values()
+    yield cloudwatch.MathExpression(
+        expression=" - ".join(f"FILL({kind}, 0)" for kind in ("every", *counted)),
+        using_metrics={"every": metrics.run_time.with_(statistic="SampleCount"), **counted},
+        label="warm starts",
     )
 
 

@@ -6,6 +6,8 @@ metric without data is free (https://aws.amazon.com/cloudwatch/pricing/).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -25,12 +27,39 @@ _ENDS = {
     "g=exit, h=status, ...]",
 }
 
+#: Lambda's report about an invocation for which it restored an execution environment. The fields
+#: before are those of every report.
+#: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-monitoring.html
+_RESTORED = (
+    "[a=REPORT, b=RequestId*, request, c=Duration*, duration, d=ms, e=Billed, f=Duration*, billed, "
+    "g=ms, h=Memory, i=Size*, size, j=MB, k=Max, l=Memory, m=Used*, used, n=MB, o=Restore, "
+    "p=Duration*, restore, q=ms, ...]"
+)
+#: Lambda writes this report only about a restore that failed or took too long.
+_NOT_RESTORED = "[a=RESTORE_REPORT, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreMetrics:
+    """Metrics of a function whose execution environments start from a snapshot.
+
+    Attributes:
+        time: What the handler does after a restore, ms; its sample count counts restored starts.
+        duration: The whole restore as Lambda reports it, ms.
+        failures: Number of restores that failed.
+    """
+
+    time: cloudwatch.Metric
+    duration: cloudwatch.Metric
+    failures: cloudwatch.Metric
+
 
 class InvocationMetrics(Construct):
     """Metrics of one function from its log group.
 
     Args:
         namespace: Each function needs its own: a metric filter cannot add a constant dimension.
+        snapshots: Whether its execution environments start from a snapshot.
 
     Attributes:
         run_time: From the handler's entry to the result, ms.
@@ -39,10 +68,17 @@ class InvocationMetrics(Construct):
         peak_memory: Memory of the execution environment, MB.
         unreported: Number of results that no queue accepted.
         ends: How often Lambda ended an invocation from outside, by reason.
+        restores: None: its execution environments do not start from a snapshot.
     """
 
     def __init__(
-        self, scope: Construct, id: str, *, log_group: logs.ILogGroup, namespace: str
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        log_group: logs.ILogGroup,
+        namespace: str,
+        snapshots: bool = False,
     ) -> None:
         super().__init__(scope, id)
         self._log_group = log_group
@@ -64,6 +100,7 @@ class InvocationMetrics(Construct):
             reason: self._count(f"Ended{reason.capitalize()}", logs.FilterPattern.literal(pattern))
             for reason, pattern in _ENDS.items()
         }
+        self.restores = self._restores() if snapshots else None
 
     def settled(self, outcome: Outcome) -> cloudwatch.Metric:
         """The number of invocations with this outcome."""
@@ -73,6 +110,17 @@ class InvocationMetrics(Construct):
             dimensions_map={"outcome": outcome.value},
             statistic=cloudwatch.Stats.SUM,
             label=outcome.value,
+        )
+
+    def _restores(self) -> RestoreMetrics:
+        report = logs.FilterPattern.literal(_RESTORED)
+        reported = self._filter(
+            "RestoreDuration", report, "$restore", cloudwatch.Unit.MILLISECONDS
+        )
+        return RestoreMetrics(
+            time=self._median("RestoreTime", "$.restore_ms"),
+            duration=reported.metric(statistic=cloudwatch.Stats.percentile(50)),
+            failures=self._count("RestoresFailed", logs.FilterPattern.literal(_NOT_RESTORED)),
         )
 
     def _count(

@@ -19,6 +19,7 @@ from airflow.utils.state import TaskInstanceState
 from airflow.version import version
 from sqlalchemy import select
 
+from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.reports import CONTINUED
 from lambda_executor.scheduler.keys import is_task, rows_of, task_key
@@ -43,8 +44,7 @@ Item = TypeVar("Item")
 CHUNK = 200
 
 #: Lambda's longest time-out, and a minute for the result.
-#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-LONGEST_RUN_S = 900 + 60
+LONGEST_RUN_S = LONGEST_TIMEOUT_S + 60
 
 _WAITING = frozenset(
     {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}

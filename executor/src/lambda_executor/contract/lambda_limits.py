@@ -1,0 +1,14 @@
+"""Limits of Lambda that more than one room needs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The longest time-out of a function, in seconds, for synchronous and asynchronous invocations.
+#: From the API model in botocore 1.44.8 of 2026-11-20 (`CreateFunctionRequest.Timeout`). The
+#: developer guide still says 900:
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html
+LONGEST_TIMEOUT_S: Final = 1_800
+
+#: The limit before, in seconds, which a Region may still have.
+EARLIER_LONGEST_TIMEOUT_S: Final = 900
