@@ -19,6 +19,7 @@ import stage_images
 from destroy import DestroyError, described, session_of, stages
 from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
+from stacks.reference.rates import snapshot_a_month
 from stacks.stage.names import prefix
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 ALIAS = "live"
 #: How many versions before the live one are kept: so many deploys can be undone.
 KEEP = 3
+#: The same where versions have snapshots, which are charged for all the time.
+KEEP_WITH_SNAPSHOTS = 1
 
 
 class PruneError(Exception):
@@ -40,6 +43,7 @@ class Versions:
 
     Attributes:
         published: Their numbers, without `$LATEST`.
+        snapshots: What the snapshot of a version costs in a month, in US dollars, by its number.
         live: The number behind the alias `live`.
         used: Those behind any alias.
     """
@@ -47,14 +51,19 @@ class Versions:
     published: Collection[int]
     live: int
     used: Collection[int]
+    snapshots: Mapping[int, float]
 
-    def old(self, keep: int) -> list[int]:
+    def old(self, keep: int | None) -> list[int]:
         """Return what may be deleted, oldest first, if `keep` versions before the live one stay.
+
+        None is `KEEP`, or `KEEP_WITH_SNAPSHOTS` if one of them has a snapshot.
 
         What is newer than the live one stays: a deploy may be under way, or was rolled back by the
         alias, and then CloudFormation still has that version.
         """
         before = sorted(number for number in self.published if number < self.live)
+        if keep is None:
+            keep = KEEP_WITH_SNAPSHOTS if self.snapshots.keys() & set(before) else KEEP
         return [
             number for number in before[: max(len(before) - keep, 0)] if number not in self.used
         ]
@@ -84,9 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep",
         type=_number,
-        default=KEEP,
         metavar="N",
-        help=f"how many versions before the live one stay (default: {KEEP})",
+        help=f"how many versions before the live one stay (default: {KEEP}; of a function whose "
+        f"old versions have snapshots: {KEEP_WITH_SNAPSHOTS})",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     given = parser.parse_args(arguments)
@@ -137,12 +146,13 @@ def versions_of(client: LambdaClient, function: str) -> Versions:
     Raises:
         PruneError: The function has no alias `live`: no deploy of it was ever completed.
     """
-    numbers = [
-        version["Version"]
+    published = [
+        version
         for page in client.get_paginator("list_versions_by_function").paginate(
             FunctionName=function
         )
         for version in page["Versions"]
+        if version["Version"].isdigit()
     ]
     behind: dict[str, set[int]] = {}
     for page in client.get_paginator("list_aliases").paginate(FunctionName=function):
@@ -156,13 +166,18 @@ def versions_of(client: LambdaClient, function: str) -> Versions:
             "which ones are old: deploy the stage first."
         )
     return Versions(
-        {int(number) for number in numbers if number.isdigit()},
+        {int(version["Version"]) for version in published},
         min(behind[ALIAS]),
         set().union(*behind.values()),
+        {
+            int(version["Version"]): snapshot_a_month(version["MemorySize"])
+            for version in published
+            if version.get("SnapStart", {}).get("ApplyOn") == "PublishedVersions"
+        },
     )
 
 
-def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
+def _prune(stage: str, keep: int | None, *, dry_run: bool) -> None:
     config = config_of(stage)
     session, account = session_of(stage, config)
     refuse_during_a_deploy(stage, described(session.client("cloudformation"), stage))
@@ -190,7 +205,7 @@ def _prune(stage: str, keep: int, *, dry_run: bool) -> None:
 
 
 def _prune_versions(
-    client: LambdaClient, function: str, keep: int, *, dry_run: bool
+    client: LambdaClient, function: str, keep: int | None, *, dry_run: bool
 ) -> Collection[int]:
     """Delete a function's old versions; return those that stay."""
     versions = versions_of(client, function)
@@ -198,13 +213,20 @@ def _prune_versions(
     left = set(versions.published) - set(old)
     _say(
         f"{function}: live is version {versions.live}; {len(left)} of {len(versions.published)} "
-        "versions stay"
+        "versions stay" + _snapshots(versions, left)
     )
     for number in old:
         _say(f"  {_doing(dry_run)} version {number}")
         if not dry_run:
             client.delete_function(FunctionName=function, Qualifier=str(number))
     return left
+
+
+def _snapshots(versions: Versions, left: Collection[int]) -> str:
+    costs = [usd for number, usd in versions.snapshots.items() if number in left]
+    if not costs:
+        return ""
+    return f", {len(costs)} of them with a snapshot: about ${sum(costs):.2f} a month"
 
 
 def _say(line: str) -> None:
@@ -226,7 +248,7 @@ def _not_provisioned(client: LambdaClient, function: str, versions: Sequence[int
 def _number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(
-            f"N is {text!r}, allowed is a whole number, 0 or more: leave it out for {KEEP}"
+            f"N is {text!r}, allowed is a whole number, 0 or more: leave it out for the default"
         )
     return int(text)
 

@@ -158,8 +158,8 @@ a warm execution environment for {TASKS["that do nothing"]} s ([measured](benchm
 takes {SQS_REQUESTS} requests: it is sent once, and received and deleted in batches.
 
 Not counted: traffic to the Internet and between zones, AWS services that tasks use, cold starts (a
-few seconds of the function's memory each), the control plane's log, and an Airflow outside the
-stage.
+few seconds of the function's memory each) and [starts from a snapshot](costs-of-snapshots.md), the
+control plane's log, and an Airflow outside the stage.
 """
 
 _PRICES_HEAD = f"""

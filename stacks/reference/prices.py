@@ -32,6 +32,7 @@ _FARGATE_READ = "https://www.vantage.sh/blog/fargate-pricing"
 _FARGATE_SPOT_READ = "https://fortem.dev/fargate-spot/"
 _LAMBDA = "https://aws.amazon.com/lambda/pricing/"
 _LAMBDA_READ = "https://cloudchipr.com/blog/aws-lambda-pricing"
+_SNAPSHOTS_READ = "https://awsnegotiations.com/blog/lambda-snapstart-cost-impact/"
 _RDS = "https://aws.amazon.com/rds/postgresql/pricing/"
 _RDS_READ = "https://infratally.com/articles/aws-rds-pricing-explained-2026.html"
 _RDS_STORAGE_READ = "https://www.usage.ai/blogs/aws/reserved-instances/rds/pricing-calculator/"
@@ -51,6 +52,8 @@ PRICES = {
         _LAMBDA,
     ),
     "Lambda, provisioned concurrency": Price(0.0000041667, "GB-second", None, _LAMBDA),
+    "Lambda, snapshot of a version": Price(0.0000015046, "GB-second", _SNAPSHOTS_READ, _LAMBDA),
+    "Lambda, restore of a snapshot": Price(0.0001397998, "GB", _SNAPSHOTS_READ, _LAMBDA),
     "SQS, requests": Price(
         0.40,
         "million",
@@ -143,7 +146,6 @@ FREE = frozenset(
         "AWS::KMS::Alias",
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::Permission",
-        "AWS::Lambda::Version",
         "AWS::RDS::DBParameterGroup",
         "AWS::RDS::DBProxyTargetGroup",
         "AWS::RDS::DBSubnetGroup",

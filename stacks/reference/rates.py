@@ -76,6 +76,19 @@ def _alias(alias: Resource) -> Cost:
     return Cost(idle=gb_seconds * _usd("Lambda, provisioned concurrency"))
 
 
+def _version(version: Resource) -> Cost:
+    function = version.referred(version.properties["FunctionName"])
+    if "SnapStart" not in function:
+        return Cost()
+    return Cost(idle=snapshot_a_month(function["MemorySize"]))
+
+
+def snapshot_a_month(memory_mb: int) -> float:
+    """Return what the snapshot of one version costs in a month, in US dollars."""
+    gb_seconds = memory_mb / 1024 * HOURS_A_MONTH * 3600
+    return gb_seconds * _usd("Lambda, snapshot of a version")
+
+
 def _queue(queue: Resource) -> Cost:
     if "Failures" in queue.name:
         return Cost()  # Nobody polls it.
@@ -172,6 +185,7 @@ RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
     "AWS::KMS::Key": (_always("KMS key"), "plus $0.03 for 10,000 requests"),
     "AWS::Lambda::Alias": (_alias, "provisioned concurrency, if there is any"),
     "AWS::Lambda::Function": (_function, "memory and time of the workloads"),
+    "AWS::Lambda::Version": (_version, "its snapshot; each older version costs it again"),
     "AWS::Logs::LogGroup": (_log_group, f"{_LOG_GB * 1e6:.0f} kB a workload; storage $0.03 a GB"),
     "AWS::Logs::MetricFilter": (
         lambda _: Cost(),

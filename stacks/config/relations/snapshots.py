@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 #: The most of `/tmp`, in MB, that Lambda puts into a snapshot.
 _MOST_STORAGE_MB = 512
 
-#: Lambda has snapshots in all commercial Regions but New Zealand and Taipei, and none of Python in
-#: GovCloud. Of China nothing is said for images.
-#: https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-supported-regions
+#: AWS's list: all commercial Regions but New Zealand and Taipei. GovCloud has no snapshots of
+#: Python, and of images in China nothing is said.
 #: https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-lambda.html
+_REGIONS = "https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-supported-regions"
 _WITHOUT = re.compile(r"ap-southeast-6|ap-east-2|(cn|us-gov)-.*")
 
 
@@ -59,8 +59,7 @@ def _obstacles(stage: StageConfig, function: FunctionConfig) -> Iterator[tuple[s
     if stage.region and _WITHOUT.fullmatch(stage.region):
         yield (
             f"region is {stage.region}",
-            "a Region that has snapshots "
-            "(https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html)",
+            f"a Region that has snapshots ({_REGIONS})",
         )
 
 

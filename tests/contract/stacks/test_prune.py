@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 import prune
 from tests.support.local_aws import ACCOUNT, REGION, Server, eventually
@@ -184,3 +186,45 @@ def test_what_another_stage_runs_is_in_use() -> None:
         "third": {"image": {"uri": None}},
     }
     assert prune.named_by_stages(stages, "airflow-lambda-dev") == {"sha256:aa"}
+
+
+def versions_with_snapshots(live: int, *snapshots: int) -> prune.Versions:
+    """Versions 1 to 6 of a function, some with a snapshot, as Lambda lists them."""
+    client = boto3.client("lambda", region_name=REGION)
+    with Stubber(client) as answers:
+        listed: list[dict[str, Any]] = [{"Version": "$LATEST", "MemorySize": 1024}]
+        for number in range(1, 7):
+            applied = "PublishedVersions" if number in snapshots else "None"
+            snap_start = {"ApplyOn": applied, "OptimizationStatus": "On"}
+            listed.append({"Version": str(number), "MemorySize": 1024, "SnapStart": snap_start})
+        answers.add_response("list_versions_by_function", {"Versions": listed})
+        alias = {"Name": "live", "FunctionVersion": str(live)}
+        answers.add_response("list_aliases", {"Aliases": [alias]})
+        return prune.versions_of(client, FUNCTION)
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "keep", "old"),
+    [
+        ((1, 2, 3, 4, 5, 6), None, [1, 2, 3, 4]),
+        ((5,), None, [1, 2, 3, 4]),
+        ((6,), None, [1, 2]),
+        ((), None, [1, 2]),
+        ((1, 2, 3, 4, 5, 6), 3, [1, 2]),
+        ((), 1, [1, 2, 3, 4]),
+    ],
+)
+def test_of_versions_with_snapshots_one_is_the_way_back(
+    snapshots: tuple[int, ...], keep: int | None, old: list[int]
+) -> None:
+    """They are charged for all the time, so fewer stay, unless a person says how many."""
+    assert versions_with_snapshots(6, *snapshots).old(keep) == old
+
+
+def test_a_snapshot_that_stays_is_named_with_its_price() -> None:
+    """A GB for 730 hours; versions without a snapshot cost nothing."""
+    versions = versions_with_snapshots(6, 4, 5, 6)
+    assert prune._snapshots(versions, {3, 5, 6}) == (
+        ", 2 of them with a snapshot: about $7.91 a month"
+    )
+    assert prune._snapshots(versions, {1, 2, 3}) == ""

@@ -63,6 +63,33 @@ def test_a_failed_update_is_a_problem_and_one_in_progress_is_not() -> None:
     assert (updating.status, "in progress" in updating.detail) == (Status.OK, True)
 
 
+def test_the_earlier_limit_of_time_outs_is_named_beside_the_one_of_now() -> None:
+    """Who has 900 s may want more, and learns that a Region may refuse it."""
+    assert "time-out 900 s (Lambda's limit is 1800 s, in some Regions 900 s)" in (
+        diagnosis.function(F, replace(FUNCTION, timeout_s=900)).detail
+    )
+    for seconds in (300, 1800):
+        found = diagnosis.function(F, replace(FUNCTION, timeout_s=seconds))
+        assert found.detail.endswith(f"time-out {seconds} s")
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "state", "status", "fix"),
+    [
+        ("On", "Active", Status.OK, ""),
+        ("On", "Inactive", Status.PROBLEM, "invoke the version once"),
+        ("Off", "Active", Status.PROBLEM, "function_qualifier"),
+    ],
+)
+def test_what_is_invoked_has_the_snapshot_that_it_shall_have(
+    snapshot: str, state: str, status: Status, fix: str
+) -> None:
+    """Only published versions have one, and Lambda refuses to invoke one that is inactive."""
+    found = diagnosis.snapshot(F, replace(FUNCTION, snapshot=snapshot, state=state))
+    assert found.status is status
+    assert fix in found.fix
+
+
 #: Lambda's text when the image is an index.
 INDEX = "The image manifest, config or layer media type for the source image is not supported"
 

@@ -79,6 +79,8 @@ def every_finding() -> Iterator[Finding]:
     yield airflow_findings.concurrency(AccountFacts(10, 10), 32, 1, ["f"])
     yield diagnosis.function(F, replace(FUNCTION, state="Failed"))
     yield diagnosis.function(F, replace(FUNCTION, last_update="Failed"))
+    yield diagnosis.snapshot(F, replace(FUNCTION, snapshot="Off"))
+    yield diagnosis.snapshot(F, replace(FUNCTION, snapshot="On", state="Inactive"))
     yield diagnosis.no_version(F)
     yield diagnosis.reservation(F, 0)
     command = diagnosis.event_settings(F, EVENTS, LIMIT, "arn:q")

@@ -30,6 +30,15 @@ def test_the_state_and_the_time_out_are_those_of_the_answer() -> None:
     assert (found.state, found.state_reason, found.timeout_s) == ("Failed", "no image", 900)
 
 
+def test_a_snapshot_is_that_of_the_version_that_was_asked_for() -> None:
+    """Lambda says whether the function shall have one, and whether this version of it has."""
+    on = {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
+    assert facts(SnapStart=on).snapshot == "On"
+    assert facts(SnapStart={**on, "OptimizationStatus": "Off"}).snapshot == "Off"
+    assert facts(SnapStart={"ApplyOn": "None", "OptimizationStatus": "Off"}).snapshot == ""
+    assert facts().snapshot == ""
+
+
 def inspection(**calls: Callable[..., Any]) -> Inspection:
     """An inspection of an account that answers like this."""
     client = SimpleNamespace(**calls)

@@ -23,6 +23,7 @@ from airflow_lambda_constructs.execution.function_role import function_role
 from airflow_lambda_constructs.execution.permissions import WorkloadSecret, permit
 from airflow_lambda_constructs.execution.variables_size import check_variables
 from lambda_executor.contract import options
+from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,13 +187,7 @@ class WorkloadFunction(Construct):
             vpc_subnets=props.subnets,
             security_groups=list(props.security_groups) or None,
         )
-        if settings.snap_start:
-            cdk.Validations.of(self.function).acknowledge(
-                cdk.Acknowledgment(
-                    id="Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish",
-                    reason="Each deploy publishes a version, and only that is invoked",
-                )
-            )
+        self._acknowledge()
         self.alias = lambda_.Alias(
             self,
             "Live",
@@ -206,6 +201,22 @@ class WorkloadFunction(Construct):
         if props.encryption_key:
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html
             props.encryption_key.grant(self.function, "kms:Decrypt")
+
+    def _acknowledge(self) -> None:
+        """Overrule two of the CDK's own checks, each by its name."""
+        validations = cdk.Validations.of(self.function)
+        validations.acknowledge(
+            cdk.Acknowledgment(
+                id="Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish",
+                reason="Each deploy publishes a version, and only that is invoked",
+            ),
+            # It knows the limit before, 900 s. `lambda_limits.py` has the source of the one of now.
+            # The time-out is the only property that the rule is about.
+            cdk.Acknowledgment(
+                id="CloudFormation-Validate::E3717",
+                reason=f"Lambda's longest time-out is {LONGEST_TIMEOUT_S} s",
+            ),
+        )
 
     def grant_dispatch(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a scheduler invoke the function, check it and read its log.

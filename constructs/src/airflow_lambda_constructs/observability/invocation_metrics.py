@@ -114,9 +114,7 @@ class InvocationMetrics(Construct):
 
     def _restores(self) -> RestoreMetrics:
         report = logs.FilterPattern.literal(_RESTORED)
-        reported = self._filter(
-            "RestoreDuration", report, "$restore", cloudwatch.Unit.MILLISECONDS
-        )
+        reported = self._filter("RestoreDuration", report, "$restore", cloudwatch.Unit.MILLISECONDS)
         return RestoreMetrics(
             time=self._median("RestoreTime", "$.restore_ms"),
             duration=reported.metric(statistic=cloudwatch.Stats.percentile(50)),

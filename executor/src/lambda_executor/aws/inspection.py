@@ -41,6 +41,7 @@ class FunctionFacts:
     last_update_reason: str
     timeout_s: int
     dead_letter_arn: str  # Empty: it has no dead-letter queue.
+    snapshot: str = ""  # `On`, or `Off` if only other versions have one. Empty: none is asked for.
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class Inspection:
     def function(self, target: Target) -> FunctionFacts:
         """Read the configuration of a function, or of one version of it."""
         found = self._configuration(target)
+        snap_start = found.get("SnapStart", {})
+        asked = snap_start.get("ApplyOn", "None") != "None"
         return FunctionFacts(
             # Emulators may omit the states and the time-out.
             state=found.get("State", "Active"),
@@ -109,6 +112,7 @@ class Inspection:
             last_update_reason=found.get("LastUpdateStatusReason", ""),
             timeout_s=found.get("Timeout", DEFAULT_TIMEOUT_S),
             dead_letter_arn=found.get("DeadLetterConfig", {}).get("TargetArn", ""),
+            snapshot=snap_start.get("OptimizationStatus", "Off") if asked else "",
         )
 
     def events(self, target: Target) -> EventFacts:

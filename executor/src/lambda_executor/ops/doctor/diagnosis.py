@@ -6,6 +6,7 @@ import json
 import shlex
 
 from lambda_executor.aws import EventFacts, FunctionFacts, QueueFacts
+from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
 from lambda_executor.core.findings import Finding, ok, problem
 from lambda_executor.core.routing import Target
 from lambda_executor.setup.time_limits import TimeLimit
@@ -52,7 +53,43 @@ def function(target: Target, facts: FunctionFacts) -> Finding:
             name,
         )
     updating = ", an update is in progress" if facts.last_update == "InProgress" else ""
-    return ok("function", f"{facts.state}{updating}, time-out {facts.timeout_s} s", name)
+    limit = (
+        f" (Lambda's limit is {LONGEST_TIMEOUT_S} s, in some Regions {EARLIER_LONGEST_TIMEOUT_S} s)"
+        if facts.timeout_s == EARLIER_LONGEST_TIMEOUT_S
+        else ""
+    )
+    return ok("function", f"{facts.state}{updating}, time-out {facts.timeout_s} s{limit}", name)
+
+
+def snapshot(target: Target, facts: FunctionFacts) -> Finding:
+    """Whether what is invoked starts from a snapshot, of a function that shall have one.
+
+    A version becomes inactive after 14 days without an invocation, or when Lambda makes a new
+    snapshot of it for a patch.
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-troubleshooting.html
+    """
+    name = str(target)
+    if facts.snapshot == "On" and facts.state != "Inactive":
+        return ok("snapshot", "execution environments start from it", name)
+    if facts.state == "Inactive":
+        return problem(
+            "snapshot",
+            "Lambda has dropped it, and refuses invocations until it is made again: "
+            f"{facts.state_reason or 'it gives no reason'}",
+            "invoke the version once, which makes it again, and wait until its state is Active, up "
+            "to a few minutes; if it stays inactive, the function's log has the reason",
+            f"aws lambda invoke {flags(target)} --payload '{{}}' /dev/stdout",
+            name,
+        )
+    return problem(
+        "snapshot",
+        "the function shall start from a snapshot, and what is invoked has none, because Lambda "
+        "makes them of published versions only",
+        "set [lambda_executor] function_qualifier to the alias of a version, which the command "
+        "lists",
+        f"aws lambda list-aliases --function-name {target.function}",
+        name,
+    )
 
 
 def _fix_of_the_image(reason: str) -> str:

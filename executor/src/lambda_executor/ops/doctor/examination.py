@@ -70,6 +70,8 @@ class Examination:
             yield self._no_function(target, e)
         else:
             yield diagnosis.function(target, functions[target])
+            if functions[target].snapshot:
+                yield diagnosis.snapshot(target, functions[target])
 
     def _no_function(self, target: Target, error: AwsError) -> Finding:
         """Distinguish a missing alias from a missing function."""
