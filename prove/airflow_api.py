@@ -29,10 +29,12 @@ class DagRuns:
     Attributes:
         runs: DAG id to the run's `conf`.
         meanwhile: What is done while they run; they must end after it.
+        minutes: How long their end is waited for.
     """
 
     runs: Mapping[str, Mapping[str, Any]]
     meanwhile: Action | None = None
+    minutes: int = RUNS_MINUTES
 
     def command(self, place: Place) -> str:
         """Return what a person does; here it is done by requests."""
@@ -51,7 +53,7 @@ class DagRuns:
                 self.meanwhile.run(place, seen)
                 if _ended(api, started):
                     raise NotSeenError("the DAG runs ended before what was done meanwhile")
-            eventually(lambda: _ended(api, started), "the DAG runs end", RUNS_MINUTES)
+            eventually(lambda: _ended(api, started), "the DAG runs end", self.minutes)
             runs = {dag: api.get(path).raise_for_status().json() for dag, path in started.items()}
         seen.answers.append({dag: [run["state"], _seconds(run)] for dag, run in runs.items()})
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 from lambda_executor.contract.errors import DecodeError
+from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S
 from lambda_executor.contract.probe import ProbeAnswer
 from prove.actions import Seen, eventually
 from prove.place import NotSeenError, Place
@@ -21,6 +23,8 @@ _BOOTSTRAP = 6
 _VERSION_EXISTS = re.compile(r"^.*\bversion\b.*\bexists\b.*$", re.IGNORECASE | re.MULTILINE)
 #: A word of what Lambda says when it cannot keep as many environments warm.
 _TOO_WARM = "ConcurrentExecution"
+#: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-monitoring.html
+_RESTORED = re.compile(r"Restore Duration: ([0-9.]+) ms\s+Billed Restore Duration: ([0-9.]+) ms")
 #: What AWS lists for a while after its deletion, or for ever, and does not charge for:
 #: docs/howto/upgrade-and-rollback.md.
 _LASTING = {("kms", "key"), ("ecs", "task-definition"), ("ecs", "service"), ("ecs", "cluster")}
@@ -122,6 +126,36 @@ def stopped_in_time(_place: Place, seen: Seen) -> str:
     if state != "failed" or seconds > 300:  # noqa: PLR2004 - half of what it sleeps
         raise NotSeenError(f"the sleeper ended as {state} after {seconds:.0f} s")
     return f"failed after {seconds:.0f} s"
+
+
+def ran_for_long(_place: Place, seen: Seen) -> str:
+    """A task ran for longer than Lambda allowed before."""
+    state, seconds = seen.answers[-1]["prove_sleeper"]
+    if state != "success" or seconds <= EARLIER_LONGEST_TIMEOUT_S:
+        raise NotSeenError(f"the sleeper ended as {state} after {seconds:.0f} s")
+    return f"success after {seconds:.0f} s"
+
+
+def restored(place: Place, seen: Seen) -> str:
+    """What is invoked has a snapshot, and Lambda restored an execution environment from it."""
+    outputs = place.outputs()
+    found = place.client("lambda").get_function_configuration(
+        FunctionName=outputs["FunctionName"], Qualifier=outputs["FunctionAlias"]
+    )
+    status = found.get("SnapStart", {}).get("OptimizationStatus", "unknown")
+    if status != "On":
+        raise NotSeenError(f"the version {found.get('Version')} has no snapshot: it is {status}")
+
+    def look() -> str | None:
+        events = place.client("logs").filter_log_events(
+            logGroupName=outputs["LogGroupName"],
+            filterPattern='"Billed Restore Duration"',
+            startTime=int((time.time() - 600) * 1000),
+        )["events"]
+        found = _RESTORED.search(events[-1]["message"]) if events else None
+        return f"restored in {found[1]} ms, of which {found[2]} ms are billed" if found else None
+
+    return f"{eventually(look, 'a report of a restore in the log', 5)}; {answers(place, seen)}"
 
 
 def no_payload_left(_place: Place, seen: Seen) -> str:

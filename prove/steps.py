@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
 from prove import checks
 from prove.actions import Action, Call, Deploy, InAirflow, Seen, Shell, deploy
 from prove.airflow_api import DagRuns
 from prove.place import FOLDER, NotSeenError, Place
+from stacks.config.relations.snapshots import obstacles
 
 Check = Callable[[Place, Seen], str]
 
@@ -136,6 +138,13 @@ def _needs_certificate(place: Place) -> str:
     return "give --certificate-arn and --domain-name"
 
 
+def _needs_snapshots(place: Place) -> str:
+    function = place.config.default_function
+    if place.config.image.uri and not function.snap_start:
+        return "image.uri names an image, whose Python is not known"
+    return next((found for found, _ in obstacles(place.config, function)), "")
+
+
 def _goes(place: Place) -> str:
     if place.config.removal == "retain":
         return 'the stage keeps its data (removal is "retain"): make destroy refuses it'
@@ -224,7 +233,12 @@ def _old_password(place: Place, seen: Seen) -> list[Action]:
 
 
 def _too_warm() -> dict[str, Any]:
-    values = _function(timeout_s=120, provisioned_concurrency=TOO_MANY, reserved_concurrency=None)
+    values = _function(
+        timeout_s=120,
+        provisioned_concurrency=TOO_MANY,
+        reserved_concurrency=None,
+        snap_start=None,
+    )
     return {**values, "execution": {"parallelism": TOO_MANY}}
 
 
@@ -385,6 +399,36 @@ STEPS: tuple[Step, ...] = (
         only_account="its Fargate starts no container",
         takes=_OURS,
         left_out=_needs_its_dags,
+    ),
+    Step(
+        "thirty-minutes",
+        f"deploy a time-out of {LONGEST_TIMEOUT_S} s, and run a task that sleeps for 1,000 s",
+        f"the Region takes more than {EARLIER_LONGEST_TIMEOUT_S} s, and the task succeeds",
+        25,
+        lambda _: [
+            deploy(_function(timeout_s=LONGEST_TIMEOUT_S)),
+            DagRuns({"prove_sleeper": {"seconds": 1000}}, minutes=30),
+        ],
+        checks.ran_for_long,
+        undo=lambda _place, _seen: [deploy()],
+        only_account="its Fargate starts no container",
+        takes=_OURS,
+        left_out=_needs_its_dags,
+    ),
+    Step(
+        "snapshot",
+        "deploy with `snap_start`, and ask the function for its versions",
+        "the version has a snapshot; Lambda's log says how long the restore took",
+        6,
+        lambda place: [
+            deploy(_function(place.config.default_function.timeout_s, snap_start=True)),
+            _probe(),
+        ],
+        checks.restored,
+        undo=lambda _place, _seen: [deploy()],
+        only_account="it forks a process where Lambda restores a machine",
+        takes=_OURS,
+        left_out=_needs_snapshots,
     ),
     Step(
         "pause",

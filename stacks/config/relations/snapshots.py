@@ -31,7 +31,7 @@ def starts_from_snapshot(stage: StageConfig, function: FunctionConfig) -> bool:
     """
     if function.snap_start is not None:
         return function.snap_start
-    return stage.image.uri is None and not any(_obstacles(stage, function))
+    return stage.image.uri is None and not any(obstacles(stage, function))
 
 
 def snapshots_go_with_the_rest(stage: StageConfig) -> Iterator[str]:
@@ -41,14 +41,14 @@ def snapshots_go_with_the_rest(stage: StageConfig) -> Iterator[str]:
     """
     for function in stage.functions:
         if function.snap_start:
-            for found, allowed in _obstacles(stage, function):
+            for found, allowed in obstacles(stage, function):
                 yield (
                     f"functions[{function.name}].snap_start is true and {found}, allowed is "
                     f"{allowed}: change it, or remove snap_start"
                 )
 
 
-def _obstacles(stage: StageConfig, function: FunctionConfig) -> Iterator[tuple[str, str]]:
+def obstacles(stage: StageConfig, function: FunctionConfig) -> Iterator[tuple[str, str]]:
     """Yield what a function has that goes with no snapshot, and what is allowed instead."""
     if function.provisioned_concurrency is not None:
         yield f"its provisioned_concurrency is {function.provisioned_concurrency}", "null"

@@ -42,6 +42,8 @@ def answer(code: str, status: int) -> Exception:
         (answer("InvalidRequestContentException", 400), RejectedError),
         (answer("RequestTooLargeException", 413), RejectedError),
         (answer("ResourceConflictException", 409), TransientError),
+        (answer("SnapStartNotReadyException", 409), TransientError),
+        (answer("SnapStartRegenerationFailureException", 409), TransientError),
         (answer("ServiceException", 500), InDoubtError),
         (answer("SlowDown", 503), InDoubtError),
         (answer("AccessDenied", 403), RejectedError),

@@ -22,6 +22,7 @@ def margins(stop: str | None = None, kill: str | None = None) -> Margins:
 @pytest.mark.parametrize(
     ("set_to", "time_out_s", "stop_s", "kill_s"),
     [
+        ((None, None), 1800, 20, 8),
         ((None, None), 900, 20, 8),
         ((None, None), 80, 20, 8),
         ((None, None), 40, 10, 4),
@@ -31,6 +32,7 @@ def margins(stop: str | None = None, kill: str | None = None) -> Margins:
         (("10", None), 900, 10, 4),
         ((None, "4"), 900, 20, 4),
         ((None, "30"), 900, 75, 30),
+        (("1799", None), 1800, 1799, 8),
         (("60", "15.5"), 900, 60, 15.5),
     ],
 )
@@ -42,10 +44,10 @@ def test_a_margin_is_what_is_set_or_fits(
     assert (deadline.stop_margin_s, deadline.kill_margin_s) == pytest.approx((stop_s, kill_s))
 
 
-seconds = st.none() | st.floats(2, 900)
+seconds = st.none() | st.floats(2, 1800)
 
 
-@given(time_out_s=st.floats(3.5, 900), now_s=st.floats(0, 1e6), stop_s=seconds, kill_s=seconds)
+@given(time_out_s=st.floats(3.5, 1800), now_s=st.floats(0, 1e6), stop_s=seconds, kill_s=seconds)
 def test_a_deadline_leaves_time_for_everything(
     time_out_s: float, now_s: float, stop_s: float | None, kill_s: float | None
 ) -> None:
@@ -72,7 +74,14 @@ def test_a_deadline_leaves_time_for_everything(
 
 @pytest.mark.parametrize(
     ("time_out_s", "token_ends_at_s", "start_by_s"),
-    [(900, None, 280), (300, None, 250), (60, None, 130), (900, 150, 150), (900, 5000, 280)],
+    [
+        (1800, None, 280),
+        (900, None, 280),
+        (300, None, 250),
+        (60, None, 130),
+        (900, 150, 150),
+        (900, 5000, 280),
+    ],
 )
 def test_a_start_is_waited_for_as_long_as_it_can_help(
     time_out_s: float, token_ends_at_s: float | None, start_by_s: float
@@ -91,9 +100,9 @@ def test_a_start_is_waited_for_as_long_as_it_can_help(
         ("0", None, "STOP_MARGIN_S is '0'"),
         ("-1", None, "STOP_MARGIN_S is '-1'"),
         ("nan", None, "STOP_MARGIN_S is 'nan'"),
-        ("900", None, "STOP_MARGIN_S is '900'"),
-        ("2.9", None, "STOP_MARGIN_S is '2.9': set it to a number of seconds from 3 to 899"),
-        (None, "1.9", "KILL_MARGIN_S is '1.9': set it to a number of seconds from 2 to 899"),
+        ("1800", None, "STOP_MARGIN_S is '1800'"),
+        ("2.9", None, "STOP_MARGIN_S is '2.9': set it to a number of seconds from 3 to 1799"),
+        (None, "1.9", "KILL_MARGIN_S is '1.9': set it to a number of seconds from 2 to 1799"),
         (None, "inf", "KILL_MARGIN_S is 'inf'"),
         ("8", "20", "STOP_MARGIN_S is 8 and AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S is 20"),
     ],
@@ -103,6 +112,13 @@ def test_what_can_never_work_is_told_at_once(stop: str | None, kill: str | None,
     with pytest.raises(ConfigError) as error:
         margins(stop, kill)
     assert says in str(error.value)
+
+
+def test_the_reason_names_lambdas_limit_and_that_of_some_regions() -> None:
+    """Who reads that a task was stopped learns how far the time-out can be raised."""
+    assert (
+        "(Lambda's limit is 1800 s, in some Regions 900 s)" in margins().deadline(60, 0).stop_reason
+    )
 
 
 @pytest.mark.parametrize("set_to", [("899", "8"), (None, "400")])

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from botocore.stub import Stubber
 
+from lambda_executor.contract.probe import ProbeAnswer
+from lambda_executor.contract.wire import WIRE_VERSION
 from prove import __main__ as command_line
 from prove import actions, airflow_api, checks, report, steps
 from prove.actions import Call, Deploy, InAirflow, Seen, Shell, deploy
@@ -61,6 +63,22 @@ class Recorded:
                 return type("Pages", (), {"paginate": lambda _, **asked: [call(**asked)]})()
 
         return Client()
+
+
+def snapshot(status: str) -> dict[str, Any]:
+    """Lambda's answer about a version with or without a snapshot."""
+    applied = {"ApplyOn": "PublishedVersions", "OptimizationStatus": status}
+    return {"lambda.get_function_configuration": {"Version": "7", "SnapStart": applied}}
+
+
+RESTORED = (
+    "REPORT RequestId: 5f3c1a9e-0000\tDuration: 61.20 ms\tBilled Duration: 262 ms\t"
+    "Memory Size: 1769 MB\tMax Memory Used: 188 MB\t"
+    "Restore Duration: 452.81 ms\tBilled Restore Duration: 200 ms\t\n"
+)
+PROBED = json.dumps(
+    ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution/", "", 3, 5).encode()
+).encode()
 
 
 def stack(part: str, status: str = "UPDATE_COMPLETE", **outputs: str) -> dict[str, Any]:
@@ -144,9 +162,14 @@ def test_every_deploy_of_the_plan_is_a_valid_stage(variant: str) -> None:
 @pytest.mark.parametrize(
     ("override", "left_out"),
     [
-        ({"dags": {"source": "s3"}}, {"dags", "deadline"}),
-        ({"dags": {"source": "bundle", "bundles": [A_BUNDLE]}}, {"dags", "deadline"}),
-        ({"image": {"uri": AN_IMAGE}}, {"dags", "deadline"}),
+        ({"dags": {"source": "s3"}}, {"dags", "deadline", "thirty-minutes"}),
+        (
+            {"dags": {"source": "bundle", "bundles": [A_BUNDLE]}},
+            {"dags", "deadline", "thirty-minutes"},
+        ),
+        ({"image": {"uri": AN_IMAGE}}, {"dags", "deadline", "thirty-minutes", "snapshot"}),
+        ({"region": "ap-east-2"}, {"snapshot"}),
+        ({"functions": [{"name": "default", "ephemeral_storage_mb": 1024}]}, {"snapshot"}),
         ({"image": {"python_version": "3.13"}}, {"missing-image"}),
         ({"image": {"requirements": "requirements.txt"}}, {"missing-image"}),
         (
@@ -428,6 +451,37 @@ CASES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any], str]] = {
         {},
         {"answers": [{"prove_sleeper": ["failed", 9]}, {"prove_sleeper": ["failed", 40]}]},
         "!the task during the deploy ended as failed",
+    ),
+    "the sleeper may sleep": (
+        checks.ran_for_long,
+        {},
+        {"answers": [{"prove_sleeper": ["success", 1003]}]},
+        "success after 1003 s",
+    ),
+    "the sleeper may not sleep": (
+        checks.ran_for_long,
+        {},
+        {"answers": [{"prove_sleeper": ["failed", 885]}]},
+        "!the sleeper ended as failed after 885 s",
+    ),
+    "a nap": (
+        checks.ran_for_long,
+        {},
+        {"answers": [{"prove_sleeper": ["success", 30]}]},
+        "!the sleeper ended as success after 30 s",
+    ),
+    "restored": (
+        checks.restored,
+        {**UP, **snapshot("On"), "logs.filter_log_events": {"events": [{"message": RESTORED}]}},
+        {"answers": [{"Payload": PROBED}]},
+        "restored in 452.81 ms, of which 200 ms are billed; Airflow 3.3.2",
+    ),
+    "no snapshot": (checks.restored, {**UP, **snapshot("Off")}, {}, "!the version 7 has no snap"),
+    "not restored": (
+        checks.restored,
+        {**UP, **snapshot("On"), "logs.filter_log_events": {"events": []}},
+        {},
+        "!not within 5 minutes: a report of a restore in the log",
     ),
     "DAGs": (checks.ended(a="success"), {}, {"answers": [{"a": ["success", 1]}]}, "a: success"),
     "a DAG failed": (

@@ -47,8 +47,18 @@ _CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-#: Temporary despite their 4xx status: the function is being updated, or SQS is busy.
-_TRANSIENT: Final = frozenset({"ResourceConflictException", "RequestTimeout", "KmsThrottled"})
+#: Temporary despite their 4xx status: the function is being updated, SQS is busy, or Lambda makes
+#: the snapshot of a version again, which it does by itself for patches.
+#: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-troubleshooting.html
+_TRANSIENT: Final = frozenset(
+    {
+        "KmsThrottled",
+        "RequestTimeout",
+        "ResourceConflictException",
+        "SnapStartNotReadyException",
+        "SnapStartRegenerationFailureException",
+    }
+)
 
 _CREDENTIALS_EXCEPTIONS: Final = (
     botocore_errors.CredentialRetrievalError,

@@ -6,6 +6,7 @@ the stacks write are generated from these tables.
 
 from __future__ import annotations
 
+from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 from lambda_executor.contract.option_types import SECTION as SECTION  # noqa: PLC0414 - re-exported
 from lambda_executor.contract.option_types import (
     BooleanOption,
@@ -232,7 +233,7 @@ STOP_MARGIN_S = SecondsOption(
         "Unset, with a time-out below 80 s: a quarter of it, but at least 3."
     ),
     example="60",
-    bounds=Bounds(3, 899),
+    bounds=Bounds(3, LONGEST_TIMEOUT_S - 1),
     in_reference=False,
 )
 
@@ -245,7 +246,7 @@ KILL_MARGIN_S = SecondsOption(
         "80 s: a tenth of it, but at least 2."
     ),
     example="15",
-    bounds=Bounds(2, 899),
+    bounds=Bounds(2, LONGEST_TIMEOUT_S - 1),
     in_reference=False,
 )
 
