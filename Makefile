@@ -150,6 +150,8 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
 	@$(BIN)/python -m stacks.reference.alternatives > docs/reference/costs-compared.md
+	@$(BIN)/python -m stacks.reference.snapshots > docs/reference/costs-of-snapshots.md
+	@$(BIN)/python -m stacks.reference.snapshots --chart > docs/images/costs-of-snapshots.svg
 
 # Dependencies of the image's packages that no task, log, secrets backend or program of Airflow uses.
 # docs/decisions/0015-what-is-in-the-image.md has a reason for each.
