@@ -24,6 +24,7 @@ OF_WHOLE_TEMPLATES = {
     "E3019": "Two stages have resources of the same name.",
     "E3060": "Two stages have the same addresses.",
     "I3010": "The resources of all stages together are many.",
+    "W2530": "The references from versions to functions are resolved.",
     "W3010": "The references to availability zones are resolved.",
 }
 
