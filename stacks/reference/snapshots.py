@@ -186,8 +186,8 @@ costs more than the second in which Airflow is imported.
 The cold start of {COLD_S:g} s is [measured](benchmarks.md#the-handler), on one machine and without
 the seconds in which Lambda fetches an image that it has not cached. After a restore the handler
 takes {AFTER_RESTORE_S:g} s at most. The restore itself takes about {RESTORE_S:g} s on AWS, as
-others report of small functions. The metrics `RestoreDuration` and `RestoreTime` of the
-[dashboard](../howto/observability.md) say what yours takes.
+others report of small functions. The metric `RestoreDuration` of the
+[dashboard](../howto/observability.md) says what yours takes.
 
 ## A burst of {TASKS:,} tasks from zero
 

@@ -92,6 +92,7 @@ def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
         f"{name}: dead letters by reason",
         *(metric.with_(label=reason) for reason, metric in metrics.ends.items()),
         metrics.unreported.with_(label="result not sent"),
+        *((metrics.restores.failures.with_(label="restore"),) if metrics.restores else ()),
         errors,
         # Every failed invocation is also dropped, without retries; the others never started.
         cloudwatch.MathExpression(
@@ -105,6 +106,9 @@ def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
 
 def _times(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
     function, metrics, name = watched.function, watched.invocations, watched.name
+    restores = (
+        (metrics.restores.duration.with_(label="median of a restore"),) if metrics.restores else ()
+    )
     yield _graph(
         f"{name}: duration, ms",
         function.metric("Duration", statistic="Maximum", label="longest"),
@@ -116,14 +120,7 @@ def _times(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:
         function.metric("AsyncEventAge", statistic="Maximum", label="oldest event"),
         metrics.queue_to_start.with_(label="median from hand-over to start"),
         metrics.init_time.with_(label="median of a cold start"),
-        *(
-            (
-                metrics.restores.duration.with_(label="median of a restore"),
-                metrics.restores.time.with_(label="the handler's part of it"),
-            )
-            if metrics.restores
-            else ()
-        ),
+        *restores,
         limits={"dropped": watched.event_age.to_milliseconds()},
     )
     yield _graph(
@@ -139,7 +136,7 @@ def _starts(metrics: InvocationMetrics) -> Iterator[cloudwatch.IMetric]:
     """Yield how many invocations found which kind of execution environment."""
     kinds = {"cold": metrics.init_time}
     if metrics.restores:
-        kinds["restored"] = metrics.restores.time
+        kinds["restored"] = metrics.restores.duration
     counted = {
         kind: metric.with_(statistic="SampleCount", label=f"{kind} starts")
         for kind, metric in kinds.items()

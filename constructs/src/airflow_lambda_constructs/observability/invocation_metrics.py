@@ -44,12 +44,11 @@ class RestoreMetrics:
     """Metrics of a function whose execution environments start from a snapshot.
 
     Attributes:
-        time: What the handler does after a restore, ms; its sample count counts restored starts.
-        duration: The whole restore as Lambda reports it, ms.
+        duration: A restore with what the handler does after it, ms; its sample count counts
+            restored starts.
         failures: Number of restores that failed.
     """
 
-    time: cloudwatch.Metric
     duration: cloudwatch.Metric
     failures: cloudwatch.Metric
 
@@ -116,7 +115,6 @@ class InvocationMetrics(Construct):
         report = logs.FilterPattern.literal(_RESTORED)
         reported = self._filter("RestoreDuration", report, "$restore", cloudwatch.Unit.MILLISECONDS)
         return RestoreMetrics(
-            time=self._median("RestoreTime", "$.restore_ms"),
             duration=reported.metric(statistic=cloudwatch.Stats.percentile(50)),
             failures=self._count("RestoresFailed", logs.FilterPattern.literal(_NOT_RESTORED)),
         )

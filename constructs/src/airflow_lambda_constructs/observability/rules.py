@@ -70,7 +70,8 @@ def _function_rules(watched: WatchedFunction) -> Iterator[Rule]:
     yield Rule(
         name="invocations-dropped",
         subject=subject,
-        text="Lambda gave up on an invocation: it crashed, timed out, or waited for too long.",
+        text="Lambda gave up on an invocation: it crashed, timed out, waited for too long, or its "
+        "execution environment could not be restored.",
         metric=function.metric("AsyncEventsDropped", statistic="Sum", period=_FIVE_MINUTES),
         limit=1,  # The handler did not report the end, so something is wrong with the environment.
     )
@@ -106,15 +107,6 @@ def _function_rules(watched: WatchedFunction) -> Iterator[Rule]:
         metric=watched.invocations.settled(Outcome.DEADLINE).with_(period=cdk.Duration.hours(1)),
         limit=1,  # The next try will not end in time either. One mail an hour is enough.
     )
-    if restores := watched.invocations.restores:
-        yield Rule(
-            name="restores-failed",
-            subject=subject,
-            text="An execution environment could not be restored from the function's snapshot, "
-            "and its invocation failed.",
-            metric=restores.failures.with_(period=_FIVE_MINUTES),
-            limit=1,  # All of them come from one snapshot: the next restore may well fail, too.
-        )
 
 
 def _results_rule(subject: str, queue: sqs.IQueue) -> Rule:
