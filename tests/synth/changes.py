@@ -89,6 +89,7 @@ GIVEN: Override = {
     "functions[large].statements": PERMISSIONS["statements"],
     "functions[large].reserved_concurrency": 2,
     "functions[large].provisioned_concurrency": 1,
+    "functions[large].snap_start": False,
 }
 
 #: Options that are not changed, and why.
