@@ -344,6 +344,7 @@ def test_a_restore_is_read_from_lambdas_report(line: str, restore_ms: str | None
     [
         ("RESTORE_REPORT Restore Duration: 10000.00 ms\tStatus: timeout", True),
         ("RESTORE_REPORT Restore Duration: 20.00 ms\tStatus: error\tError Type: Exit", True),
+        ("RESTORE_REPORT Restore Duration: 20.00 ms", False),
         (f"{_REPORT}Restore Duration: 452.81 ms\tBilled Restore Duration: 200 ms\t", False),
         ('{"event": "RESTORE_REPORT Status: error"}', False),
     ],

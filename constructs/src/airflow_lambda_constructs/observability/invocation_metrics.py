@@ -35,8 +35,9 @@ _RESTORED = (
     "g=ms, h=Memory, i=Size*, size, j=MB, k=Max, l=Memory, m=Used*, used, n=MB, o=Restore, "
     "p=Duration*, restore, q=ms, ...]"
 )
-#: Lambda writes this report only about a restore that failed or took too long.
-_NOT_RESTORED = "[a=RESTORE_REPORT, ...]"
+#: The report about a restore that failed or took too long. In the log of real functions, one that
+#: succeeds has such a report too, which ends before the status.
+_NOT_RESTORED = "[a=RESTORE_REPORT, b=Restore, c=Duration*, duration, d=ms, e=Status*, ...]"
 
 
 @dataclass(frozen=True, slots=True)

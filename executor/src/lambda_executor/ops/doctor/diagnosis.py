@@ -64,8 +64,7 @@ def function(target: Target, facts: FunctionFacts) -> Finding:
 def snapshot(target: Target, facts: FunctionFacts) -> Finding:
     """Whether what is invoked starts from a snapshot, of a function that shall have one.
 
-    A version becomes inactive after 14 days without an invocation, or when Lambda makes a new
-    snapshot of it for a patch.
+    A version becomes inactive if Lambda makes a new snapshot of it for a patch, and cannot.
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-troubleshooting.html
     """
     name = str(target)
