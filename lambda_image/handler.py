@@ -17,12 +17,15 @@ gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
 from lambda_image.logs import log_output  # noqa: E402
 from lambda_image.machine import environment  # noqa: E402
 from lambda_image.machine.secret_variables import SecretVariables  # noqa: E402
+from lambda_image.machine.snapshot import Snapshot  # noqa: E402
 from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
+_snapshot = Snapshot()  # Before a library of the DAG files can register hooks.
 _temporary = TemporaryFolder()  # Before this process writes temporary files.
 _private = environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
 
+from lambda_executor.contract.log_lines import RESTORED  # noqa: E402
 from lambda_image.deadline import Margins  # noqa: E402
 from lambda_image.invocation.handling import InvocationHandler  # noqa: E402
 from lambda_image.invocation.payloads import Payloads  # noqa: E402
@@ -41,11 +44,9 @@ from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - Airflow m
 _dag_bundles = DagBundles()
 _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
+_processes = processes.make(invocation_log.write)
 preload.freeze()
 _temporary.keep(_private, Path(os.environ["AIRFLOW_HOME"]))
-_processes = processes.make(
-    invocation_log.write
-)  # Last: every workload's process starts from here.
 
 _runner = WorkloadRunner(_dag_bundles, _processes, _temporary, SecretVariables())
 _handler = InvocationHandler(
@@ -58,8 +59,26 @@ _handler = InvocationHandler(
     margins=_margins,
     write_log=invocation_log.write,
     answer_probe=partial(probe.answer, _dag_bundles),
-    init_ms=environment.process_age_ms(),
 )
+
+
+def _begin() -> None:
+    """Begin to serve at the end of the init phase."""
+    _processes.start()  # Last: every workload's process starts from here.
+    _handler.init_ms = environment.process_age_ms()
+
+
+def _begin_restored() -> None:
+    """Begin to serve in an environment that Lambda restored from a snapshot."""
+    _temporary.renew()
+    _processes.start()  # Last, as above.
+    _handler.restore_ms = _snapshot.restore_ms()
+    invocation_log.write(
+        "info", RESTORED, hostname=environment.hostname(), restore_ms=_handler.restore_ms
+    )
+
+
+_snapshot.then(_begin, _begin_restored)
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's types

@@ -24,13 +24,15 @@ from typing import NoReturn
 
 from lambda_executor.contract.options import PRELOAD_DAG_IMPORTS
 from lambda_image.logs.invocation_log import WriteLog
-from lambda_image.machine import environment, memory, time_limit
+from lambda_image.machine import environment, memory, snapshot, time_limit
 
-#: The process age at which no further import starts. Lambda ends an init phase after 10 s.
+#: Lambda ends an init phase after 10 s, unless it ends in a snapshot.
 #: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
-ENOUGH_S = 6.0
+_INIT_LIMIT_S = snapshot.INIT_LIMIT_S if snapshot.is_taken() else 10.0
+#: The process age at which no further import starts.
+ENOUGH_S = 0.6 * _INIT_LIMIT_S
 #: The process age at which a running import is given up.
-TOO_LONG_S = 7.5
+TOO_LONG_S = 0.75 * _INIT_LIMIT_S
 
 #: The share of the function's memory that this process may fill: a task needs the rest.
 _MEMORY_SHARE = 0.5

@@ -26,7 +26,7 @@ Explain = Callable[[str, str, Deadline], None]
 
 #: Fields of a result that are in the last log line of its invocation, under the same names.
 _LOGGED = (
-    *("return_code", "reason", "cold", "init_ms", "run_ms"),
+    *("return_code", "reason", "cold", "init_ms", "restore_ms", "run_ms"),
     *("queue_to_start_ms", "max_memory_mb", "started_at_s", "task_state"),
 )
 
@@ -38,7 +38,7 @@ class LambdaContext(Protocol):
     """
 
     aws_request_id: str
-    log_stream_name: str
+    log_stream_name: str | None  # None with SnapStart.
 
     def get_remaining_time_in_millis(self) -> int:
         """The time until Lambda ends the execution environment."""
@@ -66,7 +66,10 @@ class InvocationHandler:
     margins: Margins
     write_log: WriteLog
     answer_probe: Callable[[object], ProbeAnswer]
-    init_ms: float  # The duration of the init phase, for the first invocation's result.
+    #: How long this environment's start took, for the first invocation's result: its init phase,
+    #: or the hooks after the restore from a snapshot.
+    init_ms: float | None = None
+    restore_ms: float | None = None
     explain: Explain = lambda *_: None
     lifetime_option: str = str(TASK_QUEUED_TIMEOUT)  # Of the workload's token.
     now_s: Callable[[], float] = time.time
@@ -184,6 +187,7 @@ class InvocationHandler:
             log_stream=start.context.log_stream_name,
             cold=start.cold,
             init_ms=self.init_ms if start.cold else None,
+            restore_ms=self.restore_ms if start.cold else None,
             run_ms=round((self.now_s() - start.started_at_s) * 1000, 1),
             started_at_s=start.started_at_s,
             queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),

@@ -37,11 +37,14 @@ class LogOutput(io.RawIOBase):
     def __init__(self, raw: BinaryIO, environ: Mapping[str, str] = os.environ) -> None:
         self._raw = raw
         self._rest = b""
-        self._credentials = Secrets(*(environ.get(name, "") for name in _SECRET_VARIABLES))
-        self._own = self._credentials
         self._of_invocation: tuple[str, ...] = ()
         self._context: Mapping[str, Any] = {}
-        self.secrets = self._own
+        self.read_credentials(environ)
+
+    def read_credentials(self, environ: Mapping[str, str]) -> None:
+        """Mask the credentials in these variables from now on, and no more what `hide` was given."""
+        self._credentials = Secrets(*(environ.get(name, "") for name in _SECRET_VARIABLES))
+        self.hide(())
 
     def about(self, context: Mapping[str, Any], *secrets: str) -> None:
         """Add these fields to each following line, and mask these secrets too."""
@@ -117,6 +120,12 @@ def about(context: Mapping[str, Any], *secrets: str) -> None:
     """Add these fields to each following line, and mask these secrets too; only if installed."""
     if _output is not None:
         _output.about(context, *secrets)
+
+
+def read_credentials() -> None:
+    """Mask the credentials in today's variables from now on; only if installed."""
+    if _output is not None:
+        _output.read_credentials(os.environ)
 
 
 def hide(values: Collection[str]) -> None:

@@ -21,7 +21,9 @@ from lambda_executor.contract.option_types import BooleanOption
 #: Signals whose handlers the supervisor or a connection test sets in this process.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)
 
-_UNIQUE = uuid.uuid4().hex
+#: Names this execution environment where no log stream does; `renew` replaces both.
+_unique = uuid.uuid4().hex
+_owner = os.getpid()
 
 _STARTED_WITH = dict(os.environ)
 
@@ -76,6 +78,12 @@ def prepare() -> tuple[Path, ...]:
     return tuple(_private_folders)
 
 
+def renew() -> None:
+    """Be another execution environment: this one was copied."""
+    global _unique, _owner
+    _unique, _owner = uuid.uuid4().hex, os.getpid()
+
+
 def owns(folder: Path) -> bool:
     """Whether a folder is certainly this execution environment's, whatever is or is not in it.
 
@@ -108,7 +116,7 @@ def is_over(pid: str) -> bool:
 def restart(variable: str, value: str) -> NoReturn:
     """Restart this process and its init phase, with one more variable."""
     for folder in _private_folders:
-        _remove(folder, os.getpid())
+        _remove(folder)
     sys.stdout.flush()
     command = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, command, _STARTED_WITH | {variable: value})  # noqa: S606 - itself
@@ -118,15 +126,17 @@ def hostname() -> str:
     """The name of this execution environment for Airflow (`[core] hostname_callable`).
 
     It must be unique, because the API server takes a second start with the same host name, user and
-    process id for a retry of the first. The log stream's id also shows which log to read.
+    process id for a retry of the first. The log stream's id also shows which log to read; with
+    SnapStart the variable is absent, and the function's log has a line with the name itself.
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-monitoring.html
     """
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
     stream = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "").rpartition("]")[2]
-    return f"{function}-{stream or _UNIQUE}"
+    return f"{function}-{stream or _unique}"
 
 
 def process_age_ms() -> float:
-    """Milliseconds since this process started.
+    """Milliseconds since this process started; of no use in a restored environment.
 
     https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
@@ -169,7 +179,7 @@ def _private_folder(kind: str = "") -> str:
     """Make a folder that only this user may read, and that is removed when this process ends."""
     folder = tempfile.mkdtemp(prefix=f"airflow-{os.getpid()}-{kind}")
     _private_folders.append(Path(folder))
-    atexit.register(_remove, Path(folder), os.getpid())
+    atexit.register(_remove, Path(folder))
     return folder
 
 
@@ -177,6 +187,6 @@ def _is_writable_folder(path: str) -> bool:
     return Path(path).is_dir() and os.access(path, os.W_OK | os.X_OK) if path else False
 
 
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # Not in a forked child that ends normally.
+def _remove(folder: Path) -> None:
+    if os.getpid() == _owner:  # Not in a forked child that ends normally.
         shutil.rmtree(folder, ignore_errors=True)

@@ -58,6 +58,13 @@ class TemporaryFolder:
         self._kept = frozenset(path for root in self._roots() for path in self._below(root))
         self._first_free_bytes = shutil.disk_usage(self._folder).free
 
+    def renew(self) -> None:
+        """Serve another environment, restored with this memory: its disk may be another one."""
+        self._process = os.getpid()
+        for folder in self._private:
+            folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+        self.clear()
+
     def clear(self) -> None:
         """Remove everything that has come since; log what cannot be removed. Never raises."""
         errors: list[str] = []

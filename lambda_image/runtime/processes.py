@@ -45,7 +45,7 @@ from airflow.version import version as airflow_version
 
 from lambda_image.deadline import Deadline
 from lambda_image.logs.invocation_log import WriteLog
-from lambda_image.machine import memory
+from lambda_image.machine import memory, randomness
 from lambda_image.machine.limits import Limits
 from lambda_image.machine.zygote import Child, Zygote, protect
 from lambda_image.runtime import compat, known_parts, soft_stop, task_output
@@ -81,19 +81,25 @@ def make(write_log: WriteLog) -> Processes | StockProcesses:
 class Processes:
     """The workload processes of one execution environment, one at a time."""
 
+    _zygote: Zygote
+    _limits: Limits
+
     def __init__(self) -> None:
         _let_segfaults_kill()
-        self._zygote = Zygote(_child_main)
-        self._limits = Limits({"the handler": os.getpid(), "the zygote": self._zygote.pid})
         self._deadline: Deadline | None = None
         self._child: Child | None = None
         self._variables: Mapping[str, str] = {}
         self._oom_kills = 0
         #: What Airflow was notified of; `begin` belongs to the caller.
         self.calls = TaskCalls()
-        protect()
         _install(self)
         calls.install(self.calls)
+
+    def start(self) -> None:
+        """Fork the zygote: every workload's process starts from what this one is now."""
+        self._zygote = Zygote(_child_main)
+        self._limits = Limits({"the handler": os.getpid(), "the zygote": self._zygote.pid})
+        protect()
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
@@ -333,6 +339,7 @@ def _child_main(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - w
     """Run a child's target and end its process, whatever happens."""
     try:
         os.setpgid(0, 0)
+        randomness.renew()  # The zygote's are the same for all of its children.
         packed, stop_reason, variables = order
         os.environ.update(variables)
         soft_stop.install(stop_reason)

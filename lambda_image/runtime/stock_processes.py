@@ -29,10 +29,14 @@ class StockProcesses:
 
     #: Whether a process of the last workload was started: nobody knows.
     have_started = True
+    _limits: Limits
 
     def __init__(self) -> None:
         self._verdict: Verdict | None = None
         self.calls = TaskCalls()  # Nothing is wrapped: it stays empty.
+
+    def start(self) -> None:
+        """Begin to serve workloads."""
         self._limits = Limits({"the handler": os.getpid()})
 
     @contextmanager

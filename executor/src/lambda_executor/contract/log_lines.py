@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
+#: The event of an execution environment that was restored from a snapshot, before its first
+#: invocation. It has the environment's name in Airflow, as `hostname`.
+RESTORED: Final = "restored from a snapshot"
 #: The event before the workload runs.
 STARTED: Final = "invocation started"
 #: The event after the workload's end; there is exactly one for each invocation.

@@ -247,6 +247,7 @@ class Result:
     log_stream: str | None = None
     cold: bool | None = None  # Whether the environment was started for this invocation.
     init_ms: float | None = None  # Duration of the handler's init phase; only of a cold start.
+    restore_ms: float | None = None  # The handler's part of a restore; only of a restored start.
     run_ms: float | None = None  # From the handler's entry to this result.
     started_at_s: float | None = None  # The handler's entry, since the epoch.
     queue_to_start_ms: float | None = None  # From `Invocation.queued_at_s` to the handler's entry.
@@ -268,6 +269,7 @@ class Result:
             "log_stream": self.log_stream,
             "cold": self.cold,
             "init_ms": self.init_ms,
+            "restore_ms": self.restore_ms,
             "run_ms": self.run_ms,
             "started_at_s": self.started_at_s,
             "queue_to_start_ms": self.queue_to_start_ms,
@@ -302,6 +304,7 @@ class Result:
             log_stream=_text(message, "log_stream"),
             cold=cold if isinstance(cold, bool) else None,
             init_ms=_number(message, "init_ms"),
+            restore_ms=_number(message, "restore_ms"),
             run_ms=_number(message, "run_ms"),
             started_at_s=_number(message, "started_at_s"),
             queue_to_start_ms=_number(message, "queue_to_start_ms"),
