@@ -16,9 +16,7 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -114,7 +112,7 @@ class World(Server):
         credentials_live_s: How long they are valid, in seconds.
         keys: The key that signed each result, in their order.
         given_keys: The keys that were given away.
-        peers: The address of the function in each connection to the queue, one for each result.
+        peers: The function's end of the connection of each of these calls, as a port.
         refused: How many requests for credentials came without the function's token.
     """
 
@@ -122,7 +120,7 @@ class World(Server):
         self.credentials_live_s = 3600.0
         self.keys: list[str] = []
         self.given_keys: list[str] = []
-        self.peers: list[tuple[str, int]] = []
+        self.peers: list[int] = []
         self.refused = 0
         self._lock = threading.Lock()
         super().__post_init__()
@@ -135,7 +133,7 @@ class World(Server):
             found = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
             with self._lock:
                 self.keys.append(found[1] if found else "none")
-                self.peers.append(request.client_address)
+                self.peers.append(request.client_address[1])
         super()._answer(request)
 
     def _give_credentials(self, request: BaseHTTPRequestHandler) -> None:
@@ -146,6 +144,7 @@ class World(Server):
         with self._lock:
             key = f"KEY{len(self.given_keys)}"
             self.given_keys.append(key)
+            self.peers.append(request.client_address[1])
         expires_at = datetime.now(UTC) + timedelta(seconds=self.credentials_live_s)
         answer = {
             "AccessKeyId": key,
