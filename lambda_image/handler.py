@@ -15,13 +15,12 @@ from typing import Any
 gc.disable()  # Until `preload.freeze`: imports produce almost no garbage.
 
 from lambda_image.logs import log_output  # noqa: E402
-from lambda_image.machine import environment  # noqa: E402
+from lambda_image.machine import environment, snapshot  # noqa: E402
 from lambda_image.machine.secret_variables import SecretVariables  # noqa: E402
-from lambda_image.machine.snapshot import Snapshot  # noqa: E402
 from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 
 log_output.install()
-_snapshot = Snapshot()  # Before a library of the DAG files can register hooks.
+_snapshot = snapshot.Snapshot()  # Before a library of the DAG files can register hooks.
 _temporary = TemporaryFolder()  # Before this process writes temporary files.
 _private = environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
 
@@ -37,7 +36,7 @@ _margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image.runtime import compat, probe, processes  # noqa: E402 - Airflow must be warm
+from lambda_image.runtime import compat, probe, processes, rehearsal  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - Airflow must be warm
 
@@ -45,6 +44,8 @@ _dag_bundles = DagBundles()
 _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 _processes = processes.make(invocation_log.write)
+if snapshot.is_taken():
+    rehearsal.rehearse(_processes, invocation_log.write)
 preload.freeze()
 _temporary.keep(_private, Path(os.environ["AIRFLOW_HOME"]))
 

@@ -42,7 +42,7 @@ class LogOutput(io.RawIOBase):
         self.read_credentials(environ)
 
     def read_credentials(self, environ: Mapping[str, str]) -> None:
-        """Mask the credentials in these variables from now on, and no more what `hide` was given."""
+        """Mask the credentials in these variables, in the place of all that was masked before."""
         self._credentials = Secrets(*(environ.get(name, "") for name in _SECRET_VARIABLES))
         self.hide(())
 

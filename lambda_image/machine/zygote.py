@@ -109,6 +109,11 @@ class Zygote:
         self.is_lost = False
         return Child(answer, ours, self.pid)
 
+    def close(self) -> None:
+        """End the zygote, and wait until it is gone."""
+        self._control.close()
+        os.waitpid(self.pid, 0)
+
 
 class Child:
     """The handler's end of a child."""

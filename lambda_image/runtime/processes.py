@@ -101,6 +101,10 @@ class Processes:
         self._limits = Limits({"the handler": os.getpid(), "the zygote": self._zygote.pid})
         protect()
 
+    def stop(self) -> None:
+        """End the zygote; `start` forks another."""
+        self._zygote.close()
+
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
         """Bound one workload by its deadline; no process of it survives the block."""

@@ -51,6 +51,7 @@ COMPLETE_RESULT = replace(RESULT, queue_to_start_ms=1250.5, max_memory_mb=183.5)
 DEFERRED_RESULT = replace(
     RESULT, return_code=0, outcome=Outcome.COMPLETED, reason="", task_state="deferred"
 )
+RESTORED_RESULT = replace(RESULT, log_stream=None, init_ms=None, restore_ms=21.5)
 
 
 def golden(name: str) -> str:
@@ -73,6 +74,7 @@ def test_a_result_is_written_as_ever() -> None:
     assert RESULT.encode() == golden("result-1.json")
     assert COMPLETE_RESULT.encode() == golden("result-complete-1.json")
     assert DEFERRED_RESULT.encode() == golden("result-deferred-1.json")
+    assert RESTORED_RESULT.encode() == golden("result-restored-1.json")
 
 
 def test_an_invocation_of_version_1_is_read() -> None:
@@ -89,6 +91,7 @@ def test_a_result_of_version_1_is_read() -> None:
     """Today's executor reads a result of an older handler."""
     assert Result.decode(golden("result-1.json")) == RESULT
     assert Result.decode(golden("result-complete-1.json")) == COMPLETE_RESULT
+    assert Result.decode(golden("result-restored-1.json")) == RESTORED_RESULT
     assert Result.decode(golden("result-deferred-1.json")) == DEFERRED_RESULT
 
 

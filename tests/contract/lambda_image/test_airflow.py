@@ -38,6 +38,7 @@ def supervise():
         return child._exit_code
 
 processes = Processes()
+processes.start()
 supervise()
 before, started_s = os.listdir("/proc/self/fd"), time.monotonic()
 exit_code = supervise()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +89,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
     folder = tmp_path_factory.mktemp("snapshot")
     with snapshot(folder, DAGS, packages(folder, "torch", SEEDED)) as taken:
         assert "init_s" in taken.answer, taken.output.read_text()
+        assert taken.server.calls == []  # No API server hears of the rehearsal.
         yield taken
 
 
@@ -141,6 +144,27 @@ def test_no_connection_and_no_key_survives_a_snapshot(taken: Snapshot) -> None:
     assert not set(world.peers[len(peers_before) :]) & set(peers_before)
     assert world.refused == 0
     assert AUTHORIZATION not in "".join(copy.output.read_text() for copy in copies)
+
+
+def test_a_connection_does_not_survive_and_a_listener_does() -> None:
+    """The owner of a connection finds it closed, as after its peer's end."""
+    program = """
+import socket
+from lambda_image.machine import snapshot
+listener = socket.create_server(("127.0.0.1", 0))
+connection = socket.create_connection(listener.getsockname())
+peer = listener.accept()[0]
+ours, theirs = socket.socketpair()
+snapshot._leave_nothing()
+print(connection.recv(1), peer.recv(1))
+ours.send(b"kept")
+socket.create_connection(listener.getsockname())
+print(theirs.recv(4), listener.accept()[0].fileno() > 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, text=True
+    )
+    assert done.stdout.splitlines() == ["b'' b''", "b'kept' True"]
 
 
 def test_credentials_are_fetched_again_when_they_expire(taken: Snapshot) -> None:
@@ -232,7 +256,10 @@ def test_each_minor_version_runs_in_a_copy(minor: str, tmp_path: Path) -> None:
     """Each keeps nothing in the init phase that a copy could not use."""
     dags = DAGS.replace("import torch", "").replace("torch.rand()", "0")
     with snapshot(tmp_path, dags, python=python_of(minor)) as taken:
-        assert "init_s" in taken.answer, taken.output.read_text()
+        log = taken.output.read_text()
+        assert "init_s" in taken.answer, log
+        assert '"final_state": "success"' in log or "Task finished" in log, log  # The rehearsal's.
+        assert "no rehearsal" not in log
         copies = [taken.restore(), taken.restore()]
         for result in together(copies, [task("says"), task("says")]):
             assert (result["outcome"], result["return_code"]) == ("completed", 0), result

@@ -36,6 +36,14 @@ def test_an_environment_without_a_log_stream_has_a_stable_name(
     assert len(name) > len("lambda-") + 30
 
 
+def test_a_copied_environment_gets_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two copies of one snapshot would otherwise have the same."""
+    monkeypatch.delenv("AWS_LAMBDA_LOG_STREAM_NAME", raising=False)
+    name = environment.hostname()
+    environment.renew()
+    assert environment.hostname() != name
+
+
 def test_nothing_of_a_workload_stays_in_the_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

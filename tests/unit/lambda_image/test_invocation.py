@@ -194,6 +194,17 @@ def test_only_the_first_invocation_is_cold() -> None:
     assert (second.cold, second.init_ms) == (False, None)
 
 
+def test_the_first_invocation_after_a_restore_reports_it() -> None:
+    """Its environment came from a snapshot: the init phase was another environment's."""
+    world = World()
+    world.handler.init_ms, world.handler.restore_ms = None, 21.5
+    world.handle(event())
+    world.handle(event())
+    (_, first), (_, second) = world.sent
+    assert (first.cold, first.init_ms, first.restore_ms) == (True, None, 21.5)
+    assert (second.cold, second.init_ms, second.restore_ms) == (False, None, None)
+
+
 def test_every_invocation_ends_with_one_settled_line() -> None:
     """Every invocation logs one such line, with every field."""
     world = World(end=verdict.ended(-9))
@@ -214,6 +225,7 @@ def test_every_invocation_ends_with_one_settled_line() -> None:
         "return_code": -9,
         "cold": True,
         "init_ms": 1234.5,
+        "restore_ms": None,
         "run_ms": 250.0,
         "queue_to_start_ms": 1500.0,
         "max_memory_mb": None,

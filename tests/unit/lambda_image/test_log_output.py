@@ -111,6 +111,14 @@ def test_text_of_any_kind_passes() -> None:
     assert "größer 漢字".encode() in raw.getvalue()
 
 
+def test_the_credentials_of_a_restored_environment_are_masked() -> None:
+    """They may be others than those of the snapshot."""
+    out, raw = output(AWS_CONTAINER_AUTHORIZATION_TOKEN="a-token-of-the-snapshot")
+    out.read_credentials({"AWS_CONTAINER_AUTHORIZATION_TOKEN": "a-token-of-the-environment"})
+    out.write(b"the token is a-token-of-the-environment\n")
+    assert lines(raw)[0]["event"] == "the token is ***"
+
+
 def test_no_secret_passes() -> None:
     """The token and the function's credentials are removed anywhere in a line."""
     out, raw = output(AWS_SECRET_ACCESS_KEY=KEY, AWS_SESSION_TOKEN="short")

@@ -20,9 +20,9 @@ def test_an_environment_that_cannot_be_checked_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check that fails is a reason, not an error of an invocation whose result is sent."""
-    runner = WorkloadRunner(
-        DagBundles(), StockProcesses(), TemporaryFolder(tmp_path), SecretVariables()
-    )
+    processes = StockProcesses()
+    processes.start()
+    runner = WorkloadRunner(DagBundles(), processes, TemporaryFolder(tmp_path), SecretVariables())
     assert runner.reason_against_another() is None
 
     def fail(_pid: int) -> NoReturn:

@@ -35,6 +35,20 @@ def test_what_a_workload_leaves_is_removed(tmp_path: Path) -> None:
     assert tmp_path.exists()
 
 
+def test_a_restored_environment_has_its_private_folders(folder: Path) -> None:
+    """Also where the disk was not in the snapshot; what came in between is removed."""
+    temporary = TemporaryFolder(folder)
+    private = folder / "home"
+    private.mkdir(mode=stat.S_IRWXU)
+    temporary.keep([private])
+    shutil.rmtree(private)
+    leave_things(folder)
+    temporary.renew()
+    assert names(folder) == ["home"]
+    assert stat.S_IMODE(private.stat().st_mode) == stat.S_IRWXU
+    assert temporary.reason_against() is None
+
+
 def test_in_a_folder_of_the_machines_nothing_is_removed(tmp_path: Path) -> None:
     """A folder that was not empty at the start is shared with others."""
     (tmp_path / "of-another").touch()

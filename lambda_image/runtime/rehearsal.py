@@ -1,0 +1,153 @@
+"""Runs a task that does nothing before a snapshot is taken, so that the snapshot is warm.
+
+What a first task loads, compiles and looks up is then in the memory of every restored environment.
+The Execution API is played in this process: nothing is connected, and no API server hears of the
+task. (Airflow's own `dry_run` answers the start with too few fields since 3.3.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from airflow.configuration import conf
+from airflow.dag_processing.bundles import manager
+from airflow.dag_processing.bundles.local import LocalDagBundle
+from airflow.sdk.api.client import Client
+from airflow.sdk.api.datamodels._generated import DagRun
+from airflow.sdk.execution_time import supervisor
+
+from lambda_image.deadline import Margins
+from lambda_image.logs.invocation_log import WriteLog
+from lambda_image.machine import environment
+from lambda_image.runtime import compat
+from lambda_image.runtime.processes import Processes
+from lambda_image.runtime.stock_processes import StockProcesses
+from lambda_image.verdict import Verdict
+
+_NAME = "rehearsal"
+_FILE = f"{_NAME}.py"
+_DAG = f"""
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+
+with DAG({_NAME!r}, schedule=None):
+    PythonOperator(task_id={_NAME!r}, python_callable=lambda: None)
+"""
+#: The run that the task is started with; not every Airflow has all of the fields.
+_RUN: dict[str, object] = {
+    **dict.fromkeys(("logical_date", "data_interval_start", "data_interval_end", "end_date")),
+    "dag_id": _NAME,
+    "run_id": _NAME,
+    "run_after": "2026-01-01T00:00:00Z",
+    "start_date": "2026-01-01T00:00:00Z",
+    "run_type": "manual",
+    "state": "running",
+    "consumed_asset_events": [],
+    "partition_key": None,
+}
+#: A name that no resolver knows; it is never asked.
+_SERVER = "http://rehearsal.invalid/execution/"
+#: Longer than it ever takes; the init phase has more.
+_TIME_OUT_S = 30.0
+
+
+def rehearse(processes: Processes | StockProcesses, write_log: WriteLog) -> None:
+    """Run the task; never raises, because tasks would only start slower without it.
+
+    Not if task logs need a connection: its values may be secrets that only workloads have, and
+    Airflow would remember for good that it is not there.
+    """
+    has_connection = conf.get("logging", "remote_log_conn_id", fallback="")
+    if isinstance(processes, StockProcesses) or has_connection:
+        return
+    try:
+        verdict = _run(processes)
+        ended_well = processes.calls.state == "success"
+        reason = "" if ended_well else f"it ended with {verdict}"
+    except Exception as e:  # noqa: BLE001 - whatever it is, the first real task reports it
+        reason = f"{type(e).__name__}: {e}"
+    if reason:
+        write_log("warning", "no rehearsal: first tasks start slower", reason=reason)
+
+
+def _run(processes: Processes) -> Verdict | None:
+    deadline = Margins(None, None).deadline(_TIME_OUT_S, time.monotonic())
+    with environment.restored(), tempfile.TemporaryDirectory() as folder:
+        Path(folder, _FILE).write_text(_DAG, encoding="utf-8")
+        os.environ["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = _bundles(folder)
+        workload = compat.WORKLOADS.validate_python(_workload())
+        _forget_bundles()
+        processes.start()
+        try:
+            processes.calls.begin(deadline, workload.ti)
+            with processes.until(deadline):
+                processes.supervise(lambda: _supervise(workload), {})
+                return processes.verdict()
+        finally:
+            processes.stop()
+            _forget_bundles()
+
+
+def _supervise(workload: compat.Workload) -> int:
+    # Since Airflow 3.3 the older name warns.
+    supervise = getattr(supervisor, "supervise_task", None) or supervisor.supervise
+    transport = compat.http.MockTransport(_answer)
+    with Client(base_url=_SERVER, token="", transport=transport) as client:
+        return int(
+            supervise(
+                ti=workload.ti,
+                bundle_info=workload.bundle_info,
+                dag_rel_path=workload.dag_rel_path,
+                token=workload.token,
+                server=_SERVER,
+                client=client,
+            )
+        )
+
+
+def _answer(request: Any) -> Any:  # noqa: ANN401 - httpx's types
+    """Play the Execution API: a start is accepted, and every other call, too."""
+    if not request.url.path.endswith("/run"):
+        return compat.http.Response(200, json={})
+    run = {name: value for name, value in _RUN.items() if name in DagRun.model_fields}
+    context = {"dag_run": run, "max_tries": 0, "should_retry": False}
+    return compat.http.Response(200, json=context)
+
+
+def _forget_bundles() -> None:
+    """Since Airflow 3.4 the configuration of the bundles is read only once."""
+    if cached := getattr(manager, "_load_bundle_config_snapshot", None):
+        cached.cache_clear()
+
+
+def _bundles(folder: str) -> str:
+    local = f"{LocalDagBundle.__module__}.{LocalDagBundle.__qualname__}"
+    return json.dumps([{"name": _NAME, "classpath": local, "kwargs": {"path": folder}}])
+
+
+def _workload() -> dict[str, object]:
+    return {
+        "type": "ExecuteTask",
+        "token": "",
+        "dag_rel_path": _FILE,
+        "bundle_info": {"name": _NAME, "version": None},
+        "log_path": None,
+        "ti": {
+            "id": str(uuid.uuid4()),
+            "dag_version_id": str(uuid.uuid4()),
+            "task_id": _NAME,
+            "dag_id": _NAME,
+            "run_id": _NAME,
+            "try_number": 1,
+            "map_index": -1,
+            "pool_slots": 1,
+            "queue": "default",
+            "priority_weight": 1,
+        },
+    }
