@@ -36,7 +36,7 @@ _margins = Margins.from_environment(os.environ)
 _reporter = Reporter.from_environment()
 preload.warm_up(invocation_log.write)
 
-from lambda_image.runtime import compat, probe, processes, rehearsal  # noqa: E402 - Airflow must be warm
+from lambda_image.runtime import compat, probe, processes  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.bundles import DagBundles  # noqa: E402 - Airflow must be warm
 from lambda_image.runtime.runner import WorkloadRunner  # noqa: E402 - Airflow must be warm
 
@@ -45,6 +45,8 @@ _dag_bundles.warm_up(invocation_log.write)
 _payloads = Payloads.from_environment()
 _processes = processes.make(invocation_log.write)
 if snapshot.is_taken():
+    from lambda_image.runtime import rehearsal
+
     rehearsal.rehearse(_processes, invocation_log.write)
 preload.freeze()
 _temporary.keep(_private, Path(os.environ["AIRFLOW_HOME"]))

@@ -163,6 +163,11 @@ def protect() -> None:
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def unprotect() -> None:
+    """Undo `protect`: a protected process cannot be set up anew by whoever copies it."""
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
 @dataclass(slots=True)
 class _Running:
     """The zygote's end of its one running child."""
@@ -299,8 +304,7 @@ def _watch(running: _Running, *, is_dismissed: bool) -> _Running | None:
 
 
 def _volunteer_for_oom_kill() -> None:
-    # The file belongs to root while this process is protected.
-    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    unprotect()  # The file belongs to root while this process is protected.
     with contextlib.suppress(OSError):  # The kernel then chooses by size: mostly the same process.
         Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE)
     protect()

@@ -47,7 +47,7 @@ from lambda_image.deadline import Deadline
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory, randomness
 from lambda_image.machine.limits import Limits
-from lambda_image.machine.zygote import Child, Zygote, protect
+from lambda_image.machine.zygote import Child, Zygote, protect, unprotect
 from lambda_image.runtime import compat, known_parts, soft_stop, task_output
 from lambda_image.runtime.api import calls, verdicts
 from lambda_image.runtime.api.calls import TaskCalls
@@ -104,6 +104,7 @@ class Processes:
     def stop(self) -> None:
         """End the zygote; `start` forks another."""
         self._zygote.close()
+        unprotect()
 
     @contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:

@@ -20,7 +20,7 @@ from airflow.dag_processing.bundles import manager
 from airflow.dag_processing.bundles.local import LocalDagBundle
 from airflow.sdk.api.client import Client
 from airflow.sdk.api.datamodels._generated import DagRun
-from airflow.sdk.execution_time import supervisor
+from airflow.sdk.execution_time import supervisor, task_runner
 
 from lambda_image.deadline import Margins
 from lambda_image.logs.invocation_log import WriteLog
@@ -51,6 +51,11 @@ _RUN: dict[str, object] = {
     "consumed_asset_events": [],
     "partition_key": None,
 }
+#: Options that have every task send something.
+_TELLING = (
+    *(("metrics", "statsd_on"), ("metrics", "otel_on"), ("metrics", "statsd_datadog_enabled")),
+    ("traces", "otel_on"),
+)
 #: A name that no resolver knows; it is never asked.
 _SERVER = "http://rehearsal.invalid/execution/"
 #: Longer than it ever takes; the init phase has more.
@@ -58,22 +63,29 @@ _TIME_OUT_S = 30.0
 
 
 def rehearse(processes: Processes | StockProcesses, write_log: WriteLog) -> None:
-    """Run the task; never raises, because tasks would only start slower without it.
-
-    Not if task logs need a connection: its values may be secrets that only workloads have, and
-    Airflow would remember for good that it is not there.
-    """
-    has_connection = conf.get("logging", "remote_log_conn_id", fallback="")
-    if isinstance(processes, StockProcesses) or has_connection:
+    """Run the task; never raises, because tasks would only start slower without it."""
+    if isinstance(processes, StockProcesses):
         return
     try:
+        if not _reaches_nobody():
+            return
         verdict = _run(processes)
-        ended_well = processes.calls.state == "success"
-        reason = "" if ended_well else f"it ended with {verdict}"
+        reason = "" if processes.calls.state == "success" else f"it ended with {verdict}"
     except Exception as e:  # noqa: BLE001 - whatever it is, the first real task reports it
         reason = f"{type(e).__name__}: {e}"
     if reason:
         write_log("warning", "no rehearsal: first tasks start slower", reason=reason)
+
+
+def _reaches_nobody() -> bool:
+    """Whether a task does nothing but what it does itself.
+
+    Metrics and listeners would tell others of it. If task logs need a connection, its values may be
+    secrets that only workloads have, and Airflow would remember for good that it is not there.
+    """
+    tells = any(conf.getboolean(*option, fallback=False) for option in _TELLING)
+    has_connection = conf.get("logging", "remote_log_conn_id", fallback="")
+    return not (tells or has_connection or task_runner.get_listener_manager().has_listeners)
 
 
 def _run(processes: Processes) -> Verdict | None:

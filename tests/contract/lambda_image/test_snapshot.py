@@ -264,3 +264,32 @@ def test_each_minor_version_runs_in_a_copy(minor: str, tmp_path: Path) -> None:
         for result in together(copies, [task("says"), task("says")]):
             assert (result["outcome"], result["return_code"]) == ("completed", 0), result
         assert facts(copies[0])["id"] != facts(copies[1])["id"]
+
+
+LISTENER = """
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+
+class Listener:
+    @hookimpl
+    def on_starting(self, component):
+        print("a listener hears of it")
+
+class Plugin(AirflowPlugin):
+    name = "tells"
+    listeners = [Listener()]
+"""
+
+
+def test_nobody_hears_of_the_rehearsal(tmp_path: Path) -> None:
+    """Where a listener would, there is none, and tasks run all the same."""
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "tells.py").write_text(LISTENER)
+    dags = DAGS.replace("import torch", "").replace("torch.rand()", "0")
+    with snapshot(tmp_path, dags, {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)}) as taken:
+        assert "init_s" in taken.answer
+        assert "rehearsal" not in taken.output.read_text()
+        result, log = taken.restore().run(task("says"))
+        assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0), log
+        assert "a listener hears of it" in log
