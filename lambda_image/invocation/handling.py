@@ -38,7 +38,10 @@ class LambdaContext(Protocol):
     """
 
     aws_request_id: str
-    log_stream_name: str | None  # None with SnapStart.
+
+    @property
+    def log_stream_name(self) -> str | None:
+        """None with SnapStart, which does not tell it."""
 
     def get_remaining_time_in_millis(self) -> int:
         """The time until Lambda ends the execution environment."""

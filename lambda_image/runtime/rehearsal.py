@@ -85,7 +85,8 @@ def _reaches_nobody() -> bool:
     """
     tells = any(conf.getboolean(*option, fallback=False) for option in _TELLING)
     has_connection = conf.get("logging", "remote_log_conn_id", fallback="")
-    return not (tells or has_connection or task_runner.get_listener_manager().has_listeners)
+    listeners = vars(task_runner)["get_listener_manager"]()  # The task's, in every version.
+    return not (tells or has_connection or listeners.has_listeners)
 
 
 def _run(processes: Processes) -> Verdict | None:
