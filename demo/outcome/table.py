@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Collection
 
 from rich import box
@@ -37,7 +38,7 @@ def table(rows: Collection[Row]) -> Table:
             row.key.task_id + (f" [{row.key.map_index}]" if row.key.map_index >= 0 else ""),
             f"[{STYLES[row.state]}]{row.state}[/]" if row.state in STYLES else row.state,
             str(row.key.try_number) if one else "-",
-            ("cold" if one.cold else "warm") if one else "-",
+            one.start if one else "-",
             _ms(one.queue_to_start_ms) if one else "-",
             _ms(one.run_ms) if one else "-",
         )
@@ -47,10 +48,11 @@ def table(rows: Collection[Row]) -> Table:
 def summary(rows: Collection[Row], wall_s: float, concurrency: int) -> list[str]:
     """Totals and medians; `concurrency` is the function's reserved concurrency."""
     invocations = [row.invocation for row in rows if row.invocation]
-    warm = [one for one in invocations if not one.cold]
+    warm = [one for one in invocations if one.start == "warm"]
     waited = [one.queue_to_start_ms for one in warm if one.queue_to_start_ms is not None]
-    cold = len(invocations) - len(warm)
-    lines = [f"{len(invocations)} invocations, {cold} of them cold starts"]
+    starts = Counter(one.start for one in invocations)
+    counts = ", ".join(f"{starts[kind]} {kind}" for kind in ("cold", "restored", "warm"))
+    lines = [f"{len(invocations)} invocations: {counts}"]
     if warm:
         median = statistics.median(one.run_ms for one in warm)
         lines.append(f"median warm run: {median:.0f} ms")

@@ -9,10 +9,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from demo.machine.embedded_aws import EmbeddedAws
 from demo.outcome.airflow_api import Try, TryKey
 from lambda_executor.contract.log_lines import SETTLED
+
+#: How its execution environment began: for it, from a snapshot for it, or before it.
+Start = Literal["cold", "restored", "warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class LoggedInvocation:
 
     key: TryKey
     outcome: str
-    cold: bool
+    start: Start
     queue_to_start_ms: float | None
     run_ms: float
     started_at_s: float
@@ -55,11 +59,17 @@ def parse(message: str) -> LoggedInvocation | None:
             try_number=line["try_number"],
         ),
         outcome=line["outcome"],
-        cold=bool(line["cold"]),
+        start=_start(line),
         queue_to_start_ms=line["queue_to_start_ms"],
         run_ms=line["run_ms"],
         started_at_s=line["started_at_s"],
     )
+
+
+def _start(line: Mapping[str, object]) -> Start:
+    if not line["cold"]:
+        return "warm"
+    return "cold" if line["restore_ms"] is None else "restored"
 
 
 def log_messages(aws: EmbeddedAws, log_groups: str) -> Iterator[str]:

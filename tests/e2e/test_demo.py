@@ -161,7 +161,7 @@ def test_every_try_was_one_invocation(story: Story) -> None:
         assert one.outcome == "completed"
         assert one.run_ms > 0
         assert one.queue_to_start_ms is not None
-    assert any(one.cold for one in invocations if one)
+    assert any(one.start == "restored" for one in invocations if one)
 
 
 def test_every_result_was_taken_from_the_queue(story: Story) -> None:

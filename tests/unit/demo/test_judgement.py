@@ -42,6 +42,7 @@ def line(**changes: Any) -> str:
         "reason": "",
         "cold": False,
         "init_ms": None,
+        "restore_ms": None,
         "run_ms": 50.0,
         "queue_to_start_ms": 20.0,
         "started_at_s": 100.0,
@@ -52,7 +53,7 @@ def line(**changes: Any) -> str:
 def invocation(key: TryKey = KEY, **changes: Any) -> LoggedInvocation:
     """A completed warm invocation."""
     made = LoggedInvocation(
-        key, "completed", cold=False, queue_to_start_ms=20.0, run_ms=50.0, started_at_s=100.0
+        key, "completed", "warm", queue_to_start_ms=20.0, run_ms=50.0, started_at_s=100.0
     )
     return replace(made, **changes)
 
@@ -241,7 +242,7 @@ def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> Non
     mapped = replace(KEY, map_index=7)
     rows = join(
         [ran(), ran(mapped, "failed"), Try(replace(KEY, task_id="empty"), "skipped", "")],
-        [invocation(cold=True, queue_to_start_ms=None), invocation(mapped)],
+        [invocation(start="cold", queue_to_start_ms=None), invocation(mapped)],
     )
     screen, output = piped()
     screen.show(table.table(rows))
@@ -250,6 +251,17 @@ def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> Non
     assert ["dag", "task", "[7]", "failed", "1", "warm", "20", "50"] in cells
     assert ["dag", "empty", "skipped", "-", "-", "-", "-"] in cells
     assert "\x1b" not in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("cold", "restore_ms", "start"),
+    [(True, None, "cold"), (True, 12.5, "restored"), (False, None, "warm")],
+)
+def test_a_start_is_cold_restored_or_warm(cold: bool, restore_ms: float | None, start: str) -> None:
+    """The first invocation in a restored environment is told apart from that in a new one."""
+    found = parse(line(cold=cold, restore_ms=restore_ms))
+    assert found is not None
+    assert found.start == start
 
 
 def test_a_run_of_the_schedule_is_marked_and_explained() -> None:
@@ -272,13 +284,13 @@ def test_the_median_is_of_warm_runs_alone() -> None:
     rows = join(
         [ran(key) for key in keys],
         [
-            invocation(keys[0], cold=True, run_ms=9000.0, queue_to_start_ms=9000.0),
+            invocation(keys[0], start="cold", run_ms=9000.0, queue_to_start_ms=9000.0),
             invocation(keys[1], run_ms=10.0, queue_to_start_ms=1.0),
             invocation(keys[2], run_ms=30.0, queue_to_start_ms=3.0),
         ],
     )
     assert table.summary(rows, wall_s=4.2, concurrency=4) == [
-        "3 invocations, 1 of them cold starts",
+        "3 invocations: 1 cold, 0 restored, 2 warm",
         "median warm run: 20 ms",
         "median warm queue-to-start: 2 ms",
         (
