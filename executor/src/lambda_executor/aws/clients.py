@@ -1,4 +1,4 @@
-"""The boto3 clients that the threads of one executor share."""
+"""The clients that the threads of one executor share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import boto3
 import botocore.exceptions as botocore_errors
 from botocore.config import Config
 
+from lambda_executor.aws.native import Native
 from lambda_executor.aws.translation import translate
 from lambda_executor.contract.errors import CredentialsError
 from lambda_executor.core.ports import LONG_POLL_S
@@ -79,7 +80,7 @@ class Clients:
     ) -> None:
         self._session_factory = session_factory
         self._region_name = region_name
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, tuple[Any, Native]] = {}
         self._lock = threading.Lock()
         self._invoke_config = _config(patience or INVOKE, connections)
         self._config = _config(patience or POLL, connections)
@@ -120,6 +121,11 @@ class Clients:
         client: CloudWatchLogsClient = self._client("logs", self._config)
         return client
 
+    def native(self, service: Literal["lambda", "sqs"]) -> Native:
+        """The calls of a client that are made often."""
+        config = self._invoke_config if service == "lambda" else self._config
+        return self._made(service, config)[1]
+
     def place(self, client: Literal["function", "ssm", "sts"] = "function") -> Place:
         """Return where the calls of a client go.
 
@@ -145,12 +151,15 @@ class Clients:
                     self._clients.clear()
             raise error from e
 
-    def _client(self, service: Any, config: Config) -> Any:  # noqa: ANN401 - typed by the properties
+    def _client(self, service: str, config: Config) -> Any:  # noqa: ANN401 - typed by the properties
+        return self._made(service, config)[0]
+
+    def _made(self, service: Any, config: Config) -> tuple[Any, Native]:  # noqa: ANN401 - the stubs want literals
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._session().client(
-                    service, region_name=self._region_name, config=config
-                )
+                session = self._session()
+                client = session.client(service, region_name=self._region_name, config=config)
+                self._clients[service] = client, Native(session, client)
             return self._clients[service]
 
     def _session(self) -> Session:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, TypedDict
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.aws.invoking import invoke_event
-from lambda_executor.contract.errors import InDoubtError, UnreachableError
+from lambda_executor.aws.http import NoAnswerError, NotSentError
+from lambda_executor.contract.errors import AwsError, InDoubtError, UnreachableError
 from lambda_executor.core.routing import Target
 
 if TYPE_CHECKING:
@@ -15,31 +17,86 @@ if TYPE_CHECKING:
 
 
 class LambdaFunctions:
-    """Sends invocations to functions; implements `ports.FunctionInvoker`."""
+    """Sends invocations to functions; implements `ports.FunctionInvoker` and its `begin`."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
+    def begin(
+        self, target: Target, payload: bytes, ended: Callable[[AwsError | None], None]
+    ) -> bool:
+        """Send one payload to a function, asynchronously, and do not wait for Lambda's answer.
+
+        Return whether it was begun; if not, `invoke` has to send it.
+
+        Args:
+            target: The function.
+            payload: The event.
+            ended: Called once, on any thread, with the error that `invoke` would have raised.
+
+        Raises:
+            AwsError: One of its kinds; nothing was sent.
+        """
+        with self._clients.errors():
+            native = self._clients.native("lambda")
+            return native.begin(
+                "Invoke",
+                target,
+                partial(self._ask, target, payload),
+                payload,
+                lambda error: ended(self._translated(error)),
+            )
+
     def invoke(self, target: Target, payload: bytes) -> None:
-        """Send one payload to a function, asynchronously.
+        """Send one payload to a function, asynchronously, by boto3; wait for Lambda's answer.
 
         The kind of botocore's error does not always say whether the request left: a connection
         that is closed during the TLS handshake raises the same as one that is closed before its
         answer. But Lambda cannot have taken an event of which a part was not even read.
         """
         unsent = BytesIO(payload)
+        native = None
         try:
             with self._clients.errors():
-                invoke_event(self._clients.function, target, unsent)
-        except InDoubtError as error:
-            if error.code or unsent.tell() == len(payload):
+                native = self._clients.native("lambda")
+                self._ask(target, unsent)
+        except AwsError as error:
+            if native:
+                native.rescued(succeeded=bool(error.code))
+            if type(error) is not InDoubtError or error.code or unsent.tell() == len(payload):
                 raise
             raise UnreachableError(str(error)) from error
+        native.rescued(succeeded=True)
+
+    def _ask(self, target: Target, payload: bytes | BytesIO) -> None:
+        tenant: _Tenant = {"TenantId": target.tenant} if target.tenant else {}
+        answer = self._clients.function.invoke(
+            InvocationType="Event", Payload=payload, **named(target), **tenant
+        )
+        # The connection can only be reused after its answer was read.
+        answer["Payload"].read()
+
+    def _translated(self, error: Exception | None) -> AwsError | None:
+        if isinstance(error, NotSentError):
+            return UnreachableError(str(error))
+        if isinstance(error, NoAnswerError):
+            return InDoubtError(str(error))
+        if error is None:
+            return None
+        try:
+            with self._clients.errors():
+                raise error
+        except AwsError as translated:
+            return translated
 
 
 class _Named(TypedDict):
     FunctionName: str
     Qualifier: NotRequired[str]
+
+
+class _Tenant(TypedDict, total=False):
+    TenantId: str
 
 
 def named(target: Target) -> _Named:

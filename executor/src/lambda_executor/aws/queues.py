@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lambda_executor.aws.clients import Clients
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef, ReceiveMessageRequestTypeDef
 
 log = logging.getLogger(__name__)
+
+#: Seconds to wait for an answer, beside what SQS is asked to wait for a message.
+ANSWER_S = 10.0
+#: boto3's names of the calls.
+_METHODS = {"ReceiveMessage": "receive_message", "DeleteMessageBatch": "delete_message_batch"}
 
 
 class SqsQueue:
@@ -39,19 +45,13 @@ class SqsQueue:
         }
         if hidden_s is not None:
             request["VisibilityTimeout"] = hidden_s
-        with self._clients.errors():
-            answer = self._clients.sqs.receive_message(**request)
+        answer = self._call("ReceiveMessage", request, wait_s)
         return [_message(message) for message in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> int:
         """Delete up to `BATCH` messages by their receipts; return how many AWS refused."""
-        with self._clients.errors():
-            answer = self._clients.sqs.delete_message_batch(
-                QueueUrl=self._url,
-                Entries=[
-                    {"Id": str(n), "ReceiptHandle": receipt} for n, receipt in enumerate(receipts)
-                ],
-            )
+        entries = [{"Id": str(n), "ReceiptHandle": one} for n, one in enumerate(receipts)]
+        answer = self._call("DeleteMessageBatch", {"QueueUrl": self._url, "Entries": entries})
         return self._refused("delete", answer.get("Failed", []))
 
     def hand_back(self, receipts: Sequence[str], delay_s: int) -> None:
@@ -65,6 +65,21 @@ class SqsQueue:
                 ],
             )
         self._refused("hand back", answer.get("Failed", []))
+
+    def _call(self, operation: str, request: Mapping[str, Any], wait_s: float = 0) -> Any:  # noqa: ANN401 - AWS's answer
+        """Make a call; boto3 makes it, with its retries, if the first try fails.
+
+        Both calls may be made twice: what was received is delivered again later, and what was
+        deleted is gone.
+        """
+        with self._clients.errors():
+            native = self._clients.native("sqs")
+            ask = partial(getattr(self._clients.sqs, _METHODS[operation]), **request)
+            answer = native.call_json(operation, ask, request, wait_s + ANSWER_S)
+            if answer is None:
+                answer = ask()
+                native.rescued(succeeded=True)
+            return answer
 
     def _refused(self, verb: str, failed: Sequence[Any]) -> int:
         for entry in failed:

@@ -11,10 +11,18 @@ from lambda_executor.core.routing import Target
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One payload and its target."""
+    """One payload and its target.
+
+    Attributes:
+        target: The function.
+        payload: The event.
+        store: Stores the payload to which the event points, and waits for that; raises an
+            `AwsError`. None: there is nothing to store.
+    """
 
     target: Target
     payload: bytes = field(repr=False)
+    store: Callable[[], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

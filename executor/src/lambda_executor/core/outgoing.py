@@ -67,13 +67,12 @@ class Outgoing:
     priority: float = 0
 
     def envelope(self) -> Envelope:
-        """Route and encode the workload; a payload too large for one event goes into the store.
+        """Route and encode the workload; a payload too large for one event is to be stored.
 
         Raises:
             RouteError: No function serves it.
             EncodeError: It cannot be encoded.
             ExpiredError: It waited until its token expired, or for `LONGEST_WAIT_S`.
-            AwsError: The store did not take the payload.
         """
         not_after_s = token_expiry_s(self.workload.token)
         now_s = time.time()
@@ -95,9 +94,9 @@ class Outgoing:
         )
         target = self.target()
         payload = invocation.encode(MAX_PAYLOAD_BYTES)
-        if len(payload) > MAX_INVOCATION_BYTES:
-            payload = self._put(invocation, payload)
-        return Envelope(target, payload)
+        if len(payload) <= MAX_INVOCATION_BYTES:
+            return Envelope(target, payload)
+        return self._pointing(target, invocation, payload)
 
     def target(self) -> Target:
         """Return the function that the workload is sent to.
@@ -107,25 +106,30 @@ class Outgoing:
         """
         return self.routes.target(self.queue, self.executor_config)
 
-    def _put(self, invocation: Invocation, payload: bytes) -> bytes:
-        """Store the payload, and return the event that points to it.
+    def _pointing(self, target: Target, invocation: Invocation, payload: bytes) -> Envelope:
+        """Return the envelope of an event that points to its payload in the store.
 
         Every try stores it again: the handler may have deleted the payload of an earlier try.
         """
-        if self.payloads is None:
+        store = self.payloads
+        if store is None:
             raise EncodeError(
                 f"the invocation is {len(payload)} bytes, an event has at most "
                 f"{MAX_INVOCATION_BYTES}, and no [lambda_executor] payload_bucket is set for "
                 "larger ones: set it (the execution stack makes a bucket and wires it), or make "
                 "executor_config smaller"
             )
-        pointer = PayloadPointer(self.payloads.bucket, payload_key(self.id), len(payload))
-        try:
-            self.payloads.put(pointer.key, payload)
-        except TransientError as error:
-            # Whatever happened to the payload, Lambda has not taken the event, and can be reached.
-            raise TransientError(str(error), error.code) from error
-        return invocation.pointing_to(pointer).encode()
+        pointer = PayloadPointer(store.bucket, payload_key(self.id), len(payload))
+
+        def put() -> None:
+            try:
+                store.put(pointer.key, payload)
+            except TransientError as error:
+                # Whatever happened to the payload, Lambda has not taken the event, and can be
+                # reached.
+                raise TransientError(str(error), error.code) from error
+
+        return Envelope(target, invocation.pointing_to(pointer).encode(), put)
 
 
 def token_expiry_s(token: str) -> float | None:

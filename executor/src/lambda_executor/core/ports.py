@@ -1,15 +1,16 @@
 """The protocols through which the dispatcher and the pollers reach AWS.
 
-The package `aws` implements them with boto3, `testing.py` in memory. Implementations translate
+The package `aws` implements them with boto3 and awscrt, `testing.py` in memory. Implementations translate
 every failure into an error of `lambda_executor.contract.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from lambda_executor.contract.errors import AwsError
 from lambda_executor.core.places import Limits
 from lambda_executor.core.routing import Target
 
@@ -47,6 +48,26 @@ class FunctionInvoker(Protocol):
 
         Raises:
             AwsError: One of its kinds; nothing else.
+        """
+
+
+@runtime_checkable
+class InvocationBeginner(FunctionInvoker, Protocol):
+    """A `FunctionInvoker` that can also send without waiting for the answer."""
+
+    def begin(
+        self, target: Target, payload: bytes, ended: Callable[[AwsError | None], None]
+    ) -> bool:
+        """Send one payload, and return at once whether it was begun; if not, `invoke` sends it.
+
+        Args:
+            target: The function.
+            payload: The event.
+            ended: Called once if it was begun, on any thread, with the error that `invoke` would
+                have raised.
+
+        Raises:
+            AwsError: One of its kinds, and nothing else; then nothing was begun.
         """
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from lambda_executor.contract.errors import (
     AwsError,
@@ -21,10 +22,10 @@ from lambda_executor.contract.errors import (
 )
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.dispatch import Dispatch, Outcome
+from lambda_executor.core.dispatch import Dispatch, Envelope, Outcome
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
 from lambda_executor.core.places import Limit, Limits
-from lambda_executor.core.ports import FunctionInvoker
+from lambda_executor.core.ports import FunctionInvoker, InvocationBeginner
 
 log = logging.getLogger(__name__)
 
@@ -151,23 +152,37 @@ class Dispatcher:
 
     def _run(self) -> None:
         while (waiting := self._next()) is not None:
-            self._record(waiting, self._send(waiting.dispatch))
+            self._send(waiting)
 
-    def _send(self, dispatch: Dispatch) -> LambdaExecutorError | None:
-        """Send one invocation; return the error if that failed."""
+    def _send(self, waiting: Waiting) -> None:
+        """Send one invocation, and record the outcome, or begin to send it."""
+        dispatch = waiting.dispatch
+        error: LambdaExecutorError | None = None
         unexpected: type[AwsError] = RejectedError
         try:
             envelope = dispatch.prepare()
+            if envelope.store is not None:
+                self._let_another_send()
+                envelope.store()
             unexpected = InDoubtError
+            if self._has_begun(waiting, envelope):
+                return
+            self._let_another_send()
             self._invoker.invoke(envelope.target, envelope.payload)
-        except LambdaExecutorError as error:
-            return error
-        except Exception as error:
+        except LambdaExecutorError as failure:
+            error = failure
+        except Exception as failure:
             # A bug must fail this workload, not the thread that sends the others.
             extra = about(dispatch.id, dispatch.key)
             log.exception("Invoke of %s failed unexpectedly", dispatch.id, extra=extra)
-            return unexpected(f"the invoke failed: {error!r}")
-        return None
+            error = unexpected(f"the invoke failed: {failure!r}")
+        self._record(waiting, error)
+
+    def _has_begun(self, waiting: Waiting, envelope: Envelope) -> bool:
+        invoker = self._invoker
+        return isinstance(invoker, InvocationBeginner) and invoker.begin(
+            envelope.target, envelope.payload, partial(self._record, waiting)
+        )
 
     def _record(self, waiting: Waiting, error: LambdaExecutorError | None) -> None:
         with self._sendable:
@@ -181,22 +196,19 @@ class Dispatcher:
                 self._outcomes.append(outcome)
             if not self._unsettled():
                 self._settled.notify_all()
+            elif self._idle:
+                self._sendable.notify()
 
     def _next(self) -> Waiting | None:
         with self._sendable:
             while not self._closed:
                 now_s = self._clock()
                 if waiting := self._queue.pop(now_s):
-                    another = self._wake_another(now_s)
-                    break
+                    return waiting
                 if not self._unsettled():  # `pop` dropped the rest: it is no longer wanted.
                     self._settled.notify_all()
                 self._wait(now_s)
-            else:
-                return None
-        if another:
-            self._start_thread(another)
-        return waiting
+        return None
 
     def _wait(self, now_s: float) -> None:
         """Wait for a notification; until the next send is due, if no other thread does."""
@@ -212,7 +224,12 @@ class Dispatcher:
         if self._alarm_s == alarm_s:
             self._alarm_s = math.inf
 
-    def _start_thread(self, thread: threading.Thread) -> None:
+    def _let_another_send(self) -> None:
+        """Have another thread send while this one waits for AWS, if there is more to send."""
+        with self._sendable:
+            thread = self._wake_another(self._clock())
+        if thread is None:
+            return
         try:
             thread.start()
         except RuntimeError as error:
@@ -222,7 +239,7 @@ class Dispatcher:
                 self._threads.remove(thread)
 
     def _wake_another(self, now_s: float) -> threading.Thread | None:
-        """Wake one more thread if there is more to send; return one to start if none is idle.
+        """Wake a thread if there is more to send; return one to start if none is idle.
 
         If the next send is due later, that thread will wait for it.
         """

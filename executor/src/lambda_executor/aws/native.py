@@ -1,0 +1,281 @@
+"""The calls of one boto3 client that are made often, without boto3's work for each.
+
+boto3 decides how AWS is reached, and `http.py` sends. For the first call of a kind boto3 makes the
+request, which is caught before it is sent (botocore's event `before-send`); the next ones are
+copies of it (`signing.py`). Credentials come from the client's own session, for each request, so
+they are refreshed as boto3 refreshes them. What is not known here is left to boto3: proxies with
+TLS or a certificate, a client's own certificate, signatures of another kind.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.httpsession import ProxyConfiguration, get_cert_path
+from botocore.parsers import create_parser
+from botocore.session import Session as BotocoreSession
+from botocore.utils import get_environ_proxies
+
+from lambda_executor.aws.http import (
+    WHY_MISSING,
+    Answer,
+    Connections,
+    NoAnswerError,
+    NotSentError,
+    Route,
+)
+from lambda_executor.aws.signing import Credentials, Template
+
+log = logging.getLogger(__name__)
+
+#: boto3 is asked while awscrt reaches nothing. After so many calls that boto3 could make in between
+#: the network is not the reason, so boto3 makes all.
+MOST_RESCUES = 3
+#: The protocol of SQS, as the type of its requests.
+JSON = "application/x-amz-json-1.0"
+#: A call by boto3, with its arguments.
+Ask = Callable[[], Any]
+#: Called once, on any thread, with the error of a call.
+Ended = Callable[[Exception | None], None]
+
+
+class Native:
+    """The calls of one client that awscrt makes.
+
+    Args:
+        session: The session of the client, for its credentials.
+        client: A client of boto3.
+    """
+
+    def __init__(self, session: Any, client: Any) -> None:  # noqa: ANN401 - boto3 makes them at run time
+        self._session = session
+        self._client = client
+        self._catching = threading.local()
+        self._templates: dict[Hashable, Template] = {}
+        self._connections: dict[str, Connections] = {}
+        self._is_cut_off = False
+        self._rescues = 0
+        self._why_not = WHY_MISSING or self._unsupported()
+
+    @property
+    def why_not(self) -> str | None:
+        """Why boto3 makes all calls; None: it does not."""
+        return self._why_not
+
+    def begin(self, operation: str, kind: Hashable, ask: Ask, body: bytes, ended: Ended) -> bool:
+        """Make a call that has no answer but its status; return at once whether it was begun.
+
+        If not, boto3 has to make it.
+
+        Args:
+            operation: Its name in AWS's API.
+            kind: What decides everything of the request but its body.
+            ask: The same call by boto3.
+            body: The body.
+            ended: Called once, unless the call was not begun.
+
+        Raises:
+            ClientError: AWS refused the call of boto3.
+            BotoCoreError: There are no credentials, or no connection.
+        """
+        if self._why_not or self._is_cut_off:
+            return False
+        template = self._template(operation, kind, ask)
+        if template is None:
+            return False
+
+        def done(outcome: Answer | NotSentError | NoAnswerError) -> None:
+            if isinstance(outcome, Answer):
+                self._rescues = 0
+                ended(self._error(operation, outcome))
+            else:
+                self._is_cut_off = isinstance(outcome, NotSentError)
+                ended(outcome)
+
+        headers = template.request_headers(body, self._credentials())
+        if answer := self._answer_of_a_listener(operation, template, headers, body):
+            ended(self._error(operation, answer))
+            return True
+        self._to(template.url).begin(template.method, template.path, headers, body, done)
+        return True
+
+    def call_json(
+        self, operation: str, ask: Ask, request: Mapping[str, Any], read_s: float
+    ) -> Any:  # noqa: ANN401 - AWS's answer
+        """Make a call of a JSON protocol; return its answer, or None if boto3 has to make it.
+
+        Args:
+            operation: Its name in AWS's API.
+            ask: The same call by boto3.
+            request: The parameters of the call.
+            read_s: Seconds to wait for the answer.
+
+        Raises:
+            ClientError: AWS refused the call of boto3.
+            BotoCoreError: There are no credentials, or no connection.
+        """
+        if self._why_not or self._is_cut_off:
+            return None
+        template = self._template(operation, None, ask)
+        if template is None:
+            return None
+        if ("content-type", JSON) not in template.headers:
+            self._stop(f"{operation} does not speak {JSON}")
+            return None
+        body = json.dumps(request).encode()
+        headers = template.request_headers(body, self._credentials())
+        answer = self._answer_of_a_listener(operation, template, headers, body)
+        try:
+            answer = answer or self._to(template.url).call(
+                template.method, template.path, headers, body, read_s
+            )
+        except NotSentError:
+            self._is_cut_off = True
+            return None
+        except NoAnswerError:
+            return None
+        self._rescues = 0
+        return json.loads(answer.body) if answer.status == HTTPStatus.OK else None
+
+    def rescued(self, succeeded: bool) -> None:
+        """Record that boto3 has made a call in place of awscrt."""
+        if not self._is_cut_off:
+            return
+        self._rescues += succeeded
+        self._is_cut_off = False
+        if self._rescues >= MOST_RESCUES:
+            self._stop("it does not reach what boto3 reaches")
+
+    # ---- what boto3 decides ----
+
+    def _template(self, operation: str, kind: Hashable, ask: Ask) -> Template | None:
+        credentials = self._credentials()
+        key = (operation, kind, credentials.token is None)
+        if template := self._templates.get(key):
+            return template
+        request = self._caught(operation, ask)
+        template = Template.of(request, credentials) if request is not None else None
+        if template is None:
+            self._stop("boto3 signs its requests in another way, or something else answers them")
+        else:
+            self._templates[key] = template
+        return template
+
+    def _caught(self, operation: str, ask: Ask) -> Any:  # noqa: ANN401 - an AWSPreparedRequest
+        """Return the request that boto3 makes for a call; it is not sent."""
+        caught: list[Any] = []
+        caller = threading.get_ident()
+
+        def catch(request: Any, **_: object) -> AWSResponse | None:  # noqa: ANN401 - see above
+            if threading.get_ident() != caller:
+                return None
+            caught.append(request)
+            raise _Caught
+
+        events = self._client.meta.events
+        events.register_first(self._event(operation), catch)
+        try:
+            ask()
+        except _Caught:
+            pass
+        finally:
+            events.unregister(self._event(operation), catch)
+        return caught[0] if caught else None
+
+    def _credentials(self) -> Credentials:
+        found = self._session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        frozen = found.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def _to(self, url: str) -> Connections:
+        """Return the connections to the endpoint of a URL."""
+        scheme, _, rest = url.partition("://")
+        endpoint_url = f"{scheme}://{rest.partition('/')[0]}"
+        if endpoint_url not in self._connections:
+            config = self._client.meta.config
+            self._connections[endpoint_url] = Connections(
+                Route(
+                    endpoint_url,
+                    ca_file=self._ca_file(),
+                    proxy_url=self._proxy_url(endpoint_url),
+                    connect_s=config.connect_timeout,
+                    read_s=config.read_timeout,
+                )
+            )
+        return self._connections[endpoint_url]
+
+    def _ca_file(self) -> str:
+        """Return the certificates that boto3 trusts, by the same settings."""
+        name = self._session.profile_name
+        # boto3 calls it "default" if there is none.
+        settings = BotocoreSession(profile=name if name != "default" else None)
+        own = settings.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        return str(own or get_cert_path(True))
+
+    def _proxy_url(self, endpoint_url: str) -> str | None:
+        proxies = self._client.meta.config.proxies
+        if proxies is None:
+            proxies = get_environ_proxies(endpoint_url)
+        url: str | None = ProxyConfiguration(proxies).proxy_url_for(endpoint_url)
+        return url
+
+    def _unsupported(self) -> str | None:
+        config, url = self._client.meta.config, self._client.meta.endpoint_url
+        proxy_url = self._proxy_url(url)
+        if config.client_cert or config.proxies_config:
+            return "the client or its proxy has certificates of its own"
+        if proxy_url and not proxy_url.startswith("http://"):
+            return "the proxy is reached by TLS"
+        return None
+
+    # ---- answers ----
+
+    def _event(self, operation: str) -> str:
+        return f"before-send.{self._client.meta.service_model.service_id.hyphenize()}.{operation}"
+
+    def _answer_of_a_listener(
+        self, operation: str, template: Template, headers: list[tuple[str, str]], body: bytes
+    ) -> Answer | None:
+        """Notify what listens to boto3's calls (moto, tracers), which may answer this one."""
+        request = AWSPreparedRequest(
+            template.method, template.url, HeadersDict(headers), body, stream_output=False
+        )
+        _, answer = self._client.meta.events.emit_until_response(
+            self._event(operation), request=request
+        )
+        if answer is None:
+            return None
+        return Answer(answer.status_code, list(answer.headers.items()), answer.content)
+
+    def _error(self, operation: str, answer: Answer) -> ClientError | None:
+        """Return the error that an answer is; boto3 reads its code and its message."""
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            return None
+        model = self._client.meta.service_model
+        parsed: Any = create_parser(model.metadata["protocol"]).parse(
+            {
+                "status_code": answer.status,
+                "headers": HeadersDict(answer.headers),
+                "body": answer.body,
+            },
+            model.operation_model(operation).output_shape,
+        )
+        return ClientError(parsed, operation)
+
+    def _stop(self, reason: str) -> None:
+        self._why_not = reason
+        log.warning("boto3 makes the calls to %s: %s", self._client.meta.endpoint_url, reason)
+
+
+class _Caught(BaseException):
+    """Ends a call of boto3 before it is sent; botocore handles every `Exception` in its own way."""
