@@ -49,6 +49,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._invoker = invoker
+        self._beginner = invoker if isinstance(invoker, InvocationBeginner) else None
         self._clock = clock
         self._queue = DispatchQueue(max_attempts, most_under_way=threads)
         self._outcomes: deque[Outcome] = deque()
@@ -179,8 +180,7 @@ class Dispatcher:
         self._record(waiting, error)
 
     def _has_begun(self, waiting: Waiting, envelope: Envelope) -> bool:
-        invoker = self._invoker
-        return isinstance(invoker, InvocationBeginner) and invoker.begin(
+        return self._beginner is not None and self._beginner.begin(
             envelope.target, envelope.payload, partial(self._record, waiting)
         )
 
