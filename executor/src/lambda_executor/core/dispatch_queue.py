@@ -8,7 +8,7 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -102,6 +102,7 @@ class DispatchQueue:
         self._places = Places()
         self._full_at_s: dict[str, float] = {}
         self._ready: dict[str, list[Waiting]] = {}
+        self._ready_ids: set[InvocationId] = set()
         self._delayed: list[tuple[float, Waiting]] = []
 
     def __len__(self) -> int:
@@ -119,6 +120,7 @@ class DispatchQueue:
             self._push(heapq.heappop(self._delayed)[1])
         while ready := self._next_ready(now_s):
             waiting = heapq.heappop(ready)
+            self._ready_ids.discard(waiting.dispatch.id)
             if waiting.dispatch.wanted():
                 waiting.popped_s = now_s
                 self.under_way += 1
@@ -160,11 +162,16 @@ class DispatchQueue:
         """Record that an invocation has ended, which frees its place; see `Places.ended`."""
         self._places.ended(id, now_s, result_s)
 
-    def drop_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
+    def drop(self, ids: Collection[InvocationId]) -> None:
         """Drop what waits, and free the places, of invocations that are not live any more."""
-        self._places.free_unless(is_live)
+        for id in ids:
+            self._places.free(id)
+        if self._ready_ids.isdisjoint(ids):
+            return
+        gone = self._ready_ids.intersection(ids)
+        self._ready_ids -= gone
         for function, ready in self._ready.items():
-            kept = [waiting for waiting in ready if is_live(waiting.dispatch.id)]
+            kept = [waiting for waiting in ready if waiting.dispatch.id not in gone]
             if len(kept) < len(ready):
                 heapq.heapify(kept)
                 self._ready[function] = kept
@@ -184,6 +191,9 @@ class DispatchQueue:
         return self._places.room(waiting, now_s)
 
     def _push(self, waiting: Waiting) -> None:
+        if not waiting.dispatch.wanted():
+            return  # It has been dropped while it was sent, or while it was delayed.
+        self._ready_ids.add(waiting.dispatch.id)
         heapq.heappush(self._ready.setdefault(waiting.dispatch.function, []), waiting)
 
     def _next_ready(self, now_s: float) -> list[Waiting] | None:

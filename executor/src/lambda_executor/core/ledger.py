@@ -91,6 +91,7 @@ class Ledger(Generic[Key]):
         self._settled: OrderedDict[InvocationId, None] = OrderedDict()
         self._settled_memory = settled_memory
         self._pending = 0
+        self._ended: list[InvocationId] = []
 
     def add(self, id: InvocationId, key: Key) -> None:
         """Enter a new invocation as pending.
@@ -129,6 +130,11 @@ class Ledger(Generic[Key]):
         if live is not None:
             self._apply(Event.REVOKE, live)
         return live
+
+    def ended(self) -> list[InvocationId]:
+        """Return the invocations that stopped being live since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def state(self, id: InvocationId) -> State | None:
         """The state of an invocation; None if it is not ours, or was settled too long ago."""
@@ -196,6 +202,7 @@ class Ledger(Generic[Key]):
         # Enter it as settled before it stops being live: `knows` must not see a gap.
         self._settled[id] = None
         del self._live[id]
+        self._ended.append(id)
         if self._id_by_key.get(before.key) == id:
             del self._id_by_key[before.key]
         if len(self._settled) > self._settled_memory:

@@ -175,11 +175,6 @@ class Places:
                 use.duration_s.add(max(LEAST_S, now_s - since_s - self._way_s()))
             self.free(id)
 
-    def free_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
-        """Free the places of the invocations that are not live any more."""
-        for id in [id for id in self._functions if not is_live(id)]:
-            self.free(id)
-
     def room(self, waiting: Mapping[str, int], now_s: float) -> dict[Limit, int]:
         """Return how many more invocations should be accepted, for each limit.
 

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from lambda_executor.contract.errors import (
@@ -109,10 +109,12 @@ class Dispatcher:
             self._queue.ended(id, self._clock(), result_s)
             self._sendable.notify()
 
-    def drop_unless(self, is_live: Callable[[InvocationId], bool]) -> None:
-        """Forget the invocations that are not live any more."""
+    def drop(self, ids: Collection[InvocationId]) -> None:
+        """Forget invocations that are not live any more."""
+        if not ids:
+            return
         with self._sendable:
-            self._queue.drop_unless(is_live)
+            self._queue.drop(ids)
             self._sendable.notify()
 
     def held(self) -> int:

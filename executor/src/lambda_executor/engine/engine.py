@@ -42,6 +42,8 @@ SAY_FULL_S = 60.0
 #: The longest time for which a result counts as on its way: beyond it no scheduler ran, or the
 #: clocks differ.
 MOST_RESULT_S = 5.0
+#: What should be pending at the end of a step, as a multiple of what was sent since the one before.
+AHEAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Engine(Generic[Key]):
         self.limits = LimitWatcher(endpoints.limits, self.dispatcher.limit)
         self._state = state
         self._said_full_s: dict[str, float] = {}
+        self._sent = 0
 
     # ---- life ----
 
@@ -207,6 +210,10 @@ class Engine(Generic[Key]):
         room = self.dispatcher.room()
         return sum(max(0, free) for free in room.values()) if room else math.inf
 
+    def has_enough(self) -> bool:
+        """Whether more is pending than will be sent before the next step, as the last one shows."""
+        return self.ledger.count(State.PENDING) >= AHEAD * self._sent
+
     def summary(self) -> str:
         """The counts of invocations and deliveries, for people."""
         return (
@@ -239,13 +246,15 @@ class Engine(Generic[Key]):
     # ---- one step ----
 
     def _take(self) -> None:
-        for outcome in self.dispatcher.outcomes():
+        outcomes = self.dispatcher.outcomes()
+        for outcome in outcomes:
             self._take_outcome(outcome)
+        self._sent = len(outcomes)
         self._arrivals.take(
             [(poller, one) for poller in self.listeners for one in poller.arrivals()]
         )
         self._reconcile()
-        self.dispatcher.drop_unless(self.ledger.is_live)
+        self.dispatcher.drop(self.ledger.ended())
         self._acknowledgements.notify(self._notify)
         self._watch_other_queues()
         self._say_what_is_full()

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from lambda_executor.contract.log_lines import about
@@ -71,6 +71,7 @@ class AirflowPort:
 
 def take_over(
     executor: AirflowExecutor,
+    queues: Collection[dict[WorkloadKey, ExecutorWorkload]],
     workload: ExecutorWorkload,
     knows: Callable[[InvocationId], bool],
     outgoing: Callable[..., Outgoing],
@@ -78,13 +79,14 @@ def take_over(
     """Take a workload out of its executor's queue; return its key and its `Outgoing`.
 
     Args:
-        executor: The executor whose queue holds it.
+        executor: The executor that takes it.
+        queues: The executor's queues; one of them holds it.
         workload: A task, a callback or a connection test.
         knows: Whether a dispatch id was used before.
         outgoing: Makes the `Outgoing` from the values that differ between workloads.
     """
     key, task = executor.get_workload_key(workload), task_of(workload)
-    for queue in executor.executor_queues.values():
+    for queue in queues:
         queue.pop(key, None)
     # A callback is sent once and its id is random, so the id can be its dispatch id, and any
     # scheduler can adopt it.

@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that an ending scheduler gives to invokes and deletes that are under way.
 CLOSE_TIMEOUT_S = 10
-#: The most seconds of one heartbeat for taking workloads over. The rest stays in Airflow's queue,
-#: in order, until the next heartbeat.
+#: The seconds of one heartbeat for taking workloads over, unless that is too few to send until the
+#: next one. The rest stays in Airflow's queue, in order.
 TAKE_OVER_S = 0.025
 
 
@@ -180,12 +180,15 @@ class LambdaExecutor(AirflowExecutor):
     def _take_over(
         self, workloads: Sequence[ExecutorWorkload], engine: Engine[WorkloadKey]
     ) -> Iterator[tuple[WorkloadKey, Outgoing]]:
-        """Take workloads out of Airflow's queue: at least one, and as many as time allows."""
-        ends_s = time.monotonic() + TAKE_OVER_S
+        """Take workloads out of Airflow's queue: as many as time allows, and never too few to send.
+
+        So a scheduler with few heartbeats takes more in each of them.
+        """
+        ends_s, queues = time.monotonic() + TAKE_OVER_S, self.executor_queues.values()
         for number, workload in enumerate(workloads):
-            if number and time.monotonic() >= ends_s:
+            if number and time.monotonic() >= ends_s and engine.has_enough():
                 break
-            yield take_over(self, workload, engine.ledger.knows, self._outgoing)
+            yield take_over(self, queues, workload, engine.ledger.knows, self._outgoing)
 
     def sync(self) -> None:
         """Take in what the threads found since the last call; never raises, never waits."""
