@@ -1,4 +1,6 @@
-"""What an error of botocore says about an invoke, with real connections that break everywhere.
+"""What an error says about an invoke, with real connections that break everywhere.
+
+awscrt sends, and boto3 sends what awscrt cannot: both must say the same.
 
 Each server below breaks the connection at one point. The executor must know whether Lambda can have
 taken the event, because a task whose event was taken must not fail.
@@ -8,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import queue
 import socket
 import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Union
 
 import boto3
 import pytest
@@ -29,6 +33,7 @@ LARGE = PAYLOAD * 1_000_000
 TAKEN = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 Serve = Callable[[socket.socket], None]
+Invoker = Union[LambdaFunctions, "Natively"]
 
 
 def read_request(connection: socket.socket) -> bytes:
@@ -133,15 +138,36 @@ def serving(serve: Serve) -> Iterator[int]:
         thread.join(10)
 
 
-def functions(monkeypatch: pytest.MonkeyPatch, url: str) -> LambdaFunctions:
+class Natively:
+    """Invokes by awscrt, and waits for the outcome."""
+
+    def __init__(self, functions: LambdaFunctions) -> None:
+        self._functions = functions
+
+    def invoke(self, target: Target, payload: bytes) -> None:
+        """Send one payload."""
+        ended: queue.Queue[AwsError | None] = queue.Queue()
+        assert self._functions.begin(target, payload, ended.put)
+        if error := ended.get(timeout=20):
+            raise error
+
+
+@pytest.fixture(params=["awscrt", "boto3"])
+def by(request: pytest.FixtureRequest) -> str:
+    """Who sends."""
+    return str(request.param)
+
+
+def functions(by: str, monkeypatch: pytest.MonkeyPatch, url: str) -> Invoker:
     """The functions behind an endpoint."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
     patience = Patience(connect_s=2, read_s=0.5, attempts=1)
     clients = Clients(boto3.Session, region_name="eu-west-1", connections=1, patience=patience)
-    return LambdaFunctions(clients)
+    lambda_functions = LambdaFunctions(clients)
+    return Natively(lambda_functions) if by == "awscrt" else lambda_functions
 
 
-def error_of(lambda_functions: LambdaFunctions, payload: bytes = PAYLOAD) -> AwsError:
+def error_of(lambda_functions: Invoker, payload: bytes = PAYLOAD) -> AwsError:
     """The error of an invoke."""
     with pytest.raises(AwsError) as raised:
         lambda_functions.invoke(Target("fn"), payload)
@@ -171,45 +197,45 @@ def unclosed_sockets() -> Iterator[None]:
     ],
 )
 def test_a_connection_that_breaks(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, serve: Serve, kind: type[AwsError]
+    by: str, monkeypatch: pytest.MonkeyPatch, scheme: str, serve: Serve, kind: type[AwsError]
 ) -> None:
     """An invoke is in doubt exactly if the whole request may have left."""
     with serving(serve) as port:
-        error = error_of(functions(monkeypatch, f"{scheme}://127.0.0.1:{port}"))
+        error = error_of(functions(by, monkeypatch, f"{scheme}://127.0.0.1:{port}"))
     assert type(error) is kind
     assert str(port) in str(error) or error.code
 
 
 def test_a_request_of_which_a_part_stayed_here_was_not_taken(
-    monkeypatch: pytest.MonkeyPatch,
+    by: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lambda takes only a whole event."""
     with serving(read_a_little) as port:
-        error = error_of(functions(monkeypatch, f"http://127.0.0.1:{port}"), LARGE)
+        error = error_of(functions(by, monkeypatch, f"http://127.0.0.1:{port}"), LARGE)
     assert type(error) is UnreachableError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "lambda.invalid"])
-def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_a_server_that_is_not_there(by: str, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """A refused connection, or a name without an address: nothing was taken."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    error = error_of(functions(monkeypatch, f"http://{host}:{port}"))
+    error = error_of(functions(by, monkeypatch, f"http://{host}:{port}"))
     assert type(error) is UnreachableError
     assert host in str(error)
 
 
-def test_a_connection_that_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_used_again(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its second request may have been taken, although no connection was made for it."""
     with serving(take_one_and_reset_the_next) as port:
-        lambda_functions = functions(monkeypatch, f"http://127.0.0.1:{port}")
+        lambda_functions = functions(by, monkeypatch, f"http://127.0.0.1:{port}")
         lambda_functions.invoke(Target("fn"), PAYLOAD)
         assert type(error_of(lambda_functions)) is InDoubtError
 
 
-def test_a_proxy_that_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_lets_nothing_through(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that is away, or refuses: nothing was taken."""
     with serving(refuse_the_tunnel) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        assert type(error_of(functions(monkeypatch, "https://lambda.invalid"))) is UnreachableError
-    assert type(error_of(functions(monkeypatch, "https://lambda.invalid"))) is UnreachableError
+        assert type(error_of(functions(by, monkeypatch, "https://lambda.invalid"))) is UnreachableError
+    assert type(error_of(functions(by, monkeypatch, "https://lambda.invalid"))) is UnreachableError

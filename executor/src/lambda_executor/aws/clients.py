@@ -80,7 +80,8 @@ class Clients:
     ) -> None:
         self._session_factory = session_factory
         self._region_name = region_name
-        self._clients: dict[str, tuple[Any, Native]] = {}
+        self._clients: dict[str, tuple[Session, Any]] = {}
+        self._natives: dict[str, Native] = {}
         self._lock = threading.Lock()
         self._invoke_config = _config(patience or INVOKE, connections)
         self._config = _config(patience or POLL, connections)
@@ -123,8 +124,12 @@ class Clients:
 
     def native(self, service: Literal["lambda", "sqs"]) -> Native:
         """The calls of a client that are made often."""
-        config = self._invoke_config if service == "lambda" else self._config
-        return self._made(service, config)[1]
+        native = self._natives.get(service)
+        if native is None:
+            config = self._invoke_config if service == "lambda" else self._config
+            native = Native(*self._made(service, config))
+            self._natives[service] = native
+        return native
 
     def place(self, client: Literal["function", "ssm", "sts"] = "function") -> Place:
         """Return where the calls of a client go.
@@ -149,17 +154,18 @@ class Clients:
             if isinstance(error, CredentialsError):
                 with self._lock:
                     self._clients.clear()
+                    self._natives.clear()
             raise error from e
 
     def _client(self, service: str, config: Config) -> Any:  # noqa: ANN401 - typed by the properties
-        return self._made(service, config)[0]
+        return self._made(service, config)[1]
 
-    def _made(self, service: Any, config: Config) -> tuple[Any, Native]:  # noqa: ANN401 - the stubs want literals
+    def _made(self, service: Any, config: Config) -> tuple[Session, Any]:  # noqa: ANN401 - the stubs want literals
         with self._lock:
             if service not in self._clients:
                 session = self._session()
                 client = session.client(service, region_name=self._region_name, config=config)
-                self._clients[service] = client, Native(session, client)
+                self._clients[service] = session, client
             return self._clients[service]
 
     def _session(self) -> Session:

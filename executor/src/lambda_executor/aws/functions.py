@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, TypedDict
 
 from lambda_executor.aws.clients import Clients
-from lambda_executor.aws.http import NoAnswerError, NotSentError
+from lambda_executor.aws.http import NotSentError
 from lambda_executor.contract.errors import AwsError, InDoubtError, UnreachableError
 from lambda_executor.core.routing import Target
 
@@ -79,8 +79,6 @@ class LambdaFunctions:
     def _translated(self, error: Exception | None) -> AwsError | None:
         if isinstance(error, NotSentError):
             return UnreachableError(str(error))
-        if isinstance(error, NoAnswerError):
-            return InDoubtError(str(error))
         if error is None:
             return None
         try:
@@ -88,6 +86,9 @@ class LambdaFunctions:
                 raise error
         except AwsError as translated:
             return translated
+        except Exception as unexpected:  # noqa: BLE001 - see below
+            # No answer came, or one that cannot be read.
+            return InDoubtError(str(unexpected))
 
 
 class _Named(TypedDict):

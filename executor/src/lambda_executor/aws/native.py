@@ -9,6 +9,7 @@ TLS or a certificate, a client's own certificate, signatures of another kind.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -63,7 +64,7 @@ class Native:
         self._connections: dict[str, Connections] = {}
         self._is_cut_off = False
         self._rescues = 0
-        self._why_not = WHY_MISSING or self._unsupported()
+        self._why_not = _why_missing() or self._unsupported()
 
     @property
     def why_not(self) -> str | None:
@@ -93,18 +94,19 @@ class Native:
             return False
 
         def done(outcome: Answer | NotSentError | NoAnswerError) -> None:
-            if isinstance(outcome, Answer):
-                self._rescues = 0
-                ended(self._error(operation, outcome))
-            else:
-                self._is_cut_off = isinstance(outcome, NotSentError)
-                ended(outcome)
+            try:
+                error = self._outcome(operation, outcome)
+            except Exception as unexpected:  # noqa: BLE001 - it would be lost on the native thread
+                error = unexpected
+            ended(error)
 
         headers = template.request_headers(body, self._credentials())
         if answer := self._answer_of_a_listener(operation, template, headers, body):
-            ended(self._error(operation, answer))
+            done(answer)
             return True
-        self._to(template.url).begin(template.method, template.path, headers, body, done)
+        if (to := self._to(template.url)) is None:
+            return False
+        to.begin(template.method, template.path, headers, body, done)
         return True
 
     def call_json(
@@ -133,10 +135,10 @@ class Native:
         body = json.dumps(request).encode()
         headers = template.request_headers(body, self._credentials())
         answer = self._answer_of_a_listener(operation, template, headers, body)
+        if answer is None and (to := self._to(template.url)) is None:
+            return None
         try:
-            answer = answer or self._to(template.url).call(
-                template.method, template.path, headers, body, read_s
-            )
+            answer = answer or to.call(template.method, template.path, headers, body, read_s)
         except NotSentError:
             self._is_cut_off = True
             return None
@@ -197,21 +199,24 @@ class Native:
         frozen = found.get_frozen_credentials()
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
-    def _to(self, url: str) -> Connections:
-        """Return the connections to the endpoint of a URL."""
+    def _to(self, url: str) -> Connections | None:
+        """Return the connections to the endpoint of a URL; None: awscrt cannot make them."""
         scheme, _, rest = url.partition("://")
         endpoint_url = f"{scheme}://{rest.partition('/')[0]}"
         if endpoint_url not in self._connections:
             config = self._client.meta.config
-            self._connections[endpoint_url] = Connections(
-                Route(
+            try:
+                route = Route(
                     endpoint_url,
                     ca_file=self._ca_file(),
                     proxy_url=self._proxy_url(endpoint_url),
                     connect_s=config.connect_timeout,
                     read_s=config.read_timeout,
                 )
-            )
+                self._connections[endpoint_url] = Connections(route)
+            except Exception as error:  # noqa: BLE001 - awscrt raises many, about certificates
+                self._stop(f"awscrt cannot be set up: {error}")
+                return None
         return self._connections[endpoint_url]
 
     def _ca_file(self) -> str:
@@ -257,8 +262,14 @@ class Native:
             return None
         return Answer(answer.status_code, list(answer.headers.items()), answer.content)
 
-    def _error(self, operation: str, answer: Answer) -> ClientError | None:
-        """Return the error that an answer is; boto3 reads its code and its message."""
+    def _outcome(
+        self, operation: str, outcome: Answer | NotSentError | NoAnswerError
+    ) -> Exception | None:
+        """Return the error that an outcome is; boto3 reads the code and the message of AWS's."""
+        if not isinstance(outcome, Answer):
+            self._is_cut_off = isinstance(outcome, NotSentError)
+            return outcome
+        self._rescues, answer = 0, outcome
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return None
         model = self._client.meta.service_model
@@ -275,6 +286,18 @@ class Native:
     def _stop(self, reason: str) -> None:
         self._why_not = reason
         log.warning("boto3 makes the calls to %s: %s", self._client.meta.endpoint_url, reason)
+
+
+@functools.cache
+def _why_missing() -> str | None:
+    """Return why there is no awscrt, and log it once; None: there is."""
+    if WHY_MISSING:
+        log.info(
+            "boto3 makes all calls to AWS, which takes several times the processor time of awscrt "
+            "(%s): pip install 'airflow-lambda-executor[native]'",
+            WHY_MISSING,
+        )
+    return WHY_MISSING
 
 
 class _Caught(BaseException):
