@@ -180,3 +180,18 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedgerMachine = LedgerMachine.TestCase
 TestLedgerMachine.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+
+
+def test_what_stopped_being_live_is_told_once() -> None:
+    """Settled, revoked and superseded invocations are; what is only sent is not."""
+    ledger: Ledger[str] = Ledger()
+    first, second, third, fourth = map(InvocationId, "1234")
+    for id, key in ((first, "a"), (second, "b"), (third, "c"), (fourth, "c")):
+        ledger.add(id, key)
+    ledger.sent(first)
+    assert ledger.ended() == [third]
+    ledger.settle(first, succeeded=True)
+    ledger.settle(first, succeeded=True)
+    ledger.revoke("b")
+    assert ledger.ended() == [first, second]
+    assert ledger.ended() == []

@@ -19,6 +19,7 @@ from lambda_executor.contract.wire import (
     InvocationId,
     payload_key,
 )
+from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.outgoing import LONGEST_WAIT_S, Outgoing
 from lambda_executor.core.routing import Routes, Target
 from lambda_executor.testing import MemoryPayloads
@@ -38,6 +39,14 @@ class Workload:
     def model_dump_json(self) -> str:
         """A task without its executor_config, as Airflow writes it."""
         return json.dumps({"type": "ExecuteTask", "token": self.token})
+
+
+def enveloped(outgoing: Outgoing) -> Envelope:
+    """The envelope, its payload stored."""
+    envelope = outgoing.envelope()
+    if envelope.store:
+        envelope.store()
+    return envelope
 
 
 @dataclass
@@ -78,7 +87,7 @@ def test_what_fits_travels_in_the_event() -> None:
 def test_what_is_too_large_goes_ahead_and_the_event_points_to_it() -> None:
     """The object holds the whole; the event all that is needed to report, reject and look."""
     world = World(LARGE)
-    sent = world.outgoing().envelope()
+    sent = enveloped(world.outgoing())
     event = Invocation.decode(json.loads(sent.payload))
     assert len(sent.payload) < 2000
     assert world.payloads
@@ -105,9 +114,9 @@ def test_what_is_too_large_goes_ahead_and_the_event_points_to_it() -> None:
 def test_every_try_of_a_dispatch_uses_one_object() -> None:
     """Tries overwrite each other, two dispatches do not; the key does not tell the id."""
     world = World(LARGE)
-    world.outgoing().envelope()
-    world.outgoing().envelope()
-    world.outgoing(InvocationId("another")).envelope()
+    enveloped(world.outgoing())
+    enveloped(world.outgoing())
+    enveloped(world.outgoing(InvocationId("another")))
     assert world.payloads
     assert set(world.payloads.objects) == {payload_key(ID), payload_key(InvocationId("another"))}
     assert ID not in payload_key(ID)
@@ -156,5 +165,5 @@ def test_an_error_of_the_store_stays_what_it_is() -> None:
     error = RejectedError("no such bucket")
     world.payloads.failures.append(error)
     with pytest.raises(RejectedError) as raised:
-        world.outgoing().envelope()
+        enveloped(world.outgoing())
     assert raised.value is error

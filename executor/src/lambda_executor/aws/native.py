@@ -164,12 +164,18 @@ class Native:
         if template := self._templates.get(key):
             return template
         request = self._caught(operation, ask)
-        template = Template.of(request, credentials) if request is not None else None
-        if template is None:
-            self._stop("boto3 signs its requests in another way, or something else answers them")
-        else:
-            self._templates[key] = template
-        return template
+        if request is not None:
+            # They may have been refreshed while boto3 signed.
+            for own in (credentials, self._credentials()):
+                if template := Template.of(request, own):
+                    self._templates[key] = template
+                    return template
+                if own.access_key in str(request.headers.get("Authorization")):
+                    break
+            else:
+                return None  # boto3 makes this call; the next one is tried again.
+        self._stop("boto3 signs its requests in another way, or something else answers them")
+        return None
 
     def _caught(self, operation: str, ask: Ask) -> Any:  # noqa: ANN401 - an AWSPreparedRequest
         """Return the request that boto3 makes for a call; it is not sent."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 #: Calls per second. The most is more than one scheduler's process can make, so that its processor
 #: is the limit. The least is a tenth of a new account's limit on invokes.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-MOST_PER_S = 5000.0
+MOST_PER_S = 1500.0
 FIRST_PER_S = 300.0
 LEAST_PER_S = 10.0
 #: Added to the rate by one answer: before the first throttle, and after it. At 100 calls per second

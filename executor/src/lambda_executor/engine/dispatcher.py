@@ -1,5 +1,8 @@
 """The threads that send invocations to Lambda.
 
+One is enough while sends can begin without a wait for the answer. A thread that has to wait, for
+boto3 or for the payload bucket, first has another one send, which is started if need be.
+
 The `DispatchQueue` decides which invocation leaves next, and whether a failed send is repeated.
 The scheduler's thread submits dispatches and collects outcomes, and never waits.
 """
@@ -12,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Enum
 from functools import partial
 
 from lambda_executor.contract.errors import (
@@ -22,7 +26,7 @@ from lambda_executor.contract.errors import (
 )
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.dispatch import Dispatch, Envelope, Outcome
+from lambda_executor.core.dispatch import Dispatch, Outcome
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
 from lambda_executor.core.places import Limit, Limits
 from lambda_executor.core.ports import FunctionInvoker, InvocationBeginner
@@ -30,12 +34,21 @@ from lambda_executor.core.ports import FunctionInvoker, InvocationBeginner
 log = logging.getLogger(__name__)
 
 
+Ended = Callable[[LambdaExecutorError | None], None]
+
+
+class Begun(Enum):
+    """What a send returns whose answer comes later."""
+
+    BEGUN = "begun"
+
+
 class Dispatcher:
-    """Threads that empty a `DispatchQueue` into Lambda; more are started as needed.
+    """Threads that empty a `DispatchQueue` into Lambda.
 
     Args:
         invoker: Sends one payload; shared by all threads.
-        threads: The most invokes under way at once.
+        threads: The most invokes under way at once, and the most threads.
         max_attempts: See `DispatchQueue`.
         clock: A monotonic clock, in seconds.
     """
@@ -155,12 +168,20 @@ class Dispatcher:
 
     def _run(self) -> None:
         while (waiting := self._next()) is not None:
-            self._send(waiting)
+            ended = partial(self._record, waiting)
+            if (outcome := self._send(waiting.dispatch, ended)) is not Begun.BEGUN:
+                ended(outcome)
 
-    def _send(self, waiting: Waiting) -> None:
-        """Send one invocation, and record the outcome, or begin to send it."""
-        dispatch = waiting.dispatch
-        error: LambdaExecutorError | None = None
+    def _send(
+        self, dispatch: Dispatch, ended: Ended | None = None
+    ) -> LambdaExecutorError | Begun | None:
+        """Send one invocation; return the error if that failed.
+
+        Args:
+            dispatch: The invocation.
+            ended: Called later, with the error or None, if this returns that the send has begun;
+                None: wait for the answer.
+        """
         unexpected: type[AwsError] = RejectedError
         try:
             envelope = dispatch.prepare()
@@ -168,23 +189,19 @@ class Dispatcher:
                 self._let_another_send()
                 envelope.store()
             unexpected = InDoubtError
-            if self._has_begun(waiting, envelope):
-                return
+            target, payload = envelope.target, envelope.payload
+            if ended and self._beginner and self._beginner.begin(target, payload, ended):
+                return Begun.BEGUN
             self._let_another_send()
-            self._invoker.invoke(envelope.target, envelope.payload)
-        except LambdaExecutorError as failure:
-            error = failure
-        except Exception as failure:
+            self._invoker.invoke(target, payload)
+        except LambdaExecutorError as error:
+            return error
+        except Exception as error:
             # A bug must fail this workload, not the thread that sends the others.
             extra = about(dispatch.id, dispatch.key)
             log.exception("Invoke of %s failed unexpectedly", dispatch.id, extra=extra)
-            error = unexpected(f"the invoke failed: {failure!r}")
-        self._record(waiting, error)
-
-    def _has_begun(self, waiting: Waiting, envelope: Envelope) -> bool:
-        return self._beginner is not None and self._beginner.begin(
-            envelope.target, envelope.payload, partial(self._record, waiting)
-        )
+            return unexpected(f"the invoke failed: {error!r}")
+        return None
 
     def _record(self, waiting: Waiting, error: LambdaExecutorError | None) -> None:
         with self._sendable:
