@@ -207,7 +207,8 @@ def test_a_connection_that_breaks(
 
 
 def test_a_request_of_which_a_part_stayed_here_was_not_taken(
-    by: str, monkeypatch: pytest.MonkeyPatch,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Lambda takes only a whole event."""
     with serving(read_a_little) as port:
@@ -237,5 +238,7 @@ def test_a_proxy_that_lets_nothing_through(by: str, monkeypatch: pytest.MonkeyPa
     """A proxy that is away, or refuses: nothing was taken."""
     with serving(refuse_the_tunnel) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        assert type(error_of(functions(by, monkeypatch, "https://lambda.invalid"))) is UnreachableError
+        assert (
+            type(error_of(functions(by, monkeypatch, "https://lambda.invalid"))) is UnreachableError
+        )
     assert type(error_of(functions(by, monkeypatch, "https://lambda.invalid"))) is UnreachableError

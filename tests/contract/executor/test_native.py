@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import logging
 import queue
 import ssl
@@ -122,12 +122,14 @@ def send(functions: LambdaFunctions, target: Target = TARGETS[0]) -> None:
 def urls_of(lambda_clients: Clients) -> list[str]:
     """Where the copies of an invoke go; nothing is sent."""
     functions, urls = LambdaFunctions(lambda_clients), []
+    headers: Any = {}
 
     def answer(request: Any, **_: object) -> AWSResponse:
         urls.append(request.url)
-        return AWSResponse(request.url, 202, {}, Raw())
+        return AWSResponse(request.url, 202, headers, Raw())
 
-    lambda_clients.function.meta.events.register("before-send.lambda.Invoke", answer)
+    events: Any = lambda_clients.function.meta.events
+    events.register("before-send.lambda.Invoke", answer)
     send(functions)
     send(functions)
     return urls
@@ -167,7 +169,7 @@ def test_the_request_is_the_one_that_boto3_makes(
 
 
 def test_the_signature_is_the_one_that_botocore_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore signs the received request again, and gets the same; with a session's token."""
+    """Signed again by botocore, the received request has the same one; with a token."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
     with serving() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
@@ -206,7 +208,7 @@ def test_credentials_are_refreshed_as_boto3_refreshes_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each request is signed with the credentials of its time."""
-    now = [datetime.datetime.now(datetime.UTC)]
+    now = [dt.datetime.now(dt.UTC)]
     numbers = iter(range(1, 100))
 
     def refresh() -> dict[str, str]:
@@ -215,13 +217,14 @@ def test_credentials_are_refreshed_as_boto3_refreshes_them(
             "access_key": f"key{number}",
             "secret_key": "secret",
             "token": f"token{number}",
-            "expiry_time": (now[0] + datetime.timedelta(hours=1)).isoformat(),
+            "expiry_time": (now[0] + dt.timedelta(hours=1)).isoformat(),
         }
 
     class Session(boto3.Session):
         def __init__(self) -> None:
             super().__init__()
-            self._session._credentials = RefreshableCredentials(
+            inner: Any = self._session
+            inner._credentials = RefreshableCredentials(
                 "old", "old", "old", now[0], refresh, "test", time_fetcher=lambda: now[0]
             )
 
@@ -230,8 +233,11 @@ def test_credentials_are_refreshed_as_boto3_refreshes_them(
         functions = LambdaFunctions(clients(Session))
         for _ in range(3):
             send(functions)
-            now[0] += datetime.timedelta(hours=2)
-    keys = [headers["authorization"].split("Credential=")[1].split("/")[0] for *_, headers, _ in server.seen]
+            now[0] += dt.timedelta(hours=2)
+    keys = [
+        headers["authorization"].split("Credential=")[1].split("/")[0]
+        for *_, headers, _ in server.seen
+    ]
     tokens = [headers["x-amz-security-token"] for *_, headers, _ in server.seen]
     assert len(set(keys)) == 3
     assert [key.removeprefix("key") for key in keys] == [t.removeprefix("token") for t in tokens]
@@ -294,7 +300,7 @@ def test_certificates_are_those_of_the_settings(
 def test_a_bundle_that_is_not_there_is_left_to_boto3(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """awscrt sends nothing, and the log says why; boto3's error is the user's."""
+    """Nothing is sent, and the log says why; boto3's error is the user's."""
     monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "https://localhost:1")
     assert not LambdaFunctions(clients()).begin(TARGETS[0], PAYLOAD, print)
@@ -375,7 +381,7 @@ def test_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_after_it_reached_nothing_boto3_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """awscrt is not trusted with the next send, and with the one after it again."""
+    """The next send is not by awscrt, and the one after it is again."""
     with serving() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
         functions = LambdaFunctions(clients())

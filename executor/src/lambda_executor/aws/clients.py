@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from lambda_executor.aws.native import Native
 from lambda_executor.aws.translation import translate
-from lambda_executor.contract.errors import CredentialsError
+from lambda_executor.contract.errors import AwsError, CredentialsError
 from lambda_executor.core.ports import LONG_POLL_S
 
 if TYPE_CHECKING:
@@ -150,12 +150,16 @@ class Clients:
         try:
             yield
         except (botocore_errors.BotoCoreError, botocore_errors.ClientError) as e:
-            error = translate(e)
-            if isinstance(error, CredentialsError):
-                with self._lock:
-                    self._clients.clear()
-                    self._natives.clear()
-            raise error from e
+            raise self.translated(e) from e
+
+    def translated(self, error: Exception) -> AwsError:
+        """Translate an error of botocore into ours; forget the clients when credentials failed."""
+        translated = translate(error)
+        if isinstance(translated, CredentialsError):
+            with self._lock:
+                self._clients.clear()
+                self._natives.clear()
+        return translated
 
     def _client(self, service: str, config: Config) -> Any:  # noqa: ANN401 - typed by the properties
         return self._made(service, config)[1]

@@ -7,6 +7,8 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, TypedDict
 
+import botocore.exceptions as botocore_errors
+
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.http import NotSentError
 from lambda_executor.contract.errors import AwsError, InDoubtError, UnreachableError
@@ -77,18 +79,13 @@ class LambdaFunctions:
         answer["Payload"].read()
 
     def _translated(self, error: Exception | None) -> AwsError | None:
-        if isinstance(error, NotSentError):
-            return UnreachableError(str(error))
         if error is None:
             return None
-        try:
-            with self._clients.errors():
-                raise error
-        except AwsError as translated:
-            return translated
-        except Exception as unexpected:  # noqa: BLE001 - see below
-            # No answer came, or one that cannot be read.
-            return InDoubtError(str(unexpected))
+        if isinstance(error, NotSentError):
+            return UnreachableError(str(error))
+        if isinstance(error, botocore_errors.ClientError):
+            return self._clients.translated(error)
+        return InDoubtError(str(error))  # No answer came, or one that cannot be read.
 
 
 class _Named(TypedDict):

@@ -116,7 +116,7 @@ class Connections:
         self._tls = _tls(route.ca_file) if url.scheme == "https" else None
         self._idle: deque[tuple[float, Any]] = deque()
 
-    def begin(  # noqa: PLR0913 - the parts of a request
+    def begin(  # noqa: PLR0913, PLR0917 - the parts of a request
         self,
         method: str,
         path: str,

@@ -109,9 +109,7 @@ class Native:
         to.begin(template.method, template.path, headers, body, done)
         return True
 
-    def call_json(
-        self, operation: str, ask: Ask, request: Mapping[str, Any], read_s: float
-    ) -> Any:  # noqa: ANN401 - AWS's answer
+    def call_json(self, operation: str, ask: Ask, request: Mapping[str, Any], read_s: float) -> Any:  # noqa: ANN401 - AWS's answer
         """Make a call of a JSON protocol; return its answer, or None if boto3 has to make it.
 
         Args:
@@ -135,17 +133,17 @@ class Native:
         body = json.dumps(request).encode()
         headers = template.request_headers(body, self._credentials())
         answer = self._answer_of_a_listener(operation, template, headers, body)
-        if answer is None and (to := self._to(template.url)) is None:
+        if answer is None and (to := self._to(template.url)) is not None:
+            try:
+                answer = to.call(template.method, template.path, headers, body, read_s)
+                self._rescues = 0
+            except NotSentError:
+                self._is_cut_off = True
+            except NoAnswerError as error:
+                log.debug("boto3 repeats %s: %s", operation, error)
+        if answer is None or answer.status != HTTPStatus.OK:
             return None
-        try:
-            answer = answer or to.call(template.method, template.path, headers, body, read_s)
-        except NotSentError:
-            self._is_cut_off = True
-            return None
-        except NoAnswerError:
-            return None
-        self._rescues = 0
-        return json.loads(answer.body) if answer.status == HTTPStatus.OK else None
+        return json.loads(answer.body)
 
     def rescued(self, succeeded: bool) -> None:
         """Record that boto3 has made a call in place of awscrt."""
@@ -258,8 +256,9 @@ class Native:
         self, operation: str, template: Template, headers: list[tuple[str, str]], body: bytes
     ) -> Answer | None:
         """Notify what listens to boto3's calls (moto, tracers), which may answer this one."""
+        all_headers: Any = HeadersDict(headers)  # The stubs want another class.
         request = AWSPreparedRequest(
-            template.method, template.url, HeadersDict(headers), body, stream_output=False
+            template.method, template.url, all_headers, body, stream_output=False
         )
         _, answer = self._client.meta.events.emit_until_response(
             self._event(operation), request=request

@@ -1,7 +1,7 @@
 """The protocols through which the dispatcher and the pollers reach AWS.
 
-The package `aws` implements them with boto3 and awscrt, `testing.py` in memory. Implementations translate
-every failure into an error of `lambda_executor.contract.errors`.
+The package `aws` implements them with boto3 and awscrt, `testing.py` in memory. Implementations
+translate every failure into an error of `lambda_executor.contract.errors`.
 """
 
 from __future__ import annotations

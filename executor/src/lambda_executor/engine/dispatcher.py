@@ -180,19 +180,21 @@ class Dispatcher:
         Args:
             dispatch: The invocation.
             ended: Called later, with the error or None, if this returns that the send has begun;
-                None: wait for the answer.
+                None: wait for the answer, and have no other thread send meanwhile.
         """
         unexpected: type[AwsError] = RejectedError
         try:
             envelope = dispatch.prepare()
             if envelope.store is not None:
-                self._let_another_send()
+                if ended:
+                    self._let_another_send()
                 envelope.store()
             unexpected = InDoubtError
             target, payload = envelope.target, envelope.payload
-            if ended and self._beginner and self._beginner.begin(target, payload, ended):
-                return Begun.BEGUN
-            self._let_another_send()
+            if ended:
+                if self._beginner and self._beginner.begin(target, payload, ended):
+                    return Begun.BEGUN
+                self._let_another_send()
             self._invoker.invoke(target, payload)
         except LambdaExecutorError as error:
             return error
