@@ -1,0 +1,146 @@
+"""Sends that begin without a wait need one thread; the others go on as before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lambda_executor.contract.errors import AwsError, CredentialsError, ThrottledError
+from lambda_executor.contract.wire import Invocation, InvocationId
+from lambda_executor.core.dispatch import Dispatch, Envelope, Sent
+from lambda_executor.core.routing import Target
+from lambda_executor.engine.dispatcher import Dispatcher
+from lambda_executor.testing import MemoryFunction
+
+Ended = Callable[[AwsError | None], None]
+
+
+class Beginning(MemoryFunction):
+    """A function whose answers the test gives.
+
+    Attributes:
+        begun: The payload of each send that has begun, and what its answer goes to.
+        refuses: The next sends that it does not begin.
+        senders: The threads that began a send.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[tuple[bytes, Ended]] = []
+        self.refuses = 0
+        self.error: AwsError | None = None
+        self.senders: set[int] = set()
+        self._has_begun = threading.Condition()
+
+    def begin(self, _target: Target, payload: bytes, ended: Ended) -> bool:
+        """Begin one send."""
+        with self._has_begun:
+            if self.error:
+                raise self.error
+            if self.refuses:
+                self.refuses -= 1
+                return False
+            self.senders.add(threading.get_ident())
+            self.begun.append((payload, ended))
+            self._has_begun.notify_all()
+            return True
+
+    def wait_until(self, begun: int) -> None:
+        """Wait until so many sends have begun."""
+        with self._has_begun:
+            assert self._has_begun.wait_for(lambda: len(self.begun) >= begun, 10)
+
+
+def dispatch(name: str, store: Callable[[], None] | None = None) -> Dispatch:
+    """An invocation, perhaps with a payload to store first."""
+    id = InvocationId(name)
+    payload = Invocation.for_workload(id, "{}").encode()
+    return Dispatch(id, lambda: Envelope(Target("function"), payload, store))
+
+
+@pytest.fixture
+def function() -> Beginning:
+    """The function."""
+    return Beginning()
+
+
+@pytest.fixture
+def dispatcher(function: Beginning) -> Iterator[Dispatcher]:
+    """A dispatcher that runs."""
+    dispatcher = Dispatcher(function, threads=8, max_attempts=3)
+    dispatcher.start()
+    yield dispatcher
+    dispatcher.close(10)
+
+
+def test_one_thread_sends_all(function: Beginning, dispatcher: Dispatcher) -> None:
+    """As many are under way as may be, and each answer ends its own."""
+    dispatcher.submit([dispatch(name) for name in "abcdefgh"])
+    function.wait_until(8)
+    assert len(function.senders) == 1
+    for _, ended in reversed(function.begun):
+        ended(None)
+    assert dispatcher.drain(10) == 0
+    assert [outcome.id for outcome in dispatcher.outcomes()] == list("hgfedcba")
+    assert function.invocations == []
+
+
+def test_an_answer_lets_the_next_leave(function: Beginning, dispatcher: Dispatcher) -> None:
+    """The ninth waits while eight are under way, and no longer."""
+    dispatcher.submit([dispatch(name) for name in "abcdefghi"])
+    function.wait_until(8)
+    for _, ended in function.begun[:]:
+        ended(None)
+    function.wait_until(9)
+
+
+def test_a_throttle_is_sent_again(function: Beginning, dispatcher: Dispatcher) -> None:
+    """An error of the answer is judged like one of a send that waited."""
+    dispatcher.submit([dispatch("a")])
+    function.wait_until(1)
+    function.begun[0][1](ThrottledError("429"))
+    function.wait_until(2)
+    function.begun[1][1](None)
+    assert dispatcher.drain(10) == 0
+    assert [type(outcome) for outcome in dispatcher.outcomes()] == [Sent]
+    assert dispatcher.throttles() == 1
+
+
+def test_what_cannot_begin_is_sent_with_a_wait(function: Beginning, dispatcher: Dispatcher) -> None:
+    """By `invoke`, once."""
+    function.refuses = 1
+    dispatcher.submit([dispatch("a")])
+    assert function.wait_for(1)
+    assert dispatcher.drain(10) == 0
+    assert [type(outcome) for outcome in dispatcher.outcomes()] == [Sent]
+    assert function.begun == []
+
+
+def test_an_error_before_the_send_delays_and_fails_nothing(
+    function: Beginning, dispatcher: Dispatcher
+) -> None:
+    """Without credentials everything waits."""
+    function.error = CredentialsError("none")
+    dispatcher.submit([dispatch("a")])
+    assert dispatcher.drain(0.2) == 1
+    assert dispatcher.outcomes() == []
+
+
+def test_a_payload_that_is_stored_holds_up_nothing(
+    function: Beginning, dispatcher: Dispatcher
+) -> None:
+    """Another thread sends while one waits for the bucket."""
+    stored, storing = threading.Event(), threading.Event()
+
+    def store() -> None:
+        storing.set()
+        assert stored.wait(10)
+
+    dispatcher.submit([dispatch("large", store), dispatch("a"), dispatch("b")])
+    assert storing.wait(10)
+    function.wait_until(2)
+    stored.set()
+    function.wait_until(3)
+    assert b"large" in function.begun[2][0]
