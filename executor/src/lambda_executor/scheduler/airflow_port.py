@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.ids import Ids
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.scheduler.compat import (
     AirflowExecutor,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from airflow.executors.workloads.types import WorkloadKey
 
 log = logging.getLogger(__name__)
+
+_IDS = Ids()
 
 
 class AirflowPort:
@@ -91,10 +93,7 @@ def take_over(
     # A callback is sent once and its id is random, so the id can be its dispatch id, and any
     # scheduler can adopt it.
     given = external_id_of(task) if task else str(key) if is_callback(key) else None
-    if given and not knows(InvocationId(given)):
-        id = InvocationId(given)
-    else:
-        id = InvocationId(str(uuid.uuid4()))
+    id = InvocationId(given) if given and not knows(InvocationId(given)) else _IDS.draw()
     if id != given or running_state_of(workload) is not None:
         executor.running_state(key, id)  # Airflow stores the id.
     return key, outgoing(
