@@ -1,7 +1,8 @@
-"""How the image calls AWS: short time-outs, and S3 objects that are read whole."""
+"""How the image calls AWS: short time-outs, whole S3 objects, no connection that idled long."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,32 @@ PATIENCE = Config(
 
 #: How often an object is read. botocore retries a request, but not the reading of its body.
 _ATTEMPTS = 3
+
+
+class Idleness:
+    """How long a kept connection has been idle, by the clock on which that is longer.
+
+    An execution environment is frozen between invocations: the other side's goodbye does not reach
+    it, and its monotonic clock may stand still.
+    """
+
+    #: A connection that idled for longer is not used again, in seconds. Load balancers close idle
+    #: ones after 60 s by default, Airflow's API server after 120 s ([api] worker_timeout).
+    #: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html
+    LIMIT_S = 50.0
+
+    def __init__(self, *clocks_s: Callable[[], float]) -> None:
+        self._clocks_s = clocks_s or (time.monotonic, time.time)
+        self.begin()
+
+    def begin(self) -> None:
+        """The connection was used just now."""
+        self._began_s = [clock_s() for clock_s in self._clocks_s]
+
+    def is_too_long(self) -> bool:
+        """Whether the other side may have closed the connection without this side knowing."""
+        pairs = zip(self._clocks_s, self._began_s, strict=True)
+        return any(clock_s() - began_s > self.LIMIT_S for clock_s, began_s in pairs)
 
 
 def read_object(

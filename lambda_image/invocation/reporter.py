@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import boto3
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_executor.contract.errors import AwsError, ConfigError
 from lambda_executor.contract.options import QUEUE_URL, REFERENCE_SECTION
-from lambda_image.aws_calls import PATIENCE
+from lambda_image.aws_calls import PATIENCE, Idleness
 from lambda_image.machine import time_limit
 
 if TYPE_CHECKING:
@@ -44,18 +44,36 @@ class ReportError(AwsError):
 
 
 class Reporter:
-    """Sends the results of one execution environment."""
+    """Sends the results of one execution environment, over a connection that is kept.
 
-    def __init__(self, client: SQSClient, default_queue_url: str | None) -> None:
-        self._client = client
+    The client is made with the first result, so that no credentials and no connection are part of
+    a snapshot of the init phase.
+    """
+
+    def __init__(
+        self,
+        make_client: Callable[[], SQSClient],
+        default_queue_url: str | None = None,
+        idleness: Idleness | None = None,
+    ) -> None:
+        self._make_client = make_client
+        self._client: SQSClient | None = None
+        self._idleness = idleness or Idleness()
         self._default_queue_url = default_queue_url
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Reporter:
-        """Make the client and look up the default queue; without a client the init phase fails."""
+        """Prepare the client and look up the default queue.
+
+        Raises:
+            BotoCoreError: No client can be made, for want of a region for example.
+        """
+        session = boto3.session.Session()
+        # Fills the session's caches, which takes 0.2 s, and looks for no credentials.
+        session.client("sqs", aws_access_key_id="none", aws_secret_access_key="none")  # noqa: S106
         given = (environ.get(name) for name in QUEUE_URL_VARIABLES)
         return cls(
-            boto3.session.Session().client("sqs", config=_CLIENT_CONFIG),
+            lambda: session.client("sqs", config=_CLIENT_CONFIG),
             default_queue_url=next((url for url in given if url), None),
         )
 
@@ -82,7 +100,8 @@ class Reporter:
         reason: object
         try:
             with time_limit.until(min(by_s, time.monotonic() + _MAX_SEND_S)):
-                self._client.send_message(QueueUrl=queue_url, MessageBody=result.encode())
+                self._connected().send_message(QueueUrl=queue_url, MessageBody=result.encode())
+                self._idleness.begin()
         except (BotoCoreError, ClientError) as e:
             reason = e
         except time_limit.OutOfTime:
@@ -93,3 +112,11 @@ class Reporter:
             f"the result ({result.outcome.value}, return code {result.return_code}) could not be "
             f"sent to {queue_url}: {reason}"
         )
+
+    def _connected(self) -> SQSClient:
+        """The client, without the connection if that has been idle for too long."""
+        if self._client is None:
+            self._client = self._make_client()
+        elif self._idleness.is_too_long():
+            self._client.close()
+        return self._client

@@ -28,7 +28,7 @@ from airflow.sdk.api import client as api_client
 
 from lambda_image.deadline import Deadline
 from lambda_image.runtime import compat
-from lambda_image.runtime.api import current_try, errors
+from lambda_image.runtime.api import connections, current_try, errors
 from lambda_image.runtime.api.attempts import one_attempt
 from lambda_image.runtime.api.current_try import StaleEventError
 
@@ -175,7 +175,8 @@ class TaskCalls:
 
 
 def install(calls: TaskCalls) -> None:
-    """Wrap the methods of Airflow's client, for good."""
+    """Wrap the methods of Airflow's client, and keep its connections, for good."""
+    connections.install()
     operations: Any = api_client.TaskInstanceOperations
     stock_start, stock_finish = operations.start, operations.finish
 
