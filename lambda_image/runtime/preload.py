@@ -10,7 +10,7 @@ import gc
 import importlib
 
 from lambda_image.logs.invocation_log import WriteLog
-from lambda_image.runtime import executor_names
+from lambda_image.runtime import executor_names, lighter
 
 #: No workload runs without these: a failed import fails the init phase with its reason.
 REQUIRED = (
@@ -52,9 +52,11 @@ HELPFUL = (
 
 def warm_up(write_log: WriteLog) -> None:
     """Import Airflow's task runtime, and fill the caches that children inherit."""
-    for name in REQUIRED:
-        importlib.import_module(name)
-    if missing := import_helpful():
+    with lighter.imports():
+        for name in REQUIRED:
+            importlib.import_module(name)
+        missing = import_helpful()
+    if missing:
         write_log("info", "preloaded without what this Airflow does not have", missing=missing)
     executor_names.accept_any(write_log)
     _fill_caches()
