@@ -12,10 +12,13 @@ import contextlib
 import math
 import random
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import mean
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, median
+from urllib.parse import urlsplit
 
 from tests.bench import airflow_server
 from tests.bench.airflow_server import Server
@@ -24,6 +27,7 @@ from tests.bench.report import Report
 from tests.bench.running import fake_aws
 from tests.bench.worker import Way
 from tests.bench.workers import Timing, Workers
+from tests.support.https_front import HttpsFront, trusted
 
 #: A round runs this many tasks of each; the reference takes seconds for one.
 TWO_CPUS: dict[Way, int] = {"ours": 10, "reference": 1, "LocalExecutor": 2}
@@ -31,6 +35,18 @@ TWO_CPUS_ROUNDS = 20
 ONE_CPU: dict[Way, int] = {"ours": 10, "reference": 1}
 ONE_CPU_ROUNDS = 8
 COLD_ROUNDS = 6
+#: The same over TLS, with a network between.
+NETWORK: dict[Way, int] = {"ours": 5, "reference": 1}
+NEW_CONNECTIONS: dict[Way, int] = {"ours": 5}
+NETWORK_ROUNDS = 8
+ROUND_TRIP_S = 0.02
+#: The targets: how much faster a warm task is, and the share of the reference's cold start.
+FASTER = 30
+COLD_SHARE = 0.85
+#: A task of the reference that took longer has waited for Airflow's supervisor, which sleeps for
+#: five seconds when a task has ended.
+STALL_MS = 4000
+SLEEP_MS = 5000
 #: The memory at which a function has one processor to itself, on which the cost is measured too.
 #: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 ONE_CPU_MB = 1769
@@ -51,20 +67,48 @@ class Bench:
     timings: dict[str, dict[Way, list[Timing]]] = field(default_factory=dict)
     runs: int = 0
 
-    def warm(self, label: str, cpus: int, tasks: dict[Way, int], rounds: int) -> None:
+    def warm(  # noqa: PLR0913 - each is one condition of the tasks
+        self,
+        label: str,
+        cpus: int,
+        tasks: dict[Way, int],
+        rounds: int,
+        *,
+        workers_by: Workers | None = None,
+        before_each: Callable[[], None] = lambda: None,
+    ) -> None:
         """Rounds of tasks in processes that have each run one before."""
         timings: dict[Way, list[Timing]] = {way: [] for way in tasks}
+        started_by = workers_by or self.workers
         with contextlib.ExitStack() as stack:
-            workers = [stack.enter_context(self.workers.start(way, cpus)) for way in tasks]
+            workers = [stack.enter_context(started_by.start(way, cpus)) for way in tasks]
             for worker in workers:
                 worker.run(self._workload())
             for _ in range(rounds):
                 self.chance.shuffle(workers)
                 for worker in workers:
-                    timings[worker.way] += [
-                        worker.run(self._workload()) for _ in range(tasks[worker.way])
-                    ]
+                    for _ in range(tasks[worker.way]):
+                        before_each()
+                        timings[worker.way].append(worker.run(self._workload()))
         self.timings[label] = timings
+
+    def over_network(self) -> None:
+        """Tasks whose API server and AWS are behind TLS and a network."""
+        with distant(self.workers) as (workers, fronts):
+
+            def close_idle() -> None:
+                for front in fronts:
+                    front.close_idle()
+
+            self.warm("network", 2, NETWORK, NETWORK_ROUNDS, workers_by=workers)
+            self.warm(
+                "new connections",
+                2,
+                NEW_CONNECTIONS,
+                NETWORK_ROUNDS,
+                workers_by=workers,
+                before_each=close_idle,
+            )
 
     def cold(self) -> dict[Way, list[float]]:
         """Seconds from the start of a handler's process to the first line of its first task."""
@@ -86,6 +130,29 @@ class Bench:
         return self.server.workloads[task_id].pop()
 
 
+@contextlib.contextmanager
+def distant(workers: Workers) -> Iterator[tuple[Workers, list[HttpsFront]]]:
+    """Workers like these, behind fronts that speak TLS over a network."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        ca, trusting = trusted(Path(folder))
+        fronts = [
+            stack.enter_context(HttpsFront(urlsplit(url).port or 80, ROUND_TRIP_S / 2).serving(ca))
+            for url in (workers.server.url, workers.aws_url)
+        ]
+        api, aws = fronts
+        server = replace(workers.server, url=api.url)
+        yield Workers(server, aws.url, {**workers.variables, **trusting}), fronts
+
+
+def without_stalls(timings: Mapping[Way, Sequence[float]]) -> dict[Way, list[float]]:
+    """The milliseconds of tasks that did not stall; if all did, without the sleep itself."""
+    return {
+        way: [value for value in values if value <= STALL_MS]
+        or [value - SLEEP_MS for value in values]
+        for way, values in timings.items()
+    }
+
+
 def milliseconds(timings: dict[Way, list[Timing]], of: str = "wall_s") -> dict[Way, list[float]]:
     """One figure of every task."""
     return {
@@ -102,17 +169,19 @@ def percentile(values: Sequence[float], share: float) -> float:
 def judge_warm(report: Report, bench: Bench) -> None:
     """The figures of warm processes."""
     two, one = milliseconds(bench.timings["2 CPUs"]), milliseconds(bench.timings["1 CPU"])
-    faster = 25
-    report.compare(
-        "warm task, 2 CPUs",
-        two,
-        "ms",
-        f">= {faster} x faster",
-        holds=lambda _, ratio: ratio <= 1 / faster,
-    )
-    p95s = {way: [percentile(values, 0.95)] for way, values in two.items()}
-    report.compare("the same, p95", p95s, "ms")
-    report.compare("the same, max", {way: [max(values)] for way, values in two.items()}, "ms")
+    for label, every_task in (("warm task, 2 CPUs", two), ("warm task, 1 CPU", one)):
+        report.compare(label, every_task, "ms")
+        report.compare(
+            f"{label}, stalled ones not counted",
+            without_stalls(every_task),
+            "ms",
+            f">= {FASTER} x faster",
+            holds=lambda _, ratio: ratio <= 1 / FASTER,
+        )
+        p95s = {way: [percentile(values, 0.95)] for way, values in every_task.items()}
+        report.compare("the same, p95", p95s, "ms")
+        longest = {way: [max(values)] for way, values in every_task.items()}
+        report.compare("the same, max", longest, "ms")
     report.compare(
         "warm task beside LocalExecutor's",
         two,
@@ -120,17 +189,6 @@ def judge_warm(report: Report, bench: Bench) -> None:
         "not slower",
         yardstick="LocalExecutor",
         holds=lambda _, ratio: ratio <= 1,
-    )
-    much_faster = 60
-    report.compare(
-        "warm task, 1 CPU",
-        one,
-        "ms",
-        f">= {much_faster} x faster",
-        holds=lambda _, ratio: ratio <= 1 / much_faster,
-    )
-    report.compare(
-        "the same, 1 CPU, max", {way: [max(values)] for way, values in one.items()}, "ms"
     )
     every = {way: values + one.get(way, []) for way, values in two.items()}
     slow = {way: [sum(value > 1000 for value in values)] for way, values in every.items()}
@@ -142,8 +200,8 @@ def judge_warm(report: Report, bench: Bench) -> None:
         "processor time of a task",
         {way: [mean(values)] for way, values in cpu.items()},
         "ms",
-        "<= 1/30",
-        holds=lambda _, ratio: ratio <= 1 / 30,
+        "<= 1/40",
+        holds=lambda _, ratio: ratio <= 1 / 40,
     )
     # Lambda bills milliseconds, rounded up.
     billed = {
@@ -152,14 +210,32 @@ def judge_warm(report: Report, bench: Bench) -> None:
     report.compare("billed GB-s per 1,000 tasks", billed, f"GB-s at {ONE_CPU_MB} MB")
 
 
+def judge_network(report: Report, bench: Bench) -> None:
+    """The figures of tasks behind TLS and a network."""
+    label = f"warm task, TLS, {ROUND_TRIP_S * 1000:.0f} ms round trip"
+    kept = milliseconds(bench.timings["network"])
+    made = milliseconds(bench.timings["new connections"])["ours"]
+    report.compare(f"{label}, stalled ones not counted", without_stalls(kept), "ms")
+    report.note(
+        "the same, with new connections for every task",
+        made,
+        "ms",
+        "more than with kept ones",
+        median(made) > median(kept["ours"]),
+    )
+
+
 def judge_cold(report: Report, took_s: dict[Way, list[float]]) -> None:
-    """The figures of first tasks."""
+    """The figures of first tasks.
+
+    The rows of a restored start belong here, once a worker can be started from a snapshot.
+    """
     report.compare(
         "cold: process start to first line",
         {way: [round(value, 3) for value in values] for way, values in took_s.items()},
         "s",
-        "<= 1/2",
-        holds=lambda _, ratio: ratio <= 1 / 2,
+        f"<= {COLD_SHARE}",
+        holds=lambda _, ratio: ratio <= COLD_SHARE,
     )
 
 
@@ -177,15 +253,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261121, help="of who comes first in a round")
     seed = parser.parse_args().seed
     report = Report("handler", seed)
-    runs = sum(TWO_CPUS.values()) * (TWO_CPUS_ROUNDS + 1) + sum(ONE_CPU.values()) * (
-        ONE_CPU_ROUNDS + 1
+    parts = (
+        (TWO_CPUS, TWO_CPUS_ROUNDS),
+        (ONE_CPU, ONE_CPU_ROUNDS),
+        (NETWORK, NETWORK_ROUNDS),
+        (NEW_CONNECTIONS, NETWORK_ROUNDS),
     )
+    runs = sum(sum(tasks.values()) * (rounds + 1) for tasks, rounds in parts)
     with airflow_server.running("no_op", runs) as server, fake_aws(Settings()) as aws_url:
         bench = Bench(server, Workers(server, aws_url), random.Random(seed))
         took_s = bench.cold()
         bench.warm("2 CPUs", 2, TWO_CPUS, TWO_CPUS_ROUNDS)
         bench.warm("1 CPU", 1, ONE_CPU, ONE_CPU_ROUNDS)
+        bench.over_network()
         judge_warm(report, bench)
+        judge_network(report, bench)
         judge_cold(report, took_s)
         judge_states(report, bench)
     tasks = {way: count * TWO_CPUS_ROUNDS for way, count in TWO_CPUS.items()}

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -68,10 +68,15 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Starts them against one API server and one AWS."""
+    """Starts them against one API server and one AWS.
+
+    Attributes:
+        variables: What the workers' environment has besides, certificates for example.
+    """
 
     server: Server
     aws_url: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def start(self, way: Way, cpus: int = 2) -> Iterator[Worker]:
@@ -117,6 +122,7 @@ class Workers:
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "TMPDIR": str(folder),
+            **self.variables,
         }
         dags = {"AIRFLOW__CORE__DAGS_FOLDER": self.server.settings["AIRFLOW__CORE__DAGS_FOLDER"]}
         if way == "ours":
