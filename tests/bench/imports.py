@@ -67,8 +67,8 @@ HEAD = """# What the init phase imports
 
 `python -m tests.bench.imports` writes this page. It imports `lambda_image.handler` with the
 packages of the default image under `python -X importtime`, {runs} times, and shows medians. A run
-before these fills the page cache. The times are shares of the whole init phase, which change less from
-machine to machine than seconds do.
+before these fills the page cache. The times are shares of the whole init phase, which change less
+from machine to machine than seconds do.
 
 {modules} modules are imported. The [budget](../../tests/contract/lambda_image/import_budget.json)
 counts them and their bytes for each supported Airflow, and `test_imports.py` names what is new.

@@ -12,11 +12,13 @@ from typing import Any
 import boto3
 import pytest
 from airflow.sdk.api.client import Client
+from airflow.sdk.execution_time import supervisor
 
 from lambda_executor.contract.wire import InvocationId, Outcome, Result
 from lambda_image.aws_calls import Idleness
 from lambda_image.invocation.reporter import Reporter
 from lambda_image.machine import time_limit
+from lambda_image.runtime.api import connections
 from lambda_image.runtime.api.connections import Clients, KeptConnections
 from lambda_image.runtime.compat import http
 
@@ -196,6 +198,16 @@ def test_a_proxy_is_used_as_by_any_client(
     monkeypatch.setenv("HTTP_PROXY", server.url)
     clients.make(base_url="http://api-server.internal/", token="").get("/by-proxy")
     assert server.requests == [("GET", "/direct"), ("GET", "http://api-server.internal/by-proxy")]
+
+
+def test_an_http_library_that_is_not_known_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every workload then has its own connection, as in stock Airflow, and no task fails."""
+    monkeypatch.setattr(supervisor, "Client", Client)
+    monkeypatch.delattr(http.Client, "_transport_for_url")
+    connections.install()
+    assert vars(supervisor)["Client"] is Client
 
 
 def _soon() -> float:

@@ -80,6 +80,7 @@ def world(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
         stack.callback(handler.close)
         made = World(handler, api, sqs)
         made.runs()
+        assert made.handshakes() == (1, 1)
         yield made
 
 
