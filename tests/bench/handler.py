@@ -179,9 +179,9 @@ def judge_warm(report: Report, bench: Bench) -> None:
             holds=lambda _, ratio: ratio <= 1 / FASTER,
         )
         p95s = {way: [percentile(values, 0.95)] for way, values in every_task.items()}
-        report.compare("the same, p95", p95s, "ms")
+        report.compare(f"{label}, p95", p95s, "ms")
         longest = {way: [max(values)] for way, values in every_task.items()}
-        report.compare("the same, max", longest, "ms")
+        report.compare(f"{label}, max", longest, "ms")
     report.compare(
         "warm task beside LocalExecutor's",
         two,

@@ -102,7 +102,8 @@ class HttpsFront:
         """A network: every byte arrives later, and the first a round trip after the connect."""
         await asyncio.sleep(2 * self.latency_s)  # TCP's own handshake.
         behind, into = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(self._delayed(reader, into), self._delayed(behind, writer))
+        with contextlib.suppress(asyncio.CancelledError):  # At the front's own end.
+            await asyncio.gather(self._delayed(reader, into), self._delayed(behind, writer))
 
     async def _delayed(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
@@ -119,7 +120,7 @@ class HttpsFront:
         self._open.add(writer)
         try:
             behind, into = await asyncio.open_connection("127.0.0.1", self._behind_port)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await asyncio.gather(
                     self._forward(reader, into, writer), self._answer(behind, writer)
                 )
