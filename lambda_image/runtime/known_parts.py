@@ -67,7 +67,8 @@ def missing() -> list[str]:
 
 def _part(path: str) -> Any:  # noqa: ANN401 - Airflow's own types
     top, *names = path.split(".")
-    found = getattr(supervisor, top, None) or getattr(client, top, None)
+    # Of the client first: the supervisor has our own in its place (`api.connections`).
+    found = getattr(client, top, None) or getattr(supervisor, top, None)
     for name in names:
         found = getattr(found, name, None)
     return found
