@@ -159,12 +159,15 @@ PRUNED := \
   apache-airflow-providers-http pyathena redshift-connector sagemaker-studio \
   babel email-validator fastapi-cli opentelemetry-exporter-otlp opentelemetry-proto \
   uvloop watchfiles websockets
+NATIVE_LOCK := lambda_image/native.txt
+EXPORT_NATIVE := $(EXPORT) --only-group native
 EXPORT_IMAGE := $(EXPORT) --only-group image $(PRUNED:%=--prune %)
 
 .PHONY: requirements
 requirements: setup ## Export requirements.txt and the default lock from uv.lock
 	@$(EXPORT) --output-file requirements.txt > /dev/null
 	@$(EXPORT_IMAGE) --output-file $(DEFAULT_LOCK) > /dev/null
+	@$(EXPORT_NATIVE) --output-file $(NATIVE_LOCK) > /dev/null
 
 # Newer packages that an older Airflow allows and does not work with. 3.0's API server answers 500
 # with a newer pyjwt if [core] simple_auth_manager_all_admins is set; 3.1 needs sqlalchemy-utils,
@@ -189,6 +192,7 @@ image-requirements: setup ## The image's packages for AIRFLOW_VERSION=3.2.2
 requirements-check: setup
 	@diff -u requirements.txt <($(EXPORT)) || { echo "requirements.txt is stale: make requirements"; exit 1; }
 	@diff -u $(DEFAULT_LOCK) <($(EXPORT_IMAGE)) || { echo "$(DEFAULT_LOCK) is stale: make requirements"; exit 1; }
+	@diff -u $(NATIVE_LOCK) <($(EXPORT_NATIVE)) || { echo "$(NATIVE_LOCK) is stale: make requirements"; exit 1; }
 	@$(BIN)/pytest -q tests/unit/lambda_image/test_locks.py
 
 # One Airflow of each other minor version that we support.

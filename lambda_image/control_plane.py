@@ -16,11 +16,12 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from lambda_executor.contract import names
+from lambda_image.packaging.build import NATIVE
 
 ADMIN = "admin"
 
@@ -76,6 +77,17 @@ def airflow_environment(container: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def python_path(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Where the scheduler also finds AWS's native client; empty for every other program.
+
+    In the others botocore would load it for nothing.
+    """
+    if arguments[:1] != ["scheduler"]:
+        return {}
+    given = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+    return {"PYTHONPATH": os.pathsep.join([*given, str(Path(__file__).parents[1] / NATIVE)])}
+
+
 def write_passwords(path: Path, password: str) -> None:
     """Write the admin's password for Airflow's simple auth manager, readable by this user only."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +135,7 @@ def main() -> None:
     if arguments[:1] == [MIGRATE]:
         arguments = arguments[1:]
         migrate(environment)
+    environment |= python_path(arguments, environment)
     command = _airflow(*arguments)
     os.execve(command[0], command, environment)  # noqa: S606 - this very interpreter, no shell
 

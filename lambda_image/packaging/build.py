@@ -20,6 +20,9 @@ from lambda_image.packaging import trim
 
 _PIP = f"{shlex.quote(sys.executable)} -m pip install --root-user-action=ignore --no-cache-dir"
 
+#: The folder in /var/task of the packages that the scheduler alone has.
+NATIVE = "native"
+
 #: The oldest C library that all listed packages have wheels for; the image has no compiler.
 _OLDEST_GLIBC = (2, 28)
 
@@ -48,6 +51,11 @@ def requirements() -> None:
 def executor(source: str) -> None:
     """Install the executor as a distribution: Airflow finds a provider by its metadata."""
     _install("--no-deps", "--target=.", source)
+
+
+def native(requirements: str) -> None:
+    """Install AWS's native client where only `lambda_image.control_plane` looks for it."""
+    _install("--no-deps", f"--target={NATIVE}", f"--requirement={requirements}")
 
 
 def sources() -> None:
@@ -117,5 +125,5 @@ def _let_everybody_read(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _STEPS = {step.__name__: step for step in (airflow, requirements, executor, sources)}
+    _STEPS = {step.__name__: step for step in (airflow, requirements, executor, native, sources)}
     _STEPS[sys.argv[1]](*sys.argv[2:])

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import mean, median
 from urllib.parse import urlsplit
 
-from tests.bench import airflow_server
+from tests.bench import airflow_server, restored
 from tests.bench.airflow_server import Server
 from tests.bench.fake_aws import Settings
 from tests.bench.report import Report
@@ -43,6 +43,8 @@ ROUND_TRIP_S = 0.02
 #: The targets: how much faster a warm task is, and the share of the reference's cold start.
 FASTER = 30
 COLD_SHARE = 0.85
+#: The same of a start from a snapshot: of the reference's cold start, and of our warm task.
+RESTORED_FASTER, RESTORED_OF_WARM = 8, 2
 #: A task of the reference that took longer has waited for Airflow's supervisor, which sleeps for
 #: five seconds when a task has ended.
 STALL_MS = 4000
@@ -225,17 +227,32 @@ def judge_network(report: Report, bench: Bench) -> None:
     )
 
 
-def judge_cold(report: Report, took_s: dict[Way, list[float]]) -> None:
-    """The figures of first tasks.
-
-    The rows of a restored start belong here, once a worker can be started from a snapshot.
-    """
+def judge_cold(report: Report, took_s: dict[Way, list[float]], starts: restored.Starts) -> None:
+    """The figures of first tasks."""
     report.compare(
         "cold: process start to first line",
         {way: [round(value, 3) for value in values] for way, values in took_s.items()},
         "s",
         f"<= {COLD_SHARE}",
         holds=lambda _, ratio: ratio <= COLD_SHARE,
+    )
+    report.compare(
+        "restored: to first line, beside the reference's cold start",
+        {"ours": [round(value, 3) for value in starts.restored], "reference": took_s["reference"]},
+        "s",
+        f"<= 1/{RESTORED_FASTER}",
+        holds=lambda _, ratio: ratio <= 1 / RESTORED_FASTER,
+    )
+    report.compare(
+        "restored: to first line, beside our warm one",
+        {
+            "ours": [round(value * 1000, 1) for value in starts.restored],
+            "warm": [round(value * 1000, 1) for value in starts.warm],
+        },
+        "ms",
+        f"<= {RESTORED_OF_WARM}",
+        yardstick="warm",
+        holds=lambda _, ratio: ratio <= RESTORED_OF_WARM,
     )
 
 
@@ -263,12 +280,13 @@ def main() -> int:
     with airflow_server.running("no_op", runs) as server, fake_aws(Settings()) as aws_url:
         bench = Bench(server, Workers(server, aws_url), random.Random(seed))
         took_s = bench.cold()
+        starts = restored.measure(bench.workers, lambda: bench._workload("first_line"))
         bench.warm("2 CPUs", 2, TWO_CPUS, TWO_CPUS_ROUNDS)
         bench.warm("1 CPU", 1, ONE_CPU, ONE_CPU_ROUNDS)
         bench.over_network()
         judge_warm(report, bench)
         judge_network(report, bench)
-        judge_cold(report, took_s)
+        judge_cold(report, took_s, starts)
         judge_states(report, bench)
     tasks = {way: count * TWO_CPUS_ROUNDS for way, count in TWO_CPUS.items()}
     report.publish(f"tasks on 2 CPUs: {', '.join(f'{n} {way}' for way, n in tasks.items())}.")

@@ -60,10 +60,15 @@ class Worker:
 
     def first_line_at_s(self) -> float:
         """When the first line of the task ran that tells it."""
-        found = _FIRST_LINE.search(self._output.read_text(errors="replace"))
-        if found is None:
-            raise RuntimeError(f"{self.way}: no first line of a task in {self._output}")
-        return float(found.group(1))
+        return first_line_at_s(self.way, self._output)
+
+
+def first_line_at_s(who: str, output: Path) -> float:
+    """When the last task ran that tells its first line, as seconds since the epoch."""
+    found = _FIRST_LINE.findall(output.read_text(errors="replace"))
+    if not found:
+        raise RuntimeError(f"{who}: no first line of a task in {output}")
+    return float(found[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,17 @@ def test_airflow_finds_the_executor_and_its_provider(podman: Podman, image: str)
     assert found["provider"] == found["distribution"]
 
 
+def test_the_scheduler_alone_finds_awss_native_client(podman: Podman, image: str) -> None:
+    """No function imports it at a cold start; on Fargate the scheduler sends by it."""
+    look = (
+        "import subprocess, sys; from lambda_image.control_plane import python_path; import os;"
+        "why = 'from lambda_executor.aws.http import WHY_MISSING; print(WHY_MISSING)';"
+        "here = {**os.environ}; there = here | python_path(['scheduler'], here);"
+        "[subprocess.run([sys.executable, '-c', why], env=e, check=True) for e in (here, there)]"
+    )
+    assert podman.python(image, look).splitlines() == ["No module named 'awscrt'", "None"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -20,7 +20,7 @@ import pytest
 
 from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
 from lambda_image.machine.temporary import OWNER
-from tests.contract.lambda_image.test_dags import Bucket
+from tests.support.dag_bucket import Bucket
 from tests.support.handler_process import AS_LAMBDA, HandlerProcess, Server, task
 from tests.support.local_aws import Server as LocalAws
 from tests.support.machine import on_a_small_disk, without_capabilities

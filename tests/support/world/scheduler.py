@@ -16,6 +16,7 @@ from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.places import Limit
 from lambda_executor.core.ports import BATCH, Message, Queue
 from lambda_executor.core.routing import Routes, Target
+from lambda_executor.engine.dispatcher import Begun
 from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.engine.listening import Listeners
 from lambda_executor.engine.poller import Poller, Report
@@ -251,6 +252,7 @@ class Scheduler:
         """Send the chosen invocation; `answer` brings the answer."""
         if self._popped:
             answer = self.engine.dispatcher._send(self._popped.dispatch)
+            assert answer is not Begun.BEGUN  # Nothing was given to call back.
             self._answers.append((self._popped, answer))
 
     def answer(self) -> None:

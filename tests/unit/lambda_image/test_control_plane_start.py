@@ -22,6 +22,7 @@ from lambda_image.control_plane import (
     airflow_environment,
     known_regions,
     migrate,
+    python_path,
     write_passwords,
 )
 
@@ -37,6 +38,16 @@ CONTAINER = {
     "AIRFLOW_LAMBDA_SIGNING_KEY": "signs",
     "AIRFLOW_LAMBDA_ADMIN_PASSWORD": "opens",
 }
+
+
+@pytest.mark.parametrize("given", ["/var/task", ""])
+def test_the_scheduler_alone_finds_awss_native_client(given: str) -> None:
+    """What the image has for its scheduler comes last, and no other program finds it."""
+    environment = {"PYTHONPATH": given}
+    *before, found = python_path(["scheduler"], environment)["PYTHONPATH"].split(":")
+    assert before == list(filter(None, [given]))
+    assert Path(found).name == "native"
+    assert python_path(["api-server"], environment) == {}
 
 
 def test_both_drivers_get_the_same_database_over_tls() -> None:
