@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_executor.core.pace import EXCESS, MOST_PER_S, SAMPLE, Pace
+from lambda_executor.core.pace import EXCESS, FIRST_PER_S, MOST_PER_S, SAMPLE, Pace
 
 
 def after(latency_s: float, *, answers: int = 300, most: int = 1000) -> Pace:
@@ -59,6 +59,25 @@ def test_calls_begin_at_the_rate() -> None:
             pace.began(now_s)
             begun += 1
     assert begun == pytest.approx(MOST_PER_S, rel=0.03)
+
+
+def test_functions_that_may_run_much_are_sent_much_from_the_start() -> None:
+    """What is known of the functions raises the first rate, never lowers it, up to the most."""
+    rates = []
+    for at_once in (0, 10, 80, 1000):
+        pace = Pace(1000)
+        pace.expect(at_once)
+        rates.append(pace.per_s)
+    assert rates == [FIRST_PER_S, FIRST_PER_S, 800, MOST_PER_S]
+
+
+def test_what_is_expected_does_not_count_against_throttles() -> None:
+    """Once a send was throttled, only the answers say how fast to send."""
+    pace = Pace(1000)
+    answer(pace, 0, throttles=50, of=100)
+    per_s = pace.per_s
+    pace.expect(1000)
+    assert pace.per_s == per_s
 
 
 def test_a_few_throttles_do_not_lower_the_rate() -> None:

@@ -149,6 +149,8 @@ class DispatchQueue:
     def limit(self, limits: Limits) -> None:
         """Replace the limits of all functions."""
         self._places.limit(limits)
+        most = {limit.name: limit.most for limit in limits.values() if limit}
+        self._pace.expect(sum(most.values()))
 
     def lift_limits(self) -> None:
         """Send everything, whether it can start or not."""

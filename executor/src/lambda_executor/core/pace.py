@@ -22,6 +22,8 @@ from dataclasses import dataclass
 MOST_PER_S = 1500.0
 FIRST_PER_S = 300.0
 LEAST_PER_S = 10.0
+#: Invokes per second that are expected to be taken for each invocation that may run.
+INVOKES_PER_PLACE = 10
 #: Added to the rate by one answer: before the first throttle, and after it. At 100 calls per second
 #: they add 500 and 5 each second.
 RISE_PER_S = 5.0
@@ -100,6 +102,16 @@ class Pace:
     def began(self, now_s: float) -> None:
         """Record that a call begins."""
         self._next_s = max(self._next_s, now_s - LATE_S) + 1 / self.per_s
+
+    def expect(self, at_once: int) -> None:
+        """Start faster if the functions may run so many invocations at once, until a throttle.
+
+        Lambda's quota of synchronous invokes is ten a second for each of them, and it has none of
+        asynchronous ones.
+        https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        """
+        if self._rise_per_s == RISE_PER_S and self._fall is None:
+            self._set(max(self.per_s, INVOKES_PER_PLACE * at_once))
 
     def answered(self, began_s: float, now_s: float) -> None:
         """Record the answer to a call that was not throttled."""
