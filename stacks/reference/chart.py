@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
@@ -44,6 +45,13 @@ class Axis:
     def share(self, value: float) -> float:
         """Return where a value is on the axis, from 0 to 1."""
         return value / self.ticks[-1]
+
+
+def ticks_to(largest: float) -> list[float]:
+    """Return at most six round values from 0, the last of which is not below the largest."""
+    unit = 10 ** math.floor(math.log10(largest))
+    step = next(unit * each for each in (0.2, 0.5, 1, 2) if largest <= 5 * unit * each)
+    return [round(step * number, 10) for number in range(math.ceil(largest / step) + 1)]
 
 
 def line_chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], marks: Sequence[Mark]) -> str:

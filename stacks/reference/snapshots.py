@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stacks.config import FunctionConfig
 from stacks.config.loading import load
-from stacks.reference.chart import Axis, Line, Mark, line_chart
+from stacks.reference.chart import Axis, Line, Mark, line_chart, ticks_to
 from stacks.reference.prices import PRICES, READ_ON
 from stacks.reference.rates import snapshot_a_month
 
@@ -158,7 +158,7 @@ def chart(function: FunctionConfig) -> str:
     return line_chart(
         f"What {TASKS:,} starts cost: {function.memory_mb:,} MB, {function.architecture}",
         Axis("seconds that a cold start takes", [0, 3, 6, 9, 12, _LONGEST_INIT_S]),
-        Axis("US dollars", [0, 0.1, 0.2, 0.3, 0.4]),
+        Axis("US dollars", ticks_to(max(flat, without[-1][1]))),
         [Line("cold", without), Line("from a snapshot", [(0.0, flat), (without[-1][0], flat)])],
         [
             Mark(COLD_S, f"Airflow alone: {COLD_S:g} s"),
@@ -183,9 +183,9 @@ costs more than the second in which Airflow is imported.
 | a thousand starts | ${{cold:.4f}} | ${{restored:.4f}} |
 | from a start to a task's first line | {COLD_S:g} s | {RESTORE_S + AFTER_RESTORE_S:g} s |
 
-The cold start of {COLD_S:g} s is [measured](benchmarks.md#the-handler), on one machine and without
-the seconds in which Lambda fetches an image that it has not cached. After a restore the handler
-takes {AFTER_RESTORE_S:g} s at most. The restore itself takes about {RESTORE_S:g} s on AWS, as
+The cold start of {COLD_S:g} s and the {AFTER_RESTORE_S:g} s from a restore to the task's first line
+are [measured](benchmarks.md#the-handler), on one machine and without the seconds in which Lambda
+fetches an image that it has not cached. The restore itself takes about {RESTORE_S:g} s on AWS, as
 others report of small functions. The metric `RestoreDuration` of the
 [dashboard](../howto/observability.md) says what yours takes.
 

@@ -69,9 +69,12 @@ def test_a_burst_pays_each_start_once_and_waits_for_it_once() -> None:
     assert burst.usd(start, price) == pytest.approx(4 * 0.5 + busy_s * price + requests)
 
 
-def test_the_picture_has_its_lines_where_the_prices_are(prod: FunctionConfig) -> None:
-    """The lines cross at the mark of the break-even point, and no text leaves the picture."""
-    picture = ET.fromstring(snapshots.chart(prod))
+@pytest.mark.parametrize("memory_mb", [512, 1769, 10_240])
+def test_the_picture_has_its_lines_where_the_prices_are(
+    prod: FunctionConfig, memory_mb: int
+) -> None:
+    """The lines cross at the mark of the break-even point, and nothing leaves the picture."""
+    picture = ET.fromstring(snapshots.chart(prod.model_copy(update={"memory_mb": memory_mb})))
     cold_line, flat = (
         [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
         for line in picture.iter(f"{SVG}polyline")
@@ -81,6 +84,7 @@ def test_the_picture_has_its_lines_where_the_prices_are(prod: FunctionConfig) ->
     crossing = x0 + (x1 - x0) * (flat[0][1] - y0) / (y1 - y0)
     assert crossing == pytest.approx(marks[1], abs=0.5)
     width, height = (float(picture.attrib[side]) for side in ("width", "height"))
+    assert all(0 < x < width and 0 < y < height for x, y in (*cold_line, *flat))
     for text in picture.iter(f"{SVG}text"):
         length = 8.0 * len(text.text or "")  # Wider than any of its fonts.
         x, y = float(text.attrib["x"]), float(text.attrib["y"])

@@ -77,7 +77,7 @@ def snapshot(target: Target, facts: FunctionFacts) -> Finding:
             f"{facts.state_reason or 'it gives no reason'}",
             "invoke the version once, which makes it again, and wait until its state is Active, up "
             "to a few minutes; if it stays inactive, the function's log has the reason",
-            f"aws lambda invoke {flags(target)} --payload '{{}}' /dev/stdout",
+            f"aws lambda invoke {flags(target)} /dev/stdout",
             name,
         )
     return problem(

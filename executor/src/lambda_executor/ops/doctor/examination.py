@@ -70,7 +70,8 @@ class Examination:
             yield self._no_function(target, e)
         else:
             yield diagnosis.function(target, functions[target])
-            if functions[target].snapshot:
+            # While a version is being made, the row above says so.
+            if functions[target].snapshot and functions[target].state in {"Active", "Inactive"}:
                 yield diagnosis.snapshot(target, functions[target])
 
     def _no_function(self, target: Target, error: AwsError) -> Finding:
