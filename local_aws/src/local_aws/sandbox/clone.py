@@ -22,6 +22,7 @@ import ctypes
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import stat
@@ -42,6 +43,8 @@ _WCLONE = -0x80000000  # as a signed number
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _CAPABILITY_VERSION_3 = 0x20080522
+#: With these `tempfile` makes a file; they would not open one again.
+_TO_MAKE = os.O_TMPFILE | os.O_NOFOLLOW
 #: Unlike `CDLL`, it keeps the interpreter's lock, so that a copy has it.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
@@ -72,7 +75,9 @@ def wait_for_restore(control: int) -> str:
     snapshot = socket.socket(fileno=control)
     init = _load_init()
     snapshot.send(b"ready")
+    copies: dict[int, int] = {}
     while True:
+        _wait_for_packet(control, copies)
         packet, descriptors, *_ = socket.recv_fds(snapshot, 4096, 3)
         if not packet:
             os._exit(0)
@@ -84,9 +89,12 @@ def wait_for_restore(control: int) -> str:
         if copy:
             for descriptor in descriptors:
                 os.close(descriptor)
-            _reap()
+            if copy > 0:
+                copies[os.pidfd_open(copy)] = copy
             continue
         snapshot.close()
+        for descriptor in copies:
+            os.close(descriptor)
         memory_mb, tmp_bytes = map(int, packet.split()[1:])
         return _restore(init, ids, descriptors, memory_mb, tmp_bytes)
 
@@ -110,9 +118,7 @@ def _restore(
         _reopen_files(cgroup)
         os.setsid()
         _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-        socket.send_fds(
-            socket.socket(fileno=os.dup(_CONTROL)), [b"restored"], [os.pidfd_open(os.getpid())]
-        )
+        _tell_restored()
         collects = gc.isenabled()
         # Here it would only touch, and so copy, the runtime's memory.
         gc.disable()
@@ -130,6 +136,14 @@ def _restore(
     os._exit(0)
 
 
+def _tell_restored() -> None:
+    """Give the emulator a descriptor of this process, by which it notices its end."""
+    this = os.pidfd_open(os.getpid())
+    with socket.socket(fileno=os.dup(_CONTROL)) as control:
+        socket.send_fds(control, [b"restored"], [this])
+    os.close(this)
+
+
 def _become(variables: dict[str, str]) -> None:
     os.environ.update(variables)
     raise _Restored(variables["AWS_LAMBDA_RUNTIME_API"])
@@ -145,11 +159,22 @@ def _fork(namespaces: int = 0, *, pid: int = 0, exit_signal: int = signal.SIGCHL
     return _checked(_libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), size), "clone3")
 
 
-def _reap() -> None:
-    """Collect the copies that have ended; they are the only children without a signal."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG | _WCLONE)[0]:
-            pass
+def _wait_for_packet(control: int, copies: dict[int, int]) -> None:
+    """Wait until the emulator says something, and collect the copies that end meanwhile.
+
+    `copies` has the process ids by the descriptors of the processes.
+    """
+    poll = select.poll()
+    for descriptor in (control, *copies):
+        poll.register(descriptor, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        for descriptor in ready & copies.keys():
+            os.waitpid(copies.pop(descriptor), _WCLONE)
+            poll.unregister(descriptor)
+            os.close(descriptor)
+        if control in ready:
+            return
 
 
 def _isolate(user: int, group: int, tmp_bytes: int) -> None:
@@ -242,15 +267,34 @@ def _separate(descriptors: list[int]) -> None:
 
 def _reopen_files(cgroup: int) -> None:
     """Open the files again: in this copy's /tmp, and with a position of their own."""
+    nameless: dict[tuple[int, int], int] = {}
     for number, path in _open_files():
-        if number == cgroup or not stat.S_ISREG(os.fstat(number).st_mode):
+        status = os.fstat(number)
+        if number == cgroup or not stat.S_ISREG(status.st_mode):
             continue
-        flags = fcntl.fcntl(number, fcntl.F_GETFL)
         own = path if os.path.exists(path) else f"/proc/self/fd/{number}"
+        if not status.st_nlink:
+            file = status.st_dev, status.st_ino
+            if file not in nameless:
+                nameless[file] = _copy_nameless(number)
+            own = f"/proc/self/fd/{nameless[file]}"
         position = os.lseek(number, 0, os.SEEK_CUR)
-        again = os.open(own, flags)
+        again = os.open(own, fcntl.fcntl(number, fcntl.F_GETFL) & ~_TO_MAKE)
         os.lseek(again, position, os.SEEK_SET)
         _replace(number, again)
+    for copy in nameless.values():
+        os.close(copy)
+
+
+def _copy_nameless(number: int) -> int:
+    """Copy a file that no folder has, a deleted one or one of memory, into one of memory."""
+    # The descriptor itself may be for writing only.
+    reading = os.open(f"/proc/self/fd/{number}", os.O_RDONLY)
+    copy = os.memfd_create("copy", os.MFD_CLOEXEC)
+    while os.sendfile(copy, reading, None, 1 << 30):
+        pass
+    os.close(reading)
+    return copy
 
 
 def _open_files() -> list[tuple[int, str]]:
