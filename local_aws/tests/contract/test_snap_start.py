@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -123,6 +123,17 @@ def messages(function: Function, word: str) -> list[str]:
     return [message for _, message in function.log_lines() if message.startswith(word)]
 
 
+def children(pid: int) -> list[str]:
+    """The states of a process's children, each a letter; `Z`: ended and not collected."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid:
+                found.append(state)
+    return found
+
+
 def refused(function: Function) -> tuple[str, str]:
     """Name and message of the error with which an invocation is refused."""
     with pytest.raises(ClientError) as caught:
@@ -142,26 +153,40 @@ def test_environments_share_their_past(copying: Server, tmp_path: Path) -> None:
 
 
 def test_environments_share_nothing_else(copying: Server, tmp_path: Path) -> None:
-    """Each has its own randomness, credentials, Runtime API, output and log stream."""
+    """Each has its own randomness, credentials, Runtime API, output and log stream.
+
+    A client that was made in the init phase remembers the address of its credentials there.
+    """
     function = published(copying)
     first, second = at_once(function, tmp_path, {"print": "the first"}, {"print": "the second"})
     for name in ("urandom", "tls", "output"):
         assert first[name] != second[name]
     for name in ("AWS_LAMBDA_RUNTIME_API", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         assert first["environment"][name] != second["environment"][name]
-    for name in ("AccessKeyId", "SecretAccessKey", "Token"):
-        assert first["credentials"][name] != second["credentials"][name]
+    for found in ("credentials", "credentials_by_the_former_address"):
+        for name in ("AccessKeyId", "SecretAccessKey", "Token"):
+            assert first[found][name] != second[found][name]
     stream = {message: stream for stream, message in function.log_lines()}
     streams = {stream[text] for text in ("the first", "the second", "the init phase prints")}
     assert len(streams) == 3
 
 
 def test_connections_do_not_survive_but_files_and_pipes_do(copying: Server, tmp_path: Path) -> None:
-    """Each environment writes its own copy of an open file; a socket's other end is gone."""
+    """Each environment writes its own copy of an open file; a socket's other end is gone.
+
+    So it is with files that have no name: a deleted one, and one of memory.
+    """
     for answer in at_once(published(copying), tmp_path, {}, {}):
         assert answer["sent"] == "BrokenPipeError"
-        assert answer["notes"] == "of the init phase\nof an environment\n"
+        assert answer["notes"] == ["of the init phase\nof an environment\n"] * 3
+        assert answer["again"] == "of the init phase\nof an environment\n"
         assert answer["passed_on"] == "sent"
+
+
+def test_a_restore_opens_nothing(copying: Server) -> None:
+    """An environment has the descriptors of the init phase, but for the way to the emulator."""
+    found = invoke(published(copying))["open_files"]
+    assert set(found["AFTER"]) <= set(found["BEFORE"])
 
 
 def test_an_environment_has_its_own_tmp(copying: Server, tmp_path: Path) -> None:
@@ -239,7 +264,8 @@ def test_one_environment_fails_alone(
 ) -> None:
     """The others and the snapshot live on, and its next runtime is restored, not initialised."""
     attempts = tmp_path / "attempts"
-    function = published(copying, {"ATTEMPTS": str(attempts)}, Timeout=3, MemorySize=128)
+    timeout_s = 3 if "sleep_s" in event else 60
+    function = published(copying, {"ATTEMPTS": str(attempts)}, Timeout=timeout_s, MemorySize=128)
     with ThreadPoolExecutor() as threads:
         step = {"enter": str(tmp_path / "entered"), "wait_for": str(tmp_path / "gate")}
         other = threads.submit(function.invoke, step, Qualifier="1")
@@ -378,9 +404,12 @@ def test_a_runtime_that_knows_no_snapshots_fails_the_version(local_aws: Server) 
         " + '/2018-06-01/runtime/invocation/next')"
     )
     image = local_aws.image("-", command=["python3", "-c", code, "handler"])
-    found = publish(function_of(local_aws, Code={"ImageUri": image}))
+    function = function_of(local_aws, Code={"ImageUri": image})
+    found = publish(function)
     assert (found["State"], found["StateReasonCode"]) == ("Failed", "InvalidImage")
     assert "awslambdaric" in found["StateReason"]
+    (report,) = messages(function, "INIT_REPORT")
+    assert report.endswith("\tPhase: init\tStatus: error\tError Type: Runtime.Unknown")
 
 
 def test_a_runtime_that_cannot_be_copied_is_initialised_in_every_environment(
@@ -404,6 +433,14 @@ def test_an_environment_is_frozen_between_invocations(copying: Server) -> None:
     assert len(messages(function, "RESTORE_REPORT")) == 1
     invoke(function)
     assert len(messages(function, "RESTORE_REPORT")) == 1
+
+
+def test_an_environment_that_has_ended_leaves_no_process(copying: Server) -> None:
+    """The snapshot collects the first process of it before it is copied again."""
+    function = published(copying, {"AFTER": "raise"})
+    (snapshot,) = function.processes()
+    refused(function)
+    eventually(lambda: not children(snapshot) or None)
 
 
 def test_a_deleted_version_leaves_no_process(copying: Server) -> None:
@@ -439,8 +476,8 @@ def test_a_version_without_an_image_fails(local_aws: Server) -> None:
 @pytest.mark.parametrize("code", ["import time; time.sleep(60)", "raise SystemExit(3)"])
 def test_an_init_phase_has_a_limit(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is 130 seconds, or the function's time-out if that is more; here it is cut short."""
-    assert init_limit_s(replace(BARE, timeout_s=900)) == 900
-    assert init_limit_s(BARE) == 130
+    assert init_limit_s(900) == 900
+    assert init_limit_s(3) == 130
     monkeypatch.setattr(restored_environment, "_INIT_S", 2.0)
     command = RuntimeCommand([sys.executable, "-c", code], Path.cwd(), {}, 512, 512)
     logged: list[str] = []

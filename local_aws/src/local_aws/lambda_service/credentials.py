@@ -36,15 +36,24 @@ class Credentials:
         self._token = token
         self._session = session
         self._lock = threading.Lock()
+        self._shared = False
         self._expires_s = 0.0
         self._document = b""
+
+    def share(self) -> None:
+        """From now on many environments ask, and each needs its own: every request gets a session.
+
+        They do so by clients of the init phase, which remember the address that they had there.
+        """
+        with self._lock:
+            self._shared = True
 
     def document(self, token: str) -> bytes | None:
         """The JSON that AWS's SDKs read from such an address; None: the token is another one."""
         if not hmac.compare_digest(token.encode(), self._token.encode()):
             return None
         with self._lock:
-            if time.time() > self._expires_s - _RENEW_BEFORE_S:
+            if self._shared or time.time() > self._expires_s - _RENEW_BEFORE_S:
                 session = self._session()
                 self._expires_s = time.time() + _VALID_S
                 self._document = json.dumps(

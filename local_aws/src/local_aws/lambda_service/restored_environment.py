@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from local_aws.lambda_service.credentials import Credentials
 from local_aws.lambda_service.environment_log import EnvironmentLog, Restored
-from local_aws.lambda_service.execution_environment import ExecutionEnvironment, failure_reason
+from local_aws.lambda_service.execution_environment import ExecutionEnvironment, FailedInit, failure_reason
 from local_aws.lambda_service.model import FunctionVersion
 from local_aws.lambda_service.runtime_api import RuntimeApi
 from local_aws.sandbox.sandbox import Sandbox
@@ -14,6 +15,10 @@ from local_aws.sandbox.sandbox import Sandbox
 #: Limit of the init phase and the hooks before the snapshot, if the function's time-out is shorter:
 #: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html
 _INIT_S = 130.0
+_UNAWARE = (
+    "the runtime asked for an invocation without waiting for its snapshot (restore/next): use "
+    "awslambdaric, as AWS's base images for Python do from 3.12 on"
+)
 
 
 class SnapStartError(Exception):
@@ -24,9 +29,36 @@ class SnapStartError(Exception):
         self.code = code
 
 
-def init_limit_s(function: FunctionVersion) -> float:
-    """Seconds for the init phase and the hooks before the snapshot."""
-    return max(_INIT_S, function.timeout_s)
+@dataclass(frozen=True, slots=True)
+class NotRestorable:
+    """Why a runtime did not come to wait for its restore.
+
+    Attributes:
+        code: The version's `StateReasonCode`.
+        status: Status and error type, as in `INIT_REPORT`.
+    """
+
+    code: str
+    reason: str
+    status: tuple[str, str]
+
+    @classmethod
+    def of(cls, function: FunctionVersion, api: RuntimeApi, sandbox: Sandbox) -> NotRestorable:
+        """Find it out, before the sandbox is ended."""
+        failure = FailedInit(sandbox.running and api.init_error is None, api.init_error)
+        if api.wait_until_ready(0):
+            return cls("InvalidImage", _UNAWARE, ("error", "Runtime.Unknown"))
+        if failure.timed_out:
+            limit_s = init_limit_s(function.timeout_s)
+            reason = f"the init phase took more than {limit_s:g} seconds"
+            return cls("FunctionError.InitTimeout", reason, failure.status)
+        reason = f"the init phase failed: {failure_reason(failure.reported, sandbox.exit_status)}"
+        return cls("FunctionError.RuntimeInitError", reason, failure.status)
+
+
+def init_limit_s(timeout_s: float) -> float:
+    """Seconds for the init phase and the hooks before the snapshot, by the function's time-out."""
+    return max(_INIT_S, timeout_s)
 
 
 class RestoredEnvironment(ExecutionEnvironment):
@@ -92,9 +124,10 @@ class RestoredEnvironment(ExecutionEnvironment):
         )
 
     def _initialize_first(self, api: RuntimeApi) -> None:
-        if not api.wait_until_restorable(init_limit_s(self.function)):
-            reason = failure_reason(api.init_error, self._sandbox.exit_status)
+        if not api.wait_until_restorable(init_limit_s(self.function.timeout_s)):
+            failure = NotRestorable.of(self.function, api, self._sandbox)
             self.end()
             raise SnapStartError(
-                "SnapStartNotReadyException", f"Lambda could not initialize your function: {reason}"
+                "SnapStartNotReadyException",
+                f"Lambda could not initialize your function: {failure.reason}",
             )

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from local_aws.lambda_service.credentials import Credentials
 from local_aws.lambda_service.environment_log import EnvironmentLog
-from local_aws.lambda_service.execution_environment import FailedInit, failure_reason
 from local_aws.lambda_service.model import FunctionKey, FunctionVersion
 from local_aws.lambda_service.restored_environment import (
+    NotRestorable,
     RestoredEnvironment,
     SnapStartError,
     init_limit_s,
@@ -26,11 +26,6 @@ from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 from local_aws.sandbox.snapshot import Snapshot
 
 logger = logging.getLogger("local_aws.lambda_service.snapshots")
-
-_UNAWARE = (
-    "the runtime asked for an invocation without waiting for its snapshot (restore/next): use "
-    "awslambdaric, as AWS's base images for Python do from 3.12 on"
-)
 
 
 class SnapshotError(Exception):
@@ -197,24 +192,21 @@ class Snapshots:
         api = RuntimeApi(parts.credentials)
         began_s = time.monotonic()
         sandbox, snapshot = self._begin(version, parts, api)
-        ready = api.wait_until_restorable(init_limit_s(function))
+        ready = api.wait_until_restorable(init_limit_s(function.timeout_s))
         took_ms = (time.monotonic() - began_s) * 1000
-        failure = FailedInit(sandbox.running and api.init_error is None, api.init_error)
-        unaware = not ready and api.wait_until_ready(0)
+        failure = None if ready else NotRestorable.of(function, api, sandbox)
         copied = snapshot if snapshot and snapshot.ready and ready else None
         if copied is None:
             api.close()
             sandbox.end()
-        parts.log.init_report("init", took_ms, None if ready else failure.status)
+        parts.log.init_report("init", took_ms, failure.status if failure else None)
         with self._lock:
             version.sandbox, version.snapshot = None, copied
             version.copied = copied is not None if ready else None
             if copied and version.retired:
                 copied.retire()
-        if unaware:
-            raise SnapshotError("InvalidImage", _UNAWARE)
-        if not ready:
-            raise _snapshot_error(function, failure, sandbox.exit_status)
+        if failure:
+            raise SnapshotError(failure.code, failure.reason)
 
     def _begin(
         self, version: _Version, parts: Parts, api: RuntimeApi
@@ -235,19 +227,12 @@ class Snapshots:
                 sandbox.cut()
         parts.log.read_from(sandbox.output)
         if snapshot:
-            snapshot.start(api.variables, api.restorable, api.close)
+
+            def ready() -> None:
+                parts.credentials.share()
+                api.restorable()
+
+            snapshot.start(api.variables, ready, api.close)
         else:
             sandbox.start(api.variables, api.close)
         return sandbox, snapshot
-
-
-def _snapshot_error(function: FunctionVersion, failure: FailedInit, status: int) -> SnapshotError:
-    if failure.timed_out:
-        return SnapshotError(
-            "FunctionError.InitTimeout",
-            f"the init phase took more than {init_limit_s(function):g} seconds",
-        )
-    return SnapshotError(
-        "FunctionError.RuntimeInitError",
-        f"the init phase failed: {failure_reason(failure.reported, status)}",
-    )
