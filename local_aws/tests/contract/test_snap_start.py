@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -22,10 +23,19 @@ from local_aws.lambda_service import restored_environment
 from local_aws.lambda_service.credentials import Credentials
 from local_aws.lambda_service.environment_log import EnvironmentLog
 from local_aws.lambda_service.model import FunctionVersion
-from local_aws.lambda_service.restored_environment import init_limit_s
+from local_aws.lambda_service.restored_environment import SnapStartError, init_limit_s
 from local_aws.lambda_service.snapshots import Parts, Snapshots
+from local_aws.sandbox import bubblewrap
 from local_aws.sandbox.sandbox import Confinement, RuntimeCommand
-from tests.support.local_aws import Function, Server, client, eventually, wait_for_exit
+from local_aws.sandbox.snapshot import Snapshot
+from tests.support.local_aws import (
+    SERVER_PYTHON,
+    Function,
+    Server,
+    client,
+    eventually,
+    wait_for_exit,
+)
 
 BARE = FunctionVersion(
     *("000000000000", "us-east-1", "f", "1", "r", "image", "role"),
@@ -473,37 +483,105 @@ def test_a_version_without_an_image_fails(local_aws: Server) -> None:
     assert f"there is no image {name}" in found["StateReason"]
 
 
+class Versions:
+    """Snapshots of a program, without a server and without walls."""
+
+    def __init__(self, code: str) -> None:
+        self._command = RuntimeCommand([sys.executable, "-c", code], Path.cwd(), {}, 512, 512)
+        self.logged: list[str] = []
+        self.changes: list[tuple[str, ...]] = []
+        self.snapshots = Snapshots(
+            Confinement("", None),
+            self._parts,
+            lambda _version, *change: self.changes.append(change),
+            10,
+        )
+
+    def append(self, lines: list[tuple[int, str]]) -> None:
+        """Take lines of the log stream."""
+        self.logged.extend(line for _, line in lines)
+
+    def _parts(self, function: FunctionVersion, token: str) -> Parts:
+        return Parts(self._command, EnvironmentLog(function, self), Credentials(token, dict))
+
+
 @pytest.mark.parametrize("code", ["import time; time.sleep(60)", "raise SystemExit(3)"])
 def test_an_init_phase_has_a_limit(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is 130 seconds, or the function's time-out if that is more; here it is cut short."""
     assert init_limit_s(900) == 900
     assert init_limit_s(3) == 130
-    monkeypatch.setattr(restored_environment, "_INIT_S", 2.0)
-    command = RuntimeCommand([sys.executable, "-c", code], Path.cwd(), {}, 512, 512)
-    logged: list[str] = []
-
-    class Stream:
-        def append(self, lines: list[tuple[int, str]]) -> None:
-            logged.extend(line for _, line in lines)
-
-    def parts(function: FunctionVersion, token: str) -> Parts:
-        return Parts(command, EnvironmentLog(function, Stream()), Credentials(token, dict))
-
-    changes: list[tuple[str, str, str]] = []
-    snapshots = Snapshots(
-        Confinement("", None), parts, lambda _version, *change: changes.append(change), 10
-    )
-    snapshots.publish(BARE)
-    snapshots.close()
-    ((state, reason, reason_code),) = changes
+    limited = "sleep" in code
+    if limited:
+        monkeypatch.setattr(restored_environment, "_INIT_S", 2.0)
+    versions = Versions(code)
+    versions.snapshots.publish(BARE)
+    versions.snapshots.close()
+    ((state, reason, reason_code),) = versions.changes
     assert state == "Failed"
-    if "sleep" in code:
+    if limited:
         assert reason_code == "FunctionError.InitTimeout"
         assert reason == "the init phase took more than 2 seconds"
-        assert logged[-1].endswith("Status: timeout\tError Type: Sandbox.Timedout")
+        assert versions.logged[-1].endswith("Status: timeout\tError Type: Sandbox.Timedout")
     else:
         assert reason_code == "FunctionError.RuntimeInitError"
         assert reason.endswith("exit status 3")
+
+
+def test_the_init_phase_of_an_environment_has_the_same_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be copied, the invocation's error says that it took too long."""
+    slow = tmp_path / "slow"
+    versions = Versions(
+        "import os, time, urllib.request as r; "
+        f"time.sleep(60 * os.path.exists({str(slow)!r})); "
+        "r.urlopen('http://' + os.environ['AWS_LAMBDA_RUNTIME_API']"
+        " + '/2018-06-01/runtime/restore/next')"
+    )
+    versions.snapshots.publish(BARE)
+    assert versions.changes == [("Active", "", "")]
+    slow.touch()
+    monkeypatch.setattr(restored_environment, "_INIT_S", 2.0)
+    environment = versions.snapshots.restore(BARE)
+    with pytest.raises(SnapStartError, match=r"took more than 2 seconds$"):
+        environment.initialize(10)
+    assert not environment.alive
+    versions.snapshots.close()
+
+
+def test_a_snapshot_that_ends_is_not_restored_and_leaves_nothing_open() -> None:
+    """Whoever wants to restore it makes it anew, although its processes may not be gone yet."""
+    program = bubblewrap.find()
+    if not program or bubblewrap.failure_reason(program):
+        pytest.skip("bubblewrap does not work here: nothing is copied")
+    before = set(Path("/proc/self/fd").iterdir())
+    command = RuntimeCommand(
+        [sys.executable, "-c", "import time; time.sleep(60)"], Path.cwd(), {}, 512, 512
+    )
+    snapshot = Snapshot(command, Confinement(program, None))
+    snapshot.start({}, lambda: None, lambda: None)
+    assert snapshot.alive
+    snapshot.end()
+    assert not snapshot.alive
+    snapshot.sandbox.end()
+    snapshot.sandbox.output.close()
+    eventually(lambda: set(Path("/proc/self/fd").iterdir()) == before or None)
+
+
+def test_cloudformation_does_not_wait_for_ever() -> None:
+    """A version that stays pending beyond all limits is a reason to fail."""
+    code = """
+import local_aws.lambda_service.restored_environment as limits
+from local_aws.fixes.cloudformation import snap_start
+limits._INIT_S, snap_start._MARGIN_S = 0.25, 0.25
+pending = {"config": {"State": "Pending"}}
+snap_start.lambda_svc._functions["f"] = {"versions": {"1": pending}}
+print(snap_start._failure("arn:aws:lambda:us-east-1:000000000000:function:f:1"))
+"""
+    answer = subprocess.run(
+        [str(SERVER_PYTHON), "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert answer.stdout == "it is still pending after 0.5 seconds: look into local-aws.log\n"
 
 
 def test_a_killed_server_leaves_no_process(copying: Server, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from local_aws.lambda_service.model import FunctionKey
 from local_aws.lambda_service.scaling import ScalingRate
 from local_aws.sandbox.bubblewrap import Walls, command
-from local_aws.sandbox.cgroup import candidates
+from local_aws.sandbox.cgroup import MemoryCgroup, candidates
 
 ONE, OTHER = (FunctionKey("0", "r", name) for name in ("one", "other"))
 
@@ -92,3 +92,15 @@ def test_a_cgroup_outside_of_what_is_mounted_is_skipped(tmp_path: Path) -> None:
     assert list(candidates(f"cgroup2 {tmp_path} cgroup2 rw 0 0\n", "0::/docker/ab/cd\n")) == [
         tmp_path
     ]
+
+
+def test_a_limit_that_cannot_be_lifted_is_in_the_log_and_the_others_are_lifted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A snapshot is usable with it, only with less memory for its copies."""
+    cgroup = MemoryCgroup(tmp_path / "cgroup", 1024)
+    stubborn, other = (tmp_path / f"cgroup/memory{name}.limit_in_bytes" for name in (".memsw", ""))
+    stubborn.mkdir()
+    cgroup.lift()
+    assert other.read_text() == "-1"
+    assert f"the memory limit {stubborn} stays: Is a directory" in caplog.text

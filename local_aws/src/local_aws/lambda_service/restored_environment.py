@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from local_aws.lambda_service.credentials import Credentials
 from local_aws.lambda_service.environment_log import EnvironmentLog, Restored
-from local_aws.lambda_service.execution_environment import ExecutionEnvironment, FailedInit, failure_reason
+from local_aws.lambda_service.execution_environment import (
+    ExecutionEnvironment,
+    FailedInit,
+    failure_reason,
+)
 from local_aws.lambda_service.model import FunctionVersion
 from local_aws.lambda_service.runtime_api import RuntimeApi
 from local_aws.sandbox.sandbox import Sandbox

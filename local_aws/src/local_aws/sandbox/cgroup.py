@@ -7,12 +7,15 @@ unit of systemd, in a container with a writable hierarchy.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+logger = logging.getLogger("local_aws.sandbox.cgroup")
 
 _NAME = "local-aws-"
 _SELF_CGROUP = Path("/proc/self/cgroup")
@@ -54,14 +57,17 @@ class MemoryCgroup:
         return False
 
     def lift(self) -> None:
-        """Take the limit away."""
+        """Take the limit away; where the kernel refuses it, the log says so."""
         for name, unlimited in (
             ("memory.memsw.limit_in_bytes", "-1"),  # first: it bounds the next one
             ("memory.limit_in_bytes", "-1"),
             ("memory.max", "max"),
         ):
             if (self._path / name).exists():
-                (self._path / name).write_text(unlimited)
+                try:
+                    (self._path / name).write_text(unlimited)
+                except OSError as e:
+                    logger.warning("the memory limit %s stays: %s", self._path / name, e.strerror)
 
     def remove(self) -> None:
         """Remove it as soon as its last process is gone."""

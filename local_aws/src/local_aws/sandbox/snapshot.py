@@ -58,7 +58,7 @@ class Snapshot:
         self._restoring = threading.Lock()
         self._copies = 0
         self.ready = False
-        self._retired = False
+        self._retired = self._ended = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         paths = filter(None, (str(_HOOK), command.variables.get("PYTHONPATH")))
         with theirs:
@@ -77,7 +77,7 @@ class Snapshot:
     @property
     def alive(self) -> bool:
         """Whether sandboxes can be restored from it."""
-        return self.sandbox.running
+        return self.sandbox.running and not self._ended
 
     def start(
         self,
@@ -94,7 +94,7 @@ class Snapshot:
 
         self.sandbox.start(variables, ended)
         threading.Thread(
-            target=self._wait_until_ready, args=(on_ready,), name="snapshot", daemon=True
+            target=self._listen, args=(on_ready,), name="snapshot", daemon=True
         ).start()
 
     def restore(self) -> Sandbox:
@@ -117,17 +117,28 @@ class Snapshot:
 
     def end(self) -> None:
         """Kill its processes, and those of all sandboxes that were restored from it."""
+        self._ended = True
         self.sandbox.cut()
-        # Unlike `close`, this wakes the waiting thread.
-        with contextlib.suppress(OSError):
+        # Unlike `close`, this wakes the listening thread, which closes it.
+        with self._state, contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
 
-    def _wait_until_ready(self, on_ready: Callable[[], None]) -> None:
+    def _listen(self, on_ready: Callable[[], None]) -> None:
+        """Wait until the runtime is ready, and then for the end of the snapshot."""
+        if self._hears():
+            self.sandbox.rest()
+            self.ready = True
+            on_ready()
+        while self._hears():
+            pass
+        with self._restoring, self._state:
+            self._control.close()
+
+    def _hears(self) -> bool:
+        """Wait for a packet; False: there will be none any more."""
         with contextlib.suppress(OSError):
-            if self._control.recv(64):
-                self.sandbox.rest()
-                self.ready = True
-                on_ready()
+            return bool(self._control.recv(64))
+        return False
 
     def _on_end(self) -> None:
         with self._state:

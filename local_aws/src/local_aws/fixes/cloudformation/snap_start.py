@@ -14,9 +14,12 @@ from ministack.services.cloudformation import stacks
 
 from local_aws.fixes.cloudformation._cloudformation import Created, Properties, handler
 from local_aws.lambda_service.model import snap_start_refusal
+from local_aws.lambda_service.restored_environment import init_limit_s
 
 _VERSION = "AWS::Lambda::Version"
 _POLL_S = 0.05
+#: Seconds that a version's state may take besides the init phase, on a busy machine.
+_MARGIN_S = 60.0
 
 
 def apply() -> None:
@@ -55,6 +58,7 @@ def apply() -> None:
 def _failure(arn: str) -> str | None:
     """Wait while a version is pending; return why it failed, or None."""
     name, number = arn.rsplit(":", 2)[1:]
+    began_s = time.monotonic()
     while True:
         record: dict[str, Any] = lambda_svc._functions.get(name) or {"versions": {}}
         configuration = record["versions"].get(number, {}).get("config", {})
@@ -62,4 +66,7 @@ def _failure(arn: str) -> str | None:
             return str(configuration["StateReason"])
         if configuration.get("State") != "Pending":
             return None
+        limit_s = init_limit_s(float(configuration.get("Timeout", 0))) + _MARGIN_S
+        if time.monotonic() > began_s + limit_s:
+            return f"it is still pending after {limit_s:g} seconds: look into local-aws.log"
         time.sleep(_POLL_S)
