@@ -241,7 +241,7 @@ def test_the_init_phase_sees_no_trace_of_the_copying(copying: Server) -> None:
     assert not [name for name in restored["of_the_init_phase"] if "LOCAL_AWS" in name]
     assert "PYTHONPATH" not in restored["of_the_init_phase"]
     assert not [path for path in restored["path"] if "local_aws/src" in path]
-    assert not {"sitecustomize", "clone", "init"} & set(restored["modules"])
+    assert not {"sitecustomize", "runtime_copy", "copied_files", "init"} & set(restored["modules"])
 
 
 def test_credentials_are_those_of_the_role(server: Server) -> None:

@@ -29,7 +29,7 @@ class Walls:
     """The file system of one sandbox (see `RuntimeCommand`); everything else is read-only.
 
     Attributes:
-        copied: Whether the runtime will be copied into sandboxes of their own (`clone.py`).
+        copied: Whether the runtime will be copied into sandboxes of their own (`runtime_copy.py`).
     """
 
     tmp_mb: int

@@ -2,7 +2,7 @@
 
 `sandbox.py` starts it as `python -I -S init.py MEMORY_MB CGROUP_FD ARGV...`, in the sandbox's
 process namespace if there is one. In a restored environment there is no such program: the copy of
-the snapshot's process calls `main` itself (`clone.py`), and a runtime is another copy.
+the snapshot's process calls `main` itself (`runtime_copy.py`), and a runtime is another copy.
 
 It adopts orphans, so it also finds processes that left their group or session (`setsid`, a double
 fork). Its standard input is a socket with these packets:

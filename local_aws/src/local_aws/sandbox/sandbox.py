@@ -67,12 +67,12 @@ class Process(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """How a sandbox comes to life.
+class Started:
+    """What a sandbox has once its first process has been started.
 
     Attributes:
-        process: Its first process, which runs `init.py`.
-        output: What its processes print.
+        process: The first process, which runs `init.py`.
+        output: What all of its processes print.
         control: The socket to the first process.
     """
 
@@ -81,9 +81,9 @@ class Birth:
     control: socket.socket
 
 
-#: Brings the first process of a sandbox to life: gets the command, the folder of temporary files
+#: Starts the first process of a sandbox: gets the command, the folder of temporary files
 #: (empty: /tmp is the sandbox's own) and the descriptor of the cgroup's `cgroup.procs` (or -1).
-Bear = Callable[[RuntimeCommand, str, int], Birth]
+Start = Callable[[RuntimeCommand, str, int], Started]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Sandbox:
     """The processes of one environment; `output` is what they print.
 
     Args:
-        bear: Brings its first process to life; None: as a new program.
+        start: Starts its first process; None: as a new program.
         on_end: Called when all of its processes are gone.
 
     Raises:
@@ -144,7 +144,7 @@ class Sandbox:
         self,
         command: RuntimeCommand,
         confinement: Confinement,
-        bear: Bear | None = None,
+        start: Start | None = None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._memory_mb = command.memory_mb
@@ -170,15 +170,15 @@ class Sandbox:
                 undo.callback(self._cgroup.remove)
             joining = self._cgroup.open() if self._cgroup else -1
             try:
-                born = (bear or partial(_start_init, confinement.bubblewrap))(
+                started = (start or partial(_start_init, confinement.bubblewrap))(
                     command, temporary, joining
                 )
             finally:
                 if joining >= 0:
                     os.close(joining)
             self._clean_up = undo.pop_all()
-        self._process, self._control = born.process, born.control
-        self.output = born.output
+        self._process, self._control = started.process, started.control
+        self.output = started.output
         threading.Thread(target=self._listen, name="sandbox", daemon=True).start()
 
     @property
@@ -276,7 +276,7 @@ class Sandbox:
             self._on_exit()
 
 
-def _start_init(program: str, command: RuntimeCommand, temporary: str, joining: int) -> Birth:
+def _start_init(program: str, command: RuntimeCommand, temporary: str, joining: int) -> Started:
     """Start `init.py` as a program, behind bubblewrap's walls if there are any."""
     init = [sys.executable, "-I", "-S", str(_INIT), str(command.memory_mb), str(joining)]
     line, variables = [*init, *command.argv], dict(command.variables)
@@ -314,4 +314,4 @@ def _start_init(program: str, command: RuntimeCommand, temporary: str, joining: 
     finally:
         theirs.close()
     assert process.stdout is not None  # noqa: S101 - Popen was given PIPE
-    return Birth(process, process.stdout, control)
+    return Started(process, process.stdout, control)

@@ -1,7 +1,7 @@
 """A snapshot of an initialised runtime, from which sandboxes are restored.
 
 A machine like this one cannot store processes. So the snapshot is the runtime's process itself: it
-waits behind its own walls, and every restored sandbox begins with a copy of it (`clone.py`).
+waits behind its own walls, and every restored sandbox begins with a copy of it (`runtime_copy.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from local_aws.sandbox.sandbox import Birth, Confinement, RuntimeCommand, Sandbox
+from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox, Started
 
 _HERE = Path(__file__).parent
 _HOOK = _HERE / "snapshot_hook"
@@ -67,7 +67,7 @@ class Snapshot:
                 variables={
                     **command.variables,
                     "PYTHONPATH": os.pathsep.join(paths),
-                    _VARIABLE: f"{theirs.fileno()} {_HERE / 'clone.py'}",
+                    _VARIABLE: f"{theirs.fileno()} {_HERE / 'runtime_copy.py'}",
                 },
                 descriptors=(theirs.fileno(),),
                 copied=True,
@@ -147,7 +147,7 @@ class Snapshot:
         if unused:
             self.end()
 
-    def _copy(self, command: RuntimeCommand, _temporary: str, joining: int) -> Birth:
+    def _copy(self, command: RuntimeCommand, _temporary: str, joining: int) -> Started:
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reading, writing = os.pipe()
         output = os.fdopen(reading, "rb", buffering=0)
@@ -168,4 +168,4 @@ class Snapshot:
             control.close()
             output.close()
             raise OSError(reason or "the snapshot's process ended while it was copied")
-        return Birth(_Copy(descriptors[0]), output, control)
+        return Started(_Copy(descriptors[0]), output, control)

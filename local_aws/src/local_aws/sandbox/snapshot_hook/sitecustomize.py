@@ -3,7 +3,7 @@
 `snapshot.py` puts this folder at the front of `PYTHONPATH` and sets `VARIABLE`. The hook takes both
 away again before the image's code can see them. `awslambdaric` stays as it is, but for two things:
 
-- its `restore_next` waits in `clone.py` for the emulator, instead of in a request;
+- its `restore_next` waits in `runtime_copy.py` for the emulator, instead of in a request;
 - its native client, which reads the Runtime API's address when it is loaded, is loaded when it is
   first used. That is in a restored environment, and each has its own address.
 """
@@ -17,7 +17,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
-#: Descriptor of the socket to the emulator, then the path of `clone.py`.
+#: Descriptor of the socket to the emulator, then the path of `runtime_copy.py`.
 VARIABLE = "LOCAL_AWS_SNAPSHOT"
 _CLIENT = "awslambdaric.lambda_runtime_client"
 _NATIVE = "runtime_client"
@@ -47,9 +47,9 @@ class _Native(ModuleType):
 class _Finder:
     """Changes the two modules as they are imported, then leaves the import system."""
 
-    def __init__(self, control: int, clone: str) -> None:
+    def __init__(self, control: int, runtime_copy: str) -> None:
         self._control = control
-        self._clone = clone
+        self._runtime_copy = runtime_copy
 
     def find_spec(self, name: str, path: Any, _target: object = None) -> ModuleSpec | None:  # noqa: ANN401 - the import system's
         if name != _CLIENT:
@@ -72,27 +72,27 @@ class _Finder:
 
     def _change(self, client: Any) -> None:  # noqa: ANN401 - a class of awslambdaric
         # Read now, as the file may be out of sight later; it is in no list of modules.
-        spec = spec_from_file_location("clone", self._clone)
+        spec = spec_from_file_location("runtime_copy", self._runtime_copy)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{self._clone} cannot be read")
-        clone = module_from_spec(spec)
-        spec.loader.exec_module(clone)
+            raise ImportError(f"{self._runtime_copy} cannot be read")
+        runtime_copy = module_from_spec(spec)
+        spec.loader.exec_module(runtime_copy)
 
         def restore_next(self: Any) -> None:  # noqa: ANN401 - an object of that class
-            self.lambda_runtime_address = clone.wait_for_restore(control)
+            self.lambda_runtime_address = runtime_copy.wait_for_restore(control)
 
         control = self._control
         client.restore_next = restore_next
 
 
 def _take_over() -> None:
-    control, _, clone = os.environ.pop(VARIABLE).partition(" ")
+    control, _, runtime_copy = os.environ.pop(VARIABLE).partition(" ")
     folder, _, rest = os.environ.pop("PYTHONPATH").partition(os.pathsep)
     if rest:
         os.environ["PYTHONPATH"] = rest
     sys.path.remove(folder)
     sys.path_importer_cache.pop(folder, None)
-    sys.meta_path.insert(0, _Finder(int(control), clone))
+    sys.meta_path.insert(0, _Finder(int(control), runtime_copy))
     own = PathFinder.find_spec(__name__)
     if own is not None and own.loader is not None:
         sys.modules[__name__] = module = module_from_spec(own)

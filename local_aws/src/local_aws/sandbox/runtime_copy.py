@@ -12,14 +12,12 @@ has none of the other processes. What leads out of the process is made new or cu
 /tmp with the same files, own output, and its sockets are closed at the other end.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH103, PTH110, PTH112, PTH115, PTH120, PTH123, PTH208, PTH211
+# ruff: noqa: PTH103, PTH112, PTH120, PTH123
 # Without pathlib, which would be a trace of this in a runtime that has not imported it.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import fcntl
 import gc
 import os
 import select
@@ -32,7 +30,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 
 _TMP = "/tmp"  # noqa: S108 - the sandbox's own
-_CONTROL, _OUTPUT, _ERRORS = 0, 1, 2
+_CONTROL, _ERRORS = 0, 2
 _CANNOT_START = 127
 _FAILED = "the snapshot cannot be restored"
 #: The number of clone3 is the same on all architectures.
@@ -43,8 +41,6 @@ _WCLONE = -0x80000000  # as a signed number
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _CAPABILITY_VERSION_3 = 0x20080522
-#: With these `tempfile` makes a file; they would not open one again.
-_TO_MAKE = os.O_TMPFILE | os.O_NOFOLLOW
 #: Unlike `CDLL`, it keeps the interpreter's lock, so that a copy has it.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
@@ -73,7 +69,7 @@ def wait_for_restore(control: int) -> str:
     """
     ids = os.getpid(), os.getuid(), os.getgid()
     snapshot = socket.socket(fileno=control)
-    init = _load_init()
+    init, files = _load("init"), _load("copied_files")
     snapshot.send(b"ready")
     copies: dict[int, int] = {}
     while True:
@@ -96,26 +92,28 @@ def wait_for_restore(control: int) -> str:
         for descriptor in copies:
             os.close(descriptor)
         memory_mb, tmp_bytes = map(int, packet.split()[1:])
-        return _restore(init, ids, descriptors, memory_mb, tmp_bytes)
+        return _restore(init, files, ids, descriptors, (memory_mb, tmp_bytes))
 
 
 def _restore(
     init: ModuleType,
+    files: ModuleType,
     ids: tuple[int, int, int],
     descriptors: list[int],
-    memory_mb: int,
-    tmp_bytes: int,
+    limits: tuple[int, int],
 ) -> str:
     """Isolate this copy, which is the first process of its namespace, and run the sandbox.
 
-    `ids` are those of process, user and group that the snapshot has.
+    `ids` are those of process, user and group that the snapshot has, `limits` those of the memory
+    in megabytes and of /tmp in bytes.
     """
     pid, user, group = ids
+    memory_mb, tmp_bytes = limits
     cgroup = descriptors[2] if len(descriptors) > 2 else -1  # noqa: PLR2004 - the third, if any
     try:
-        _separate(descriptors)
-        _isolate(user, group, tmp_bytes)
-        _reopen_files(cgroup)
+        files.separate(descriptors)
+        _isolate(files, user, group, tmp_bytes)
+        files.reopen(cgroup)
         os.setsid()
         _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
         _tell_restored()
@@ -177,7 +175,7 @@ def _wait_for_packet(control: int, copies: dict[int, int]) -> None:
             return
 
 
-def _isolate(user: int, group: int, tmp_bytes: int) -> None:
+def _isolate(files: ModuleType, user: int, group: int, tmp_bytes: int) -> None:
     """Become the same user in the new namespaces, with a copy of /tmp as large as `tmp_bytes`."""
     former = os.open(_TMP, os.O_RDONLY | os.O_DIRECTORY)
     for name, content in (
@@ -191,7 +189,7 @@ def _isolate(user: int, group: int, tmp_bytes: int) -> None:
     _mount("", "/", "", _MS_REC | _MS_PRIVATE)
     mode = stat.S_IMODE(os.fstat(former).st_mode)
     _mount("tmpfs", _TMP, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={tmp_bytes},mode={mode:o}")
-    _copy(former, _TMP, os.fstat(former).st_dev)
+    files.copy_folder(former, _TMP, os.fstat(former).st_dev)
     for path, descriptor in mounted:
         source = f"/proc/self/fd/{descriptor}"
         if os.path.isdir(source):
@@ -212,105 +210,6 @@ def _mounts_in_tmp() -> Iterator[str]:
                 yield path
 
 
-def _copy(source: int, target: str, device: int) -> None:
-    """Copy a folder's files, folders and links, but no other file systems, sockets and pipes."""
-    for entry in os.scandir(source):
-        name, status = f"{target}/{entry.name}", entry.stat(follow_symlinks=False)
-        if status.st_dev != device:
-            continue
-        if entry.is_symlink():
-            os.symlink(os.readlink(entry.name, dir_fd=source), name)
-            continue
-        if entry.is_dir():
-            os.mkdir(name)
-            inner = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=source)
-            _copy(inner, name, device)
-            os.close(inner)
-        elif entry.is_file():
-            reading = os.open(entry.name, os.O_RDONLY, dir_fd=source)
-            writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            while os.sendfile(writing, reading, None, 1 << 30):
-                pass
-            os.close(reading)
-            os.close(writing)
-        else:
-            continue
-        os.chmod(name, stat.S_IMODE(status.st_mode))
-        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _separate(descriptors: list[int]) -> None:
-    """Give this copy its own output and control, and cut what leads to other processes."""
-    former_output = os.readlink(f"/proc/self/fd/{_OUTPUT}")
-    here = {number: path for number, path in _open_files() if number not in descriptors}
-    for number, path in here.items():
-        if path == former_output:
-            _replace(number, os.dup(descriptors[1]))
-        elif path.startswith("socket:"):
-            mine, other = socket.socketpair()
-            other.close()
-            _replace(number, mine.detach())
-    os.dup2(descriptors[0], _CONTROL, inheritable=False)
-    os.close(descriptors[0])
-    os.close(descriptors[1])
-    pipes = {path for path in here.values() if path.startswith("pipe:")} - {former_output}
-    for pipe in pipes:
-        # Like the former one it is whole, or has nobody at the other end.
-        ends = os.pipe()
-        for number, path in here.items():
-            if path == pipe:
-                mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
-                _replace(number, os.dup(ends[mode == os.O_WRONLY]))
-        for end in ends:
-            os.close(end)
-
-
-def _reopen_files(cgroup: int) -> None:
-    """Open the files again: in this copy's /tmp, and with a position of their own."""
-    nameless: dict[tuple[int, int], int] = {}
-    for number, path in _open_files():
-        status = os.fstat(number)
-        if number == cgroup or not stat.S_ISREG(status.st_mode):
-            continue
-        own = path if os.path.exists(path) else f"/proc/self/fd/{number}"
-        if not status.st_nlink:
-            file = status.st_dev, status.st_ino
-            if file not in nameless:
-                nameless[file] = _copy_nameless(number)
-            own = f"/proc/self/fd/{nameless[file]}"
-        position = os.lseek(number, 0, os.SEEK_CUR)
-        again = os.open(own, fcntl.fcntl(number, fcntl.F_GETFL) & ~_TO_MAKE)
-        os.lseek(again, position, os.SEEK_SET)
-        _replace(number, again)
-    for copy in nameless.values():
-        os.close(copy)
-
-
-def _copy_nameless(number: int) -> int:
-    """Copy a file that no folder has, a deleted one or one of memory, into one of memory."""
-    # The descriptor itself may be for writing only.
-    reading = os.open(f"/proc/self/fd/{number}", os.O_RDONLY)
-    copy = os.memfd_create("copy", os.MFD_CLOEXEC)
-    while os.sendfile(copy, reading, None, 1 << 30):
-        pass
-    os.close(reading)
-    return copy
-
-
-def _open_files() -> list[tuple[int, str]]:
-    """The descriptors of this process and where they lead, as the kernel describes it."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
-            found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
-    return found
-
-
-def _replace(number: int, by: int) -> None:
-    os.dup2(by, number, os.get_inheritable(number))
-    os.close(by)
-
-
 def _drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
@@ -322,14 +221,15 @@ def _reseed_openssl() -> None:
         sys.modules["_ssl"].RAND_add(os.urandom(32), 32.0)
 
 
-def _load_init() -> ModuleType:
-    path = f"{os.path.dirname(__file__)}/init.py"
-    spec = spec_from_file_location("init", path)
+def _load(name: str) -> ModuleType:
+    """Read a module of this folder, without a trace in the list of modules."""
+    path = f"{os.path.dirname(__file__)}/{name}.py"
+    spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be read")
-    init = module_from_spec(spec)
-    spec.loader.exec_module(init)
-    return init
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
