@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lambda_executor.contract.errors import AwsError, CredentialsError, ThrottledError
+from lambda_executor.contract.errors import (
+    AwsError,
+    CredentialsError,
+    RejectedError,
+    ThrottledError,
+)
 from lambda_executor.contract.wire import Invocation, InvocationId
-from lambda_executor.core.dispatch import Dispatch, Envelope, Sent
+from lambda_executor.core.dispatch import Dispatch, Envelope, Refused, Sent
 from lambda_executor.core.routing import Target
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.testing import MemoryFunction
@@ -52,6 +57,11 @@ class Beginning(MemoryFunction):
         with self._has_begun:
             assert self._has_begun.wait_for(lambda: len(self.begun) >= begun, 10)
 
+    def sender(self) -> threading.Thread:
+        """The only thread that began a send; it has not ended."""
+        (sender,) = self.senders
+        return next(thread for thread in threading.enumerate() if thread.ident == sender)
+
 
 def dispatch(name: str, store: Callable[[], None] | None = None) -> Dispatch:
     """An invocation, perhaps with a payload to store first."""
@@ -72,7 +82,7 @@ def dispatcher(function: Beginning) -> Iterator[Dispatcher]:
     dispatcher = Dispatcher(function, threads=8, max_attempts=3)
     dispatcher.start()
     yield dispatcher
-    dispatcher.close(10)
+    dispatcher.close(0)
 
 
 def test_one_thread_sends_all(function: Beginning, dispatcher: Dispatcher) -> None:
@@ -144,3 +154,83 @@ def test_a_payload_that_is_stored_holds_up_nothing(
     stored.set()
     function.wait_until(3)
     assert b"large" in function.begun[2][0]
+
+
+def test_a_payload_that_is_stored_does_not_hold_up_what_is_submitted_later(
+    function: Beginning, dispatcher: Dispatcher
+) -> None:
+    """A thread is there to send it, though nothing was queued when the wait began."""
+    stored, storing = threading.Event(), threading.Event()
+
+    def store() -> None:
+        storing.set()
+        assert stored.wait(20)
+
+    dispatcher.submit([dispatch("large", store)])
+    assert storing.wait(10)
+    dispatcher.submit([dispatch("a")])
+    dispatcher.submit([dispatch("b")])
+    function.wait_until(2)
+    stored.set()
+    function.wait_until(3)
+
+
+def test_several_waits_do_not_hold_up_what_is_submitted_later(
+    function: Beginning, dispatcher: Dispatcher
+) -> None:
+    """Each thread that waits leaves one to send, up to the most sends under way."""
+    stored, storing = threading.Event(), threading.Semaphore(0)
+
+    def store() -> None:
+        storing.release()
+        assert stored.wait(20)
+
+    for number in range(7):
+        dispatcher.submit([dispatch(f"large-{number}", store)])
+        assert storing.acquire(timeout=10)
+    dispatcher.submit([dispatch("a")])
+    function.wait_until(1)
+    stored.set()
+    function.wait_until(8)
+
+
+def test_the_end_waits_for_answers(function: Beginning, dispatcher: Dispatcher) -> None:
+    """A send that has begun has no thread, and would end with the process."""
+    dispatcher.submit([dispatch("a"), dispatch("b")])
+    function.wait_until(2)
+    closing = threading.Thread(target=dispatcher.close, args=(20,))
+    closing.start()
+    function.begun[0][1](None)
+    closing.join(0.2)
+    assert closing.is_alive()
+    function.begun[1][1](RejectedError("404"))
+    closing.join(10)
+    assert not closing.is_alive()
+    assert [type(outcome) for outcome in dispatcher.outcomes()] == [Sent, Refused]
+
+
+def test_the_end_does_not_wait_for_what_has_not_begun(
+    function: Beginning, dispatcher: Dispatcher
+) -> None:
+    """What waits to be sent, or to be sent again, is left to the next scheduler."""
+    dispatcher.submit([dispatch(name) for name in "abcdefghi"])
+    function.wait_until(8)
+    closing = threading.Thread(target=dispatcher.close, args=(20,))
+    sender = function.sender()
+    closing.start()
+    sender.join(10)
+    closing.join(0.2)
+    assert closing.is_alive()
+    for _, ended in function.begun[:]:
+        ended(ThrottledError("429"))
+    closing.join(10)
+    assert not closing.is_alive()
+    assert (len(function.begun), dispatcher.outcomes()) == (8, [])
+
+
+def test_the_end_waits_no_longer_than_it_may(function: Beginning, dispatcher: Dispatcher) -> None:
+    """An answer that never comes does not keep the scheduler."""
+    dispatcher.submit([dispatch("a")])
+    function.wait_until(1)
+    dispatcher.close(0.1)
+    assert dispatcher.outcomes() == []

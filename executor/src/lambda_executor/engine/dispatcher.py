@@ -1,7 +1,8 @@
 """The threads that send invocations to Lambda.
 
 One is enough while sends can begin without a wait for the answer. A thread that has to wait, for
-boto3 or for the payload bucket, first has another one send, which is started if need be.
+boto3 or for the payload bucket, first sees to it that another one is there to send, for what is
+queued now and for what is submitted later.
 
 The `DispatchQueue` decides which invocation leaves next, and whether a failed send is repeated.
 The scheduler's thread submits dispatches and collects outcomes, and never waits.
@@ -154,14 +155,19 @@ class Dispatcher:
             return self._unsettled()
 
     def close(self, timeout_s: float) -> None:
-        """End the threads, letting the invokes under way finish."""
+        """End the threads; invokes under way get `timeout_s` seconds.
+
+        One that has begun has no thread, but would end with the process: perhaps before it has
+        left, and perhaps after Lambda took it.
+        """
         deadline_s = self._clock() + timeout_s
-        with self._sendable:
+        with self._settled:
             self._closed = True
             self._sendable.notify_all()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, deadline_s - self._clock()))
+            self._settled.wait_for(lambda: not self._queue.under_way, timeout_s)
+            threads = [thread for thread in self._threads if thread.is_alive()]
+        for thread in threads:
+            thread.join(max(0.0, deadline_s - self._clock()))
 
     def _unsettled(self) -> int:
         return len(self._queue) + self._queue.under_way
@@ -180,21 +186,21 @@ class Dispatcher:
         Args:
             dispatch: The invocation.
             ended: Called later, with the error or None, if this returns that the send has begun;
-                None: wait for the answer, and have no other thread send meanwhile.
+                None: wait for the answer, and leave no other thread to send meanwhile.
         """
         unexpected: type[AwsError] = RejectedError
         try:
             envelope = dispatch.prepare()
             if envelope.store is not None:
                 if ended:
-                    self._let_another_send()
+                    self._leave_a_sender()
                 envelope.store()
             unexpected = InDoubtError
             target, payload = envelope.target, envelope.payload
             if ended:
                 if self._beginner and self._beginner.begin(target, payload, ended):
                     return Begun.BEGUN
-                self._let_another_send()
+                self._leave_a_sender()
             self._invoker.invoke(target, payload)
         except LambdaExecutorError as error:
             return error
@@ -215,9 +221,9 @@ class Dispatcher:
             )
             if outcome is not None:
                 self._outcomes.append(outcome)
-            if not self._unsettled():
+            if not self._queue.under_way:
                 self._settled.notify_all()
-            elif self._idle:
+            if self._idle and len(self._queue):
                 self._sendable.notify()
 
     def _next(self) -> Waiting | None:
@@ -245,10 +251,13 @@ class Dispatcher:
         if self._alarm_s == alarm_s:
             self._alarm_s = math.inf
 
-    def _let_another_send(self) -> None:
-        """Have another thread send while this one waits for AWS, if there is more to send."""
+    def _leave_a_sender(self) -> None:
+        """Leave a thread that can send while this one waits for AWS.
+
+        Also if nothing is queued: what is submitted meanwhile must not wait too.
+        """
         with self._sendable:
-            thread = self._wake_another(self._clock())
+            thread = self._another(self._clock())
         if thread is None:
             return
         try:
@@ -259,17 +268,16 @@ class Dispatcher:
             with self._sendable:
                 self._threads.remove(thread)
 
-    def _wake_another(self, now_s: float) -> threading.Thread | None:
-        """Wake a thread if there is more to send; return one to start if none is idle.
+    def _another(self, now_s: float) -> threading.Thread | None:
+        """Wake an idle thread if there is more to send; return one to start if none is idle.
 
         If the next send is due later, that thread will wait for it.
         """
-        wait_s = self._queue.wait_s(now_s)
-        if wait_s is None or (wait_s > 0 and self._alarm_s <= now_s + wait_s):
-            return None
         if self._idle:
-            self._sendable.notify()
-        elif len(self._threads) < self._most_threads:
+            wait_s = self._queue.wait_s(now_s)
+            if wait_s is not None and (wait_s == 0 or now_s + wait_s < self._alarm_s):
+                self._sendable.notify()
+        elif len(self._threads) < self._most_threads and not self._closed:
             self._threads.append(self._thread(len(self._threads)))
             return self._threads[-1]
         return None

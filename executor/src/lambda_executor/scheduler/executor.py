@@ -147,7 +147,10 @@ class LambdaExecutor(AirflowExecutor):
             self.terminate()
 
     def terminate(self) -> None:
-        """Stop at once; another scheduler adopts the in-flight invocations."""
+        """Stop, with no more sends; another scheduler adopts the in-flight invocations.
+
+        What is being sent and deleted may end: its request would end with the process.
+        """
         engine, self.engine = self.engine, None
         if engine is not None:
             engine.close(CLOSE_TIMEOUT_S)
