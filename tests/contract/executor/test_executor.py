@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from airflow.utils.state import TaskInstanceState
@@ -19,7 +21,16 @@ from lambda_executor.scheduler.state import DatabaseState
 from lambda_executor.scheduler.version import AIRFLOW
 from lambda_executor.testing import MemoryQueue
 from tests.support import threads
-from tests.support.scheduler import SETTINGS, TOKEN, Scheduler, named, orphan, workload
+from tests.support.scheduler import (
+    SETTINGS,
+    TOKEN,
+    HeldFunction,
+    Scheduler,
+    named,
+    orphan,
+    started,
+    workload,
+)
 
 
 def test_a_task_goes_out_under_the_id_that_airflow_keeps(scheduler: Scheduler) -> None:
@@ -173,6 +184,43 @@ def test_a_heartbeat_takes_over_no_more_than_there_is_time_for(
         assert sorted(map(named, executor.running)) == keys[:taken]
         assert list(map(named, queue)) == keys[taken:]
     assert scheduler.function.wait_for(3)
+
+
+def test_a_heartbeat_takes_over_more_than_there_is_time_for_if_more_is_sent_until_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one heartbeat a second the rate follows the sends, not the time to take over."""
+    now_s = itertools.count(step=0.001)  # So there is time for 25 workloads.
+    monkeypatch.setattr(executor_module, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    with started(Scheduler(LambdaExecutor(parallelism=1000))) as scheduler:
+        for number in range(400):
+            scheduler.executor.queue_workload(workload(str(number)), session=None)  # type: ignore[arg-type]
+        taken = []
+        for _ in range(5):
+            before = len(scheduler.executor.running)
+            scheduler.executor.heartbeat()
+            taken.append(len(scheduler.executor.running) - before)
+            # Until the next heartbeat everything is sent, and Lambda takes it.
+            assert scheduler.engine.dispatcher.drain(10) == 0
+    assert taken[0] == 25
+    for earlier, later in itertools.pairwise(taken):
+        assert later >= 1.4 * earlier, taken
+
+
+def test_a_heartbeat_takes_over_what_there_is_time_for_if_little_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is pending already counts, so the scheduler is not held up by what cannot be sent."""
+    now_s = itertools.count(step=0.001)
+    monkeypatch.setattr(executor_module, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    scheduler = Scheduler(LambdaExecutor(parallelism=1000), function=HeldFunction())
+    with started(scheduler):
+        for number in range(200):
+            scheduler.executor.queue_workload(workload(str(number)), session=None)  # type: ignore[arg-type]
+        for heartbeats in (1, 2, 3):
+            scheduler.executor.heartbeat()
+            assert len(scheduler.executor.running) == 25 * heartbeats
+        scheduler.function.answer.set()  # type: ignore[attr-defined]
 
 
 def test_a_lost_result_does_not_hold_its_slot_for_ever(

@@ -93,6 +93,10 @@ class Dispatcher:
         """Return the outcomes since the last call."""
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
+    def untaken(self) -> int:
+        """Return how many outcomes `outcomes` would return now."""
+        return len(self._outcomes)
+
     def throttles(self) -> int:
         """Return the number of sends throttled since the last call."""
         with self._sendable:

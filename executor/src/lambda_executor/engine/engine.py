@@ -42,7 +42,8 @@ SAY_FULL_S = 60.0
 #: The longest time for which a result counts as on its way: beyond it no scheduler ran, or the
 #: clocks differ.
 MOST_RESULT_S = 5.0
-#: What should be pending at the end of a step, as a multiple of what was sent since the one before.
+#: What should be left to send when a heartbeat has handed over, as a multiple of what was sent since
+#: the last step.
 AHEAD = 1.5
 
 
@@ -117,7 +118,6 @@ class Engine(Generic[Key]):
         self.limits = LimitWatcher(endpoints.limits, self.dispatcher.limit)
         self._state = state
         self._said_full_s: dict[str, float] = {}
-        self._sent = 0
 
     # ---- life ----
 
@@ -211,8 +211,13 @@ class Engine(Generic[Key]):
         return sum(max(0, free) for free in room.values()) if room else math.inf
 
     def has_enough(self) -> bool:
-        """Whether more is pending than will be sent before the next step, as the last one shows."""
-        return self.ledger.count(State.PENDING) >= AHEAD * self._sent
+        """Whether more is left to send than will be before the next step, as since the last one.
+
+        Airflow hands over before the step. So the ledger still has as pending what was sent since
+        the last one.
+        """
+        sent = self.dispatcher.untaken()
+        return self.ledger.count(State.PENDING) - sent >= AHEAD * sent
 
     def summary(self) -> str:
         """The counts of invocations and deliveries, for people."""
@@ -246,10 +251,8 @@ class Engine(Generic[Key]):
     # ---- one step ----
 
     def _take(self) -> None:
-        outcomes = self.dispatcher.outcomes()
-        for outcome in outcomes:
+        for outcome in self.dispatcher.outcomes():
             self._take_outcome(outcome)
-        self._sent = len(outcomes)
         self._arrivals.take(
             [(poller, one) for poller in self.listeners for one in poller.arrivals()]
         )
