@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import boto3
@@ -59,6 +60,21 @@ def test_the_health_check_can_be_switched_off(
     executor = LambdaExecutor(parallelism=1)
     executor.start()
     executor.terminate()
+
+
+def test_only_the_first_start_of_a_process_freezes_what_exists(account: Account) -> None:
+    """Another executor's start would keep what the scheduler needs for a moment, for ever."""
+    account.write_parameter()
+    first, second = LambdaExecutor(parallelism=1), LambdaExecutor(parallelism=1)
+    first.start()
+    frozen = gc.get_freeze_count()
+    assert frozen > 0
+    of_the_moment = [[number] for number in range(10_000)]
+    second.start()
+    assert gc.get_freeze_count() <= frozen  # Fewer, if some of them were no longer needed.
+    assert gc.is_tracked(of_the_moment)
+    for executor in (first, second):
+        executor.terminate()
 
 
 @pytest.mark.parametrize(

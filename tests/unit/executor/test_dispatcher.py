@@ -39,10 +39,12 @@ class Slow(MemoryFunction):
 
     def __init__(self, together: int) -> None:
         super().__init__()
+        self.has_begun = threading.Event()
         self._together = threading.Barrier(together, timeout=10)
 
     def invoke(self, target: Target, payload: bytes) -> None:
         """Wait for the others."""
+        self.has_begun.set()
         self._together.wait()
         super().invoke(target, payload)
 
@@ -282,6 +284,19 @@ def test_threads_are_added_while_invokes_are_slow() -> None:
     dispatcher.close(10)
     assert sorted(i.id for i in function.invocations) == list("abcd")
     assert sum(t.name.startswith("lambda-dispatch") for t in threading.enumerate()) == 0
+
+
+def test_an_invoke_that_waits_does_not_hold_up_what_is_submitted_later() -> None:
+    """A thread is there to send it, though nothing was queued when the wait began."""
+    function = Slow(2)
+    dispatcher = Dispatcher(function, threads=4, max_attempts=1)
+    dispatcher.start()
+    dispatcher.submit([dispatch("a")])
+    assert function.has_begun.wait(10)
+    dispatcher.submit([dispatch("b")])
+    assert dispatcher.drain(20) == 0
+    dispatcher.close(10)
+    assert sorted(i.id for i in function.invocations) == ["a", "b"]
 
 
 def test_threads_are_added_while_the_rate_holds_sends_back() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import boto3
@@ -60,8 +60,19 @@ class Place(NamedTuple):
         return f"{self.region}, {self.endpoint}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was made since credentials last failed, by the name of the service."""
+
+    clients: dict[str, tuple[Session, Any]] = field(default_factory=dict)
+    natives: dict[str, Native] = field(default_factory=dict)
+
+
 class Clients:
     """The boto3 clients of one executor, made again after credentials failed.
+
+    Safe on any thread. One that needs what exists, or takes in an error, does not wait for one that
+    makes a session, which may take seconds (an Airflow connection, STS).
 
     Args:
         session_factory: Makes a session with freshly resolved credentials.
@@ -80,9 +91,8 @@ class Clients:
     ) -> None:
         self._session_factory = session_factory
         self._region_name = region_name
-        self._clients: dict[str, tuple[Session, Any]] = {}
-        self._natives: dict[str, Native] = {}
-        self._lock = threading.Lock()
+        self._made = _Made()
+        self._making = threading.Lock()
         self._invoke_config = _config(patience or INVOKE, connections)
         self._config = _config(patience or POLL, connections)
 
@@ -124,12 +134,14 @@ class Clients:
 
     def native(self, service: Literal["lambda", "sqs"]) -> Native:
         """The calls of a client that are made often."""
-        native = self._natives.get(service)
-        if native is None:
-            config = self._invoke_config if service == "lambda" else self._config
-            native = Native(*self._made(service, config))
-            self._natives[service] = native
-        return native
+        if native := self._made.natives.get(service):
+            return native
+        with self._making:
+            made = self._made
+            if service not in made.natives:
+                config = self._invoke_config if service == "lambda" else self._config
+                made.natives[service] = Native(*self._client_of(made, service, config))
+            return made.natives[service]
 
     def place(self, client: Literal["function", "ssm", "sts"] = "function") -> Place:
         """Return where the calls of a client go.
@@ -156,21 +168,22 @@ class Clients:
         """Translate an error of botocore into ours; forget the clients when credentials failed."""
         translated = translate(error)
         if isinstance(translated, CredentialsError):
-            with self._lock:
-                self._clients.clear()
-                self._natives.clear()
+            self._made = _Made()  # What is being made goes to the old one, which nobody sees again.
         return translated
 
     def _client(self, service: str, config: Config) -> Any:  # noqa: ANN401 - typed by the properties
-        return self._made(service, config)[1]
+        if pair := self._made.clients.get(service):
+            return pair[1]
+        with self._making:
+            return self._client_of(self._made, service, config)[1]
 
-    def _made(self, service: Any, config: Config) -> tuple[Session, Any]:  # noqa: ANN401 - the stubs want literals
-        with self._lock:
-            if service not in self._clients:
-                session = self._session()
-                client = session.client(service, region_name=self._region_name, config=config)
-                self._clients[service] = session, client
-            return self._clients[service]
+    def _client_of(self, made: _Made, service: Any, config: Config) -> tuple[Session, Any]:  # noqa: ANN401 - the stubs want literals
+        """Return a client and its session; make them if need be."""
+        if service not in made.clients:
+            session = self._session()
+            client = session.client(service, region_name=self._region_name, config=config)
+            made.clients[service] = session, client
+        return made.clients[service]
 
     def _session(self) -> Session:
         try:

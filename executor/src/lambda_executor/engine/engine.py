@@ -42,8 +42,8 @@ SAY_FULL_S = 60.0
 #: The longest time for which a result counts as on its way: beyond it no scheduler ran, or the
 #: clocks differ.
 MOST_RESULT_S = 5.0
-#: What should be left to send when a heartbeat has handed over, as a multiple of what was sent since
-#: the last step.
+#: What should be left to send when a heartbeat has handed over, as a multiple of what was sent
+#: since the last step.
 AHEAD = 1.5
 
 

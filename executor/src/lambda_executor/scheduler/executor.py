@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.utils.state import TaskInstanceState
@@ -99,10 +99,7 @@ class LambdaExecutor(AirflowExecutor):
             check(connected)
         sign(self.job_id)
         self.start_on(settings, connected.endpoints)
-        # Python looks through every object of the process whenever a quarter of them are new, which
-        # stops the scheduler for 0.2 to 0.5 s. What Airflow has imported by now stays anyway.
-        gc.collect()
-        gc.freeze()
+        _freeze()
 
     def start_on(self, settings: ExecutorConfig, endpoints: Endpoints) -> None:
         """Start the threads on given endpoints, such as those of `lambda_executor.testing`.
@@ -114,7 +111,7 @@ class LambdaExecutor(AirflowExecutor):
         own = settings.own_queue(self.job_id)
         reply_to = settings.queue_urls[own]
         self._routes = settings.routes
-        self._outgoing = partial(
+        self._outgoing = functools.partial(
             Outgoing,
             routes=settings.routes,
             reply_to=reply_to,
@@ -260,3 +257,15 @@ class LambdaExecutor(AirflowExecutor):
         if self.engine is None:
             raise ConfigError("the executor was not started")
         return self.engine
+
+
+@functools.cache
+def _freeze() -> None:
+    """Exempt what Airflow has imported from garbage collection, at the first start of a process.
+
+    It stays anyway. Python would look through every object of the process whenever a quarter of
+    them are new, which stops the scheduler for 0.2 to 0.5 s. Later starts (of another team's
+    executor) would freeze what the running scheduler needs only for a moment.
+    """
+    gc.collect()
+    gc.freeze()
