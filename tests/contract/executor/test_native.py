@@ -437,7 +437,8 @@ def test_a_queue_that_awscrt_does_not_reach_is_asked_by_boto3(
     with serving(200, b"{}") as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", server.url)
         sqs = clients()
-        sqs.native("sqs")._is_cut_off = True
+        reach = sqs.native("sqs")._reach
+        reach.not_sent(reach._attempt)
         assert SqsQueue(sqs, f"{server.url}/123456789012/results").receive(0) == []
-        assert sqs.native("sqs")._is_cut_off is False
+        assert reach.attempt() is not None
     assert len(server.seen) == 1

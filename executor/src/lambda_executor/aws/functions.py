@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, TypedDict
 
 import botocore.exceptions as botocore_errors
 
+from lambda_executor.aws.call import NotSentError
 from lambda_executor.aws.clients import Clients
-from lambda_executor.aws.http import NotSentError
 from lambda_executor.contract.errors import AwsError, InDoubtError, UnreachableError
 from lambda_executor.core.routing import Target
 
 if TYPE_CHECKING:
     from typing import NotRequired
+
+    from mypy_boto3_lambda import LambdaClient
 
 
 class LambdaFunctions:
@@ -44,7 +46,7 @@ class LambdaFunctions:
             return native.begin(
                 "Invoke",
                 target,
-                partial(self._ask, target, payload),
+                partial(_ask, target, payload),
                 payload,
                 lambda error: ended(self._translated(error)),
             )
@@ -61,7 +63,7 @@ class LambdaFunctions:
         try:
             with self._clients.errors():
                 native = self._clients.native("lambda")
-                self._ask(target, unsent)
+                _ask(target, unsent, self._clients.function)
         except AwsError as error:
             if native:
                 native.rescued(succeeded=bool(error.code))
@@ -69,14 +71,6 @@ class LambdaFunctions:
                 raise
             raise UnreachableError(str(error)) from error
         native.rescued(succeeded=True)
-
-    def _ask(self, target: Target, payload: bytes | BytesIO) -> None:
-        tenant: _Tenant = {"TenantId": target.tenant} if target.tenant else {}
-        answer = self._clients.function.invoke(
-            InvocationType="Event", Payload=payload, **named(target), **tenant
-        )
-        # The connection can only be reused after its answer was read.
-        answer["Payload"].read()
 
     def _translated(self, error: Exception | None) -> AwsError | None:
         if error is None:
@@ -86,6 +80,13 @@ class LambdaFunctions:
         if isinstance(error, botocore_errors.ClientError):
             return self._clients.translated(error)
         return InDoubtError(str(error))  # No answer came, or one that cannot be read.
+
+
+def _ask(target: Target, payload: bytes | BytesIO, client: LambdaClient) -> None:
+    tenant: _Tenant = {"TenantId": target.tenant} if target.tenant else {}
+    answer = client.invoke(InvocationType="Event", Payload=payload, **named(target), **tenant)
+    # The connection can only be reused after its answer was read.
+    answer["Payload"].read()
 
 
 class _Named(TypedDict):

@@ -3,26 +3,23 @@
 One native thread serves all connections. It calls back when an answer is complete, so no thread of
 ours waits while a request is under way. awscrt is optional: without it boto3 makes every call.
 
-A request that fails before its body was read to the end cannot have reached AWS as a whole; a
-connection is made, and its TLS too, before the body is read.
+A connection is made, and its TLS too, before the body of a request is read (`call.py`).
 https://awslabs.github.io/aws-crt-python/api/http.html
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-log = logging.getLogger(__name__)
+from lambda_executor.aws.call import Answer, Body, Call, Done, Outcome
+from lambda_executor.aws.overdue import Overdue
 
 try:
     from awscrt import http as crt_http
@@ -34,28 +31,6 @@ else:
 
 #: Seconds for which an unused connection is kept; one that the server has closed is replaced.
 IDLE_S = 50.0
-#: Seconds between two looks for calls that take too long.
-TICK_S = 0.1
-
-
-class NotSentError(Exception):
-    """The request did not leave as a whole."""
-
-
-class NoAnswerError(Exception):
-    """The request left, and no answer came."""
-
-
-class Answer(NamedTuple):
-    """An answer of AWS, or of a proxy before it."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-
-
-#: Called once, on any thread: with the answer, or with one of the errors above.
-Done = Callable[[Answer | NotSentError | NoAnswerError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +50,6 @@ class Route:
     proxy_url: str | None
     connect_s: float
     read_s: float
-
-
-@dataclass(eq=False, slots=True)
-class _Call:
-    """One request under way."""
-
-    method: str
-    path: str
-    headers: list[tuple[str, str]]
-    unsent: BytesIO
-    size: int
-    read_s: float
-    done: Done
-    ends_s: float = 0.0
-    is_retry: bool = False
-    connection: Any = None
-    answered: list[tuple[str, str]] = field(default_factory=list)
-    chunks: list[bytes] = field(default_factory=list)
-    is_done: bool = False
-
-    def finish(self, outcome: Answer | NotSentError | NoAnswerError) -> None:
-        if not self.is_done:
-            self.is_done = True
-            self.done(outcome)
 
 
 class Connections:
@@ -135,13 +86,26 @@ class Connections:
             done: Called once, mostly on the native thread: it must not wait.
             read_s: Seconds to wait for the answer; None: as the route says.
         """
-        read_s = self._route.read_s if read_s is None else read_s
-        call = _Call(method, path, headers, BytesIO(body), len(body), read_s, done)
+        call = Call(
+            url=self._route.endpoint_url,
+            method=method,
+            path=path,
+            headers=headers,
+            body=Body(body),
+            read_s=self._route.read_s if read_s is None else read_s,
+            done=done,
+            ends_s=time.monotonic() + self._route.connect_s,
+        )
+        try:
+            _OVERDUE.watch(call)
+        except RuntimeError as error:
+            call.fail(f"{self._route.endpoint_url}: nothing was sent without a time-out: {error}")
+            return
         connection = self._take()
         if connection is None:
             self._connect(call)
         else:
-            self._send(call, connection)
+            self._send(call, connection, is_kept=True)
 
     def call(
         self,
@@ -157,11 +121,11 @@ class Connections:
             NotSentError: The request did not leave as a whole.
             NoAnswerError: The request left, and no answer came.
         """
-        outcomes: deque[Answer | NotSentError | NoAnswerError] = deque()
+        outcomes: deque[Outcome] = deque()
         answered = threading.Lock()
         answered.acquire()
 
-        def done(outcome: Answer | NotSentError | NoAnswerError) -> None:
+        def done(outcome: Outcome) -> None:
             outcomes.append(outcome)
             answered.release()
 
@@ -171,11 +135,6 @@ class Connections:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
-
-    def close(self) -> None:
-        """Close the connections that are not in use."""
-        while self._idle:
-            self._idle.popleft()[1].close()
 
     def _take(self) -> Any:  # noqa: ANN401 - awscrt has no types
         oldest_s = time.monotonic() - IDLE_S
@@ -189,9 +148,7 @@ class Connections:
             connection.close()
         return None
 
-    def _connect(self, call: _Call) -> None:
-        call.ends_s = time.monotonic() + self._route.connect_s
-        _OVERDUE.add(call, self._give_up)
+    def _connect(self, call: Call) -> None:
         socket_options = crt_io.SocketOptions()
         socket_options.connect_timeout_ms = int(self._route.connect_s * 1000)
         socket_options.keep_alive = True
@@ -209,68 +166,52 @@ class Connections:
                 proxy_options=_proxy(self._route.proxy_url),
             )
         except Exception as error:  # noqa: BLE001 - awscrt raises many
-            call.finish(NotSentError(self._about(error)))
+            call.fail(self._about(error))
             return
         connecting.add_done_callback(functools.partial(self._connected, call))
 
-    def _connected(self, call: _Call, connecting: Future[Any]) -> None:
+    def _connected(self, call: Call, connecting: Future[Any]) -> None:
         if error := connecting.exception():
-            call.finish(NotSentError(self._about(error)))
-        elif call.is_done:
-            self._give_back(connecting.result())
+            call.fail(self._about(error))
         else:
             self._send(call, connecting.result())
 
-    def _send(self, call: _Call, connection: Any) -> None:  # noqa: ANN401 - awscrt has no types
-        call.connection = connection
-        call.ends_s = time.monotonic() + call.read_s
-        _OVERDUE.add(call, self._give_up)
+    def _send(self, call: Call, connection: Any, *, is_kept: bool = False) -> None:  # noqa: ANN401 - awscrt has no types
+        if not call.claim(connection, is_kept=is_kept):
+            self._give_back(connection)
+            return
+        answered: list[tuple[str, str]] = []
+        chunks: list[bytes] = []
+
+        def ended(completion: Future[int]) -> None:
+            if error := completion.exception():
+                self._failed(call, connection, error)
+                return
+            self._give_back(connection)
+            call.answer(Answer(completion.result(), answered, b"".join(chunks)))
+
         try:
             stream = connection.request(
                 crt_http.HttpRequest(
-                    call.method, call.path, crt_http.HttpHeaders(call.headers), call.unsent
+                    call.method, call.path, crt_http.HttpHeaders(call.headers), call.body
                 ),
-                lambda headers, **_: call.answered.extend(headers),
-                lambda chunk, **_: call.chunks.append(bytes(chunk)),
+                lambda headers, **_: answered.extend(headers),
+                lambda chunk, **_: chunks.append(bytes(chunk)),
             )
-            stream.completion_future.add_done_callback(functools.partial(self._ended, call))
+            stream.completion_future.add_done_callback(ended)
             stream.activate()
         except Exception as error:  # noqa: BLE001 - awscrt raises many
-            self._failed(call, error)
+            self._failed(call, connection, error)
 
-    def _ended(self, call: _Call, completion: Future[int]) -> None:
-        connection = call.connection
-        if error := completion.exception():
-            self._failed(call, error)
-            return
-        self._give_back(connection)
-        call.finish(Answer(completion.result(), call.answered, b"".join(call.chunks)))
-
-    def _failed(self, call: _Call, error: BaseException) -> None:
+    def _failed(self, call: Call, connection: Any, error: BaseException) -> None:  # noqa: ANN401 - awscrt has no types
         """End a call, or send it on a new connection if the server had closed the one it had."""
-        if call.is_done:
-            return
-        call.connection.close()
-        read = call.unsent.tell()
-        if read == call.size:
-            call.finish(NoAnswerError(self._about(error)))
-        elif read or call.is_retry:
-            call.finish(NotSentError(self._about(error)))
-        else:
-            call.is_retry = True
+        connection.close()
+        if call.connection is not connection:
+            return  # It is being sent again.
+        if call.claim_another(self._route.connect_s):
             self._connect(call)
-
-    def _give_up(self, call: _Call) -> None:
-        """End a call that takes too long."""
-        if call.connection is None:
-            call.finish(
-                NotSentError(f"no connection to {self._route.endpoint_url} within the time-out")
-            )
-            return
-        whole = call.unsent.tell() == call.size
-        kind = NoAnswerError if whole else NotSentError
-        call.finish(kind(f"{self._route.endpoint_url} gave no answer within {call.read_s:g} s"))
-        call.connection.close()
+        else:
+            call.fail(self._about(error))
 
     def _give_back(self, connection: Any) -> None:  # noqa: ANN401 - awscrt has no types
         if connection.is_open():
@@ -281,42 +222,7 @@ class Connections:
         return f"{self._route.endpoint_url}{by}: {error}"
 
 
-class _Overdue:
-    """Ends calls that take too long, on a thread of its own. One serves the whole process."""
-
-    def __init__(self) -> None:
-        self._calls: dict[int, tuple[_Call, Callable[[_Call], None]]] = {}
-        self._lock = threading.Lock()
-        self._is_needed = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def add(self, call: _Call, give_up: Callable[[_Call], None]) -> None:
-        """Watch a call from now on until it is done; `give_up` ends it."""
-        self._calls[id(call)] = call, give_up
-        if not self._is_needed.is_set():
-            with self._lock:
-                if self._thread is None:
-                    name = "lambda-time-outs"
-                    self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-                    self._thread.start()
-            self._is_needed.set()
-
-    def _run(self) -> None:
-        while True:
-            self._is_needed.clear()
-            if not self._calls:
-                self._is_needed.wait()
-            time.sleep(TICK_S)
-            now_s = time.monotonic()
-            # list() of a dictionary's items is atomic under the GIL.
-            for key, (call, give_up) in list(self._calls.items()):
-                if not call.is_done and now_s >= call.ends_s:
-                    give_up(call)
-                if call.is_done:
-                    del self._calls[key]
-
-
-_OVERDUE = _Overdue()
+_OVERDUE = Overdue()
 
 
 @functools.cache

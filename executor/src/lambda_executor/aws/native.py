@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -25,27 +26,28 @@ from botocore.parsers import create_parser
 from botocore.session import Session as BotocoreSession
 from botocore.utils import get_environ_proxies
 
-from lambda_executor.aws.http import (
-    WHY_MISSING,
-    Answer,
-    Connections,
-    NoAnswerError,
-    NotSentError,
-    Route,
-)
+from lambda_executor.aws.call import Answer, NoAnswerError, NotSentError, Outcome
+from lambda_executor.aws.http import WHY_MISSING, Connections, Route
+from lambda_executor.aws.reach import PAUSE_S, Reach
 from lambda_executor.aws.signing import Credentials, Template
 
 log = logging.getLogger(__name__)
 
-#: boto3 is asked while awscrt reaches nothing. After so many calls that boto3 could make in between
-#: the network is not the reason, so boto3 makes all.
-MOST_RESCUES = 3
 #: The protocol of SQS, as the type of its requests.
 JSON = "application/x-amz-json-1.0"
-#: A call by boto3, with its arguments.
-Ask = Callable[[], Any]
+#: The most kinds of requests that are kept; each tenant of a function is one.
+MOST_TEMPLATES = 512
+#: A call by the client that it is given.
+Ask = Callable[[Any], Any]
 #: Called once, on any thread, with the error of a call.
 Ended = Callable[[Exception | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """boto3 has made the call, with this answer."""
+
+    answer: Any
 
 
 class Native:
@@ -59,17 +61,13 @@ class Native:
     def __init__(self, session: Any, client: Any) -> None:  # noqa: ANN401 - boto3 makes them at run time
         self._session = session
         self._client = client
-        self._catching = threading.local()
+        self._catching = threading.Lock()
         self._templates: dict[Hashable, Template] = {}
         self._connections: dict[str, Connections] = {}
-        self._is_cut_off = False
-        self._rescues = 0
-        self._why_not = _why_missing() or self._unsupported()
-
-    @property
-    def why_not(self) -> str | None:
-        """Why boto3 makes all calls; None: it does not."""
-        return self._why_not
+        self._reach = Reach()
+        self._why_not = _why_missing()
+        if self._why_not is None and (reason := self._unsupported()):
+            self._stop(reason)
 
     def begin(self, operation: str, kind: Hashable, ask: Ask, body: bytes, ended: Ended) -> bool:
         """Make a call that has no answer but its status; return at once whether it was begun.
@@ -79,7 +77,7 @@ class Native:
         Args:
             operation: Its name in AWS's API.
             kind: What decides everything of the request but its body.
-            ask: The same call by boto3.
+            ask: The same call by boto3, which makes it if its request cannot be caught.
             body: The body.
             ended: Called once, unless the call was not begun.
 
@@ -87,15 +85,18 @@ class Native:
             ClientError: AWS refused the call of boto3.
             BotoCoreError: There are no credentials, or no connection.
         """
-        if self._why_not or self._is_cut_off:
+        if self._why_not or (attempt := self._reach.attempt()) is None:
             return False
         template = self._template(operation, kind, ask)
+        if isinstance(template, _Made):
+            ended(None)
+            return True
         if template is None:
             return False
 
-        def done(outcome: Answer | NotSentError | NoAnswerError) -> None:
+        def done(outcome: Outcome) -> None:
             try:
-                error = self._outcome(operation, outcome)
+                error = self._error(operation, attempt, outcome)
             except Exception as unexpected:  # noqa: BLE001 - it would be lost on the native thread
                 error = unexpected
             ended(error)
@@ -114,7 +115,7 @@ class Native:
 
         Args:
             operation: Its name in AWS's API.
-            ask: The same call by boto3.
+            ask: The same call by boto3, which makes it if its request cannot be caught.
             request: The parameters of the call.
             read_s: Seconds to wait for the answer.
 
@@ -122,9 +123,11 @@ class Native:
             ClientError: AWS refused the call of boto3.
             BotoCoreError: There are no credentials, or no connection.
         """
-        if self._why_not or self._is_cut_off:
+        if self._why_not or (attempt := self._reach.attempt()) is None:
             return None
         template = self._template(operation, None, ask)
+        if isinstance(template, _Made):
+            return template.answer
         if template is None:
             return None
         if ("content-type", JSON) not in template.headers:
@@ -136,51 +139,67 @@ class Native:
         if answer is None and (to := self._to(template.url)) is not None:
             try:
                 answer = to.call(template.method, template.path, headers, body, read_s)
-                self._rescues = 0
+                self._reach.answered()
             except NotSentError:
-                self._is_cut_off = True
+                self._reach.not_sent(attempt)
             except NoAnswerError as error:
                 log.debug("boto3 repeats %s: %s", operation, error)
         if answer is None or answer.status != HTTPStatus.OK:
             return None
-        return json.loads(answer.body)
+        try:
+            return json.loads(answer.body)
+        except ValueError:  # Of a proxy, say.
+            log.debug("boto3 repeats %s: the answer is not JSON", operation)
+            return None
 
     def rescued(self, succeeded: bool) -> None:
         """Record that boto3 has made a call in place of awscrt."""
-        if not self._is_cut_off:
-            return
-        self._rescues += succeeded
-        self._is_cut_off = False
-        if self._rescues >= MOST_RESCUES:
-            self._stop("it does not reach what boto3 reaches")
+        if self._reach.rescued(succeeded=succeeded):
+            log.warning(
+                "boto3 makes the calls to %s for %d s, because it gets through where awscrt does "
+                "not",
+                self._client.meta.endpoint_url,
+                PAUSE_S,
+            )
 
     # ---- what boto3 decides ----
 
-    def _template(self, operation: str, kind: Hashable, ask: Ask) -> Template | None:
-        credentials = self._credentials()
-        key = (operation, kind, credentials.token is None)
+    def _template(self, operation: str, kind: Hashable, ask: Ask) -> Template | _Made | None:
+        """Return what a call is copied from; None: boto3 has to make it."""
+        key = (operation, kind, self._credentials().token is None)
         if template := self._templates.get(key):
             return template
+        with self._catching:
+            return self._templates.get(key) or self._new_template(key, operation, ask)
+
+    def _new_template(self, key: Hashable, operation: str, ask: Ask) -> Template | _Made | None:
+        credentials = self._credentials()
         request = self._caught(operation, ask)
-        if request is not None:
-            # They may have been refreshed while boto3 signed.
-            for own in (credentials, self._credentials()):
-                if template := Template.of(request, own):
-                    self._templates[key] = template
-                    return template
-                if own.access_key in str(request.headers.get("Authorization")):
-                    break
-            else:
-                return None  # boto3 makes this call; the next one is tried again.
-        self._stop("boto3 signs its requests in another way, or something else answers them")
-        return None
+        if isinstance(request, _Made):
+            self._stop("something else answers its calls")
+            return request
+        # They may have been refreshed while boto3 signed.
+        for own in (credentials, self._credentials()):
+            if template := Template.of(request, own):
+                if len(self._templates) >= MOST_TEMPLATES:
+                    del self._templates[next(iter(self._templates))]
+                self._templates[key] = template
+                return template
+            if own.access_key in str(request.headers.get("Authorization")):
+                self._stop("boto3 signs its requests in another way")
+                return None
+        return None  # boto3 makes this call; the next one is tried again.
 
     def _caught(self, operation: str, ask: Ask) -> Any:  # noqa: ANN401 - an AWSPreparedRequest
-        """Return the request that boto3 makes for a call; it is not sent."""
+        """Return the request that boto3 makes for a call; it is not sent.
+
+        If the request does not come by, boto3 sends it: then return what was `_Made`.
+        """
         caught: list[Any] = []
-        caller = threading.get_ident()
+        caller: int | None = threading.get_ident()
 
         def catch(request: Any, **_: object) -> AWSResponse | None:  # noqa: ANN401 - see above
+            # It may still be called after it was unregistered: botocore keeps what it looked up.
             if threading.get_ident() != caller:
                 return None
             caught.append(request)
@@ -189,12 +208,12 @@ class Native:
         events = self._client.meta.events
         events.register_first(self._event(operation), catch)
         try:
-            ask()
+            return _Made(ask(self._client))
         except _Caught:
-            pass
+            return caught[0]
         finally:
+            caller = None
             events.unregister(self._event(operation), catch)
-        return caught[0] if caught else None
 
     def _credentials(self) -> Credentials:
         found = self._session.get_credentials()
@@ -267,14 +286,14 @@ class Native:
             return None
         return Answer(answer.status_code, list(answer.headers.items()), answer.content)
 
-    def _outcome(
-        self, operation: str, outcome: Answer | NotSentError | NoAnswerError
-    ) -> Exception | None:
+    def _error(self, operation: str, attempt: int, outcome: Outcome) -> Exception | None:
         """Return the error that an outcome is; boto3 reads the code and the message of AWS's."""
+        if isinstance(outcome, NotSentError):
+            self._reach.not_sent(attempt)
         if not isinstance(outcome, Answer):
-            self._is_cut_off = isinstance(outcome, NotSentError)
             return outcome
-        self._rescues, answer = 0, outcome
+        self._reach.answered()
+        answer = outcome
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return None
         model = self._client.meta.service_model
@@ -290,7 +309,7 @@ class Native:
 
     def _stop(self, reason: str) -> None:
         self._why_not = reason
-        log.warning("boto3 makes the calls to %s: %s", self._client.meta.endpoint_url, reason)
+        _say(self._client.meta.endpoint_url, reason)
 
 
 @functools.cache
@@ -303,6 +322,12 @@ def _why_missing() -> str | None:
             WHY_MISSING,
         )
     return WHY_MISSING
+
+
+@functools.lru_cache(maxsize=64)
+def _say(endpoint_url: str, reason: str) -> None:
+    """Log once why boto3 makes the calls, although clients are made again and again."""
+    log.warning("boto3 makes the calls to %s: %s", endpoint_url, reason)
 
 
 class _Caught(BaseException):

@@ -74,10 +74,10 @@ class SqsQueue:
         """
         with self._clients.errors():
             native = self._clients.native("sqs")
-            ask = partial(getattr(self._clients.sqs, _METHODS[operation]), **request)
+            ask = partial(_ask, _METHODS[operation], request)
             answer = native.call_json(operation, ask, request, wait_s + ANSWER_S)
             if answer is None:
-                answer = ask()
+                answer = ask(self._clients.sqs)
                 native.rescued(succeeded=True)
             return answer
 
@@ -85,6 +85,10 @@ class SqsQueue:
         for entry in failed:
             log.warning("%s: could not %s a message: %s", self.name, verb, entry.get("Message"))
         return len(failed)
+
+
+def _ask(method: str, request: Mapping[str, Any], client: Any) -> Any:  # noqa: ANN401 - one of _METHODS
+    return getattr(client, method)(**request)
 
 
 def _message(message: MessageTypeDef) -> Message:

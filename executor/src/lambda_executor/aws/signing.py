@@ -27,7 +27,9 @@ _AUTHORIZATION = re.compile(
 )
 _TIME = "x-amz-date"
 _TOKEN = "x-amz-security-token"  # noqa: S105 - the name of a header
-#: Headers of one request; each copy has its own or none.
+#: Headers of one request; each copy has its own or none. The last four are those of tracers.
+#: https://www.w3.org/TR/trace-context/
+#: https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html
 _OF_ONE = frozenset(
     {
         _TIME,
@@ -37,6 +39,10 @@ _OF_ONE = frozenset(
         "authorization",
         "content-length",
         "host",
+        "baggage",
+        "traceparent",
+        "tracestate",
+        "x-amzn-trace-id",
     }
 )
 
@@ -102,6 +108,8 @@ class Template:
             ),
             signed=tuple(match["signed"].split(";")),
         )
+        if not {_TIME, _TOKEN, *dict(template.headers)}.issuperset(template.signed):
+            return None  # A copy would not have what was signed.
         ours = template.authorization(headers, body, credentials, headers[_TIME])
         return template if ours == headers["authorization"] else None
 
