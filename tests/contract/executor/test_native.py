@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import logging
-import queue
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +14,10 @@ import pytest
 import trustme
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from lambda_executor.aws import Clients, LambdaFunctions, Patience, SqsQueue, native
+from lambda_executor.aws import Clients, LambdaFunctions, SqsQueue, native
 from lambda_executor.aws.http import Connections, Route
 from lambda_executor.contract.errors import (
     AwsError,
@@ -30,93 +27,19 @@ from lambda_executor.contract.errors import (
     UnreachableError,
 )
 from lambda_executor.core.routing import Target
+from tests.support.aws_server import PAYLOAD, clients, send, serving
 
-PAYLOAD = b'{"task_key": "x"}'
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:fn"
 TARGETS = [Target("fn"), Target("fn", "live"), Target(ARN, "$LATEST"), Target("fn", "1", "a/b:c")]
 
 
-class Server(ThreadingHTTPServer):
-    """Answers every request in the same way, and keeps what it was sent."""
-
-    daemon_threads = True
-
-    def __init__(self, status: int, body: bytes, error_type: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.status, self.body, self.error_type = status, body, error_type
-        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.connections = 0
-
-    @property
-    def url(self) -> str:
-        """Its endpoint."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def get_request(self) -> Any:
-        """Count the connections."""
-        self.connections += 1
-        return super().get_request()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection; as a proxy it permits every tunnel, to itself."""
-
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_POST(self) -> None:
-        """Keep and answer."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.seen.append((self.command, self.path, headers, body))
-        self.send_response(self.server.status)
-        if self.server.error_type:
-            self.send_header("x-amzn-ErrorType", self.server.error_type)
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.write(self.server.body)
-
-    def do_CONNECT(self) -> None:
-        """Refuse, having kept the request."""
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.seen.append((self.command, self.path, headers, b""))
-        self.send_response(403)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(
-    status: int = 202, body: bytes = b"", error_type: str = "", tls: ssl.SSLContext | None = None
-) -> Iterator[Server]:
-    """A server that runs."""
-    with Server(status, body, error_type) as server:
-        if tls:
-            server.socket = tls.wrap_socket(
-                server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(10)
-
-
-def clients(session: Any = boto3.Session) -> Clients:
-    """The clients of one executor."""
-    patience = Patience(connect_s=10, read_s=5, attempts=1)
-    return Clients(session, region_name="eu-west-1", connections=1, patience=patience)
-
-
-def send(functions: LambdaFunctions, target: Target = TARGETS[0]) -> None:
-    """Invoke by awscrt, and wait for the outcome."""
-    ended: queue.Queue[AwsError | None] = queue.Queue()
-    assert functions.begin(target, PAYLOAD, ended.put), "awscrt did not send"
-    if error := ended.get(timeout=20):
-        raise error
+def tls_of(bundle: Path) -> ssl.SSLContext:
+    """The TLS of a server at localhost; its authority is written to a file."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
 
 
 def urls_of(lambda_clients: Clients) -> list[str]:
@@ -243,6 +166,26 @@ def test_credentials_are_refreshed_as_boto3_refreshes_them(
     assert [key.removeprefix("key") for key in keys] == [t.removeprefix("token") for t in tokens]
 
 
+def test_a_profile_of_the_config_file_is_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its credentials sign, and its CA bundle is trusted, as by boto3."""
+    context = tls_of(tmp_path / "ca.pem")
+    (tmp_path / "config").write_text(
+        "[profile own]\naws_access_key_id = fromfile\naws_secret_access_key = secret\n"
+        f"ca_bundle = {tmp_path / 'ca.pem'}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with serving(tls=context) as server:
+        port = server.server_address[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", f"https://localhost:{port}")
+        send(LambdaFunctions(clients(lambda: boto3.Session(profile_name="own"))))
+    ((_, _, headers, _),) = server.seen
+    assert "Credential=fromfile/" in headers["authorization"]
+
+
 def test_without_credentials_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is that of boto3."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -282,10 +225,8 @@ def test_certificates_are_those_of_the_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A server is trusted by `AWS_CA_BUNDLE`, and not without it."""
-    authority, bundle = trustme.CA(), tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    bundle = tmp_path / "ca.pem"
+    context = tls_of(bundle)
     with serving(tls=context) as server:
         port = server.server_address[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", f"https://localhost:{port}")
@@ -333,13 +274,64 @@ def test_a_tunnel_is_asked_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None
     assert {(method, path) for method, path, *_ in proxy.seen} == {("CONNECT", "aws.test:443")}
 
 
-def test_what_awscrt_cannot_is_left_to_boto3(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_tunnel_leads_to_a_server_of_its_own_authority(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A proxy that is reached by TLS."""
+    """The proxy only connects: TLS is with the server, whose bundle is that of the settings."""
+    context = tls_of(tmp_path / "ca.pem")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with serving(tls=context) as server, serving() as proxy:
+        port = server.server_address[1]
+        proxy.tunnel_to = ("127.0.0.1", port)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", f"https://localhost:{port}")
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        functions = LambdaFunctions(clients())
+        send(functions)
+        send(functions)
+        del functions
+        gc.collect()
+    assert [seen[:2] for seen in proxy.seen] == [("CONNECT", f"localhost:{port}")]
+    assert [body for *_, body in server.seen] == [PAYLOAD, PAYLOAD]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "config", "reason"),
+    [
+        ("https://proxy.test:3128", None, "the proxy is reached by TLS"),
+        (
+            "",
+            Config(client_cert="client.pem"),
+            "the client or its proxy has certificates of its own",
+        ),
+        (
+            "",
+            Config(proxies_config={"proxy_ca_bundle": "ca.pem"}),
+            "the client or its proxy has certificates of its own",
+        ),
+    ],
+    ids=["proxy by TLS", "certificate of the client", "certificates of the proxy"],
+)
+def test_what_awscrt_cannot_is_left_to_boto3(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    proxy: str,
+    config: Config | None,
+    reason: str,
+) -> None:
+    """Nothing is sent, and the log says why, once for all clients."""
+    native._say.cache_clear()
     caplog.set_level(logging.WARNING)
-    monkeypatch.setenv("HTTPS_PROXY", "https://proxy.test:3128")
-    assert not LambdaFunctions(clients()).begin(TARGETS[0], PAYLOAD, print)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    def session() -> boto3.Session:
+        made = boto3.Session()
+        made._session.set_default_client_config(config)
+        return made
+
+    for _ in range(2):
+        assert not LambdaFunctions(clients(session)).begin(TARGETS[0], PAYLOAD, print)
+    said = f"boto3 makes the calls to https://lambda.eu-west-1.amazonaws.com: {reason}"
+    assert caplog.messages == [said]
 
 
 def test_a_missing_awscrt_is_said_once(
@@ -378,6 +370,17 @@ def test_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(10):
             send(functions)
         assert (len(server.seen), server.connections) == (10, 1)
+
+
+def test_connections_end_with_their_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to close them: the server sees the end of each."""
+    with serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
+        functions = LambdaFunctions(clients())
+        send(functions)
+        del functions
+        gc.collect()
+        assert server.ended.wait(10)
 
 
 def test_after_it_reached_nothing_boto3_tries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,6 +431,15 @@ def test_a_queue_is_asked_what_boto3_would_ask(
         assert (headers["x-amz-target"], headers["content-type"]) == (target, native.JSON)
         seen.append(sent.replace(server.url.encode(), b""))
     assert seen[0] == seen[1]
+
+
+def test_an_answer_that_is_not_json_is_left_to_boto3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that wants a password answers 200 with its page; boto3 asks, and copes with it."""
+    with serving(200, b"<html>") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", server.url)
+        queue = SqsQueue(clients(), f"{server.url}/123456789012/results")
+        assert queue.receive(0) == []
+    assert len(server.seen) == 2
 
 
 def test_a_queue_that_awscrt_does_not_reach_is_asked_by_boto3(

@@ -59,12 +59,15 @@ class Overdue:
             if not self._watched:
                 self._is_needed.wait()
             time.sleep(TICK_S)
-            # list() of a dictionary's items is atomic under the GIL.
-            for key, timed in list(self._watched.items()):
-                try:
-                    timed.give_up()
-                except Exception:
-                    # It would end all other time-outs of the process.
-                    log.exception("A call that took too long could not be ended")
-                if timed.is_over:
-                    del self._watched[key]
+            self._look()
+
+    def _look(self) -> None:
+        # list() of a dictionary's items is atomic under the GIL.
+        for key, timed in list(self._watched.items()):
+            try:
+                timed.give_up()
+            except Exception:
+                # It would end all other time-outs of the process.
+                log.exception("A call that took too long could not be ended")
+            if timed.is_over:
+                del self._watched[key]
