@@ -389,12 +389,12 @@ def test_after_it_reached_nothing_boto3_tries(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
         functions = LambdaFunctions(clients())
         route = Route("http://127.0.0.1:1", "", None, connect_s=2, read_s=5)
-        functions._clients.native("lambda")._connections[server.url] = Connections(route)
+        functions._clients.native("lambda")._ways._connections[server.url] = Connections(route)
         with pytest.raises(UnreachableError):
             send(functions)
         assert not functions.begin(TARGETS[0], PAYLOAD, print)
         functions.invoke(TARGETS[0], PAYLOAD)
-        del functions._clients.native("lambda")._connections[server.url]
+        del functions._clients.native("lambda")._ways._connections[server.url]
         send(functions)
     assert len(server.seen) == 2
 
@@ -440,6 +440,55 @@ def test_an_answer_that_is_not_json_is_left_to_boto3(monkeypatch: pytest.MonkeyP
         queue = SqsQueue(clients(), f"{server.url}/123456789012/results")
         assert queue.receive(0) == []
     assert len(server.seen) == 2
+
+
+def test_headers_of_a_trace_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracer adds them to the request that boto3 makes; the others are not of that trace."""
+    names = {"traceparent", "tracestate", "baggage", "X-Amzn-Trace-Id"}
+    with serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
+        own = clients()
+
+        def trace(request: Any, **_: object) -> None:
+            for name in names:
+                request.headers[name] = "of the first"
+
+        # After botocore has signed.
+        own.function.meta.events.register_last("request-created.lambda.Invoke", trace)
+        send(LambdaFunctions(own))
+    ((_, _, headers, _),) = server.seen
+    assert not {name.lower() for name in names} & set(headers)
+
+
+def test_a_signed_header_of_a_trace_is_left_to_boto3(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy without it would have another signature."""
+    native._say.cache_clear()
+    with serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
+        own = clients()
+
+        def trace(request: Any, **_: object) -> None:
+            request.headers["traceparent"] = "signed"
+
+        own.function.meta.events.register("before-sign.lambda.Invoke", trace)
+        assert not LambdaFunctions(own).begin(TARGETS[0], PAYLOAD, print)
+    assert "boto3 signs its requests in another way" in caplog.text
+    assert server.seen == []
+
+
+def test_few_kinds_of_requests_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tenant has its own; the oldest goes, and is made again when it is needed."""
+    monkeypatch.setattr(native, "MOST_TEMPLATES", 2)
+    with serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", server.url)
+        own = clients()
+        functions = LambdaFunctions(own)
+        for tenant in ("a", "b", "c", "a"):
+            send(functions, Target("fn", tenant=tenant))
+        assert len(own.native("lambda")._templates) == 2
+    assert [headers["x-amz-tenant-id"] for *_, headers, _ in server.seen] == ["a", "b", "c", "a"]
 
 
 def test_a_queue_that_awscrt_does_not_reach_is_asked_by_boto3(

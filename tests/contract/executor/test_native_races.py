@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 import pytest
@@ -58,7 +58,7 @@ def begun(connections: Connections, body: bytes = b"x") -> queue.Queue[Outcome]:
 
 
 def forgetful() -> Clients:
-    """Clients of which another thread finds out that their credentials failed, at the worst time."""
+    """Clients whose credentials another thread finds failed, at the worst time."""
 
     class Session(boto3.Session):
         def get_credentials(self) -> Any:
@@ -81,10 +81,21 @@ def test_clients_that_are_forgotten_meanwhile_invoke_once(server: Server) -> Non
     assert [seen[3] for seen in server.seen] == [PAYLOAD]
 
 
-def test_clients_that_are_forgotten_meanwhile_receive_once(server: Server) -> None:
+def test_clients_that_are_forgotten_meanwhile_receive_once(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
     """No received message is thrown away."""
     server.body = b'{"Messages": [{"Body": "b", "ReceiptHandle": "r"}]}'
-    sqs_queue = SqsQueue(forgetful(), f"{server.url}/123456789012/results")
+    shared = clients()
+    real = shared.native
+
+    def native(service: Literal["lambda", "sqs"]) -> Any:
+        found = real(service)
+        shared._clients.clear()
+        return found
+
+    monkeypatch.setattr(shared, "native", native)
+    sqs_queue = SqsQueue(shared, f"{server.url}/123456789012/results")
     assert [message.body for message in sqs_queue.receive(0)] == ["b"]
     assert len(server.seen) == 1
 
@@ -308,18 +319,18 @@ def test_a_call_that_ended_late_does_not_cut_off(server: Server) -> None:
     away = f"http://127.0.0.1:{listener.getsockname()[1]}"
     listener.close()
     send(functions)
-    kept = native._connections[server.url]
+    kept = native._ways._connections[server.url]
     held: list[Callable[[], None]] = []
 
     class Staggered(Connections):
         def begin(self, *request: Any, **more: Any) -> None:
             held.append(lambda: super(Staggered, self).begin(*request, **more))
 
-    native._connections[server.url] = Staggered(route(away))
+    native._ways._connections[server.url] = Staggered(route(away))
     ended: queue.Queue[AwsError | None] = queue.Queue()
     for _ in range(5):
         assert functions.begin(TARGET, PAYLOAD, ended.put)
-    native._connections[server.url] = kept
+    native._ways._connections[server.url] = kept
     for fail in held:
         fail()
         assert isinstance(ended.get(timeout=10), UnreachableError)

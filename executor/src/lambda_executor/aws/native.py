@@ -12,24 +12,22 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.exceptions import ClientError, NoCredentialsError
-from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.parsers import create_parser
-from botocore.session import Session as BotocoreSession
-from botocore.utils import get_environ_proxies
 
 from lambda_executor.aws.call import Answer, NoAnswerError, NotSentError, Outcome
-from lambda_executor.aws.http import WHY_MISSING, Connections, Route
+from lambda_executor.aws.http import WHY_MISSING, Connections
 from lambda_executor.aws.reach import PAUSE_S, Reach
 from lambda_executor.aws.signing import Credentials, Template
+from lambda_executor.aws.ways import Ways
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +61,10 @@ class Native:
         self._client = client
         self._catching = threading.Lock()
         self._templates: dict[Hashable, Template] = {}
-        self._connections: dict[str, Connections] = {}
+        self._ways = Ways(session, client)
         self._reach = Reach()
         self._why_not = _why_missing()
-        if self._why_not is None and (reason := self._unsupported()):
+        if self._why_not is None and (reason := self._ways.unsupported()):
             self._stop(reason)
 
     def begin(self, operation: str, kind: Hashable, ask: Ask, body: bytes, ended: Ended) -> bool:
@@ -128,10 +126,10 @@ class Native:
         template = self._template(operation, None, ask)
         if isinstance(template, _Made):
             return template.answer
-        if template is None:
-            return None
-        if ("content-type", JSON) not in template.headers:
+        if template and ("content-type", JSON) not in template.headers:
             self._stop(f"{operation} does not speak {JSON}")
+            template = None
+        if template is None:
             return None
         body = json.dumps(request).encode()
         headers = template.request_headers(body, self._credentials())
@@ -146,11 +144,9 @@ class Native:
                 log.debug("boto3 repeats %s: %s", operation, error)
         if answer is None or answer.status != HTTPStatus.OK:
             return None
-        try:
+        with suppress(ValueError):  # The page of a proxy, say; boto3 repeats the call.
             return json.loads(answer.body)
-        except ValueError:  # Of a proxy, say.
-            log.debug("boto3 repeats %s: the answer is not JSON", operation)
-            return None
+        return None
 
     def rescued(self, succeeded: bool) -> None:
         """Record that boto3 has made a call in place of awscrt."""
@@ -224,47 +220,11 @@ class Native:
 
     def _to(self, url: str) -> Connections | None:
         """Return the connections to the endpoint of a URL; None: awscrt cannot make them."""
-        scheme, _, rest = url.partition("://")
-        endpoint_url = f"{scheme}://{rest.partition('/')[0]}"
-        if endpoint_url not in self._connections:
-            config = self._client.meta.config
-            try:
-                route = Route(
-                    endpoint_url,
-                    ca_file=self._ca_file(),
-                    proxy_url=self._proxy_url(endpoint_url),
-                    connect_s=config.connect_timeout,
-                    read_s=config.read_timeout,
-                )
-                self._connections[endpoint_url] = Connections(route)
-            except Exception as error:  # noqa: BLE001 - awscrt raises many, about certificates
-                self._stop(f"awscrt cannot be set up: {error}")
-                return None
-        return self._connections[endpoint_url]
-
-    def _ca_file(self) -> str:
-        """Return the certificates that boto3 trusts, by the same settings."""
-        name = self._session.profile_name
-        # boto3 calls it "default" if there is none.
-        settings = BotocoreSession(profile=name if name != "default" else None)
-        own = settings.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
-        return str(own or get_cert_path(True))
-
-    def _proxy_url(self, endpoint_url: str) -> str | None:
-        proxies = self._client.meta.config.proxies
-        if proxies is None:
-            proxies = get_environ_proxies(endpoint_url)
-        url: str | None = ProxyConfiguration(proxies).proxy_url_for(endpoint_url)
-        return url
-
-    def _unsupported(self) -> str | None:
-        config, url = self._client.meta.config, self._client.meta.endpoint_url
-        proxy_url = self._proxy_url(url)
-        if config.client_cert or config.proxies_config:
-            return "the client or its proxy has certificates of its own"
-        if proxy_url and not proxy_url.startswith("http://"):
-            return "the proxy is reached by TLS"
-        return None
+        try:
+            return self._ways.connections(url)
+        except Exception as error:  # noqa: BLE001 - awscrt raises many, about certificates
+            self._stop(f"awscrt cannot be set up: {error}")
+            return None
 
     # ---- answers ----
 
