@@ -196,7 +196,7 @@ def test_a_connection_that_comes_too_late_sends_nothing(
 def test_what_was_not_sent_at_the_time_out_is_never_sent() -> None:
     """The server reads on when the time-out is reported; the rest does not come."""
     goes_on, is_told = threading.Event(), threading.Event()
-    received = []
+    received: list[int] = []
     outcomes: list[Outcome] = []
 
     def serve() -> None:
