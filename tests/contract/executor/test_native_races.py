@@ -91,7 +91,8 @@ def test_clients_that_are_forgotten_meanwhile_receive_once(
 
     def native(service: Literal["lambda", "sqs"]) -> Any:
         found = real(service)
-        shared._clients.clear()
+        expired = ClientError({"Error": {"Code": "ExpiredTokenException"}}, "ReceiveMessage")
+        assert isinstance(shared.translated(expired), CredentialsError)
         return found
 
     monkeypatch.setattr(shared, "native", native)
