@@ -33,7 +33,7 @@ _FINDER = "_transport_for_url"
 class KeptConnections(http.BaseTransport):  # type: ignore[misc] # httpx's or httpx2's
     """The connections to one server, for one client of Airflow's after the other.
 
-    They belong to a client without a token, the lender, so that certificates, client certificates
+    They belong to a client without a token, their owner, so that certificates, client certificates
     and proxies are those of Airflow's own client. It is made with the first request: before that
     nothing is connected. A request that fails in any way drops every connection.
 
@@ -41,9 +41,9 @@ class KeptConnections(http.BaseTransport):  # type: ignore[misc] # httpx's or ht
         made_by: The id of the process whose connections these are.
     """
 
-    def __init__(self, make_lender: Callable[[], Any], idleness: Idleness | None = None) -> None:
-        self._make_lender = make_lender
-        self._lender: Any = None
+    def __init__(self, make_owner: Callable[[], Any], idleness: Idleness | None = None) -> None:
+        self._make_owner = make_owner
+        self._owner: Any = None
         self._idleness = idleness or Idleness()
         self.made_by = os.getpid()
 
@@ -55,7 +55,7 @@ class KeptConnections(http.BaseTransport):  # type: ignore[misc] # httpx's or ht
         """
         if self._idleness.is_too_long():
             self.drop()
-        is_kept = self._lender is not None
+        is_kept = self._owner is not None
         try:
             return self._send(request)
         except _LOST:
@@ -68,15 +68,15 @@ class KeptConnections(http.BaseTransport):  # type: ignore[misc] # httpx's or ht
 
     def drop(self) -> None:
         """Close every connection; the next request makes a new one."""
-        if self._lender is not None:
-            self._lender.close()
-            self._lender = None
+        if self._owner is not None:
+            self._owner.close()
+            self._owner = None
 
     def _send(self, request: Any) -> Any:  # noqa: ANN401 - httpx's or httpx2's
-        if self._lender is None:
-            self._lender = self._make_lender()
+        if self._owner is None:
+            self._owner = self._make_owner()
         try:
-            answer = getattr(self._lender, _FINDER)(request.url).handle_request(request)
+            answer = getattr(self._owner, _FINDER)(request.url).handle_request(request)
             body = b"".join(answer.iter_raw())
         except BaseException:  # Also when the time is over: half an answer may be left to read.
             self.drop()
@@ -96,7 +96,7 @@ class Clients:
     def __init__(self, stock: Callable[..., Any]) -> None:
         self._stock = stock
         self._kept: KeptConnections | None = None
-        self._way: object = None
+        self._route: object = None
 
     def make(self, *, base_url: str, token: str, **options: Any) -> Any:  # noqa: ANN401
         """A new client of Airflow's with this token, as the supervisor asks for it."""
@@ -107,15 +107,15 @@ class Clients:
 
     def _connections_to(self, server: str) -> KeptConnections:
         """The connections that lead to a server by the proxies of today, from this process."""
-        way = (server, urllib.request.getproxies())
-        if self._kept is None or self._kept.made_by != os.getpid() or self._way != way:
+        route = (server, urllib.request.getproxies())
+        if self._kept is None or self._kept.made_by != os.getpid() or self._route != route:
             if self._kept is not None:
                 self._kept.drop()
-            self._kept = KeptConnections(lambda: self._lender(server))
-            self._way = way
+            self._kept = KeptConnections(lambda: self._make_owner(server))
+            self._route = route
         return self._kept
 
-    def _lender(self, server: str) -> Any:  # noqa: ANN401 - Airflow's type
+    def _make_owner(self, server: str) -> Any:  # noqa: ANN401 - Airflow's type
         limits = http.Limits(
             max_keepalive_connections=1, max_connections=10, keepalive_expiry=Idleness.LIMIT_S
         )

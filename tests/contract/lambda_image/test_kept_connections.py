@@ -108,7 +108,8 @@ def test_connections_that_were_closed_while_idle_are_replaced(world: World) -> N
     world.api.requests.clear()
     world.runs()
     assert world.handshakes() == (1, 1)
-    assert len(set(world.api.requests)) == len(world.api.requests)
+    requests = [path for path in world.api.requests if not path[1].endswith("/heartbeat")]
+    assert len(set(requests)) == len(requests)
 
 
 @pytest.mark.parametrize("end", ["/run", "/state"])
