@@ -21,8 +21,9 @@ _ENTROPY_BYTES = 48
 def renew() -> None:
     """Seed every generator that is loaded anew."""
     for name in _WITH_SEED:
-        if module := sys.modules.get(name):
-            module.seed()
+        # Another module may have the name: a package without PyTorch's code is a namespace.
+        if seed := getattr(sys.modules.get(name), "seed", None):
+            seed()
     # OpenSSL sees a fork by the process id, which is the same in every copy of a snapshot.
     ssl.RAND_add(os.urandom(_ENTROPY_BYTES), _ENTROPY_BYTES)
     tempfile._name_sequence = None  # type: ignore[attr-defined]  # noqa: SLF001 - has its own, too
