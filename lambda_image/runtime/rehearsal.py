@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from airflow import policies, settings
 from airflow.configuration import conf
 from airflow.dag_processing.bundles import manager
 from airflow.dag_processing.bundles.local import LocalDagBundle
@@ -54,7 +55,7 @@ _RUN: dict[str, object] = {
 #: Options that have every task send something.
 _TELLING = (
     *(("metrics", "statsd_on"), ("metrics", "otel_on"), ("metrics", "statsd_datadog_enabled")),
-    ("traces", "otel_on"),
+    *(("traces", "otel_on"), ("sentry", "sentry_on")),
 )
 #: A name that no resolver knows; it is never asked.
 _SERVER = "http://rehearsal.invalid/execution/"
@@ -80,13 +81,27 @@ def rehearse(processes: Processes | StockProcesses, write_log: WriteLog) -> None
 def _reaches_nobody() -> bool:
     """Whether a task does nothing but what it does itself.
 
-    Metrics and listeners would tell others of it. If task logs need a connection, its values may be
+    Metrics, traces, Sentry and listeners would tell others of it, and so may what a cluster policy
+    adds to every task. If task logs need a connection, its values may be
     secrets that only workloads have, and Airflow would remember for good that it is not there.
     """
     tells = any(conf.getboolean(*option, fallback=False) for option in _TELLING)
     has_connection = conf.get("logging", "remote_log_conn_id", fallback="")
     listeners = vars(task_runner)["get_listener_manager"]()  # The task's, in every version.
-    return not (tells or has_connection or listeners.has_listeners)
+    return not (tells or has_connection or listeners.has_listeners or _has_policies())
+
+
+def _has_policies() -> bool:
+    """Whether anybody but Airflow itself has registered a cluster policy.
+
+    https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/cluster-policies.html
+    """
+    of_airflow: Any = settings
+    if find := getattr(of_airflow, "get_policy_plugin_manager", None):  # Since Airflow 3.2.
+        manager = find()
+    else:
+        manager = of_airflow.POLICY_PLUGIN_MANAGER
+    return bool(manager.get_plugins() - {policies.DefaultPolicy})
 
 
 def _run(processes: Processes) -> Verdict | None:
