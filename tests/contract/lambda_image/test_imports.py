@@ -57,7 +57,7 @@ def test_an_import_that_is_new_is_named(tmp_path: Path) -> None:
     budget = json.loads(BUDGET.read_text())["3.3"]["modules"]
     more = newcomers(init_imports.packages(modules), budget)
     count = sum(init_imports.package_of(name) == "libcst" for name in modules)
-    assert more == [f"libcst: {count} modules, the budget has 0"]
+    assert f"libcst: {count} modules, the budget has 0" in more  # Ours may have grown, too.
 
 
 #: What a task does that sends its source code elsewhere, with and without the init phase before.
