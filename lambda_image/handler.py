@@ -22,6 +22,7 @@ from lambda_image.machine.temporary import TemporaryFolder  # noqa: E402
 log_output.install()
 _snapshot = snapshot.Snapshot()  # Before a library of the DAG files can register hooks.
 _temporary = TemporaryFolder()  # Before this process writes temporary files.
+_snapshot.surround(_temporary.keep_more, _temporary.renew)
 _private = environment.prepare()  # Before Airflow, which reads AIRFLOW_HOME on import.
 
 from lambda_executor.contract.log_lines import RESTORED  # noqa: E402
@@ -73,7 +74,7 @@ def _begin() -> None:
 
 def _begin_restored() -> None:
     """Begin to serve in an environment that Lambda restored from a snapshot."""
-    _temporary.renew()
+    _temporary.keep_more()  # What hooks of libraries have made since it was renewed.
     _processes.start()  # Last, as above.
     _handler.restore_ms = _snapshot.restore_ms()
     invocation_log.write(

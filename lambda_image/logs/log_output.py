@@ -11,9 +11,12 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lambda_image.logs.secrets import MIN_DECLARED_CHARS, Secrets
+
+if TYPE_CHECKING:
+    from lambda_image.logs.shared_values import SharedValues
 
 #: The function's credentials, of which the key's id is not secret: a task may print all variables.
 #: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
@@ -39,7 +42,15 @@ class LogOutput(io.RawIOBase):
         self._rest = b""
         self._of_invocation: tuple[str, ...] = ()
         self._context: Mapping[str, Any] = {}
+        self._shared: SharedValues | None = None
         self.read_credentials(environ)
+
+    @property
+    def secrets(self) -> Secrets:
+        """What is masked now."""
+        if self._shared is not None and self._shared.size_bytes() != self._shared_bytes:
+            self._update()
+        return self._secrets
 
     def read_credentials(self, environ: Mapping[str, str]) -> None:
         """Mask the credentials in these variables, in the place of all that was masked before."""
@@ -51,12 +62,28 @@ class LogOutput(io.RawIOBase):
         self.end_line()
         self._context = context
         self._of_invocation = secrets
-        self.secrets = self._own.and_(*secrets)
+        if self._shared is not None:
+            self._shared.clear()
+        self._update()
 
     def hide(self, values: Collection[str]) -> None:
         """Mask these values from now on, in the place of those of the last call."""
         self._own = self._credentials.and_(*values, least_chars=MIN_DECLARED_CHARS)
-        self.secrets = self._own.and_(*self._of_invocation)
+        self._update()
+
+    def share(self) -> None:
+        """Share what `mask_shared` is given with the processes that are forked from now on."""
+        from lambda_image.logs.shared_values import SharedValues  # noqa: PLC0415 - with SnapStart
+
+        if self._shared is not None:
+            self._shared.close()
+        self._shared = SharedValues()
+        self._update()
+
+    def mask_shared(self, *values: str) -> None:
+        """Mask these values too until the next invocation; does nothing without `share`."""
+        if self._shared is not None:
+            self._shared.add(*values)
 
     def end_line(self) -> None:
         """End and write an unfinished line."""
@@ -85,6 +112,12 @@ class LogOutput(io.RawIOBase):
     def fileno(self) -> int:
         """The descriptor of the stream that the lines go to."""
         return self._raw.fileno()
+
+    def _update(self) -> None:
+        self._secrets = self._own.and_(*self._of_invocation)
+        if self._shared is not None:
+            self._shared_bytes = self._shared.size_bytes()  # Before they are read: more may come.
+            self._secrets = self._secrets.and_(*self._shared.values())
 
     def _put(self, line: bytes) -> None:
         if line.strip():
@@ -132,6 +165,18 @@ def hide(values: Collection[str]) -> None:
     """Mask these values from now on, in the place of those of the last call; only if installed."""
     if _output is not None:
         _output.hide(values)
+
+
+def share() -> None:
+    """Share what `mask_shared` is given with the processes that are forked; only if installed."""
+    if _output is not None:
+        _output.share()
+
+
+def mask_shared(*values: str) -> None:
+    """Mask these values too until the next invocation, in every process that shares them."""
+    if _output is not None:
+        _output.mask_shared(*values)
 
 
 def secrets() -> Secrets:

@@ -14,6 +14,7 @@ import gc
 import importlib
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.credentials import RefreshableCredentials
+from botocore.utils import ContainerMetadataFetcher
 
 from lambda_image.logs import log_output
 from lambda_image.machine import environment, randomness
@@ -54,6 +56,14 @@ class Snapshot:
         if self._hooks is not None:
             self._hooks.register_before_snapshot(_leave_nothing)
             self._hooks.register_after_restore(self._renew)
+            log_output.share()
+            _mask_what_is_fetched()
+
+    def surround(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """Run these around the hooks of libraries, which are registered later."""
+        if self._hooks is not None:
+            self._hooks.register_before_snapshot(before)
+            self._hooks.register_after_restore(after)
 
     def then(self, begin: Callable[[], None], begin_restored: Callable[[], None]) -> None:
         """End the init phase: the first begins now, or the second after each restore."""
@@ -73,6 +83,24 @@ class Snapshot:
         randomness.renew()
         environment.renew()
         log_output.read_credentials()
+        log_output.share()
+
+
+def _mask_what_is_fetched() -> None:
+    """Mask the credentials that a client is given, from before it has them.
+
+    No variable holds them with SnapStart. Every client of botocore fetches them by this method, at
+    first and again when they expire.
+    """
+    fetcher: Any = ContainerMetadataFetcher
+    fetch = fetcher.retrieve_full_uri
+
+    def fetch_and_mask(self: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - botocore's
+        answer = fetch(self, *args, **options)
+        log_output.mask_shared(*filter(None, map(answer.get, ("SecretAccessKey", "Token"))))
+        return answer
+
+    fetcher.retrieve_full_uri = fetch_and_mask
 
 
 def _leave_nothing() -> None:
@@ -94,18 +122,25 @@ def _shut_connections() -> None:
     would look alive in a restored environment, and the first request would wait for its time-out.
     """
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as found:
-            is_ip = found.family in (socket.AF_INET, socket.AF_INET6)
-            if is_ip and found.type == socket.SOCK_STREAM:
-                found.getpeername()  # Fails if it is not connected, but listens for example.
-                found.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            _shut_connection(int(entry.name))
+
+
+def _shut_connection(descriptor: int) -> None:
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return
+    with socket.socket(fileno=os.dup(descriptor)) as found:
+        is_ip = found.family in (socket.AF_INET, socket.AF_INET6)
+        if is_ip and found.type == socket.SOCK_STREAM:
+            found.getpeername()  # Fails if it is not connected, but listens for example.
+            found.shutdown(socket.SHUT_RDWR)
 
 
 def _forget_credentials() -> None:
     """Have every client of AWS fetch credentials anew before its next request.
 
-    The clients stay: making one takes 0.1 s. With SnapStart the credentials come from the URI in
-    AWS_CONTAINER_CREDENTIALS_FULL_URI.
+    The clients stay: a library may have made one on import, and may keep it. With SnapStart the
+    credentials come from the URI in AWS_CONTAINER_CREDENTIALS_FULL_URI.
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html#snapstart-credentials
     """
     for each in gc.get_objects():

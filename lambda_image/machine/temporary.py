@@ -55,6 +55,10 @@ class TemporaryFolder:
             airflow_home: Is kept with all that comes into it later.
         """
         self._private, self._airflow_home = tuple(private), airflow_home
+        self.keep_more()
+
+    def keep_more(self) -> None:
+        """Keep also what has come since, and take the free space of now for that of the start."""
         self._kept = frozenset(path for root in self._roots() for path in self._below(root))
         self._first_free_bytes = shutil.disk_usage(self._folder).free
 

@@ -34,12 +34,12 @@ def reader(
     """Make the two callbacks of the supervisor: on data, and on the end of the stream."""
     next(gen)
     most = MAX_LINES if getattr(gen, "__name__", "") == _TEXT else _READ_BYTES
-    secrets = log_output.secrets()
     rest = b""
 
     def take(chunk: bytes) -> bool:
         """Pass on the whole lines; returns whether the generator still wants any."""
         nonlocal rest
+        secrets = log_output.secrets()  # After the read: the workload may have been given some.
         whole, end, rest = (rest + chunk).rpartition(b"\n")
         lines = secrets.masked(whole).split(b"\n") if end else []
         if len(rest) >= MAX_LINE_BYTES:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -26,6 +27,9 @@ from lambda_executor.contract.wire import Invocation, InvocationId, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
+
+#: Longer than any workload of a test takes, in seconds.
+_ANSWERS_WITHIN_S = 300
 
 #: Answers each line of stdin (an event) on the file descriptor given, as Lambda's runtime would.
 _DRIVER = """
@@ -293,12 +297,18 @@ class HandlerProcess:
         before = self.output.stat().st_size
         assert self._process.stdin is not None
         print(json.dumps([event, time_out_s]), file=self._process.stdin, flush=True)
-        line = self._answers.readline()
+        line = self._answer()
         log = self.output.read_bytes()[before:].decode()
         assert line, log
         answer: dict[str, Any] = json.loads(line)
         self.ends += "ended" in answer
         return answer, log
+
+    def _answer(self) -> str:
+        """The next line of its answers; empty if it has ended."""
+        ready, _, _ = select.select([self._answers], [], [], _ANSWERS_WITHIN_S)
+        assert ready, f"no answer in {_ANSWERS_WITHIN_S} s: {self.output.read_text()}"
+        return self._answers.readline()
 
     def close(self) -> None:
         """End the process the usual way."""

@@ -40,10 +40,14 @@ AUTHORIZATION = "container-authorization-token-1"
 _ISOLATED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 _DRIVER = """
-import ctypes, json, os, platform, signal, socket, sys, time, traceback, types
+import ctypes, datetime, json, os, platform, signal, socket, sys, time, traceback, types
 began_s = time.time()
 offset_s, now_s = [0.0], time.time
 time.time = lambda: now_s() + offset_s[0]  # The wall clock of the copies, not the monotonic one.
+class Later(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.datetime.now(tz) + datetime.timedelta(seconds=offset_s[0])
 control = socket.socket(fileno=int(sys.argv[1]))
 from awslambdaric import lambda_runtime_hooks_runner as hooks
 from lambda_image import handler
@@ -54,7 +58,7 @@ except BaseException as e:
     os._exit(64)
 control.send(json.dumps({"init_s": now_s() - began_s}).encode())
 
-libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.PyDLL(None, use_errno=True)  # No other thread runs Python during the copy.
 def mount(source, target, kind, flags):
     if libc.mount(source.encode(), target.encode(), kind, flags, None):
         raise OSError(ctypes.get_errno(), "mount " + target)
@@ -76,6 +80,9 @@ order = json.loads(body)
 mount("proc", "/proc", b"proc", 0)
 mount(order["temporary"], os.environ["TMPDIR"], None, MS_BIND)
 offset_s[0] = order["later_s"]
+import botocore.auth, botocore.compat, botocore.credentials  # What expires, and what is signed.
+later = types.SimpleNamespace(**vars(datetime) | {"datetime": Later})
+botocore.auth.datetime = botocore.compat.datetime = botocore.credentials.datetime = later
 answers = os.fdopen(fds[1], "w")
 def answer(value):
     print(json.dumps(value), file=answers, flush=True)
@@ -111,8 +118,10 @@ class World(Server):
     Attributes:
         credentials_live_s: How long they are valid, in seconds.
         keys: The key that signed each result, in their order.
+        asked: Of every other call of SQS the key that signed it, and its connection.
+        dated_at_s: When each of these calls was signed, by the function's clock.
         given_keys: The keys that were given away.
-        peers: The function's end of the connection of each of these calls, as a port.
+        used: The connection of each of these calls.
         refused: How many requests for credentials came without the function's token.
     """
 
@@ -120,7 +129,9 @@ class World(Server):
         self.credentials_live_s = 3600.0
         self.keys: list[str] = []
         self.given_keys: list[str] = []
-        self.peers: list[int] = []
+        self.asked: list[tuple[str, object]] = []
+        self.dated_at_s: list[float] = []
+        self.used: list[object] = []
         self.refused = 0
         self._lock = threading.Lock()
         super().__post_init__()
@@ -129,12 +140,25 @@ class World(Server):
         if request.path == "/credentials":
             self._give_credentials(request)
             return
-        if request.path.startswith("/sqs") and "X-Amz-Target" in request.headers:
-            found = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
-            with self._lock:
-                self.keys.append(found[1] if found else "none")
-                self.peers.append(request.client_address[1])
-        super()._answer(request)
+        target = request.headers.get("X-Amz-Target", "")
+        if not target.startswith("AmazonSQS."):
+            super()._answer(request)
+            return
+        found = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
+        key = found[1] if found else "none"
+        signed_at = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
+        with self._lock:  # The server has one request object for each connection.
+            self.used.append(request)
+            self.dated_at_s.append(signed_at.timestamp())
+            if target == "AmazonSQS.SendMessage":
+                self.keys.append(key)
+            else:
+                self.asked.append((key, request))
+        if target == "AmazonSQS.SendMessage":
+            super()._answer(request)
+        else:
+            request.rfile.read(int(request.headers["Content-Length"]))
+            self._respond(request, 200, {})
 
     def _give_credentials(self, request: BaseHTTPRequestHandler) -> None:
         if request.headers.get("Authorization") != AUTHORIZATION:
@@ -144,7 +168,7 @@ class World(Server):
         with self._lock:
             key = f"KEY{len(self.given_keys)}"
             self.given_keys.append(key)
-            self.peers.append(request.client_address[1])
+            self.used.append(request)
         expires_at = datetime.now(UTC) + timedelta(seconds=self.credentials_live_s)
         answer = {
             "AccessKeyId": key,
@@ -186,7 +210,7 @@ class Restored(HandlerProcess):
         """Wait until the hooks after the restore have ended."""
         for fd in self.given:
             os.close(fd)
-        self.answer: dict[str, Any] = json.loads(self._answers.readline() or '{"error": "gone"}')
+        self.answer: dict[str, Any] = json.loads(self._answer() or '{"error": "gone"}')
 
     def value(self, expression: str) -> Any:
         """The value of an expression in the handler's process."""
@@ -199,7 +223,7 @@ class Restored(HandlerProcess):
 
     def receive(self) -> dict[str, Any]:
         """What it answers to the event that was sent first."""
-        line = self._answers.readline()
+        line = self._answer()
         assert line, self.output.read_text()
         answer: dict[str, Any] = json.loads(line)
         return answer

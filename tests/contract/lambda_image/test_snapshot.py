@@ -27,7 +27,7 @@ WEEK_S = 7 * 24 * 3600
 #: What a task finds that must be no other task's.
 DAGS = """
 import json, os, random, ssl, tempfile, uuid
-import torch
+import held, torch
 from airflow.sdk import dag, task
 
 @dag(schedule=None)
@@ -44,9 +44,28 @@ def handled():
             "key": boto3.Session().get_credentials().access_key,
         }))
         print("the function's token is", os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
-    says()
+    @task
+    def asks():
+        held.client.list_queues()
+    @task
+    def prints_its_keys():
+        import boto3, logging
+        for log in (print, logging.getLogger("airflow.task").warning):
+            log(f"KEYS {boto3.Session().get_credentials().get_frozen_credentials()}")
+    for each in (says, asks, prints_its_keys):
+        each()
 
 handled()
+"""
+
+#: The same without what only the first fixture's folder has.
+PLAIN = DAGS.replace("import held, torch", "").replace("torch.rand()", "0")
+
+#: Stands for a library that makes and uses a client of AWS on import, in the init phase.
+HELD = """
+import boto3
+client = boto3.client("sqs")
+client.list_queues()
 """
 
 #: Stands for a library that seeds a generator on import, as PyTorch and NumPy do.
@@ -64,6 +83,15 @@ def hook():
     raise ValueError("no disk for the cache")
 """
 
+#: Makes files around the snapshot, as a library with a cache does.
+WRITES = """
+import pathlib, tempfile, snapshot_restore_py
+def write(name):
+    pathlib.Path(tempfile.gettempdir(), name).write_text("kept")
+snapshot_restore_py.register_before_snapshot(write, "before")
+snapshot_restore_py.register_after_restore(write, "after")
+"""
+
 #: What the handler itself draws, in its process.
 DRAWN = (
     "__import__('random').random()",
@@ -72,6 +100,10 @@ DRAWN = (
     "__import__('torch').rand()",
     "__import__('lambda_image.machine.environment').machine.environment.hostname()",
 )
+
+
+#: The key that the library's client has in the handler's process.
+HELD_KEY = "__import__('held').client._request_signer._credentials._access_key"
 
 
 def packages(folder: Path, name: str, text: str) -> dict[str, str]:
@@ -87,6 +119,7 @@ def packages(folder: Path, name: str, text: str) -> dict[str, str]:
 def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
     """One snapshot for all tests."""
     folder = tmp_path_factory.mktemp("snapshot")
+    packages(folder, "held", HELD)
     with snapshot(folder, DAGS, packages(folder, "torch", SEEDED)) as taken:
         assert "init_s" in taken.answer, taken.output.read_text()
         assert taken.server.calls == []  # No API server hears of the rehearsal.
@@ -133,17 +166,63 @@ def test_two_tasks_of_one_copy_draw_different_numbers(taken: Snapshot) -> None:
 def test_no_connection_and_no_key_survives_a_snapshot(taken: Snapshot) -> None:
     """Each copy opens its own, and signs with a key that it was given itself."""
     world = taken.server
-    assert world.given_keys  # The init phase makes clients, which ask for one.
-    peers_before, keys_before = list(world.peers), set(world.given_keys)
+    before, keys_before = set(world.used), set(world.given_keys)
+    assert {key for key, _ in world.asked} & keys_before  # By a library, in the init phase.
     world.keys.clear()
+    world.asked.clear()
+    world.used.clear()
     copies = [taken.restore(), taken.restore()]
     for copy in copies:
-        copy.run(task("says"))
+        assert copy.value(HELD_KEY) is None
+        copy.run(task("asks"))  # In its own process, and then in the handler's:
+        copy.value("__import__('held').client.list_queues() and None")
+    of_library, connections = zip(*world.asked, strict=True)
+    assert len(set(connections)) == len(set(of_library)) == 4
     assert len(set(world.keys)) == 2
-    assert not set(world.keys) & keys_before
-    assert not set(world.peers[len(peers_before) :]) & set(peers_before)
+    assert not {*world.keys, *of_library} & keys_before
+    assert not before & set(world.used)
     assert world.refused == 0
-    assert AUTHORIZATION not in "".join(copy.output.read_text() for copy in copies)
+
+
+def test_nothing_of_what_is_open_is_copied_for_good() -> None:
+    """Files and pipes are left alone: a pipe still ends when its writer closes it."""
+    program = """
+import os
+from lambda_image.machine import snapshot
+read, write = os.pipe()
+before = sorted(os.listdir("/proc/self/fd"))
+snapshot._leave_nothing()
+print(sorted(os.listdir("/proc/self/fd")) == before)
+os.close(write)
+print(os.read(read, 1))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["True", "b''"]
+
+
+def test_keys_and_tokens_are_masked_wherever_they_are_from(taken: Snapshot) -> None:
+    """Whether a variable has them, or a client was given them in the task's own process."""
+    copy = taken.restore()
+    for task_id in ("says", "prints_its_keys", "prints_its_keys"):
+        copy.run(task(task_id))
+    log = copy.output.read_text()
+    assert log.count("KEYS ReadOnlyCredentials(access_key='KEY") == 4, log
+    assert "secret_key='***', token='***'" in log
+    for secret in (AUTHORIZATION, "secret-of-", "token-of-"):
+        assert secret not in log
+
+
+def test_what_hooks_of_libraries_make_is_kept(tmp_path: Path) -> None:
+    """The temporary folder is cleared before the first of them, and never of their files."""
+    writes = packages(tmp_path, "writes", WRITES)
+    with snapshot(tmp_path, "import writes\n" + PLAIN, writes) as taken:
+        copy = taken.restore()
+        for _ in range(2):
+            _, log = copy.run(task("says"))
+            for name in ("before", "after"):
+                assert (copy.temporary / name).exists(), log
 
 
 def test_a_connection_does_not_survive_and_a_listener_does() -> None:
@@ -171,7 +250,7 @@ def test_credentials_are_fetched_again_when_they_expire(taken: Snapshot) -> None
     """In the life of a copy, as in any process with a container's credentials."""
     world, copy = taken.server, taken.restore()
     world.keys.clear()
-    world.credentials_live_s = 1.0
+    world.credentials_live_s = 60.0  # Within ten minutes of the end, a client asks every time.
     try:
         copy.run(task("says"))
         copy.run(task("says"))
@@ -183,9 +262,20 @@ def test_credentials_are_fetched_again_when_they_expire(taken: Snapshot) -> None
 
 def test_a_copy_of_a_week_later_works(taken: Snapshot) -> None:
     """The wall clock has jumped, the monotonic one has not, and no duration shows it."""
-    copy = taken.restore(later_s=WEEK_S)
-    result, log = copy.run(task("says"))
+    world = taken.server
+    keys_before = set(world.given_keys)
+    world.keys.clear()
+    world.dated_at_s.clear()
+    world.credentials_live_s += WEEK_S
+    try:
+        copy = taken.restore(later_s=WEEK_S)
+        result, log = copy.run(task("asks"))
+    finally:
+        world.credentials_live_s -= WEEK_S
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0), log
+    assert not set(world.keys) & keys_before
+    assert len(world.dated_at_s) == 2  # The task's call and the result, which AWS would take:
+    assert all(abs(at_s - time.time() - WEEK_S) < 600 for at_s in world.dated_at_s)
     assert result.started_at_s is not None
     assert abs(result.started_at_s - time.time() - WEEK_S) < 600
     assert result.run_ms is not None
@@ -221,7 +311,7 @@ def test_the_log_of_a_copy_is_found_by_its_name_in_airflow(taken: Snapshot) -> N
 def test_a_hook_that_fails_has_its_reason_read(tmp_path: Path, when: str) -> None:
     """The deploy fails with it, or the restore does."""
     hooked = packages(tmp_path, "hooked", HOOKED.format(when=when))
-    with snapshot(tmp_path, "import hooked\n" + DAGS.replace("import torch", ""), hooked) as taken:
+    with snapshot(tmp_path, "import hooked\n" + PLAIN, hooked) as taken:
         answer = taken.answer
         if when == "after_restore":
             assert "init_s" in answer
@@ -232,13 +322,12 @@ def test_a_hook_that_fails_has_its_reason_read(tmp_path: Path, when: str) -> Non
 def test_the_source_of_the_dags_is_looked_at_again(tmp_path: Path, local_aws: LocalAws) -> None:
     """A copy runs what is there now; if nothing is, the result says so, and the next copy works."""
     bucket = Bucket(local_aws, versioned=True)
-    dag = DAGS.replace("import torch", "").replace("torch.rand()", "0")
-    bucket.push({"handled.py": dag.replace("FACTS", "the DAG is one")})
+    bucket.push({"handled.py": PLAIN.replace("FACTS", "the DAG is one")})
     reach = {"AWS_ENDPOINT_URL_S3": local_aws.url, "AWS_REGION": REGION}
     with snapshot(tmp_path, "", reach | bucket.variables) as taken:
         _, log = taken.restore().run(task("says"))
         assert "the DAG is one" in log
-        changed = bucket.push({"handled.py": dag.replace("FACTS", "the DAG is two")})
+        changed = bucket.push({"handled.py": PLAIN.replace("FACTS", "the DAG is two")})
         assert changed
         _, log = taken.restore(later_s=WEEK_S).run(task("says"))
         assert "the DAG is two" in log
@@ -247,15 +336,14 @@ def test_the_source_of_the_dags_is_looked_at_again(tmp_path: Path, local_aws: Lo
         assert result.outcome is Outcome.REJECTED
         assert f"the DAG files of {bucket.uri} could not be fetched" in result.reason
         assert "the execution environment is given up" not in log
-        bucket.push({"handled.py": dag.replace("FACTS", "the DAG is three")})
+        bucket.push({"handled.py": PLAIN.replace("FACTS", "the DAG is three")})
         _, log = taken.restore().run(task("says"))
         assert "the DAG is three" in log
 
 
 def test_each_minor_version_runs_in_a_copy(minor: str, tmp_path: Path) -> None:
     """Each keeps nothing in the init phase that a copy could not use."""
-    dags = DAGS.replace("import torch", "").replace("torch.rand()", "0")
-    with snapshot(tmp_path, dags, python=python_of(minor)) as taken:
+    with snapshot(tmp_path, PLAIN, python=python_of(minor)) as taken:
         log = taken.output.read_text()
         assert "init_s" in taken.answer, log
         assert '"final_state": "success"' in log or "Task finished" in log, log  # The rehearsal's.
@@ -286,8 +374,7 @@ def test_nobody_hears_of_the_rehearsal(tmp_path: Path) -> None:
     plugins = tmp_path / "plugins"
     plugins.mkdir()
     (plugins / "tells.py").write_text(LISTENER)
-    dags = DAGS.replace("import torch", "").replace("torch.rand()", "0")
-    with snapshot(tmp_path, dags, {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)}) as taken:
+    with snapshot(tmp_path, PLAIN, {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)}) as taken:
         assert "init_s" in taken.answer
         assert "rehearsal" not in taken.output.read_text()
         result, log = taken.restore().run(task("says"))

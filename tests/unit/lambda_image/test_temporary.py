@@ -41,9 +41,16 @@ def test_a_restored_environment_has_its_private_folders(folder: Path) -> None:
     private = folder / "home"
     private.mkdir(mode=stat.S_IRWXU)
     temporary.keep([private])
+    temporary._first_free_bytes = 1 << 62  # Of the snapshot's disk, which was larger.
     shutil.rmtree(private)
     leave_things(folder)
     temporary.renew()
+    (folder / "of-a-hook").touch()
+    temporary.keep_more()
+    assert not temporary.is_fuller()
+    temporary.clear()
+    assert (folder / "of-a-hook").exists()
+    (folder / "of-a-hook").unlink()
     assert names(folder) == ["home"]
     assert stat.S_IMODE(private.stat().st_mode) == stat.S_IRWXU
     assert temporary.reason_against() is None
