@@ -325,6 +325,7 @@ def test_the_source_of_the_dags_is_looked_at_again(tmp_path: Path, local_aws: Lo
     bucket.push({"handled.py": PLAIN.replace("FACTS", "the DAG is one")})
     reach = {"AWS_ENDPOINT_URL_S3": local_aws.url, "AWS_REGION": REGION}
     with snapshot(tmp_path, "", reach | bucket.variables) as taken:
+        taken.server.credentials_live_s += WEEK_S  # One copy lives a week later.
         _, log = taken.restore().run(task("says"))
         assert "the DAG is one" in log
         changed = bucket.push({"handled.py": PLAIN.replace("FACTS", "the DAG is two")})
