@@ -196,7 +196,7 @@ def test_a_connection_that_comes_too_late_sends_nothing(
 
 def test_what_was_not_sent_at_the_time_out_is_never_sent() -> None:
     """The server reads on when the time-out is reported; the rest does not come."""
-    goes_on, is_told = threading.Event(), threading.Event()
+    goes_on, is_told, is_over = threading.Event(), threading.Event(), threading.Event()
     received: list[int] = []
     outcomes: list[Outcome] = []
 
@@ -212,6 +212,7 @@ def test_what_was_not_sent_at_the_time_out_is_never_sent() -> None:
         goes_on.set()
         is_told.wait(3)
         outcomes.append(outcome)
+        is_over.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
@@ -222,6 +223,7 @@ def test_what_was_not_sent_at_the_time_out_is_never_sent() -> None:
         headers = [*HEADERS, ("content-length", str(len(LARGE)))]
         connections.begin("POST", "/", headers, LARGE, done)
         thread.join(20)
+        assert is_over.wait(20)
     assert sum(received) < len(LARGE)
     assert [type(one) for one in outcomes] == [NotSentError]
 
