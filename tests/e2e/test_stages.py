@@ -131,7 +131,7 @@ def start_from_the_snapshot(aws: EmbeddedAws, outputs: Mapping[str, str]) -> Non
     found = client.get_function_configuration(**version)
     assert (found["State"], found["SnapStart"]["OptimizationStatus"]) == ("Active", "On")
     answer = client.invoke(**version, Payload=probe.event(), LogType="Tail")
-    assert "airflow" in json.load(answer["Payload"])
+    assert probe.ProbeAnswer.decode(answer["Payload"].read()).airflow
     assert "Restore Duration" in base64.b64decode(answer["LogResult"]).decode()
 
 
