@@ -16,11 +16,15 @@ from pathlib import Path
 
 from tests.support.handler_process import ROOT, image_variables
 
+#: The tests of the executor run with the same packages. In the image, the function does not find
+#: this one, which botocore would import.
+_AS_IN_THE_IMAGE = "import sys; sys.modules['awscrt'] = None"
 #: Prints each module that is loaded after the init phase, with the bytes of its file.
-_COUNT = """
+_COUNT = f"""
+{_AS_IN_THE_IMAGE}
 import json, os, sys
 import lambda_image.handler
-files = {}
+files = {{}}
 for name, module in list(sys.modules.items()):
     path = getattr(getattr(module, "__spec__", None), "origin", None)
     if name.partition(".")[0] not in sys.stdlib_module_names and path and os.path.isfile(path):
@@ -28,7 +32,7 @@ for name, module in list(sys.modules.items()):
 os.write(1, b"\\n" + json.dumps(files).encode() + b"\\n")
 os._exit(0)
 """
-_IMPORT = "import lambda_image.handler, os; os._exit(0)"
+_IMPORT = f"{_AS_IN_THE_IMAGE}; import lambda_image.handler, os; os._exit(0)"
 _TIMED = re.compile(r"import time: +(\d+) \| +(\d+) \|( +)(\S+)")
 
 
