@@ -21,15 +21,14 @@ from stacks.reference.rates import snapshot_a_month
 
 #: Seconds from the start of the handler's process to a task's first line, all of them billed
 #: (docs/reference/benchmarks.md#the-handler).
-COLD_S = 1.41
-#: Seconds from the end of the restore to a task's first line, all of them billed: the upper end
-#: that the benchmark allows, twice a warm task's.
-AFTER_RESTORE_S = 0.1
+COLD_S = 1.87
+#: Seconds from the end of the restore to a task's first line, all of them billed (likewise).
+AFTER_RESTORE_S = 0.09
 #: Seconds that Lambda itself takes to restore a small function, which it does not bill. Measured by
 #: others: https://chariotsolutions.com/blog/post/whats-the-point-of-lambda-snapstart
 RESTORE_S = 0.5
 #: Seconds from an event to a task's first line in a warm execution environment.
-WARM_S = 0.05
+WARM_S = 0.07
 
 TASKS = 1_000
 TASK_S = 1.0
