@@ -48,6 +48,20 @@ class _Made:
     answer: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A call that is ready to be sent by awscrt.
+
+    Attributes:
+        attempt: Its number; see `Reach`.
+    """
+
+    template: Template
+    headers: list[tuple[str, str]]
+    body: bytes
+    attempt: int
+
+
 class Native:
     """The calls of one client that awscrt makes.
 
@@ -83,29 +97,26 @@ class Native:
             ClientError: AWS refused the call of boto3.
             BotoCoreError: There are no credentials, or no connection.
         """
-        if self._why_not or (attempt := self._reach.attempt()) is None:
+        copy = self._copy(operation, kind, ask, body)
+        if copy is None:
             return False
-        template = self._template(operation, kind, ask)
-        if isinstance(template, _Made):
+        if isinstance(copy, _Made):
             ended(None)
             return True
-        if template is None:
-            return False
 
         def done(outcome: Outcome) -> None:
             try:
-                error = self._error(operation, attempt, outcome)
+                error = self._error(operation, copy.attempt, outcome)
             except Exception as unexpected:  # noqa: BLE001 - it would be lost on the native thread
                 error = unexpected
             ended(error)
 
-        headers = template.request_headers(body, self._credentials())
-        if answer := self._answer_of_a_listener(operation, template, headers, body):
+        if answer := self._answer_of_a_listener(operation, copy):
             done(answer)
             return True
-        if (to := self._to(template.url)) is None:
+        if (to := self._to(copy.template.url)) is None:
             return False
-        to.begin(template.method, template.path, headers, body, done)
+        to.begin(copy.template.method, copy.template.path, copy.headers, body, done)
         return True
 
     def call_json(self, operation: str, ask: Ask, request: Mapping[str, Any], read_s: float) -> Any:  # noqa: ANN401 - AWS's answer
@@ -121,25 +132,22 @@ class Native:
             ClientError: AWS refused the call of boto3.
             BotoCoreError: There are no credentials, or no connection.
         """
-        if self._why_not or (attempt := self._reach.attempt()) is None:
-            return None
-        template = self._template(operation, None, ask)
-        if isinstance(template, _Made):
-            return template.answer
-        if template and ("content-type", JSON) not in template.headers:
+        copy = self._copy(operation, None, ask, json.dumps(request).encode())
+        if isinstance(copy, _Made):
+            return copy.answer
+        if copy and ("content-type", JSON) not in copy.template.headers:
             self._stop(f"{operation} does not speak {JSON}")
-            template = None
-        if template is None:
+            copy = None
+        if copy is None:
             return None
-        body = json.dumps(request).encode()
-        headers = template.request_headers(body, self._credentials())
-        answer = self._answer_of_a_listener(operation, template, headers, body)
+        template = copy.template
+        answer = self._answer_of_a_listener(operation, copy)
         if answer is None and (to := self._to(template.url)) is not None:
             try:
-                answer = to.call(template.method, template.path, headers, body, read_s)
+                answer = to.call(template.method, template.path, copy.headers, copy.body, read_s)
                 self._reach.answered()
             except NotSentError:
-                self._reach.not_sent(attempt)
+                self._reach.not_sent(copy.attempt)
             except NoAnswerError as error:
                 log.debug("boto3 repeats %s: %s", operation, error)
         if answer is None or answer.status != HTTPStatus.OK:
@@ -160,16 +168,26 @@ class Native:
 
     # ---- what boto3 decides ----
 
-    def _template(self, operation: str, kind: Hashable, ask: Ask) -> Template | _Made | None:
-        """Return what a call is copied from; None: boto3 has to make it."""
-        key = (operation, kind, self._credentials().token is None)
-        if template := self._templates.get(key):
-            return template
-        with self._catching:
-            return self._templates.get(key) or self._new_template(key, operation, ask)
-
-    def _new_template(self, key: Hashable, operation: str, ask: Ask) -> Template | _Made | None:
+    def _copy(self, operation: str, kind: Hashable, ask: Ask, body: bytes) -> _Copy | _Made | None:
+        """Return a signed call; None: boto3 has to make it."""
+        if self._why_not or (attempt := self._reach.attempt()) is None:
+            return None
         credentials = self._credentials()
+        key = (operation, kind, credentials.token is None)
+        template: Template | _Made | None = self._templates.get(key)
+        if template is None:
+            with self._catching:
+                template = self._templates.get(key) or self._new_template(
+                    key, operation, ask, credentials
+                )
+        if template is None or isinstance(template, _Made):
+            return template
+        return _Copy(template, template.request_headers(body, credentials), body, attempt)
+
+    def _new_template(
+        self, key: Hashable, operation: str, ask: Ask, credentials: Credentials
+    ) -> Template | _Made | None:
+        """Return what calls of a kind are copied from."""
         request = self._caught(operation, ask)
         if isinstance(request, _Made):
             self._stop("something else answers its calls")
@@ -231,13 +249,11 @@ class Native:
     def _event(self, operation: str) -> str:
         return f"before-send.{self._client.meta.service_model.service_id.hyphenize()}.{operation}"
 
-    def _answer_of_a_listener(
-        self, operation: str, template: Template, headers: list[tuple[str, str]], body: bytes
-    ) -> Answer | None:
+    def _answer_of_a_listener(self, operation: str, copy: _Copy) -> Answer | None:
         """Notify what listens to boto3's calls (moto, tracers), which may answer this one."""
-        all_headers: Any = HeadersDict(headers)  # The stubs want another class.
+        headers: Any = HeadersDict(copy.headers)  # The stubs want another class.
         request = AWSPreparedRequest(
-            template.method, template.url, all_headers, body, stream_output=False
+            copy.template.method, copy.template.url, headers, copy.body, stream_output=False
         )
         _, answer = self._client.meta.events.emit_until_response(
             self._event(operation), request=request
