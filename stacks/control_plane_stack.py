@@ -36,6 +36,7 @@ from airflow_lambda_constructs.airflow.api_entrance import ApiEntrance, ApiEntra
 from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
 from airflow_lambda_constructs.airflow.office_hours import OfficeHours, OfficeHoursProps
 from airflow_lambda_constructs.observability.watched import WatchedControlPlane, WatchedTargets
+from lambda_executor.contract.api_server import max_overflow_for
 from stacks.config.sections.control_plane import ControlPlaneConfig
 from stacks.database_stack import DatabaseStack
 from stacks.execution_stack import ExecutionStack
@@ -218,7 +219,9 @@ class ControlPlaneStack(StageStack):
         self, execution: ExecutionStack, storage: StorageStack | None
     ) -> Mapping[str, str]:
         settings = self.config.execution
+        workloads = settings.parallelism * self.config.control_plane.schedulers
         return {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": str(max_overflow_for(workloads)),
             **self.config.control_plane.environment,
             **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),

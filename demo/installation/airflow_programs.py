@@ -18,10 +18,13 @@ from demo import paths
 from demo.installation.project import Project
 from demo.machine.embedded_aws import bare_environment
 from demo.machine.processes import Children, Program
+from lambda_executor.contract.api_server import max_overflow_for
 from lambda_executor.contract.names import EXECUTOR
 
 MIGRATE_TIMEOUT_S = 240.0
 START_TIMEOUT_S = 240.0
+#: More workloads than one machine runs at once; the API server has database connections for them.
+WORKLOADS = 80
 #: The waits in seconds before `make local` starts a program again that has died.
 RESTART_WAITS_S = (1, 5, 25)
 #: A change is read within seconds. A changed file is read at once; one that only imports a changed
@@ -161,6 +164,7 @@ def settings(
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": str(max_overflow_for(WORKLOADS)),
         "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

@@ -514,6 +514,7 @@ def test_both_sides_are_told_the_same_of_logs_and_timeouts(inside: Assembly) -> 
             assert told[variable] == functions[variable]
         assert told["AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT"] == "600"
         assert told["AIRFLOW__CORE__PARALLELISM"] == "32"
+        assert told["AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW"] == "10"
         assert told["AIRFLOW__CORE__EXECUTOR"] == "lambda_executor.LambdaExecutor"
 
 

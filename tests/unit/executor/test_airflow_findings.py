@@ -127,6 +127,49 @@ def test_what_the_account_cannot_run_at_once_waits_in_airflow() -> None:
     assert not airflow_findings.concurrency(usual, 32, 2).is_problem
 
 
+class Settings:
+    """Airflow's configuration, with these values of `[database]` and `[api]`."""
+
+    def __init__(self, **values: str) -> None:
+        self._values = values
+
+    def get(self, _section: str, key: str, *, fallback: str | None = None) -> str | None:
+        """The value, under the name of its option alone."""
+        return self._values.get(key, fallback)
+
+
+def test_an_api_server_with_few_connections_blocks_itself_under_many_workloads() -> None:
+    """Airflow's 15 connections and 40 threads are taken by 55 requests at once."""
+    (finding,) = airflow_findings.api_server_connections(Settings(), 100)
+    assert finding.is_problem
+    assert "up to 100 workloads run at once" in finding.detail
+    assert "When 55 requests arrive at once" in finding.detail
+    assert "allow 80 connections" in finding.fix
+    assert finding.command == "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW=75"
+
+
+def test_few_workloads_say_nothing_about_the_api_server() -> None:
+    """Airflow's own `parallelism` of 32 fits into its own connections."""
+    assert not list(airflow_findings.api_server_connections(Settings(), 32))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"sql_alchemy_max_overflow": "75"},
+        {"sql_alchemy_max_overflow": "-1"},
+        {"sql_alchemy_pool_size": "80", "sql_alchemy_max_overflow": "0"},
+        {"sql_alchemy_pool_size": "0"},
+        {"sql_alchemy_pool_enabled": "False"},
+        {"workers": "4"},
+    ],
+)
+def test_an_api_server_has_enough_connections_in_several_ways(values: dict[str, str]) -> None:
+    """More of them, no limit, no pool, or more processes that share the workloads."""
+    (finding,) = airflow_findings.api_server_connections(Settings(**values), 100)
+    assert not finding.is_problem
+
+
 def test_without_a_limit_the_account_may_run_what_the_schedulers_send() -> None:
     """The rest waits in Lambda's queue, where it expires."""
     new = AccountFacts(10, 10)

@@ -77,6 +77,7 @@ def every_finding() -> Iterator[Finding]:
     yield from airflow_findings.schedulers([installation.LiveScheduler(1, "h", runs_ours=False)])
     yield from airflow_findings.options(NoFile(), {"AIRFLOW__LAMBDA_EXECUTOR__X": "", **NEAR})
     yield airflow_findings.concurrency(AccountFacts(10, 10), 32, 1, ["f"])
+    yield from airflow_findings.api_server_connections(NoFile(), 100)
     yield diagnosis.function(F, replace(FUNCTION, state="Failed"))
     yield diagnosis.function(F, replace(FUNCTION, last_update="Failed"))
     yield diagnosis.snapshot(F, replace(FUNCTION, snapshot="Off"))

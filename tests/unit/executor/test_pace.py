@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lambda_executor.core.pace import EXCESS, FIRST_PER_S, MOST_PER_S, SAMPLE, Pace
 
 
-def after(latency_s: float, *, answers: int = 300, most: int = 1000) -> Pace:
+def after(latency_s: float, *, answers: int = 400, most: int = 1000) -> Pace:
     """The state after a number of answers with the same latency."""
     pace = Pace(most)
     for _ in range(answers):

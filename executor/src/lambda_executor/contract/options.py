@@ -154,12 +154,12 @@ END_WAIT_TIMEOUT = IntegerOption(
 
 DISPATCH_THREADS = IntegerOption(
     name="dispatch_threads",
-    default=256,
+    default=512,
     help=(
         "Maximum number of invokes under way at the same time. The actual number follows the "
         "latency of Lambda's API, and falls when throttling shows a limit."
     ),
-    example="256",
+    example="512",
     bounds=Bounds(1, 1000),
     in_reference=False,
 )

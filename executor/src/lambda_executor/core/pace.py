@@ -16,10 +16,10 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-#: Calls per second. The most is more than one scheduler's process can make, so that its processor
-#: is the limit. The least is a tenth of a new account's limit on invokes.
+#: Calls per second. The most is more than one scheduler's process can make on most machines: there
+#: its processor is the limit. The least is a tenth of a new account's limit on invokes.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-MOST_PER_S = 1500.0
+MOST_PER_S = 2000.0
 FIRST_PER_S = 300.0
 LEAST_PER_S = 10.0
 #: Invokes per second that are expected to be taken for each invocation that may run.
@@ -41,7 +41,7 @@ SAMPLE = 64
 SAME = 0.6
 MOST_USUAL = 0.5
 #: The rate after the first fall that did not help, as a multiple of the rate before it.
-DOUBLE = 2
+LEAP = 3
 #: The fastest of this many answers is the latency. The others also waited for a connection or a
 #: processor.
 WINDOW = 64
@@ -150,7 +150,7 @@ class Pace:
             self._fall, self._usual = None, 0.0
             self._sample = _Sample(now_s)
         elif SAME <= share / fall.share <= 1 / SAME and share <= MOST_USUAL:
-            self._change(fall.per_s if self._usual else fall.per_s * DOUBLE, now_s)
+            self._change(fall.per_s if self._usual else fall.per_s * LEAP, now_s)
             self._fall, self._usual = None, share
         else:
             # It helped, but not enough: the first sample was small, or the bucket was full then.

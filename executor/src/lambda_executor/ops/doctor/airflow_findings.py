@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lambda_executor.aws import AccountFacts
+from lambda_executor.contract import api_server
 from lambda_executor.contract.names import EXECUTOR
 from lambda_executor.contract.options import HANDLER_OPTIONS, OPTIONS, SECTION
 from lambda_executor.core.findings import Finding, ok, problem, unknown
@@ -138,3 +139,40 @@ def concurrency(
         "aws service-quotas request-service-quota-increase --service-code lambda "
         "--quota-code L-B99A9384 --desired-value 1000",
     )
+
+
+def api_server_connections(conf: Conf, workloads: int) -> Iterator[Finding]:
+    """Whether an API server with this configuration can block itself; nothing if few workloads run.
+
+    Args:
+        conf: Airflow's configuration.
+        workloads: How many run at once.
+    """
+    if workloads <= api_server.THREADS:
+        return
+    pool_size = _number(conf, "database", "sql_alchemy_pool_size", api_server.POOL_SIZE)
+    overflow = _number(conf, "database", "sql_alchemy_max_overflow", api_server.MAX_OVERFLOW)
+    processes = max(1, _number(conf, "api", "workers", 1))
+    share = -(-workloads // processes)
+    needed = api_server.connections_for(share)
+    is_pooled = (conf.get("database", "sql_alchemy_pool_enabled", fallback=None) or "True").lower()
+    # Without a pool, and with 0 or -1, SQLAlchemy makes as many as it needs.
+    if is_pooled == "false" or pool_size == 0 or overflow < 0 or pool_size + overflow >= needed:
+        yield ok("API server", f"has database connections for {workloads} workloads at once")
+        return
+    yield problem(
+        "API server",
+        f"up to {workloads} workloads run at once, and each process of the API server has "
+        f"{pool_size + overflow} database connections ([database] sql_alchemy_pool_size and "
+        f"sql_alchemy_max_overflow). When {api_server.THREADS + pool_size + overflow} requests "
+        "arrive at once, it can block itself for 30 s",
+        f"allow {needed} connections, if the database does, or give the API server more processes "
+        "([api] workers)",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW="
+        f"{api_server.max_overflow_for(share, pool_size)}",
+    )
+
+
+def _number(conf: Conf, section: str, key: str, default: int) -> int:
+    value = conf.get(section, key, fallback=None)
+    return int(value) if value else default

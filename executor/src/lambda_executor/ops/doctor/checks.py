@@ -132,6 +132,8 @@ def _concurrency(
         return
     parallelism = int(conf.get("core", "parallelism", fallback=None) or 32)
     yield airflow_findings.concurrency(facts, parallelism, schedulers, unlimited)
+    workloads = min(facts.concurrency, parallelism * max(1, schedulers))
+    yield from airflow_findings.api_server_connections(conf, workloads)
 
 
 def _in(place: Place, findings: Iterable[Finding]) -> Iterator[Finding]:
