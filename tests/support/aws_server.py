@@ -15,10 +15,10 @@ import boto3
 
 from lambda_executor.aws import Clients, LambdaFunctions, Patience
 from lambda_executor.contract.errors import AwsError
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 #: The function that is invoked.
-TARGET = Target("fn")
+TARGET = FunctionTarget("fn")
 PAYLOAD = b'{"task_key": "x"}'
 
 
@@ -123,7 +123,7 @@ def clients(session: Any = boto3.Session, *, connect_s: float = 10, read_s: floa
     return Clients(session, region_name="eu-west-1", connections=1, patience=patience)
 
 
-def send(functions: LambdaFunctions, target: Target = TARGET) -> None:
+def send(functions: LambdaFunctions, target: FunctionTarget = TARGET) -> None:
     """Invoke by awscrt, and wait for the outcome."""
     ended: queue.Queue[AwsError | None] = queue.Queue()
     assert functions.begin(target, PAYLOAD, ended.put), "awscrt did not send"

@@ -28,7 +28,8 @@ from lambda_executor import LambdaExecutor
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ports import Endpoints, Message
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.engine import Engine
 from lambda_executor.scheduler import state
 from lambda_executor.setup.config import ExecutorConfig
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 TOKEN = "the-workload-token"
 CALLBACK_ID = "0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49"
 SETTINGS = ExecutorConfig(
-    routes=Routes(Target("function"), by_queue={"large": Target("function-large", "live")}),
+    routes=Routes(
+        FunctionTarget("function"), by_queue={"large": FunctionTarget("function-large", "live")}
+    ),
     queue_urls=("https://sqs/results",),
     dead_letter_queue_url="https://sqs/dead",
     region_name=None,
@@ -234,7 +237,7 @@ class HeldFunction(MemoryFunction):
         self.asked = threading.Semaphore(0)
         self.answer = threading.Event()
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Accept one payload, later."""
         self.asked.release()
         assert self.answer.wait(10)

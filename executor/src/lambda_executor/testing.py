@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import Invocation, InvocationId, Result
 from lambda_executor.core.ports import BATCH, Message
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 __all__ = ["MemoryFunction", "MemoryPayloads", "MemoryQueue"]
 
@@ -33,12 +33,12 @@ class MemoryFunction:
 
     def __init__(self) -> None:
         self.invocations: list[Invocation] = []
-        self.targets: list[Target] = []
+        self.targets: list[FunctionTarget] = []
         self.failures: deque[AwsError] = deque()
         self.lost_answers: deque[AwsError] = deque()
         self._changed = threading.Condition()
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Accept one payload, or raise the next failure."""
         with self._changed:
             if self.failures:

@@ -19,7 +19,7 @@ from lambda_executor.aws import AccountFacts, ProbeReply
 from lambda_executor.contract.errors import RejectedError, ThrottledError
 from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.ops import tasks
 from tests.support.account import PARAMETER, Account
 from tests.support.airflow_database import add_dag, add_scheduler
@@ -194,8 +194,8 @@ def test_what_aws_cannot_answer_now_is_no_problem(
 
     function = aws.Inspection.function
 
-    def throttled(inspection: aws.Inspection, asked: str | Target) -> aws.FunctionFacts:
-        if asked == Target("function"):  # Without the alias, which is asked about later.
+    def throttled(inspection: aws.Inspection, asked: str | FunctionTarget) -> aws.FunctionFacts:
+        if asked == FunctionTarget("function"):  # Without the alias, which is asked about later.
             return function(inspection, asked)
         raise ThrottledError("Rate exceeded")
 
@@ -256,7 +256,7 @@ def test_dag_files_are_compared_with_those_of_airflow(
     add_dag(database, "gone.py", is_stale=True)
     asked = []
 
-    def probe(_: aws.Inspection, __: Target, dag_files: Any) -> ProbeReply:
+    def probe(_: aws.Inspection, __: FunctionTarget, dag_files: Any) -> ProbeReply:
         asked.append(dag_files)
         missing = BundleAnswer("image", missing=("team/weekly.py",))
         answer = replace(ANSWER, bundles={"dags-folder": missing})

@@ -11,7 +11,7 @@ from airflow.models.connection_test import ConnectionTestKey, ConnectionTestStat
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.core.ledger import State
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.scheduler.compat import conf_of
 from lambda_executor.setup import config
 from tests.support.scheduler import SETTINGS, TOKEN, Scheduler, callback, workload
@@ -123,7 +123,7 @@ def test_a_team_has_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None
     for team in ("red", "blue"):
         executor = LambdaExecutor(parallelism=1, team_name=team)
         loaded = config.load(conf_of(executor), no_parameter)
-        assert loaded.routes.default == Target(f"{team}-fn")
+        assert loaded.routes.default == FunctionTarget(f"{team}-fn")
         assert loaded.queue_urls == (f"{team}-q",)
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.scheduler.compat import conf_of
 from lambda_executor.setup import config
 
@@ -51,7 +52,7 @@ def test_each_team_has_options_of_its_own(teams: dict[str | None, LambdaExecutor
     for team, executor in teams.items():
         loaded = config.load(conf_of(executor), no_parameter)
         owner = team or "everybody"
-        assert loaded.routes.default == Target(f"function-of-{owner}")
+        assert loaded.routes.default == FunctionTarget(f"function-of-{owner}")
         assert loaded.queue_urls == (f"https://sqs/QUEUE_URL-of-{owner}",)
     assert set(teams) == {None, "red", "blue"}
 
@@ -69,7 +70,7 @@ def test_an_option_that_the_team_lacks_is_not_somebody_elses(
 def test_the_default_queue_is_everybodys(teams: dict[str | None, LambdaExecutor]) -> None:
     """Airflow gives a task without a queue the same one in every team."""
     routes = config.load(conf_of(teams["red"]), no_parameter).routes
-    assert routes == Routes(Target("function-of-red"), "everyday")
+    assert routes == Routes(FunctionTarget("function-of-red"), "everyday")
 
 
 @pytest.mark.parametrize("name", [None, "LambdaExecutor", PATH])

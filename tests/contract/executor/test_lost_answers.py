@@ -23,7 +23,7 @@ import pytest
 
 from lambda_executor.aws import Clients, LambdaFunctions, Patience
 from lambda_executor.contract.errors import AwsError, InDoubtError, UnreachableError
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 PAYLOAD = b'{"task_key": "x"}'
 #: The last part of a request; it is complete with it.
@@ -144,7 +144,7 @@ class Natively:
     def __init__(self, functions: LambdaFunctions) -> None:
         self._functions = functions
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Send one payload."""
         ended: queue.Queue[AwsError | None] = queue.Queue()
         assert self._functions.begin(target, payload, ended.put)
@@ -170,7 +170,7 @@ def functions(by: str, monkeypatch: pytest.MonkeyPatch, url: str) -> Invoker:
 def error_of(lambda_functions: Invoker, payload: bytes = PAYLOAD) -> AwsError:
     """The error of an invoke."""
     with pytest.raises(AwsError) as raised:
-        lambda_functions.invoke(Target("fn"), payload)
+        lambda_functions.invoke(FunctionTarget("fn"), payload)
     return raised.value
 
 
@@ -230,7 +230,7 @@ def test_a_connection_that_is_used_again(by: str, monkeypatch: pytest.MonkeyPatc
     """Its second request may have been taken, although no connection was made for it."""
     with serving(take_one_and_reset_the_next) as port:
         lambda_functions = functions(by, monkeypatch, f"http://127.0.0.1:{port}")
-        lambda_functions.invoke(Target("fn"), PAYLOAD)
+        lambda_functions.invoke(FunctionTarget("fn"), PAYLOAD)
         assert type(error_of(lambda_functions)) is InDoubtError
 
 

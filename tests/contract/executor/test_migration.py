@@ -11,7 +11,7 @@ from botocore.client import BaseClient
 from lambda_executor import LambdaExecutor
 from lambda_executor.aws import Clients, Inspection
 from lambda_executor.contract.errors import RejectedError
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from tests.support.account import Account
 from tests.support.command_line import run_json
 from tests.support.reference import error
@@ -69,4 +69,4 @@ def test_a_role_without_either_permission_gets_the_error_of_the_preferred_call()
     """When both calls fail, the error is that of the first."""
     inspection = Inspection(Clients(boto3.Session, region_name=None, connections=1))
     with pytest.raises(RejectedError, match="AccessDeniedException"):
-        inspection.function(Target("missing"))
+        inspection.function(FunctionTarget("missing"))

@@ -26,11 +26,16 @@ from lambda_executor.contract.errors import (
     ThrottledError,
     UnreachableError,
 )
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from tests.support.aws_server import PAYLOAD, clients, send, serving
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:fn"
-TARGETS = [Target("fn"), Target("fn", "live"), Target(ARN, "$LATEST"), Target("fn", "1", "a/b:c")]
+TARGETS = [
+    FunctionTarget("fn"),
+    FunctionTarget("fn", "live"),
+    FunctionTarget(ARN, "$LATEST"),
+    FunctionTarget("fn", "1", "a/b:c"),
+]
 
 
 def tls_of(bundle: Path) -> ssl.SSLContext:
@@ -72,7 +77,7 @@ class Raw:
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_the_request_is_the_one_that_boto3_makes(
-    monkeypatch: pytest.MonkeyPatch, target: Target
+    monkeypatch: pytest.MonkeyPatch, target: FunctionTarget
 ) -> None:
     """Same path and body; same headers, the user agent among them, but what names one request."""
     with serving() as server:
@@ -488,7 +493,7 @@ def test_few_kinds_of_requests_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
         own = clients()
         functions = LambdaFunctions(own)
         for tenant in ("a", "b", "c", "a"):
-            send(functions, Target("fn", tenant=tenant))
+            send(functions, FunctionTarget("fn", tenant=tenant))
         assert len(own.native("lambda")._templates) == 2
     assert [headers["x-amz-tenant-id"] for *_, headers, _ in server.seen] == ["a", "b", "c", "a"]
 

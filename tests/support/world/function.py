@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.testing import MemoryFunction, MemoryQueue
 from tests.support.world.airflow import Airflow
 
@@ -31,7 +31,7 @@ class Lambda(MemoryFunction):
         self._airflow = airflow
         self._queues = queues
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Take an event, or fail, or take it and lose the answer."""
         before = len(self.invocations)
         try:

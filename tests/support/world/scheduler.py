@@ -15,7 +15,8 @@ from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.places import Limit
 from lambda_executor.core.ports import BATCH, Message, Queue
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.dispatcher import Begun
 from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.engine.listening import Listeners
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.world.world import World
 
 FUNCTION = "function"
-_ROUTES = Routes(Target(FUNCTION))
+_ROUTES = Routes(FunctionTarget(FUNCTION))
 
 
 @dataclass(slots=True)

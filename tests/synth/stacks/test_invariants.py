@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from lambda_executor.contract import options
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from stacks.config import FunctionConfig, RetentionDays
 from stacks.stage.retention import RETENTION
 from tests.synth.assembly import Assembly, Resource
@@ -544,11 +544,13 @@ def test_every_queue_of_airflow_leads_to_its_function(assembly: Assembly) -> Non
     """The parameter maps each queue to a function and its alias."""
     routes = json.loads(wired(assembly)["functions"])
     expected = {
-        queue: Target(function.logical_id, "live", queue if settings.tenant_isolation else None)
+        queue: FunctionTarget(
+            function.logical_id, "live", queue if settings.tenant_isolation else None
+        )
         for settings, function in functions(assembly)
         for queue in settings.queues
     }
-    assert {q: Target.parse(target, where=q) for q, target in routes.items()} == expected
+    assert {q: FunctionTarget.parse(target, where=q) for q, target in routes.items()} == expected
     assert len(json.loads(wired(assembly)["queue_urls"])) == (
         assembly.config.execution.results_queues
     )

@@ -23,7 +23,8 @@ from lambda_executor.contract.wire import (
     Result,
 )
 from lambda_executor.core.ports import Message
-from lambda_executor.core.routing import EXECUTOR_CONFIG_KEY, Routes, Target
+from lambda_executor.core.routing import EXECUTOR_CONFIG_KEY, Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.poller import Poller, Report
 from lambda_executor.setup import config
 from lambda_executor.testing import MemoryQueue
@@ -242,7 +243,9 @@ def test_any_function_setting_of_a_task_is_used_or_refused_in_a_line(
     queue: str | None, asked: Any
 ) -> None:
     """The reason goes into the event log of the task."""
-    routes = Routes(Target("function"), by_queue={"large": Target("function-large")})
+    routes = Routes(
+        FunctionTarget("function"), by_queue={"large": FunctionTarget("function-large")}
+    )
     try:
         routes.target(queue, {EXECUTOR_CONFIG_KEY: asked})
     except RouteError as e:

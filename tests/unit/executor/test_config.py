@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import pytest
 
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.setup import config
 from lambda_executor.setup.config import AwsConfig
 
@@ -67,7 +68,7 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
     )
     parameter = {"function_name": "ssm", "queue_url": "ssm", "dead_letter_queue_url": "ssm-dead"}
     loaded = config.load(conf, {"/p": parameter}.__getitem__)
-    assert loaded.routes.default == Target("ours")
+    assert loaded.routes.default == FunctionTarget("ours")
     assert loaded.queue_urls == ("ssm",)
     assert loaded.max_invoke_attempts == 7
     assert loaded.dispatch_threads == 256
@@ -77,7 +78,7 @@ def test_an_environment_of_the_reference_works_unchanged() -> None:
     """With nothing in our section, the reference's section is enough."""
     given = {**COMPLETE, "function_qualifier": "live"}
     loaded = config.load(Conf(aws_lambda_executor=given), no_parameter)
-    assert loaded.routes == Routes(Target("fn", "live"))
+    assert loaded.routes == Routes(FunctionTarget("fn", "live"))
 
 
 BESIDE = {"executor": "a.b.AwsLambdaExecutor,lambda:lambda_executor.LambdaExecutor"}
@@ -182,10 +183,10 @@ def test_the_source_of_the_function_is_the_source_of_its_qualifier() -> None:
         conf = Conf(lambda_executor={"config_parameter": "/p", **explicit})
         return config.load(conf, lambda _: parameter).routes
 
-    assert routes() == Routes(Target("fn", "live"))
-    assert routes(function_name="mine") == Routes(Target("mine"))
-    assert routes(function_name="mine:prod") == Routes(Target("mine", "prod"))
-    assert routes(function_qualifier="7") == Routes(Target("fn", "7"))
+    assert routes() == Routes(FunctionTarget("fn", "live"))
+    assert routes(function_name="mine") == Routes(FunctionTarget("mine"))
+    assert routes(function_name="mine:prod") == Routes(FunctionTarget("mine", "prod"))
+    assert routes(function_qualifier="7") == Routes(FunctionTarget("fn", "7"))
 
 
 def test_the_source_of_the_queue_is_the_source_of_the_list() -> None:

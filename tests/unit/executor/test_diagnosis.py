@@ -12,7 +12,7 @@ from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.findings import Finding, Status
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.ops.doctor import diagnosis, probe_findings
 from lambda_executor.ops.doctor.dag_findings import Expected, Versions
 from lambda_executor.setup.time_limits import TimeLimit
@@ -30,7 +30,7 @@ QUEUE = QueueFacts("arn:dead", visible=0, hidden=0, retention_s=86400, visibilit
 HERE = Expected(Versions(airflow="3.3.2", python="3.12.4"), {}, "dags", all_run_here=True)
 ANSWER = ProbeAnswer("3.3.2", "3.12.4", WIRE_VERSION, "https://airflow/execution/", "", 3, 5)
 LIMIT = TimeLimit(TASK_QUEUED_TIMEOUT, 600)
-F = Target("f")
+F = FunctionTarget("f")
 
 
 def probed(**changes: object) -> dict[str, Finding]:
@@ -210,7 +210,7 @@ def test_a_slow_api_is_not_said_to_be_unreachable() -> None:
 def test_one_command_makes_all_settings_of_invocations_right() -> None:
     """`put` would remove the settings that it does not name, and `update` needs some to exist."""
     none = EventFacts(retries=2, age_s=21_600, destination_arn="", exist=False)
-    live = Target("f", "live")
+    live = FunctionTarget("f", "live")
     assert diagnosis.event_settings(live, none, LIMIT, "arn:dead") == (
         "aws lambda put-function-event-invoke-config --function-name f --qualifier live "
         "--maximum-retry-attempts 0 --maximum-event-age-in-seconds 600 "

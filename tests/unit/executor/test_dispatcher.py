@@ -21,7 +21,7 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.dispatch import Dispatch, Envelope, InDoubt, Refused, Sent
 from lambda_executor.core.dispatch_queue import DispatchQueue
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.testing import MemoryFunction
 from tests.support import threads
@@ -31,7 +31,7 @@ def dispatch(name: str) -> Dispatch:
     """An invocation that a function accepts."""
     id = InvocationId(name)
     payload = Invocation.for_workload(id, "{}").encode()
-    return Dispatch(id, lambda: Envelope(Target("function"), payload))
+    return Dispatch(id, lambda: Envelope(FunctionTarget("function"), payload))
 
 
 class Slow(MemoryFunction):
@@ -42,7 +42,7 @@ class Slow(MemoryFunction):
         self.has_begun = threading.Event()
         self._together = threading.Barrier(together, timeout=10)
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Wait for the others."""
         self.has_begun.set()
         self._together.wait()
@@ -343,7 +343,7 @@ def test_an_unexpected_exception_fails_one_invocation_and_not_the_thread(
         raise KeyError("surprise")
 
     class Broken(MemoryFunction):
-        def invoke(self, target: Target, payload: bytes) -> None:
+        def invoke(self, target: FunctionTarget, payload: bytes) -> None:
             if b'"bad"' in payload:
                 broken()
             super().invoke(target, payload)

@@ -29,7 +29,7 @@ from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.core import findings
 from lambda_executor.core.findings import Finding
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.ops.doctor import (
     airflow_findings,
     checks,
@@ -43,7 +43,7 @@ from lambda_executor.ops.doctor import (
 from lambda_executor.setup.time_limits import TimeLimit
 
 MODULES = (airflow_findings, checks, dag_findings, diagnosis, examination, probe_findings, refusals)
-F = Target("f", "live")
+F = FunctionTarget("f", "live")
 PLACE = Place("eu-west-1", "https://lambda.eu-west-1.amazonaws.com")
 FUNCTION = FunctionFacts("Active", "", "Successful", "", 300, "")
 EVENTS = EventFacts(2, 21_600, "", exist=False)

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from lambda_executor.aws.inspection import DEFAULT_TIMEOUT_S, FunctionFacts, Inspection
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 
 def facts(**answer: object) -> FunctionFacts:
     """The facts about a function that AWS describes like this."""
     client = SimpleNamespace(get_function_configuration=lambda **_: answer)
     clients: Any = SimpleNamespace(function=client, errors=contextlib.nullcontext)
-    return Inspection(clients).function(Target("f"))
+    return Inspection(clients).function(FunctionTarget("f"))
 
 
 def test_an_answer_without_state_and_time_out_is_read() -> None:
@@ -51,7 +51,7 @@ def test_a_paused_function_is_distinguished_from_one_without_a_reservation() -> 
 
     def reserved(**concurrency: int) -> int | None:
         answer = {"Configuration": {}, **({"Concurrency": concurrency} if concurrency else {})}
-        return inspection(get_function=lambda **_: answer).reserved_concurrency(Target("f"))
+        return inspection(get_function=lambda **_: answer).reserved_concurrency(FunctionTarget("f"))
 
     assert reserved() is None
     assert reserved(ReservedConcurrentExecutions=0) == 0

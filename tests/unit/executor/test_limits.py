@@ -11,11 +11,11 @@ import pytest
 from lambda_executor.aws.inspection import AccountFacts
 from lambda_executor.contract.errors import AwsError, RejectedError, ThrottledError
 from lambda_executor.core.places import Limit, Limits
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.limits import LimitWatcher
 from lambda_executor.setup.limits import ACCOUNT, FunctionLimits
 
-SMALL, LARGE = Target("small", "live"), Target("large", "live", "tenant")
+SMALL, LARGE = FunctionTarget("small", "live"), FunctionTarget("large", "live", "tenant")
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Lambda:
     reserved: Mapping[str, int | None] = field(default_factory=dict)
     error: AwsError | None = None
 
-    def reserved_concurrency(self, target: Target) -> int | None:
+    def reserved_concurrency(self, target: FunctionTarget) -> int | None:
         """Return a function's reservation."""
         if self.error:
             raise self.error

@@ -12,7 +12,7 @@ from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch import Dispatch, Envelope, Outlived, Refused
 from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.places import Limit
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 #: Long enough for the next send to be due, and short enough for the next invocation.
 TICK_S = 10.0
@@ -20,7 +20,7 @@ TICK_S = 10.0
 
 def dispatch(name: str, function: str = "small", priority: float = 0) -> Dispatch:
     """One invocation of a function."""
-    envelope = Envelope(Target(function), b"")
+    envelope = Envelope(FunctionTarget(function), b"")
     return Dispatch(InvocationId(name), lambda: envelope, function=function, priority=priority)
 
 

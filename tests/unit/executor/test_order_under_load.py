@@ -19,10 +19,10 @@ from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch import Dispatch, Envelope
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
 from lambda_executor.core.places import Limit
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 URGENT = InvocationId("urgent")
-ENVELOPE = Envelope(Target("f"), b"")
+ENVELOPE = Envelope(FunctionTarget("f"), b"")
 
 
 @dataclass

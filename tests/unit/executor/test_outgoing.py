@@ -21,7 +21,8 @@ from lambda_executor.contract.wire import (
 )
 from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.outgoing import LONGEST_WAIT_S, Outgoing
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.testing import MemoryPayloads
 
 ID = InvocationId("0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49")
@@ -64,7 +65,7 @@ class World:
             Workload(),
             queue=self.queue,
             executor_config=self.executor_config,
-            routes=Routes(Target("function"), by_queue={"large": Target("large")}),
+            routes=Routes(FunctionTarget("function"), by_queue={"large": FunctionTarget("large")}),
             reply_to="https://sqs/results",
             queued_at_s=1764000000.25,
             payloads=self.payloads,

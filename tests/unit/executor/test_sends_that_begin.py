@@ -15,7 +15,7 @@ from lambda_executor.contract.errors import (
 )
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.dispatch import Dispatch, Envelope, Refused, Sent
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.testing import MemoryFunction
 
@@ -39,7 +39,7 @@ class Beginning(MemoryFunction):
         self.senders: set[int] = set()
         self._has_begun = threading.Condition()
 
-    def begin(self, _target: Target, payload: bytes, ended: Ended) -> bool:
+    def begin(self, _target: FunctionTarget, payload: bytes, ended: Ended) -> bool:
         """Begin one send."""
         with self._has_begun:
             if self.error:
@@ -67,7 +67,7 @@ def dispatch(name: str, store: Callable[[], None] | None = None) -> Dispatch:
     """An invocation, perhaps with a payload to store first."""
     id = InvocationId(name)
     payload = Invocation.for_workload(id, "{}").encode()
-    return Dispatch(id, lambda: Envelope(Target("function"), payload, store))
+    return Dispatch(id, lambda: Envelope(FunctionTarget("function"), payload, store))
 
 
 @pytest.fixture

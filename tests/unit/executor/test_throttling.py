@@ -15,7 +15,7 @@ from lambda_executor.contract.errors import ThrottledError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch import Dispatch, Envelope
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 #: Whether Lambda takes a call that arrives at a point in time.
 Takes = Callable[[float], bool]
@@ -75,7 +75,7 @@ def simulate(takes: Takes, count: int, latency_s: float, seed: int = 0) -> Figur
     drawn, number = random.Random(seed), itertools.count()
     queue = DispatchQueue(1, most_under_way=256, uniform=drawn.uniform)
     for id in range(count):
-        queue.push(Dispatch(InvocationId(str(id)), lambda: Envelope(Target("f"), b"")), 0)
+        queue.push(Dispatch(InvocationId(str(id)), lambda: Envelope(FunctionTarget("f"), b"")), 0)
     #: By time: a send that arrives, or an answer that does (whether it was taken).
     under_way: list[tuple[float, int, bool | None, Waiting]] = []
     now_s, taken, throttled = 0.0, 0, 0

@@ -12,7 +12,7 @@ import botocore.exceptions as botocore_errors
 from lambda_executor.aws.call import NotSentError
 from lambda_executor.aws.clients import Clients
 from lambda_executor.contract.errors import AwsError, InDoubtError, UnreachableError
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -27,7 +27,7 @@ class LambdaFunctions:
         self._clients = clients
 
     def begin(
-        self, target: Target, payload: bytes, ended: Callable[[AwsError | None], None]
+        self, target: FunctionTarget, payload: bytes, ended: Callable[[AwsError | None], None]
     ) -> bool:
         """Send one payload to a function, asynchronously, and do not wait for Lambda's answer.
 
@@ -51,7 +51,7 @@ class LambdaFunctions:
                 lambda error: ended(self._translated(error)),
             )
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Send one payload to a function, asynchronously, by boto3; wait for Lambda's answer.
 
         The kind of botocore's error does not always say whether the request left: a connection
@@ -82,7 +82,7 @@ class LambdaFunctions:
         return InDoubtError(str(error))  # No answer came, or one that cannot be read.
 
 
-def _ask(target: Target, payload: bytes | BytesIO, client: LambdaClient) -> None:
+def _ask(target: FunctionTarget, payload: bytes | BytesIO, client: LambdaClient) -> None:
     tenant: _Tenant = {"TenantId": target.tenant} if target.tenant else {}
     answer = client.invoke(InvocationType="Event", Payload=payload, **named(target), **tenant)
     # The connection can only be reused after its answer was read.
@@ -98,7 +98,7 @@ class _Tenant(TypedDict, total=False):
     TenantId: str
 
 
-def named(target: Target) -> _Named:
+def named(target: FunctionTarget) -> _Named:
     """Return the parameters of an AWS call that name a function."""
     if target.qualifier is None:
         return {"FunctionName": target.function}

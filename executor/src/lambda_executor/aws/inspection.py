@@ -12,7 +12,7 @@ from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.functions import named
 from lambda_executor.contract import probe
 from lambda_executor.contract.errors import AwsError, RejectedError
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 #: Lambda's defaults for asynchronous invocations.
 #: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
@@ -93,13 +93,13 @@ class Inspection:
             limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]
         )
 
-    def reserved_concurrency(self, target: Target) -> int | None:
+    def reserved_concurrency(self, target: FunctionTarget) -> int | None:
         """Read the reserved concurrency of a function; None: it has none, 0: it is paused."""
         with self._clients.errors():
             found = self._clients.function.get_function(**named(target))
         return found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
 
-    def function(self, target: Target) -> FunctionFacts:
+    def function(self, target: FunctionTarget) -> FunctionFacts:
         """Read the configuration of a function, or of one version of it."""
         found = self._configuration(target)
         snap_start = found.get("SnapStart", {})
@@ -115,7 +115,7 @@ class Inspection:
             snapshot=snap_start.get("OptimizationStatus", "Off") if asked else "",
         )
 
-    def events(self, target: Target) -> EventFacts:
+    def events(self, target: FunctionTarget) -> EventFacts:
         """Read the settings for a function's asynchronous invocations."""
         found: Any = {}  # A function without settings has Lambda's defaults.
         with self._clients.errors():
@@ -152,7 +152,7 @@ class Inspection:
             visibility_timeout_s=int(attributes["VisibilityTimeout"]),
         )
 
-    def probe(self, target: Target, dag_files: probe.DagFiles | None = None) -> ProbeReply:
+    def probe(self, target: FunctionTarget, dag_files: probe.DagFiles | None = None) -> ProbeReply:
         """Send a probe to a function, which may ask for DAG files, and wait for the answer."""
         with self._clients.errors():
             tenant: dict[str, Any] = {"TenantId": target.tenant} if target.tenant else {}
@@ -173,7 +173,7 @@ class Inspection:
         kind = str(error.get("errorType") or answer["FunctionError"])
         return ProbeReply(payload, kind, str(error.get("errorMessage") or ""))
 
-    def _configuration(self, target: Target) -> Mapping[str, Any]:
+    def _configuration(self, target: FunctionTarget) -> Mapping[str, Any]:
         try:
             with self._clients.errors():
                 return self._clients.function.get_function_configuration(**named(target))

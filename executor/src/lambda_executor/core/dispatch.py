@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Envelope:
             `AwsError`. None: there is nothing to store.
     """
 
-    target: Target
+    target: FunctionTarget
     payload: bytes = field(repr=False)
     store: Callable[[], None] | None = field(default=None, repr=False)
 

@@ -21,7 +21,8 @@ from lambda_executor.contract.wire import (
 )
 from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.ports import PayloadStore
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 
 #: Seconds that a workload may wait whose token does not say when it expires: Lambda keeps no event
 #: for longer either.
@@ -98,7 +99,7 @@ class Outgoing:
             return Envelope(target, payload)
         return self._pointing(target, invocation, payload)
 
-    def target(self) -> Target:
+    def target(self) -> FunctionTarget:
         """Return the function that the workload is sent to.
 
         Raises:
@@ -106,7 +107,7 @@ class Outgoing:
         """
         return self.routes.target(self.queue, self.executor_config)
 
-    def _pointing(self, target: Target, invocation: Invocation, payload: bytes) -> Envelope:
+    def _pointing(self, target: FunctionTarget, invocation: Invocation, payload: bytes) -> Envelope:
         """Return the envelope of an event that points to its payload in the store.
 
         Every try stores it again: the handler may have deleted the payload of an earlier try.

@@ -6,13 +6,14 @@ translate every failure into an error of `lambda_executor.contract.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from lambda_executor.contract.errors import AwsError
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.places import Limits
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 
 #: The most messages of one receive or batch call; after a full receive there may be more.
 #: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
@@ -43,7 +44,7 @@ class Message:
 class FunctionInvoker(Protocol):
     """Sends invocations to functions. Called from many threads at once."""
 
-    def invoke(self, target: Target, payload: bytes) -> None:
+    def invoke(self, target: FunctionTarget, payload: bytes) -> None:
         """Hand one payload to Lambda, asynchronously.
 
         Raises:
@@ -56,7 +57,7 @@ class InvocationBeginner(FunctionInvoker, Protocol):
     """A `FunctionInvoker` that can also send without waiting for the answer."""
 
     def begin(
-        self, target: Target, payload: bytes, ended: Callable[[AwsError | None], None]
+        self, target: FunctionTarget, payload: bytes, ended: Callable[[AwsError | None], None]
     ) -> bool:
         """Send one payload, and return at once whether it was begun; if not, `invoke` sends it.
 
@@ -68,6 +69,46 @@ class InvocationBeginner(FunctionInvoker, Protocol):
 
         Raises:
             AwsError: One of its kinds, and nothing else; then nothing was begun.
+        """
+
+
+class JobLauncher(Protocol):
+    """Runs workloads as jobs of one service. Called from many threads at once.
+
+    A job is found again by the dispatch id of its invocation, also by another scheduler: the
+    implementation gives the id to the service (as a job's name, or who started a task).
+    """
+
+    def launch(
+        self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
+    ) -> None:
+        """Start a job that runs the image's job entry point with an event.
+
+        Args:
+            target: Where.
+            id: The dispatch id.
+            event: The invocation, which points to its payload in the bucket; it holds no secret.
+            overrides: What the task's `executor_config` adds to the request, or changes in it.
+
+        Raises:
+            RouteError: The overrides are not those of a request.
+            AwsError: One of its kinds; nothing else.
+        """
+
+    def ended(self, target: JobTarget, ids: Collection[InvocationId]) -> Mapping[InvocationId, str]:
+        """Return why each job has ended, for those that have; a reason is for the user.
+
+        A job that waits, that runs, or of which the service knows nothing, is left out.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
+        """
+
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
+        """End a job, whether it waits or runs; one that has ended, or never was, is no error.
+
+        Raises:
+            AwsError: One of its kinds; nothing else.
         """
 
 
@@ -139,6 +180,7 @@ class Endpoints:
         dead_letters: The dead-letter queue, which all schedulers share.
         payloads: Takes payloads too large for one event; None: there is no payload bucket.
         limits: Knows how many invocations the functions may run at once; None: nobody does.
+        jobs: Runs jobs, for each service that a target needs.
     """
 
     functions: FunctionInvoker
@@ -146,3 +188,4 @@ class Endpoints:
     dead_letters: Queue
     payloads: PayloadStore | None = None
     limits: LimitReader | None = None
+    jobs: Mapping[Service, JobLauncher] = field(default_factory=dict)

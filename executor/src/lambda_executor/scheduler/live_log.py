@@ -18,7 +18,7 @@ from typing import Any
 from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.log_lines import CONTEXT, INVOCATION, SETTLED, STARTED
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
 
@@ -79,7 +79,7 @@ class LiveLog:
 
     def _read(self, task: RunningTask) -> tuple[list[str], list[str]]:
         settings, clients = self._connect()
-        target: Target = settings.routes.target(task.queue, task.executor_config)
+        target: FunctionTarget = settings.routes.target(task.queue, task.executor_config)
         group = LogGroup(clients, settings.log_group_of(target))
         start = self._starts.get(task.id) or self._find(group, task)
         if start is None:

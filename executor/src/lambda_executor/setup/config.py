@@ -14,7 +14,8 @@ from lambda_executor import aws
 from lambda_executor.contract import options
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import OPTIONS, REFERENCE_CLASS, REFERENCE_SECTION, SECTION
-from lambda_executor.core.routing import Routes, Target
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.setup.option_values import Conf, OptionValues
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class ExecutorConfig:
     payload_bucket: str | None = None
     max_in_flight: Mapping[str, int] = field(default_factory=dict)  # By function; 0: no limit.
 
-    def log_group_of(self, target: Target) -> str:
+    def log_group_of(self, target: FunctionTarget) -> str:
         """Return the name of a function's CloudWatch log group."""
         if self.log_group and target == self.routes.default:
             return self.log_group
@@ -103,7 +104,7 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
 
 
 def _routes(values: OptionValues, default_queue: str | None) -> Routes:
-    default = Target.parse(
+    default = FunctionTarget.parse(
         values[options.FUNCTION_NAME],
         qualifier=values.companion(options.FUNCTION_QUALIFIER, options.FUNCTION_NAME),
         where=f"[{SECTION}] function_name",
@@ -118,7 +119,7 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
             command=options.FUNCTIONS.setting,
         )
     by_queue = {
-        queue: Target.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
+        queue: FunctionTarget.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
         for queue, function in functions.items()
     }
     return Routes(default, default_queue or "default", by_queue)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lambda_executor import aws
 from lambda_executor.contract.errors import RejectedError
 from lambda_executor.core.places import Limit, Limits
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 
 #: The name of the limit that all functions without a reservation share.
 ACCOUNT = "the account"
@@ -31,7 +31,7 @@ class FunctionLimits:
 
     def __init__(
         self,
-        targets: tuple[Target, ...],
+        targets: tuple[FunctionTarget, ...],
         max_in_flight: Mapping[str, int],
         inspection: aws.Inspection,
     ) -> None:
@@ -51,7 +51,7 @@ class FunctionLimits:
             limits[function] = self._limit(target) if most is None else _limit(function, most)
         return limits
 
-    def _limit(self, target: Target) -> Limit | None:
+    def _limit(self, target: FunctionTarget) -> Limit | None:
         try:
             reserved = self._inspection.reserved_concurrency(target)
             if reserved is not None:

@@ -8,7 +8,7 @@ import shlex
 from lambda_executor.aws import EventFacts, FunctionFacts, QueueFacts
 from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
 from lambda_executor.core.findings import Finding, ok, problem
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.setup.time_limits import TimeLimit
 
 #: A scheduler acknowledges a result on a later loop, and a loop under load takes seconds. The
@@ -25,13 +25,13 @@ LEAST_EVENT_AGE_S = 60
 DEPLOY = "node_modules/.bin/cdk deploy --all -c stage=<stage>"
 
 
-def flags(target: Target) -> str:
+def flags(target: FunctionTarget) -> str:
     """Return the options of the AWS CLI that name a function, or one version of it."""
     qualifier = f" --qualifier {target.qualifier}" if target.qualifier else ""
     return f"--function-name {target.function}{qualifier}"
 
 
-def function(target: Target, facts: FunctionFacts) -> Finding:
+def function(target: FunctionTarget, facts: FunctionFacts) -> Finding:
     """Whether the function can be invoked."""
     name = str(target)
     if facts.state not in ("Active", "Inactive"):  # An invocation activates an inactive one.
@@ -61,7 +61,7 @@ def function(target: Target, facts: FunctionFacts) -> Finding:
     return ok("function", f"{facts.state}{updating}, time-out {facts.timeout_s} s{limit}", name)
 
 
-def snapshot(target: Target, facts: FunctionFacts) -> Finding:
+def snapshot(target: FunctionTarget, facts: FunctionFacts) -> Finding:
     """Whether what is invoked starts from a snapshot, of a function that shall have one.
 
     A version becomes inactive if Lambda makes a new snapshot of it for a patch, and cannot.
@@ -105,7 +105,7 @@ def _fix_of_the_image(reason: str) -> str:
     )
 
 
-def no_version(target: Target) -> Finding:
+def no_version(target: FunctionTarget) -> Finding:
     """The function exists, and the version or alias that invocations name does not."""
     return problem(
         "function",
@@ -118,7 +118,7 @@ def no_version(target: Target) -> Finding:
     )
 
 
-def reservation(target: Target, reserved: int | None) -> Finding:
+def reservation(target: FunctionTarget, reserved: int | None) -> Finding:
     """Whether somebody paused the function.
 
     A deploy does not end a pause: CloudFormation changes what differs between two templates.
@@ -142,7 +142,7 @@ def reservation(target: Target, reserved: int | None) -> Finding:
 
 
 def event_settings(
-    target: Target, facts: EventFacts, limit: TimeLimit, destination_arn: str = ""
+    target: FunctionTarget, facts: EventFacts, limit: TimeLimit, destination_arn: str = ""
 ) -> str:
     """Return a command that makes every setting of asynchronous invocations right.
 

@@ -12,7 +12,7 @@ from lambda_executor.contract.errors import AwsError, ThrottledError
 from lambda_executor.contract.log_lines import STARTED
 from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, ok, unknown
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.ops.doctor import diagnosis, probe_findings, refusals
 from lambda_executor.ops.doctor.dag_findings import Expected
 from lambda_executor.ops.doctor.refusals import guarded
@@ -38,7 +38,7 @@ class Examination:
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings of all checks; those of a function that is not there are left out."""
-        functions: dict[Target, FunctionFacts] = {}
+        functions: dict[FunctionTarget, FunctionFacts] = {}
         for target in self.settings.routes.targets():
             check = partial(self._function, target, functions)
             yield from guarded("function", check, str(target))
@@ -62,7 +62,7 @@ class Examination:
         return Inspection(self.clients)
 
     def _function(
-        self, target: Target, functions: dict[Target, FunctionFacts]
+        self, target: FunctionTarget, functions: dict[FunctionTarget, FunctionFacts]
     ) -> Iterator[Finding]:
         try:
             functions[target] = self._aws.function(target)
@@ -74,13 +74,13 @@ class Examination:
             if functions[target].snapshot and functions[target].state in {"Active", "Inactive"}:
                 yield diagnosis.snapshot(target, functions[target])
 
-    def _no_function(self, target: Target, error: AwsError) -> Finding:
+    def _no_function(self, target: FunctionTarget, error: AwsError) -> Finding:
         """Distinguish a missing alias from a missing function."""
         finding = refusals.refused("function", error, self.place, str(target))
         if target.qualifier is None or not finding.is_problem:
             return finding
         try:
-            self._aws.function(Target(target.function))
+            self._aws.function(FunctionTarget(target.function))
         except AwsError:
             return finding
         return diagnosis.no_version(target)
@@ -95,7 +95,7 @@ class Examination:
         else:
             yield diagnosis.queue(subject, url, found[-1], longest_s)
 
-    def _reservation(self, target: Target) -> Iterator[Finding]:
+    def _reservation(self, target: FunctionTarget) -> Iterator[Finding]:
         try:
             yield diagnosis.reservation(target, self._aws.reserved_concurrency(target))
         except AwsError as e:
@@ -104,7 +104,7 @@ class Examination:
             yield replace(found, of=str(target))
 
     def _events(
-        self, target: Target, facts: FunctionFacts, dead_letters: list[QueueFacts]
+        self, target: FunctionTarget, facts: FunctionFacts, dead_letters: list[QueueFacts]
     ) -> Iterator[Finding]:
         name, limit = str(target), self.limit()
         try:
@@ -129,7 +129,7 @@ class Examination:
         yield diagnosis.retries(name, events, command)
         yield diagnosis.event_age(name, events, limit, command)
 
-    def _log(self, target: Target) -> Iterator[Finding]:
+    def _log(self, target: FunctionTarget) -> Iterator[Finding]:
         group = LogGroup(self.clients, self.settings.log_group_of(target))
         try:
             # The same call as for a running task's log; whether it finds a line does not matter.
@@ -146,7 +146,7 @@ class Examination:
         else:
             yield ok("log", f"{group.name} can be read", str(target))
 
-    def _probe(self, target: Target) -> Iterator[Finding]:
+    def _probe(self, target: FunctionTarget) -> Iterator[Finding]:
         is_default = target == self.settings.routes.default
         expected = replace(self.expected, all_run_here=self.expected.all_run_here and is_default)
         try:

@@ -9,7 +9,7 @@ from lambda_executor.contract.errors import DecodeError
 from lambda_executor.contract.probe import ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.findings import Finding, ok, problem, unknown
-from lambda_executor.core.routing import Target
+from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.ops.doctor.dag_findings import Expected, dag_files
 from lambda_executor.ops.doctor.diagnosis import DEPLOY
 
@@ -21,7 +21,7 @@ _BEFORE_THE_HANDLER = ("Runtime.", "Sandbox.", "Extension.", "Function.")
 _TOO_SLOW = ("ReadTimeout", "WriteTimeout")
 
 
-def probed(target: Target, reply: ProbeReply, expected: Expected) -> Iterator[Finding]:
+def probed(target: FunctionTarget, reply: ProbeReply, expected: Expected) -> Iterator[Finding]:
     """Judge the answer to a probe."""
     name = str(target)
     try:
@@ -39,7 +39,7 @@ def probed(target: Target, reply: ProbeReply, expected: Expected) -> Iterator[Fi
     yield from dag_files(name, answer, expected)
 
 
-def _no_answer(target: Target, reply: ProbeReply) -> Finding:
+def _no_answer(target: FunctionTarget, reply: ProbeReply) -> Finding:
     error = ": ".join(filter(None, (reply.failure, reply.message))) or "it returned something else"
     if reply.failure.startswith(_BEFORE_THE_HANDLER):
         return problem(
