@@ -198,7 +198,8 @@ class Scheduler:
         for row in rows:
             row.owner = self
             self._ids[row.key] = row.id
-            self.engine.adopt(row.id, row.key, FUNCTION if row.state == "running" else None)
+            target = FunctionTarget(FUNCTION) if row.state == "running" else None
+            self.engine.adopt(row.id, row.key, target)
 
     def revoke(self, row: Row) -> None:
         """Take a workload back."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_executor.core.pace import EXCESS, FIRST_PER_S, MOST_PER_S, SAMPLE, Pace
+from lambda_executor.core.apis import LAMBDA
+from lambda_executor.core.pace import EXCESS, SAMPLE, Pace
 
 
 def after(latency_s: float, *, answers: int = 400, most: int = 1000) -> Pace:
@@ -28,8 +29,8 @@ def answer(pace: Pace, began_s: float, throttles: int, of: int) -> None:
 
 def test_ten_times_the_latency_takes_ten_times_the_calls() -> None:
     """The target rate does not depend on the latency."""
-    assert after(0.02).limit == MOST_PER_S * 0.02
-    assert after(0.2).limit == MOST_PER_S * 0.2
+    assert after(0.02).limit == LAMBDA.most_per_s * 0.02
+    assert after(0.2).limit == LAMBDA.most_per_s * 0.2
 
 
 def test_the_fastest_of_the_recent_answers_counts() -> None:
@@ -37,7 +38,7 @@ def test_the_fastest_of_the_recent_answers_counts() -> None:
     pace = after(0.02)
     for _ in range(50):
         pace.answered(0, 0.5)
-    assert pace.limit == MOST_PER_S * 0.02
+    assert pace.limit == LAMBDA.most_per_s * 0.02
 
 
 def test_a_latency_that_stays_is_followed() -> None:
@@ -46,7 +47,7 @@ def test_a_latency_that_stays_is_followed() -> None:
     for latency_s in (0.2, 0.05):
         for _ in range(100):
             pace.answered(0, latency_s)
-        assert pace.limit == pytest.approx(MOST_PER_S * latency_s, abs=1)
+        assert pace.limit == pytest.approx(LAMBDA.most_per_s * latency_s, abs=1)
 
 
 def test_calls_begin_at_the_rate() -> None:
@@ -58,7 +59,7 @@ def test_calls_begin_at_the_rate() -> None:
         while millisecond % 5 == 0 and pace.wait_s(now_s) == 0:
             pace.began(now_s)
             begun += 1
-    assert begun == pytest.approx(MOST_PER_S, rel=0.03)
+    assert begun == pytest.approx(LAMBDA.most_per_s, rel=0.03)
 
 
 def test_functions_that_may_run_much_are_sent_much_from_the_start() -> None:
@@ -68,7 +69,7 @@ def test_functions_that_may_run_much_are_sent_much_from_the_start() -> None:
         pace = Pace(1000)
         pace.expect(at_once)
         rates.append(pace.per_s)
-    assert rates == [FIRST_PER_S, FIRST_PER_S, 800, MOST_PER_S]
+    assert rates == [LAMBDA.first_per_s, LAMBDA.first_per_s, 800, LAMBDA.most_per_s]
 
 
 def test_what_is_expected_does_not_count_against_throttles() -> None:
@@ -84,7 +85,7 @@ def test_a_few_throttles_do_not_lower_the_rate() -> None:
     """They may be chance."""
     pace = after(0.02)
     answer(pace, 1, EXCESS, of=EXCESS * 40)
-    assert pace.per_s == MOST_PER_S
+    assert pace.per_s == LAMBDA.most_per_s
 
 
 def test_the_rate_falls_once_in_a_round_trip() -> None:
@@ -92,7 +93,7 @@ def test_the_rate_falls_once_in_a_round_trip() -> None:
     pace = after(0.02)
     answer(pace, 1, 50, of=100)
     once = pace.per_s
-    assert once < MOST_PER_S
+    assert once < LAMBDA.most_per_s
     answer(pace, 1, 500, of=1000)
     assert pace.per_s == pytest.approx(once, rel=0.05)
 
@@ -105,18 +106,18 @@ def test_a_fall_that_helps_lasts() -> None:
     answer(pace, 2, 0, of=SAMPLE)
     assert pace.per_s == pytest.approx(fallen, rel=0.05)
     answer(pace, 3, 0, of=40_000)
-    assert pace.per_s == MOST_PER_S
+    assert pace.per_s == LAMBDA.most_per_s
 
 
 def test_a_fall_that_does_not_help_is_taken_back() -> None:
     """The same share of throttles at a lower rate is not about the rate; then it is usual."""
     pace = after(0.02)
     answer(pace, 1, 25, of=100)
-    assert pace.per_s < MOST_PER_S
+    assert pace.per_s < LAMBDA.most_per_s
     answer(pace, 2, SAMPLE // 4, of=SAMPLE)
-    assert pace.per_s == MOST_PER_S
+    assert pace.per_s == LAMBDA.most_per_s
     answer(pace, 3, 250, of=1000)
-    assert pace.per_s == MOST_PER_S
+    assert pace.per_s == LAMBDA.most_per_s
 
 
 def test_more_than_half_is_never_usual() -> None:
@@ -124,7 +125,7 @@ def test_more_than_half_is_never_usual() -> None:
     pace = after(0.02)
     for second in range(20):
         answer(pace, second, 60, of=100)
-    assert pace.per_s < MOST_PER_S / 20
+    assert pace.per_s < LAMBDA.most_per_s / 20
 
 
 def test_a_series_of_throttles_means_that_nothing_is_taken() -> None:
@@ -149,4 +150,4 @@ def test_the_limit_stays_within_its_bounds(most: int, events: list[tuple[bool, f
         else:
             pace.answered(began_s, now_s)
         assert 1 <= pace.limit <= most
-        assert 0 < pace.per_s <= MOST_PER_S
+        assert 0 < pace.per_s <= LAMBDA.most_per_s

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +15,17 @@ class Envelope:
     """One payload and its target.
 
     Attributes:
-        target: The function.
-        payload: The event.
+        target: The function, or where the job is started.
+        payload: The event; a job's always points to its payload.
         store: Stores the payload to which the event points, and waits for that; raises an
             `AwsError`. None: there is nothing to store.
+        overrides: What the task changes in the request that starts its job; None for a function.
     """
 
-    target: FunctionTarget
+    target: Target
     payload: bytes = field(repr=False)
     store: Callable[[], None] | None = field(default=None, repr=False)
+    overrides: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Dispatch:
             `RouteError`, or an `AwsError`, which counts like one of the send itself.
         wanted: Whether it is still to be sent; called before each try.
         key: The key of its workload, for the log.
-        function: The function whose place it needs.
+        function: The function whose place it needs; empty: it needs none.
         priority: What leaves first when places are short: the highest.
     """
 
@@ -49,7 +52,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The outcome of an invocation that Lambda took."""
+    """The outcome of an invocation that was taken."""
 
     id: InvocationId
     waited_s: float
@@ -57,9 +60,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """The outcome of an invocation that Lambda may have taken; `reason` is for the user.
+    """The outcome of an invocation that may have been taken; `reason` is for the user.
 
-    It is not sent again. Whether it was taken is left to a result, a dead letter or Airflow.
+    It is not sent again. Whether it was taken is left to a report or Airflow.
     """
 
     id: InvocationId
@@ -68,7 +71,7 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The outcome of an invocation that Lambda did not take; `reason` is for the user."""
+    """The outcome of an invocation that was not taken; `reason` is for the user."""
 
     id: InvocationId
     reason: str
@@ -78,7 +81,7 @@ class Refused:
 class Outlived:
     """The outcome of an invocation that got no place before its token expired.
 
-    Lambda did not take it, and nothing was wrong with it; `reason` is for the user.
+    It was not taken, and nothing was wrong with it; `reason` is for the user.
     """
 
     id: InvocationId

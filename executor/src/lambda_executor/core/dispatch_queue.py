@@ -24,6 +24,7 @@ from lambda_executor.contract.errors import (
 )
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.apis import LAMBDA, Api
 from lambda_executor.core.backoff import Backoff, Uniform
 from lambda_executor.core.dispatch import Dispatch, InDoubt, Outlived, Refused, Sent
 from lambda_executor.core.gate import Gate
@@ -34,13 +35,13 @@ log = logging.getLogger(__name__)
 
 #: The delay after an error that is about one invocation, of that invocation alone.
 RETRY = Backoff(base_s=0.5, cap_s=30)
-#: The delay of all sends while Lambda takes nothing.
+#: The delay of all sends while nothing is taken.
 THROTTLE = Backoff(base_s=0.2, cap_s=20, floor=0.5)
 #: The delay of all sends while credentials do not work.
 CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
-#: The delay of all sends while Lambda cannot be reached, or does not answer as it should.
+#: The delay of all sends while the API cannot be reached, or does not answer as it should.
 UNREACHABLE = Backoff(base_s=1, cap_s=30, floor=0.5)
-#: Sends in a row that Lambda may have taken, after which it is taken to be in trouble for all.
+#: Sends in a row that may have been taken, after which the API is taken to be in trouble for all.
 MOST_IN_DOUBT = 8
 
 
@@ -53,7 +54,7 @@ class Waiting:
         dispatch: The invocation.
         since_s: When it was submitted.
         failures: The sends that failed for a reason of its own.
-        in_doubt: How many of them Lambda may have taken.
+        in_doubt: How many of them may have been taken.
         reason: The error of the last of them.
         popped_s: When its last send began.
     """
@@ -68,19 +69,21 @@ class Waiting:
 
 
 class DispatchQueue:
-    """The pending invocations of one executor.
+    """The pending invocations of one executor that one API takes.
 
     Ready invocations leave as fast as `Pace` allows and while their function has a place: the
     highest priority first, and in submission order among equals. A function without a place does
     not hold up the others. An error that is about one invocation delays that one. An error that the
-    next send would share closes the gate for all, and so do many sends in a row that Lambda may or
-    may not have taken.
-    Only a send that Lambda may have taken counts as an attempt; everything else that may succeed
+    next send would share closes the gate for all, and so do many sends in a row that may or may not
+    have been taken.
+    Only a send that may have been taken counts as an attempt; everything else that may succeed
     later is tried again until the dispatch's `prepare` refuses it.
 
     Args:
-        max_attempts: How often an invocation is sent that Lambda may have taken.
+        max_attempts: How often an invocation is sent that may have been taken; only once if the
+            call is not repeatable.
         most_under_way: The most sends at the same time.
+        api: What takes them.
         uniform: Draws the jitter.
 
     Attributes:
@@ -89,10 +92,16 @@ class DispatchQueue:
     """
 
     def __init__(
-        self, max_attempts: int, *, most_under_way: int, uniform: Uniform = random.uniform
+        self,
+        max_attempts: int,
+        *,
+        most_under_way: int,
+        api: Api = LAMBDA,
+        uniform: Uniform = random.uniform,
     ) -> None:
-        self._max_attempts = max_attempts
-        self._pace = Pace(most_under_way)
+        self._api = api
+        self._max_attempts = max_attempts if api.is_repeatable else 1
+        self._pace = Pace(most_under_way, api)
         self._gate = Gate(uniform)
         self._uniform = uniform
         self.under_way = 0
@@ -216,7 +225,7 @@ class DispatchQueue:
     # ---- what became of a send ----
 
     def succeeded(self, waiting: Waiting, now_s: float) -> Sent:
-        """Record that Lambda took an invocation."""
+        """Record that an invocation was taken."""
         self.under_way -= 1
         self._gate.succeeded()
         self._in_doubt_in_a_row = 0
@@ -246,20 +255,29 @@ class DispatchQueue:
             waiting.in_doubt += 1
             self._in_doubt_in_a_row += 1
             if self._gate.is_tried or self._in_doubt_in_a_row >= MOST_IN_DOUBT:
-                what = "Lambda gives no answer that says whether it takes calls"
+                what = f"{self._api.name} gives no answer that says whether it takes calls"
                 self._close(waiting, error, UNREACHABLE, what, now_s)
             if waiting.in_doubt >= self._max_attempts:
-                times = f"{waiting.in_doubt} times (max_invoke_attempts)"
-                return self._give_up(waiting, f"the invoke failed {times}, last: {error}")
+                return self._give_up(waiting, self._last_attempt(waiting, error))
         delay_s = RETRY.delay_s(waiting.failures, self._uniform)
         heapq.heappush(self._delayed, (now_s + delay_s, waiting))
         id, extra = waiting.dispatch.id, about(waiting.dispatch.id, waiting.dispatch.key)
-        log.warning("Invoke of %s failed, next try in %.1f s: %s", id, delay_s, error, extra=extra)
+        call = self._api.call.capitalize()
+        log.warning(
+            "%s of %s failed, next try in %.1f s: %s", call, id, delay_s, error, extra=extra
+        )
         return None
 
     def _give_up(self, waiting: Waiting, reason: str) -> InDoubt | Refused:
         kind = InDoubt if waiting.in_doubt else Refused
         return kind(waiting.dispatch.id, reason)
+
+    def _last_attempt(self, waiting: Waiting, error: InDoubtError) -> str:
+        call, name = self._api.call, self._api.name
+        if self._api.is_repeatable:
+            times = f"{waiting.in_doubt} times (max_invoke_attempts)"
+            return f"the {call} failed {times}, last: {error}"
+        return f"the {call} failed, and {name} might take a second one as well: {error}"
 
     def _reason(self, waiting: Waiting, error: LambdaExecutorError) -> str:
         """Why it is given up; for one that waited too long, what it waited for."""
@@ -275,15 +293,16 @@ class DispatchQueue:
             before_per_s = self._pace.per_s
             nothing_taken = self._pace.throttled(waiting.popped_s, now_s)
             if nothing_taken or self._gate.is_tried:
-                self._close(waiting, error, THROTTLE, "Lambda takes no calls", now_s)
+                self._close(waiting, error, THROTTLE, f"{self._api.name} takes no calls", now_s)
             elif self._pace.per_s < before_per_s:
-                log.warning("Lambda throttles: %.0f calls per second (%s)", self._pace.per_s, error)
+                name, per_s = self._api.name, self._pace.per_s
+                log.warning("%s throttles: %.0f calls per second (%s)", name, per_s, error)
         elif isinstance(error, CredentialsError):
             self._close(waiting, error, CREDENTIALS, "AWS credentials do not work", now_s)
         else:
             what = (
-                "Lambda cannot be reached (check DNS, the route, the proxy and the certificates "
-                "between the scheduler and this endpoint)"
+                f"{self._api.name} cannot be reached (check DNS, the route, the proxy and the "
+                "certificates between the scheduler and this endpoint)"
             )
             self._close(waiting, error, UNREACHABLE, what, now_s)
 

@@ -151,6 +151,11 @@ class Ledger(Generic[Key]):
         """Whether an invocation is pending or in flight. Safe on any thread."""
         return id in self._live
 
+    def is_in_flight(self, id: InvocationId) -> bool:
+        """Whether an invocation is in flight. Safe on any thread."""
+        known = self._live.get(id)
+        return known is not None and known.state is State.IN_FLIGHT
+
     def key(self, id: InvocationId) -> Key | None:
         """The workload of a live invocation."""
         known = self._live.get(id)

@@ -10,23 +10,23 @@ log = logging.getLogger(__name__)
 
 #: Kind and meaning of each metric, by its name without the prefix.
 METRICS: dict[str, tuple[str, str]] = {
-    "pending": ("gauge", "Invocations accepted from the scheduler and not yet taken by Lambda."),
+    "pending": ("gauge", "Invocations accepted from the scheduler and not yet taken by AWS."),
     "held": (
         "gauge",
         "Those of the pending that wait only because their function runs as many as it may.",
     ),
-    "in_flight": ("gauge", "Invocations taken by Lambda and not yet settled."),
+    "in_flight": ("gauge", "Invocations taken by AWS and not yet settled."),
     "oldest_unacknowledged_s": (
         "gauge",
         "Age in seconds of the oldest result whose event the scheduler has not yet taken.",
     ),
-    "dispatch_ms": ("timer", "From the scheduler's hand-over to Lambda's answer."),
+    "dispatch_ms": ("timer", "From the scheduler's hand-over to AWS's answer."),
     "queue_to_start_ms": ("timer", "From the scheduler's hand-over to the handler's entry."),
     "result_ms": ("timer", "From the result's arrival in the queue to its event in Airflow."),
-    "throttles": ("counter", "Invokes that Lambda throttled; they are repeated later."),
+    "throttles": ("counter", "Sends that AWS throttled; they are repeated later."),
     "in_doubt": (
         "counter",
-        "Invocations that stay in flight because Lambda may have taken them without an answer.",
+        "Invocations that stay in flight because AWS may have taken them without an answer.",
     ),
     "duplicates": ("counter", "Second starts of an invocation; they settled nothing."),
     "dead_letters": ("counter", "Invocations that Lambda gave up on, by the tag `reason`."),

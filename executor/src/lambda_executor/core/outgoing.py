@@ -1,11 +1,11 @@
-"""A workload on its way to Lambda: it is routed and encoded on the sending threads."""
+"""A workload on its way to its target: it is routed and encoded on the sending threads."""
 
 from __future__ import annotations
 
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,13 +21,23 @@ from lambda_executor.contract.wire import (
 )
 from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.ports import PayloadStore
-from lambda_executor.core.routing import Routes
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.routing import Routes, overrides
+from lambda_executor.core.targets import JobTarget, Target
 
 #: Seconds that a workload may wait whose token does not say when it expires: Lambda keeps no event
 #: for longer either.
 #: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-configuring.html
 LONGEST_WAIT_S = 6 * 3600
+
+_NO_BUCKET_FOR_JOB = (
+    "a job ({}) fetches its invocation from the payload bucket, and no [lambda_executor] "
+    "payload_bucket is set: set it (the execution stack makes a bucket and wires it)"
+)
+_NO_BUCKET_FOR_LARGE = (
+    "the invocation is {} bytes, an event has at most "
+    f"{MAX_INVOCATION_BYTES}, and no [lambda_executor] payload_bucket is set for larger ones: set "
+    "it (the execution stack makes a bucket and wires it), or make executor_config smaller"
+)
 
 
 class Workload(Protocol):
@@ -41,17 +51,18 @@ class Workload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One workload on its way to a function.
+    """One workload on its way to its target.
 
     Attributes:
         id: The dispatch id.
         workload: Airflow's workload; it holds a token.
         queue: The task's Airflow queue; None for other workloads.
         executor_config: The task's `executor_config`.
-        routes: The function for each Airflow queue.
+        routes: The target for each Airflow queue.
         reply_to: URL of the results queue.
         queued_at_s: When the executor took it, in seconds since the epoch.
-        payloads: Takes payloads too large for one event; None: they cannot be sent.
+        payloads: Takes payloads of jobs, and payloads too large for one event; None: neither can
+            be sent.
         lifetime_option: Airflow's option that says how long the token lives.
         priority: The higher it is, the sooner it leaves.
     """
@@ -68,10 +79,10 @@ class Outgoing:
     priority: float = 0
 
     def envelope(self) -> Envelope:
-        """Route and encode the workload; a payload too large for one event is to be stored.
+        """Route and encode the workload; a job's payload, or a too large one, is to be stored.
 
         Raises:
-            RouteError: No function serves it.
+            RouteError: No target serves it, or it has overrides that are not its target's.
             EncodeError: It cannot be encoded.
             ExpiredError: It waited until its token expired, or for `LONGEST_WAIT_S`.
         """
@@ -94,43 +105,45 @@ class Outgoing:
             not_after_s=not_after_s,
         )
         target = self.target()
+        changes = overrides(target, self.executor_config)
         payload = invocation.encode(MAX_PAYLOAD_BYTES)
+        if isinstance(target, JobTarget):
+            event, store = self._stored(invocation, payload, _NO_BUCKET_FOR_JOB.format(target))
+            return Envelope(target, event, store, changes)
         if len(payload) <= MAX_INVOCATION_BYTES:
             return Envelope(target, payload)
-        return self._pointing(target, invocation, payload)
+        event, store = self._stored(invocation, payload, _NO_BUCKET_FOR_LARGE.format(len(payload)))
+        return Envelope(target, event, store)
 
-    def target(self) -> FunctionTarget:
-        """Return the function that the workload is sent to.
+    def target(self) -> Target:
+        """Return the target that the workload is sent to.
 
         Raises:
-            RouteError: No function serves it.
+            RouteError: No target serves it.
         """
         return self.routes.target(self.queue, self.executor_config)
 
-    def _pointing(self, target: FunctionTarget, invocation: Invocation, payload: bytes) -> Envelope:
-        """Return the envelope of an event that points to its payload in the store.
+    def _stored(
+        self, invocation: Invocation, payload: bytes, without_bucket: str
+    ) -> tuple[bytes, Callable[[], None]]:
+        """Return an event that points to its payload in the store, and what stores that.
 
         Every try stores it again: the handler may have deleted the payload of an earlier try.
         """
         store = self.payloads
         if store is None:
-            raise EncodeError(
-                f"the invocation is {len(payload)} bytes, an event has at most "
-                f"{MAX_INVOCATION_BYTES}, and no [lambda_executor] payload_bucket is set for "
-                "larger ones: set it (the execution stack makes a bucket and wires it), or make "
-                "executor_config smaller"
-            )
+            raise EncodeError(without_bucket)
         pointer = PayloadPointer(store.bucket, payload_key(self.id), len(payload))
 
         def put() -> None:
             try:
                 store.put(pointer.key, payload)
             except TransientError as error:
-                # Whatever happened to the payload, Lambda has not taken the event, and can be
+                # Whatever happened to the payload, the event was not sent, and its target can be
                 # reached.
                 raise TransientError(str(error), error.code) from error
 
-        return Envelope(target, invocation.pointing_to(pointer).encode(), put)
+        return invocation.pointing_to(pointer).encode(), put
 
 
 def token_expiry_s(token: str) -> float | None:

@@ -1,7 +1,7 @@
-"""How fast to send, given the latency of Lambda's answers and how many of them are throttles.
+"""How fast to send, given the latency of an API's answers and how many of them are throttles.
 
 The rate rises with every answer. When too many sends are throttled, it falls to the rate at which
-Lambda took them. There it shows whether that was right: at a limit on our rate the throttles end.
+the API took them. There it shows whether that was right: at a limit on our rate the throttles end.
 If their share stays, the rate is not their reason (others use up the account's limit, for example),
 so the rate rises again, and that share counts as usual.
 
@@ -16,12 +16,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-#: Calls per second. The most is more than one scheduler's process can make on most machines: there
-#: its processor is the limit. The least is a tenth of a new account's limit on invokes.
-#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-MOST_PER_S = 2000.0
-FIRST_PER_S = 300.0
-LEAST_PER_S = 10.0
+from lambda_executor.core.apis import LAMBDA, Api
+
 #: Invokes per second that are expected to be taken for each invocation that may run.
 INVOKES_PER_PLACE = 10
 #: Added to the rate by one answer: before the first throttle, and after it. At 100 calls per second
@@ -33,7 +29,7 @@ TOLERATED = 0.03
 TOLERATED_OF_USUAL = 1.5
 #: Throttles beyond the tolerated share that make the rate fall. Fewer may be chance.
 EXCESS = 6
-#: The rate falls to a little less than Lambda took: a token bucket that is empty has to recover.
+#: The rate falls to a little less than was taken: a token bucket that is empty has to recover.
 MARGIN = 0.9
 #: Answers that show whether a lower rate helped. It did if next to no sends are throttled any more.
 #: It did not if the share of throttles is the same but for chance; above a half it is never usual.
@@ -78,21 +74,23 @@ class Pace:
 
     Args:
         most: The most calls under way.
+        api: What takes them.
 
     Attributes:
         limit: The number of calls to keep under way, 1 to `most`.
         per_s: The rate, in calls per second.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, api: Api = LAMBDA) -> None:
         self._most = most
+        self._most_per_s, self._least_per_s = api.most_per_s, api.least_per_s
         self._latencies_s: deque[float] = deque(maxlen=WINDOW)
         self._next_s = -math.inf
         self._rise_per_s = RISE_PER_S
         self._sample = _Sample()
         self._fall: _Fall | None = None
         self._usual = 0.0
-        self.per_s = FIRST_PER_S
+        self.per_s = api.first_per_s
         self.limit = self._limit()
 
     def wait_s(self, now_s: float) -> float:
@@ -120,7 +118,7 @@ class Pace:
         self._judge(began_s, now_s, is_throttled=False)
 
     def throttled(self, began_s: float, now_s: float) -> bool:
-        """Record a throttle; return whether Lambda takes nothing at all any more."""
+        """Record a throttle; return whether nothing at all is taken any more."""
         self._rise_per_s = SLOW_RISE_PER_S
         return self._judge(began_s, now_s, is_throttled=True)
 
@@ -163,11 +161,11 @@ class Pace:
     def _change(self, per_s: float, now_s: float) -> None:
         self._set(per_s)
         self._sample = _Sample(now_s)
-        if self.per_s == LEAST_PER_S:
+        if self.per_s == self._least_per_s:
             self._rise_per_s = RISE_PER_S  # Nothing is known about the limit any more.
 
     def _set(self, per_s: float) -> None:
-        self.per_s = max(LEAST_PER_S, min(MOST_PER_S, per_s))
+        self.per_s = max(self._least_per_s, min(self._most_per_s, per_s))
         self.limit = self._limit()
 
     def _limit(self) -> int:

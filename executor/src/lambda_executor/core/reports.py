@@ -7,10 +7,11 @@ the ledger.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeVar
 
-from lambda_executor.contract.wire import DeadLetter, Outcome, Result
+from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
 from lambda_executor.core.ledger import Ledger, Settlement
 
 Key = TypeVar("Key", bound=Hashable)
@@ -32,6 +33,18 @@ CONTINUED = frozenset({"awaiting_input", "deferred", "up_for_reschedule", "sched
 _RUNNING = frozenset({"running", "restarting"})
 
 
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """The end of a job of which no result came; `reason` is its service's, for the user."""
+
+    id: InvocationId
+    reason: str
+
+
+#: What says that an invocation has ended.
+Report = Result | DeadLetter | JobEnd
+
+
 class Meaning(Enum):
     """What a report means for its invocation."""
 
@@ -40,7 +53,7 @@ class Meaning(Enum):
     DUPLICATE = auto()  # Another start of the invocation runs the workload.
 
 
-def meaning(report: Result | DeadLetter, state: str | None = None) -> Meaning:
+def meaning(report: Report, state: str | None = None) -> Meaning:
     """Return what a report means.
 
     Args:
@@ -55,18 +68,21 @@ def meaning(report: Result | DeadLetter, state: str | None = None) -> Meaning:
     return Meaning.CONTINUED if state in CONTINUED else Meaning.END
 
 
-def leaves_state_open(report: Result | DeadLetter) -> bool:
+def leaves_state_open(report: Report) -> bool:
     """Whether only Airflow knows the state of the task of an invocation that ended.
 
-    Our handler reports the state where it knows it; the reference's handler and Lambda never do.
+    Our handler reports the state where it knows it; the reference's handler and AWS never do.
     """
     return not is_duplicate(report) and not (isinstance(report, Result) and report.task_state)
 
 
-def settle(ledger: Ledger[Key], report: Result | DeadLetter) -> Settlement[Key] | None:
+def settle(ledger: Ledger[Key], report: Report) -> Settlement[Key] | None:
     """Settle the invocation that a report names, if it is live and the report is about its end."""
     if isinstance(report, DeadLetter):
         reason = _with_source(f"Lambda gave up: {report.reason}", report.request_id, None)
+        return ledger.settle(report.id, succeeded=False, reason=reason)
+    if isinstance(report, JobEnd):
+        reason = f"the job ended without a result: {report.reason}"
         return ledger.settle(report.id, succeeded=False, reason=reason)
     if is_duplicate(report):
         return None
@@ -75,12 +91,12 @@ def settle(ledger: Ledger[Key], report: Result | DeadLetter) -> Settlement[Key] 
     )
 
 
-def is_duplicate(report: Result | DeadLetter) -> bool:
+def is_duplicate(report: Report) -> bool:
     """Whether the handler reports that another start of the invocation runs the workload."""
     return isinstance(report, Result) and report.outcome is Outcome.DUPLICATE
 
 
-def is_about_a_start(report: Result | DeadLetter) -> bool:
+def is_about_a_start(report: Report) -> bool:
     """Whether a report may say only that one of several starts did not happen.
 
     Lambda sometimes delivers an event twice, and the dispatcher repeats an invoke whose answer was

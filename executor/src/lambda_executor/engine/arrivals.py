@@ -11,9 +11,17 @@ from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.ledger import Ledger, Settlement
 from lambda_executor.core.metrics import Meter
-from lambda_executor.core.reports import Meaning, kind, leaves_state_open, meaning, settle
+from lambda_executor.core.reports import (
+    JobEnd,
+    Meaning,
+    Report,
+    kind,
+    leaves_state_open,
+    meaning,
+    settle,
+)
 from lambda_executor.engine.acknowledgements import Acknowledgements, Delivery
-from lambda_executor.engine.poller import Arrival, Poller, Report
+from lambda_executor.engine.poller import Arrival, Poller
 from lambda_executor.engine.ports import Airflow
 
 log = logging.getLogger(__name__)
@@ -59,6 +67,19 @@ class Arrivals(Generic[Key]):
             report = arrival.report
             self._take(poller, arrival, meaning(report, states.get(report.id)))
 
+    def take_ends(self, ends: Sequence[JobEnd]) -> None:
+        """Take in the ends of jobs that sent no result.
+
+        If Airflow cannot be asked, they wait until they are found again.
+        """
+        try:
+            states = self._states(ends)
+        except Exception:
+            log.exception("Could not read the state of the tasks of %d jobs", len(ends))
+            return
+        for end in ends:
+            self._settle(end, meaning(end, states.get(end.id)))
+
     def _states(self, reports: Iterable[Report]) -> Mapping[InvocationId, str]:
         """Ask Airflow once for the states of the tasks of live invocations."""
         keys = {r.id: key for r in reports if (key := self._ledger.key(r.id)) is not None}
@@ -68,11 +89,7 @@ class Arrivals(Generic[Key]):
         report, now_s = arrival.report, time.time()
         key = self._ledger.key(report.id)
         if means is not Meaning.DUPLICATE:
-            settlement = settle(self._ledger, report)
-            if means is Meaning.CONTINUED:
-                self._free_slot_of_continued(settlement)
-            else:
-                self._acknowledgements.settled(settlement)
+            self._settle(report, means)
         self._acknowledgements.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
         if isinstance(report, DeadLetter):
             self._meter.count("dead_letters", reason=kind(report))
@@ -87,6 +104,13 @@ class Arrivals(Generic[Key]):
             self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
         if arrival.sent_at_s is not None:
             self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
+
+    def _settle(self, report: Report, means: Meaning) -> None:
+        settlement = settle(self._ledger, report)
+        if means is Meaning.CONTINUED:
+            self._free_slot_of_continued(settlement)
+        else:
+            self._acknowledgements.settled(settlement)
 
     def _free_slot_of_continued(self, settlement: Settlement[Key] | None) -> None:
         """End a part of a task that continues without an event.

@@ -1,4 +1,4 @@
-"""The threads that send invocations to Lambda.
+"""The threads that send invocations to one API.
 
 One is enough while sends can begin without a wait for the answer. A thread that has to wait, for
 boto3 or for the payload bucket, first sees to it that another one is there to send, for what is
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from functools import partial
+from typing import Any
 
 from lambda_executor.contract.errors import (
     AwsError,
@@ -27,15 +28,19 @@ from lambda_executor.contract.errors import (
 )
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.apis import LAMBDA, Api
 from lambda_executor.core.dispatch import Dispatch, Outcome
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
 from lambda_executor.core.places import Limit, Limits
 from lambda_executor.core.ports import FunctionInvoker, InvocationBeginner
+from lambda_executor.core.targets import JobTarget
 
 log = logging.getLogger(__name__)
 
 
 Ended = Callable[[LambdaExecutorError | None], None]
+#: `JobLauncher.launch`.
+Launch = Callable[[JobTarget, InvocationId, bytes, Mapping[str, Any]], None]
 
 
 class Begun(Enum):
@@ -44,28 +49,38 @@ class Begun(Enum):
     BEGUN = "begun"
 
 
+def _launch_nothing(target: JobTarget, *_: object) -> None:
+    raise RejectedError(f"{target} is for jobs, and this executor cannot start any of them")
+
+
 class Dispatcher:
-    """Threads that empty a `DispatchQueue` into Lambda.
+    """Threads that empty a `DispatchQueue` into one API.
 
     Args:
-        invoker: Sends one payload; shared by all threads.
-        threads: The most invokes under way at once, and the most threads.
+        invoker: Sends one payload to a function; shared by all threads.
+        launch: Starts a job; shared by all threads.
+        api: What takes the sends.
+        threads: The most sends under way at once, and the most threads.
         max_attempts: See `DispatchQueue`.
         clock: A monotonic clock, in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what takes the sends, and how many at once
         self,
         invoker: FunctionInvoker,
+        launch: Launch = _launch_nothing,
         *,
+        api: Api = LAMBDA,
         threads: int,
         max_attempts: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._invoker = invoker
         self._beginner = invoker if isinstance(invoker, InvocationBeginner) else None
+        self._launch = launch
+        self._api = api
         self._clock = clock
-        self._queue = DispatchQueue(max_attempts, most_under_way=threads)
+        self._queue = DispatchQueue(max_attempts, most_under_way=threads, api=api)
         self._outcomes: deque[Outcome] = deque()
         lock = threading.Lock()
         self._sendable = threading.Condition(lock)
@@ -96,6 +111,11 @@ class Dispatcher:
     def untaken(self) -> int:
         """Return how many outcomes `outcomes` would return now."""
         return len(self._outcomes)
+
+    def unsettled(self) -> int:
+        """Return how many invocations have no outcome yet."""
+        with self._sendable:
+            return self._unsettled()
 
     def throttles(self) -> int:
         """Return the number of sends throttled since the last call."""
@@ -201,6 +221,11 @@ class Dispatcher:
                 envelope.store()
             unexpected = InDoubtError
             target, payload = envelope.target, envelope.payload
+            if isinstance(target, JobTarget):
+                if ended:
+                    self._leave_a_sender()
+                self._launch(target, dispatch.id, payload, envelope.overrides or {})
+                return None
             if ended:
                 if self._beginner and self._beginner.begin(target, payload, ended):
                     return Begun.BEGUN
@@ -211,8 +236,11 @@ class Dispatcher:
         except Exception as error:
             # A bug must fail this workload, not the thread that sends the others.
             extra = about(dispatch.id, dispatch.key)
-            log.exception("Invoke of %s failed unexpectedly", dispatch.id, extra=extra)
-            return unexpected(f"the invoke failed: {error!r}")
+            call = self._api.call
+            log.exception(
+                "%s of %s failed unexpectedly", call.capitalize(), dispatch.id, extra=extra
+            )
+            return unexpected(f"the {call} failed: {error!r}")
         return None
 
     def _record(self, waiting: Waiting, error: LambdaExecutorError | None) -> None:
@@ -287,4 +315,5 @@ class Dispatcher:
         return None
 
     def _thread(self, number: int) -> threading.Thread:
-        return threading.Thread(target=self._run, name=f"lambda-dispatch-{number}", daemon=True)
+        name = f"{self._api.threads}-{number}"
+        return threading.Thread(target=self._run, name=name, daemon=True)

@@ -1,8 +1,8 @@
 """The settle loop: it sends Airflow's workloads and notifies Airflow once of each end.
 
 The engine owns the ledger and everything that runs beside the scheduler's thread: the dispatcher,
-the pollers and the reconciler. The scheduler's thread calls the engine and never waits for AWS;
-each `step` takes in what the other threads found. Airflow is reached through the protocols
+the jobs, the pollers and the reconciler. The scheduler's thread calls the engine and never waits
+for AWS; each `step` takes in what the other threads found. Airflow is reached through the protocols
 `Airflow` and `AirflowState` of `engine/ports.py`, AWS through those of `core/ports.py`.
 """
 
@@ -18,15 +18,18 @@ from typing import Generic, TypeVar
 from lambda_executor.contract.errors import RouteError
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.apis import LAMBDA
 from lambda_executor.core.dispatch import Dispatch, InDoubt, Outcome, Outlived, Refused, Sent
 from lambda_executor.core.ledger import Ledger, Settlement, State
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.reports import is_about_a_start, is_duplicate
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Target
 from lambda_executor.engine.acknowledgements import Acknowledgements
 from lambda_executor.engine.arrivals import Arrivals
 from lambda_executor.engine.dispatcher import Dispatcher
+from lambda_executor.engine.jobs import Jobs
 from lambda_executor.engine.limits import LimitWatcher
 from lambda_executor.engine.listening import Listeners
 from lambda_executor.engine.poller import Arrival
@@ -55,7 +58,7 @@ class EngineSettings:
         own_results: The index of this scheduler's own results queue.
         dispatch_threads: The most invokes under way at once.
         poll_threads: The most receives from its own results queue under way at once.
-        max_invoke_attempts: How often an invocation is sent that Lambda may have taken.
+        max_invoke_attempts: How often an invocation is sent that may have been taken.
     """
 
     own_results: int
@@ -65,19 +68,20 @@ class EngineSettings:
 
 
 class Engine(Generic[Key]):
-    """One executor's invocations, from Airflow to Lambda and back.
+    """One executor's invocations, from Airflow to AWS and back.
 
     Args:
         airflow: The scheduler.
         state: The scheduler's database, for the reconciler.
-        endpoints: Lambda and the queues.
+        endpoints: Lambda, the services that run jobs, and the queues.
         settings: The numbers of threads and attempts.
         meter: Receives the metrics.
         clock: A monotonic clock, in seconds.
 
     Attributes:
         ledger: The state of every invocation; changed by the engine alone.
-        dispatcher: Sends pending invocations.
+        dispatcher: Sends pending invocations to functions.
+        jobs: Sends the others, and looks after the jobs that they are.
         listeners: The pollers of all queues.
         reconciler: Finds slots that no report will free.
         limits: Finds out how many invocations the functions may run at once.
@@ -106,6 +110,14 @@ class Engine(Generic[Key]):
             max_attempts=settings.max_invoke_attempts,
             clock=clock,
         )
+        self.jobs = Jobs(
+            endpoints,
+            is_in_flight=self.ledger.is_in_flight,
+            is_live=self.ledger.is_live,
+            threads=settings.dispatch_threads,
+            max_attempts=settings.max_invoke_attempts,
+            clock=clock,
+        )
         self.listeners = Listeners(
             endpoints,
             settings.own_results,
@@ -128,7 +140,7 @@ class Engine(Generic[Key]):
             RuntimeError: The machine allows no more threads; then none is left running.
         """
         try:
-            for part in (self.dispatcher, self.listeners, self.reconciler, self.limits):
+            for part in (self.dispatcher, self.jobs, self.listeners, self.reconciler, self.limits):
                 part.start()
         except RuntimeError:
             self.close(0)
@@ -141,7 +153,10 @@ class Engine(Generic[Key]):
             send_s: The most seconds for the sends.
             settle_s: The most seconds to wait after that; the rest stays in flight.
         """
-        if unsent := self.dispatcher.drain(send_s):
+        ends_s = self._clock() + send_s
+        unsent = self.dispatcher.drain(send_s)
+        unsent += self.jobs.drain(max(0.0, ends_s - self._clock()))
+        if unsent:
             log.warning("%d accepted workloads could not be sent before the end", unsent)
         deadline_s = self._clock() + settle_s
         while len(self.ledger) and self._clock() < deadline_s:
@@ -149,7 +164,10 @@ class Engine(Generic[Key]):
             time.sleep(min(1.0, max(0.0, deadline_s - self._clock())))
 
     def close(self, timeout_s: float) -> None:
-        """End the threads; invokes and deletes under way get `timeout_s` seconds."""
+        """End the threads; sends and deletes under way get `timeout_s` seconds.
+
+        The next scheduler adopts what is in flight, so no job is stopped.
+        """
         # An event is acknowledged one loop after it was taken. There is no next loop, and nothing
         # here shows whether the last one was committed.
         self._acknowledgements.hand_back()
@@ -158,6 +176,7 @@ class Engine(Generic[Key]):
         self.limits.close()
         self.reconciler.close(0)
         self.dispatcher.close(timeout_s)
+        self.jobs.close(timeout_s)
         self.listeners.close(timeout_s)
 
     # ---- on the scheduler's thread ----
@@ -165,38 +184,52 @@ class Engine(Generic[Key]):
     def dispatch(self, workloads: Iterable[tuple[Key, Outgoing]]) -> None:
         """Accept workloads; those of the highest priority are sent first, equals in this order."""
         dispatches: list[Dispatch] = []
+        launches: list[tuple[JobTarget, Dispatch]] = []
         try:
             for key, outgoing in workloads:
                 self.ledger.add(outgoing.id, key)
                 self._acknowledgements.forget(key)
                 self._airflow.hold_slot(key)
-                dispatches.append(self._dispatch(key, outgoing))
+                target = _target_of(outgoing)
+                dispatch = self._dispatch(key, outgoing, target)
+                if isinstance(target, JobTarget) and self.jobs.can_run(target):
+                    launches.append((target, dispatch))
+                else:
+                    dispatches.append(dispatch)
         finally:
             # If one fails, those before it are accepted and must be sent.
             self.dispatcher.submit(dispatches)
+            self.jobs.submit(launches)
 
-    def adopt(self, id: InvocationId, key: Key, function: str | None = None) -> None:
+    def adopt(self, id: InvocationId, key: Key, target: Target | None = None) -> None:
         """Take over an invocation that another scheduler has sent.
 
         Args:
             id: The invocation.
             key: Its workload.
-            function: The function that runs it now; None: perhaps none does.
+            target: The function that runs it now, or what its job was sent to; None: perhaps no
+                function runs it, and it is no job.
 
         Raises:
             ValueError: The id is known with another key, or settled.
         """
         self.ledger.adopt(id, key)
-        if function is not None:
-            self.dispatcher.adopted(id, function)
+        if isinstance(target, JobTarget):
+            self.jobs.adopt(id, target)
+        elif target is not None:
+            self.dispatcher.adopted(id, target.function)
         self._airflow.hold_slot(key)
         self._adopted.add(id)
 
     def revoke(self, key: Key) -> None:
-        """Forget a workload: it is not sent any more, and a report about it settles nothing."""
+        """Forget a workload: it is not sent any more, and a report about it settles nothing.
+
+        Its job is stopped, if it has one; a function runs on, and would not be let start a task.
+        """
         self._airflow.free_slot(key)
         self._acknowledgements.forget(key)
         if (id := self.ledger.revoke(key)) is not None:
+            self.jobs.stop(id, "Airflow has revoked its task")
             extra = about(id, key)
             log.warning("Revoked %s (%s): its result will settle nothing", key, id, extra=extra)
 
@@ -206,18 +239,24 @@ class Engine(Generic[Key]):
         self._take()
 
     def room(self) -> float:
-        """Return how many more workloads should be handed over; infinite if no limit is known."""
-        room = self.dispatcher.room()
+        """Return how many more workloads should be handed over; infinite if no limit is known.
+
+        Airflow does not say for which target. So a full function must not keep jobs away, of which
+        any number may be handed over: what waits for that function waits here.
+        """
+        room = {} if self.jobs else self.dispatcher.room()
         return sum(max(0, free) for free in room.values()) if room else math.inf
 
     def has_enough(self) -> bool:
         """Whether more is left to send than will be before the next step, as since the last one.
 
+        Jobs do not count: their services' rates are far lower, so many of them may be left.
         Airflow hands over before the step. So the ledger still has as pending what was sent since
         the last one.
         """
         sent = self.dispatcher.untaken()
-        return self.ledger.count(State.PENDING) - sent >= AHEAD * sent
+        pending = self.ledger.count(State.PENDING) - self.jobs.pending()
+        return pending - sent >= AHEAD * sent
 
     def summary(self) -> str:
         """The counts of invocations and deliveries, for people."""
@@ -227,7 +266,7 @@ class Engine(Generic[Key]):
             f"{len(self._acknowledgements)} deliveries not acknowledged"
         )
 
-    def _dispatch(self, key: Key, outgoing: Outgoing) -> Dispatch:
+    def _dispatch(self, key: Key, outgoing: Outgoing, target: Target | None) -> Dispatch:
         id = outgoing.id
         # One that was revoked, superseded, or settled by another start is not sent (again).
         return Dispatch(
@@ -235,7 +274,7 @@ class Engine(Generic[Key]):
             outgoing.envelope,
             wanted=lambda: self.ledger.is_live(id),
             key=key,
-            function=_function_of(outgoing),
+            function=target.function if isinstance(target, FunctionTarget) else "",
             priority=outgoing.priority,
         )
 
@@ -251,13 +290,16 @@ class Engine(Generic[Key]):
     # ---- one step ----
 
     def _take(self) -> None:
-        for outcome in self.dispatcher.outcomes():
+        for outcome in (*self.dispatcher.outcomes(), *self.jobs.outcomes()):
             self._take_outcome(outcome)
         self._arrivals.take(
             [(poller, one) for poller in self.listeners for one in poller.arrivals()]
         )
+        self._arrivals.take_ends(self.jobs.ends())
         self._reconcile()
-        self.dispatcher.drop(self.ledger.ended())
+        ended = self.ledger.ended()
+        self.dispatcher.drop(ended)
+        self.jobs.drop(ended)
         self._acknowledgements.notify(self._notify)
         self._watch_other_queues()
         self._say_what_is_full()
@@ -290,17 +332,18 @@ class Engine(Generic[Key]):
         )
 
     def _leave_in_flight(self, id: InvocationId, reason: str) -> None:
-        """Wait for the end of an invocation in doubt, as if Lambda had taken it.
+        """Wait for the end of an invocation in doubt, as if it had been taken.
 
-        If Lambda has not, Airflow revokes a task that stays queued; the reconciler finds the rest.
+        If it was not, Airflow revokes a task that stays queued; the reconciler finds the rest.
         """
         key = self.ledger.key(id)
         self.ledger.sent(id)
         self._meter.count("in_doubt")
         log.error(
-            "%s (%s) is in doubt: Lambda may have taken it, so it stays in flight: %s",
+            "%s (%s) is in doubt: %s may have taken it, so it stays in flight: %s",
             key,
             id,
+            (self.jobs.api(id) or LAMBDA).name,
             reason,
             extra=about(id, key),
         )
@@ -310,6 +353,7 @@ class Engine(Generic[Key]):
         for id in self.reconciler.obsolete():
             if (key := self.ledger.key(id)) is not None:
                 self.ledger.revoke(key)
+                self.jobs.stop(id, "Airflow does not wait for its task any more")
                 self._airflow.free_slot(key)
                 self._meter.count("reconciled")
                 log.warning(
@@ -323,7 +367,9 @@ class Engine(Generic[Key]):
                 self.adopt(id, key)
                 log.warning("Adopted %s: no scheduler holds it", key, extra=about(id, key))
         for id in self.reconciler.lost():
-            self._fail(id, "no result came, and none is in a results queue")
+            # A job may run for any time. Its service says when it has ended.
+            if self.jobs.api(id) is None:
+                self._fail(id, "no result came, and none is in a results queue")
 
     def _fail(self, id: InvocationId, reason: str) -> None:
         self._acknowledgements.settled(self.ledger.settle(id, succeeded=False, reason=reason))
@@ -351,10 +397,11 @@ class Engine(Generic[Key]):
             if free <= 0 and now_s >= self._said_full_s.get(limit.name, -math.inf) + SAY_FULL_S:
                 self._said_full_s[limit.name] = now_s
                 log.info(
-                    "%s runs the %d invocations that it may run at once; other tasks wait in "
-                    "Airflow, the highest priority_weight first",
+                    "%s runs the %d invocations that it may run at once; other tasks wait in %s, "
+                    "the highest priority_weight first",
                     limit.name,
                     limit.most,
+                    "the executor" if self.jobs else "Airflow",
                 )
 
     def _report_metrics(self) -> None:
@@ -366,12 +413,12 @@ class Engine(Generic[Key]):
         self._meter.gauge("oldest_unacknowledged_s", now_s - oldest_at_s)
         for name, count in self.listeners.counts().items():
             self._meter.count(f"messages_{name}", count)
-        if throttles := self.dispatcher.throttles():
+        if throttles := self.dispatcher.throttles() + self.jobs.throttles():
             self._meter.count("throttles", throttles)
 
 
-def _function_of(outgoing: Outgoing) -> str:
+def _target_of(outgoing: Outgoing) -> Target | None:
     try:
-        return outgoing.target().function
+        return outgoing.target()
     except RouteError:
-        return ""  # The send refuses it, with the reason.
+        return None  # The send refuses it, with the reason.

@@ -46,4 +46,4 @@ class AirflowState(Protocol[Key]):
         """Whether Airflow itself ends a workload from which nothing is heard. Asks nothing."""
 
     def longest_wait_s(self) -> float:
-        """Seconds after which no function can still be running a workload."""
+        """Seconds after which no function can still be running a workload; a job may be."""

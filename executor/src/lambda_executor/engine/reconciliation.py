@@ -13,7 +13,7 @@ scheduler for adoption, but not its callbacks. Callbacks are offered for adoptio
 Airflow itself ends a task from which nothing is heard: one that stays queued by
 `[scheduler] task_queued_timeout`, one that is running by its heartbeat. Nothing ends a callback, so
 one without a result is reported as lost here. Its result may have been purged, or Lambda never took
-it and no answer said so.
+it and no answer said so. Of a job its service tells the end (`job_watch.py`).
 """
 
 from __future__ import annotations

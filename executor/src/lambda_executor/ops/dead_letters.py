@@ -17,6 +17,7 @@ from lambda_executor.contract.wire import DeadLetter, Invocation, dead_event
 from lambda_executor.core.outgoing import token_expiry_s
 from lambda_executor.core.ports import BATCH, FunctionInvoker, Message, Queue
 from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget
 
 #: Seconds for which a received message is hidden; it is handed back long before.
 HIDDEN_S = 300
@@ -174,6 +175,10 @@ def send_again(
     event = dead_event(entry.message.body)
     try:
         target = routes.target(awaited.queue, Invocation.decode(event).executor_config)
+        if not isinstance(target, FunctionTarget):
+            return (
+                f"not sent: its task's target is not a function any more ({target}); clear the task"
+            )
         functions.invoke(target, json.dumps(event, separators=(",", ":")).encode())
     except (AwsError, DecodeError, RouteError) as e:
         return f"not sent: {e}"

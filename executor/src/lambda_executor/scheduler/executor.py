@@ -24,6 +24,7 @@ from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import JobTarget, Target
 from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.scheduler.airflow_port import AirflowPort, take_over
 from lambda_executor.scheduler.compat import (
@@ -56,7 +57,7 @@ TAKE_OVER_S = 0.025
 
 
 class LambdaExecutor(AirflowExecutor):
-    """Runs each workload as one asynchronous AWS Lambda invocation.
+    """Runs each workload as one invocation of an AWS Lambda function, or as one job.
 
     Attributes:
         engine: Sends and settles the invocations; None until `start`.
@@ -106,7 +107,8 @@ class LambdaExecutor(AirflowExecutor):
 
         Args:
             settings: The options.
-            endpoints: Lambda and the queues, in the order of `settings.queue_urls`.
+            endpoints: Lambda, the services that run jobs, and the queues in the order of
+                `settings.queue_urls`.
         """
         own = settings.own_queue(self.job_id)
         reply_to = settings.queue_urls[own]
@@ -206,7 +208,7 @@ class LambdaExecutor(AirflowExecutor):
         for ti in tis:
             try:
                 id = invocation_of(ti.external_executor_id, ti.key._asdict())
-                engine.adopt(id, self.get_task_key(ti), self._function_of(ti))
+                engine.adopt(id, self.get_task_key(ti), self._target_of(ti))
             except ValueError as error:
                 extra = about(key=ti.key)
                 log.warning("Not adopted, Airflow resets it: %s: %s", ti.key, error, extra=extra)
@@ -215,17 +217,26 @@ class LambdaExecutor(AirflowExecutor):
             log.info("Adopted %d invocations of a scheduler that is gone", adopted)
         return refused
 
-    def _function_of(self, ti: TaskInstance) -> str | None:
-        """Return the function that runs a task; None: it does not run, or nobody knows where."""
-        if ti.state != TaskInstanceState.RUNNING or self._routes is None:
+    def _target_of(self, ti: TaskInstance) -> Target | None:
+        """Return what an orphaned task was sent to.
+
+        None: nobody knows, or it was sent to a function that does not run it yet. A job is looked
+        after while it waits, too.
+        """
+        if self._routes is None:
             return None
         try:
-            return self._routes.target(ti.queue, ti.executor_config).function
+            target = self._routes.target(ti.queue, ti.executor_config)
         except RouteError:
             return None
+        is_known = isinstance(target, JobTarget) or ti.state == TaskInstanceState.RUNNING
+        return target if is_known else None
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
-        """Forget a task: it is not sent any more, and a report about it settles nothing."""
+        """Forget a task: it is not sent any more, and a report about it settles nothing.
+
+        Its job is stopped, if it has one.
+        """
         self._revoke(WorkloadType.EXECUTE_TASK, self.get_task_key(ti))
 
     def fail_connection_test(self, key: ConnectionTestKey) -> None:
@@ -238,7 +249,7 @@ class LambdaExecutor(AirflowExecutor):
             self.engine.revoke(key)
 
     def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
-        """Return what the function has logged about a running task so far.
+        """Return what the function has logged about a running task so far; of a job, where it is.
 
         The API server calls this on an executor that it never starts.
         """

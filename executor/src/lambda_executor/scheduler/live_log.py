@@ -18,7 +18,8 @@ from typing import Any
 from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.log_lines import CONTEXT, INVOCATION, SETTLED, STARTED
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.apis import JOBS
+from lambda_executor.core.targets import JobTarget
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
 
@@ -79,7 +80,9 @@ class LiveLog:
 
     def _read(self, task: RunningTask) -> tuple[list[str], list[str]]:
         settings, clients = self._connect()
-        target: FunctionTarget = settings.routes.target(task.queue, task.executor_config)
+        target = settings.routes.target(task.queue, task.executor_config)
+        if isinstance(target, JobTarget):
+            return [_where_log_of_job_is(target)], []
         group = LogGroup(clients, settings.log_group_of(target))
         start = self._starts.get(task.id) or self._find(group, task)
         if start is None:
@@ -106,6 +109,14 @@ class LiveLog:
                 self._starts.clear()
             self._starts[task.id] = start
         return start
+
+
+def _where_log_of_job_is(target: JobTarget) -> str:
+    return (
+        f"The task runs as a job of {JOBS[target.service].name} (target {target.name!r}). Its log "
+        "appears here when it has ended; until then it is where the container's log configuration "
+        "sends it, as the service's console shows"
+    )
 
 
 def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:

@@ -102,7 +102,10 @@ class DatabaseState:
         return is_task(key)
 
     def longest_wait_s(self) -> float:
-        """Return the longest time from a dispatch to its end: token's life plus time-out."""
+        """Return the longest time from a dispatch to its end: token's life plus time-out.
+
+        That of a function: a callback has no queue, so it never runs as a job.
+        """
         return token_lifetime(conf, version).seconds + LONGEST_RUN_S
 
     def states(self, workloads: Mapping[InvocationId, WorkloadKey]) -> dict[InvocationId, str]:

@@ -1,0 +1,78 @@
+"""What sends need to know of the API that takes them: how many calls it takes, and which twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lambda_executor.core.targets import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The call of one AWS service that starts workloads.
+
+    Attributes:
+        name: The service, for people.
+        call: What a call is, in one word, for people.
+        threads: The name of the threads that make the calls.
+        first_per_s: Calls per second at the beginning.
+        most_per_s: The most calls per second.
+        least_per_s: The fewest, however many are throttled.
+        is_repeatable: Whether a call that may have been taken may be made again.
+    """
+
+    name: str
+    call: str
+    threads: str
+    first_per_s: float
+    most_per_s: float
+    least_per_s: float
+    is_repeatable: bool
+
+
+#: The most is more than one scheduler's process can make on most machines: there its processor is
+#: the limit. The least is a tenth of a new account's limit on invokes.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+#:
+#: Of two starts of an invocation Airflow lets one through, and the other ends at once.
+LAMBDA = Api(
+    "Lambda",
+    "invoke",
+    "lambda-dispatch",
+    first_per_s=300.0,
+    most_per_s=2000.0,
+    least_per_s=10.0,
+    is_repeatable=True,
+)
+
+#: `SubmitJob`, 50 calls a second for each account and Region. It has no token that would make a
+#: repeated call harmless: each call starts a machine.
+#: https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html
+#: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
+BATCH = Api(
+    "AWS Batch",
+    "launch",
+    "lambda-launch-batch",
+    first_per_s=50.0,
+    most_per_s=50.0,
+    least_per_s=1.0,
+    is_repeatable=False,
+)
+
+#: `RunTask`, 20 calls a second for each account and Region on Fargate, bursts included: the burst
+#: of 100 in the same table counts tasks, of which a call could start ten. `clientToken` makes a
+#: repeated call start nothing twice.
+#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/throttling.html
+#: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
+ECS = Api(
+    "Amazon ECS",
+    "launch",
+    "lambda-launch-ecs",
+    first_per_s=20.0,
+    most_per_s=20.0,
+    least_per_s=1.0,
+    is_repeatable=True,
+)
+
+JOBS: Mapping[Service, Api] = {Service.BATCH: BATCH, Service.ECS: ECS}

@@ -1,0 +1,223 @@
+"""The thread that looks after the jobs of one service: it finds those that ended, and stops others.
+
+A job's process sends its own result. One that dies cannot (out of memory, a lost machine), and one
+that never starts does not (no such image, no capacity). The service knows of both, so it is asked
+for the jobs in flight. A single look proves nothing, because a result may be on its way: a job is
+reported as ended after two looks in a row, `PERIOD_S` apart, that found its end and no result.
+
+A job costs money for as long as it runs. So one that Airflow has revoked, or does not wait for any
+more, is stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lambda_executor.contract.errors import AwsError, CredentialsError, TransientError
+from lambda_executor.contract.log_lines import about
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.backoff import Backoff
+from lambda_executor.core.ports import JobLauncher
+from lambda_executor.core.reports import JobEnd
+from lambda_executor.core.targets import JobTarget, Service
+from lambda_executor.engine.reconciliation import Comparison
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+PERIOD_S = 30.0
+#: How often a job is tried to be stopped, and the delay of all stops after a failed one.
+MOST_TRIES = 5
+RETRY = Backoff(base_s=1, cap_s=30, floor=0.5)
+#: The most stops that wait. More would be there only after the service was away for long.
+MOST_STOPS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """A job to stop; `reason` is for people, and `tries` have failed."""
+
+    target: JobTarget
+    id: InvocationId
+    reason: str
+    tries: int = 0
+
+
+class JobWatch:
+    """A thread that looks after the jobs of one service.
+
+    Args:
+        service: The service, for the thread's name.
+        launcher: Runs the jobs.
+        is_in_flight: Whether an invocation is in flight; called on this thread.
+        is_live: Whether an invocation is pending or in flight; called on the senders' threads.
+        period_s: Seconds between two looks.
+        clock: A monotonic clock, in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - a service, the ledger and time
+        self,
+        service: Service,
+        launcher: JobLauncher,
+        *,
+        is_in_flight: Callable[[InvocationId], bool],
+        is_live: Callable[[InvocationId], bool],
+        period_s: float = PERIOD_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._launcher = launcher
+        self._is_in_flight = is_in_flight
+        self._is_live = is_live
+        self._period_s = period_s
+        self._clock = clock
+        self._targets: dict[InvocationId, JobTarget] = {}
+        self._comparisons: dict[JobTarget, Comparison] = {}
+        self._ends: deque[JobEnd] = deque()
+        self._stops: deque[_Stop] = deque()
+        self._failures = 0
+        self._stops_at_s = self._look_at_s = 0.0
+        self._changed = threading.Condition()
+        self._closed = False
+        name = f"lambda-jobs-{service.value}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._look_at_s = self._clock() + self._period_s
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread; the stops that wait are tried once more, for `timeout_s` seconds."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if waiting := len(self._stops):
+            log.warning("%d jobs could not be stopped before the end", waiting)
+
+    # ---- on the scheduler's thread ----
+
+    def add(self, id: InvocationId, target: JobTarget) -> None:
+        """Watch a job from when it is in flight."""
+        self._targets[id] = target
+
+    def target(self, id: InvocationId) -> JobTarget | None:
+        """Return the target of a job that is watched."""
+        return self._targets.get(id)
+
+    def forget(self, ids: Iterable[InvocationId]) -> None:
+        """Watch some jobs no longer."""
+        for id in ids:
+            self._targets.pop(id, None)
+
+    def ends(self) -> list[JobEnd]:
+        """Return the jobs found to have ended without a result, since the last call.
+
+        One that still is in flight after that is found again.
+        """
+        return [self._ends.popleft() for _ in range(len(self._ends))]
+
+    # ---- on any thread ----
+
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
+        """End a job soon, if it has not ended, and do not wait for that."""
+        with self._changed:
+            if len(self._stops) < MOST_STOPS:
+                self._stops.append(_Stop(target, id, reason))
+                self._changed.notify_all()
+                return
+        _give_up(_Stop(target, id, reason), f"{MOST_STOPS} others are to be stopped first")
+
+    def launch(
+        self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
+    ) -> None:
+        """Start a job; stop it again if it was revoked meanwhile. See `JobLauncher.launch`."""
+        try:
+            self._launcher.launch(target, id, event, overrides)
+        finally:
+            # The stop of its revocation came too early if the service did not have the job yet.
+            if not self._is_live(id):
+                self.stop(target, id, "it was revoked while it was started")
+
+    # ---- on its own thread ----
+
+    def look(self) -> None:
+        """Ask the service once which of the jobs in flight have ended, for each target."""
+        by_target: dict[JobTarget, list[InvocationId]] = {}
+        for id, target in list(self._targets.items()):  # A copy is atomic under the GIL.
+            if self._is_in_flight(id):
+                by_target.setdefault(target, []).append(id)
+        self._comparisons = {
+            target: self._comparisons.get(target, Comparison()) for target in by_target
+        }
+        for target, ids in by_target.items():
+            try:
+                reasons = self._launcher.ended(target, ids)
+            except AwsError as error:
+                log.warning("Could not ask for the jobs of %s: %s", target, error)
+                continue
+            ended = self._comparisons[target].check(reasons, set())
+            self._ends.extend(JobEnd(id, reasons[id]) for id in sorted(ended))
+
+    def stop_next(self) -> None:
+        """Stop the job that has waited longest."""
+        stop = self._stops.popleft()
+        try:
+            self._launcher.stop(stop.target, stop.id, stop.reason)
+        except (TransientError, CredentialsError) as error:
+            self._failures += 1
+            self._stops_at_s = self._clock() + RETRY.delay_s(self._failures)
+            failed = replace(stop, tries=stop.tries + 1)
+            if failed.tries == MOST_TRIES or self._closed:
+                _give_up(failed, str(error))
+            else:
+                log.warning("Could not stop %s yet: %s", stop.id, error, extra=about(stop.id))
+                self._stops.append(failed)
+        except AwsError as error:
+            _give_up(stop, str(error))
+        else:
+            self._failures = 0
+            extra = about(stop.id)
+            log.info("Stopped %s (%s): %s", stop.id, stop.target, stop.reason, extra=extra)
+
+    def _run(self) -> None:
+        while (due := self._next()) is not None:
+            try:
+                due()
+            except Exception:
+                # A bug must not leave the other jobs without a watch.
+                log.exception("Could not look after jobs")
+
+    def _next(self) -> Callable[[], None] | None:
+        """Wait until there is something to do, and return it; None: the thread is to end."""
+        with self._changed:
+            while True:
+                now_s = self._clock()
+                if self._stops and (self._closed or now_s >= self._stops_at_s):
+                    return self.stop_next
+                if self._closed:
+                    return None
+                if now_s >= self._look_at_s:
+                    self._look_at_s = now_s + self._period_s
+                    return self.look
+                until_s = min(self._look_at_s, self._stops_at_s if self._stops else math.inf)
+                self._changed.wait(until_s - now_s)
+
+
+def _give_up(stop: _Stop, why: str) -> None:
+    log.error(
+        "%s (%s) was not stopped (%s) and may run on, which costs money: %s",
+        stop.id,
+        stop.target,
+        stop.reason,
+        why,
+        extra=about(stop.id),
+    )
