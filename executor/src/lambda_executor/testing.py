@@ -1,4 +1,4 @@
-"""In-memory versions of Lambda, SQS and S3, for tests of this package and of its users.
+"""In-memory versions of Lambda, Batch, ECS, SQS and S3, for tests of this package and of its users.
 
 They implement `core/ports.py` without AWS's delays. The test sends the results of invocations.
 """
@@ -10,15 +10,16 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import Invocation, InvocationId, Result
 from lambda_executor.core.ports import BATCH, Message
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.targets import FunctionTarget, JobTarget
 
-__all__ = ["MemoryFunction", "MemoryPayloads", "MemoryQueue"]
+__all__ = ["Launch", "MemoryFunction", "MemoryJobs", "MemoryPayloads", "MemoryQueue"]
 
 
 class MemoryFunction:
@@ -53,6 +54,83 @@ class MemoryFunction:
         """Wait until `count` invocations were accepted; return whether they were in time."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.invocations) >= count, timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One job that was started; `overrides` is what the task changes in the request."""
+
+    target: JobTarget
+    id: InvocationId
+    event: Invocation
+    overrides: Mapping[str, Any]
+
+
+class MemoryJobs:
+    """A `ports.JobLauncher` that records what it is asked to do.
+
+    Like Batch, and unlike ECS, it starts a second job if it is asked twice.
+
+    Attributes:
+        launches: The jobs that were started, in order.
+        ends: Why each job has ended; a test adds to it.
+        stops: The jobs that were stopped, in order, each with the reason.
+        asked: The invocations of each question, in order.
+        failures: Errors that the next launches raise, in order.
+        lost_answers: Errors that the next launches raise after starting the job, in order.
+        end_failures: Errors that the next questions raise, in order.
+        stop_failures: Errors that the next stops raise, in order.
+    """
+
+    def __init__(self) -> None:
+        self.launches: list[Launch] = []
+        self.ends: dict[InvocationId, str] = {}
+        self.stops: list[tuple[InvocationId, str]] = []
+        self.asked: list[set[InvocationId]] = []
+        self.failures: deque[AwsError] = deque()
+        self.lost_answers: deque[AwsError] = deque()
+        self.end_failures: deque[AwsError] = deque()
+        self.stop_failures: deque[AwsError] = deque()
+        self._changed = threading.Condition()
+
+    def launch(
+        self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
+    ) -> None:
+        """Start one job, or raise the next failure."""
+        with self._changed:
+            if self.failures:
+                raise self.failures.popleft()
+            invocation = Invocation.decode(json.loads(event))
+            self.launches.append(Launch(target, id, invocation, overrides))
+            self._changed.notify_all()
+            if self.lost_answers:
+                raise self.lost_answers.popleft()
+
+    def ended(self, target: JobTarget, ids: Collection[InvocationId]) -> Mapping[InvocationId, str]:  # noqa: ARG002 - the port's
+        """Return the ends of some jobs, or raise the next failure."""
+        with self._changed:
+            self.asked.append(set(ids))
+            if self.end_failures:
+                raise self.end_failures.popleft()
+            return {id: self.ends[id] for id in ids if id in self.ends}
+
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:  # noqa: ARG002 - the port's
+        """End one job, or raise the next failure."""
+        with self._changed:
+            if self.stop_failures:
+                raise self.stop_failures.popleft()
+            self.stops.append((id, reason))
+            self._changed.notify_all()
+
+    def wait_for(self, count: int, timeout_s: float = 10) -> bool:
+        """Wait until `count` jobs were started; return whether they were in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.launches) >= count, timeout_s)
+
+    def wait_for_stops(self, count: int, timeout_s: float = 10) -> bool:
+        """Wait until `count` jobs were stopped; return whether they were in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.stops) >= count, timeout_s)
 
 
 class MemoryPayloads:

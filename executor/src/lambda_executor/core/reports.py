@@ -31,6 +31,7 @@ _KINDS = (
 CONTINUED = frozenset({"awaiting_input", "deferred", "up_for_reschedule", "scheduled"})
 
 _RUNNING = frozenset({"running", "restarting"})
+_WAITING = _RUNNING | {"queued"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Meaning(Enum):
 
     END = auto()  # The invocation ended, and Airflow is notified of that.
     CONTINUED = auto()  # The invocation ended; its task did not, and continues in another one.
+    STORED = auto()  # The invocation ended, and Airflow has stored the end of its task.
     DUPLICATE = auto()  # Another start of the invocation runs the workload.
 
 
@@ -65,7 +67,11 @@ def meaning(report: Report, state: str | None = None) -> Meaning:
         return Meaning.DUPLICATE
     if isinstance(report, Result) and report.task_state:
         state = report.task_state
-    return Meaning.CONTINUED if state in CONTINUED else Meaning.END
+    if state in CONTINUED:
+        return Meaning.CONTINUED
+    if isinstance(report, JobEnd) and state is not None and state not in _WAITING:
+        return Meaning.STORED  # Its result is late. It would be wrong to say that it failed.
+    return Meaning.END
 
 
 def leaves_state_open(report: Report) -> bool:

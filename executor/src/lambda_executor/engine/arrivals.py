@@ -107,21 +107,19 @@ class Arrivals(Generic[Key]):
 
     def _settle(self, report: Report, means: Meaning) -> None:
         settlement = settle(self._ledger, report)
-        if means is Meaning.CONTINUED:
-            self._free_slot_of_continued(settlement)
-        else:
+        if means is Meaning.END:
             self._acknowledgements.settled(settlement)
+        elif settlement is not None:
+            self._free_slot(settlement, means)
 
-    def _free_slot_of_continued(self, settlement: Settlement[Key] | None) -> None:
-        """End a part of a task that continues without an event.
+    def _free_slot(self, settlement: Settlement[Key], means: Meaning) -> None:
+        """End an invocation without an event.
 
-        Airflow would take the event, if it comes late, for the end of the next part.
-        https://github.com/apache/airflow/issues/71172
+        Airflow would take the event of a task that continues, if it comes late, for the end of the
+        next part. https://github.com/apache/airflow/issues/71172
         """
-        if settlement is None:
-            return
         self._airflow.free_slot(settlement.key)
-        if not settlement.succeeded:
+        if means is Meaning.CONTINUED and not settlement.succeeded:
             log.warning(
                 "%s continues later, although this invocation of it failed: %s",
                 settlement.key,

@@ -20,7 +20,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lambda_executor.contract.errors import AwsError, CredentialsError, TransientError
+from lambda_executor.contract.errors import (
+    AwsError,
+    CredentialsError,
+    InDoubtError,
+    TransientError,
+)
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.backoff import Backoff
@@ -78,6 +83,7 @@ class JobWatch:
         self._period_s = period_s
         self._clock = clock
         self._targets: dict[InvocationId, JobTarget] = {}
+        self._started: set[InvocationId] = set()
         self._comparisons: dict[JobTarget, Comparison] = {}
         self._ends: deque[JobEnd] = deque()
         self._stops: deque[_Stop] = deque()
@@ -105,9 +111,11 @@ class JobWatch:
 
     # ---- on the scheduler's thread ----
 
-    def add(self, id: InvocationId, target: JobTarget) -> None:
-        """Watch a job from when it is in flight."""
+    def add(self, id: InvocationId, target: JobTarget, *, is_started: bool = False) -> None:
+        """Watch a job from when it is in flight; another scheduler may have started it."""
         self._targets[id] = target
+        if is_started:
+            self._started.add(id)
 
     def target(self, id: InvocationId) -> JobTarget | None:
         """Return the target of a job that is watched."""
@@ -117,6 +125,12 @@ class JobWatch:
         """Watch some jobs no longer."""
         for id in ids:
             self._targets.pop(id, None)
+            self._started.discard(id)
+
+    def stop(self, id: InvocationId, reason: str) -> None:
+        """End a job soon, if it was started, and do not wait for that."""
+        if id in self._started:
+            self._stop(_Stop(self._targets[id], id, reason))
 
     def ends(self) -> list[JobEnd]:
         """Return the jobs found to have ended without a result, since the last call.
@@ -125,16 +139,7 @@ class JobWatch:
         """
         return [self._ends.popleft() for _ in range(len(self._ends))]
 
-    # ---- on any thread ----
-
-    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
-        """End a job soon, if it has not ended, and do not wait for that."""
-        with self._changed:
-            if len(self._stops) < MOST_STOPS:
-                self._stops.append(_Stop(target, id, reason))
-                self._changed.notify_all()
-                return
-        _give_up(_Stop(target, id, reason), f"{MOST_STOPS} others are to be stopped first")
+    # ---- on the senders' threads ----
 
     def launch(
         self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
@@ -142,10 +147,25 @@ class JobWatch:
         """Start a job; stop it again if it was revoked meanwhile. See `JobLauncher.launch`."""
         try:
             self._launcher.launch(target, id, event, overrides)
-        finally:
-            # The stop of its revocation came too early if the service did not have the job yet.
-            if not self._is_live(id):
-                self.stop(target, id, "it was revoked while it was started")
+        except InDoubtError:
+            self._may_run(target, id)
+            raise
+        self._may_run(target, id)
+
+    def _may_run(self, target: JobTarget, id: InvocationId) -> None:
+        self._started.add(id)
+        if not self._is_live(id):
+            # Its revocation could not stop it, because it was not there yet.
+            self._started.discard(id)
+            self._stop(_Stop(target, id, "its task was revoked while it was started"))
+
+    def _stop(self, stop: _Stop) -> None:
+        with self._changed:
+            if is_kept := len(self._stops) < MOST_STOPS:
+                self._stops.append(stop)
+                self._changed.notify_all()
+        if not is_kept:
+            _give_up(stop, f"{MOST_STOPS} others are to be stopped first")
 
     # ---- on its own thread ----
 

@@ -71,7 +71,7 @@ class Jobs:
         return bool(self.watches)
 
     def api(self, id: InvocationId) -> apis.Api | None:
-        """Return what a live invocation is sent to, if it is a job."""
+        """Return what a live invocation is sent to if it is a job."""
         services = (service for service, watch in self.watches.items() if watch.target(id))
         return next((apis.JOBS[service] for service in services), None)
 
@@ -134,13 +134,12 @@ class Jobs:
     def adopt(self, id: InvocationId, target: JobTarget) -> None:
         """Look after a job that another scheduler has started."""
         if self.can_run(target):
-            self.watches[target.service].add(id, target)
+            self.watches[target.service].add(id, target, is_started=True)
 
     def stop(self, id: InvocationId, reason: str) -> None:
-        """End a live invocation's job, if it has one, soon; `reason` is for people."""
+        """End an invocation's job, if it has one, soon; `reason` is for people."""
         for watch in self.watches.values():
-            if target := watch.target(id):
-                watch.stop(target, id, reason)
+            watch.stop(id, reason)
 
     def drop(self, ids: Collection[InvocationId]) -> None:
         """Forget invocations that are not live any more."""
