@@ -22,12 +22,13 @@ from lambda_executor.contract.wire import (
 from lambda_executor.core.dispatch import Envelope
 from lambda_executor.core.outgoing import LONGEST_WAIT_S, Outgoing
 from lambda_executor.core.routing import Routes
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.testing import MemoryPayloads
 
 ID = InvocationId("0198c9d2-7d0e-7a53-9f6e-3f5d0c1b2a49")
 LATE_S = 9_999_999_999
 CLAIMS = base64.urlsafe_b64encode(json.dumps({"exp": LATE_S}).encode()).decode().rstrip("=")
+LONG = JobTarget("long", Service.BATCH, "{}")
 LARGE = {"notes": "x" * (2 * MAX_INVOCATION_BYTES)}
 
 
@@ -65,7 +66,11 @@ class World:
             Workload(),
             queue=self.queue,
             executor_config=self.executor_config,
-            routes=Routes(FunctionTarget("function"), by_queue={"large": FunctionTarget("large")}),
+            routes=Routes(
+                FunctionTarget("function"),
+                by_queue={"large": FunctionTarget("large")},
+                jobs={"long": LONG},
+            ),
             reply_to="https://sqs/results",
             queued_at_s=1764000000.25,
             payloads=self.payloads,
@@ -168,3 +173,41 @@ def test_an_error_of_the_store_stays_what_it_is() -> None:
     with pytest.raises(RejectedError) as raised:
         enveloped(world.outgoing())
     assert raised.value is error
+
+
+def test_the_event_of_a_job_always_points_to_its_payload_and_holds_no_secret() -> None:
+    """Whoever may describe jobs reads it; the payload bucket has the token."""
+    overrides = {"containerOverrides": {"environment": []}}
+    world = World({"batch": overrides}, queue="long")
+    sent = enveloped(world.outgoing())
+    event = Invocation.decode(json.loads(sent.payload))
+    assert (sent.target, sent.overrides) == (LONG, overrides)
+    assert event.payload
+    assert event.payload.key == payload_key(ID)
+    assert (event.id, event.reply_to, event.not_after_s) == (ID, "https://sqs/results", LATE_S)
+    assert Workload().token.encode() not in sent.payload
+    assert world.payloads
+    whole = Invocation.decode(json.loads(world.payloads.objects[payload_key(ID)]))
+    assert json.loads(whole.workload_json)["token"] == Workload().token
+
+
+def test_every_try_of_a_job_sends_the_same_event() -> None:
+    """ECS refuses a client token that comes again with another request."""
+    outgoing = World(queue="long").outgoing()
+    assert outgoing.envelope().payload == outgoing.envelope().payload
+
+
+def test_a_job_without_a_payload_bucket_is_refused_with_the_fix() -> None:
+    """Its event cannot carry the payload, however small that is."""
+    with pytest.raises(EncodeError, match=r"a job \(batch:long\) .* payload_bucket is set: set it"):
+        World(payloads=None, queue="long").outgoing().envelope()
+
+
+def test_overrides_of_another_service_are_refused_before_anything_is_stored() -> None:
+    """The function has no use for them either."""
+    for queue, executor_config in (("long", {"ecs": {}}), ("large", {"batch": {}})):
+        world = World(dict(executor_config), queue=queue)
+        with pytest.raises(RouteError, match="remove it"):
+            world.outgoing().envelope()
+        assert world.payloads
+        assert world.payloads.objects == {}

@@ -1,13 +1,15 @@
-"""A workload runs on the function that its queue or its executor_config selects."""
+"""A workload goes to the target that its queue or its executor_config selects."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 
 from lambda_executor.contract.errors import ConfigError, RouteError
 from lambda_executor.core.outgoing import token_expiry_s
-from lambda_executor.core.routing import Routes
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.routing import Routes, overrides
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service, Target
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:fn"
 LARGE = FunctionTarget("fn-large", "live")
@@ -95,3 +97,88 @@ def test_a_token_that_does_not_say_when_it_ends_has_no_end(token: str) -> None:
 def test_the_end_of_a_token_is_its_exp_claim() -> None:
     """As Airflow signs it."""
     assert token_expiry_s("a.eyJleHAiOiAxMDAwfQ.c") == 1000.0
+
+
+LONG = JobTarget("long", Service.BATCH, "{}")
+HUGE = JobTarget("huge", Service.ECS, "{}", "task")
+WITH_JOBS = dataclasses.replace(ROUTES, jobs={"long": LONG, "huge": HUGE})
+
+
+def test_the_queue_selects_the_job_target() -> None:
+    """Queues of functions and of jobs stand beside each other."""
+    assert [WITH_JOBS.target(queue) for queue in ("long", "huge", "large", "default", None)] == [
+        LONG,
+        HUGE,
+        LARGE,
+        FunctionTarget("fn"),
+        FunctionTarget("fn"),
+    ]
+    assert WITH_JOBS.targets() == (FunctionTarget("fn"), LARGE)
+    assert WITH_JOBS.job_targets() == (HUGE, LONG)
+
+
+def test_job_targets_alone_leave_all_other_queues_to_the_one_function() -> None:
+    """Whoever adds the first target need not name the queues of all tasks."""
+    routes = Routes(FunctionTarget("fn"), jobs={"long": LONG})
+    assert routes.target("long") == LONG
+    assert routes.target("anything") == FunctionTarget("fn")
+
+
+def test_the_executor_config_chooses_a_target_by_its_queue() -> None:
+    """Whether that is a job's or a function's."""
+    chosen = [
+        WITH_JOBS.target("x", {"lambda_executor": {"target": name}})
+        for name in ("long", "large", "default")
+    ]
+    assert chosen == [LONG, LARGE, FunctionTarget("fn")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"target": "lnog"}, "known targets: default, huge, large, long"),
+        ({"target": f"{ARN}:7"}, "known targets: default, huge, large, long"),
+        ({"function": "long"}, "which is no function; write {'target': 'long'}"),
+        ({"function": "large", "target": "long"}, 'write either {"target": "<a queue>"}'),
+        ({"target": 5}, 'write either {"target": "<a queue>"}'),
+    ],
+)
+def test_a_choice_of_no_known_target_is_refused(asked: object, reason: str) -> None:
+    """The error shows what would be accepted."""
+    with pytest.raises(RouteError) as refused:
+        WITH_JOBS.target("long", {"lambda_executor": asked})
+    assert reason in str(refused.value)
+
+
+def test_an_unknown_queue_is_refused_with_the_queues_of_functions_and_targets() -> None:
+    """Both are chosen by their queue."""
+    with pytest.raises(RouteError, match="known queues: default, huge, large, long"):
+        WITH_JOBS.target("lnog")
+
+
+def test_a_job_has_the_overrides_of_its_service() -> None:
+    """They are handed on as they are; a task without any has none."""
+    resources = {"containerOverrides": {"resourceRequirements": []}}
+    assert overrides(LONG, {"batch": resources, "somebody": "else"}) == resources
+    assert overrides(HUGE, {"ecs": {"launchType": "EC2"}}) == {"launchType": "EC2"}
+    assert overrides(LONG, {"somebody": "else"}) == {}
+    assert overrides(LONG, None) == overrides(FunctionTarget("fn"), {"somebody": "else"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("target", "executor_config", "reason"),
+    [
+        (LONG, {"ecs": {}}, "'ecs'] is for a job of Amazon ECS, and the task's target is the job"),
+        (HUGE, {"batch": {}, "ecs": {}}, "'batch'] is for a job of AWS Batch, and the task's"),
+        (FunctionTarget("fn"), {"batch": {}}, "the task's target is the function fn: remove it"),
+        (LONG, {"batch": ["x"]}, "'batch'] is ['x']; write an object with parameters of the"),
+        (LONG, {"batch": None}, "'batch'] is None; write an object with parameters of the"),
+    ],
+)
+def test_overrides_that_are_not_of_the_targets_request_are_refused(
+    target: Target, executor_config: dict[str, object], reason: str
+) -> None:
+    """They would do nothing, and nobody would notice."""
+    with pytest.raises(RouteError) as refused:
+        overrides(target, executor_config)
+    assert reason in str(refused.value)
