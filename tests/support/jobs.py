@@ -1,0 +1,214 @@
+"""A scheduler whose workloads run as jobs, one step at a time, with AWS in memory.
+
+It has no threads and no real time, like `tests/support/world`. There Lambda is in the middle; here
+are Batch and ECS.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lambda_executor.contract.errors import LambdaExecutorError
+from lambda_executor.contract.wire import InvocationId, Result
+from lambda_executor.core.dispatch_queue import Waiting
+from lambda_executor.core.metrics import Meter
+from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
+from lambda_executor.engine.dispatcher import Begun, Dispatcher
+from lambda_executor.engine.engine import Engine, EngineSettings
+from lambda_executor.testing import MemoryFunction, MemoryJobs, MemoryPayloads, MemoryQueue
+from tests.support.world.scheduler import NoStatistics, SteppedListeners, SteppedPoller, Workload
+
+LONG = JobTarget("long", Service.BATCH, "{}")
+HUGE = JobTarget("huge", Service.ECS, "{}", "task")
+ROUTES = Routes(FunctionTarget("function"), jobs={"long": LONG, "huge": HUGE})
+
+
+class Aws:
+    """What schedulers share: functions, services, queues.
+
+    Attributes:
+        function: The function.
+        jobs: The service of each target.
+        payloads: The payload bucket.
+        results: The results queue of each scheduler.
+        dead_letters: The dead-letter queue.
+        now_s: The time, for all.
+    """
+
+    def __init__(self) -> None:
+        self.function = MemoryFunction()
+        self.jobs = {service: MemoryJobs() for service in Service}
+        self.payloads = MemoryPayloads()
+        self.results = [MemoryQueue(f"results-{number}", clock=self.clock) for number in range(2)]
+        self.dead_letters = MemoryQueue("dead-letters", clock=self.clock)
+        self.now_s = 0.0
+
+    def clock(self) -> float:
+        """The time."""
+        return self.now_s
+
+
+class JobScheduler:
+    """A scheduler and the database of its Airflow; `Airflow` and `AirflowState` of its engine.
+
+    Attributes:
+        engine: The engine.
+        notified: The ends of which it was notified, in order: the workload, and why it failed.
+        slots: The workloads that it counts as running.
+        states_of: The states of tasks in the database.
+        idle: Invocations for which the database does not wait any more.
+        is_away: Whether the database is down.
+    """
+
+    def __init__(self, aws: Aws, number: int = 0) -> None:
+        self.notified: list[tuple[str, str]] = []
+        self.slots: set[str] = set()
+        self.states_of: dict[InvocationId, str] = {}
+        self.idle: set[InvocationId] = set()
+        self.is_away = False
+        self._aws = aws
+        self._number = number
+        endpoints = Endpoints(
+            aws.function, aws.results, aws.dead_letters, aws.payloads, jobs=aws.jobs
+        )
+        self.engine: Engine[str] = Engine(
+            self,
+            self,
+            endpoints,
+            EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=2),
+            meter=Meter(NoStatistics()),
+            clock=aws.clock,
+        )
+        self.engine.listeners = SteppedListeners(
+            endpoints,
+            number,
+            knows=self.engine.ledger.knows,
+            arrived=self.engine.arrived,
+            threads=1,
+        )
+
+    # ---- called by the engine ----
+
+    def succeed(self, key: str) -> None:
+        """Record a success."""
+        self.notified.append((key, ""))
+        self.slots.discard(key)
+
+    def fail(self, key: str, reason: str) -> None:
+        """Record a failure."""
+        assert reason
+        self.notified.append((key, reason))
+        self.slots.discard(key)
+
+    def has_taken(self, key: str) -> bool:  # noqa: ARG002 - Airflow's
+        """Whether the event was taken: at once."""
+        return True
+
+    def states(self, invocations: Mapping[InvocationId, str]) -> dict[InvocationId, str]:
+        """Return the states of tasks."""
+        if self.is_away:
+            raise ConnectionError("the database is away")
+        return {id: self.states_of[id] for id in invocations if id in self.states_of}
+
+    def hold_slot(self, key: str) -> None:
+        """Count a workload as running."""
+        self.slots.add(key)
+
+    def free_slot(self, key: str) -> None:
+        """Stop counting a workload as running."""
+        self.slots.discard(key)
+
+    def waits_for(self, in_flight: Mapping[InvocationId, str]) -> set[InvocationId]:
+        """Return what the database waits for."""
+        return set(in_flight) - self.idle
+
+    def unowned(self) -> Mapping[InvocationId, str]:
+        """Return nothing: there are no callbacks."""
+        return {}
+
+    def ends(self, key: str) -> bool:
+        """Whether Airflow ends a workload: not a connection test, of which it does not say so."""
+        return not key.startswith("test")
+
+    def longest_wait_s(self) -> float:
+        """Return a minute."""
+        return 60.0
+
+    # ---- what happens ----
+
+    def queue(self, name: str, queue: str | None = "long", **executor_config: Any) -> InvocationId:
+        """Hand a workload over; its id is its name and the number of the scheduler."""
+        id = InvocationId(f"{name}-{self._number}")
+        outgoing = Outgoing(
+            id,
+            Workload(),
+            queue=queue,
+            executor_config=executor_config,
+            routes=ROUTES,
+            reply_to=self._aws.results[self._number].name,
+            queued_at_s=time.time(),
+            payloads=self._aws.payloads,
+        )
+        self.engine.dispatch([(name, outgoing)])
+        return id
+
+    def send(self, within_s: float = 1.0) -> None:
+        """Send all that can be within some time, on all targets, and take the answers in."""
+        ends_s = self._aws.now_s + within_s
+        for dispatcher in (self.engine.dispatcher, *self.engine.jobs.dispatchers.values()):
+            began_s = self._aws.now_s
+            while one := self.begin(dispatcher, ends_s):
+                dispatcher._record(*one)
+            self._aws.now_s = began_s
+        self.engine.step()
+
+    def begin(
+        self, dispatcher: Dispatcher, ends_s: float
+    ) -> tuple[Waiting, LambdaExecutorError | None] | None:
+        """Send the next invocation; return it with the answer, which nobody knows yet."""
+        wait_s = dispatcher._queue.wait_s(self._aws.now_s)
+        if wait_s is None or self._aws.now_s + wait_s > ends_s:
+            return None
+        self._aws.now_s += wait_s
+        waiting = dispatcher._queue.pop(self._aws.now_s)
+        if waiting is None:
+            return None
+        answer = dispatcher._send(waiting.dispatch)
+        assert answer is not Begun.BEGUN
+        return waiting, answer
+
+    def reply(self, id: InvocationId, return_code: int = 0) -> None:
+        """Let the job of an invocation send its result, to the scheduler that sent it."""
+        number = int(id.rpartition("-")[2])
+        state = "failed" if return_code else "success"
+        self._aws.results[number].send(Result(id=id, return_code=return_code, task_state=state))
+
+    def loop(self) -> None:
+        """Receive and step."""
+        for poller in self.engine.listeners:
+            assert isinstance(poller, SteppedPoller)
+            poller.receive()
+        self.engine.step()
+
+    def look(self) -> None:
+        """Ask all services once, and take in what they say."""
+        for watch in self.engine.jobs.watches.values():
+            watch.look()
+        self.loop()
+
+    def make_stops(self) -> None:
+        """Make all stops that wait, also those that have to wait after a failure."""
+        for watch in self.engine.jobs.watches.values():
+            while watch._stops:
+                watch.stop_next()
+
+    def check(self, times: int = 1) -> None:
+        """Run checks of the reconciler."""
+        for _ in range(times):
+            self.engine.reconciler.check()
+            self.engine.step()
