@@ -8,9 +8,9 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,9 +27,9 @@ from sqlalchemy.pool import StaticPool
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.ports import Endpoints, Message
+from lambda_executor.core.ports import Endpoints, JobLauncher, Message
 from lambda_executor.core.routing import Routes
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.targets import FunctionTarget, Service
 from lambda_executor.engine.engine import Engine
 from lambda_executor.scheduler import state
 from lambda_executor.setup.config import ExecutorConfig
@@ -92,15 +92,15 @@ def named(key: Any) -> Any:
     return getattr(key, "names", key)
 
 
-def orphan(task: ExecuteTask, external_executor_id: str | None) -> Any:
+def orphan(task: ExecuteTask, external_executor_id: str | None, state: str = "running") -> Any:
     """The task instance of a task as the scheduler offers it for adoption."""
     return SimpleNamespace(
         id=task.ti.id,
         key=task.ti.key,
         external_executor_id=external_executor_id,
-        state="running",
-        queue="default",
-        executor_config=None,
+        state=state,
+        queue=task.ti.queue,
+        executor_config=task.ti.executor_config,
     )
 
 
@@ -143,9 +143,10 @@ class Scheduler:
         settings: ExecutorConfig,
         results: Sequence[MemoryQueue],
         payloads: MemoryPayloads | None = None,
+        jobs: Mapping[Service, JobLauncher] = MappingProxyType({}),
     ) -> None:
         """Start the executor on the twins, with other settings."""
-        endpoints = Endpoints(self.function, results, self.dead_letters, payloads)
+        endpoints = Endpoints(self.function, results, self.dead_letters, payloads, jobs=jobs)
         self.executor.start_on(settings, endpoints)
 
     @property

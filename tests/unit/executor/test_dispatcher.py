@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -19,12 +21,15 @@ from lambda_executor.contract.errors import (
     UnreachableError,
 )
 from lambda_executor.contract.wire import Invocation, InvocationId
+from lambda_executor.core.apis import BATCH, ECS
 from lambda_executor.core.dispatch import Dispatch, Envelope, InDoubt, Refused, Sent
 from lambda_executor.core.dispatch_queue import DispatchQueue
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.engine.dispatcher import Dispatcher
-from lambda_executor.testing import MemoryFunction
+from lambda_executor.testing import MemoryFunction, MemoryJobs
 from tests.support import threads
+
+HUGE = JobTarget("huge", Service.ECS, "{}")
 
 
 def dispatch(name: str) -> Dispatch:
@@ -361,3 +366,52 @@ def test_an_unexpected_exception_fails_one_invocation_and_not_the_thread(
     assert isinstance(outcome, kind)
     assert "KeyError('surprise')" in outcome.reason
     assert isinstance(sent, Sent)
+
+
+class SlowJobs(MemoryJobs):
+    """A service that answers when so many launches are under way together."""
+
+    def __init__(self, together: int) -> None:
+        super().__init__()
+        self._together = threading.Barrier(together, timeout=10)
+
+    def launch(
+        self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
+    ) -> None:
+        """Wait for the others."""
+        self._together.wait()
+        super().launch(target, id, event, overrides)
+
+
+def launch(name: str, target: JobTarget) -> Dispatch:
+    """An invocation that is a job."""
+    return dataclasses.replace(
+        dispatch(name), prepare=lambda: dataclasses.replace(dispatch(name).prepare(), target=target)
+    )
+
+
+def test_a_launch_that_waits_leaves_a_thread_that_launches_the_next() -> None:
+    """Each launch holds its thread until the service answers."""
+    service = SlowJobs(2)
+    dispatcher = Dispatcher(MemoryFunction(), service.launch, api=ECS, threads=4, max_attempts=1)
+    dispatcher.start()
+    dispatcher.submit(launch(name, HUGE) for name in "abcd")
+    assert dispatcher.drain(10) == 0
+    dispatcher.close(10)
+    assert sorted(each.id for each in service.launches) == list("abcd")
+    assert {type(outcome) for outcome in dispatcher.outcomes()} == {Sent}
+
+
+def test_a_launch_that_fails_unexpectedly_is_in_doubt() -> None:
+    """The job may run, and nobody knows; the thread launches the next one."""
+
+    class Broken(MemoryJobs):
+        def launch(self, *_: object) -> None:
+            raise KeyError("tasks")
+
+    dispatcher = Dispatcher(MemoryFunction(), Broken().launch, api=BATCH, threads=1, max_attempts=1)
+    dispatcher.start()
+    dispatcher.submit([launch("a", HUGE), launch("b", HUGE)])
+    assert dispatcher.drain(10) == 0
+    dispatcher.close(10)
+    assert [type(outcome) for outcome in dispatcher.outcomes()] == [InDoubt, InDoubt]

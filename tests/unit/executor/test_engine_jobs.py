@@ -358,7 +358,8 @@ def test_a_job_that_waits_to_be_started_is_not_started_after_it_was_revoked(
     scheduler.engine.revoke("task")
     scheduler.send()
     scheduler.make_stops()
-    assert aws.jobs[Service.BATCH].launches == aws.jobs[Service.BATCH].stops == []
+    assert aws.jobs[Service.BATCH].launches == []
+    assert aws.jobs[Service.BATCH].stops == []
 
 
 def test_a_job_that_is_revoked_before_its_answer_is_taken_in_is_stopped(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from lambda_executor.aws import LogLine
 from lambda_executor.contract import log_lines
 from lambda_executor.contract.errors import ConfigError
+from lambda_executor.core.routing import Routes
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.scheduler.live_log import (
     PAUSE_S,
     LiveLog,
@@ -148,3 +151,24 @@ def test_no_error_is_raised() -> None:
 
     sources, lines = LiveLog(reach).read(TASK)  # type: ignore[arg-type] # never gets as far
     assert ("anything" in sources[0], lines) == (True, [])
+
+
+class JobsOnly:
+    """A gateway whose tasks all run as jobs."""
+
+    def settings(self) -> SimpleNamespace:
+        """Return what routes them."""
+        target = JobTarget("long", Service.BATCH, "{}")
+        return SimpleNamespace(routes=Routes(FunctionTarget("fn"), jobs={"long": target}))
+
+    def clients(self, _settings: object) -> None:
+        """Return nothing: no log is read."""
+
+
+def test_of_a_job_the_log_says_where_its_log_is_and_not_its_dispatch_id() -> None:
+    """Its container's log configuration decides that; more people read the UI than Batch."""
+    task = RunningTask("ours", "long", None, None)
+    (source,), lines = LiveLog(JobsOnly).read(task)  # type: ignore[arg-type] # as much as is read
+    assert "a job of AWS Batch (target 'long'). Its log appears here when it has ended" in source
+    assert "ours" not in source
+    assert lines == []

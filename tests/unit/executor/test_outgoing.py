@@ -177,7 +177,7 @@ def test_an_error_of_the_store_stays_what_it_is() -> None:
 
 def test_the_event_of_a_job_always_points_to_its_payload_and_holds_no_secret() -> None:
     """Whoever may describe jobs reads it; the payload bucket has the token."""
-    overrides = {"containerOverrides": {"environment": []}}
+    overrides = {"containerOverrides": {"vcpus": 2}}
     world = World({"batch": overrides}, queue="long")
     sent = enveloped(world.outgoing())
     event = Invocation.decode(json.loads(sent.payload))
@@ -205,8 +205,8 @@ def test_a_job_without_a_payload_bucket_is_refused_with_the_fix() -> None:
 
 def test_overrides_of_another_service_are_refused_before_anything_is_stored() -> None:
     """The function has no use for them either."""
-    for queue, executor_config in (("long", {"ecs": {}}), ("large", {"batch": {}})):
-        world = World(dict(executor_config), queue=queue)
+    for queue, key in (("long", "ecs"), ("large", "batch")):
+        world = World({key: {}}, queue=queue)
         with pytest.raises(RouteError, match="remove it"):
             world.outgoing().envelope()
         assert world.payloads

@@ -158,7 +158,7 @@ def test_an_unknown_queue_is_refused_with_the_queues_of_functions_and_targets() 
 
 def test_a_job_has_the_overrides_of_its_service() -> None:
     """They are handed on as they are; a task without any has none."""
-    resources = {"containerOverrides": {"resourceRequirements": []}}
+    resources = {"containerOverrides": {"vcpus": 2}}
     assert overrides(LONG, {"batch": resources, "somebody": "else"}) == resources
     assert overrides(HUGE, {"ecs": {"launchType": "EC2"}}) == {"launchType": "EC2"}
     assert overrides(LONG, {"somebody": "else"}) == {}

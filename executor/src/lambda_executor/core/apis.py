@@ -19,6 +19,7 @@ class Api:
         first_per_s: Calls per second at the beginning.
         most_per_s: The most calls per second.
         least_per_s: The fewest, however many are throttled.
+        first_s: The latency of an answer, assumed until there is one. Too long is harmless.
         is_repeatable: Whether a call that may have been taken may be made again.
     """
 
@@ -28,6 +29,7 @@ class Api:
     first_per_s: float
     most_per_s: float
     least_per_s: float
+    first_s: float
     is_repeatable: bool
 
 
@@ -43,6 +45,7 @@ LAMBDA = Api(
     first_per_s=300.0,
     most_per_s=2000.0,
     least_per_s=10.0,
+    first_s=0.03,
     is_repeatable=True,
 )
 
@@ -57,6 +60,7 @@ BATCH = Api(
     first_per_s=50.0,
     most_per_s=50.0,
     least_per_s=1.0,
+    first_s=0.5,
     is_repeatable=False,
 )
 
@@ -72,6 +76,7 @@ ECS = Api(
     first_per_s=20.0,
     most_per_s=20.0,
     least_per_s=1.0,
+    first_s=0.5,
     is_repeatable=True,
 )
 

@@ -41,8 +41,6 @@ LEAP = 3
 #: The fastest of this many answers is the latency. The others also waited for a connection or a
 #: processor.
 WINDOW = 64
-#: Assumed latency before the first answer, in seconds.
-FIRST_S = 0.03
 #: Seconds by which sends may be late without lowering the rate: a thread does not wake in time.
 LATE_S = 0.02
 
@@ -84,6 +82,7 @@ class Pace:
     def __init__(self, most: int, api: Api = LAMBDA) -> None:
         self._most = most
         self._most_per_s, self._least_per_s = api.most_per_s, api.least_per_s
+        self._first_s = api.first_s
         self._latencies_s: deque[float] = deque(maxlen=WINDOW)
         self._next_s = -math.inf
         self._rise_per_s = RISE_PER_S
@@ -169,5 +168,5 @@ class Pace:
         self.limit = self._limit()
 
     def _limit(self) -> int:
-        latency_s = min(self._latencies_s, default=FIRST_S)
+        latency_s = min(self._latencies_s, default=self._first_s)
         return max(1, min(self._most, math.ceil(self.per_s * latency_s)))
