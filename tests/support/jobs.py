@@ -205,7 +205,7 @@ class JobScheduler:
         """Make all stops that wait, also those that have to wait after a failure."""
         for watch in self.engine.jobs.watches.values():
             while watch._stops:
-                watch.stop_next()
+                watch.make_stop()
 
     def check(self, times: int = 1) -> None:
         """Run checks of the reconciler."""

@@ -19,8 +19,9 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.reports import JobEnd
 from lambda_executor.core.targets import JobTarget, Service
-from lambda_executor.engine import job_watch
-from lambda_executor.engine.job_watch import MOST_TRIES, JobWatch
+from lambda_executor.engine import job_stops
+from lambda_executor.engine.job_stops import MOST_TRIES
+from lambda_executor.engine.job_watch import JobWatch
 from lambda_executor.testing import MemoryJobs
 from tests.support import threads
 
@@ -61,7 +62,7 @@ class Site:
         """Make all stops that wait, tries included; return how many tries there were."""
         tries = 0
         while self.watch._stops:
-            self.watch.stop_next()
+            self.watch.make_stop()
             tries += 1
         return tries
 
@@ -97,6 +98,15 @@ def test_what_was_found_and_still_is_in_flight_is_found_again(site: Site) -> Non
     site.service.ends[A] = KILLED
     found = [end.id for _ in range(4) for end in site.look()]
     assert found == [A, A]
+
+
+def test_what_is_found_while_nobody_takes_it_does_not_add_up(site: Site) -> None:
+    """The scheduler's thread may be held up for hours."""
+    site.run(A)
+    site.service.ends[A] = KILLED
+    for _ in range(100):
+        site.watch.look()
+    assert site.watch.ends() == [JobEnd(A, KILLED)]
 
 
 def test_nothing_is_asked_while_no_job_is_in_flight(site: Site) -> None:
@@ -230,7 +240,7 @@ def test_stops_that_wait_are_bounded(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A service that is away for hours must not fill the memory; what is dropped is logged."""
-    monkeypatch.setattr(job_watch, "MOST_STOPS", 1)
+    monkeypatch.setattr(job_stops, "MOST_STOPS", 1)
     site.run(A, B)
     site.watch.stop(A, "revoked")
     site.watch.stop(B, "revoked")
@@ -275,7 +285,7 @@ def test_the_thread_looks_and_stops_and_ends(caplog: pytest.LogCaptureFixture) -
     before = set(threading.enumerate())
     site = Site(period_s=0.001)
     site.service = service = Signalling()
-    site.watch._launcher = service
+    site.watch._launcher = site.watch._stops._launcher = service
     site.run(A, B)
     site.watch.start()
     assert service.was_asked_twice.wait(10)

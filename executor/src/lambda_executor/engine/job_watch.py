@@ -5,8 +5,7 @@ that never starts does not (no such image, no capacity). The service knows of bo
 for the jobs in flight. A single look proves nothing, because a result may be on its way: a job is
 reported as ended after two looks in a row, `PERIOD_S` apart, that found its end and no result.
 
-A job costs money for as long as it runs. So one that Airflow has revoked, or does not wait for any
-more, is stopped.
+The same thread stops jobs that Airflow has revoked, or does not wait for any more.
 """
 
 from __future__ import annotations
@@ -15,44 +14,21 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-from lambda_executor.contract.errors import (
-    AwsError,
-    CredentialsError,
-    InDoubtError,
-    TransientError,
-)
-from lambda_executor.contract.log_lines import about
+from lambda_executor.contract.errors import AwsError, InDoubtError
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.backoff import Backoff
 from lambda_executor.core.ports import JobLauncher
 from lambda_executor.core.reports import JobEnd
 from lambda_executor.core.targets import JobTarget, Service
+from lambda_executor.engine.job_stops import JobStops, Stop
 from lambda_executor.engine.reconciliation import Comparison
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks.
 PERIOD_S = 30.0
-#: How often a job is tried to be stopped, and the delay of all stops after a failed one.
-MOST_TRIES = 5
-RETRY = Backoff(base_s=1, cap_s=30, floor=0.5)
-#: The most stops that wait. More would be there only after the service was away for long.
-MOST_STOPS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """A job to stop; `reason` is for people, and `tries` have failed."""
-
-    target: JobTarget
-    id: InvocationId
-    reason: str
-    tries: int = 0
 
 
 class JobWatch:
@@ -85,10 +61,9 @@ class JobWatch:
         self._targets: dict[InvocationId, JobTarget] = {}
         self._started: set[InvocationId] = set()
         self._comparisons: dict[JobTarget, Comparison] = {}
-        self._ends: deque[JobEnd] = deque()
-        self._stops: deque[_Stop] = deque()
-        self._failures = 0
-        self._stops_at_s = self._look_at_s = 0.0
+        self._ends: dict[InvocationId, str] = {}
+        self._stops = JobStops(launcher, clock)
+        self._look_at_s = -math.inf
         self._changed = threading.Condition()
         self._closed = False
         name = f"lambda-jobs-{service.value}"
@@ -107,7 +82,7 @@ class JobWatch:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         if waiting := len(self._stops):
-            log.warning("%d jobs could not be stopped before the end", waiting)
+            log.error("%d jobs could not be stopped before the end, and may run on", waiting)
 
     # ---- on the scheduler's thread ----
 
@@ -130,14 +105,16 @@ class JobWatch:
     def stop(self, id: InvocationId, reason: str) -> None:
         """End a job soon, if it was started, and do not wait for that."""
         if id in self._started:
-            self._stop(_Stop(self._targets[id], id, reason))
+            self._stop(Stop(self._targets[id], id, reason))
 
     def ends(self) -> list[JobEnd]:
         """Return the jobs found to have ended without a result, since the last call.
 
         One that still is in flight after that is found again.
         """
-        return [self._ends.popleft() for _ in range(len(self._ends))]
+        with self._changed:
+            ends, self._ends = self._ends, {}
+        return [JobEnd(id, reason) for id, reason in ends.items()]
 
     # ---- on the senders' threads ----
 
@@ -157,15 +134,12 @@ class JobWatch:
         if not self._is_live(id):
             # Its revocation could not stop it, because it was not there yet.
             self._started.discard(id)
-            self._stop(_Stop(target, id, "its task was revoked while it was started"))
+            self._stop(Stop(target, id, "its task was revoked while it was started"))
 
-    def _stop(self, stop: _Stop) -> None:
+    def _stop(self, stop: Stop) -> None:
         with self._changed:
-            if is_kept := len(self._stops) < MOST_STOPS:
-                self._stops.append(stop)
-                self._changed.notify_all()
-        if not is_kept:
-            _give_up(stop, f"{MOST_STOPS} others are to be stopped first")
+            self._stops.add(stop)
+            self._changed.notify_all()
 
     # ---- on its own thread ----
 
@@ -185,28 +159,12 @@ class JobWatch:
                 log.warning("Could not ask for the jobs of %s: %s", target, error)
                 continue
             ended = self._comparisons[target].check(reasons, set())
-            self._ends.extend(JobEnd(id, reasons[id]) for id in sorted(ended))
+            with self._changed:
+                self._ends.update({id: reasons[id] for id in sorted(ended)})
 
-    def stop_next(self) -> None:
-        """Stop the job that has waited longest."""
-        stop = self._stops.popleft()
-        try:
-            self._launcher.stop(stop.target, stop.id, stop.reason)
-        except (TransientError, CredentialsError) as error:
-            self._failures += 1
-            self._stops_at_s = self._clock() + RETRY.delay_s(self._failures)
-            failed = replace(stop, tries=stop.tries + 1)
-            if failed.tries == MOST_TRIES or self._closed:
-                _give_up(failed, str(error))
-            else:
-                log.warning("Could not stop %s yet: %s", stop.id, error, extra=about(stop.id))
-                self._stops.append(failed)
-        except AwsError as error:
-            _give_up(stop, str(error))
-        else:
-            self._failures = 0
-            extra = about(stop.id)
-            log.info("Stopped %s (%s): %s", stop.id, stop.target, stop.reason, extra=extra)
+    def make_stop(self) -> None:
+        """Make the next stop; after the end it is its last try."""
+        self._stops.make_next(is_last_try=self._closed)
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
@@ -221,23 +179,11 @@ class JobWatch:
         with self._changed:
             while True:
                 now_s = self._clock()
-                if self._stops and (self._closed or now_s >= self._stops_at_s):
-                    return self.stop_next
                 if self._closed:
-                    return None
+                    return self.make_stop if self._stops else None
+                if now_s >= self._stops.due_s():
+                    return self.make_stop
                 if now_s >= self._look_at_s:
                     self._look_at_s = now_s + self._period_s
                     return self.look
-                until_s = min(self._look_at_s, self._stops_at_s if self._stops else math.inf)
-                self._changed.wait(until_s - now_s)
-
-
-def _give_up(stop: _Stop, why: str) -> None:
-    log.error(
-        "%s (%s) was not stopped (%s) and may run on, which costs money: %s",
-        stop.id,
-        stop.target,
-        stop.reason,
-        why,
-        extra=about(stop.id),
-    )
+                self._changed.wait(min(self._look_at_s, self._stops.due_s()) - now_s)
