@@ -153,7 +153,7 @@ def test_the_queue_selects_the_function(scheduler: Scheduler) -> None:
     scheduler.executor.queue_workload(lost, session=None)  # type: ignore[arg-type]
     state, info = scheduler.event(lost.ti.key)
     assert state == TaskInstanceState.FAILED
-    assert "no function serves the queue 'gpu'; known queues: default, large" in info
+    assert "no target serves the queue 'gpu'; known queues: default, large" in info
 
 
 def test_a_workload_whose_token_has_run_out_is_not_sent(scheduler: Scheduler) -> None:

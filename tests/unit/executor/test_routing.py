@@ -114,7 +114,6 @@ def test_the_queue_selects_the_job_target() -> None:
         FunctionTarget("fn"),
     ]
     assert WITH_JOBS.targets() == (FunctionTarget("fn"), LARGE)
-    assert WITH_JOBS.job_targets() == (HUGE, LONG)
 
 
 def test_job_targets_alone_leave_all_other_queues_to_the_one_function() -> None:

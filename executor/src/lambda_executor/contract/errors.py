@@ -26,7 +26,7 @@ class ConfigError(LambdaExecutorError):
 
 
 class RouteError(LambdaExecutorError):
-    """A workload asks for a function that this environment does not have."""
+    """A workload asks for a target, or for overrides of its request, that do not exist."""
 
 
 class DatabaseError(LambdaExecutorError):

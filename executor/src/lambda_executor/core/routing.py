@@ -53,10 +53,6 @@ class Routes:
         others = set(self.by_queue.values()) - {self.default}
         return (self.default, *sorted(others, key=str))
 
-    def job_targets(self) -> tuple[JobTarget, ...]:
-        """Return every target whose workloads run as jobs, by name."""
-        return tuple(sorted(self.jobs.values(), key=lambda target: target.name))
-
     def _by_name(self, name: str) -> Target | None:
         if name in self.by_queue:
             return self.by_queue[name]
