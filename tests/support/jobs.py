@@ -171,16 +171,16 @@ class JobScheduler:
         self, dispatcher: Dispatcher, ends_s: float
     ) -> tuple[Waiting, LambdaExecutorError | None] | None:
         """Send the next invocation; return it with the answer, which nobody knows yet."""
-        wait_s = dispatcher._queue.wait_s(self._aws.now_s)
-        if wait_s is None or self._aws.now_s + wait_s > ends_s:
-            return None
-        self._aws.now_s += wait_s
-        waiting = dispatcher._queue.pop(self._aws.now_s)
-        if waiting is None:
-            return None
-        answer = dispatcher._send(waiting.dispatch)
-        assert answer is not Begun.BEGUN
-        return waiting, answer
+        queue = dispatcher._queue
+        while (wait_s := queue.wait_s(self._aws.now_s)) is not None:
+            if self._aws.now_s + wait_s > ends_s:
+                return None
+            self._aws.now_s += wait_s
+            if waiting := queue.pop(self._aws.now_s):  # If not, what was due was revoked.
+                answer = dispatcher._send(waiting.dispatch)
+                assert answer is not Begun.BEGUN
+                return waiting, answer
+        return None
 
     def reply(self, id: InvocationId, return_code: int = 0) -> None:
         """Let the job of an invocation send its result, to the scheduler that sent it."""

@@ -107,7 +107,7 @@ class JobsMachine(RuleBasedStateMachine):
         self.rows: dict[str, Row] = {}
         self.ended: list[str] = []
         self.broken: list[str] = []
-        #: Jobs that their scheduler was about to stop when it was killed.
+        #: Jobs that nobody waited for when their scheduler ended, before it knew or stopped them.
         self.excused: set[InvocationId] = set()
         self.answers: dict[JobScheduler, list[Any]] = {}
         self.schedulers = [self._scheduler(number) for number in range(2)]
@@ -127,9 +127,13 @@ class JobsMachine(RuleBasedStateMachine):
         """The service that runs a job."""
         return next(service for service in self.services.values() if id in service.running)
 
+    def waiting(self) -> list[Row]:
+        """The rows whose end is not stored."""
+        return [row for row in self.rows.values() if row.id not in self.states]
+
     def owned(self) -> list[Row]:
-        """The rows of the living schedulers."""
-        return [row for row in self.rows.values() if row.owner in self.schedulers]
+        """Those of the living schedulers."""
+        return [row for row in self.waiting() if row.owner in self.schedulers]
 
     def senders(self) -> list[tuple[JobScheduler, Service]]:
         """The schedulers that have something to send, each with where to."""
@@ -195,20 +199,20 @@ class JobsMachine(RuleBasedStateMachine):
     def replace(self, number: int, is_killed: bool) -> None:
         """A scheduler ends, or is killed, and another takes its place."""
         scheduler = self.schedulers[number]
-        if is_killed:
-            live = {row.id for row in self.rows.values()}
-            self.excused.update(id for id in self.running() if id not in live)
-        else:
+        if not is_killed:
             self._answer(scheduler)
             scheduler.make_stops()
             scheduler.engine.close(0)
+        # Nobody is offered them for adoption. Their own heartbeats end them.
+        live = {row.id for row in self.waiting()}
+        self.excused.update(id for id in self.running() if id not in live)
         # What is under way reaches the service, but nobody hears of it.
         self.schedulers[number] = self._scheduler(number)
 
     @rule(number=SCHEDULER)
     def adopt(self, number: int) -> None:
         """A scheduler is offered the tasks of those that are gone."""
-        for row in self.rows.values():
+        for row in self.waiting():
             if row.owner not in self.schedulers:
                 row.owner = self.schedulers[number]
                 row.owner.engine.adopt(row.id, row.key, row.target)
@@ -315,7 +319,7 @@ class JobsMachine(RuleBasedStateMachine):
                 scheduler.send(within_s=1000)
                 self.check(number)
                 scheduler.make_stops()
-            wanted = {row.id for row in self.rows.values()}
+            wanted = {row.id for row in self.waiting()}
             left_behind = set(self.running()) - wanted - self.excused
             assert not left_behind, f"nobody wants them, and they run: {left_behind}"
             for id in self.running():
