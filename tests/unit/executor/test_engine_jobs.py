@@ -356,6 +356,8 @@ def test_a_job_that_waits_to_be_started_is_not_started_after_it_was_revoked(
     """Nor is there anything to stop."""
     scheduler.queue("task")
     scheduler.engine.revoke("task")
+    scheduler.engine.step()
+    assert scheduler.engine.jobs.pending() == 0
     scheduler.send()
     scheduler.make_stops()
     assert aws.jobs[Service.BATCH].launches == []
