@@ -18,6 +18,8 @@ from lambda_executor.contract.errors import AwsError, CredentialsError
 from lambda_executor.core.ports import LONG_POLL_S
 
 if TYPE_CHECKING:
+    from mypy_boto3_batch import BatchClient
+    from mypy_boto3_ecs import ECSClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
@@ -103,6 +105,18 @@ class Clients:
         return client
 
     @property
+    def batch(self) -> BatchClient:
+        """The client of AWS Batch; the dispatcher and the watcher repeat its calls."""
+        client: BatchClient = self._client("batch", self._invoke_config)
+        return client
+
+    @property
+    def ecs(self) -> ECSClient:
+        """The client of Amazon ECS; the dispatcher and the watcher repeat its calls."""
+        client: ECSClient = self._client("ecs", self._invoke_config)
+        return client
+
+    @property
     def s3(self) -> S3Client:
         """The client that stores payloads; the dispatcher repeats its calls too."""
         client: S3Client = self._client("s3", self._invoke_config)
@@ -143,7 +157,9 @@ class Clients:
                 made.natives[service] = Native(*self._client_of(made, service, config))
             return made.natives[service]
 
-    def place(self, client: Literal["function", "ssm", "sts"] = "function") -> Place:
+    def place(
+        self, client: Literal["batch", "ecs", "function", "ssm", "sts"] = "function"
+    ) -> Place:
         """Return where the calls of a client go.
 
         Raises:

@@ -61,6 +61,27 @@ FUNCTIONS = StringOption(
     in_reference=False,
 )
 
+TARGETS = StringOption(
+    name="targets",
+    help=(
+        "JSON object from Airflow queue to a job of AWS Batch or Amazon ECS, for tasks that no "
+        "function can run. Inside are the parameters of `SubmitJob` (at least `jobQueue` and "
+        "`jobDefinition`) or of `RunTask` (at least `cluster` and `taskDefinition`), and for ECS "
+        "`containerName`, which may be left out if the task definition has one container. With "
+        "`timeout.attemptDurationSeconds` (Batch) a task is stopped in time and says so. A Batch "
+        "job has one attempt unless `retryStrategy` is set, because retries are Airflow's. "
+        "`executor_config` may add parameters, and replace these, under the key `batch` or "
+        "`ecs`. Needs `payload_bucket`."
+    ),
+    example=(
+        '{"long": {"batch": {"jobQueue": "airflow-long", "jobDefinition": "airflow-task"}}, '
+        '"huge": {"ecs": {"cluster": "airflow", "taskDefinition": "airflow-task", "launchType": '
+        '"FARGATE", "networkConfiguration": {"awsvpcConfiguration": {"subnets": '
+        '["subnet-0123456789abcdef0"]}}}}}'
+    ),
+    in_reference=False,
+)
+
 QUEUE_URL = StringOption(
     name="queue_url",
     help="URL of the SQS queue to which the handler sends results.",
@@ -98,9 +119,9 @@ LOG_GROUP = StringOption(
 PAYLOAD_BUCKET = StringOption(
     name="payload_bucket",
     help=(
-        "S3 bucket for invocations of more than 1020 KiB, up to 6 MiB. The function reads only "
-        "from the bucket that this variable names in its own environment. Unset: such a workload "
-        "fails."
+        "S3 bucket for invocations of more than 1020 KiB, up to 6 MiB, and for all that go to "
+        "`targets`. The function or the job reads only from the bucket that this variable names in "
+        "its own environment. Unset: such a workload fails."
     ),
     example="airflow-lambda-dev-payloads",
     in_reference=False,
@@ -194,6 +215,7 @@ OPTIONS: tuple[Option[object], ...] = (
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
     FUNCTIONS,
+    TARGETS,
     QUEUE_URL,
     QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,

@@ -16,6 +16,7 @@ from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import OPTIONS, REFERENCE_CLASS, REFERENCE_SECTION, SECTION
 from lambda_executor.core.routing import Routes
 from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.setup import targets
 from lambda_executor.setup.option_values import Conf, OptionValues
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
         queue: FunctionTarget.parse(function, where=f"[{SECTION}] functions, queue {queue!r}")
         for queue, function in functions.items()
     }
-    return Routes(default, default_queue or "default", by_queue)
+    jobs = targets.read(values.get(options.TARGETS), functions, values.get(options.PAYLOAD_BUCKET))
+    return Routes(default, default_queue or "default", by_queue, jobs)
 
 
 def _queue_urls(values: OptionValues) -> tuple[str, ...]:

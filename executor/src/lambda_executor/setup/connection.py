@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from lambda_executor import aws
-from lambda_executor.core.ports import Endpoints
+from lambda_executor.core.ports import Endpoints, JobLauncher
+from lambda_executor.core.targets import Service
 from lambda_executor.setup import config
 from lambda_executor.setup.limits import FunctionLimits
 from lambda_executor.setup.option_values import Conf
@@ -21,6 +23,7 @@ class Connected:
     results: tuple[aws.SqsQueue, ...]
     dead_letters: aws.SqsQueue
     payloads: aws.S3Payloads | None = None
+    jobs: Mapping[Service, JobLauncher] = field(default_factory=dict)
 
     @property
     def limits(self) -> FunctionLimits:
@@ -32,7 +35,12 @@ class Connected:
     def endpoints(self) -> Endpoints:
         """What of it the engine works with."""
         return Endpoints(
-            self.functions, self.results, self.dead_letters, self.payloads, self.limits
+            self.functions,
+            self.results,
+            self.dead_letters,
+            self.payloads,
+            self.limits,
+            self.jobs,
         )
 
 
@@ -93,4 +101,14 @@ def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:
         tuple(aws.SqsQueue(clients, url) for url in settings.queue_urls),
         aws.SqsQueue(clients, settings.dead_letter_queue_url),
         aws.S3Payloads(clients, settings.payload_bucket) if settings.payload_bucket else None,
+        _launchers(clients, {target.service for target in settings.routes.jobs.values()}),
     )
+
+
+def _launchers(clients: aws.Clients, services: Collection[Service]) -> dict[Service, JobLauncher]:
+    """Make the launchers of the services that targets name."""
+    launchers: dict[Service, Callable[[aws.Clients], JobLauncher]] = {
+        Service.BATCH: aws.BatchJobs,
+        Service.ECS: aws.EcsTasks,
+    }
+    return {service: launchers[service](clients) for service in services}

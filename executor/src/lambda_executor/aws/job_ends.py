@@ -1,0 +1,87 @@
+"""Why a job ended without a result, in words for the person who wrote its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: What AWS says in one of its reasons, and what that means.
+#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+#: https://docs.aws.amazon.com/batch/latest/userguide/troubleshooting.html
+_SAID = {
+    ("OutOfMemory",): "it needed more memory than its container has: raise it in the definition of "
+    "the job or task, or for this task in executor_config",
+    ("SpotInterruption", "Spot Task was interrupted", "Host EC2"): "AWS took its machine away, as "
+    "it does with Spot capacity: give the task retries, or run it on capacity on demand",
+    ("attempt duration exceeded timeout",): "it ran for longer than "
+    "timeout.attemptDurationSeconds: raise it",
+    ("CannotPull",): "its image could not be pulled: check the image's name, what the execution "
+    "role may pull, and the way from the subnets to the registry (a NAT gateway, a public IP "
+    "address or VPC endpoints)",
+    ("ResourceInitializationError",): "its secrets, log or file systems could not be set up: check "
+    "the execution role, and the way from the subnets to AWS's endpoints",
+    ("CannotStartContainerError",): "its container did not start: the image's ENTRYPOINT has to be "
+    "that of this release's image, which knows the command `job`",
+    ("network interface provisioning", "TimeoutError"): "AWS took too long to set it up: give the "
+    "task retries",
+}
+#: What the exit codes of containers mean that no reason goes with.
+#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+_EXIT_CODES = {
+    0: "its program ended well and sent no result: see its log, and whether its image is that of "
+    "this release",
+    127: "the image does not know the command `job`: use the image of this release",
+    137: "it was killed, most often because it needed more memory than its container has",
+    139: "its program crashed (segmentation fault)",
+    143: "it was asked to stop (SIGTERM), and ended without a result",
+}
+
+
+def of_batch_job(job: Mapping[str, Any]) -> str:
+    """Describe the end of a job, from an answer of `DescribeJobs`."""
+    container = job.get("container") or {}
+    log = container.get("logStreamName")
+    return _sentence(
+        f"the Batch job {job['jobId']} has {job['status'].lower()}",
+        [job.get("statusReason")],
+        [container],
+        f"Its log stream is {log}" if log else "",
+    )
+
+
+def of_ecs_task(task: Mapping[str, Any]) -> str:
+    """Describe the end of a task, from an answer of `DescribeTasks`."""
+    return _sentence(
+        f"the ECS task {task['taskArn'].rpartition('/')[2]} has stopped",
+        [task.get("stopCode"), task.get("stoppedReason")],
+        task.get("containers") or [],
+    )
+
+
+def _sentence(
+    what: str, said: list[str | None], containers: list[Mapping[str, Any]], log: str = ""
+) -> str:
+    reasons = [text.rstrip(".") for text in said if text]
+    reasons += _ends_of_containers(containers)
+    codes = [container["exitCode"] for container in containers if "exitCode" in container]
+    meaning = _meaning("; ".join(reasons), codes)
+    return ". ".join(
+        filter(None, (f"{what}: {'; '.join(reasons) or 'AWS gives no reason'}", meaning, log))
+    )
+
+
+def _ends_of_containers(containers: list[Mapping[str, Any]]) -> Iterator[str]:
+    for container in containers:
+        name = f"container {container['name']}" if container.get("name") else "its container"
+        if "exitCode" in container:
+            yield f"{name} exited with code {container['exitCode']}"
+        if container.get("reason"):
+            yield str(container["reason"])
+
+
+def _meaning(reasons: str, exit_codes: list[int]) -> str:
+    """Say what it means, the reasons first: they say more than an exit code."""
+    of_reasons = [m for texts, m in _SAID.items() if any(text in reasons for text in texts)]
+    of_codes = [_EXIT_CODES[c] for c in sorted(exit_codes, reverse=True) if c in _EXIT_CODES]
+    meaning = next(iter((*of_reasons, *of_codes)), "")
+    return meaning[:1].upper() + meaning[1:]

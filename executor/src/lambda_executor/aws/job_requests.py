@@ -1,0 +1,160 @@
+"""The requests that start jobs: what may be set in them, and how a task's overrides change them."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ListShape, ServiceModel, Shape, StructureShape
+from botocore.validate import ParamValidator
+
+from lambda_executor.contract.errors import RouteError
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.targets import JobTarget, Service
+
+#: The lists whose items are merged one by one, and what names an item. Others are replaced.
+_NAMED_BY = {
+    "containerOverrides": "name",
+    "environment": "name",
+    "resourceRequirements": "type",
+    "tags": "key",
+    "volumeConfigurations": "name",
+}
+#: What every service takes as the name of a job, its shortest limit included.
+#: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
+#: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKind:
+    """The call of one service that starts a job.
+
+    Attributes:
+        service: The service.
+        operation: The name of the call.
+        required: The parameters that a target has to set.
+        refused: The parameters that are not a person's to set, and why; one inside others by its
+            path.
+        fixed: The parameters of a target that a task may not replace, and why.
+        exclusive: Two parameters of which a request has one at most.
+        completion: What else a request needs, for its validation.
+    """
+
+    service: Service
+    operation: str
+    required: tuple[str, ...]
+    refused: Mapping[str, str]
+    fixed: Mapping[str, str]
+    exclusive: tuple[str, str] | None = None
+    completion: Mapping[str, Any] = field(default_factory=dict)
+
+    def fault(self, request: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the parameters of a target; None: nothing."""
+        missing = [name for name in self.required if not request.get(name)]
+        if missing:
+            return f"{' and '.join(missing)} must be set"
+        return self._fault(request, self.refused) or self._invalid(request)
+
+    def overridden(self, target: JobTarget, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request of a target, changed by what a task's `executor_config` sets.
+
+        Raises:
+            RouteError: A task may not set one of them, or not to this value.
+        """
+        request: dict[str, Any] = json.loads(target.request)
+        if not overrides:
+            return request
+        fault = self._fault(overrides, {**self.refused, **self.fixed})
+        if fault is None:
+            for one, other in (self.exclusive, self.exclusive[::-1]) if self.exclusive else ():
+                if one in overrides:
+                    request.pop(other, None)
+            request = merged(request, overrides)
+            fault = self._invalid(request)
+        if fault:
+            raise RouteError(f"executor_config[{self.service.value!r}]: {fault}")
+        return request
+
+    def _fault(self, given: Mapping[str, Any], refused: Mapping[str, str]) -> str | None:
+        if self.exclusive and set(self.exclusive) <= set(given):
+            return f"{' and '.join(self.exclusive)} exclude each other: set one of them"
+        return next(self._faults(_shape(self.service, self.operation), given, "", refused), None)
+
+    def _faults(
+        self, shape: Shape, given: object, path: str, refused: Mapping[str, str]
+    ) -> Iterator[str]:
+        """Yield what is wrong with the names of parameters; `_invalid` looks at the values."""
+        if isinstance(shape, ListShape) and isinstance(given, list | tuple):
+            for item in given:
+                yield from self._faults(shape.member, item, path, refused)
+        if not (isinstance(shape, StructureShape) and isinstance(given, Mapping)):
+            return
+        inside = {name: f"{path}.{name}" if path else name for name in shape.members}
+        for name, value in given.items():
+            if name not in inside:
+                allowed = ", ".join(sorted(n for n, at in inside.items() if at not in refused))
+                of = f"{path} of {self.operation}" if path else self.operation
+                yield f"{of} has no parameter {name!r}; allowed are {allowed}"
+            elif inside[name] in refused:
+                yield f"{inside[name]} cannot be set: {refused[inside[name]]}"
+            else:
+                yield from self._faults(shape.members[name], value, inside[name], refused)
+
+    def _invalid(self, request: Mapping[str, Any]) -> str | None:
+        complete = {**request, **self.completion}
+        report = ParamValidator().validate(complete, _shape(self.service, self.operation))
+        return report.generate_report().replace("\n", "; ") if report.has_errors() else None
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with changes: objects and named items are merged, the rest is replaced."""
+    result = dict(base)
+    for name, new in changes.items():
+        old = result.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            result[name] = merged(old, new)
+        elif name in _NAMED_BY and isinstance(old, list) and isinstance(new, list | tuple):
+            result[name] = _merged_items(_NAMED_BY[name], old, new)
+        else:
+            result[name] = new
+    return result
+
+
+def command(event: bytes, timeout_s: int | None = None) -> list[str]:
+    """Return the command of the container that runs a workload."""
+    limit = [] if timeout_s is None else ["--timeout-s", str(timeout_s)]
+    return ["job", *limit, event.decode()]
+
+
+def job_name(id: InvocationId) -> str:
+    """Return the name that a job has in its service; a dispatch id of ours is one as it is."""
+    return id if _NAME.fullmatch(id) else str(uuid.uuid5(uuid.NAMESPACE_OID, id))
+
+
+def _merged_items(named_by: str, base: Sequence[Any], changes: Sequence[Any]) -> list[Any]:
+    result = list(base)
+    places = {item.get(named_by): n for n, item in enumerate(base) if isinstance(item, Mapping)}
+    for item in changes:
+        place = places.get(item.get(named_by)) if isinstance(item, Mapping) else None
+        if place is None:
+            result.append(item)
+        else:
+            result[place] = merged(result[place], item)
+    return result
+
+
+@cache
+def _shape(service: Service, operation: str) -> Shape:
+    """The parameters of a call, as the installed botocore knows them."""
+    description: Any = Loader().load_service_model(service.value, "service-2")
+    shape = ServiceModel(description, service.value).operation_model(operation).input_shape
+    if shape is None:
+        raise TypeError(operation)
+    return shape

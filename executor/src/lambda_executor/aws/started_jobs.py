@@ -1,0 +1,106 @@
+"""The jobs that a launcher has started, by the dispatch ids of their invocations."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from lambda_executor.contract.errors import InDoubtError, TransientError
+from lambda_executor.contract.wire import InvocationId
+
+#: How many jobs one call describes, for Batch and for ECS.
+#: https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobs.html
+#: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
+DESCRIBED = 100
+#: How many ids are remembered; a forgotten one costs a call or two.
+REMEMBERED = 10_000
+
+#: Asks the service for the jobs of an invocation; it returns AWS's ids of them.
+Find = Callable[[InvocationId], Sequence[str]]
+
+
+class Described(NamedTuple):
+    """What a service says about a job; `end` is why it has ended, None that it has not."""
+
+    aws_id: str
+    end: str | None
+
+
+class StartedJobs:
+    """Remembers AWS's ids of the jobs of invocations. Safe on any thread.
+
+    An invocation whose start was in doubt may have none, one or two jobs, so that the service is
+    asked each time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._aws_ids: dict[InvocationId, str | None] = {}  # None: its start was in doubt.
+
+    def started(self, id: InvocationId, aws_id: str) -> None:
+        """Remember the job of an invocation, unless an earlier start was in doubt."""
+        with self._lock:
+            self._aws_ids.setdefault(id, aws_id)
+            while len(self._aws_ids) > REMEMBERED:
+                del self._aws_ids[next(iter(self._aws_ids))]
+
+    @contextmanager
+    def starting(self, id: InvocationId) -> Iterator[None]:
+        """Note that the start of an invocation is in doubt, if it is."""
+        try:
+            yield
+        except InDoubtError:
+            with self._lock:
+                self._aws_ids[id] = None
+            raise
+
+    def is_in_doubt(self, id: InvocationId) -> bool:
+        """Whether an earlier start of an invocation may have been taken."""
+        return self._aws_ids.get(id, "") is None
+
+    def of(self, id: InvocationId, find: Find) -> Sequence[str]:
+        """Return AWS's ids of the jobs of an invocation."""
+        if aws_id := self._aws_ids.get(id):
+            return (aws_id,)
+        found = find(id)
+        if len(found) == 1:
+            self.started(id, found[0])
+        return found
+
+    def ended(
+        self,
+        ids: Collection[InvocationId],
+        find: Find,
+        describe: Callable[[Sequence[str]], Iterable[Described]],
+    ) -> dict[InvocationId, str]:
+        """Return why invocations have ended: those of which the service knows an ended job alone.
+
+        Args:
+            ids: The invocations.
+            find: Asks for the jobs of one that is not remembered.
+            describe: Asks for up to `DESCRIBED` jobs; one that the service does not know is left
+                out.
+        """
+        invocations = {aws_id: id for id in ids for aws_id in self.of(id, find)}
+        aws_ids = list(invocations)
+        ends: dict[InvocationId, str] = {}
+        live = set()
+        for first in range(0, len(aws_ids), DESCRIBED):
+            for described in describe(aws_ids[first : first + DESCRIBED]):
+                id = invocations[described.aws_id]
+                if described.end is None:
+                    live.add(id)
+                else:
+                    ends[id] = described.end
+        return {id: end for id, end in ends.items() if id not in live}
+
+
+@contextmanager
+def before_the_start() -> Iterator[None]:
+    """For what a launcher asks before it starts a job: whatever happens, none was started."""
+    try:
+        yield
+    except InDoubtError as e:
+        raise TransientError(str(e), e.code) from e

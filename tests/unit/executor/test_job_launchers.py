@@ -1,0 +1,367 @@
+"""What Batch and ECS answer, and what the launchers make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import botocore.exceptions as botocore_errors
+import pytest
+
+from lambda_executor.aws import BatchJobs, EcsTasks
+from lambda_executor.contract.errors import (
+    AwsError,
+    CredentialsError,
+    InDoubtError,
+    RejectedError,
+    RouteError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+)
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.targets import JobTarget, Service
+from tests.support.job_service import JobService
+
+ID = InvocationId("0d4b3a7e-6a63-4b45-8f3d-3d0a7c0d6f10")
+OTHER = InvocationId("1d4b3a7e-6a63-4b45-8f3d-3d0a7c0d6f11")
+EVENT = b'{"task_key": "x"}'
+BATCH = JobTarget("long", Service.BATCH, '{"jobQueue": "q", "jobDefinition": "d"}')
+ECS = JobTarget("huge", Service.ECS, '{"cluster": "c", "taskDefinition": "d"}', "task")
+ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/0123"
+LOST = botocore_errors.ReadTimeoutError(endpoint_url="x")
+
+
+@pytest.fixture
+def service() -> JobService:
+    """Batch and ECS."""
+    return JobService()
+
+
+def batch(service: JobService) -> BatchJobs:
+    """A launcher on it."""
+    return BatchJobs(service.clients())
+
+
+def ecs(service: JobService) -> EcsTasks:
+    """A launcher on it."""
+    return EcsTasks(service.clients())
+
+
+def jobs(*jobs: dict[str, Any]) -> dict[str, Any]:
+    """An answer of `DescribeJobs`."""
+    return {"jobs": [{"jobName": "n", "jobQueue": "q", "startedAt": 0, **job} for job in jobs]}
+
+
+def listed(*job_ids: str) -> dict[str, Any]:
+    """An answer of `ListJobs`."""
+    return {"jobSummaryList": [{"jobId": job_id, "jobName": ID} for job_id in job_ids]}
+
+
+# ---- Batch ----
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("TooManyRequestsException", 429, ThrottledError),
+        ("ThrottlingException", 400, ThrottledError),
+        ("ClientException", 400, RejectedError),
+        ("AccessDeniedException", 403, RejectedError),
+        ("ServerException", 500, InDoubtError),
+        ("ExpiredTokenException", 403, CredentialsError),
+    ],
+)
+def test_an_error_of_batch_says_whether_a_job_was_made(
+    service: JobService, code: str, status: int, kind: type[AwsError]
+) -> None:
+    """The kind decides whether the submit is repeated."""
+    service.refuse("SubmitJob", code, "said", status)
+    with pytest.raises(AwsError, match="said") as error:
+        batch(service).launch(BATCH, ID, EVENT, {})
+    assert type(error.value) is kind
+
+
+def test_a_refusal_of_batch_names_the_target(service: JobService) -> None:
+    """The person who wrote the task knows the target's name, and not that of the job queue."""
+    service.refuse("SubmitJob", "ClientException", "Job queue q is disabled")
+    with pytest.raises(RejectedError, match=r"target 'long'.*Job queue q is disabled"):
+        batch(service).launch(BATCH, ID, EVENT, {})
+
+
+def test_wrong_overrides_start_nothing(service: JobService) -> None:
+    """Batch is not even asked."""
+    with pytest.raises(RouteError):
+        batch(service).launch(BATCH, ID, EVENT, {"jobQueue": "other"})
+    assert service.calls == []
+
+
+def test_after_a_submit_in_doubt_the_job_is_looked_for(service: JobService) -> None:
+    """Batch would take a second job of the same name; one that is there is not submitted again."""
+    launcher = batch(service)
+    service.lose("SubmitJob", LOST)
+    with pytest.raises(InDoubtError):
+        launcher.launch(BATCH, ID, EVENT, {})
+    service.answer("ListJobs", **listed("j1"))
+    launcher.launch(BATCH, ID, EVENT, {})
+    assert len(service.of("SubmitJob")) == 1
+    filters = [{"name": "JOB_NAME", "values": [ID]}]
+    assert service.of("ListJobs") == [{"jobQueue": "q", "filters": filters}]
+
+
+def test_a_submit_in_doubt_that_made_no_job_is_repeated(service: JobService) -> None:
+    """The invocation is not lost."""
+    launcher = batch(service)
+    service.refuse("SubmitJob", "ServerException", "said", 500)
+    with pytest.raises(InDoubtError):
+        launcher.launch(BATCH, ID, EVENT, {})
+    service.answer("ListJobs", **listed())
+    service.answer("SubmitJob", jobId="j2", jobName=ID)
+    launcher.launch(BATCH, ID, EVENT, {})
+    assert len(service.of("SubmitJob")) == 2
+
+
+def test_a_look_without_an_answer_is_no_submit_in_doubt(service: JobService) -> None:
+    """The doubts of one invocation are counted, and this adds none."""
+    launcher = batch(service)
+    service.lose("SubmitJob", LOST)
+    with pytest.raises(InDoubtError):
+        launcher.launch(BATCH, ID, EVENT, {})
+    service.refuse("ListJobs", "ServerException", "said", 500)
+    with pytest.raises(TransientError) as error:
+        launcher.launch(BATCH, ID, EVENT, {})
+    assert type(error.value) is TransientError
+
+
+def test_two_jobs_of_one_invocation_have_ended_when_both_have(service: JobService) -> None:
+    """The second of them was refused by Airflow, while the first runs the task."""
+    launcher = batch(service)
+    service.answer("ListJobs", **listed("j1", "j2"))
+    failed = {"jobId": "j2", "status": "FAILED"}
+    service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": "RUNNING"}, failed))
+    service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": "SUCCEEDED"}, failed))
+    assert launcher.ended(BATCH, [ID]) == {}
+    assert set(launcher.ended(BATCH, [ID])) == {ID}
+
+
+@pytest.mark.parametrize("status", ["SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING"])
+def test_a_job_that_waits_or_runs_has_not_ended(service: JobService, status: str) -> None:
+    """It is left out, like one that Batch does not know."""
+    service.answer("ListJobs", **listed("j1"))
+    service.answer("ListJobs", **listed())
+    service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": status}))
+    assert batch(service).ended(BATCH, [ID, OTHER]) == {}
+
+
+def test_a_job_that_was_submitted_here_is_not_looked_for(service: JobService) -> None:
+    """Its id is remembered; one call describes a hundred."""
+    launcher = batch(service)
+    ids = [InvocationId(f"{n:036}") for n in range(150)]
+    for id in ids:
+        service.answer("SubmitJob", jobId=f"job-{id}", jobName=id)
+        launcher.launch(BATCH, id, EVENT, {})
+    service.answer("DescribeJobs", **jobs({"jobId": f"job-{ids[0]}", "status": "FAILED"}))
+    service.answer("DescribeJobs", **jobs())
+    assert set(launcher.ended(BATCH, ids)) == {ids[0]}
+    assert service.of("ListJobs") == []
+    assert [len(call["jobs"]) for call in service.of("DescribeJobs")] == [100, 50]
+
+
+def test_a_job_of_another_scheduler_is_terminated_with_the_reason(service: JobService) -> None:
+    """It is found by the dispatch id; the reason is cut to what Batch takes."""
+    service.answer("ListJobs", **listed("j1"))
+    service.answer("TerminateJob")
+    batch(service).stop(BATCH, ID, "x" * 5000)
+    assert service.of("TerminateJob") == [{"jobId": "j1", "reason": "x" * 1024}]
+
+
+def test_to_stop_a_job_that_never_was_is_no_error(service: JobService) -> None:
+    """Nothing is terminated."""
+    service.answer("ListJobs", **listed())
+    batch(service).stop(BATCH, ID, "revoked")
+    assert service.of("TerminateJob") == []
+
+
+# ---- ECS ----
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("ThrottlingException", "Rate exceeded", ThrottledError),
+        ("ClientException", "a capacity error: too many tasks in PROVISIONING", ThrottledError),
+        (
+            "InvalidParameterException",
+            "Error retrieving security group information: (ErrorCode: RequestLimitExceeded)",
+            ThrottledError,
+        ),
+        ("ClusterNotFoundException", "Cluster not found.", RejectedError),
+        ("InvalidParameterException", "No Container Instances were found", RejectedError),
+        ("AccessDeniedException", "not authorized to perform: iam:PassRole", RejectedError),
+        ("BlockedException", "blocked", RejectedError),
+    ],
+)
+def test_an_error_of_ecs_says_whether_the_task_may_be_taken_later(
+    service: JobService, code: str, message: str, kind: type[AwsError]
+) -> None:
+    """The code alone does not: ECS has the same one for a mistake and for a quota."""
+    service.refuse("RunTask", code, message)
+    with pytest.raises(AwsError) as error:
+        ecs(service).launch(ECS, ID, EVENT, {})
+    assert type(error.value) is kind
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("RESOURCE:MEMORY", TransientError),
+        ("RESOURCE:ENI", TransientError),
+        ("AGENT", TransientError),
+        ("Capacity is unavailable at this time. Please try again later", TransientError),
+        (
+            "You've reached the limit on the number of vCPUs you can run concurrently",
+            ThrottledError,
+        ),
+        ("ATTRIBUTE", RejectedError),
+        ("INACTIVE", RejectedError),
+        ("MemberOf placement constraint unsatisfied.", RejectedError),
+    ],
+)
+def test_an_answer_without_a_task_says_why(
+    service: JobService, reason: str, kind: type[AwsError]
+) -> None:
+    """ECS answers 200 and places nothing: what has no room now may have it later."""
+    failure = {"arn": "i", "reason": reason, "detail": "said"}
+    service.answer("RunTask", tasks=[], failures=[failure])
+    with pytest.raises(AwsError, match=f"{reason}.*said") as error:
+        ecs(service).launch(ECS, ID, EVENT, {})
+    assert type(error.value) is kind
+
+
+def test_a_token_that_is_taken_means_that_the_task_was_started(service: JobService) -> None:
+    """The token is the dispatch id, which nobody else has."""
+    service.refuse("RunTask", "ConflictException", "token in use")
+    ecs(service).launch(ECS, ID, EVENT, {})
+
+
+@pytest.mark.parametrize(
+    ("lost", "kind"),
+    [
+        (LOST, InDoubtError),
+        (botocore_errors.ConnectTimeoutError(endpoint_url="x"), UnreachableError),
+    ],
+)
+def test_a_lost_answer_of_ecs_is_asked_for_again_with_the_same_token(
+    service: JobService, lost: Exception, kind: type[AwsError]
+) -> None:
+    """ECS then answers with the task that it started."""
+    launcher = ecs(service)
+    service.lose("RunTask", lost)
+    with pytest.raises(kind):
+        launcher.launch(ECS, ID, EVENT, {})
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    launcher.launch(ECS, ID, EVENT, {})
+    first, second = service.of("RunTask")
+    assert first == second
+    assert first["clientToken"] == first["startedBy"] == ID
+
+
+def definition(*names: str) -> dict[str, Any]:
+    """An answer of `DescribeTaskDefinition`."""
+    return {"taskDefinition": {"containerDefinitions": [{"name": name} for name in names]}}
+
+
+ANY = JobTarget("huge", Service.ECS, ECS.request)
+
+
+def test_the_only_container_runs_the_workload(service: JobService) -> None:
+    """It is asked for once, and again after ECS has refused a task."""
+    launcher = ecs(service)
+    service.answer("DescribeTaskDefinition", **definition("old"))
+    service.answer("DescribeTaskDefinition", **definition("new"))
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    service.refuse("RunTask", "InvalidParameterException", "no container old")
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    for _ in range(2):
+        launcher.launch(ANY, ID, EVENT, {})
+    with pytest.raises(RejectedError, match="no container old"):
+        launcher.launch(ANY, ID, EVENT, {})
+    launcher.launch(ANY, ID, EVENT, {})
+    ran = [call["overrides"]["containerOverrides"][0]["name"] for call in service.of("RunTask")]
+    assert ran == ["old", "old", "old", "new"]
+    assert len(service.of("DescribeTaskDefinition")) == 2
+
+
+def test_which_of_several_containers_is_not_guessed(service: JobService) -> None:
+    """The error names them, and the setting."""
+    service.answer("DescribeTaskDefinition", **definition("a", "b"))
+    with pytest.raises(RouteError, match="containers a, b: set containerName"):
+        ecs(service).launch(ANY, ID, EVENT, {})
+
+
+def test_a_role_that_may_not_read_the_definition_is_told_what_to_set(service: JobService) -> None:
+    """There is a way without the permission."""
+    service.refuse("DescribeTaskDefinition", "AccessDeniedException", "denied")
+    with pytest.raises(RejectedError, match="allow ecs:DescribeTaskDefinition, or set containerN"):
+        ecs(service).launch(ANY, ID, EVENT, {})
+
+
+def test_a_definition_without_an_answer_is_no_start_in_doubt(service: JobService) -> None:
+    """No task was asked for."""
+    service.lose("DescribeTaskDefinition", LOST)
+    with pytest.raises(TransientError) as error:
+        ecs(service).launch(ANY, ID, EVENT, {})
+    assert type(error.value) is TransientError
+
+
+@pytest.mark.parametrize(
+    "status", ["PROVISIONING", "PENDING", "RUNNING", "STOPPING", "DEPROVISIONING"]
+)
+def test_a_task_that_has_not_stopped_has_not_ended(service: JobService, status: str) -> None:
+    """It is left out, like one that ECS has forgotten or does not show yet."""
+    service.answer("ListTasks", taskArns=[ARN])
+    service.answer("ListTasks", taskArns=[])
+    missing = [{"arn": "other", "reason": "MISSING"}]
+    tasks = [{"taskArn": ARN, "lastStatus": status}]
+    service.answer("DescribeTasks", tasks=tasks, failures=missing)
+    assert ecs(service).ended(ECS, [ID, OTHER]) == {}
+
+
+def test_a_task_of_another_scheduler_is_found_in_either_state(service: JobService) -> None:
+    """ECS lists the tasks that shall run, or those that shall not, and not both."""
+    service.answer("ListTasks", taskArns=[])
+    service.answer("ListTasks", taskArns=[ARN])
+    stopped = {"taskArn": ARN, "lastStatus": "STOPPED", "stopCode": "TaskFailedToStart"}
+    service.answer("DescribeTasks", tasks=[stopped], failures=[])
+    assert "TaskFailedToStart" in ecs(service).ended(ECS, [ID])[ID]
+    asked = {"cluster": "c", "startedBy": ID}
+    assert service.of("ListTasks") == [
+        {**asked, "desiredStatus": "RUNNING"},
+        {**asked, "desiredStatus": "STOPPED"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "is_error"),
+    [
+        ("InvalidParameterException", "The referenced task was not found.", False),
+        ("InvalidParameterException", "Invalid reason", True),
+        ("ClusterNotFoundException", "Cluster not found.", True),
+        ("AccessDeniedException", "denied", True),
+    ],
+)
+def test_to_stop_a_forgotten_task_is_no_error(
+    service: JobService, code: str, message: str, *, is_error: bool
+) -> None:
+    """Whatever else ECS refuses is one, so that no task runs on unseen."""
+    launcher = ecs(service)
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    launcher.launch(ECS, ID, EVENT, {})
+    service.refuse("StopTask", code, message)
+    if is_error:
+        with pytest.raises(RejectedError, match=message):
+            launcher.stop(ECS, ID, "revoked")
+    else:
+        launcher.stop(ECS, ID, "revoked")
+    assert service.of("StopTask") == [{"cluster": "c", "task": ARN, "reason": "revoked"}]
