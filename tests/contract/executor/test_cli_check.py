@@ -24,6 +24,7 @@ from lambda_executor.ops import tasks
 from tests.support.account import PARAMETER, Account
 from tests.support.airflow_database import add_dag, add_scheduler
 from tests.support.command_line import run, run_json
+from tests.support.job_account import BATCH, ECS, make_batch, make_ecs
 
 URL = "https://airflow/execution/"
 ANSWER = ProbeAnswer(
@@ -102,6 +103,23 @@ def test_a_person_reads_a_table(capfd: pytest.CaptureFixture[str]) -> None:
     assert "OK       credentials        arn:aws:sts::" in answer
     assert "OK       Region             eu-west-1, https://lambda.eu-west-1.amazonaws.com" in answer
     assert answer.endswith("20 ok, 0 to fix, 0 unknown\n")
+
+
+def test_the_targets_have_rows_of_their_own(
+    healthy: Account, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The jobs that the parameter names are checked like its functions."""
+    make_batch()
+    make_ecs()
+    targets = {t.name: {t.service.value: json.loads(t.request)} for t in (BATCH, ECS)}
+    healthy.options |= {"targets": json.dumps(targets), "payload_bucket": "payloads"}
+    healthy.write_parameter()
+    code, findings = run_json(capfd, "check")
+    assert code == 0
+    assert [(f["of"], f["subject"]) for f in findings if f["of"] in ("batch:long", "ecs:huge")] == [
+        *(("batch:long", subject) for subject in ("job queue", "job definition", "jobs")),
+        *(("ecs:huge", subject) for subject in ("cluster", "task definition", "jobs")),
+    ]
 
 
 def no_function(_: Account) -> None:

@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from lambda_executor import ops
-from lambda_executor.aws import AccountFacts, EventFacts, FunctionFacts, Place, ProbeReply
+from lambda_executor.aws import (
+    AccountFacts,
+    EventFacts,
+    FunctionFacts,
+    JobDefinitionFacts,
+    JobQueueFacts,
+    Place,
+    ProbeReply,
+    TaskDefinitionFacts,
+)
 from lambda_executor.aws import QueueFacts as Queue
 from lambda_executor.contract import options
 from lambda_executor.contract.errors import (
@@ -29,7 +38,7 @@ from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.core import findings
 from lambda_executor.core.findings import Finding
-from lambda_executor.core.targets import FunctionTarget
+from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.ops.doctor import (
     airflow_findings,
     checks,
@@ -37,12 +46,26 @@ from lambda_executor.ops.doctor import (
     diagnosis,
     examination,
     installation,
+    job_examination,
+    job_findings,
     probe_findings,
     refusals,
 )
 from lambda_executor.setup.time_limits import TimeLimit
 
-MODULES = (airflow_findings, checks, dag_findings, diagnosis, examination, probe_findings, refusals)
+MODULES = (
+    airflow_findings,
+    checks,
+    dag_findings,
+    diagnosis,
+    examination,
+    job_examination,
+    job_findings,
+    probe_findings,
+    refusals,
+)
+BATCH = JobTarget("long", Service.BATCH, '{"jobQueue": "q", "jobDefinition": "d"}')
+ECS = JobTarget("huge", Service.ECS, '{"cluster": "c", "taskDefinition": "d"}')
 F = FunctionTarget("f", "live")
 PLACE = Place("eu-west-1", "https://lambda.eu-west-1.amazonaws.com")
 FUNCTION = FunctionFacts("Active", "", "Successful", "", 300, "")
@@ -95,12 +118,33 @@ def every_finding() -> Iterator[Finding]:
     yield from answered(execution_api_error="ReadTimeout: x")
     yield from answered(bundles={"b": BundleAnswer("image", error="x")})
     yield from answered(bundles={"b": BundleAnswer("image", missing=("a.py",))})
+    yield from of_jobs()
     yield refusals.no_credentials(CredentialsError("none"))
     for code in ("AccessDenied", "ResourceNotFoundException"):
         for subject in ("function", "results queue", "dead-letter queue", "probe"):
             yield refusals.refused(subject, RejectedError("x", code), PLACE)
     yield from refusals.guarded("configuration", unusable)
     yield from checks._connect(NoFile(), [])
+
+
+def of_jobs() -> Iterator[Finding]:
+    """At least one finding of each rule about targets that can find a problem."""
+    for state, status in (("DISABLED", "VALID"), ("ENABLED", "INVALID"), ("ENABLED", "VALID")):
+        yield job_findings.job_queue(BATCH, "q", JobQueueFacts(state, status, "", ()))
+    yield job_findings.job_definition(BATCH, "d", JobDefinitionFacts(has_one_container=False))
+    yield job_findings.cluster(ECS, "c", "INACTIVE")
+    request = json.loads(ECS.request)
+    for facts in (
+        TaskDefinitionFacts("INACTIVE", ("a",), "awsvpc"),
+        TaskDefinitionFacts("ACTIVE", ("a", "b"), "bridge"),
+        TaskDefinitionFacts("ACTIVE", ("a",), "awsvpc"),
+    ):
+        yield job_findings.task_definition(ECS, request, facts)
+    other = replace(ECS, container="c")
+    yield job_findings.task_definition(other, request, TaskDefinitionFacts("ACTIVE", ("a",), ""))
+    yield job_findings.not_permitted(BATCH, RejectedError("denied", "AccessDeniedException"))
+    for subject in ("job queue", "job definition", "cluster", "task definition", "jobs"):
+        yield job_findings.refused(BATCH, subject, "x:Y", RejectedError("x", "NotFound"), PLACE)
 
 
 LIMIT = TimeLimit(TASK_QUEUED_TIMEOUT, 600)

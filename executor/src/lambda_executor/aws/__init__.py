@@ -19,6 +19,11 @@ from lambda_executor.aws.inspection import FunctionFacts as FunctionFacts
 from lambda_executor.aws.inspection import Inspection as Inspection
 from lambda_executor.aws.inspection import ProbeReply as ProbeReply
 from lambda_executor.aws.inspection import QueueFacts as QueueFacts
+from lambda_executor.aws.job_inspection import ComputeEnvironmentFacts as ComputeEnvironmentFacts
+from lambda_executor.aws.job_inspection import JobDefinitionFacts as JobDefinitionFacts
+from lambda_executor.aws.job_inspection import JobInspection as JobInspection
+from lambda_executor.aws.job_inspection import JobQueueFacts as JobQueueFacts
+from lambda_executor.aws.job_inspection import TaskDefinitionFacts as TaskDefinitionFacts
 from lambda_executor.aws.logs import LogGroup as LogGroup
 from lambda_executor.aws.logs import LogLine as LogLine
 from lambda_executor.aws.parameters import read_parameter as read_parameter

@@ -1,8 +1,8 @@
 """Checks everything that can go wrong in a deployed environment.
 
 This module owns the order of the checks. It changes nothing, and its only invocation is a probe.
-The rules are in `diagnosis.py`, `airflow_findings.py` and `probe_findings.py`; `refusals.py` turns
-errors into findings, so that no check ends the doctor.
+The rules are in `diagnosis.py`, `airflow_findings.py`, `probe_findings.py` and `job_findings.py`;
+`refusals.py` turns errors into findings, so that no check ends the doctor.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lambda_executor.ops.doctor.airflow_findings import SectionedConf
 from lambda_executor.ops.doctor.dag_findings import Expected, Versions
 from lambda_executor.ops.doctor.examination import Examination
 from lambda_executor.ops.doctor.installation import LiveScheduler
+from lambda_executor.ops.doctor.job_examination import JobExamination
 from lambda_executor.ops.doctor.refusals import guarded
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
@@ -114,6 +115,7 @@ def _examine(
     )
     limit = partial(longest_wait, conf, here.airflow)
     yield from _in(place, Examination(settings, clients, place, limit, expected).findings())
+    yield from _in(place, JobExamination(settings.routes.jobs.values(), clients).findings())
 
 
 def _concurrency(

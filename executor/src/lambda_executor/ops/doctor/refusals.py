@@ -18,13 +18,18 @@ from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, problem, unknown
 
 #: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
 
 #: A command that lists what there is, by the beginning of a check's subject.
 _LISTS = {
     "function": "aws lambda list-functions --query Functions[].FunctionName",
     "results queue": "aws sqs list-queues",
     "dead-letter queue": "aws sqs list-queues",
+    "job queue": "aws batch describe-job-queues --query jobQueues[].jobQueueName",
+    "job definition": "aws batch describe-job-definitions --status ACTIVE "
+    "--query jobDefinitions[].jobDefinitionName",
+    "cluster": "aws ecs list-clusters",
+    "task definition": "aws ecs list-task-definition-families --status ACTIVE",
 }
 
 ATTACH = "aws iam attach-role-policy --role-name <role> --policy-arn <SchedulerPolicyArn>"
@@ -54,7 +59,7 @@ def refused(subject: str, error: AwsError, place: Place, of: str = "") -> Findin
         return _unreachable(problem, subject, error, place, of)
     if isinstance(error, TransientError):
         return unknown(subject, detail, "ask again later", of=of)
-    if error.code in _DENIED:
+    if error.code in DENIED:
         fix = (
             f"correct its name or the Region, which is {place.region}: the stacks' managed policy "
             "(output SchedulerPolicyArn) permits only what the stage owns; or attach the policy"
@@ -97,7 +102,7 @@ def not_known(subject: str, detail: str, permission: str, error: AwsError, place
     """Judge an error about something that only the doctor reads."""
     if isinstance(error, UnreachableError):
         return _unreachable(unknown, subject, error, place)
-    if error.code in _DENIED:
+    if error.code in DENIED:
         fix = f"allow {permission}; the stacks' managed policy (output SchedulerPolicyArn) does"
         return unknown(subject, f"{detail}: {error}", fix, ATTACH)
     return unknown(subject, f"{detail}: {error} (asked in {place})", "ask again later")

@@ -1,0 +1,136 @@
+"""The doctor's rules about what a target of Batch or ECS names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lambda_executor.aws import JobDefinitionFacts, JobQueueFacts, Place, TaskDefinitionFacts
+from lambda_executor.contract.errors import AwsError
+from lambda_executor.contract.options import TARGETS
+from lambda_executor.core.findings import Finding, ok, problem, unknown
+from lambda_executor.core.targets import JobTarget, Service
+from lambda_executor.ops.doctor import refusals
+
+#: What the executor's role needs for each service.
+PERMISSIONS = {
+    Service.BATCH: "batch:SubmitJob, batch:ListJobs, batch:DescribeJobs and batch:TerminateJob",
+    Service.ECS: (
+        "ecs:RunTask, ecs:ListTasks, ecs:DescribeTasks, ecs:StopTask, ecs:DescribeTaskDefinition, "
+        "and iam:PassRole for the roles of the task definition"
+    ),
+}
+_TO_ALLOW = (
+    "aws iam put-role-policy --role-name <role> --policy-name airflow-jobs "
+    "--policy-document file://<policy>.json"
+)
+
+
+def job_queue(target: JobTarget, name: str, facts: JobQueueFacts) -> Finding:
+    """Whether a job queue takes jobs, and has a compute environment that runs them."""
+    update = f"aws batch update-job-queue --job-queue {name}"
+    if facts.state != "ENABLED":
+        return problem(
+            "job queue",
+            f"{name} is {facts.state}: it takes no jobs",
+            "enable it",
+            f"{update} --state ENABLED",
+            str(target),
+        )
+    if facts.status != "VALID":
+        return problem(
+            "job queue",
+            f"the status of {name} is {facts.status}: {facts.status_reason or 'without a reason'}",
+            "correct what it says, or wait if it is being created or updated",
+            f"aws batch describe-job-queues --job-queues {name}",
+            str(target),
+        )
+    usable = [e.name for e in facts.environments if (e.state, e.status) == ("ENABLED", "VALID")]
+    if usable:
+        return ok("job queue", f"{name} is ENABLED, with {', '.join(usable)}", str(target))
+    names = [environment.name for environment in facts.environments]
+    found = "; ".join(
+        f"{e.name} is {e.state} and {e.status} ({e.status_reason})" for e in facts.environments
+    )
+    return problem(
+        "job queue",
+        f"no compute environment of {name} can run a job: {found or 'it has none'}",
+        "enable one that is VALID, or correct what the reason says",
+        "aws batch update-compute-environment --state ENABLED --compute-environment "
+        f"{names[0] if names else '<name>'}",
+        str(target),
+    )
+
+
+def job_definition(target: JobTarget, name: str, facts: JobDefinitionFacts) -> Finding:
+    """Whether a job definition is of a kind that gets its workload as its command."""
+    if facts.has_one_container:
+        return ok("job definition", f"{name} is ACTIVE", str(target))
+    return problem(
+        "job definition",
+        f"{name} has no containerProperties: the workload is the command of the one container of "
+        "a job, and not of several containers, of several nodes or of pods",
+        "name a job definition with containerProperties",
+        "aws batch describe-job-definitions --status ACTIVE",
+        str(target),
+    )
+
+
+def cluster(target: JobTarget, name: str, status: str) -> Finding:
+    """Whether a cluster takes tasks."""
+    if status == "ACTIVE":
+        return ok("cluster", f"{name} is ACTIVE", str(target))
+    return problem(
+        "cluster",
+        f"{name} is {status}: it takes no tasks",
+        "name one that is ACTIVE, or make it again",
+        "aws ecs list-clusters",
+        str(target),
+    )
+
+
+def task_definition(
+    target: JobTarget, request: Mapping[str, Any], facts: TaskDefinitionFacts
+) -> Finding:
+    """Whether a task definition can be run, and which of its containers runs the workload."""
+    name, of = request["taskDefinition"], str(target)
+    list_ = f"aws ecs describe-task-definition --task-definition {name}"
+    if facts.status != "ACTIVE":
+        fix = "name a revision that is ACTIVE"
+        return problem("task definition", f"{name} is {facts.status}", fix, list_, of)
+    containers = ", ".join(facts.containers)
+    if target.container is None and len(facts.containers) != 1:
+        detail = f"{name} has the containers {containers}, and which runs the workload is not set"
+        fix = "set containerName in [lambda_executor] targets to one of them"
+        return problem("task definition", detail, fix, TARGETS.setting, of)
+    if target.container not in (None, *facts.containers):
+        detail = f"{name} has no container {target.container!r}; it has {containers}"
+        fix = "set containerName in [lambda_executor] targets to one of them"
+        return problem("task definition", detail, fix, TARGETS.setting, of)
+    if facts.network_mode == "awsvpc" and not request.get("networkConfiguration"):
+        detail = f"{name} has the network mode awsvpc, and the target has no networkConfiguration"
+        fix = "add it, with the subnets and security groups of the tasks"
+        return problem("task definition", detail, fix, TARGETS.setting, of)
+    container = target.container or facts.containers[0]
+    detail = f"{name} is ACTIVE; its container {container} runs the workload"
+    return ok("task definition", detail, of)
+
+
+def not_permitted(target: JobTarget, error: AwsError) -> Finding:
+    """The executor cannot find its jobs again."""
+    return problem(
+        "jobs",
+        f"the state of jobs cannot be read: {error}",
+        f"allow this role {PERMISSIONS[target.service]}",
+        _TO_ALLOW,
+        str(target),
+    )
+
+
+def refused(target: JobTarget, subject: str, action: str, error: AwsError, place: Place) -> Finding:
+    """Judge an error about what a target names; the executor itself may not need the permission."""
+    if error.code not in refusals.DENIED:
+        return refusals.refused(subject, error, place, str(target))
+    fix = f"allow this role {action}, which only this command uses"
+    detail = f"whether it can be used is not known: {error}"
+    return unknown(subject, detail, fix, _TO_ALLOW, str(target))

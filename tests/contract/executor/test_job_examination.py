@@ -1,0 +1,147 @@
+"""What the doctor says about targets, against AWS's own shapes (moto)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from lambda_executor.aws import Clients, JobInspection, Session
+from lambda_executor.contract.errors import RejectedError, ThrottledError
+from lambda_executor.core.findings import Finding, Status
+from lambda_executor.core.targets import JobTarget
+from lambda_executor.ops.doctor.job_examination import JobExamination
+from tests.support.job_account import BATCH, ECS, jobs
+
+__all__ = ["jobs"]
+
+pytestmark = pytest.mark.usefixtures("jobs")
+
+
+def examined(target: JobTarget) -> list[Finding]:
+    """The findings about a target."""
+    clients = Clients(Session, region_name="eu-west-1", connections=1)
+    return list(JobExamination([target], clients).findings())
+
+
+def changed(target: JobTarget, **parameters: str) -> JobTarget:
+    """A target that names something else."""
+    return replace(target, request=json.dumps({**json.loads(target.request), **parameters}))
+
+
+@pytest.mark.parametrize(
+    ("target", "subjects"),
+    [
+        (BATCH, ["job queue", "job definition", "jobs"]),
+        (ECS, ["cluster", "task definition", "jobs"]),
+    ],
+)
+def test_a_target_that_can_be_used_is_ok(target: JobTarget, subjects: list[str]) -> None:
+    """Each row names the target."""
+    findings = examined(target)
+    assert [finding.subject for finding in findings] == subjects
+    assert {(f.status, f.of) for f in findings} == {(Status.OK, str(target))}
+
+
+def disabled_queue() -> None:
+    """Somebody stops the intake."""
+    boto3.client("batch").update_job_queue(jobQueue="jobs", state="DISABLED")
+
+
+def disabled_environment() -> None:
+    """Somebody takes the machines away."""
+    boto3.client("batch").update_compute_environment(
+        computeEnvironment="environment", state="DISABLED"
+    )
+
+
+def no_definition() -> None:
+    """The last revision of the job definition is gone."""
+    batch = boto3.client("batch")
+    (found,) = batch.describe_job_definitions()["jobDefinitions"]
+    batch.deregister_job_definition(jobDefinition=found["jobDefinitionArn"])
+
+
+def several_containers() -> None:
+    """A newer revision of the task definition has a sidecar."""
+    containers: Any = [{"name": n, "image": "i", "memory": 9} for n in ("workload", "side")]
+    boto3.client("ecs").register_task_definition(family="task", containerDefinitions=containers)
+
+
+def no_network() -> None:
+    """A newer revision of the task definition has a network interface of its own."""
+    containers: Any = [{"name": "workload", "image": "i", "memory": 9}]
+    boto3.client("ecs").register_task_definition(
+        family="task", containerDefinitions=containers, networkMode="awsvpc"
+    )
+
+
+def nothing() -> None:
+    """Everything is as it was."""
+
+
+@pytest.mark.parametrize(
+    ("target", "break_", "subject", "part"),
+    [
+        (BATCH, disabled_queue, "job queue", "jobs is DISABLED: it takes no jobs"),
+        (BATCH, disabled_environment, "job queue", "environment is DISABLED"),
+        (BATCH, no_definition, "job definition", "no active job definition 'task'"),
+        (changed(BATCH, jobQueue="other"), nothing, "job queue", "there is no job queue 'other'"),
+        (changed(ECS, cluster="other"), nothing, "cluster", "there is no cluster 'other'"),
+        (changed(ECS, taskDefinition="other"), nothing, "task definition", "asked in eu-west-1"),
+        (ECS, several_containers, "task definition", "has the containers workload, side"),
+        (replace(ECS, container="x"), nothing, "task definition", "has no container 'x'; it has w"),
+        (ECS, no_network, "task definition", "has no networkConfiguration"),
+    ],
+)
+def test_a_target_that_cannot_be_used_has_one_problem(
+    target: JobTarget, break_: Callable[[], None], subject: str, part: str
+) -> None:
+    """It comes with a fix; what needs the queue or the cluster is not checked without it."""
+    break_()
+    (found,) = [finding for finding in examined(target) if finding.status is not Status.OK]
+    assert (found.subject, found.status) == (subject, Status.PROBLEM)
+    assert part in found.detail
+    assert found.fix
+
+
+DENIED = RejectedError("not authorized to perform: batch:x", "AccessDeniedException")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "permission"),
+    [
+        ("job_queue", BATCH, Status.UNKNOWN, "batch:DescribeJobQueues and batch:DescribeComputeEn"),
+        ("job_definition", BATCH, Status.UNKNOWN, "batch:DescribeJobDefinitions"),
+        ("cluster", ECS, Status.UNKNOWN, "ecs:DescribeClusters"),
+        ("task_definition", ECS, Status.UNKNOWN, "ecs:DescribeTaskDefinition"),
+        ("look_for_jobs", BATCH, Status.PROBLEM, "batch:ListJobs"),
+        ("look_for_jobs", ECS, Status.PROBLEM, "ecs:ListTasks"),
+    ],
+)
+def test_a_missing_permission_is_named(
+    monkeypatch: pytest.MonkeyPatch, method: str, target: JobTarget, status: Status, permission: str
+) -> None:
+    """It is a problem where the executor needs it, too."""
+
+    def denied(*_: object) -> None:
+        raise DENIED
+
+    monkeypatch.setattr(JobInspection, method, denied)
+    (found,) = [finding for finding in examined(target) if finding.status is not Status.OK]
+    assert found.status is status
+    assert permission in found.fix
+
+
+def test_a_service_that_is_busy_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong, as far as is known."""
+
+    def throttled(*_: object) -> None:
+        raise ThrottledError("Rate exceeded")
+
+    monkeypatch.setattr(JobInspection, "look_for_jobs", throttled)
+    assert examined(ECS)[-1].status is Status.UNKNOWN
