@@ -264,6 +264,9 @@ def test_a_lost_answer_of_ecs_is_asked_for_again_with_the_same_token(
     first, second = service.of("RunTask")
     assert first == second
     assert first["clientToken"] == first["startedBy"] == ID
+    service.answer("DescribeTasks", tasks=[{"taskArn": ARN, "lastStatus": "RUNNING"}], failures=[])
+    assert launcher.ended(ECS, [ID]) == {}
+    assert service.of("ListTasks") == []
 
 
 def definition(*names: str) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from lambda_executor.aws import BatchJobs, EcsTasks
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import TARGETS
 from lambda_executor.core.targets import JobTarget, Service
 from lambda_executor.setup import config, targets
+from lambda_executor.setup.connection import connect
 
 BATCH = {"jobQueue": "q", "jobDefinition": "d"}
 ECS = {"cluster": "c", "taskDefinition": "d"}
@@ -118,3 +120,27 @@ def test_the_parameter_may_hold_them() -> None:
     own = json.dumps({"own": {"ecs": ECS}})
     loaded = config.load(Conf(config_parameter="/p", targets=own), {"/p": parameter}.__getitem__)
     assert list(loaded.routes.jobs) == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("value", "services"),
+    [
+        ({}, set()),
+        ({"long": {"batch": BATCH}}, {Service.BATCH}),
+        ({"a": {"ecs": ECS}, "b": {"ecs": ECS}}, {Service.ECS}),
+        ({"long": {"batch": BATCH}, "huge": {"ecs": ECS}}, {Service.BATCH, Service.ECS}),
+    ],
+)
+def test_each_service_that_is_used_has_a_launcher(value: object, services: set[Service]) -> None:
+    """The others are not asked for anything."""
+    conf = Conf(
+        function_name="fn",
+        queue_url="https://sqs/results",
+        dead_letter_queue_url="https://sqs/dead",
+        payload_bucket="bucket",
+        targets=json.dumps(value),
+    )
+    jobs = connect(conf).endpoints.jobs
+    assert set(jobs) == services
+    kinds = {Service.BATCH: BatchJobs, Service.ECS: EcsTasks}
+    assert all(isinstance(launcher, kinds[service]) for service, launcher in jobs.items())

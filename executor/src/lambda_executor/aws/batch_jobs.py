@@ -66,7 +66,10 @@ class BatchJobs:
         self._jobs.started(id, answer["jobId"])
 
     def ended(self, target: JobTarget, ids: Collection[InvocationId]) -> Mapping[InvocationId, str]:
-        """Return why jobs have ended; Batch knows of a job for about a week after its end."""
+        """Return why jobs have ended; Batch knows them for at least a week afterwards.
+
+        https://docs.aws.amazon.com/batch/latest/userguide/job_states.html
+        """
         return self._jobs.ended(ids, partial(self._find, target), self._describe)
 
     def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:

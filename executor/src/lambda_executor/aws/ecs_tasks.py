@@ -21,7 +21,7 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.targets import JobTarget, Service
 
-#: Characters. ECS does not document how long a reason for a stop may be; tags end here.
+#: Characters of a reason for a stop; ECS documents no limit.
 _LONGEST_REASON = 255
 #: The states that ECS wants a task to be in, the later one last.
 _STATES: Final[tuple[Literal["RUNNING"], Literal["STOPPED"]]] = ("RUNNING", "STOPPED")
@@ -103,13 +103,13 @@ class EcsTasks:
 
     def _run(self, id: InvocationId, request: Mapping[str, Any]) -> None:
         try:
-            with self._tasks.starting(id), self._clients.errors():
+            with self._clients.errors():
                 answer = self._clients.ecs.run_task(**request)
         except RejectedError as e:
             kind = ThrottledError if _has(e, *_QUOTAS, *_THROTTLES) else RejectedError
             raise kind(str(e), e.code) from e
-        if not answer["tasks"]:
-            raise _not_placed(answer["failures"])
+        if not answer.get("tasks"):
+            raise _not_placed(answer.get("failures", []))
         self._tasks.started(id, answer["tasks"][0]["taskArn"])
 
     def _only_container(self, definition: str) -> str:
@@ -142,7 +142,10 @@ class EcsTasks:
             yield Described(task["taskArn"], job_ends.of_ecs_task(task) if has_ended else None)
 
     def _find(self, target: JobTarget, id: InvocationId) -> list[str]:
-        """Ask for the tasks of an invocation; by default ECS lists those that shall run."""
+        """Ask for the tasks of an invocation; one call lists those that shall run, or the others.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
+        """
         found: list[str] = []
         for status in _STATES:
             with self._clients.errors():
