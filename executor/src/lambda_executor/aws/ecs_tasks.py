@@ -142,18 +142,18 @@ class EcsTasks:
             yield Described(task["taskArn"], job_ends.of_ecs_task(task) if has_ended else None)
 
     def _find(self, target: JobTarget, id: InvocationId) -> list[str]:
-        """Ask for the tasks of an invocation; one call lists those that shall run, or the others.
+        """Ask for the task of an invocation: among those that shall run, then among the others.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
         """
-        found: list[str] = []
         for status in _STATES:
             with self._clients.errors():
                 answer = self._clients.ecs.list_tasks(
                     cluster=_cluster(target), startedBy=job_name(id), desiredStatus=status
                 )
-            found += answer["taskArns"]
-        return found
+            if found := answer["taskArns"]:
+                return found
+        return []
 
 
 def completed(

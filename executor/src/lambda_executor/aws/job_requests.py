@@ -26,6 +26,8 @@ _NAMED_BY = {
     "tags": "key",
     "volumeConfigurations": "name",
 }
+#: Characters of what botocore says about values, which it repeats.
+_LONGEST_FAULT = 400
 #: What every service takes as the name of a job, its shortest limit included.
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
@@ -101,7 +103,7 @@ class RequestKind:
             if name not in inside:
                 allowed = ", ".join(sorted(n for n, at in inside.items() if at not in refused))
                 of = f"{path} of {self.operation}" if path else self.operation
-                yield f"{of} has no parameter {name!r}; allowed are {allowed}"
+                yield f"{of} has no parameter {name!r:.100}; allowed are {allowed}"
             elif inside[name] in refused:
                 yield f"{inside[name]} cannot be set: {refused[inside[name]]}"
             else:
@@ -110,7 +112,10 @@ class RequestKind:
     def _invalid(self, request: Mapping[str, Any]) -> str | None:
         complete = {**request, **self.completion}
         report = ParamValidator().validate(complete, _shape(self.service, self.operation))
-        return report.generate_report().replace("\n", "; ") if report.has_errors() else None
+        if not report.has_errors():
+            return None
+        found: str = report.generate_report().replace("\n", "; ")
+        return found[:_LONGEST_FAULT]
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,14 +145,20 @@ def job_name(id: InvocationId) -> str:
 
 def _merged_items(named_by: str, base: Sequence[Any], changes: Sequence[Any]) -> list[Any]:
     result = list(base)
-    places = {item.get(named_by): n for n, item in enumerate(base) if isinstance(item, Mapping)}
     for item in changes:
-        place = places.get(item.get(named_by)) if isinstance(item, Mapping) else None
+        name = _name(item, named_by)
+        place = next(
+            (n for n, old in enumerate(result) if name and _name(old, named_by) == name), None
+        )
         if place is None:
             result.append(item)
         else:
             result[place] = merged(result[place], item)
     return result
+
+
+def _name(item: object, named_by: str) -> object:
+    return item.get(named_by) if isinstance(item, Mapping) else None
 
 
 @cache

@@ -33,7 +33,7 @@ def read(
         return {}
     try:
         found = json.loads(text)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise _unusable(f"is no JSON ({e})", "set it to a JSON object") from None
     if not isinstance(found, dict):
         raise _unusable(f"is {text!r:.200}", "set it to a JSON object from queue to target")
