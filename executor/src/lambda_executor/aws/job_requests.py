@@ -45,7 +45,7 @@ class RequestKind:
         refused: The parameters that are not a person's to set, and why; one inside others by its
             path.
         fixed: The parameters of a target that a task may not replace, and why.
-        exclusive: Two parameters of which a request has one at most.
+        exclusive: Parameters of which a request has one at most; a task's replaces the target's.
         completion: What else a request needs, for its validation.
     """
 
@@ -54,7 +54,7 @@ class RequestKind:
     required: tuple[str, ...]
     refused: Mapping[str, str]
     fixed: Mapping[str, str]
-    exclusive: tuple[str, str] | None = None
+    exclusive: tuple[str, ...] = ()
     completion: Mapping[str, Any] = field(default_factory=dict)
 
     def fault(self, request: Mapping[str, Any]) -> str | None:
@@ -62,7 +62,7 @@ class RequestKind:
         missing = [name for name in self.required if not request.get(name)]
         if missing:
             return f"{' and '.join(missing)} must be set"
-        return self._fault(request, self.refused) or self._invalid(request)
+        return self._refusal(request, self.refused) or self._invalid(request)
 
     def overridden(self, target: JobTarget, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of a target, changed by what a task's `executor_config` sets.
@@ -73,29 +73,27 @@ class RequestKind:
         request: dict[str, Any] = json.loads(target.request)
         if not overrides:
             return request
-        fault = self._fault(overrides, {**self.refused, **self.fixed})
-        if fault is None:
-            for one, other in (self.exclusive, self.exclusive[::-1]) if self.exclusive else ():
-                if one in overrides:
-                    request.pop(other, None)
-            request = merged(request, overrides)
-            fault = self._invalid(request)
+        replaced = self.exclusive if set(self.exclusive) & set(overrides) else ()
+        kept = {name: value for name, value in request.items() if name not in replaced}
+        request = merged(kept, overrides)
+        fault = self._refusal(overrides, {**self.refused, **self.fixed}) or self._invalid(request)
         if fault:
             raise RouteError(f"executor_config[{self.service.value!r}]: {fault}")
         return request
 
-    def _fault(self, given: Mapping[str, Any], refused: Mapping[str, str]) -> str | None:
-        if self.exclusive and set(self.exclusive) <= set(given):
-            return f"{' and '.join(self.exclusive)} exclude each other: set one of them"
-        return next(self._faults(_shape(self.service, self.operation), given, "", refused), None)
+    def _refusal(self, given: Mapping[str, Any], refused: Mapping[str, str]) -> str | None:
+        exclusive = [name for name in self.exclusive if name in given]
+        if len(exclusive) > 1:
+            return f"{' and '.join(exclusive)} exclude each other: set one of them"
+        return next(self._refusals(_shape(self.service, self.operation), given, "", refused), None)
 
-    def _faults(
+    def _refusals(
         self, shape: Shape, given: object, path: str, refused: Mapping[str, str]
     ) -> Iterator[str]:
         """Yield what is wrong with the names of parameters; `_invalid` looks at the values."""
         if isinstance(shape, ListShape) and isinstance(given, list | tuple):
             for item in given:
-                yield from self._faults(shape.member, item, path, refused)
+                yield from self._refusals(shape.member, item, path, refused)
         if not (isinstance(shape, StructureShape) and isinstance(given, Mapping)):
             return
         inside = {name: f"{path}.{name}" if path else name for name in shape.members}
@@ -107,7 +105,7 @@ class RequestKind:
             elif inside[name] in refused:
                 yield f"{inside[name]} cannot be set: {refused[inside[name]]}"
             else:
-                yield from self._faults(shape.members[name], value, inside[name], refused)
+                yield from self._refusals(shape.members[name], value, inside[name], refused)
 
     def _invalid(self, request: Mapping[str, Any]) -> str | None:
         complete = {**request, **self.completion}
