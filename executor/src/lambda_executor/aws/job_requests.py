@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -138,7 +138,9 @@ def command(event: bytes, timeout_s: int | None = None) -> list[str]:
 
 def job_name(id: InvocationId) -> str:
     """Return the name that a job has in its service; a dispatch id of ours is one as it is."""
-    return id if _NAME.fullmatch(id) else str(uuid.uuid5(uuid.NAMESPACE_OID, id))
+    if _NAME.fullmatch(id):
+        return id
+    return hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
 
 
 def _merged_items(named_by: str, base: Sequence[Any], changes: Sequence[Any]) -> list[Any]:
