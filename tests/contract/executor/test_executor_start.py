@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 
 import boto3
@@ -14,6 +15,7 @@ from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import hand_back_delay_s
 from tests.support import threads
 from tests.support.account import PARAMETER, Account
+from tests.support.job_account import BATCH, ECS, make_batch, make_ecs
 from tests.support.scheduler import Scheduler
 
 
@@ -47,6 +49,33 @@ def test_what_does_not_exist_is_named_at_the_start(account: Account, option: str
     account.options[option] += "-missing"
     account.write_parameter()
     with pytest.raises(ConfigError, match=rf"\[lambda_executor\] {option} cannot be used"):
+        LambdaExecutor(parallelism=1).start()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"batch": {"jobQueue": "missing", "jobDefinition": "task"}},
+        {"ecs": {"cluster": "missing", "taskDefinition": "task"}},
+    ],
+    ids=lambda request: str(*request),
+)
+def test_a_job_queue_or_a_cluster_that_does_not_exist_is_named_at_the_start(
+    account: Account, request_: dict[str, object]
+) -> None:
+    """The check asks what the executor asks anyway, so that it needs no other permission."""
+    make_batch()
+    make_ecs()
+    usable = {target.service.value: json.loads(target.request) for target in (BATCH, ECS)}
+    targets = {service: {service: request} for service, request in usable.items()}
+    account.options |= {"targets": json.dumps(targets), "payload_bucket": "payloads"}
+    account.write_parameter()
+    executor = LambdaExecutor(parallelism=1)
+    executor.start()
+    executor.terminate()
+    account.options["targets"] = json.dumps({**targets, "other": request_})
+    account.write_parameter()
+    with pytest.raises(ConfigError, match=r"\[lambda_executor\] targets cannot be used: "):
         LambdaExecutor(parallelism=1).start()
 
 

@@ -145,7 +145,10 @@ REGION_NAME = StringOption(
 CHECK_HEALTH_ON_STARTUP = BooleanOption(
     name="check_health_on_startup",
     default=True,
-    help="Whether the scheduler refuses to start when the function or a queue cannot be reached.",
+    help=(
+        "Whether the scheduler refuses to start when a function, a target or a queue cannot be "
+        "reached."
+    ),
     example="True",
 )
 

@@ -19,6 +19,7 @@ class Connected:
 
     config: config.ExecutorConfig
     inspection: aws.Inspection
+    job_inspection: aws.JobInspection
     functions: aws.LambdaFunctions
     results: tuple[aws.SqsQueue, ...]
     dead_letters: aws.SqsQueue
@@ -97,6 +98,7 @@ def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:
     return Connected(
         settings,
         aws.Inspection(clients),
+        aws.JobInspection(clients),
         aws.LambdaFunctions(clients),
         tuple(aws.SqsQueue(clients, url) for url in settings.queue_urls),
         aws.SqsQueue(clients, settings.dead_letter_queue_url),

@@ -12,12 +12,12 @@ from lambda_executor.setup.connection import Connected
 
 
 def check(connected: Connected) -> None:
-    """Check every function and every queue.
+    """Check every function, every job's job queue or cluster, and every queue.
 
     A check that AWS cannot answer at the moment passes.
 
     Raises:
-        ConfigError: A function or a queue cannot be used.
+        ConfigError: One of them cannot be used.
     """
     settings, inspection = connected.config, connected.inspection
     for target in settings.routes.targets():
@@ -26,6 +26,9 @@ def check(connected: Connected) -> None:
             facts = inspection.function(target)
             if facts.state == "Failed":
                 raise RejectedError(f"the function's state is Failed: {facts.state_reason}")
+    for job in settings.routes.jobs.values():
+        with _blaming(options.TARGETS):
+            connected.job_inspection.look_for_jobs(job)
     for url in settings.queue_urls:
         with _blaming(options.QUEUE_URL):
             inspection.queue(url)
