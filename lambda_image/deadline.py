@@ -1,20 +1,26 @@
 """When a workload is asked to stop, when it is killed and when it is reported: pure arithmetic.
 
-All times count back from the moment at which Lambda ends the execution environment;
-`docs/reference/handler.md` has the timeline.
+All times count back from the moment at which Lambda ends the execution environment. A job may have
+no end, or one that it is told of when AWS asks it to stop. `docs/reference/handler.md` has the
+timeline.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
 from lambda_executor.contract.option_types import SecondsOption
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
-from lambda_image.machine.zygote import Times
+from lambda_executor.contract.wire import Outcome
+from lambda_image import host
+from lambda_image.machine import stop_request
+from lambda_image.machine.stop_request import StopRequest
+from lambda_image.machine.zygote import REQUEST_SIGNAL, STOP_SIGNAL, Times
+from lambda_image.verdict import Verdict
 
 #: The default stop margin, as a share of a short time-out.
 _STOP_SHARE = 0.25
@@ -40,53 +46,105 @@ RESERVE_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The times of one invocation, on the monotonic clock."""
+    """The times of one invocation, on the monotonic clock.
 
-    time_out_s: float  # What was left when the handler was entered.
-    stop_margin_s: float  # Before the end.
-    kill_margin_s: float  # Before the end.
-    end_at_s: float  # When Lambda ends the execution environment.
-    token_ends_at_s: float = math.inf  # When the workload's token expires.
-    waited_s: float | None = None  # How long the invocation had waited for its start, if known.
+    Attributes:
+        entered_at_s: When the handler was entered.
+        time_out_s: What was left then; infinite for a job without a time-out.
+        stop_margin_s: How long before the time-out the task is asked to stop.
+        kill_margin_s: How long before the end the task is killed.
+        token_ends_at_s: When the workload's token expires.
+        waited_s: How long the invocation had waited for its start, if known.
+        request: Brings the end forward, at any time.
+    """
+
+    entered_at_s: float
+    time_out_s: float
+    stop_margin_s: float
+    kill_margin_s: float
+    token_ends_at_s: float = math.inf
+    waited_s: float | None = None
+    request: StopRequest = field(default_factory=StopRequest, compare=False)
+
+    @property
+    def end_at_s(self) -> float:
+        """When AWS ends the execution environment."""
+        return min(self.entered_at_s + self.time_out_s, self.request.ends_at_s)
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether AWS has asked for the end, and that is earlier than the time-out's."""
+        return self.request.ends_at_s < self.entered_at_s + self.time_out_s
 
     @property
     def start_by_s(self) -> float:
         """When Airflow must have accepted the start of the task: most of the rest is the task's."""
-        entered_at_s = self.end_at_s - self.time_out_s
         patience_s = min(self.time_out_s * _START_SHARE, _MAX_START_S)
-        return min(entered_at_s + patience_s, self.times.stop_at_s, self.token_ends_at_s)
+        return min(self.entered_at_s + patience_s, self.times.stop_at_s, self.token_ends_at_s)
 
     @property
     def times(self) -> Times:
         """When the task's process is stopped and killed."""
-        return Times(self.end_at_s - self.stop_margin_s, self.end_at_s - self.kill_margin_s)
+        if self.is_requested:
+            return Times(self.request.made_at_s, self._kill_at_s, REQUEST_SIGNAL)
+        return Times(self.end_at_s - self.stop_margin_s, self._kill_at_s)
 
     @property
     def give_up_at_s(self) -> float:
         """When the supervisor must have notified Airflow; the rest is for sending the result."""
-        return self.end_at_s - max(self.kill_margin_s * _REPORT_SHARE, _REPORT_S + RESERVE_S)
+        return self.end_at_s - max(self._kill_margin_s * _REPORT_SHARE, _REPORT_S + RESERVE_S)
 
     @property
     def notify_by_s(self) -> float:
         """When a failed call about the task's end is not repeated any more: its log is uploaded."""
-        return max(self.times.kill_at_s, self.give_up_at_s - _UPLOAD_S)
+        return max(self._kill_at_s, self.give_up_at_s - _UPLOAD_S)
+
+    @property
+    def stop_reasons(self) -> Mapping[int, str]:
+        """The reasons of a task that is asked to stop, by the signal that asks."""
+        return {
+            STOP_SIGNAL: f"stopped {self.stop_margin_s:g} s before {self._time_out}",
+            REQUEST_SIGNAL: f"stopped: {stop_request.REASON}",
+        }
 
     @property
     def stop_reason(self) -> str:
-        """The reason of a task that is asked to stop."""
-        return f"stopped {self.stop_margin_s:g} s before {self._time_out}"
+        """The reason of a task that was asked to stop."""
+        return self.stop_reasons[self.times.stop_signal]
 
     @property
     def kill_reason(self) -> str:
-        """The reason of a task that is killed."""
+        """The reason of a task that was killed."""
+        if self.is_requested:
+            after_s = self._kill_at_s - self.request.made_at_s
+            return f"killed {after_s:g} s after the request to stop: {stop_request.REASON}"
         return f"killed {self.kill_margin_s:g} s before {self._time_out}"
+
+    def with_request(self, verdict: Verdict) -> Verdict:
+        """A verdict that says so if nothing was started after AWS had asked for the end."""
+        if verdict.outcome is Outcome.REJECTED and self.is_requested:
+            return verdict.adding(stop_request.REASON)
+        return verdict
+
+    @property
+    def _kill_margin_s(self) -> float:
+        """The kill margin, unless it is longer than what a request to stop leaves."""
+        if self.is_requested:
+            return min(self.kill_margin_s, stop_request.GRACE_S / 2)
+        return self.kill_margin_s
+
+    @property
+    def _kill_at_s(self) -> float:
+        return self.end_at_s - self._kill_margin_s
 
     @property
     def _time_out(self) -> str:
+        left = f"time-out, which left {self.time_out_s:.1f} s for it: raise"
+        if host.is_job():
+            return f"the end of the job's {left} it (--timeout-s), or give the task less to do"
         return (
-            f"the end of the function's time-out, which left {self.time_out_s:.1f} s for it: raise "
-            f"the time-out (Lambda's limit is {LONGEST_TIMEOUT_S} s, in some Regions "
-            f"{EARLIER_LONGEST_TIMEOUT_S} s), or give the task less to do"
+            f"the end of the function's {left} the time-out (Lambda's limit is {LONGEST_TIMEOUT_S} "
+            f"s, in some Regions {EARLIER_LONGEST_TIMEOUT_S} s), or give the task less to do"
         )
 
 
@@ -122,7 +180,7 @@ class Margins:
             stop_s = max(stop_s, (kill_s or 0) / _KILL_SHARE)
         if kill_s is None:
             kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_SHARE)
-        deadline = Deadline(remaining_s, stop_s, kill_s, now_s + remaining_s)
+        deadline = Deadline(now_s, remaining_s, stop_s, kill_s)
         task_comes_before_stop(deadline)
         return deadline
 
@@ -150,7 +208,7 @@ def task_comes_before_stop(deadline: Deadline) -> None:
     """
     if deadline.stop_margin_s >= deadline.time_out_s:
         raise ConfigError(
-            f"the function's time-out leaves {deadline.time_out_s:.1f} s, and a task would be "
+            f"the {host.name()}'s time-out leaves {deadline.time_out_s:.1f} s, and a task would be "
             f"asked to stop {deadline.stop_margin_s:g} s and killed {deadline.kill_margin_s:g} s "
             f"before its end: raise the time-out, or lower {STOP_MARGIN_S.environment_variable} "
             f"and {KILL_MARGIN_S.environment_variable}"

@@ -40,8 +40,8 @@ _PACKAGES_FROM = (
 #: The supported instructions; FROM and USER are ignored. Others are errors, so that the image and
 #: its stand-in cannot drift apart.
 _KNOWN = re.compile(
-    r"(ARG |CMD |COPY (--chmod=[0-7]{3} )?(?!--)|ENV |FROM |RUN python [^&|;]+$|USER |"
-    r"WORKDIR /var/task$)"
+    r"(ARG |CMD |COPY (--chmod=[0-7]{3} )?(?!--)|ENTRYPOINT \[|ENV |FROM |RUN python [^&|;]+$|"
+    r"USER |WORKDIR /var/task$)"
 )
 _CHMOD = re.compile(r"--chmod=([0-7]{3}) ")
 
@@ -88,7 +88,7 @@ def build(
     assignments = recipe.get("ENV", [])
     variables = dict(_assignment(word) for line in assignments for word in shlex.split(line))
     description = {
-        "entry_point": entry_point(recipe, venv),
+        "entry_point": entry_point(recipe, venv, output),
         "command": json.loads(recipe["CMD"][-1]),
         "working_directory": f"{output}{_TASK_ROOT}",
         "environment": {
@@ -124,8 +124,10 @@ def read(dockerfile: str, build_args: Mapping[str, str]) -> dict[str, list[str]]
     return found
 
 
-def entry_point(recipe: Mapping[str, Sequence[str]], venv: Path) -> list[str]:
-    """What runs the image's command: Lambda's runtime client in the image of a function."""
+def entry_point(recipe: Mapping[str, Sequence[str]], venv: Path, output: Path) -> list[str]:
+    """What runs the image's command: its own entry point, or that of Lambda's base image."""
+    if own := recipe.get("ENTRYPOINT"):
+        return [_here(word, output) for word in json.loads(own[-1])]
     # Only images of functions install packages in the steps that are known here.
     packages = any(map(_INSTALLS_PACKAGES.search, recipe.get("RUN", [])))
     if packages or recipe["FROM"][-1].startswith(_BASE_OF_FUNCTIONS):

@@ -16,9 +16,12 @@ from lambda_executor.contract.log_lines import INVOCATION, SETTLED, STARTED
 from lambda_executor.contract.probe import ProbeAnswer, is_probe
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.contract.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
+from lambda_image import host
 from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.logs import log_output
 from lambda_image.logs.invocation_log import WorkloadFacts, WriteLog
+from lambda_image.machine import stop_request
+from lambda_image.machine.stop_request import StopRequest
 from lambda_image.verdict import Verdict, rejected
 
 #: Writes the reason of a workload (as JSON) that is rejected into its task's log, by the deadline.
@@ -30,28 +33,36 @@ _LOGGED = (
     *("queue_to_start_ms", "max_memory_mb", "started_at_s", "task_state"),
 )
 
+#: How invocations start sooner, by what runs them.
+_MORE_ROOM = {
+    "function": "Give the function more concurrency",
+    "job": "Let more jobs run at once in the job queue's compute environment, or in the cluster",
+}
 
-class LambdaContext(Protocol):
-    """The part of the context object of Lambda's runtime that we read.
+
+class Context(Protocol):
+    """The part of the context object of Lambda's runtime that we read; a job has its own.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
     """
 
-    aws_request_id: str
+    @property
+    def aws_request_id(self) -> str:
+        """Names the invocation in the log and in AWS."""
 
     @property
     def log_stream_name(self) -> str | None:
-        """None with SnapStart, which does not tell it."""
+        """None if nothing tells it: with SnapStart, or in a job without a log driver of AWS's."""
 
-    def get_remaining_time_in_millis(self) -> int:
-        """The time until Lambda ends the execution environment."""
+    def get_remaining_time_in_millis(self) -> float:
+        """The time until Lambda ends the execution environment; a job's may be infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
     """The circumstances of one invocation."""
 
-    context: LambdaContext
+    context: Context
     cold: bool
     started_at_s: float
     entered_at_s: float  # On the monotonic clock.
@@ -65,7 +76,7 @@ class InvocationHandler:
     run_workload: Callable[[str, Deadline], Verdict]
     queue_url: Callable[[str | None], str]
     send: Callable[[str, Result, float], None]
-    resolve: Callable[[Invocation, float], Invocation | Verdict]
+    resolve: Callable[[Invocation, Callable[[], float]], Invocation | Verdict]
     margins: Margins
     write_log: WriteLog
     answer_probe: Callable[[object], ProbeAnswer]
@@ -75,11 +86,12 @@ class InvocationHandler:
     restore_ms: float | None = None
     explain: Explain = lambda *_: None
     lifetime_option: str = str(TASK_QUEUED_TIMEOUT)  # Of the workload's token.
+    request: StopRequest = field(default_factory=StopRequest)
     now_s: Callable[[], float] = time.time
     clock_s: Callable[[], float] = time.monotonic
     _cold: bool = field(default=True, init=False)
 
-    def handle(self, event: object, context: LambdaContext) -> dict[str, Any]:
+    def handle(self, event: object, context: Context) -> dict[str, Any]:
         """Handle one event; returns the result as sent, or the answer to a probe.
 
         Raises:
@@ -108,15 +120,16 @@ class InvocationHandler:
             deadline = self.margins.deadline(remaining_s, start.entered_at_s)
         except ConfigError as e:
             return rejected(str(e)), WorkloadFacts()
-        resolved = self.resolve(invocation, deadline.give_up_at_s)
+        deadline = replace(deadline, request=self.request)
+        resolved = self.resolve(invocation, lambda: deadline.give_up_at_s)
         if isinstance(resolved, Verdict):
-            return resolved, WorkloadFacts()
+            return deadline.with_request(resolved), WorkloadFacts()
         try:
             workload_json = resolved.workload_json
         except DecodeError as e:
             return rejected(str(e)), WorkloadFacts()
         facts = WorkloadFacts.read(workload_json)
-        if reason := self._expiry_reason(resolved):
+        if reason := self._reason_against_start(resolved):
             log_output.about(facts.fields(), facts.token)
             self.explain(workload_json, reason, deadline)
             return rejected(reason), facts
@@ -134,8 +147,10 @@ class InvocationHandler:
             deadline = replace(deadline, token_ends_at_s=ends_at_s)
         return deadline
 
-    def _expiry_reason(self, invocation: Invocation) -> str | None:
+    def _reason_against_start(self, invocation: Invocation) -> str | None:
         """Why it is too late to start an invocation; None if it is not."""
+        if self.request.is_made:
+            return f"not started: {stop_request.REASON}"
         now_s = self.now_s()
         if invocation.not_after_s is None or now_s < invocation.not_after_s:
             return None
@@ -146,11 +161,11 @@ class InvocationHandler:
         )
         return (
             f"not started: the workload's token ran out {now_s - invocation.not_after_s:.0f} s "
-            f"ago, {waited} to be started. Give the function more concurrency, or raise "
+            f"ago, {waited} to be started. {_MORE_ROOM[host.name()]}, or raise "
             f"{self.lifetime_option}"
         )
 
-    def _enter(self, context: LambdaContext) -> _Start:
+    def _enter(self, context: Context) -> _Start:
         cold, self._cold = self._cold, False
         log_output.about({"request_id": context.aws_request_id})
         entered_at_s = self.clock_s()
@@ -204,7 +219,8 @@ class InvocationHandler:
         reported = False
         try:
             if queue_url is not None:
-                self.send(queue_url, result, start.ends_at_s - RESERVE_S)
+                ends_at_s = min(start.ends_at_s, self.request.ends_at_s)
+                self.send(queue_url, result, ends_at_s - RESERVE_S)
                 reported = True
         finally:
             self.write_log(

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambda_executor.contract.errors import DecodeError
 from lambda_executor.contract.options import PAYLOAD_BUCKET
 from lambda_executor.contract.wire import Invocation, PayloadPointer
+from lambda_image import host
 from lambda_image.aws_calls import PATIENCE, error_code, read_object
 from lambda_image.machine import time_limit
 from lambda_image.verdict import Verdict, duplicate, rejected
@@ -51,11 +52,11 @@ class Payloads:
             lambda: boto3.session.Session().client("s3", config=PATIENCE),
         )
 
-    def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+    def resolve(self, invocation: Invocation, by_s: Callable[[], float]) -> Invocation | Verdict:
         """The invocation itself, or the one that it points to; a verdict if there is none.
 
-        S3 must have answered at `by_s` on the monotonic clock: a process killed mid-retry cannot
-        report that nothing was started.
+        S3 must have answered at `by_s` on the monotonic clock, which may come nearer: a process
+        killed mid-retry cannot report that nothing was started.
         """
         pointer = invocation.payload
         if pointer is None:
@@ -64,20 +65,24 @@ class Payloads:
             return rejected(self._foreign_reason(pointer.bucket))
         if self._client is None:
             self._client = self._make_client()
-        now_s = time.monotonic()
-        seconds = min(max(0.0, by_s - now_s), FETCH_TIMEOUT_S)
+        began_s = time.monotonic()
+
+        def give_up_at_s() -> float:
+            return min(by_s(), began_s + FETCH_TIMEOUT_S)
+
         reason: object
         try:
-            with time_limit.until(now_s + seconds):
+            with time_limit.until(give_up_at_s):
                 body = _fetch(self._client, pointer)
         except (BotoCoreError, ClientError, _FetchError) as e:
             reason = e
         except time_limit.OutOfTime:
+            seconds = max(0.0, give_up_at_s() - began_s)
             reason = f"S3 did not answer within {seconds:.1f} s"
         else:
             if body is None:
                 return duplicate("another start of this invocation has already taken its payload")
-            with suppress(time_limit.OutOfTime), time_limit.until(now_s + seconds):
+            with suppress(time_limit.OutOfTime), time_limit.until(give_up_at_s):
                 _delete(self._client, pointer)
             return _decoded(body, invocation)
         return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {reason}")
@@ -85,10 +90,10 @@ class Payloads:
     def _foreign_reason(self, bucket: str) -> str:
         own = f"only from {self._bucket}" if self._bucket else "from no bucket at all"
         return (
-            f"the payload is in the bucket {bucket!r}, and this function reads payloads {own}: set "
-            f"{PAYLOAD_BUCKET.environment_variable} in its environment to the executor's "
-            "payload_bucket, and let its role read and delete the objects (the execution stack "
-            "does both)"
+            f"the payload is in the bucket {bucket!r}, and this {host.name()} reads payloads "
+            f"{own}: set {PAYLOAD_BUCKET.environment_variable} in its environment to the "
+            "executor's payload_bucket, and let its role read and delete the objects (the "
+            "execution stack does both)"
         )
 
 

@@ -24,6 +24,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2)
 #: Names this execution environment where no log stream does; `renew` replaces both.
 _unique = uuid.uuid4().hex
 _owner = os.getpid()
+#: Its name if `be_named` gave it one.
+_name: str | None = None
 
 _STARTED_WITH = dict(os.environ)
 
@@ -84,6 +86,12 @@ def renew() -> None:
     _unique, _owner = uuid.uuid4().hex, os.getpid()
 
 
+def be_named(name: str) -> None:
+    """Have this name, which no other execution environment has had."""
+    global _name  # noqa: PLW0603 - a process has one
+    _name = name
+
+
 def owns(folder: Path) -> bool:
     """Whether a folder is certainly this execution environment's, whatever is or is not in it.
 
@@ -125,11 +133,15 @@ def restart(variable: str, value: str) -> NoReturn:
 def hostname() -> str:
     """The name of this execution environment for Airflow (`[core] hostname_callable`).
 
+    A job's is the id of its ECS task, which the names of its log streams have too.
+
     It must be unique, because the API server takes a second start with the same host name, user and
     process id for a retry of the first. The log stream's id also shows which log to read; with
     SnapStart the variable is absent, and the function's log has a line with the name itself.
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-monitoring.html
     """
+    if _name is not None:
+        return _name
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
     stream = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "").rpartition("]")[2]
     return f"{function}-{stream or _unique}"

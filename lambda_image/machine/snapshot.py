@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from botocore.credentials import RefreshableCredentials
-from botocore.utils import ContainerMetadataFetcher
 
 from lambda_image.logs import log_output
-from lambda_image.machine import environment, randomness
+from lambda_image.machine import environment, fetched_credentials, randomness
 
 #: Lambda's own limit for the init phase that ends in a snapshot, in seconds; it is longer if the
 #: function's time-out is. https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html
@@ -56,8 +55,7 @@ class Snapshot:
         if self._hooks is not None:
             self._hooks.register_before_snapshot(_leave_nothing)
             self._hooks.register_after_restore(self._renew)
-            log_output.share()
-            _mask_what_is_fetched()
+            fetched_credentials.mask()
 
     def surround(self, before: Callable[[], None], after: Callable[[], None]) -> None:
         """Run these around the hooks of libraries, which are registered later."""
@@ -84,23 +82,6 @@ class Snapshot:
         environment.renew()
         log_output.read_credentials()
         log_output.share()
-
-
-def _mask_what_is_fetched() -> None:
-    """Mask the credentials that a client is given, from before it has them.
-
-    No variable holds them with SnapStart. Every client of botocore fetches them by this method, at
-    first and again when they expire.
-    """
-    fetcher: Any = ContainerMetadataFetcher
-    fetch = fetcher.retrieve_full_uri
-
-    def fetch_and_mask(self: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - botocore's
-        answer = fetch(self, *args, **options)
-        log_output.mask_shared(*filter(None, map(answer.get, ("SecretAccessKey", "Token"))))
-        return answer
-
-    fetcher.retrieve_full_uri = fetch_and_mask
 
 
 def _leave_nothing() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import pickle
 import select
@@ -24,8 +25,13 @@ from typing import Any, NoReturn
 
 import psutil
 
-#: Asks a child to stop. No library uses real-time signals, except glibc the first two.
+from lambda_image.machine import stop_request
+
+#: Asks a child to stop, because its time is over. No library uses real-time signals, except glibc
+#: the first two.
 STOP_SIGNAL = signal.SIGRTMIN + 5
+#: Asks a child to stop, because this process was asked to.
+REQUEST_SIGNAL = signal.SIGRTMIN + 6
 
 #: Makes the kernel, when memory runs out, kill a workload rather than the processes that report it.
 _OOM_SCORE = b"500"
@@ -54,6 +60,7 @@ class Times:
 
     stop_at_s: float
     kill_at_s: float
+    stop_signal: int = STOP_SIGNAL  # Tells the child why.
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,11 @@ class Child:
                 self._lose()
         return self._end
 
+    def hasten(self, times: Times) -> None:
+        """Have the child stopped and killed at other times; may be called on any thread."""
+        with contextlib.suppress(OSError):  # It has ended.
+            _send(self.exit, times, [])
+
     def close(self, by_s: float) -> None:
         """Have the child and everything it started killed, and wait until they are gone.
 
@@ -180,10 +192,18 @@ class _Running:
     killed: bool = False
     max_memory_mb: float = 0.0
 
-    def next_s(self) -> float:
-        """Seconds until the child must be stopped or killed."""
+    def next_s(self) -> float | None:
+        """Seconds until the child must be stopped or killed; None if it need not be."""
         at_s = self.times.kill_at_s if self.stopped else self.times.stop_at_s
-        return max(0.0, at_s - time.monotonic())
+        return None if at_s == math.inf else max(0.0, at_s - time.monotonic())
+
+    def is_dismissed(self) -> bool:
+        """Take what the handler has sent: other times, or its dismissal of the child."""
+        try:
+            self.times = _receive(self.exit)[0]
+        except (OSError, EOFError):
+            return True
+        return False
 
     def enforce_times(self) -> None:
         now_s = time.monotonic()
@@ -192,7 +212,7 @@ class _Running:
             os.kill(self.pid, signal.SIGKILL)
         elif now_s >= self.times.stop_at_s and not self.stopped:
             self.stopped = True
-            os.kill(self.pid, STOP_SIGNAL)
+            os.kill(self.pid, self.times.stop_signal)
 
     def reap(self) -> bool:
         """Take the exit codes of ended processes; returns whether others still run."""
@@ -233,6 +253,7 @@ def _run_zygote(control: socket.socket, child_main: ChildMain) -> NoReturn:
 def _serve(control: socket.socket, child_main: ChildMain) -> NoReturn:
     """Fork and watch children while the handler lives."""
     protect()
+    stop_request.release()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -255,7 +276,8 @@ def _serve(control: socket.socket, child_main: ChildMain) -> NoReturn:
         if woken in ready:
             os.read(woken, 4096)
         if running is not None:
-            running = _watch(running, is_dismissed=running.exit in ready)
+            is_dismissed = running.exit in ready and running.is_dismissed()
+            running = _watch(running, is_dismissed=is_dismissed)
         if control in ready:
             if running is not None:
                 running.sweep()

@@ -43,6 +43,7 @@ import structlog
 from airflow.sdk.execution_time import supervisor
 from airflow.version import version as airflow_version
 
+from lambda_image import host
 from lambda_image.deadline import Deadline
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import memory, randomness
@@ -128,10 +129,18 @@ class Processes:
         A supervised child gets its ends of four channels: requests, stdout, stderr and logs.
         """
         assert self._deadline is not None  # noqa: S101 - `until` is around every workload
-        order = (_packed(target), self._deadline.stop_reason, self._variables)
+        order = (_packed(target), self._deadline.stop_reasons, self._variables)
         fds = [channel.fileno() for channel in channels]
-        self._child = self._zygote.spawn(order, fds, self._deadline.times)
+        times = self._deadline.times
+        self._child = self._zygote.spawn(order, fds, times)
+        if times != self._deadline.times:  # `hasten` had no child yet.
+            self.hasten()
         return self._child
+
+    def hasten(self) -> None:
+        """Stop the workload when its deadline says so now; may be called on any thread."""
+        if self._child is not None and self._deadline is not None:
+            self._child.hasten(self._deadline.times)
 
     def supervise(self, run_workload: Callable[[], int], variables: Mapping[str, str]) -> None:
         """Run a workload that Airflow supervises: the patched `start` has its child forked.
@@ -183,7 +192,7 @@ class Processes:
             return ""
         return (
             f"it needed more than {memory.limit()} (its largest process had "
-            f"{max_memory_mb:.0f} MiB). Give the function more memory"
+            f"{max_memory_mb:.0f} MiB). Give the {host.name()} more memory"
         )
 
 
@@ -345,9 +354,9 @@ def _child_main(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - w
     try:
         os.setpgid(0, 0)
         randomness.renew()  # The zygote's are the same for all of its children.
-        packed, stop_reason, variables = order
+        packed, stop_reasons, variables = order
         os.environ.update(variables)
-        soft_stop.install(stop_reason)
+        soft_stop.install(stop_reasons)
         target = _unpacked(packed)
         if not fds:
             os._exit(int(target()))

@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from airflow.version import version as airflow_version
 from pydantic import ValidationError
 
 from lambda_executor.contract.wire import Outcome
+from lambda_image import host
 from lambda_image.deadline import Deadline
 from lambda_image.logs import log_output
-from lambda_image.machine import environment, limits, memory, time_limit
+from lambda_image.machine import environment, limits, memory, stop_request, time_limit
 from lambda_image.machine.secret_variables import SecretError, SecretVariables
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
@@ -64,15 +66,16 @@ class WorkloadRunner:
             )
             self.explain(workload_json, verdict.reason, deadline)
             return verdict
-        give_up_at_s = self.processes.give_up_at_s(deadline)
         self.processes.calls.begin(deadline, getattr(workload, "ti", None))
         try:
+            give_up_at_s = partial(self.processes.give_up_at_s, deadline)
             with self.processes.until(deadline), time_limit.until(give_up_at_s):
                 verdict = self._run(workload)
         except time_limit.OutOfTime:
-            verdict = self._out_of_time(workload)
+            verdict = self._out_of_time(workload, deadline)
         finally:
             self.temporary.clear()
+        verdict = deadline.with_request(verdict)
         verdict = replace(verdict, reason=log_output.masked(verdict.reason))
         if verdict.is_logged or verdict.outcome is Outcome.DUPLICATE:
             # The log of a duplicate is the log of the start that counts, and not ours to write.
@@ -88,7 +91,7 @@ class WorkloadRunner:
         with environment.restored():
             with (
                 contextlib.suppress(SecretError, time_limit.OutOfTime),
-                time_limit.until(deadline.give_up_at_s),
+                time_limit.until(lambda: deadline.give_up_at_s),
             ):
                 self.secrets.export()  # The connection of remote logs may be one.
             self._write_reason(workload_json, reason, deadline, "error")
@@ -105,7 +108,10 @@ class WorkloadRunner:
         if not isinstance(log_path, str) or not log_path:
             return
         try:
-            with contextlib.suppress(time_limit.OutOfTime), time_limit.until(deadline.give_up_at_s):
+            with (
+                contextlib.suppress(time_limit.OutOfTime),
+                time_limit.until(lambda: deadline.give_up_at_s),
+            ):
                 task_log.explain(log_path, reason, ti, level)
         finally:
             task_log.discard_if_private(log_path)
@@ -180,7 +186,7 @@ class WorkloadRunner:
         else:
             self.processes.run(run_workload, self.secrets.values)
 
-    def _out_of_time(self, workload: Workload) -> Verdict:
+    def _out_of_time(self, workload: Workload, deadline: Deadline) -> Verdict:
         """The verdict when even the supervisor did not return in time."""
         server, ended, calls = (
             compat.execution_api_url(),
@@ -188,11 +194,13 @@ class WorkloadRunner:
             self.processes.calls,
         )
         if ended is None:
-            return out_of_time(
-                1,
-                "nothing was started: the function's time-out came before the DAG files and the "
-                f"Execution API at {server} were there",
+            why = (
+                stop_request.REASON
+                if deadline.is_requested
+                else f"the {host.name()}'s time-out came before the DAG files and the Execution "
+                f"API at {server} were there"
             )
+            return out_of_time(1, f"nothing was started: {why}")
         if (verdict := verdicts.of_calls(self.processes.calls, server, ended)) is not None:
             return verdict
         if calls.state is None and hasattr(workload, "ti"):  # Others have no state in Airflow.
@@ -212,7 +220,7 @@ def _reason_against(server: str) -> str | None:
         return None
     return (
         f"[core] execution_api_server_url is {server!r}, which is no http or https URL: set "
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL in the function's environment"
+        f"AIRFLOW__CORE__EXECUTION_API_SERVER_URL in the {host.name()}'s environment"
     )
 
 

@@ -1,31 +1,32 @@
 """Stops a task from inside its own process, the way its `execution_timeout` would.
 
-The zygote's signal raises `AirflowTaskTimeout` in the task. Airflow does the rest: the task becomes
+The zygote's signals raise `AirflowTaskTimeout` in the task. Airflow does the rest: the task becomes
 `failed` or `up_for_retry`, its callbacks run, its log is written.
 """
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
 import structlog
 from airflow.sdk import get_current_context
 
-from lambda_image.machine.zygote import STOP_SIGNAL
 from lambda_image.runtime.compat import AirflowTaskTimeout
 
 
-def install(reason: str) -> None:
-    """Handle the signal from now on; the task's log then says why it was stopped."""
+def install(reasons: Mapping[int, str]) -> None:
+    """Handle these signals from now on; the task's log then says why it was stopped."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        structlog.get_logger(logger_name="task").error(reason)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        structlog.get_logger(logger_name="task").error(reasons[number])
         _call_on_kill()
-        raise AirflowTaskTimeout(reason)
+        raise AirflowTaskTimeout(reasons[number])
 
-    signal.signal(STOP_SIGNAL, stop)
+    for number in reasons:
+        signal.signal(number, stop)
 
 
 def _call_on_kill() -> None:

@@ -56,6 +56,9 @@ class StockProcesses:
         """When the handler stops waiting and kills the workload: nobody else would."""
         return deadline.times.kill_at_s
 
+    def hasten(self) -> None:
+        """Do nothing: a task is killed when the handler stops waiting."""
+
     def supervise(self, run_workload: Callable[[], int], _variables: Mapping[str, str]) -> None:
         """Run a workload as Airflow does, in a fork or in this process, with its variables."""
         self._verdict = ended(run_workload())

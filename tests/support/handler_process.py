@@ -240,13 +240,13 @@ class HandlerProcess:
         self.output = folder / "stdout"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
-        kept = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT / 'executor/src'}"}
+        given = environment_of(server, dags, self.temporary) | _OF_A_FUNCTION
         answers, write = os.pipe()
         try:
             with self.output.open("wb") as output:
                 self._process = subprocess.Popen(
                     [*program, "-c", _DRIVER, str(write)],
-                    env=kept | image_variables() | self._variables(dags) | dict(variables or {}),
+                    env=given | dict(variables or {}),
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -259,23 +259,6 @@ class HandlerProcess:
         finally:
             os.close(write)
         self._answers = os.fdopen(answers)
-
-    def _variables(self, dags: Path) -> dict[str, str]:
-        return {
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.server.url}/execution/",
-            "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL": f"{self.server.url}/sqs/results",
-            "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "eu-west-1",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-            "AWS_ENDPOINT_URL": f"{self.server.url}/sqs",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_LAMBDA_FUNCTION_NAME": "function",
-            "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]abc",
-            "TMPDIR": str(self.temporary),
-        }
 
     @property
     def pid(self) -> int:
@@ -360,6 +343,33 @@ def running(
     finally:
         process.close()
         server.close()
+
+
+#: What Lambda sets, besides.
+_OF_A_FUNCTION = {
+    "AWS_LAMBDA_FUNCTION_NAME": "function",
+    "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]abc",
+}
+
+
+def environment_of(server: Server, dags: Path, temporary: Path) -> dict[str, str]:
+    """The environment of a process of the image that finds this server everywhere."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'executor/src'}",
+        **image_variables(),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{server.url}/execution/",
+        "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL": f"{server.url}/sqs/results",
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL": f"{server.url}/sqs",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TMPDIR": str(temporary),
+    }
 
 
 def image_variables() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ def one_attempt(client: Any, by_s: float | None = None) -> Iterator[None]:  # no
         client.request = partial(request, client, retry=False)
     else:
         client.request = partial(request.__wrapped__, client)
-    if by_s is not None:
+    if by_s is not None and by_s < math.inf:
         left_s = max(_LEAST_ATTEMPT_S, by_s - time.monotonic())
         client.timeout = min(left_s, stock_timeout.read or left_s)
     try:

@@ -26,6 +26,7 @@ from typing import Any
 import structlog
 from airflow.sdk.api import client as api_client
 
+from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 from lambda_image.deadline import Deadline
 from lambda_image.runtime import compat
 from lambda_image.runtime.api import connections, current_try, errors
@@ -47,6 +48,10 @@ _FINISHED = frozenset({"failed", "skipped", "removed"})
 #: States in Airflow which show that a lost call about another state has not arrived.
 _CONTRADICTIONS = frozenset({"success", "failed", "skipped", "restarting"})
 
+#: How long a call about a task's end is repeated if no deadline says so, in seconds: as long as in
+#: a function with the longest time-out.
+_MAX_END_S = float(LONGEST_TIMEOUT_S)
+
 #: The wait before a repeated call, in seconds; it doubles.
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
@@ -64,8 +69,8 @@ class TaskCalls:
     """
 
     def __init__(self) -> None:
-        self._by_s = self._end_by_s = 0.0
-        self._waited_s: float | None = None
+        self._deadline: Deadline | None = None
+        self._is_started = False
         self._ti: Any = None
         self._pid = 0
         self._forget()
@@ -79,10 +84,18 @@ class TaskCalls:
 
     def begin(self, deadline: Deadline, ti: Any = None) -> None:  # noqa: ANN401 - Airflow's type
         """Forget the last workload; `ti` is the task of this one, if it is one."""
-        #: Until when a call is repeated: while the start is not accepted, not as long as the end.
-        self._by_s, self._end_by_s = deadline.start_by_s, deadline.notify_by_s
-        self._waited_s, self._ti = deadline.waited_s, ti
+        self._deadline, self._is_started, self._ti = deadline, False, ti
         self._forget()
+
+    @property
+    def _by_s(self) -> float:
+        """Until when a call is repeated: while the start is not accepted, not as long as the end.
+
+        It may come nearer while a call is repeated.
+        """
+        if self._deadline is None:
+            return 0.0
+        return self._deadline.notify_by_s if self._is_started else self._deadline.start_by_s
 
     def not_notified_reason(self, server: str) -> str | None:
         """Why Airflow does not know how the task ended; None if it does."""
@@ -106,10 +119,9 @@ class TaskCalls:
                         raise
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             if self._ti is not None:
-                current_try.give_back_if_stale(
-                    operations, context, self._ti, self._waited_s, self._by_s
-                )
-            self._by_s = self._end_by_s
+                waited_s = self._deadline.waited_s if self._deadline else None
+                current_try.give_back_if_stale(operations, context, self._ti, waited_s, self._by_s)
+            self._is_started = True
         except StaleEventError as e:
             self._forget()  # The state that gives the start back is not the task's.
             self.start_error = e
@@ -131,6 +143,7 @@ class TaskCalls:
             raise self.not_notified
         self.asked, self.not_notified, self.refused = state, None, None
         wait_s, is_lost = _FIRST_WAIT_S, False
+        no_later_s = time.monotonic() + _MAX_END_S
         while True:
             try:
                 with one_attempt(operations.client, self._by_s):
@@ -145,7 +158,7 @@ class TaskCalls:
                 if errors.is_not_ours(e):
                     self.refused = e
                     raise
-                if not self._waits_for(e, wait_s, self._by_s):
+                if not self._waits_for(e, wait_s, min(self._by_s, no_later_s)):
                     self.not_notified = e
                     raise
                 is_lost = is_lost or errors.may_have_arrived(e)

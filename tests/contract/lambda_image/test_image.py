@@ -40,7 +40,7 @@ def test_the_stand_in_has_the_images_variables_and_command(image: Path) -> None:
     assert expected.items() <= description["environment"].items()
     assert set(description["environment"]) - set(expected) == {"PATH", "ONLY_HERE"}
     assert description["working_directory"] == str(task_root)
-    assert description["entry_point"][1:] == ["-m", "awslambdaric"]
+    assert description["entry_point"] == ["/bin/sh", f"{task_root}/lambda_image/entry_point.sh"]
     assert description["command"] == ["handler.lambda_handler"]
 
 

@@ -84,9 +84,8 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             raise
         pytest.skip(f"the packages of Airflow {version} could not be installed: {e}")
     description = json.loads((output / "image.json").read_text())
-    return Image(
-        version, Path(description["working_directory"]), Path(description["entry_point"][0])
-    )
+    programs = Path(description["environment"]["PATH"].partition(":")[0])
+    return Image(version, Path(description["working_directory"]), programs / "python")
 
 
 @pytest.fixture(scope="module")

@@ -48,12 +48,12 @@ def payloads() -> Payloads:
 
 def taken(event: Invocation) -> Invocation | Verdict:
     """Resolve an event in a function that has a minute left."""
-    return payloads().resolve(event, time.monotonic() + 60)
+    return payloads().resolve(event, lambda: time.monotonic() + 60)
 
 
 def verdict_of(event: Invocation, source: Payloads | None = None) -> Verdict:
     """The verdict that is given in the place of a payload; it never tells what is in one."""
-    verdict = (source or payloads()).resolve(event, time.monotonic() + 60)
+    verdict = (source or payloads()).resolve(event, lambda: time.monotonic() + 60)
     assert isinstance(verdict, Verdict), verdict
     assert TOKEN not in verdict.reason
     return verdict
@@ -105,7 +105,7 @@ def test_a_second_start_finds_nothing_and_settles_nothing() -> None:
 def test_what_fits_into_an_event_needs_no_bucket() -> None:
     """Without a pointer the invocation is returned, and S3 is not called."""
     small = replace(WHOLE, executor_config={})
-    assert Payloads.from_environment({}).resolve(small, by_s=0) is small
+    assert Payloads.from_environment({}).resolve(small, by_s=lambda: 0) is small
 
 
 @pytest.mark.parametrize("environment", [{}, {PAYLOAD_BUCKET.environment_variable: "another"}])
@@ -279,7 +279,7 @@ def taken_from_silence(
     s3.silent_on = method
     client = boto3.client("s3")
     began_s = time.monotonic()
-    resolved = Payloads(BUCKET, lambda: client).resolve(EVENT, began_s + left_s)
+    resolved = Payloads(BUCKET, lambda: client).resolve(EVENT, lambda: began_s + left_s)
     return resolved, time.monotonic() - began_s
 
 

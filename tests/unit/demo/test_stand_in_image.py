@@ -9,6 +9,7 @@ import pytest
 
 from demo import paths
 from demo.machine import stand_in_image
+from demo.machine.stand_in_image import DockerfileError
 
 
 def test_the_steps_that_install_packages_are_known() -> None:
@@ -23,7 +24,6 @@ def test_the_steps_that_install_packages_are_known() -> None:
 @pytest.mark.parametrize(
     ("dockerfile", "runs_handlers"),
     [
-        ("lambda_image/Dockerfile", True),
         ("examples/calling_functions/functions/Dockerfile", True),
         ("examples/ecs_odd_even/container/Dockerfile", False),
     ],
@@ -31,7 +31,22 @@ def test_the_steps_that_install_packages_are_known() -> None:
 def test_only_images_of_functions_run_handlers(dockerfile: str, runs_handlers: bool) -> None:
     """The image of a container runs its own command, without Lambda's runtime client."""
     recipe = stand_in_image.read((paths.ROOT / dockerfile).read_text(), {})
-    assert ("awslambdaric" in stand_in_image.entry_point(recipe, Path("/venv"))) is runs_handlers
+    assert (
+        "awslambdaric" in stand_in_image.entry_point(recipe, Path("/venv"), Path("/image"))
+    ) is runs_handlers
+
+
+def test_an_images_own_entry_point_is_that_of_the_directory() -> None:
+    """It comes before the base image's, with its path below the directory."""
+    text = (paths.ROOT / "lambda_image" / "Dockerfile").read_text()
+    found = stand_in_image.entry_point(stand_in_image.read(text, {}), Path("/venv"), Path("/image"))
+    assert found == ["/bin/sh", "/image/var/task/lambda_image/entry_point.sh"]
+
+
+def test_an_entry_point_in_the_form_of_a_shell_is_an_error() -> None:
+    """A shell of the engine's would be process 1, and keep signals from the job."""
+    with pytest.raises(DockerfileError, match="knows no `ENTRYPOINT python x`"):
+        stand_in_image.read("FROM x\nENTRYPOINT python x\n", {})
 
 
 @pytest.mark.parametrize("folder", ["calling_functions/functions", "ecs_odd_even/container"])

@@ -20,8 +20,8 @@ from lambda_image.runtime.api.calls import TaskCalls
 def test_giving_a_start_back_has_the_time_of_a_start() -> None:
     """When that time is over, one attempt is all: the rest of the time-out is not waited for."""
     calls, attempts = TaskCalls(), list[Any]()
-    ends_at_s = time.monotonic() + 10
-    deadline = Deadline(time_out_s=110, stop_margin_s=9, kill_margin_s=8, end_at_s=ends_at_s)
+    entered_at_s = time.monotonic() - 100
+    deadline = Deadline(entered_at_s, time_out_s=110, stop_margin_s=9, kill_margin_s=8)
     assert deadline.start_by_s < time.monotonic() < deadline.notify_by_s
     calls.begin(deadline, SimpleNamespace(id=uuid.uuid4(), try_number=1))
 

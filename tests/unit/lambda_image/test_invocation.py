@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -92,9 +93,9 @@ class World:
         self.clock_s += 0.25
         return self.end
 
-    def resolve(self, invocation: Invocation, by_s: float) -> Invocation | Verdict:
+    def resolve(self, invocation: Invocation, by_s: Callable[[], float]) -> Invocation | Verdict:
         """Return the prepared invocation for a pointer."""
-        self.resolve_by_s = by_s
+        self.resolve_by_s = by_s()
         if invocation.payload is None:
             return invocation
         assert self.fetched is not None

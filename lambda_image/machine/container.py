@@ -1,0 +1,76 @@
+"""What Amazon ECS tells a container about itself; AWS Batch runs its jobs there too.
+
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-response.html
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: The variable with the address of the endpoint, which is on this machine.
+METADATA = "ECS_CONTAINER_METADATA_URI_V4"
+
+_TIMEOUT_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of an ECS task; a field is None if nothing tells it.
+
+    Attributes:
+        task_arn: The task's.
+        log_stream: Where its output goes, with the log driver `awslogs`.
+        memory_mb: The container's memory, or else the task's, in MiB.
+    """
+
+    task_arn: str | None = None
+    log_stream: str | None = None
+    memory_mb: int | None = None
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Container:
+        """Ask the endpoint, if there is one; never raises."""
+        if not (address := environ.get(METADATA)):
+            return cls()
+        container, task = _get(address), _get(f"{address}/task")
+        memory = _field(container, "Limits", "Memory") or _field(task, "Limits", "Memory")
+        return cls(
+            _text(_field(task, "TaskARN")),
+            _text(_field(container, "LogOptions", "awslogs-stream")),
+            memory if isinstance(memory, int) else None,
+        )
+
+    @property
+    def task_id(self) -> str | None:
+        """The last part of the task's ARN, which is unique in the account."""
+        return self.task_arn.rpartition("/")[2] if self.task_arn else None
+
+    @property
+    def region(self) -> str | None:
+        """The Region of the task."""
+        parts = (self.task_arn or "").split(":")
+        return (parts[3] or None) if len(parts) > 3 else None  # noqa: PLR2004 - of an ARN
+
+
+def _get(url: str) -> object:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+
+
+def _field(given: Any, *names: str) -> object:  # noqa: ANN401 - any JSON
+    for name in names:
+        given = given.get(name) if isinstance(given, Mapping) else None
+    return given
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,86 @@
+"""AWS's request to stop a job: SIGTERM to the first process of its container.
+
+The signal is blocked and waited for in a thread: the supervisor handles it too, since Airflow 3.2,
+and would have the task fail without a retry. A blocked signal is kept until somebody takes it, also
+for process 1 of a container, for which the kernel drops a signal that has no handler.
+https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+#: How long the service waits before it kills the container, in seconds: always with AWS Batch, and
+#: by default (`stopTimeout`) with Amazon ECS, also when a Spot instance or Fargate Spot ends.
+#: https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
+#: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
+GRACE_S = 30.0
+
+#: What is known of a request.
+REASON = (
+    "AWS asked this job to stop (SIGTERM): a Spot interruption, TerminateJob, StopTask or the "
+    "job's own time-out in AWS. The status reason of the job there says which"
+)
+
+_SIGNAL = signal.SIGTERM
+
+
+class StopRequest:
+    """The request to stop this process, which counts once; a function never gets one."""
+
+    def __init__(self) -> None:
+        self._made_at_s = math.inf
+
+    @property
+    def made_at_s(self) -> float:
+        """When it came, on the monotonic clock; infinite if it has not."""
+        return self._made_at_s
+
+    @property
+    def ends_at_s(self) -> float:
+        """When the service kills the container, on the monotonic clock."""
+        return self._made_at_s + GRACE_S
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it has come."""
+        return self._made_at_s < math.inf
+
+    def make(self) -> bool:
+        """Make it now; returns whether it is the first one."""
+        if self.is_made:
+            return False
+        self._made_at_s = time.monotonic()
+        return True
+
+
+def hold() -> None:
+    """Keep the signal from this process and from what it starts, until `follow` takes it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL})
+
+
+def release() -> None:
+    """Let this fork get the signal as every process does."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {_SIGNAL})
+
+
+def follow(request: StopRequest, then: Callable[[], None]) -> None:
+    """Make the request when the signal comes, or has come, and call `then` on another thread.
+
+    Call it after the last fork: a fork has only the thread that made it.
+    """
+    if _SIGNAL in signal.sigpending():
+        request.make()
+
+    def wait() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # They are the others'.
+        while True:
+            signal.sigwait({_SIGNAL})
+            request.make()
+            then()
+
+    threading.Thread(target=wait, name="stop-request", daemon=True).start()
