@@ -6,12 +6,17 @@ import signal
 from dataclasses import dataclass, replace
 
 from lambda_executor.contract.wire import Outcome
+from lambda_image import host
 
-_SIGNAL_CAUSES = {
-    signal.SIGKILL: (
-        "maybe it ran out of memory: compare the function's memory size with the maximum in the "
-        "invocation's REPORT line"
+#: What tells whether memory ran out, if the kernel does not.
+_MEMORY_CAUSES = {
+    "function": (
+        "compare the function's memory size with the maximum in the invocation's REPORT line"
     ),
+    "job": "compare the job's memory with max_memory_mb in the last line about it in its log",
+}
+_SIGNAL_CAUSES = {
+    signal.SIGKILL: f"maybe it ran out of memory: {_MEMORY_CAUSES[host.name()]}",
     signal.SIGTERM: "Airflow stopped it because its state was changed, or something else did",
     signal.SIGSEGV: "a native library that it uses crashed",
 }

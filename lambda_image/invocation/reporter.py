@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_executor.contract.errors import AwsError, ConfigError
 from lambda_executor.contract.options import QUEUE_URL, REFERENCE_SECTION
+from lambda_image import host
 from lambda_image.aws_calls import PATIENCE, Idleness
 from lambda_image.machine import time_limit
 
@@ -88,7 +89,7 @@ class Reporter:
         raise ConfigError(
             "no results queue is known, so nothing was started: the invocation has no reply_to "
             f"and none of {', '.join(QUEUE_URL_VARIABLES)} is set. Set {QUEUE_URL_VARIABLES[0]} "
-            "in the function's environment"
+            f"in the {host.name()}'s environment"
         )
 
     def send(self, queue_url: str, result: Result, by_s: float) -> None:

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_executor.contract.errors import ConfigError, LambdaExecutorError
 from lambda_executor.contract.secret_reference import SecretReference, read_references
+from lambda_image import host
 from lambda_image.aws_calls import PATIENCE, error_code
 from lambda_image.logs import invocation_log, log_output
 from lambda_image.logs.invocation_log import WriteLog
@@ -33,10 +34,10 @@ STALE_S = 3600.0
 #: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
 _FIXES = {
     "AccessDeniedException": (
-        "let the function's role call secretsmanager:GetSecretValue on it and, if it is encrypted "
-        "with a KMS key of yours, kms:Decrypt on the key"
+        f"let the {host.name()}'s role call secretsmanager:GetSecretValue on it and, if it is "
+        "encrypted with a KMS key of yours, kms:Decrypt on the key"
     ),
-    "DecryptionFailure": "let the function's role use the secret's KMS key (kms:Decrypt)",
+    "DecryptionFailure": f"let the {host.name()}'s role use the secret's KMS key (kms:Decrypt)",
     "InvalidParameterException": "correct the ARN",
     "InvalidRequestException": "restore the secret if it is being deleted, or give it a value",
     "ResourceNotFoundException": "correct the ARN, or make the secret",
@@ -156,7 +157,7 @@ class _UnavailableError(SecretError):
 def _unavailable(reference: SecretReference, error: Exception) -> _UnavailableError:
     return _UnavailableError(
         f"the secret {reference.arn} cannot be had: {error}: try again, and if it stays so, give "
-        "the function a way to Secrets Manager (in a VPC a NAT gateway or an endpoint)"
+        f"the {host.name()} a way to Secrets Manager (in a VPC a NAT gateway or an endpoint)"
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from lambda_image import host
 from lambda_image.logs import invocation_log
 from lambda_image.machine import environment
 
@@ -105,18 +106,18 @@ class TemporaryFolder:
             return f"a workload removed the folder of temporary files: {e}"
         free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
         remedy = (
-            "Give the function more ephemeral storage, or let its tasks leave less below "
+            f"Give the {host.name()} more ephemeral storage, or let its tasks leave less below "
             "AIRFLOW_HOME"
         )
         if free < _LEAST_FREE_BYTES:
             return (
-                f"the function's disk is full: {free >> 10} of {total >> 10} KiB are free at "
+                f"the {host.name()}'s disk is full: {free >> 10} of {total >> 10} KiB are free at "
                 f"{self._folder}. {remedy}"
             )
         if disk.f_files and disk.f_favail < _LEAST_FREE_FILES:  # 0: there is no limit.
             return (
-                f"the function's disk is full: {disk.f_favail} of {disk.f_files} files can still "
-                f"be made at {self._folder}. {remedy}"
+                f"the {host.name()}'s disk is full: {disk.f_favail} of {disk.f_files} files can "
+                f"still be made at {self._folder}. {remedy}"
             )
         for folder in self._private:
             try:

@@ -30,6 +30,7 @@ from airflow.sdk import Connection
 from lambda_executor.contract.dag_manifest import bundle_config
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.probe import BundleAnswer, DagFiles
+from lambda_image import host
 from lambda_image.causes import causes
 from lambda_image.dags import preload
 from lambda_image.logs.invocation_log import WriteLog
@@ -169,8 +170,8 @@ class DagBundles:
             if name == "example_dags" or name.endswith("-example-dags"):  # Airflow's own names.
                 option = "[core] load_examples (the image has False, Airflow's default is True)"
             raise _NoDagError(
-                f"the function knows no DAG bundle {name!r}, only {', '.join(known)}: give it the "
-                f"same {option} as the DAG processor"
+                f"the {host.name()} knows no DAG bundle {name!r}, only {', '.join(known)}: give it "
+                f"the same {option} as the DAG processor"
             )
         if not all(map(_is_known_here, _connections(name))):
             return  # Airflow's database has them, for tasks that have started only.
@@ -197,7 +198,7 @@ class DagBundles:
                 self._manager = DagBundlesManager()  # type: ignore[no-untyped-call]
             except Exception as e:
                 raise _NoDagError(
-                    "[dag_processor] dag_bundle_config_list cannot be used in the function's "
+                    f"[dag_processor] dag_bundle_config_list cannot be used in the {host.name()}'s "
                     f"image: {_reason(e)}. An image gets more packages by the build argument for "
                     "extra requirements; GitDagBundle also needs the program git"
                 ) from e
@@ -224,8 +225,8 @@ class DagBundles:
                 reason += f", {bundle.location}: upload it with `airflow lambda-executor dags push`"  # type: ignore[attr-defined]
             return reason
         return (
-            f"the DAG file {file} is not in the function's image: build the image with the same "
-            "DAGs that the DAG processor reads"
+            f"the DAG file {file} is not in the {host.name()}'s image: build the image with the "
+            "same DAGs that the DAG processor reads"
         )
 
 

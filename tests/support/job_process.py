@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from lambda_executor.contract.wire import (
     Invocation,
     InvocationId,
@@ -150,6 +152,11 @@ class JobProcess:
     def stop(self) -> None:
         """Ask it to stop, as AWS does."""
         self._process.send_signal(signal.SIGTERM)
+
+    def stop_child(self) -> None:
+        """Ask the one child of its program to stop, which is the job."""
+        (job,) = psutil.Process(self._process.pid).children()
+        job.send_signal(signal.SIGTERM)
 
     def holds_the_signal(self) -> bool:
         """Whether it has begun to keep the request to stop."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from airflow.configuration import conf
 from airflow.sdk.api.client import ServerResponseError
 
+from lambda_image import host
 from lambda_image.causes import causes
 from lambda_image.machine.limits import exhaustion_behind
 from lambda_image.runtime.compat import TOKEN_LIFETIME_OPTION, http
@@ -87,8 +88,8 @@ def reason(error: Exception, server: str) -> str:
         _tls_reason(error)
         or _connection_reason(error, server)
         or _answer_reason(error)
-        or f"cannot be reached from the function{_via_proxy(server)}: check {_URL_VARIABLE} and "
-        "the way from the function's network to it"
+        or f"cannot be reached from the {host.name()}{_via_proxy(server)}: check {_URL_VARIABLE} "
+        f"and the way from the {host.name()}'s network to it"
     )
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     return f"the Execution API at {server} {why} ({text})"
@@ -97,29 +98,29 @@ def reason(error: Exception, server: str) -> str:
 def _tls_reason(error: Exception) -> str:
     if _is_caused_by(error, ssl.SSLCertVerificationError):
         return (
-            "has a certificate that the function does not trust: add the authority's certificate "
-            "to the image and name its file in AIRFLOW__API__SSL_CERT, or give the server a "
-            "certificate of a public authority for this name"
+            f"has a certificate that the {host.name()} does not trust: add the authority's "
+            "certificate to the image and name its file in AIRFLOW__API__SSL_CERT, or give the "
+            "server a certificate of a public authority for this name"
         )
     if _is_of_tls(error):
         return (
-            "does not speak TLS as the function does: if it serves plain HTTP, begin "
+            f"does not speak TLS as the {host.name()} does: if it serves plain HTTP, begin "
             f"{_URL_VARIABLE} with http://"
         )
     return ""
 
 
 def _connection_reason(error: Exception, server: str) -> str:
-    host, via = urlsplit(server).hostname or server, _via_proxy(server)
+    address, via = urlsplit(server).hostname or server, _via_proxy(server)
     if isinstance(error, http.ProxyError):
         return (
-            f"cannot be reached{via}: check HTTPS_PROXY and HTTP_PROXY in the function's "
-            f"environment, or add {host} to NO_PROXY"
+            f"cannot be reached{via}: check HTTPS_PROXY and HTTP_PROXY in the {host.name()}'s "
+            f"environment, or add {address} to NO_PROXY"
         )
     if _is_caused_by(error, socket.gaierror):
         return (
-            f"has a name that the function cannot resolve, {host}: check {_URL_VARIABLE}, and that "
-            "the function's VPC resolves the name (DNS support, private hosted zone)"
+            f"has a name that the {host.name()} cannot resolve, {address}: check {_URL_VARIABLE}, "
+            f"and that the {host.name()}'s VPC resolves the name (DNS support, private hosted zone)"
         )
     if _is_caused_by(error, ConnectionRefusedError):
         return (
@@ -128,8 +129,8 @@ def _connection_reason(error: Exception, server: str) -> str:
         )
     if isinstance(error, http.ConnectTimeout):
         return (
-            f"did not answer to the function's connection{via}: check that security groups, "
-            "network ACLs and routes lead from the function's subnets to it, and "
+            f"did not answer to the {host.name()}'s connection{via}: check that security groups, "
+            f"network ACLs and routes lead from the {host.name()}'s subnets to it, and "
             f"{_URL_VARIABLE}"
         )
     return ""
@@ -141,8 +142,8 @@ def _answer_reason(error: Exception) -> str:
         return (
             f"is too slow: it did not answer within {limit_s:g} s ([workers] "
             "execution_api_timeout). Give the API server more CPU, more workers or another copy, "
-            f"look at the load of its database, or raise {_TIMEOUT_VARIABLE} in the function's "
-            "environment"
+            f"look at the load of its database, or raise {_TIMEOUT_VARIABLE} in the "
+            f"{host.name()}'s environment"
         )
     has_answered = not isinstance(error, http.ConnectError)
     is_closed = _is_caused_by(error, *_CLOSED_DURING_TLS, ConnectionResetError)

@@ -12,6 +12,7 @@ from typing import Any
 from airflow.sdk.api.client import ServerResponseError
 
 from lambda_executor.contract.wire import Outcome
+from lambda_image import host
 from lambda_image.runtime import compat
 from lambda_image.runtime.api import errors
 from lambda_image.runtime.api.calls import TaskCalls
@@ -66,8 +67,8 @@ def of_error(error: Exception, server: str) -> Verdict:
         return rejected(reason) if _before_start(error) else crashed(reason)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return crashed(
-            "the function's disk filled up while the task ran, and its log could not be written: "
-            "give the function more ephemeral storage"
+            f"the {host.name()}'s disk filled up while the task ran, and its log could not be "
+            f"written: give the {host.name()} more ephemeral storage"
         )
     return crashed(f"the supervisor failed with {type(error).__name__}: {error}{place_of(error)}")
 

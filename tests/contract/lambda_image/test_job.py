@@ -80,7 +80,7 @@ def test_a_job_has_the_name_of_its_ecs_task(job: Job) -> None:
 
 
 def test_a_task_of_ecs_is_named_by_its_arn(job: Job) -> None:
-    """Without Batch, its ARN is the request id. The Region is the ARN's if nothing else names it."""
+    """Without Batch it is the request id, and it names the Region if nothing else does."""
     nothing = dict.fromkeys(("AWS_BATCH_JOB_ID", "AWS_REGION", "AWS_DEFAULT_REGION"), "")
     assert job.run(task("says"), variables=nothing).request_id == TASK_ARN
 
