@@ -32,7 +32,8 @@ _SIGNAL = signal.SIGTERM
 class StopRequest:
     """The request to stop this process, which counts once; a function never gets one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
         self._made_at_s = math.inf
 
     @property
@@ -54,7 +55,7 @@ class StopRequest:
         """Make it now; returns whether it is the first one."""
         if self.is_made:
             return False
-        self._made_at_s = time.monotonic()
+        self._made_at_s = self._clock_s()
         return True
 
 

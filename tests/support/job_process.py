@@ -66,21 +66,31 @@ class JobServer(Server):
         payloads: The objects of the bucket, by their keys.
         on_fetch: Called before a payload is given.
         has_queue: Whether the results queue is there.
+        container: What the metadata endpoint says of the container.
+        task: What it says of the container's task.
     """
 
     payloads: dict[str, bytes] = field(default_factory=dict)
     on_fetch: Callable[[], None] = lambda: None
     has_queue: bool = True
+    container: Any = field(
+        default_factory=lambda: {
+            "LogDriver": "awslogs",
+            "LogOptions": {"awslogs-group": "/aws/batch/job", "awslogs-stream": LOG_STREAM},
+        }
+    )
+    task: Any = field(
+        default_factory=lambda: {"TaskARN": TASK_ARN, "Limits": {"CPU": 1, "Memory": 4096}}
+    )
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
         if path.startswith("/s3/"):
             self._give_payload(request, path.removeprefix(f"/s3/{BUCKET}/"))
         elif path == "/container":
-            options = {"awslogs-group": "/aws/batch/job", "awslogs-stream": LOG_STREAM}
-            self._respond(request, 200, {"LogDriver": "awslogs", "LogOptions": options})
+            self._respond(request, 200, self.container)
         elif path == "/container/task":
-            self._respond(request, 200, {"TaskARN": TASK_ARN, "Limits": {"Memory": 4096}})
+            self._respond(request, 200, self.task)
         elif path == "/credentials":
             self._respond(request, 200, CREDENTIALS)
         elif path.startswith("/sqs") and not self.has_queue:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from lambda_executor.contract.wire import Outcome, Result
-from lambda_image.machine import stop_request
 from lambda_image.machine.stop_request import REASON
 from tests.support.handler_process import processes_with, task
 from tests.support.job_process import Job, JobProcess
@@ -228,8 +227,3 @@ def test_the_first_process_of_a_container_gets_the_request(job: Job) -> None:
     process.stop_child()
     result = job.ended(process)
     assert (result.outcome, result.task_state) == (Outcome.DEADLINE, "up_for_retry")
-
-
-def test_the_job_reckons_with_the_services_grace() -> None:
-    """AWS Batch waits for 30 s, and so does Amazon ECS by default."""
-    assert stop_request.GRACE_S == 30

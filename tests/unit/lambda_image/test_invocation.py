@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -23,9 +24,10 @@ from lambda_executor.contract.wire import (
     payload_key,
 )
 from lambda_image import verdict
-from lambda_image.deadline import Deadline, Margins
+from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.invocation.handling import InvocationHandler
 from lambda_image.invocation.reporter import ReportError
+from lambda_image.machine.stop_request import GRACE_S, REASON, StopRequest
 from lambda_image.verdict import Verdict
 
 TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
@@ -48,9 +50,9 @@ class Context:
     log_stream_name: str = "stream-1"
     remaining_s: float = 900.0
 
-    def get_remaining_time_in_millis(self) -> int:
+    def get_remaining_time_in_millis(self) -> float:
         """Return the time left."""
-        return int(self.remaining_s * 1000)
+        return self.remaining_s * 1000
 
 
 @dataclass
@@ -69,6 +71,9 @@ class World:
     resolve_by_s: float = 0.0
     send_by_s: float = 0.0
     clock_s: float = 1000.0
+    takes_s: float = 0.25
+    request: StopRequest = field(default_factory=lambda: StopRequest(lambda: 60.0))
+    explained: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.handler = InvocationHandler(
@@ -81,16 +86,18 @@ class World:
                 {"level": level, "event": event, **fields}
             ),
             answer_probe=lambda _: ANSWER,
+            explain=lambda _workload, reason, _deadline: self.explained.append(reason),
+            request=self.request,
             init_ms=1234.5,
             now_s=lambda: self.clock_s,
             clock_s=lambda: 50.0,
         )
 
     def run(self, workload_json: str, deadline: Deadline) -> Verdict:
-        """Run for a quarter of a second."""
+        """Run for as long as it takes."""
         self.started.append(workload_json)
         self.deadlines.append(deadline)
-        self.clock_s += 0.25
+        self.clock_s += self.takes_s
         return self.end
 
     def resolve(self, invocation: Invocation, by_s: Callable[[], float]) -> Invocation | Verdict:
@@ -172,6 +179,47 @@ def test_a_workload_has_the_time_that_lambda_leaves_it() -> None:
     assert (deadline.times.stop_at_s, deadline.times.kill_at_s) == (330.0, 342.0)
     assert world.resolve_by_s == deadline.give_up_at_s == pytest.approx(346.8)
     assert world.send_by_s == pytest.approx(349.8)
+
+
+@pytest.mark.parametrize("takes_s", [40 * 60, 3 * 86_400])
+def test_a_job_takes_as_long_as_it_takes(takes_s: float) -> None:
+    """Without a time-out no limit of a function applies, and the result is not held up."""
+    world = World(takes_s=takes_s)
+    world.handle(event(), remaining_s=math.inf)
+    (deadline,) = world.deadlines
+    assert (deadline.times.stop_at_s, deadline.give_up_at_s) == (math.inf, math.inf)
+    ((_, result),) = world.sent
+    assert (result.outcome, result.run_ms) == (Outcome.COMPLETED, takes_s * 1000)
+    assert world.send_by_s == math.inf
+
+
+def test_a_request_to_stop_reaches_the_deadline_of_a_running_task() -> None:
+    """Also when it comes days after the start: the result must be sent before the kill."""
+    world = World()
+    world.handler.run_workload = lambda *given: (world.request.make(), world.run(*given))[1]
+    world.handle(event(), remaining_s=math.inf)
+    (deadline,) = world.deadlines
+    assert deadline.times.stop_at_s == 60.0
+    assert world.send_by_s == pytest.approx(60.0 + GRACE_S - RESERVE_S)
+
+
+def test_after_a_request_to_stop_nothing_starts() -> None:
+    """The task's log has the reason, and so has the result."""
+    world = World()
+    world.request.make()
+    world.handle(event(), remaining_s=math.inf)
+    ((_, result),) = world.sent
+    assert (result.outcome, result.reason) == (Outcome.REJECTED, f"not started: {REASON}")
+    assert (world.started, world.explained) == ([], [result.reason])
+
+
+def test_a_payload_that_a_request_to_stop_left_no_time_for_says_so() -> None:
+    """S3's silence alone would send somebody to look at S3."""
+    world = World(fetched=verdict.rejected("S3 did not answer within 20.0 s"))
+    world.request.make()
+    world.handle(pointer_event(), remaining_s=math.inf)
+    ((_, result),) = world.sent
+    assert result.reason == f"S3 did not answer within 20.0 s. {REASON}"
 
 
 def test_without_time_for_a_task_nothing_starts() -> None:

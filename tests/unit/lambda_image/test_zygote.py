@@ -122,3 +122,57 @@ zygote = Zygote(lambda order, fds: os._exit(len(order) >> 20))
 print(code_of(zygote.spawn(b"x" * (20 << 20), [], times())))
 """)
     assert (done.stdout, done.stderr) == ("20\n", "")
+
+
+def test_a_child_without_an_end_is_waited_for() -> None:
+    """Neither infinite times nor very long ones are more than the system's calls can take."""
+    done = run("""
+zygote = Zygote(lambda order, fds: os._exit(3) if not time.sleep(0.2) else None)
+for end_s in (float("inf"), time.monotonic() + 400 * 86400):
+    print(code_of(zygote.spawn(0, [], Times(end_s, end_s))))
+""")
+    assert (done.stdout, done.stderr) == ("3\n3\n", "")
+
+
+def test_an_end_that_comes_nearer_stops_the_child_with_its_own_signal() -> None:
+    """The signal tells the child why; the handler hears that it was stopped."""
+    done = run("""
+from lambda_image.machine.zygote import REQUEST_SIGNAL
+
+def stops(order, fds):
+    signal.signal(REQUEST_SIGNAL, lambda *_: os._exit(5))
+    os.write(fds[0], b"r")
+    time.sleep(60)
+
+zygote = Zygote(stops)
+is_ready, ready = os.pipe()
+child = zygote.spawn(0, [ready], Times(float("inf"), float("inf")))
+os.read(is_ready, 1)
+child.hasten(Times(time.monotonic(), time.monotonic() + 20, REQUEST_SIGNAL))
+print(code_of(child), child.end().stopped, child.end().killed)
+""")
+    assert (done.stdout, done.stderr) == ("5 True False\n", "")
+
+
+def test_an_end_that_comes_nearer_again_does_not_stop_the_child_twice() -> None:
+    """A child that has been asked to stop is not asked again, and is killed in time."""
+    done = run("""
+asked = []
+def counts(order, fds):
+    signal.signal(order, lambda *_: os.write(fds[0], b"s"))
+    os.write(fds[0], b"r")
+    while True:
+        time.sleep(60)
+
+from lambda_image.machine.zygote import STOP_SIGNAL
+zygote = Zygote(counts)
+said, says = os.pipe()
+child = zygote.spawn(STOP_SIGNAL, [says], Times(float("inf"), float("inf")))
+os.read(said, 1)
+for _ in range(2):
+    child.hasten(Times(time.monotonic(), time.monotonic() + 0.4))
+    time.sleep(0.1)
+print(code_of(child), child.end().killed, os.read(said, 9))
+child.hasten(Times(0, 0))  # It has ended: nothing happens.
+""")
+    assert (done.stdout, done.stderr) == ("-9 True b's'\n", "")

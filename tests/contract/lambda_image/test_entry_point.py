@@ -1,0 +1,67 @@
+"""The image's entry point: `job` runs a job, everything else what the base image would run.
+
+The script runs in a file system that has what an image has of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.job_process import ENTRY_POINT
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
+
+#: Prints its process id, its name and its arguments.
+_TELLS = '#!/bin/sh\necho "$$ {name}"\nfor each; do printf "<%s>\\n" "$each"; done\n'
+
+
+def run(folder: Path, *arguments: str, has_base_entry_point: bool = True) -> list[str]:
+    """What is run by the entry point, as process 1: its id and name, and its arguments."""
+    programs = {"python": folder / "python", "/lambda-entrypoint.sh": folder / "base"}
+    for name, file in programs.items():
+        file.write_text(_TELLS.format(name=name))
+        file.chmod(0o755)
+    shell, script = ENTRY_POINT
+    walls = [
+        *("bwrap", "--unshare-pid", "--as-pid-1", "--ro-bind", "/usr", "/usr"),
+        *("--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"),
+        *("--symlink", "usr/lib64", "/lib64", "--ro-bind", str(folder), "/programs"),
+        *("--ro-bind", script, "/entry_point.sh", "--setenv", "PATH", "/programs:/bin"),
+    ]
+    if has_base_entry_point:
+        walls += ["--ro-bind", str(programs["/lambda-entrypoint.sh"]), "/lambda-entrypoint.sh"]
+    done = subprocess.run(
+        [*walls, shell, "/entry_point.sh", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_job_is_the_first_process_and_gets_its_arguments(tmp_path: Path) -> None:
+    """No shell stays between AWS's signal and the job, and no character is lost."""
+    event = '{"task_key": "a b  c\'\\"$HOME*\\\\n"}'
+    assert run(tmp_path, "job", "--timeout-s", "60", event) == [
+        "1 python",
+        "<-m>",
+        "<lambda_image.job>",
+        *("<--timeout-s>", "<60>", f"<{event}>"),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["handler.lambda_handler"], [], ["jobs", "job"], [""]])
+def test_a_function_is_started_by_the_base_image(tmp_path: Path, arguments: list[str]) -> None:
+    """Exactly as without an entry point of ours."""
+    expected = ["1 /lambda-entrypoint.sh", *(f"<{each}>" for each in arguments)]
+    assert run(tmp_path, *arguments) == expected
+
+
+def test_without_the_base_images_entry_point_lambdas_client_runs(tmp_path: Path) -> None:
+    """As AWS has it for images on other bases: its runtime client runs the handler."""
+    found = run(tmp_path, "handler.lambda_handler", has_base_entry_point=False)
+    assert found == ["1 python", "<-m>", "<awslambdaric>", "<handler.lambda_handler>"]
