@@ -8,10 +8,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.job_process import ENTRY_POINT
+from tests.support.local_aws import RUNTIME_PYTHON, Function, Server, eventually
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
 
@@ -65,3 +67,39 @@ def test_without_the_base_images_entry_point_lambdas_client_runs(tmp_path: Path)
     """As AWS has it for images on other bases: its runtime client runs the handler."""
     found = run(tmp_path, "handler.lambda_handler", has_base_entry_point=False)
     assert found == ["1 python", "<-m>", "<awslambdaric>", "<handler.lambda_handler>"]
+
+
+def function_of(server: Server, handler: str, **settings: Any) -> Function:
+    """A function on the embedded AWS whose image has our entry point."""
+    image = server.image(
+        handler,
+        entry_point=[*ENTRY_POINT],
+        command=[handler],
+        environment={"PATH": f"{RUNTIME_PYTHON.parent}:/usr/bin:/bin"},
+    )
+    return server.function(Code={"ImageUri": image}, **settings)
+
+
+def test_the_embedded_aws_starts_a_function_by_it(local_aws: Server) -> None:
+    """As Lambda does: the image's entry point, and the handler's name."""
+    answer = function_of(local_aws, "local_aws_handlers.handle").invoke({})
+    assert "FunctionError" not in answer, answer
+    assert answer["Payload"]["invocations"] == 1
+
+
+def test_the_embedded_aws_takes_snapshots_of_what_it_starts(local_aws: Server) -> None:
+    """The shell is gone before the init phase begins, which the snapshot is of."""
+    function = function_of(
+        local_aws, "local_aws_snapshot_handlers.handle", SnapStart={"ApplyOn": "PublishedVersions"}
+    )
+    function.client.publish_version(FunctionName=function.name)
+
+    def state() -> str | None:
+        found: str = function.client.get_function_configuration(
+            FunctionName=function.name, Qualifier="1"
+        )["State"]
+        return None if found == "Pending" else found
+
+    assert eventually(state) == "Active"
+    answer = function.invoke({}, Qualifier="1")
+    assert "FunctionError" not in answer, answer

@@ -5,10 +5,12 @@ The service kills the container 30 s later; where a test needs it sooner, the jo
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from lambda_executor.contract.wire import Outcome, Result
 from lambda_image.machine.stop_request import REASON
 from tests.support.handler_process import processes_with, task
 from tests.support.job_process import Job, JobProcess
+from tests.support.minors import python_of
 
 #: How long the child of `starts_a_process` would sleep: it tells it from all others.
 NAP = "86312.5"
@@ -69,7 +72,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
     job.close()
 
 
-def executing(job: Job, task_id: str, **more: float) -> JobProcess:
+def executing(job: Job, task_id: str, **more: Any) -> JobProcess:
     """The job of a task that is executing."""
     process = job.start(task(task_id), **more)
     job.wait_until(lambda: "executing" in process.log())
@@ -98,6 +101,16 @@ def test_a_task_is_stopped_and_tried_again(job: Job) -> None:
     assert (result.task_state, job.server.told_states()) == ("up_for_retry", ["up_for_retry"])
     assert f"stopped: {REASON}" in process.task_log()
     assert process.log().count('"on_kill was called"') == 1
+
+
+def test_every_airflow_lets_a_stopped_task_be_tried_again(job: Job, minor: str) -> None:
+    """Since Airflow 3.2 its supervisor hands SIGTERM on, and the task would fail for good."""
+    programs = {"PATH": f"{python_of(minor).parent}:{os.environ['PATH']}"}
+    process = executing(job, "is_killable", variables=programs)
+    process.stop()
+    result = job.ended(process)
+    assert (result.outcome, result.reason) == (Outcome.DEADLINE, f"stopped: {REASON}")
+    assert job.server.told_states() == ["up_for_retry"]
 
 
 def test_a_task_without_a_retry_fails(job: Job) -> None:
