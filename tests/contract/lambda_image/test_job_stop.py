@@ -204,6 +204,20 @@ def test_a_start_that_is_not_answered_is_not_waited_for(job: Job) -> None:
     assert not called(job, "/state")
 
 
+def test_a_start_that_is_accepted_meanwhile_is_given_back(job: Job) -> None:
+    """Airflow has the task as running, so it must hear of an end."""
+    job.server.silent_on = "/run"
+    process = job.start(task("says"))
+    job.wait_until(lambda: called(job, "/run"))
+    process.stop()
+    time.sleep(0.3)  # The request is taken while the answer is awaited.
+    job.server.silent_on = None
+    result = job.ended(process)
+    assert (result.outcome, result.task_state) == (Outcome.DEADLINE, "up_for_retry")
+    assert result.reason.startswith(f"stopped: {REASON}")
+    assert job.server.told_states() == ["up_for_retry"]
+
+
 def test_an_end_that_is_not_taken_is_not_waited_for(job: Job) -> None:
     """Airflow was not notified of the end that was there before, and the result says so."""
     job.server.script["/state"] = [(503, "away")] * 99
