@@ -1,6 +1,6 @@
 """AWS's request to stop a job: SIGTERM to the first process of its container.
 
-The signal is blocked and waited for in a thread: the supervisor handles it too, since Airflow 3.2,
+The signal is blocked and waited for in a thread: the supervisor handles it too, since Airflow 3.3,
 and would have the task fail without a retry. A blocked signal is kept until somebody takes it, also
 for process 1 of a container, for which the kernel drops a signal that has no handler.
 https://man7.org/linux/man-pages/man7/pid_namespaces.7.html

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lambda_executor.contract.options import WORKLOAD_SECRETS
 from lambda_executor.contract.wire import Outcome
 from tests.support.handler_process import TOKEN, task
 from tests.support.job_process import (
@@ -43,7 +44,10 @@ def handled():
     def says_its_credentials():
         import boto3
         print("they are", boto3.session.Session().get_credentials().get_frozen_credentials())
-    for each in (says, fails, is_killed, sleeps, says_its_credentials):
+    @task
+    def uses_a_secret():
+        print("length", len(os.environ["PASSWORD"]), "password", os.environ["PASSWORD"])
+    for each in (says, fails, is_killed, sleeps, says_its_credentials, uses_a_secret):
         each()
 
 handled()
@@ -190,6 +194,17 @@ def test_fetched_credentials_are_in_no_log(job: Job) -> None:
     for log in (job.process.log(), *said):
         assert CREDENTIALS["SecretAccessKey"] not in log
         assert CREDENTIALS["Token"] not in log
+
+
+def test_a_task_gets_its_secrets_and_no_log_does(job: Job) -> None:
+    """The job's variables name them as a function's do."""
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+    job.server.secrets[arn] = "hunter-2"
+    named = {WORKLOAD_SECRETS.environment_variable: json.dumps({"PASSWORD": arn})}
+    assert job.run(task("uses_a_secret"), variables=named).task_state == "success"
+    assert job.process is not None
+    assert "length 8 password ***" in job.process.task_log()
+    assert "hunter-2" not in job.process.log()
 
 
 def test_every_line_of_the_log_is_json_and_names_the_job(job: Job) -> None:

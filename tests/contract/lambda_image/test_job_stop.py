@@ -104,7 +104,7 @@ def test_a_task_is_stopped_and_tried_again(job: Job) -> None:
 
 
 def test_every_airflow_lets_a_stopped_task_be_tried_again(job: Job, minor: str) -> None:
-    """Since Airflow 3.2 its supervisor hands SIGTERM on, and the task would fail for good."""
+    """Since Airflow 3.3 its supervisor hands SIGTERM on, and the task would fail for good."""
     programs = {"PATH": f"{python_of(minor).parent}:{os.environ['PATH']}"}
     process = executing(job, "is_killable", variables=programs)
     process.stop()

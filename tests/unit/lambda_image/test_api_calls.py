@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from airflow.sdk.api.client import Client
 
-from lambda_image.deadline import Deadline
+from lambda_image.deadline import Deadline, Margins
 from lambda_image.runtime import compat
 from lambda_image.runtime.api.calls import TaskCalls
 
@@ -38,3 +39,25 @@ def test_giving_a_start_back_has_the_time_of_a_start() -> None:
         with pytest.raises(httpx.ConnectError):
             calls.start(operations, 1, lambda: context)
     assert attempts == ["up_for_reschedule"]
+
+
+def test_without_a_deadline_an_end_is_not_repeated_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A job without a time-out is paid for while it waits for Airflow."""
+    monkeypatch.setattr("lambda_image.runtime.api.calls._MAX_END_S", 0.0)
+    calls, attempts = TaskCalls(), list[str]()
+    endless = Margins(None, None).deadline(math.inf, time.monotonic())
+    calls.begin(endless, SimpleNamespace(id=uuid.uuid4(), try_number=1))
+
+    def fail() -> NoReturn:
+        attempts.append("call")
+        raise httpx.ConnectError("away")
+
+    with Client(base_url="http://127.0.0.1:9/", token="token") as client:
+        operations: Any = SimpleNamespace(client=client)
+        calls.start(operations, 1, lambda: SimpleNamespace(max_tries=0, should_retry=False))
+        with pytest.raises(httpx.ConnectError):
+            calls.end(operations, uuid.uuid4(), "success", fail)
+    assert attempts == ["call"]
+    assert (calls.state, calls.asked) == (None, "success")
