@@ -70,9 +70,10 @@ def release() -> None:
 
 
 def follow(request: StopRequest, then: Callable[[], None]) -> None:
-    """Make the request when the signal comes, or has come, and call `then` on another thread.
+    """Make the request when the signal comes, and then call `then`, on another thread.
 
-    Call it after the last fork: a fork has only the thread that made it.
+    If the signal has come before, the request is made at once, and there is nothing to call. Use
+    this after the last fork: a fork has only the thread that made it.
     """
     if _SIGNAL in signal.sigpending():
         request.make()
@@ -81,7 +82,7 @@ def follow(request: StopRequest, then: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # They are the others'.
         while True:
             signal.sigwait({_SIGNAL})
-            request.make()
-            then()
+            if request.make():
+                then()
 
     threading.Thread(target=wait, name="stop-request", daemon=True).start()

@@ -62,10 +62,10 @@ class JobContainer:
         (result,) = self._server.results
         return result
 
-    def wait_until_it_runs(self) -> None:
-        """Wait until Airflow has accepted the start of the task."""
+    def wait_until_it_says(self, what: str) -> None:
+        """Wait until the task has said something."""
         until_s = time.monotonic() + _ENDS_WITHIN_S
-        while not any(path.endswith("/run") for _, path, _ in self._server.calls):
+        while what not in self.log():
             assert time.monotonic() < until_s, self.log()
             time.sleep(0.05)
 
@@ -125,7 +125,7 @@ def test_a_task_runs_as_a_job(jobs: Jobs, world: Server) -> None:
 def test_a_job_is_asked_to_stop_by_its_container(jobs: Jobs, world: Server) -> None:
     """The signal reaches the job, which is the container's first process."""
     job = jobs.start("sleeps")
-    job.wait_until_it_runs()
+    job.wait_until_it_says("sleeping")
     job.stop()
     result = job.result()
     assert result.outcome is Outcome.DEADLINE

@@ -43,6 +43,7 @@ def handled() -> None:
     @task
     def sleeps() -> None:
         """Takes longer than the function may."""
+        print("sleeping")
         time.sleep(300)
 
     @task
