@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ def handled() -> None:
     @task
     def sleeps() -> None:
         """Takes longer than the function may."""
-        print("sleeping")
+        logging.getLogger(__name__).info("sleeping")
         time.sleep(300)
 
     @task
