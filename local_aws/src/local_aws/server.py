@@ -27,7 +27,8 @@ from local_aws.sandbox.sandbox import Confinement
 from local_aws.state_lock import sole_use
 
 if TYPE_CHECKING:
-    from local_aws.on_ministack.container_tasks import ContainerTasks
+    from local_aws.on_ministack.batch_jobs import BatchJobs
+    from local_aws.on_ministack.containers import Containers
     from local_aws.on_ministack.data_plane import DataPlane
 
 
@@ -44,6 +45,21 @@ class Settings:
     sandbox: str
     asynchronous: AsyncSettings
     without_fixes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What runs in sandboxes."""
+
+    data_plane: DataPlane
+    jobs: BatchJobs
+    containers: Containers
+
+    def close(self) -> None:
+        """End all of it."""
+        self.data_plane.close()
+        self.jobs.close()
+        self.containers.close()
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -71,17 +87,13 @@ def _serve(settings: Settings, state_dir: Path, announce: Callable[[str], None])
     _configure_process(settings, state_dir, endpoint_url)
     confinement = Confinement.choose(settings.sandbox)
     logging.getLogger("local_aws").info("execution environments: %s", confinement)
-    app, data_plane, container_tasks = _build(settings, images, endpoint_url, confinement)
-
-    def end_sandboxes() -> None:
-        data_plane.close()
-        container_tasks.close()
+    app, running = _build(settings, images, endpoint_url, confinement)
 
     try:
         front = Front(app, lambda: announce(endpoint_url))
-        asyncio.run(http_server.serve(front, listener, settings.certificate, end_sandboxes))
+        asyncio.run(http_server.serve(front, listener, settings.certificate, running.close))
     finally:
-        end_sandboxes()
+        running.close()
         confinement.close()
         logging.shutdown()
 
@@ -129,11 +141,14 @@ def _configure_process(settings: Settings, state_dir: Path, endpoint_url: str) -
 
 def _build(
     settings: Settings, images: ImageStore, endpoint_url: str, confinement: Confinement
-) -> tuple[App, DataPlane, ContainerTasks]:
+) -> tuple[App, _Running]:
     from ministack.app import app  # noqa: PLC0415 - see the module's docstring
 
     from local_aws import fixes  # noqa: PLC0415
+    from local_aws.on_ministack.batch_jobs import BatchJobs  # noqa: PLC0415
     from local_aws.on_ministack.container_tasks import ContainerTasks  # noqa: PLC0415
+    from local_aws.on_ministack.containers import Containers  # noqa: PLC0415
+    from local_aws.on_ministack.controls import Controls  # noqa: PLC0415
     from local_aws.on_ministack.data_plane import DataPlane  # noqa: PLC0415
 
     # Under TLS, policies already see a secure transport.
@@ -141,10 +156,13 @@ def _build(
     fixes.apply(without=settings.without_fixes | needless)
     variables = _client_variables(settings, endpoint_url)
     data_plane = DataPlane(images, variables, settings.limits, confinement, settings.asynchronous)
-    container_tasks = ContainerTasks(images, variables, confinement)
+    containers = Containers(images, variables, confinement)
+    tasks, jobs = ContainerTasks(containers), BatchJobs(containers)
     data_plane.install()
-    container_tasks.install()
-    return app, data_plane, container_tasks
+    tasks.install()
+    jobs.install()
+    controls = Controls(app, {"ecs": tasks.interrupt, "batch": jobs.interrupt})
+    return controls, _Running(data_plane, jobs, containers)
 
 
 def _client_variables(settings: Settings, endpoint_url: str) -> dict[str, str]:

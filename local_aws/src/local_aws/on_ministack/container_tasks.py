@@ -11,32 +11,28 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 from ministack.core.concurrency import resource_lock
-from ministack.core.responses import get_account_id, get_region, json_response, request_scope
+from ministack.core.responses import json_response, request_scope
 from ministack.services import ecs
 
-from local_aws.images.store import Image, ImageError, ImageStore, image_name
-from local_aws.on_ministack.role_sessions import role_session
+from local_aws.batch_service.attempt import OUT_OF_MEMORY
+from local_aws.images.store import ImageError
+from local_aws.on_ministack.containers import EPHEMERAL_GB, Containers, ContainerSpec
 from local_aws.sandbox.container import Container
-from local_aws.sandbox.sandbox import Confinement, RuntimeCommand
 
 _Record = dict[str, Any]
 
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
 _STOP_TIMEOUT_S = 30
 _MEMORY_MB = 512
-_EPHEMERAL_GB = 20
 #: ministack's words, and those of
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
 _REASONS = {"Essential container exited": "Essential container in task exited"}
-#: Parts of a container definition that would change what runs, and that a sandbox does not have.
-_UNKNOWN = ("workingDirectory", "mountPoints")
 #: ministack's address of its own credentials, which no sandbox can reach.
 _NOT_FOR_SANDBOXES = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 
@@ -44,18 +40,14 @@ _for_a_service = contextvars.ContextVar("for_a_service", default=False)
 
 
 class ContainerTasks:
-    """Runs the containers of tasks; `client_variables` point their AWS clients at this AWS.
+    """Runs the containers of tasks.
 
     Attributes:
         containers: This object itself, as ministack calls `docker_client.containers.run`.
     """
 
-    def __init__(
-        self, images: ImageStore, client_variables: Mapping[str, str], confinement: Confinement
-    ) -> None:
-        self._images = images
-        self._client_variables = client_variables
-        self._confinement = confinement
+    def __init__(self, started_by: Containers) -> None:
+        self._containers = started_by
         self._running: dict[str, _DockerContainer] = {}
         self.containers = self
 
@@ -69,7 +61,10 @@ class ContainerTasks:
             reason, code = task.get("_stop") or (_REASONS.get(reason, reason), code)
             for index, container in enumerate(self._of(task)):
                 container.container.kill()
-                task["containers"][index]["exitCode"] = container.container.exit_code
+                described = task["containers"][index]
+                described["exitCode"] = container.container.exit_code
+                if container.container.out_of_memory:
+                    described["reason"] = OUT_OF_MEMORY
             return bool(stock_stopped(arn, task, reason, code, exit_code))
 
         def stop_task(request: _Record) -> Any:  # noqa: ANN401 - ministack's answer
@@ -77,7 +72,7 @@ class ContainerTasks:
             task = ecs._resolve_task(request.get("task", ""), cluster)
             if not task or task["lastStatus"] == "STOPPED" or not self._of(task):
                 return stock_stop(request)
-            self._stop(task, request.get("reason", "Task stopped by user"))
+            self._stop(task, request.get("reason", "Task stopped by user"), "UserInitiated")
             return json_response({"task": ecs._sanitize(task)})
 
         ecs._get_docker = lambda: None if _for_a_service.get() else self
@@ -89,10 +84,19 @@ class ContainerTasks:
         ecs._mark_task_stopped = mark_stopped
         ecs._stop_task = ecs._ACTION_MAP["StopTask"] = stop_task
 
-    def close(self) -> None:
-        """Kill every container."""
-        for container in list(self._running.values()):
-            container.container.kill()
+    def interrupt(self, task_arn: str) -> bool:
+        """Take back the capacity of a running task, as Fargate Spot does; whether it runs.
+
+        The words are those of
+        https://repost.aws/knowledge-center/fargate-spot-termination-notice.
+        """
+        _, _, _, region, account, _ = task_arn.split(":", 5)
+        with request_scope(account, region):
+            task = ecs._tasks.get(task_arn)
+            if not task or task["lastStatus"] != "RUNNING" or not self._of(task):
+                return False
+            self._stop(task, "Your Spot Task was interrupted.", "SpotInterruption")
+            return True
 
     def run(self, image: str, *, start: _Start) -> _DockerContainer:
         """Start a container (for ministack).
@@ -102,13 +106,10 @@ class ContainerTasks:
             ValueError: A sandbox does not have all of the definition, or its log group is missing.
             OSError: The sandbox cannot be started.
         """
-        if unknown := [name for name in _UNKNOWN if start.container.get(name)]:
-            raise ValueError(f"the embedded AWS has no {', '.join(unknown)}: leave it out")
         try:
-            found = Image.read(self._images.find(image_name(image)))
+            container = self._containers.start(self._spec(image, start), start.id)
         except ImageError as e:
             raise ecs._ImagePullError(str(e)) from e
-        container = Container(self._command(start, found), self._confinement, _log_of(start))
         self._running[container.id] = _DockerContainer(container)
         return self._running[container.id]
 
@@ -123,12 +124,12 @@ class ContainerTasks:
     def _of(self, task: _Record) -> list[_DockerContainer]:
         return [self._running[id] for id in task.get("_docker_ids") or [] if id in self._running]
 
-    def _stop(self, task: _Record, reason: str) -> None:
+    def _stop(self, task: _Record, reason: str, code: str) -> None:
         """Have each container stop on a thread; ministack notices their end."""
         with resource_lock("ecs-task", task["taskArn"]):
             if "_stop" in task:
                 return
-            task["_stop"] = (reason, "UserInitiated")
+            task["_stop"] = (reason, code)
             task["desiredStatus"] = "STOPPED"
             task["stoppingAt"] = ecs._iso()
         definition = ecs._task_defs[ecs._resolve_td_key(task["taskDefinitionArn"])]
@@ -138,39 +139,31 @@ class ContainerTasks:
             grace_s = float(described.get("stopTimeout") or _STOP_TIMEOUT_S)
             threading.Thread(target=container.container.stop, args=[grace_s], daemon=True).start()
 
-    def _command(self, start: _Start, image: Image) -> RuntimeCommand:
+    def _spec(self, image: str, start: _Start) -> ContainerSpec:
         definition, overrides = start.definition, start.task["overrides"]
-        own_entry_point = start.container.get("entryPoint")
-        command = start.container.get("command") or (() if own_entry_point else image.command)
-        role = overrides.get("taskRoleArn") or definition.get("taskRoleArn")
-        ephemeral = (definition.get("ephemeralStorage") or {}).get("sizeInGiB", _EPHEMERAL_GB)
+        override = ecs._container_override_for(
+            overrides.get("containerOverrides", []), start.container["name"]
+        )
         given = {k: v for k, v in start.variables.items() if k not in _NOT_FOR_SANDBOXES}
         _, metadata, token = given.pop("ECS_CONTAINER_METADATA_URI_V4").partition("/v4/")
-        endpoint_url = self._client_variables["AWS_ENDPOINT_URL"]
-        certificate = self._client_variables.get("AWS_CA_BUNDLE")
-        return RuntimeCommand(
-            [*(own_entry_point or image.entry_point), *command],
-            Path(image.working_directory),
+        metadata_uri = f"{self._containers.endpoint_url}{metadata}{token}"
+        of_task = overrides.get("memory") or definition.get("memory")
+        own = override.get("memory") or start.container.get("memory")
+        limits_mb = [int(memory_mb) for memory_mb in (of_task, own) if memory_mb]
+        storage = overrides.get("ephemeralStorage") or definition.get("ephemeralStorage") or {}
+        return ContainerSpec(
+            start.container,
+            image,
+            start.container.get("entryPoint"),
+            start.container.get("command"),
             {
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
-                **image.variables,
-                "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
-                "AWS_REGION": get_region(),
-                "AWS_DEFAULT_REGION": get_region(),
+                "AWS_EXECUTION_ENV": f"AWS_ECS_{start.task['launchType']}",
                 **given,
-                "ECS_CONTAINER_METADATA_URI_V4": f"{endpoint_url}{metadata}{token}",
-                **(role_session(role, start.id) if role else {}),
-                **self._client_variables,
+                "ECS_CONTAINER_METADATA_URI_V4": metadata_uri,
             },
-            memory_mb=int(
-                overrides.get("memory")
-                or definition.get("memory")
-                or start.container.get("memory")
-                or _MEMORY_MB
-            ),
-            tmp_mb=ephemeral * 1024,
-            readable=(*image.readable, *([Path(certificate)] if certificate else [])),
-            writable=image.writable,
+            overrides.get("taskRoleArn") or definition.get("taskRoleArn"),
+            memory_mb=min(limits_mb, default=_MEMORY_MB),
+            ephemeral_gb=storage.get("sizeInGiB", EPHEMERAL_GB),
         )
 
 
@@ -234,30 +227,6 @@ def _start_of(
     *_others: object,
 ) -> dict[str, _Start]:
     return {"start": _Start(task_id, ecs._tasks[task_arn], definition, container, variables)}
-
-
-def _log_of(start: _Start) -> Callable[[str], None]:
-    """What writes a line to the container's log stream; nothing without the driver `awslogs`.
-
-    Raises:
-        ValueError: There is no such log group, and it shall not be made.
-    """
-    config = ecs._awslogs_config(start.container, start.id, start.id)
-    if config is None:
-        return lambda _line: None
-    account, region = get_account_id(), config["region"] or get_region()
-
-    def log(line: str) -> None:
-        if line:
-            with request_scope(account, region):
-                ecs._emit_awslogs_event(config, line)
-
-    with request_scope(account, region):
-        if not ecs._ensure_awslogs_stream(config):
-            raise ValueError(
-                f"failed to create the log stream: the log group {config['group']} does not exist"
-            )
-    return log
 
 
 def _as_records(stock: Callable[..., Any]) -> Callable[..., Any]:

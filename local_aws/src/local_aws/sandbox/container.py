@@ -24,6 +24,7 @@ class Container:
         self.id = secrets.token_hex(32)
         self._log = log
         self._ended = threading.Event()
+        self._stopping = False
         self._sandbox = Sandbox(command, confinement)
         threading.Thread(target=self._follow, name="container", daemon=True).start()
         # With its command the whole sandbox ends, and so does its output.
@@ -40,14 +41,25 @@ class Container:
         status = self._sandbox.exit_status
         return status if status >= 0 else 128 - status
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the command was killed because it needed more memory than it may use."""
+        return self._sandbox.out_of_memory and not self._stopping
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for its end; whether it has ended."""
+        return self._ended.wait(timeout_s)
+
     def stop(self, grace_s: float) -> None:
         """Ask the command to end, kill all processes after the grace, and wait for their end."""
+        self._stopping = True
         self._sandbox.terminate()
         if not self._ended.wait(grace_s):
             self.kill()
 
     def kill(self) -> None:
         """Kill every process and wait for their end. May be repeated."""
+        self._stopping = self._stopping or not self.ended
         self._sandbox.stop()
         self._ended.wait()
 

@@ -154,6 +154,8 @@ class Sandbox:
         self.running = False
         #: The last runtime's exit status; negative: the signal that ended it.
         self.exit_status = 0
+        #: Whether the last runtime was killed because of the memory.
+        self.out_of_memory = False
         self._frozen = self._gone = False
         self._peak_bytes = 0
         self._cgroup: MemoryCgroup | None = None
@@ -271,6 +273,9 @@ class Sandbox:
             self._frozen = verb == "frozen"
             if verb == "exited":
                 self.running, self.exit_status = False, numbers[0]
+                exceeded = self._peak_bytes > self._memory_mb * _MEBIBYTE
+                exceeded = exceeded or bool(self._cgroup and self._cgroup.killed)
+                self.out_of_memory = exceeded and self.exit_status == -signal.SIGKILL
             self._state.notify_all()
         if verb == "exited":
             self._on_exit()

@@ -1,0 +1,244 @@
+"""Batch's records in ministack: queues, environments and definitions, and new jobs made of them.
+
+A job is kept in the form of JobDetail:
+https://docs.aws.amazon.com/batch/latest/APIReference/API_JobDetail.html
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ministack.services import batch
+
+from local_aws.batch_service.order import Environment, Queue
+from local_aws.on_ministack.containers import ContainerSpec
+
+Record = dict[str, Any]
+
+#: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+#: Parts of SubmitJob for kinds of jobs that are not there.
+_UNKNOWN = ("arrayProperties", "nodeOverrides", "eksPropertiesOverride", "ecsPropertiesOverride")
+#: The container of a job whose definition has no log configuration.
+#: https://docs.aws.amazon.com/batch/latest/userguide/using_awslogs.html
+_LOG_GROUP = "/aws/batch/job"
+_CONTAINER = "default"
+_VCPUS, _MEMORY_MB = "1", "2048"
+_FARGATE = ("FARGATE", "FARGATE_SPOT")
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer
+    """A request that Batch refuses with a ClientException; the message is the answer's."""
+
+
+def find_queue(reference: str) -> Record:
+    """The job queue of a name or an ARN.
+
+    Raises:
+        Refused: There is none.
+    """
+    found = batch._job_queues.get(reference.rpartition("/")[2])
+    if found is None or (reference.startswith("arn:") and found["jobQueueArn"] != reference):
+        raise Refused(f"JobQueue {reference} not found.")
+    return dict(found)
+
+
+def find_definition(reference: str) -> Record:
+    """The active job definition of a name, `name:revision` or ARN; of a name the latest revision.
+
+    Raises:
+        Refused: There is none.
+    """
+    name, _, revision = reference.rpartition("/")[2].partition(":")
+    active = [
+        record
+        for record in batch._job_definitions.get(name) or []
+        if record["status"] == "ACTIVE" and revision in ("", str(record["revision"]))
+    ]
+    if not active:
+        raise Refused(f"JobDefinition {reference} not found.")
+    return dict(active[-1])
+
+
+def find_environment(reference: str) -> Record | None:
+    """The compute environment of a name or an ARN."""
+    found: Record | None = batch._compute_envs.get(reference.rpartition("/")[2])
+    return found
+
+
+def queue_of(job: Record) -> Queue:
+    """A job's queue with its enabled environments.
+
+    Raises:
+        Refused: The queue was deleted.
+    """
+    record = find_queue(job["jobQueue"])
+    order = sorted(record["computeEnvironmentOrder"], key=lambda entry: entry["order"])
+    found = [find_environment(entry["computeEnvironment"]) for entry in order]
+    return Queue(
+        record["jobQueueArn"],
+        record["priority"],
+        tuple(
+            Environment(environment["computeEnvironmentArn"], _max_vcpus(environment))
+            for environment in found
+            if environment is not None and environment["state"] == "ENABLED"
+        ),
+    )
+
+
+def on_fargate(environment: Record) -> bool:
+    """Whether an environment's containers run on Fargate, and not on instances."""
+    return environment.get("computeResources", {}).get("type") in _FARGATE
+
+
+def new_job(request: Record) -> Record:
+    """The record of a job that is submitted.
+
+    Raises:
+        Refused: The request is invalid.
+    """
+    if not _JOB_NAME.fullmatch(request.get("jobName", "")):
+        raise Refused("Job name should match valid pattern")
+    if unknown := [name for name in _UNKNOWN if request.get(name)]:
+        raise Refused(f"the embedded AWS has no {', '.join(unknown)}: leave it out")
+    queue = find_queue(request.get("jobQueue", ""))
+    if queue["state"] != "ENABLED":
+        raise Refused(f"JobQueue {queue['jobQueueArn']} is disabled.")
+    definition = find_definition(request.get("jobDefinition", ""))
+    job_id = str(uuid.uuid4())
+    parameters = {**definition.get("parameters", {}), **request.get("parameters", {})}
+    strategy = request.get("retryStrategy") or definition.get("retryStrategy") or {}
+    timeout = request.get("timeout") or definition.get("timeout")
+    return {
+        "jobArn": batch._job_arn(job_id),
+        "jobId": job_id,
+        "jobName": request["jobName"],
+        "jobQueue": queue["jobQueueArn"],
+        "jobDefinition": definition["jobDefinitionArn"],
+        "status": "SUBMITTED",
+        "createdAt": now_ms(),
+        "attempts": [],
+        "retryStrategy": {"attempts": 1, "evaluateOnExit": [], **strategy},
+        "dependsOn": request.get("dependsOn", []),
+        "parameters": parameters,
+        "container": _container(definition, request.get("containerOverrides", {}), parameters),
+        **({"timeout": timeout} if timeout else {}),
+        "tags": request.get("tags", {}),
+        "platformCapabilities": definition.get("platformCapabilities", []),
+        "isCancelled": False,
+        "isTerminated": False,
+    }
+
+
+def vcpus(job: Record) -> float:
+    """How many vCPUs a job needs."""
+    return float(_resource(job["container"], "VCPU", "vcpus") or _VCPUS)
+
+
+def log_definition(job: Record) -> Record:
+    """A container definition of ECS with the name and the log of a job's container."""
+    name = job["jobDefinition"].rpartition("/")[2].partition(":")[0]
+    given = job["container"].get("logConfiguration", {"logDriver": "awslogs"})
+    defaults = {"awslogs-group": _LOG_GROUP, "awslogs-stream-prefix": name}
+    options = {**defaults, **given.get("options", {})}
+    if options["awslogs-group"] == _LOG_GROUP:
+        options["awslogs-create-group"] = "true"
+    return {
+        "name": _CONTAINER,
+        "mountPoints": job["container"].get("mountPoints"),
+        "logConfiguration": {**given, "options": options},
+    }
+
+
+def log_stream(job: Record, task_id: str) -> str:
+    """The name of the log stream of a job's container."""
+    options = log_definition(job)["logConfiguration"]["options"]
+    return f"{options['awslogs-stream-prefix']}/{_CONTAINER}/{task_id}"
+
+
+def container_spec(job: Record, environment: Record, secrets: Mapping[str, str]) -> ContainerSpec:
+    """What runs in an attempt of a job; `secrets` are variables.
+
+    The variables are those of
+    https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html.
+    """
+    container = job["container"]
+    fargate = on_fargate(environment)
+    return ContainerSpec(
+        log_definition(job),
+        container["image"],
+        None,
+        container.get("command") or None,
+        {
+            **{given["name"]: given["value"] for given in container.get("environment", [])},
+            **secrets,
+            "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE" if fargate else "AWS_ECS_EC2",
+            "AWS_BATCH_JOB_ID": job["jobId"],
+            "AWS_BATCH_JQ_NAME": job["jobQueue"].rpartition("/")[2],
+            "AWS_BATCH_CE_NAME": environment["computeEnvironmentName"],
+            "AWS_BATCH_JOB_ATTEMPT": str(len(job["attempts"]) + 1),
+        },
+        container.get("jobRoleArn"),
+        memory_mb=int(_resource(container, "MEMORY", "memory") or _MEMORY_MB),
+        **(
+            {"ephemeral_gb": container["ephemeralStorage"]["sizeInGiB"]}
+            if "ephemeralStorage" in container
+            else {}
+        ),
+    )
+
+
+def now_ms() -> int:
+    """The time as Batch writes it."""
+    return int(time.time() * 1000)
+
+
+def _max_vcpus(environment: Record) -> float:
+    # An unmanaged environment has no limit of its own.
+    return float(environment.get("computeResources", {}).get("maxvCpus", "inf"))
+
+
+def _container(definition: Record, overrides: Record, parameters: Mapping[str, str]) -> Record:
+    """The container of a job: that of its definition, with the overrides of the request.
+
+    https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerOverrides.html
+    """
+    own = definition.get("containerProperties", {})
+    command = overrides.get("command") or own.get("command", [])
+    return {
+        **own,
+        **{name: overrides[name] for name in ("vcpus", "memory") if name in overrides},
+        "command": [_substituted(word, parameters) for word in command],
+        "environment": _merged(own, overrides, "environment", "name"),
+        "resourceRequirements": _merged(own, overrides, "resourceRequirements", "type"),
+        "volumes": own.get("volumes", []),
+        "mountPoints": own.get("mountPoints", []),
+        "ulimits": own.get("ulimits", []),
+        "networkInterfaces": [],
+        "secrets": own.get("secrets", []),
+    }
+
+
+def _merged(own: Record, overrides: Record, name: str, key: str) -> Sequence[Record]:
+    entries = [*own.get(name, []), *overrides.get(name, [])]
+    return list({entry[key]: entry for entry in entries}.values())
+
+
+def _substituted(word: str, parameters: Mapping[str, str]) -> str:
+    """A word of a command, or the parameter that it refers to.
+
+    https://docs.aws.amazon.com/batch/latest/userguide/job_definition_parameters.html#parameters
+    """
+    return parameters.get(word.removeprefix("Ref::"), word) if word.startswith("Ref::") else word
+
+
+def _resource(container: Record, kind: str, former: str) -> str | None:
+    """A resource requirement, or the property that it has replaced."""
+    for requirement in container["resourceRequirements"]:
+        if requirement["type"] == kind:
+            return str(requirement["value"])
+    return str(container[former]) if former in container else None
