@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import httpx
 import pytest
 from botocore.config import Config
 
@@ -307,6 +308,12 @@ def client(  # noqa: PLR0913 - boto3's own
         # Without retries; and some tests send requests that boto3 would refuse.
         config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
     )
+
+
+def interrupt(server: Server, arn: str) -> int:
+    """Let Spot take the capacity of a task or job back; the status of the answer."""
+    url = f"{server.url}/_local_aws/spot-interruptions"
+    return httpx.post(url, json={"arn": arn}, trust_env=False).status_code
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import boto3
-from botocore.model import ServiceModel, Shape
+from botocore.model import ServiceModel
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "string": str,
@@ -39,7 +39,7 @@ def assert_fits_model(
     assert list(_faults(shape, found, operation, absent)) == []
 
 
-def _faults(shape: Shape, value: Any, path: str, absent: Collection[str]) -> list[str]:
+def _faults(shape: Any, value: Any, path: str, absent: Collection[str]) -> list[str]:
     match shape.type_name:
         case "structure":
             missing = set(shape.required_members) - set(value) - set(absent)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -20,6 +19,7 @@ from tests.support.local_aws import (
     Server,
     client,
     eventually,
+    interrupt,
 )
 from tests.support.service_model import assert_fits_model
 
@@ -156,14 +156,6 @@ def jobs_of(aws: Server, kind: str = "FARGATE") -> Jobs:
 def jobs(local_aws: Server) -> Jobs:
     """What a test runs."""
     return jobs_of(local_aws)
-
-
-def interrupt(aws: Server, arn: str) -> int:
-    """Take back the capacity; the answer's status."""
-    answer = httpx.post(
-        f"{aws.url}/_local_aws/spot-interruptions", json={"arn": arn}, trust_env=False
-    )
-    return answer.status_code
 
 
 def refusal(call: Callable[..., Any], **request: Any) -> str:

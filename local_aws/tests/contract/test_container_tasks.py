@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.local_aws import (
@@ -16,7 +17,9 @@ from tests.support.local_aws import (
     Server,
     client,
     eventually,
+    interrupt,
 )
+from tests.support.service_model import assert_fits_model
 
 ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
@@ -61,21 +64,27 @@ class Tasks:
             **settings,
         )
 
-    def run(self, **overrides: Any) -> str:
+    def run(self, *, request: dict[str, Any] | None = None, **overrides: Any) -> str:
         """Run a task, with overrides of the container `main`; its ARN."""
+        of_containers = {"containerOverrides": [{"name": "main", **overrides}]}
         answer = self.ecs.run_task(
-            cluster=self.name,
-            taskDefinition=self.name,
-            launchType="FARGATE",
-            overrides={"containerOverrides": [{"name": "main", **overrides}]} if overrides else {},
+            **{
+                "cluster": self.name,
+                "taskDefinition": self.name,
+                "overrides": of_containers if overrides else {},
+                **(request or {"launchType": "FARGATE"}),
+            }
         )
+        assert_fits_model("ecs", "RunTask", answer)
         (task,) = answer["tasks"]
         assert task["lastStatus"] == "PROVISIONING"
         return str(task["taskArn"])
 
     def describe(self, task: str) -> dict[str, Any]:
         """Its description now."""
-        (described,) = self.ecs.describe_tasks(cluster=self.name, tasks=[task])["tasks"]
+        answer = self.ecs.describe_tasks(cluster=self.name, tasks=[task])
+        assert_fits_model("ecs", "DescribeTasks", answer)
+        (described,) = answer["tasks"]
         return dict(described)
 
     def stopped(self, task: str) -> dict[str, Any]:
@@ -199,6 +208,49 @@ def test_stop_task_kills_what_does_not_end(tasks: Tasks) -> None:
     tasks.waiting(task)
     tasks.ecs.stop_task(cluster=tasks.name, task=task)
     assert tasks.stopped(task)["containers"][0]["exitCode"] == 137
+
+
+def test_spot_takes_the_capacity_of_a_task_back(tasks: Tasks) -> None:
+    """The command is asked to end, and the task has AWS's words; it is described once stopped."""
+    tasks.register()
+    spot = {"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}], "startedBy": "me"}
+    task = tasks.run(request=spot, **code(OBEY))
+    tasks.waiting(task)
+    by_me = {"cluster": tasks.name, "startedBy": "me"}
+    assert tasks.ecs.list_tasks(**by_me)["taskArns"] == [task]
+    assert interrupt(tasks.aws, task) == 204
+    ended = tasks.stopped(task)
+    assert (ended["stopCode"], ended["stoppedReason"]) == (
+        "SpotInterruption",
+        "Your Spot Task was interrupted.",
+    )
+    assert (ended["capacityProviderName"], ended["startedBy"]) == ("FARGATE_SPOT", "me")
+    assert ended["containers"][0]["exitCode"] == 5
+    assert tasks.ecs.list_tasks(**by_me)["taskArns"] == []
+    assert tasks.ecs.list_tasks(**by_me, desiredStatus="STOPPED")["taskArns"] == [task]
+    assert interrupt(tasks.aws, task) == 404
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"arn": "task"}'])
+def test_an_interruption_names_what_it_interrupts(local_aws: Server, body: str) -> None:
+    """Anything else is refused, and so are unknown services and paths."""
+    url = f"{local_aws.url}/_local_aws/spot-interruptions"
+    assert httpx.post(url, content=body, trust_env=False).status_code == 400
+    assert interrupt(local_aws, f"arn:aws:s3:{REGION}:{ACCOUNT}:bucket") == 404
+    assert httpx.get(url, trust_env=False).status_code == 404
+
+
+def test_too_much_memory_kills_a_container(tasks: Tasks) -> None:
+    """Its limit is the smaller one of the task and of the container, here the override's."""
+    tasks.register()
+    task = tasks.run(**code(f"fill = b'x' * 200 * 1024 * 1024; {WAIT}"), memory=64)
+    ended = tasks.stopped(task)
+    (container,) = ended["containers"]
+    assert (container["exitCode"], container["reason"]) == (
+        137,
+        "OutOfMemoryError: Container killed due to memory usage",
+    )
+    assert ended["stopCode"] == "EssentialContainerExited"
 
 
 def test_all_containers_end_with_an_essential_one(tasks: Tasks) -> None:

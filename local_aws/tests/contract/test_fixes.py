@@ -340,21 +340,43 @@ def test_long_polls_do_not_hold_up_other_requests(local_aws: Server) -> None:
         assert [future.result()["body"] for future in waiting] == [{}] * 20
 
 
-def assume_role(server: Server, statement: dict[str, Any]) -> tuple[str, ...]:
-    """Credentials of a new role with this policy."""
+def assume_role(server: Server, *statements: dict[str, Any]) -> tuple[str, ...]:
+    """Credentials of a new role with a policy of these statements."""
     iam, name = server.client("iam"), f"r-{uuid.uuid4().hex[:8]}"
     root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     trust = policy({"Effect": "Allow", "Principal": root, "Action": "sts:AssumeRole"})
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
-    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=policy(statement))
+    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=policy(*statements))
     session = server.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="s")
     given = session["Credentials"]
     return given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
 
 
-def policy(statement: dict[str, Any]) -> str:
-    """A policy of one statement."""
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+def policy(*statements: dict[str, Any]) -> str:
+    """A policy of these statements."""
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def batch_queue(server: Server) -> str:
+    """The name of a new job queue, its compute environment and a job definition."""
+    batch, name = server.client("batch"), f"b-{uuid.uuid4().hex[:12]}"
+    batch.create_compute_environment(
+        computeEnvironmentName=name,
+        type="MANAGED",
+        computeResources={"type": "FARGATE", "maxvCpus": 1},
+    )
+    batch.create_job_queue(
+        jobQueueName=name,
+        priority=1,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": name}],
+    )
+    batch.register_job_definition(
+        jobDefinitionName=name,
+        type="container",
+        containerProperties={"image": "none"},
+        retryStrategy={"attempts": 2},
+    )
+    return name
 
 
 def test_describe_repositories_is_permitted_by_name(
@@ -400,6 +422,71 @@ def test_run_task_is_permitted_by_the_task_definition(
 
     assert run(enforcing_aws) == [ALLOWED] * 3
     assert run(bare_enforcing_aws) == ["AccessDeniedException"] * 3
+
+
+def test_submit_job_is_permitted_by_queue_and_definition(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """batch_permission: grants for both permit to submit, and one for jobs to terminate them."""
+
+    def submit(server: Server, *kinds: str) -> list[str]:
+        name = batch_queue(server)
+        request = {"jobName": name, "jobQueue": name, "jobDefinition": name}
+        job = server.client("batch").submit_job(**request)["jobId"]
+        of_batch = f"arn:aws:batch:{REGION}:{ACCOUNT}"
+        resources = [f"{of_batch}:{kind}/{job if kind == 'job' else name}" for kind in kinds]
+        role = assume_role(server, {"Effect": "Allow", "Action": "batch:*", "Resource": resources})
+        batch = client("batch", server.url, *role)
+        return [
+            error_code(batch.submit_job, **request),
+            error_code(batch.terminate_job, jobId=job, reason="enough"),
+            error_code(batch.describe_jobs, jobs=[job]),
+        ]
+
+    denied = "AccessDeniedException"
+    both = ("job-queue", "job-definition")
+    assert submit(enforcing_aws, *both, "job") == [ALLOWED, ALLOWED, denied]
+    assert submit(enforcing_aws, *both) == [ALLOWED, denied, denied]
+    assert submit(enforcing_aws, "job-queue") == [denied] * 3
+    assert submit(enforcing_aws, "job-definition", "job") == [denied, ALLOWED, denied]
+    assert submit(bare_enforcing_aws, *both, "job") == [denied] * 3
+
+
+def test_roles_of_containers_are_passed(enforcing_aws: Server, bare_enforcing_aws: Server) -> None:
+    """pass_role: RunTask and RegisterJobDefinition need iam:PassRole to the service."""
+
+    def run(server: Server, service: str) -> list[str]:
+        name, root = f"t-{uuid.uuid4().hex[:12]}", server.client("ecs")
+        task_role = server.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        arn = task_role["Role"]["Arn"]
+        root.create_cluster(clusterName=name)
+        root.register_task_definition(
+            family=name, taskRoleArn=arn, containerDefinitions=[{"name": "c", "image": "none"}]
+        )
+        role = assume_role(
+            server,
+            {"Effect": "Allow", "Action": ["ecs:*", "batch:*"], "Resource": "*"},
+            {
+                "Effect": "Allow",
+                "Action": "iam:PassRole",
+                "Resource": arn,
+                "Condition": {"StringEquals": {"iam:PassedToService": service}},
+            },
+        )
+        ecs, batch = (client(service, server.url, *role) for service in ("ecs", "batch"))
+        return [
+            error_code(ecs.run_task, cluster=name, taskDefinition=name),
+            error_code(
+                batch.register_job_definition,
+                jobDefinitionName=name,
+                type="container",
+                containerProperties={"image": "none", "jobRoleArn": arn},
+            ),
+        ]
+
+    assert run(enforcing_aws, "ecs-tasks.amazonaws.com") == [ALLOWED] * 2
+    assert run(enforcing_aws, "lambda.amazonaws.com") == ["AccessDeniedException"] * 2
+    assert run(bare_enforcing_aws, "lambda.amazonaws.com") == [ALLOWED] * 2
 
 
 def test_policies_see_secure_transport(enforcing_aws: Server, bare_enforcing_aws: Server) -> None:
@@ -659,6 +746,186 @@ def test_an_invalid_page_is_refused(local_aws: Server, request_: dict[str, Any])
     group = put_lines(local_aws, {"s": ["1"]}, int(time.time() * 1000))
     call = local_aws.client("logs").filter_log_events
     assert error_code(call, logGroupName=group, **request_) == "InvalidParameterException"
+
+
+def test_batch_is_changed_and_deleted_by_its_api(local_aws: Server, bare_aws: Server) -> None:
+    """batch_apis: a definition keeps its parts; what is used or enabled is not deleted."""
+    name, batch = batch_queue(local_aws), local_aws.client("batch")
+    arn = f"arn:aws:batch:{REGION}:{ACCOUNT}"
+    for wanted in (name, f"{name}:1", f"{arn}:job-definition/{name}:1"):
+        (found,) = batch.describe_job_definitions(jobDefinitions=[wanted])["jobDefinitions"]
+        assert found["retryStrategy"] == {"attempts": 2}
+    queue, environment = f"{arn}:job-queue/{name}", f"{arn}:compute-environment/{name}"
+    environments = batch.describe_compute_environments(computeEnvironments=[environment])
+    assert len(environments["computeEnvironments"]) == 1
+    delete_queue = partial(error_code, batch.delete_job_queue, jobQueue=queue)
+    delete_environment = partial(
+        error_code, batch.delete_compute_environment, computeEnvironment=environment
+    )
+    assert delete_queue() == "ClientException"
+    assert delete_environment() == "ClientException"
+    batch.update_compute_environment(computeEnvironment=environment, state="DISABLED")
+    assert delete_environment() == "ClientException"
+    batch.update_job_queue(jobQueue=name, state="DISABLED")
+    assert [delete_queue(), delete_environment()] == [ALLOWED] * 2
+    assert batch.describe_job_queues(jobQueues=[name])["jobQueues"] == []
+    batch.deregister_job_definition(jobDefinition=f"{name}:1")
+    described = batch.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")
+    assert described["jobDefinitions"] == []
+    name, batch = batch_queue(bare_aws), bare_aws.client("batch")
+    update = error_code(batch.update_job_queue, jobQueue=name, state="DISABLED")
+    assert update == "InvalidAction"
+    described = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]
+    assert "retryStrategy" not in described[0]
+
+
+def test_a_token_starts_a_task_once(local_aws: Server, bare_aws: Server) -> None:
+    """run_task: a repeated request has the same task, another one conflicts; unknown is refused."""
+
+    def run(server: Server) -> tuple[int, list[str]]:
+        ecs, name = server.client("ecs"), f"t-{uuid.uuid4().hex[:12]}"
+        ecs.create_cluster(clusterName=name)
+        for _ in range(2):
+            ecs.register_task_definition(
+                family=name,
+                containerDefinitions=[{"name": "c", "image": "none"}],
+                cpu="256",
+                memory="512",
+            )
+        ecs.deregister_task_definition(taskDefinition=f"{name}:2")
+        own = {"cpu": "512", "memory": "1024"}
+        request = {
+            "cluster": name,
+            "taskDefinition": name,
+            "clientToken": name,
+            "startedBy": name,
+            "overrides": own,
+        }
+        ((first,), (second,)) = (ecs.run_task(**request)["tasks"] for _ in range(2))
+        assert "stopCode" not in first or server is bare_aws
+        described = {name: first[name] for name in own}
+        assert (described == own) == (server is local_aws)
+        assert first["taskDefinitionArn"].endswith(":1") == (server is local_aws)
+        override = {"containerOverrides": [{"name": "other"}]}
+        refused = [
+            error_code(ecs.run_task, **{**request, "overrides": {}}),
+            error_code(ecs.run_task, cluster=f"{name}-other", taskDefinition=name),
+            error_code(ecs.run_task, cluster=name, taskDefinition=f"{name}:2"),
+            error_code(ecs.run_task, cluster=name, taskDefinition=name, overrides=override),
+        ]
+        return len({first["taskArn"], second["taskArn"]}), refused
+
+    assert run(local_aws) == (
+        1,
+        [
+            "ConflictException",
+            "ClusterNotFoundException",
+            "ClientException",
+            "InvalidParameterException",
+        ],
+    )
+    assert run(bare_aws) == (2, [ALLOWED] * 4)
+
+
+def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:
+    """batch_resources: `Ref` is the ARN, changes are made, and all of it goes with the stack."""
+
+    def stack(command: str, priority: int) -> Any:
+        return template(
+            {name: {"Ref": name} for name in ("Environment", "Queue", "Definition")}
+            | {"Arn": {"Fn::GetAtt": ["Definition", "JobDefinitionArn"]}},
+            Environment=("AWS::Batch::ComputeEnvironment", {
+                "Type": "MANAGED",
+                "ComputeResources": {"Type": "FARGATE", "MaxvCpus": 4, "Subnets": ["subnet-1"]},
+            }),
+            Queue=("AWS::Batch::JobQueue", {
+                "Priority": priority,
+                "ComputeEnvironmentOrder": [
+                    {"Order": 1, "ComputeEnvironment": {"Ref": "Environment"}},
+                ],
+            }),
+            Definition=("AWS::Batch::JobDefinition", {
+                "JobDefinitionName": name, "Type": "container", "Parameters": {"Size": "1"},
+                "PlatformCapabilities": ["FARGATE"], "Timeout": {"AttemptDurationSeconds": 60},
+                "RetryStrategy": {"Attempts": 3, "EvaluateOnExit": [
+                    {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
+                ]},
+                "ContainerProperties": {
+                    "Image": "none", "Command": [command],
+                    "ResourceRequirements": [{"Type": "VCPU", "Value": "1"}],
+                    "Secrets": [{"Name": "S", "ValueFrom": "/s"}],
+                    "LogConfiguration": {"LogDriver": "awslogs", "Options": {"awslogs-group": "g"}},
+                },
+            }),
+        )  # fmt: skip
+
+    name, batch = f"b-{uuid.uuid4().hex[:12]}", local_aws.client("batch")
+    deployed = local_aws.deploy(stack("one", 1))
+    definition = deployed.output("Definition")
+    assert definition == deployed.output("Arn")
+    assert definition.endswith(f":job-definition/{name}:1")
+    (found,) = batch.describe_job_definitions(jobDefinitions=[definition])["jobDefinitions"]
+    assert found["parameters"] == {"Size": "1"}
+    assert found["timeout"] == {"attemptDurationSeconds": 60}
+    assert found["retryStrategy"]["evaluateOnExit"][0]["action"] == "RETRY"
+    container = found["containerProperties"]
+    assert container["secrets"] == [{"name": "S", "valueFrom": "/s"}]
+    assert container["logConfiguration"]["options"] == {"awslogs-group": "g"}
+    queue, environment = deployed.output("Queue"), deployed.output("Environment")
+    local_aws.client("cloudformation").update_stack(
+        StackName=deployed.name, TemplateBody=json.dumps(stack("two", 7))
+    )
+    assert deployed.output("Definition").endswith(f"{name}:2")
+    assert deployed.output("Queue") == queue
+    (found,) = batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
+    assert found["priority"] == 7
+    assert found["computeEnvironmentOrder"] == [{"order": 1, "computeEnvironment": environment}]
+    assert deployed.delete() == "DELETE_COMPLETE"
+    for answer in (
+        batch.describe_job_queues(jobQueues=[queue])["jobQueues"],
+        batch.describe_compute_environments(computeEnvironments=[environment])[
+            "computeEnvironments"
+        ],
+        batch.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")["jobDefinitions"],
+    ):
+        assert answer == []
+    assert error_code(bare_aws.deploy, template=stack("one", 1)) == "ValidationError"
+
+
+def test_a_task_definition_is_deployed_with_all_of_it(local_aws: Server, bare_aws: Server) -> None:
+    """task_definition_properties: secrets, storage and platform are as the API has them."""
+    stack = template(
+        {"Arn": {"Ref": "Definition"}},
+        Cluster=("AWS::ECS::Cluster", {}),
+        Definition=("AWS::ECS::TaskDefinition", {
+            "RequiresCompatibilities": ["FARGATE"], "NetworkMode": "awsvpc",
+            "Cpu": "256", "Memory": "512", "EphemeralStorage": {"SizeInGiB": 30},
+            "RuntimePlatform": {"CpuArchitecture": "X86_64"},
+            "ContainerDefinitions": [{
+                "Name": "c", "Image": "none", "DockerLabels": {"Own": "label"}, "StopTimeout": 120,
+                "Secrets": [{"Name": "S", "ValueFrom": "/s"}],
+            }],
+        }),
+    )  # fmt: skip
+
+    def described(server: Server) -> dict[str, Any]:
+        deployed = server.deploy(stack)
+        arn = deployed.output("Arn")
+        found = server.client("ecs").describe_task_definition(taskDefinition=arn)
+        definition: dict[str, Any] = found["taskDefinition"]
+        assert deployed.delete() == "DELETE_COMPLETE"
+        return definition
+
+    found = described(local_aws)
+    assert found["ephemeralStorage"] == {"sizeInGiB": 30}
+    assert found["runtimePlatform"] == {"cpuArchitecture": "X86_64"}
+    (container,) = found["containerDefinitions"]
+    assert container["secrets"] == [{"name": "S", "valueFrom": "/s"}]
+    assert container["dockerLabels"] == {"Own": "label"}
+    assert (container["stopTimeout"], container["essential"]) == (120, True)
+    found = described(bare_aws)
+    assert "ephemeralStorage" not in found
+    assert found["containerDefinitions"][0]["secrets"] == [{}]
 
 
 def test_every_fix_has_its_test() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ministack.services.cloudformation import provisioners
@@ -54,6 +54,23 @@ def call(operation: Callable[..., Any], request: dict[str, Any]) -> str:
     if status >= 400:  # noqa: PLR2004 - HTTP
         raise ValueError(text)
     return text
+
+
+def in_camel_case(value: Any, *, free: Collection[str]) -> Any:  # noqa: ANN401 - JSON
+    """Properties as most JSON APIs write them: names begin with a small letter.
+
+    Args:
+        value: Properties, or a part of them.
+        free: Properties whose content has names of the author's own, which stay.
+    """
+    if isinstance(value, dict):
+        return {
+            name[:1].lower() + name[1:]: inner if name in free else in_camel_case(inner, free=free)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [in_camel_case(inner, free=free) for inner in value]
+    return value
 
 
 def element(xml: str, name: str) -> str:

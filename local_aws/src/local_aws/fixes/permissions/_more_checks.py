@@ -1,0 +1,60 @@
+"""Shared by the fixes that check a request for more than one permission."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ministack import app
+from ministack.core.responses import get_account_id
+from ministack.core.router import extract_region
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A permission that a request needs.
+
+    Attributes:
+        context: Condition keys of the request.
+    """
+
+    action: str
+    resource: str
+    context: dict[str, str] = field(default_factory=dict)
+
+
+#: The permissions of an operation, given its name, its request, and `<region>:<account>`.
+Checks = Callable[[str, dict[str, Any], str], Iterable[Check]]
+
+
+def also_check(service: Any, name: str, checks: Checks) -> None:  # noqa: ANN401 - a module
+    """Refuse requests to one of ministack's services without these permissions, under `--auth`."""
+    stock = service.handle_request
+
+    async def handle_request(
+        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+    ) -> Any:  # noqa: ANN401 - ministack's answer
+        scope = f"{extract_region(headers, query)}:{get_account_id()}"
+        for check in checks(operation(path, headers), json.loads(body or b"{}"), scope):
+            denied = app._enforce_data_plane(
+                name,
+                check.action,
+                headers,
+                query,
+                "",
+                resource_arn=check.resource,
+                service_context=check.context,
+            )
+            if denied:
+                return denied
+        return await stock(method, path, headers, body, query)
+
+    service.handle_request = handle_request
+
+
+def operation(path: str, headers: dict[str, str]) -> str:
+    """An operation's name: of the header or, in lower case, of the path's end."""
+    target = headers.get("x-amz-target", "")
+    return target.rpartition(".")[2] or path.rstrip("/").rpartition("/")[2].lower()
