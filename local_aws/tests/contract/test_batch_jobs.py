@@ -337,6 +337,8 @@ def test_a_disabled_queue_takes_no_jobs(jobs: Jobs) -> None:
     assert "not found" in refusal(submit, **{**request, "jobQueue": "none"})
     assert "not found" in refusal(submit, **{**request, "jobDefinition": f"{jobs.name}:2"})
     assert "arrayProperties" in refusal(submit, **request, arrayProperties={"size": 2})
+    vcpus = {"resourceRequirements": [{"type": "VCPU", "value": "many"}]}
+    assert "many" in refusal(submit, **request, containerOverrides=vcpus)
     jobs.batch.update_job_queue(jobQueue=jobs.name, state="DISABLED")
     assert "disabled" in refusal(submit, **request)
 

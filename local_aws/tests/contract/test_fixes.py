@@ -812,6 +812,9 @@ def test_a_token_starts_a_task_once(local_aws: Server, bare_aws: Server) -> None
             error_code(ecs.run_task, cluster=f"{name}-other", taskDefinition=name),
             error_code(ecs.run_task, cluster=name, taskDefinition=f"{name}:2"),
             error_code(ecs.run_task, cluster=name, taskDefinition=name, overrides=override),
+            error_code(ecs.list_tasks, cluster=f"{name}-none"),
+            error_code(ecs.describe_tasks, cluster=f"{name}-none", tasks=["t"]),
+            error_code(ecs.stop_task, cluster=f"{name}-none", task="t"),
         ]
         return len({first["taskArn"], second["taskArn"]}), refused
 
@@ -822,9 +825,10 @@ def test_a_token_starts_a_task_once(local_aws: Server, bare_aws: Server) -> None
             "ClusterNotFoundException",
             "ClientException",
             "InvalidParameterException",
+            *["ClusterNotFoundException"] * 3,
         ],
     )
-    assert run(bare_aws) == (2, [ALLOWED] * 4)
+    assert run(bare_aws) == (2, [*[ALLOWED] * 6, "InvalidParameterException"])
 
 
 def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:

@@ -253,7 +253,7 @@ class BatchJobs:
             container = self._containers.start(spec, task_id)
         except ImageError as e:
             return _not_started(environment, f"CannotPullContainerError: {e}")
-        except (ecs._SecretResolutionError, OSError, ValueError) as e:
+        except (ecs._SecretResolutionError, LookupError, OSError, ValueError) as e:
             return _not_started(environment, f"ResourceInitializationError: {e}")
         with self._changed:
             record["status"], record["startedAt"] = "RUNNING", batch_records.now_ms()

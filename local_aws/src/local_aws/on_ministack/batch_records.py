@@ -15,7 +15,7 @@ from typing import Any
 from ministack.services import batch
 
 from local_aws.batch_service.order import Environment, Queue
-from local_aws.on_ministack.containers import ContainerSpec
+from local_aws.on_ministack.containers import EPHEMERAL_GB, ContainerSpec
 
 Record = dict[str, Any]
 
@@ -77,7 +77,7 @@ def queue_of(job: Record) -> Queue:
         Refused: The queue was deleted.
     """
     record = find_queue(job["jobQueue"])
-    order = sorted(record["computeEnvironmentOrder"], key=lambda entry: entry["order"])
+    order = sorted(record["computeEnvironmentOrder"], key=lambda entry: entry.get("order", 0))
     found = [find_environment(entry["computeEnvironment"]) for entry in order]
     return Queue(
         record["jobQueueArn"],
@@ -109,11 +109,14 @@ def new_job(request: Record) -> Record:
     if queue["state"] != "ENABLED":
         raise Refused(f"JobQueue {queue['jobQueueArn']} is disabled.")
     definition = find_definition(request.get("jobDefinition", ""))
+    container = definition.get("containerProperties", {})
+    if not container.get("image"):
+        raise Refused("the embedded AWS runs definitions with containerProperties and an image")
     job_id = str(uuid.uuid4())
     parameters = {**definition.get("parameters", {}), **request.get("parameters", {})}
     strategy = request.get("retryStrategy") or definition.get("retryStrategy") or {}
     timeout = request.get("timeout") or definition.get("timeout")
-    return {
+    job = {
         "jobArn": batch._job_arn(job_id),
         "jobId": job_id,
         "jobName": request["jobName"],
@@ -125,18 +128,28 @@ def new_job(request: Record) -> Record:
         "retryStrategy": {"attempts": 1, "evaluateOnExit": [], **strategy},
         "dependsOn": request.get("dependsOn", []),
         "parameters": parameters,
-        "container": _container(definition, request.get("containerOverrides", {}), parameters),
+        "container": _container(container, request.get("containerOverrides", {}), parameters),
         **({"timeout": timeout} if timeout else {}),
         "tags": request.get("tags", {}),
         "platformCapabilities": definition.get("platformCapabilities", []),
         "isCancelled": False,
         "isTerminated": False,
     }
+    try:
+        vcpus(job), memory_mb(job)
+    except ValueError as e:
+        raise Refused(f"resourceRequirements has {e}: it must be a number") from e
+    return job
 
 
 def vcpus(job: Record) -> float:
     """How many vCPUs a job needs."""
     return float(_resource(job["container"], "VCPU", "vcpus") or _VCPUS)
+
+
+def memory_mb(job: Record) -> int:
+    """How much memory a job may use."""
+    return int(_resource(job["container"], "MEMORY", "memory") or _MEMORY_MB)
 
 
 def log_definition(job: Record) -> Record:
@@ -183,12 +196,8 @@ def container_spec(job: Record, environment: Record, secrets: Mapping[str, str])
             "AWS_BATCH_JOB_ATTEMPT": str(len(job["attempts"]) + 1),
         },
         container.get("jobRoleArn"),
-        memory_mb=int(_resource(container, "MEMORY", "memory") or _MEMORY_MB),
-        **(
-            {"ephemeral_gb": container["ephemeralStorage"]["sizeInGiB"]}
-            if "ephemeralStorage" in container
-            else {}
-        ),
+        memory_mb=memory_mb(job),
+        ephemeral_gb=container.get("ephemeralStorage", {}).get("sizeInGiB", EPHEMERAL_GB),
     )
 
 
@@ -202,12 +211,11 @@ def _max_vcpus(environment: Record) -> float:
     return float(environment.get("computeResources", {}).get("maxvCpus", "inf"))
 
 
-def _container(definition: Record, overrides: Record, parameters: Mapping[str, str]) -> Record:
-    """The container of a job: that of its definition, with the overrides of the request.
+def _container(own: Record, overrides: Record, parameters: Mapping[str, str]) -> Record:
+    """The container of a job: its definition's own, with the overrides of the request.
 
     https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerOverrides.html
     """
-    own = definition.get("containerProperties", {})
     command = overrides.get("command") or own.get("command", [])
     return {
         **own,

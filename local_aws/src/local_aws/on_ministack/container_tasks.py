@@ -53,7 +53,7 @@ class ContainerTasks:
 
     def install(self) -> None:
         """Become the docker client of ministack's ECS."""
-        stock_stopped, stock_stop = ecs._mark_task_stopped, ecs._stop_task
+        stock_stopped, stock_stop = ecs._mark_task_stopped, ecs._ACTION_MAP["StopTask"]
 
         def mark_stopped(
             arn: str, task: _Record, reason: str, code: str, exit_code: int | None = None
@@ -69,7 +69,8 @@ class ContainerTasks:
 
         def stop_task(request: _Record) -> Any:  # noqa: ANN401 - ministack's answer
             cluster = ecs._resolve_cluster_name(request.get("cluster", "default"))
-            task = ecs._resolve_task(request.get("task", ""), cluster)
+            known = cluster in ecs._clusters
+            task = ecs._resolve_task(request.get("task", ""), cluster) if known else None
             if not task or task["lastStatus"] == "STOPPED" or not self._of(task):
                 return stock_stop(request)
             self._stop(task, request.get("reason", "Task stopped by user"), "UserInitiated")

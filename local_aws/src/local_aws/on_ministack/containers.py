@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ class Containers:
         self._images = images
         self._client_variables = client_variables
         self._confinement = confinement
+        self._lock = threading.Lock()
         self._started: list[Container] = []
 
     @property
@@ -73,12 +75,15 @@ class Containers:
         image = Image.read(self._images.find(image_name(spec.image)))
         log = _log_writer(spec.definition, task_id)
         container = Container(self._command(spec, image, task_id), self._confinement, log)
-        self._started = [other for other in self._started if not other.ended] + [container]
+        with self._lock:
+            self._started = [other for other in self._started if not other.ended] + [container]
         return container
 
     def close(self) -> None:
         """Kill every container."""
-        for container in list(self._started):
+        with self._lock:
+            started = self._started
+        for container in started:
             container.kill()
 
     def _command(self, spec: ContainerSpec, image: Image, task_id: str) -> RuntimeCommand:

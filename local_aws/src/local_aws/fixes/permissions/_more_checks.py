@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ def also_check(service: Any, name: str, checks: Checks) -> None:  # noqa: ANN401
         method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
     ) -> Any:  # noqa: ANN401 - ministack's answer
         scope = f"{extract_region(headers, query)}:{get_account_id()}"
-        for check in checks(operation(path, headers), json.loads(body or b"{}"), scope):
+        for check in checks(operation(path, headers), request_of(body), scope):
             denied = app._enforce_data_plane(
                 name,
                 check.action,
@@ -52,6 +53,15 @@ def also_check(service: Any, name: str, checks: Checks) -> None:  # noqa: ANN401
         return await stock(method, path, headers, body, query)
 
     service.handle_request = handle_request
+
+
+def request_of(body: bytes) -> dict[str, Any]:
+    """A request's parameters; of an invalid one, which ministack refuses, there are none."""
+    with contextlib.suppress(ValueError):
+        given = json.loads(body)
+        if isinstance(given, dict):
+            return given
+    return {}
 
 
 def operation(path: str, headers: dict[str, str]) -> str:

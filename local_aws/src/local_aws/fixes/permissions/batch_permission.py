@@ -9,14 +9,13 @@ https://docs.aws.amazon.com/batch/latest/userguide/iam-example-restrict-job-queu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from ministack.core import iam_actions
 from ministack.services import batch
 
-from local_aws.fixes.permissions._more_checks import Check, also_check, operation
+from local_aws.fixes.permissions._more_checks import Check, also_check, operation, request_of
 
 
 def apply() -> None:
@@ -26,7 +25,7 @@ def apply() -> None:
     def extract_resource_arn(*request: Any) -> str:  # noqa: ANN401 - passed through
         service, _method, path, headers, body, _query, region, account = request
         if service == "batch":
-            given, scope = json.loads(body or b"{}"), f"{region}:{account}"
+            given, scope = request_of(body), f"{region}:{account}"
             match operation(path, headers):
                 case "submitjob":
                     return _arn(scope, "job-queue", given.get("jobQueue"))

@@ -1,8 +1,9 @@
 """RunTask starts nothing twice for one client token, and refuses what is not there.
 
-ministack ignores the token, makes an unknown cluster, runs an inactive task definition (also if its
-family has an active one), ignores overrides of unknown containers, and describes a task without its
-overrides of CPU and memory. Before a task stops, its `stopCode` is a text that AWS does not have.
+ministack ignores the token, makes an unknown cluster, in which it also finds no tasks, runs an
+inactive task definition (even if its family has an active one), ignores overrides of unknown
+containers, and describes a task without its overrides of CPU and memory. Before a task stops, its
+`stopCode` is empty, which AWS's never is.
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from ministack.core.responses import error_response_json, get_account_id, get_region
@@ -25,56 +26,60 @@ _Answer = Any  # ministack's: status, headers and body.
 _TOKEN_S = 24 * 60 * 60
 
 
-@dataclass(slots=True)
 class _Tokens:
     """The answers to requests, by account, region, cluster and client token."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    answers: dict[tuple[str, ...], tuple[float, _Record, _Answer]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[str, ...], tuple[float, str, _Answer]] = {}
 
-    def forget_old(self) -> None:
-        """Forget what AWS has forgotten."""
+    def once(self, request: _Record) -> _Answer:
+        """Run a request, or answer as to the same one before."""
+        token = request.get("clientToken")
+        if not token:
+            return _run(request)
+        cluster = str(ecs._resolve_cluster_name(request.get("cluster", "default")))
+        key = (get_account_id(), get_region(), cluster, token)
+        content = json.dumps(request, sort_keys=True)
+        with self._lock:
+            self._forget_old()
+            if key in self._answers:
+                _, former, answer = self._answers[key]
+                return answer if former == content else _conflict(answer)
+            answer = _run(request)
+            if answer[0] == HTTPStatus.OK:
+                self._answers[key] = time.monotonic(), content, answer
+            return answer
+
+    def _forget_old(self) -> None:
         oldest_s = time.monotonic() - _TOKEN_S
-        self.answers = {key: answer for key, answer in self.answers.items() if answer[0] > oldest_s}
+        self._answers = {
+            key: answer for key, answer in self._answers.items() if answer[0] > oldest_s
+        }
 
 
 def apply() -> None:
     """Check the request before ministack runs tasks, and complete its answer."""
-    stock_run, stock_sanitize = ecs._run_task, ecs._sanitize
-    tokens = _Tokens()
+    # Not `_run_task`: services call it, for their own tasks.
+    ecs._ACTION_MAP["RunTask"] = _Tokens().once
+    for name in ("ListTasks", "DescribeTasks", "StopTask"):
+        ecs._ACTION_MAP[name] = _in_a_cluster(ecs._ACTION_MAP[name])
+    ecs._sanitize = _without_empty(ecs._sanitize)
+    ecs._resolve_td_key = _active(ecs._resolve_td_key)
 
-    def run(request: _Record) -> _Answer:
-        return _refusal(request) or _with_overrides(request, stock_run(request))
 
-    def run_once(request: _Record) -> _Answer:
-        token = request.get("clientToken")
-        if not token:
-            return run(request)
-        cluster = str(ecs._resolve_cluster_name(request.get("cluster", "default")))
-        key = (get_account_id(), get_region(), cluster, token)
-        with tokens.lock:
-            tokens.forget_old()
-            if key in tokens.answers:
-                _, former, answer = tokens.answers[key]
-                return answer if former == request else _conflict(answer)
-            kept = json.loads(json.dumps(request))
-            answer = run(request)
-            if answer[0] == 200:  # noqa: PLR2004 - HTTP
-                tokens.answers[key] = time.monotonic(), kept, answer
-            return answer
+def _without_empty(stock: Any) -> Any:  # noqa: ANN401 - ministack's function
+    """Leave out why a task stopped before it has."""
 
     def sanitize(record: Any) -> Any:  # noqa: ANN401 - JSON
-        clean = stock_sanitize(record)
+        clean = stock(record)
         if isinstance(clean, dict):
             for name in ("stopCode", "stoppedReason"):
                 if clean.get(name) == "":
                     del clean[name]
         return clean
 
-    # Not `_run_task`: services call it, for their own tasks.
-    ecs._ACTION_MAP["RunTask"] = run_once
-    ecs._sanitize = sanitize
-    ecs._resolve_td_key = _active(ecs._resolve_td_key)
+    return sanitize
 
 
 def _active(stock: Any) -> Any:  # noqa: ANN401 - ministack's function
@@ -95,9 +100,20 @@ def _active(stock: Any) -> Any:  # noqa: ANN401 - ministack's function
     return resolve
 
 
+def _in_a_cluster(stock: Any) -> Any:  # noqa: ANN401 - ministack's function
+    """Refuse a cluster that is not there."""
+    return lambda request: _without_cluster(request) or stock(request)
+
+
+def _without_cluster(request: _Record) -> _Answer:
+    if ecs._resolve_cluster_name(request.get("cluster", "default")) in ecs._clusters:
+        return None
+    return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
+
+
 def _refusal(request: _Record) -> _Answer:
-    if ecs._resolve_cluster_name(request.get("cluster", "default")) not in ecs._clusters:
-        return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
+    if refusal := _without_cluster(request):
+        return refusal
     definition = ecs._task_defs.get(ecs._resolve_td_key(request.get("taskDefinition", "")))
     if definition is None:
         return error_response_json("ClientException", "TaskDefinition not found.", 400)
@@ -115,12 +131,14 @@ def _refusal(request: _Record) -> _Answer:
     return None
 
 
-def _with_overrides(request: _Record, answer: _Answer) -> _Answer:
-    """Describe the tasks with their own CPU and memory."""
-    status, headers, body = answer
+def _run(request: _Record) -> _Answer:
+    """Run tasks, and describe them with their own CPU and memory."""
+    if refusal := _refusal(request):
+        return refusal
+    status, headers, body = answer = ecs._run_task(request)
     overrides = request.get("overrides", {})
     own = {name: overrides[name] for name in ("cpu", "memory") if overrides.get(name)}
-    if not own or status != 200:  # noqa: PLR2004 - HTTP
+    if not own or status != HTTPStatus.OK:
         return answer
     given = json.loads(body)
     for task in given["tasks"]:
