@@ -27,7 +27,7 @@ from local_aws.sandbox.sandbox import Confinement
 from local_aws.state_lock import sole_use
 
 if TYPE_CHECKING:
-    from local_aws.on_ministack.batch_jobs import BatchJobs
+    from local_aws.on_ministack.batch_runner import BatchRunner
     from local_aws.on_ministack.containers import Containers
     from local_aws.on_ministack.data_plane import DataPlane
 
@@ -52,7 +52,7 @@ class _Running:
     """What runs in sandboxes."""
 
     data_plane: DataPlane
-    jobs: BatchJobs
+    jobs: BatchRunner
     containers: Containers
 
     def close(self) -> None:
@@ -146,6 +146,7 @@ def _build(
 
     from local_aws import fixes  # noqa: PLC0415
     from local_aws.on_ministack.batch_jobs import BatchJobs  # noqa: PLC0415
+    from local_aws.on_ministack.batch_runner import BatchRunner  # noqa: PLC0415
     from local_aws.on_ministack.container_tasks import ContainerTasks  # noqa: PLC0415
     from local_aws.on_ministack.containers import Containers  # noqa: PLC0415
     from local_aws.on_ministack.controls import Controls  # noqa: PLC0415
@@ -157,10 +158,11 @@ def _build(
     variables = _client_variables(settings, endpoint_url)
     data_plane = DataPlane(images, variables, settings.limits, confinement, settings.asynchronous)
     containers = Containers(images, variables, confinement)
-    tasks, jobs = ContainerTasks(containers), BatchJobs(containers)
+    tasks, jobs = ContainerTasks(containers), BatchRunner(containers)
     data_plane.install()
     tasks.install()
-    jobs.install()
+    BatchJobs(jobs).install()
+    jobs.start()
     controls = Controls(app, {"ecs": tasks.interrupt, "batch": jobs.interrupt})
     return controls, _Running(data_plane, jobs, containers)
 

@@ -1,301 +1,94 @@
-"""Batch jobs: runs their containers in sandboxes, in the order of queues and environments.
+"""Batch's operations on jobs: SubmitJob and what follows from it.
 
-ministack keeps compute environments, job queues and job definitions, and would call every job a
-success at once. This module takes over SubmitJob and what follows from it. One thread starts jobs,
-and each attempt has a thread of its own.
+ministack keeps compute environments, job queues, job definitions and jobs, and would call every job
+a success at once. This module takes these operations over, and `batch_runner` runs the jobs.
 """
 
 from __future__ import annotations
 
-import threading
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from ministack.core.responses import (
-    error_response_json,
-    get_account_id,
-    get_region,
-    request_scope,
-)
-from ministack.services import batch, ecs
+from ministack.core.responses import error_response_json
+from ministack.services import batch
 
-from local_aws.batch_service import order
-from local_aws.batch_service.attempt import Attempt, Ended, Stop
-from local_aws.batch_service.retries import is_retried
-from local_aws.images.store import ImageError
 from local_aws.on_ministack import batch_listing, batch_records
-from local_aws.on_ministack.batch_records import Record, Refused
-from local_aws.on_ministack.containers import Containers
+from local_aws.on_ministack.batch_queues import Record, Refused
+from local_aws.on_ministack.batch_runner import BatchRunner
 
-#: Environments and queues also change where this module does not see it (CloudFormation).
-_LOOK_AGAIN_S = 0.5
+_Answer = tuple[int, dict[str, str], bytes]
+
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobs.html
 _MOST_DESCRIBED = 100
-_NOT_STARTED = ("SUBMITTED", "PENDING", "RUNNABLE")
-#: What a container has only once an attempt has started.
-_OF_ATTEMPT = ("exitCode", "reason", "taskArn", "logStreamName")
-
-
-@dataclass(slots=True)
-class _Job:
-    """A job that has not ended.
-
-    Attributes:
-        record: Its description, which ministack keeps.
-        environment: Where its attempt runs; None: it waits.
-    """
-
-    record: Record
-    account: str
-    region: str
-    environment: Record | None = None
-    attempt: Attempt = field(default_factory=Attempt)
-
-    @property
-    def waits(self) -> bool:
-        """Whether no attempt runs."""
-        return self.record["status"] in _NOT_STARTED
 
 
 class BatchJobs:
-    """Runs the containers of jobs."""
+    """Answers requests about the jobs that `runner` runs."""
 
-    def __init__(self, containers: Containers) -> None:
-        self._containers = containers
-        #: Held by whoever reads or changes a job.
-        self._changed = threading.Condition()
-        self._jobs: dict[str, _Job] = {}  # In the order of submission.
-        self._closed = False
+    def __init__(self, runner: BatchRunner) -> None:
+        self._runner = runner
 
     def install(self) -> None:
-        """Take over ministack's operations on jobs, and start what is submitted."""
+        """Take over ministack's operations on jobs."""
         for path, operation in (
             ("submitjob", self._submit),
-            ("describejobs", self._describe),
-            ("listjobs", self._list),
+            ("describejobs", _describe),
+            ("listjobs", _list),
             ("canceljob", self._cancel),
             ("terminatejob", self._terminate),
         ):
             batch._DISPATCH[f"/v1/{path}"] = self._answering(operation)
-        threading.Thread(target=self._schedule, name="batch", daemon=True).start()
 
-    def close(self) -> None:
-        """Start no more attempts."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def interrupt(self, job_arn: str) -> bool:
-        """Take back the capacity of a running job, as Spot does; whether it runs.
-
-        The words for an instance are those of
-        https://aws.amazon.com/blogs/compute/introducing-retry-strategies-for-aws-batch/, those for
-        Fargate of https://github.com/nextflow-io/nextflow/issues/5786.
-        """
-        with self._changed:
-            job = self._jobs.get(job_arn.rpartition("/")[2])
-            if job is None or job.record["status"] != "RUNNING" or job.environment is None:
-                return False
-            if batch_records.on_fargate(job.environment):
-                stop = Stop("Your Spot Task was interrupted.", retried=True)
-            else:
-                instance = f"i-{uuid.uuid4().hex[:17]}"
-                reason = f"Host EC2 (instance {instance}) terminated."
-                stop = Stop(reason, retried=True, with_host=True)
-            job.attempt.stop(stop)
-            return True
-
-    def _answering(
-        self, operation: Callable[[Record], Record]
-    ) -> Callable[[Record], tuple[int, dict[str, str], bytes]]:
-        def answer(request: Record) -> tuple[int, dict[str, str], bytes]:
+    def _answering(self, operation: Callable[[Record], Record]) -> Callable[[Record], _Answer]:
+        def answer(request: Record) -> _Answer:
             try:
-                with self._changed:
-                    response: tuple[int, dict[str, str], bytes] = batch._json(
-                        200, operation(request)
-                    )
-                    return response
+                with self._runner.changed:
+                    done: _Answer = batch._json(200, operation(request))
+                    return done
             except Refused as e:
-                refusal: tuple[int, dict[str, str], bytes] = error_response_json(
-                    "ClientException", str(e), 400
-                )
-                return refusal
+                refused: _Answer = error_response_json("ClientException", str(e), 400)
+                return refused
 
         return answer
 
     def _submit(self, request: Record) -> Record:
         record = batch_records.new_job(request)
         batch._jobs[record["jobId"]] = record
-        self._jobs[record["jobId"]] = _Job(record, get_account_id(), get_region())
-        self._changed.notify_all()
+        self._runner.add(record)
         return {name: record[name] for name in ("jobArn", "jobName", "jobId")}
-
-    def _describe(self, request: Record) -> Record:
-        ids = request.get("jobs") or []
-        if len(ids) > _MOST_DESCRIBED:
-            raise Refused(f"Number of jobs exceeds the limit of {_MOST_DESCRIBED}")
-        found = [batch._jobs.get(job_id) for job_id in ids]
-        return {"jobs": [record for record in found if record is not None]}
-
-    def _list(self, request: Record) -> Record:
-        return batch_listing.list_jobs(request, list(batch._jobs.values()))
 
     def _cancel(self, request: Record) -> Record:
         """A job that has started is not cancelled, and the call succeeds.
 
         https://docs.aws.amazon.com/batch/latest/APIReference/API_CancelJob.html
         """
-        job = self._find(request)
-        if job is not None and job.waits:
-            self._give_up(job, request["reason"], cancelled=True)
+        self._runner.cancel(_job_id(request), request["reason"])
         return {}
 
     def _terminate(self, request: Record) -> Record:
-        """A job that has not started is cancelled.
+        """A job that has not started is cancelled; one that has ended stays as it is.
 
         https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJob.html
         """
-        job = self._find(request)
-        if job is not None and job.waits:
-            self._give_up(job, request["reason"], cancelled=True)
-        elif job is not None:
-            job.record["isTerminated"] = True
-            job.attempt.stop(Stop(request["reason"]))
+        self._runner.terminate(_job_id(request), request["reason"])
         return {}
 
-    def _find(self, request: Record) -> _Job | None:
-        """The job of a request; None: it has ended."""
-        if not request.get("reason"):
-            raise Refused("reason is required")
-        job_id = request.get("jobId", "")
-        if batch._jobs.get(job_id) is None:
-            raise Refused(f"Job {job_id} not found.")
-        return self._jobs.get(job_id)
 
-    def _give_up(self, job: _Job, reason: str, *, cancelled: bool = False) -> None:
-        """End a job that waits as failed."""
-        job.record.update(
-            status="FAILED",
-            statusReason=reason,
-            stoppedAt=batch_records.now_ms(),
-            isCancelled=cancelled,
-        )
-        del self._jobs[job.record["jobId"]]
-        self._changed.notify_all()
-
-    def _schedule(self) -> None:
-        with self._changed:
-            while not self._closed:
-                self._start_what_can()
-                waits = any(job.waits for job in self._jobs.values())
-                self._changed.wait(_LOOK_AGAIN_S if waits else None)
-
-    def _start_what_can(self) -> None:
-        for job in [job for job in self._jobs.values() if job.waits]:
-            self._look_at_dependencies(job)
-        waiting = []
-        used: dict[str, float] = {}
-        for job_id, job in self._jobs.items():
-            vcpus = batch_records.vcpus(job.record)
-            if job.environment is not None:
-                arn = job.environment["computeEnvironmentArn"]
-                used[arn] = used.get(arn, 0.0) + vcpus
-            elif job.record["status"] == "RUNNABLE":
-                try:
-                    with request_scope(job.account, job.region):
-                        queue = batch_records.queue_of(job.record)
-                except Refused:  # The queue was deleted.
-                    continue
-                waiting.append(order.Waiting(job_id, vcpus, queue))
-        for job_id, environment in order.placements(waiting, used):
-            self._start(self._jobs[job_id], environment)
-
-    def _look_at_dependencies(self, job: _Job) -> None:
-        """A job waits for the success of others, and fails with them.
-
-        https://docs.aws.amazon.com/batch/latest/userguide/job_dependencies.html
-        """
-        with request_scope(job.account, job.region):
-            others = [batch._jobs.get(other.get("jobId")) for other in job.record["dependsOn"]]
-        states = {other["status"] for other in others if other is not None}
-        if "FAILED" in states:
-            self._give_up(job, "Dependent Job failed")
-        else:
-            job.record["status"] = "PENDING" if states - {"SUCCEEDED"} else "RUNNABLE"
-
-    def _start(self, job: _Job, environment_arn: str) -> None:
-        with request_scope(job.account, job.region):
-            job.environment = batch_records.find_environment(environment_arn)
-        job.attempt = Attempt()
-        job.record["status"] = "STARTING"
-        for name in _OF_ATTEMPT:
-            job.record["container"].pop(name, None)
-        threading.Thread(target=self._run, args=[job], name="batch-attempt", daemon=True).start()
-
-    def _run(self, job: _Job) -> None:
-        """Run an attempt to its end."""
-        assert job.environment is not None  # noqa: S101 - `_start` has set it
-        with request_scope(job.account, job.region):
-            ended = self._attempt(job, job.environment)
-        with self._changed:
-            self._end(job, ended)
-            self._changed.notify_all()
-
-    def _attempt(self, job: _Job, environment: Record) -> Ended:
-        record, task_id = job.record, uuid.uuid4().hex
-        cluster = environment["ecsClusterArn"].replace(":cluster/", ":task/")
-        with self._changed:
-            record["container"]["taskArn"] = f"{cluster}/{task_id}"
-        try:
-            secrets = ecs._resolve_container_secrets(record["container"])
-            spec = batch_records.container_spec(record, environment, secrets)
-            container = self._containers.start(spec, task_id)
-        except ImageError as e:
-            return _not_started(environment, f"CannotPullContainerError: {e}")
-        except (ecs._SecretResolutionError, LookupError, OSError, ValueError) as e:
-            return _not_started(environment, f"ResourceInitializationError: {e}")
-        with self._changed:
-            record["status"], record["startedAt"] = "RUNNING", batch_records.now_ms()
-            record["container"]["logStreamName"] = batch_records.log_stream(record, task_id)
-        return job.attempt.follow(
-            container, record.get("timeout", {}).get("attemptDurationSeconds")
-        )
-
-    def _end(self, job: _Job, ended: Ended) -> None:
-        record, container = job.record, job.record["container"]
-        stopped_at = batch_records.now_ms()
-        if ended.exit_code is not None:
-            container["exitCode"] = ended.exit_code
-        if ended.reason is not None:
-            container["reason"] = ended.reason
-        attempt = {
-            "container": {
-                "networkInterfaces": [],
-                **{name: container[name] for name in _OF_ATTEMPT if name in container},
-            },
-            "stoppedAt": stopped_at,
-            "statusReason": ended.status_reason,
-        }
-        if record["status"] == "RUNNING":
-            attempt["startedAt"] = record["startedAt"]
-        record["attempts"].append(attempt)
-        record["statusReason"] = ended.status_reason
-        job.environment = None
-        if is_retried(record["retryStrategy"], len(record["attempts"]), ended):
-            record["status"] = "RUNNABLE"
-            return
-        record["status"] = "SUCCEEDED" if ended.succeeded else "FAILED"
-        record["stoppedAt"] = stopped_at
-        del self._jobs[record["jobId"]]
+def _job_id(request: Record) -> str:
+    if not request.get("reason"):
+        raise Refused("reason is required")
+    job_id = str(request.get("jobId", ""))
+    if batch._jobs.get(job_id) is None:
+        raise Refused(f"Job {job_id} not found.")
+    return job_id
 
 
-def _not_started(environment: Record, reason: str) -> Ended:
-    """How a job ends whose container cannot be started.
+def _describe(request: Record) -> Record:
+    ids = request.get("jobs") or []
+    if len(ids) > _MOST_DESCRIBED:
+        raise Refused(f"Number of jobs exceeds the limit of {_MOST_DESCRIBED}")
+    found = [batch._jobs.get(job_id) for job_id in ids]
+    return {"jobs": [record for record in found if record is not None]}
 
-    On Fargate, Batch passes on the reason of the task; on instances it is the container's:
-    https://github.com/nextflow-io/nextflow/issues/5099
-    """
-    if batch_records.on_fargate(environment):
-        return Ended(reason)
-    return Ended("Task failed to start", reason=reason)
+
+def _list(request: Record) -> Record:
+    return batch_listing.list_jobs(request, list(batch._jobs.values()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from local_aws.on_ministack.batch_records import Record, Refused, find_queue
+from local_aws.on_ministack.batch_queues import Record, Refused, find_queue
 
 _PAGE = 100
 _SUMMARY = (

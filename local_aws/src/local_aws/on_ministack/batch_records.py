@@ -1,4 +1,4 @@
-"""Batch's records in ministack: queues, environments and definitions, and new jobs made of them.
+"""Batch's jobs as records: what a request makes of a definition, and what an attempt runs of it.
 
 A job is kept in the form of JobDetail:
 https://docs.aws.amazon.com/batch/latest/APIReference/API_JobDetail.html
@@ -10,14 +10,17 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ministack.services import batch
 
-from local_aws.batch_service.order import Environment, Queue
+from local_aws.on_ministack.batch_queues import (
+    Record,
+    Refused,
+    find_definition,
+    find_queue,
+    on_fargate,
+)
 from local_aws.on_ministack.containers import EPHEMERAL_GB, ContainerSpec
-
-Record = dict[str, Any]
 
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -28,71 +31,6 @@ _UNKNOWN = ("arrayProperties", "nodeOverrides", "eksPropertiesOverride", "ecsPro
 _LOG_GROUP = "/aws/batch/job"
 _CONTAINER = "default"
 _VCPUS, _MEMORY_MB = "1", "2048"
-_FARGATE = ("FARGATE", "FARGATE_SPOT")
-
-
-class Refused(Exception):  # noqa: N818 - it is an answer
-    """A request that Batch refuses with a ClientException; the message is the answer's."""
-
-
-def find_queue(reference: str) -> Record:
-    """The job queue of a name or an ARN.
-
-    Raises:
-        Refused: There is none.
-    """
-    found = batch._job_queues.get(reference.rpartition("/")[2])
-    if found is None or (reference.startswith("arn:") and found["jobQueueArn"] != reference):
-        raise Refused(f"JobQueue {reference} not found.")
-    return dict(found)
-
-
-def find_definition(reference: str) -> Record:
-    """The active job definition of a name, `name:revision` or ARN; of a name the latest revision.
-
-    Raises:
-        Refused: There is none.
-    """
-    name, _, revision = reference.rpartition("/")[2].partition(":")
-    active = [
-        record
-        for record in batch._job_definitions.get(name) or []
-        if record["status"] == "ACTIVE" and revision in ("", str(record["revision"]))
-    ]
-    if not active:
-        raise Refused(f"JobDefinition {reference} not found.")
-    return dict(active[-1])
-
-
-def find_environment(reference: str) -> Record | None:
-    """The compute environment of a name or an ARN."""
-    found: Record | None = batch._compute_envs.get(reference.rpartition("/")[2])
-    return found
-
-
-def queue_of(job: Record) -> Queue:
-    """A job's queue with its enabled environments.
-
-    Raises:
-        Refused: The queue was deleted.
-    """
-    record = find_queue(job["jobQueue"])
-    order = sorted(record["computeEnvironmentOrder"], key=lambda entry: entry.get("order", 0))
-    found = [find_environment(entry["computeEnvironment"]) for entry in order]
-    return Queue(
-        record["jobQueueArn"],
-        record["priority"],
-        tuple(
-            Environment(environment["computeEnvironmentArn"], _max_vcpus(environment))
-            for environment in found
-            if environment is not None and environment["state"] == "ENABLED"
-        ),
-    )
-
-
-def on_fargate(environment: Record) -> bool:
-    """Whether an environment's containers run on Fargate, and not on instances."""
-    return environment.get("computeResources", {}).get("type") in _FARGATE
 
 
 def new_job(request: Record) -> Record:
@@ -204,11 +142,6 @@ def container_spec(job: Record, environment: Record, secrets: Mapping[str, str])
 def now_ms() -> int:
     """The time as Batch writes it."""
     return int(time.time() * 1000)
-
-
-def _max_vcpus(environment: Record) -> float:
-    # An unmanaged environment has no limit of its own.
-    return float(environment.get("computeResources", {}).get("maxvCpus", "inf"))
 
 
 def _container(own: Record, overrides: Record, parameters: Mapping[str, str]) -> Record:
