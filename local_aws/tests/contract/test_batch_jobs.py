@@ -328,6 +328,14 @@ def test_a_missing_image_fails_the_job(local_aws: Server, kind: str, of_job: boo
     assert "exitCode" not in job["container"]
 
 
+def test_a_missing_secret_fails_the_job(jobs: Jobs) -> None:
+    """It never starts; the reason is ECS's."""
+    jobs.register(container={"secrets": [{"name": "S", "valueFrom": f"/{jobs.name}"}]})
+    job = jobs.ended(jobs.submit())
+    assert job["statusReason"].startswith("ResourceInitializationError")
+    assert f"/{jobs.name}" in job["statusReason"]
+
+
 def test_a_disabled_queue_takes_no_jobs(jobs: Jobs) -> None:
     """And none is accepted for what does not exist, or is of a kind that is not there."""
     jobs.register()
@@ -337,6 +345,7 @@ def test_a_disabled_queue_takes_no_jobs(jobs: Jobs) -> None:
     assert "not found" in refusal(submit, **{**request, "jobQueue": "none"})
     assert "not found" in refusal(submit, **{**request, "jobDefinition": f"{jobs.name}:2"})
     assert "arrayProperties" in refusal(submit, **request, arrayProperties={"size": 2})
+    assert "larger" in refusal(submit, **request, parameters={"p": "x" * 30 * 1024})
     vcpus = {"resourceRequirements": [{"type": "VCPU", "value": "many"}]}
     assert "many" in refusal(submit, **request, containerOverrides=vcpus)
     jobs.batch.update_job_queue(jobQueue=jobs.name, state="DISABLED")

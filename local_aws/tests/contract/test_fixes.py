@@ -807,11 +807,13 @@ def test_a_token_starts_a_task_once(local_aws: Server, bare_aws: Server) -> None
         assert (described == own) == (server is local_aws)
         assert first["taskDefinitionArn"].endswith(":1") == (server is local_aws)
         override = {"containerOverrides": [{"name": "other"}]}
+        long = {"containerOverrides": [{"name": "c", "command": ["x" * 8192]}]}
         refused = [
             error_code(ecs.run_task, **{**request, "overrides": {}}),
             error_code(ecs.run_task, cluster=f"{name}-other", taskDefinition=name),
             error_code(ecs.run_task, cluster=name, taskDefinition=f"{name}:2"),
             error_code(ecs.run_task, cluster=name, taskDefinition=name, overrides=override),
+            error_code(ecs.run_task, cluster=name, taskDefinition=name, overrides=long),
             error_code(ecs.list_tasks, cluster=f"{name}-none"),
             error_code(ecs.describe_tasks, cluster=f"{name}-none", tasks=["t"]),
             error_code(ecs.stop_task, cluster=f"{name}-none", task="t"),
@@ -824,11 +826,33 @@ def test_a_token_starts_a_task_once(local_aws: Server, bare_aws: Server) -> None
             "ConflictException",
             "ClusterNotFoundException",
             "ClientException",
-            "InvalidParameterException",
+            *["InvalidParameterException"] * 2,
             *["ClusterNotFoundException"] * 3,
         ],
     )
-    assert run(bare_aws) == (2, [*[ALLOWED] * 6, "InvalidParameterException"])
+    assert run(bare_aws) == (2, [*[ALLOWED] * 7, "InvalidParameterException"])
+
+
+def test_starts_are_throttled(local_aws: Server, bare_aws: Server) -> None:
+    """start_rates: beyond AWS's rates, SubmitJob and RunTask are refused."""
+
+    def answers(server: Server, service: str, path: str, target: str = "") -> set[str]:
+        # A region of its own, as rates are; unsigned and small, so that a busy machine is fast
+        # enough.
+        scope = f"test/20260101/eu-west-3/{service}/aws4_request"
+        headers = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}", "X-Amz-Target": target}
+        with httpx.Client(headers=headers, trust_env=False) as http, ThreadPoolExecutor(4) as calls:
+            post = partial(http.post, f"{server.url}{path}", json={"launchType": "FARGATE"})
+            return {answer.json()["__type"] for answer in calls.map(lambda _: post(), range(120))}
+
+    submit_job = ("batch", "/v1/submitjob")
+    run_task = ("ecs", "/", "AmazonEC2ContainerServiceV20141113.RunTask")
+    refused = {"ClientException"}
+    assert answers(local_aws, *submit_job) == {*refused, "TooManyRequestsException"}
+    assert answers(bare_aws, *submit_job) == refused
+    refused = {"ClusterNotFoundException"}
+    assert answers(local_aws, *run_task) == {*refused, "ThrottlingException"}
+    assert "ThrottlingException" not in answers(bare_aws, *run_task)
 
 
 def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/batch/latest/APIReference/API_JobDetail.html
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import uuid
@@ -24,6 +25,8 @@ from local_aws.on_ministack.containers import EPHEMERAL_GB, ContainerSpec
 
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+#: 30 KiB: https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html
+_MAX_CHARACTERS = 30 * 1024
 #: Parts of SubmitJob for kinds of jobs that are not there.
 _UNKNOWN = ("arrayProperties", "nodeOverrides", "eksPropertiesOverride", "ecsPropertiesOverride")
 #: The container of a job whose definition has no log configuration.
@@ -43,6 +46,8 @@ def new_job(request: Record) -> Record:
         raise Refused("Job name should match valid pattern")
     if unknown := [name for name in _UNKNOWN if request.get(name)]:
         raise Refused(f"the embedded AWS has no {', '.join(unknown)}: leave it out")
+    if len(json.dumps(request)) > _MAX_CHARACTERS:
+        raise Refused(f"the request is larger than {_MAX_CHARACTERS} characters")
     queue = find_queue(request.get("jobQueue", ""))
     if queue["state"] != "ENABLED":
         raise Refused(f"JobQueue {queue['jobQueueArn']} is disabled.")

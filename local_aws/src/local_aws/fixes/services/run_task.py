@@ -1,9 +1,9 @@
 """RunTask starts nothing twice for one client token, and refuses what is not there.
 
 ministack ignores the token, makes an unknown cluster, in which it also finds no tasks, runs an
-inactive task definition (even if its family has an active one), ignores overrides of unknown
-containers, and describes a task without its overrides of CPU and memory. Before a task stops, its
-`stopCode` is empty, which AWS's never is.
+inactive task definition (even if its family has an active one), takes overrides of any length and
+of unknown containers, and describes a task without its overrides of CPU and memory. Before a task
+stops, its `stopCode` is empty, which AWS's never is.
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
 """
@@ -24,6 +24,8 @@ _Answer = Any  # ministack's: status, headers and body.
 
 #: How long AWS remembers a client token.
 _TOKEN_S = 24 * 60 * 60
+#: How long the overrides may be, as JSON.
+_MAX_OVERRIDES = 8192
 
 
 class _Tokens:
@@ -119,8 +121,15 @@ def _refusal(request: _Record) -> _Answer:
         return error_response_json("ClientException", "TaskDefinition not found.", 400)
     if definition["status"] != "ACTIVE":
         return error_response_json("ClientException", "TaskDefinition is inactive", 400)
+    overrides = request.get("overrides", {})
+    if len(json.dumps(overrides)) > _MAX_OVERRIDES:
+        return error_response_json(
+            "InvalidParameterException",
+            f"Container Overrides length must be at most {_MAX_OVERRIDES}",
+            400,
+        )
     known = {container["name"] for container in definition["containerDefinitions"]}
-    for override in request.get("overrides", {}).get("containerOverrides", []):
+    for override in overrides.get("containerOverrides", []):
         if override.get("name") not in known:
             return error_response_json(
                 "InvalidParameterException",
