@@ -863,7 +863,7 @@ def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:
             {name: {"Ref": name} for name in ("Environment", "Queue", "Definition")}
             | {"Arn": {"Fn::GetAtt": ["Definition", "JobDefinitionArn"]}},
             Environment=("AWS::Batch::ComputeEnvironment", {
-                "Type": "MANAGED",
+                "Type": "managed",
                 "ComputeResources": {"Type": "FARGATE", "MaxvCpus": 4, "Subnets": ["subnet-1"]},
             }),
             Queue=("AWS::Batch::JobQueue", {
@@ -900,6 +900,10 @@ def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:
     assert container["secrets"] == [{"name": "S", "valueFrom": "/s"}]
     assert container["logConfiguration"]["options"] == {"awslogs-group": "g"}
     queue, environment = deployed.output("Queue"), deployed.output("Environment")
+    (found,) = batch.describe_compute_environments(computeEnvironments=[environment])[
+        "computeEnvironments"
+    ]
+    assert (found["type"], found["computeResources"]["maxvCpus"]) == ("MANAGED", 4)
     local_aws.client("cloudformation").update_stack(
         StackName=deployed.name, TemplateBody=json.dumps(stack("two", 7))
     )

@@ -1,7 +1,8 @@
 """CloudFormation knows Batch's compute environments, job queues and job definitions.
 
 `Ref` of each is its ARN. A change of a job definition registers a new revision. Queues and
-environments are disabled before they are deleted. ministack has only the APIs.
+environments are disabled before they are deleted. An environment's type may be in small letters, as
+CDK writes it. ministack has only the APIs.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-batch-computeenvironment.html
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-batch-jobqueue.html
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-batch-jobdefinition.html
@@ -73,6 +74,8 @@ def _register(kind: _Kind) -> None:
             name: f"{stack}-{logical_id}-{uuid.uuid4().hex[:8]}",
             **in_camel_case(properties, free=_FREE),
         }
+        if kind.noun == "ComputeEnvironment":
+            request["type"] = request["type"].upper()
         answer = kind.do(kind.verb, request)
         return _created(kind, answer[f"{kind.parameter}Arn"])
 
