@@ -95,8 +95,8 @@ def memory_mb(job: Record) -> int:
     return int(_resource(job["container"], "MEMORY", "memory") or _MEMORY_MB)
 
 
-def log_definition(job: Record) -> Record:
-    """A container definition of ECS with the name and the log of a job's container."""
+def ecs_definition(job: Record) -> Record:
+    """What ECS would call a job's container, mount into it and do with its log."""
     name = job["jobDefinition"].rpartition("/")[2].partition(":")[0]
     given = job["container"].get("logConfiguration", {"logDriver": "awslogs"})
     defaults = {"awslogs-group": _LOG_GROUP, "awslogs-stream-prefix": name}
@@ -112,7 +112,7 @@ def log_definition(job: Record) -> Record:
 
 def log_stream(job: Record, task_id: str) -> str:
     """The name of the log stream of a job's container."""
-    options = log_definition(job)["logConfiguration"]["options"]
+    options = ecs_definition(job)["logConfiguration"]["options"]
     return f"{options['awslogs-stream-prefix']}/{_CONTAINER}/{task_id}"
 
 
@@ -125,7 +125,7 @@ def container_spec(job: Record, environment: Record, secrets: Mapping[str, str])
     container = job["container"]
     fargate = on_fargate(environment)
     return ContainerSpec(
-        log_definition(job),
+        ecs_definition(job),
         container["image"],
         None,
         container.get("command") or None,

@@ -216,7 +216,8 @@ class BatchRunner:
         record["attempts"].append(attempt)
         record["statusReason"] = ended.status_reason
         job.environment = None
-        if is_retried(record["retryStrategy"], len(record["attempts"]), ended):
+        retried = is_retried(record["retryStrategy"], len(record["attempts"]), ended)
+        if retried and not record["isTerminated"]:
             record["status"] = "RUNNABLE"
             return
         record["status"] = "SUCCEEDED" if ended.succeeded else "FAILED"
