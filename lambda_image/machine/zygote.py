@@ -79,15 +79,20 @@ ChildMain = Callable[[Any, Sequence[int]], NoReturn]
 
 
 class Zygote:
-    """The handler's end of the zygote."""
+    """The handler's end of the zygote.
 
-    def __init__(self, child_main: ChildMain) -> None:
+    Args:
+        child_main: Runs in each child.
+        prepare: Runs once in the zygote, before it forks children.
+    """
+
+    def __init__(self, child_main: ChildMain, prepare: Callable[[], None] = lambda: None) -> None:
         self.is_lost = False  # Whether it cannot fork another child: it is gone or did not answer.
         self._control, theirs = socket.socketpair(type=_KEEPS_MESSAGES_APART)
         self.pid = os.fork()
         if self.pid == 0:
             self._control.close()
-            _run_zygote(theirs, child_main)
+            _run_zygote(theirs, child_main, prepare)
         theirs.close()
 
     def spawn(self, order: Any, fds: Sequence[int], times: Times) -> Child:  # noqa: ANN401
@@ -240,9 +245,12 @@ class _Running:
             _send(self.exit, End(code, self.stopped, self.killed, self.max_memory_mb), [])
 
 
-def _run_zygote(control: socket.socket, child_main: ChildMain) -> NoReturn:
+def _run_zygote(
+    control: socket.socket, child_main: ChildMain, prepare: Callable[[], None]
+) -> NoReturn:
     """Be the zygote, or one of its children; to return would be to go on as a second handler."""
     try:
+        prepare()
         _serve(control, child_main)
     except BaseException:  # noqa: BLE001 - nothing may leave this function
         traceback.print_exc()

@@ -127,4 +127,5 @@ def log_as_json() -> None:
     """Have Airflow write its log lines, and its copies of the tasks', to stdout as JSON."""
     takes_json = "json_output" in inspect.signature(configure_logging).parameters  # since 3.1
     form: dict[str, Any] = {"json_output": True} if takes_json else {"enable_pretty_log": False}
+    configure_logging.cache_clear()  # Another output may have been configured since.
     configure_logging(output=sys.stdout.buffer, **form)

@@ -20,6 +20,7 @@ _FUNCTIONS = {
     "WatchedSubprocess.start": {"target", "logger"},
     "WatchedSubprocess._register_pipe_readers": {"stdout", "stderr", "requests", "logs"},
     "ActivitySubprocess.update_task_state_if_needed": {"self"},
+    "_configure_logs_over_json_channel": {"log_fd"},
     "_fork_main": {"requests", "child_stdout", "child_stderr", "log_fd", "target"},
     "_subprocess_main": set(),
     "make_buffered_socket_reader": {"gen", "on_close"},

@@ -84,8 +84,9 @@ def _fill_caches() -> None:
     from airflow.sdk.api.client import Client  # noqa: PLC0415
     from airflow.sdk.log import load_remote_log_handler  # noqa: PLC0415
 
-    from lambda_image.runtime import compat  # noqa: PLC0415
+    from lambda_image.runtime import compat, computed_once  # noqa: PLC0415
 
+    computed_once.install()
     compat.log_as_json()
     load_remote_log_handler()
     # Since Airflow 3.1 the TLS context of the first client is cached for all others.

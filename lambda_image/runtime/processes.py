@@ -7,6 +7,7 @@ task inherits what an earlier one left in memory. Creating `Processes` patches, 
 - `ActivitySubprocess.update_task_state_if_needed`: a task that was killed before it could report
   its end gets its retry (`docs/decisions/0011-deadline.md`).
 - `make_buffered_socket_reader`: `task_output.reader` takes its place.
+- `_configure_logs_over_json_channel`: `log_channel` takes its place.
 - `TaskInstanceOperations`: the calls about a task's start and end (`api.calls`).
 - `signal` in the modules that import DAG files: a segmentation fault ends the process.
 
@@ -36,6 +37,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import psutil
@@ -52,6 +54,7 @@ from lambda_image.machine.zygote import Child, Zygote, protect, unprotect
 from lambda_image.runtime import compat, known_parts, soft_stop, task_output
 from lambda_image.runtime.api import calls, verdicts
 from lambda_image.runtime.api.calls import TaskCalls
+from lambda_image.runtime.log_channel import LogChannel
 from lambda_image.runtime.stock_processes import StockProcesses
 from lambda_image.verdict import Verdict, crashed, ended, out_of_time
 
@@ -93,12 +96,13 @@ class Processes:
         self._oom_kills = 0
         #: What Airflow was notified of; `begin` belongs to the caller.
         self.calls = TaskCalls()
+        self._log_channel = LogChannel()
         _install(self)
         calls.install(self.calls)
 
     def start(self) -> None:
         """Fork the zygote: every workload's process starts from what this one is now."""
-        self._zygote = Zygote(_child_main)
+        self._zygote = Zygote(partial(_child_main, self._log_channel), self._log_channel.prepare)
         self._limits = Limits({"the handler": os.getpid(), "the zygote": self._zygote.pid})
         protect()
 
@@ -252,6 +256,10 @@ def _install(processes: Processes) -> None:
             **constructor_kwargs,
         )
         process._register_pipe_readers(**ours, **more)
+        if hasattr(process, "_last_heartbeat_attempt"):
+            # To the API server, the start of a task is its first heartbeat. Stock Airflow sends
+            # another one right after it: a quarter of a short task's requests.
+            process._last_heartbeat_attempt = process.start_time
         _wake_at_end(process, child)
         return process
 
@@ -349,7 +357,11 @@ def _unpacked(packed: bytes) -> Callable[[], Any]:
     )
 
 
-def _child_main(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - what `spawn` sends
+def _child_main(
+    log_channel: LogChannel,
+    order: Any,  # noqa: ANN401 - what `spawn` sends
+    fds: Sequence[int],
+) -> NoReturn:
     """Run a child's target and end its process, whatever happens."""
     try:
         os.setpgid(0, 0)
@@ -359,6 +371,7 @@ def _child_main(order: Any, fds: Sequence[int]) -> NoReturn:  # noqa: ANN401 - w
         soft_stop.install(stop_reasons)
         target = _unpacked(packed)
         if not fds:
+            log_channel.leave()
             os._exit(int(target()))
         requests, stdout, stderr = (socket.socket(fileno=fd) for fd in fds[:3])
         supervisor._fork_main(requests, stdout, stderr, fds[3], target)  # noqa: SLF001

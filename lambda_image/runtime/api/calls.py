@@ -66,6 +66,7 @@ class TaskCalls:
         asked: The last state that Airflow was asked for.
         not_notified: Why Airflow could not be notified of `asked`.
         refused: Airflow's refusal of `asked`: it has given the task another state.
+        dismissed: Airflow's answer to a heartbeat that this process does not run the task any more.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class TaskCalls:
         self.asked: str | None = None
         self.not_notified: Exception | None = None
         self.refused: Exception | None = None
+        self.dismissed: Exception | None = None
 
     def begin(self, deadline: Deadline, ti: Any = None) -> None:  # noqa: ANN401 - Airflow's type
         """Forget the last workload; `ti` is the task of this one, if it is one."""
@@ -163,7 +165,7 @@ class TaskCalls:
                     raise
                 is_lost = is_lost or errors.may_have_arrived(e)
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-        self.state = state
+        self.state, self.dismissed = state, None
 
     def _has_arrived(self, refusal: Exception) -> bool:
         """Whether an answer was lost and not the call, now that Airflow refuses a heartbeat."""
@@ -211,8 +213,13 @@ def install(calls: TaskCalls) -> None:
 
     @wraps(stock_heartbeat)
     def heartbeat(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        with one_attempt(self.client):
-            stock_heartbeat(self, *args, **kwargs)
+        try:
+            with one_attempt(self.client):
+                stock_heartbeat(self, *args, **kwargs)
+        except compat.http.HTTPError as e:
+            if errors.is_not_ours(e):
+                calls.dismissed = e
+            raise
 
     operations.heartbeat = heartbeat
 

@@ -7,7 +7,7 @@ import traceback
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from airflow.sdk.api.client import ServerResponseError
 
@@ -38,7 +38,10 @@ def of_calls(calls: TaskCalls, server: str, ended: Verdict | None) -> Verdict | 
     """
     if calls.start_error is not None:
         return of_error(calls.start_error, server)
-    return of_end(calls, server, ended)
+    verdict = of_end(calls, server, ended)
+    if verdict is None and calls.dismissed is not None and _is_crashed(ended):
+        return replace(ended, reason=_dismissal(calls.dismissed))
+    return verdict
 
 
 def of_end(calls: TaskCalls, server: str, ended: Verdict | None = None) -> Verdict | None:
@@ -80,6 +83,17 @@ def of_unknown_end(why: str, ended: Verdict | None) -> Verdict:
     is_late = ended.outcome is Outcome.DEADLINE
     outcome = Outcome.DEADLINE if is_late else Outcome.CRASHED
     return replace(ended.adding(why), outcome=outcome, return_code=ended.return_code or 1)
+
+
+def _is_crashed(ended: Verdict | None) -> TypeGuard[Verdict]:
+    return ended is not None and ended.outcome is Outcome.CRASHED
+
+
+def _dismissal(answer: Exception) -> str:
+    """Why a task was killed after Airflow's answer to a heartbeat, whatever signal killed it."""
+    holds = errors.state_in_airflow(answer)
+    now = f": it is {holds} now" if holds else ""
+    return f"Airflow stopped it because its state was changed{now}"
 
 
 def _refused(asked: str | None, refusal: Exception) -> Verdict:

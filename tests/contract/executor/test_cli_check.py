@@ -48,6 +48,8 @@ def healthy(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch)
     answer_probes(monkeypatch, ANSWER)
     # moto has no GetAccountSettings.
     monkeypatch.setattr(aws.Inspection, "account", lambda _: AccountFacts(1000, 900))
+    # Some tests have two schedulers, whose workloads Airflow's own connections would not do for.
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW", "60")
     add_scheduler(database)
     add_dag(database, "team/daily.py")
     return account

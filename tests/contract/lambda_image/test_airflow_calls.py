@@ -48,7 +48,8 @@ def handled():
     def has_children():
         nap = "import time; time.sleep(86312.5)"
         subprocess.Popen([sys.executable, "-c", nap], start_new_session=True)
-        subprocess.run([sys.executable, "-c", nap])
+        while True:  # A signal to the group of processes must not let the task succeed.
+            subprocess.run([sys.executable, "-c", nap])
     @task
     def is_killed():
         os.kill(os.getpid(), signal.SIGKILL)
@@ -313,6 +314,13 @@ def test_a_task_with_children_ends_when_airflow_says_so(
     assert result.return_code in (-15, -9)
     assert "its state was changed" in result.reason
     assert told(handler) in ACKNOWLEDGED
+
+
+def test_a_short_task_asks_for_nothing_that_it_does_not_need(handler: HandlerProcess) -> None:
+    """Its start is its first heartbeat: start, rendered fields and end are all that is sent."""
+    run(handler, "succeeds")
+    paths = [path.rpartition("/")[2] for _, path, _ in handler.server.calls]
+    assert paths == ["run", "rtif", "state"]
 
 
 def test_an_outage_while_a_task_runs_is_waited_out(handler: HandlerProcess) -> None:

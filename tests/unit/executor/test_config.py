@@ -71,7 +71,7 @@ def test_our_section_wins_over_the_parameter_and_that_over_the_reference() -> No
     assert loaded.routes.default == FunctionTarget("ours")
     assert loaded.queue_urls == ("ssm",)
     assert loaded.max_invoke_attempts == 7
-    assert loaded.dispatch_threads == 256
+    assert loaded.dispatch_threads == 512
 
 
 def test_an_environment_of_the_reference_works_unchanged() -> None:
@@ -116,7 +116,7 @@ def test_a_queue_of_the_reference_beside_us_is_refused(option: str) -> None:
 def test_an_option_of_ours_alone_is_not_looked_up_in_the_reference() -> None:
     """Only options of the reference fall back to its section."""
     conf = Conf(lambda_executor=COMPLETE, aws_lambda_executor={"dispatch_threads": "3"})
-    assert config.load(conf, no_parameter).dispatch_threads == 256
+    assert config.load(conf, no_parameter).dispatch_threads == 512
 
 
 @pytest.mark.parametrize("missing", sorted(COMPLETE))
