@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from demo import paths
 from demo.installation.environment import Environment
 from demo.outcome.airflow_api import Api
+from tests.e2e.operator import command
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
@@ -49,21 +49,6 @@ def log(here: Environment) -> list[dict[str, Any]]:
         answer = api.get(path, headers={"Accept": "application/json"}).raise_for_status()
     lines: list[dict[str, Any]] = answer.json()["content"]
     return lines
-
-
-def command(here: Environment, *words: str) -> tuple[int, Any]:
-    """Run `airflow lambda-executor <words> --json` where the scheduler runs."""
-    program = here.airflow.program("scheduler")
-    done = subprocess.run(
-        [paths.AIRFLOW, "lambda-executor", *words, "--json"],
-        env=dict(program.environment),
-        cwd=program.cwd,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout)
 
 
 def test_the_log_of_a_running_task_comes_from_its_function(here: Environment) -> None:

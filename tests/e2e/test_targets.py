@@ -1,0 +1,213 @@
+"""One DAG over a function, a job of Batch and a task of ECS, with the real executor and image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from demo import paths
+from demo.installation import environment
+from demo.installation.environment import Environment
+from demo.installation.outside_world import OutsideWorld
+from demo.installation.project import Project
+from demo.machine.embedded_aws import EmbeddedAws
+from demo.outcome.airflow_api import Api
+from demo.screen import Screen
+from tests.e2e.conftest import OwnDag
+from tests.e2e.operator import command
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(600)
+
+HOME = paths.Home(paths.ROOT / "build" / "targets")
+TIMEOUT_S = 150.0
+NAME = "targets"
+TARGETS = {
+    "long": {"batch": {"jobQueue": NAME, "jobDefinition": NAME}},
+    "huge": {
+        "ecs": {
+            "cluster": NAME,
+            "taskDefinition": NAME,
+            "launchType": "FARGATE",
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+        }
+    },
+}
+#: What the page `which-target.md` lists for the scheduler's role.
+ACTIONS = (
+    *("batch:SubmitJob", "batch:ListJobs", "batch:DescribeJobs", "batch:TerminateJob"),
+    *("ecs:RunTask", "ecs:ListTasks", "ecs:DescribeTasks", "ecs:StopTask"),
+    *("ecs:DescribeTaskDefinition", "iam:PassRole"),
+    # The doctor's.
+    *("batch:DescribeJobQueues", "batch:DescribeJobDefinitions", "ecs:DescribeClusters"),
+    "batch:DescribeComputeEnvironments",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobsOfOthers(OutsideWorld):
+    """A job queue and a cluster that exist already; their jobs run the stage's image."""
+
+    def create(self, aws: EmbeddedAws) -> None:
+        """Make them, with the image, the variables and the role of the stage's function."""
+        (function,) = aws.client("lambda").list_functions()["Functions"]
+        image = aws.client("lambda").get_function(FunctionName=function["FunctionName"])["Code"]
+        variables = function["Environment"]["Variables"]
+        container = {
+            "image": image["ImageUri"],
+            "environment": [{"name": n, "value": v} for n, v in variables.items()],
+        }
+        _make_batch(aws, function["Role"], container)
+        _make_ecs(aws, function["Role"], container)
+
+
+def _make_batch(aws: EmbeddedAws, role: str, container: Mapping[str, Any]) -> None:
+    batch = aws.client("batch")
+    made = batch.create_compute_environment(
+        computeEnvironmentName=NAME,
+        type="MANAGED",
+        computeResources={
+            "type": "FARGATE_SPOT",
+            "maxvCpus": 4,
+            "subnets": ["subnet-1"],
+            "securityGroupIds": ["sg-1"],
+        },
+    )
+    order = [{"order": 1, "computeEnvironment": made["computeEnvironmentArn"]}]
+    batch.create_job_queue(jobQueueName=NAME, priority=1, computeEnvironmentOrder=order)
+    size = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "2048"}]
+    batch.register_job_definition(
+        jobDefinitionName=NAME,
+        type="container",
+        platformCapabilities=["FARGATE"],
+        containerProperties={
+            **container,
+            "resourceRequirements": size,
+            "jobRoleArn": role,
+            "executionRoleArn": role,
+        },
+    )
+
+
+def _make_ecs(aws: EmbeddedAws, role: str, container: Mapping[str, Any]) -> None:
+    ecs = aws.client("ecs")
+    ecs.create_cluster(clusterName=NAME)
+    ecs.register_task_definition(
+        family=NAME,
+        cpu="1024",
+        memory="2048",
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE"],
+        taskRoleArn=role,
+        executionRoleArn=role,
+        containerDefinitions=[{"name": "task", "essential": True, **container}],
+    )
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Environment]:
+    """The environment of `make local`, whose executor also knows two targets."""
+    world = JobsOfOthers(
+        airflow_environment={"AIRFLOW__LAMBDA_EXECUTOR__TARGETS": json.dumps(TARGETS)},
+        airflow_statements=[{"Effect": "Allow", "Action": list(ACTIONS), "Resource": "*"}],
+    )
+    project = Project([OwnDag(NAME, (NAME,))], outside=world)
+    with environment.running(HOME, project, Screen()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tasks(here: Environment) -> Mapping[str, dict[str, Any]]:
+    """The task instances by task, when the DAG run has ended."""
+    with Api(here.airflow.url) as api:
+        api.wait_for_dags([NAME], TIMEOUT_S)
+        api.trigger(NAME)
+        api.unpause(NAME)
+    until(lambda: _variable(here, "targets_waits"), "a task waits to be interrupted", TIMEOUT_S)
+    assert _interrupt(here) == 204
+    path = f"/dags/{NAME}/dagRuns/~"
+    until(lambda: _get(here, path)["dag_runs"][0]["end_date"], "the run ends", TIMEOUT_S)
+    found = _get(here, f"{path}/taskInstances")["task_instances"]
+    return {instance["task_id"]: instance for instance in found}
+
+
+def _get(here: Environment, path: str) -> dict[str, Any]:
+    url = f"{here.airflow.url}/api/v2{path}"
+    answer: dict[str, Any] = httpx.get(url, trust_env=False, timeout=30).json()
+    return answer
+
+
+def _variable(here: Environment, name: str) -> str | None:
+    return _get(here, f"/variables/{name}").get("value")
+
+
+def _interrupt(here: Environment) -> int:
+    """Let Spot take back the capacity of the job that runs longest; the status of the answer."""
+    batch = here.aws.client("batch")
+    (job,) = batch.list_jobs(jobQueue=NAME, jobStatus="RUNNING")["jobSummaryList"]
+    url = f"{here.aws.endpoint}/_local_aws/spot-interruptions"
+    verify = str(here.aws.trust)
+    return httpx.post(url, json={"arn": job["jobArn"]}, verify=verify, trust_env=False).status_code
+
+
+def _returned(here: Environment, instance: Mapping[str, Any]) -> str:
+    run = f"/dags/{NAME}/dagRuns/{instance['dag_run_id']}"
+    path = f"{run}/taskInstances/{instance['task_id']}/xcomEntries/return_value"
+    return str(_get(here, path)["value"]).strip('"')
+
+
+@pytest.mark.parametrize(
+    ("task_id", "target"),
+    [
+        ("function", "function"),
+        ("batch", f"batch {NAME}"),
+        ("ecs", "ecs"),
+        ("chosen", f"batch {NAME}"),
+    ],
+)
+def test_a_task_runs_on_its_target(
+    here: Environment, tasks: Mapping[str, dict[str, Any]], task_id: str, target: str
+) -> None:
+    """Its queue chooses the target, or its `executor_config`."""
+    assert tasks[task_id]["state"] == "success"
+    assert _returned(here, tasks[task_id]) == target
+
+
+def test_a_task_that_spot_interrupted_succeeds_in_its_next_try(
+    here: Environment, tasks: Mapping[str, dict[str, Any]]
+) -> None:
+    """The first try ends with the reason in its log, and Airflow tries again."""
+    instance = tasks["interrupted"]
+    assert (instance["state"], instance["try_number"]) == ("success", 2)
+    run = f"/dags/{NAME}/dagRuns/{instance['dag_run_id']}"
+    url = f"{here.airflow.url}/api/v2{run}/taskInstances/interrupted/logs/1"
+    log = httpx.get(url, headers={"Accept": "application/json"}, trust_env=False, timeout=30).text
+    assert "AWS asked this job to stop" in log
+
+
+def test_each_job_ran_once(here: Environment, tasks: Mapping[str, dict[str, Any]]) -> None:
+    """Nothing is left running, and nothing was started that no task needed."""
+    assert tasks
+    batch, ecs = here.aws.client("batch"), here.aws.client("ecs")
+    ended = [
+        job["status"]
+        for status in ("SUCCEEDED", "FAILED", "RUNNING", "RUNNABLE")
+        for job in batch.list_jobs(jobQueue=NAME, jobStatus=status)["jobSummaryList"]
+    ]
+    assert sorted(ended) == ["FAILED", "SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]
+    assert ecs.list_tasks(cluster=NAME)["taskArns"] == []
+    assert len(ecs.list_tasks(cluster=NAME, desiredStatus="STOPPED")["taskArns"]) == 1
+
+
+def test_the_doctor_finds_nothing_wrong_with_the_targets(here: Environment) -> None:
+    """Under the scheduler's own role, with the actions that the page lists."""
+    code, findings = command(here, "check")
+    of_targets = {f["subject"] for f in findings if f["of"].startswith(("batch:", "ecs:"))}
+    assert {"job queue", "job definition", "cluster", "task definition"} <= of_targets
+    assert [finding for finding in findings if finding["verdict"] != "ok"] == []
+    assert code == 0
