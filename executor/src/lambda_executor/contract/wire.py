@@ -76,7 +76,7 @@ class Outcome(Enum):
     COMPLETED = "completed"  # The task runtime ran to its end; `return_code` is its exit code.
     CRASHED = "crashed"  # The task's process died: a signal, out of memory, `os._exit`.
     REJECTED = "rejected"  # Nothing was started: the event, the image or its settings are invalid.
-    DEADLINE = "deadline"  # The handler stopped the task before the function's time-out.
+    DEADLINE = "deadline"  # The handler stopped the task before its environment ended.
     DUPLICATE = "duplicate"  # The same workload was already started elsewhere: settles nothing.
 
 
