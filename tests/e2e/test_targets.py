@@ -147,9 +147,14 @@ def _variable(here: Environment, name: str) -> str | None:
 
 
 def _interrupt(here: Environment) -> int:
-    """Let Spot take back the capacity of the job that runs longest; the status of the answer."""
+    """Let Spot take back the capacity of the job that is left; the status of the answer."""
     batch = here.aws.client("batch")
-    (job,) = batch.list_jobs(jobQueue=NAME, jobStatus="RUNNING")["jobSummaryList"]
+
+    def left() -> dict[str, Any] | None:
+        running = batch.list_jobs(jobQueue=NAME, jobStatus="RUNNING")["jobSummaryList"]
+        return running[0] if len(running) == 1 else None
+
+    job = until(left, "the other jobs end", TIMEOUT_S)
     url = f"{here.aws.endpoint}/_local_aws/spot-interruptions"
     verify = str(here.aws.trust)
     return httpx.post(url, json={"arn": job["jobArn"]}, verify=verify, trust_env=False).status_code
