@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -156,8 +157,8 @@ def _interrupt(here: Environment) -> int:
 
     job = until(left, "the other jobs end", TIMEOUT_S)
     url = f"{here.aws.endpoint}/_local_aws/spot-interruptions"
-    verify = str(here.aws.trust)
-    return httpx.post(url, json={"arn": job["jobArn"]}, verify=verify, trust_env=False).status_code
+    trust = ssl.create_default_context(cafile=here.aws.trust)
+    return httpx.post(url, json={"arn": job["jobArn"]}, verify=trust, trust_env=False).status_code
 
 
 def _returned(here: Environment, instance: Mapping[str, Any]) -> str:
