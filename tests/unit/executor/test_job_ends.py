@@ -90,6 +90,13 @@ def test_a_job_that_ended_well_without_a_result_says_so() -> None:
             },
             "The image does not know the command `job`",
         ),
+        (
+            {
+                "stopCode": "EssentialContainerExited",
+                "containers": [{"name": "t", "exitCode": 142}],
+            },
+            "The image does not know the command `job`: use the image of this release",
+        ),
         ({"stopCode": "UserInitiated", "stoppedReason": "by hand"}, "UserInitiated; by hand"),
     ],
 )

@@ -25,14 +25,18 @@ _SAID = {
     ("network interface provisioning", "TimeoutError"): "AWS took too long to set it up: give the "
     "task retries",
 }
-#: What the exit codes of containers mean that no reason goes with.
+_UNKNOWN_COMMAND = "the image does not know the command `job`: use the image of this release"
+#: What the exit codes of containers mean that no reason goes with. 142 is that of the ENTRYPOINT of
+#: AWS's base image, which images of earlier releases have, if it gets more than one argument:
+#: https://github.com/ricardoper/aws-lambda-container-images/blob/2c97a9c913e17002c062b6c667f4ccd77813aaf0/python-alpine/lambda-entrypoint.sh
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
 _EXIT_CODES = {
     0: "its program ended well and sent no result: see its log, and whether its image is that of "
     "this release",
-    127: "the image does not know the command `job`: use the image of this release",
+    127: _UNKNOWN_COMMAND,
     137: "it was killed, most often because it needed more memory than its container has",
     139: "its program crashed (segmentation fault)",
+    142: _UNKNOWN_COMMAND,
     143: "it was asked to stop (SIGTERM), and ended without a result",
 }
 
