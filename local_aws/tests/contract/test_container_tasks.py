@@ -231,7 +231,7 @@ def test_spot_takes_the_capacity_of_a_task_back(tasks: Tasks) -> None:
     assert interrupt(tasks.aws, task) == 404
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"arn": "task"}'])
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"arn": "task"}', '{"arn": "arn:aws:ecs"}'])
 def test_an_interruption_names_what_it_interrupts(local_aws: Server, body: str) -> None:
     """Anything else is refused, and so are unknown services and paths."""
     url = f"{local_aws.url}/_local_aws/spot-interruptions"

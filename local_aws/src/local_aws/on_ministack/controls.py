@@ -51,8 +51,8 @@ class Controls:
             return 404, f"there is no {method} {path}: use POST {_INTERRUPTIONS}\n"
         try:
             arn = str(json.loads(body)["arn"])
-            service = arn.split(":")[2]
-        except (ValueError, KeyError, TypeError, IndexError):
+            _, _, service, _, _, _ = arn.split(":", 5)
+        except (ValueError, KeyError, TypeError):
             return 400, 'the body is not {"arn": "<ARN of an ECS task or a Batch job>"}\n'
         interrupt = self._interrupts.get(service)
         if interrupt is None or not interrupt(arn):
