@@ -65,7 +65,10 @@ class ContainerTasks:
                 described["exitCode"] = container.container.exit_code
                 if container.container.out_of_memory:
                     described["reason"] = OUT_OF_MEMORY
-            return bool(stock_stopped(arn, task, reason, code, exit_code))
+            stopped = bool(stock_stopped(arn, task, reason, code, exit_code))
+            for id in task.get("_docker_ids") or []:
+                self._running.pop(id, None)
+            return stopped
 
         def stop_task(request: _Record) -> Any:  # noqa: ANN401 - ministack's answer
             cluster = ecs._resolve_cluster_name(request.get("cluster", "default"))
@@ -123,7 +126,8 @@ class ContainerTasks:
         return self._running[container_id]
 
     def _of(self, task: _Record) -> list[_DockerContainer]:
-        return [self._running[id] for id in task.get("_docker_ids") or [] if id in self._running]
+        found = [self._running.get(id) for id in task.get("_docker_ids") or []]
+        return [container for container in found if container is not None]
 
     def _stop(self, task: _Record, reason: str, code: str) -> None:
         """Have each container stop on a thread; ministack notices their end."""
