@@ -855,6 +855,18 @@ def test_starts_are_throttled(local_aws: Server, bare_aws: Server) -> None:
     assert "ThrottlingException" not in answers(bare_aws, *run_task)
 
 
+@pytest.mark.parametrize("strategy", [None, [None], 5])
+def test_a_strategy_may_be_invalid(local_aws: Server, strategy: object) -> None:
+    """start_rates: a request is counted or not, and refused by RunTask only."""
+    answer = httpx.post(
+        local_aws.url,
+        json={"capacityProviderStrategy": strategy},
+        headers={"X-Amz-Target": "AmazonEC2ContainerServiceV20141113.RunTask"},
+        trust_env=False,
+    )
+    assert answer.json()["__type"] == "ClusterNotFoundException"
+
+
 def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:
     """batch_resources: `Ref` is the ARN, changes are made, and all of it goes with the stack."""
 

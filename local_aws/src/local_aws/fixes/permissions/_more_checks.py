@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 from ministack import app
 from ministack.core.responses import get_account_id
 from ministack.core.router import extract_region
+
+from local_aws.fixes._requests import operation, request_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,3 @@ def also_check(service: Any, name: str, checks: Checks) -> None:  # noqa: ANN401
         return await stock(method, path, headers, body, query)
 
     service.handle_request = handle_request
-
-
-def request_of(body: bytes) -> dict[str, Any]:
-    """A request's parameters; of an invalid one, which ministack refuses, there are none."""
-    with contextlib.suppress(ValueError):
-        given = json.loads(body)
-        if isinstance(given, dict):
-            return given
-    return {}
-
-
-def operation(path: str, headers: dict[str, str]) -> str:
-    """An operation's name: of the header or, in lower case, of the path's end."""
-    target = headers.get("x-amz-target", "")
-    return target.rpartition(".")[2] or path.rstrip("/").rpartition("/")[2].lower()

@@ -15,7 +15,8 @@ from typing import Any
 from ministack.core import iam_actions
 from ministack.services import batch
 
-from local_aws.fixes.permissions._more_checks import Check, also_check, operation, request_of
+from local_aws.fixes._requests import operation, request_of
+from local_aws.fixes.permissions._more_checks import Check, also_check
 
 
 def apply() -> None:

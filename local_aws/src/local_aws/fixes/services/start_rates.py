@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/throttling.html
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.services import batch, ecs
 
 from local_aws.batch_service.rate import Rate
+from local_aws.fixes._requests import request_of
 
 _SUBMIT_JOB_PER_S = 50
 _RUN_TASK_PER_S = 20
@@ -59,11 +59,8 @@ def _submits_a_job(path: str, _headers: dict[str, str], _body: bytes) -> bool:
 def _runs_on_fargate(_path: str, headers: dict[str, str], body: bytes) -> bool:
     if not headers.get("x-amz-target", "").endswith(".RunTask"):
         return False
-    try:
-        request = json.loads(body)
-    except ValueError:
-        return False
-    providers = [
-        item.get("capacityProvider") for item in request.get("capacityProviderStrategy", [])
-    ]
+    request = request_of(body)
+    strategy = request.get("capacityProviderStrategy")
+    items = strategy if isinstance(strategy, list) else []
+    providers = [item.get("capacityProvider") for item in items if isinstance(item, dict)]
     return "FARGATE" in {request.get("launchType"), *(str(name)[:7] for name in providers)}
