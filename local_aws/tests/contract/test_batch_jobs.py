@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.batch_service.attempt import OUT_OF_MEMORY
 from tests.support.local_aws import (
     ACCOUNT,
+    REGION,
     REGISTRY,
     RUNTIME_PYTHON,
     Server,
@@ -164,6 +166,19 @@ def refusal(call: Callable[..., Any], **request: Any) -> str:
         call(**request)
     assert refused.value.response["Error"]["Code"] == "ClientException"
     return str(refused.value.response["Error"]["Message"])
+
+
+def post(aws: Server, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request that boto3 would not send."""
+    scope = f"test/20260101/{REGION}/batch/aws4_request"
+    answer = httpx.post(
+        f"{aws.url}/v1/{operation}",
+        json=request,
+        headers={"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}"},
+        trust_env=False,
+    )
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def test_the_command_runs_and_its_output_is_logged(jobs: Jobs) -> None:
@@ -350,6 +365,75 @@ def test_a_disabled_queue_takes_no_jobs(jobs: Jobs) -> None:
     assert "many" in refusal(submit, **request, containerOverrides=vcpus)
     jobs.batch.update_job_queue(jobQueue=jobs.name, state="DISABLED")
     assert "disabled" in refusal(submit, **request)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dependsOn": [{"type": "SEQUENTIAL"}]},
+        {"dependsOn": ["a-job"]},
+        {"retryStrategy": {"attempts": "twice"}},
+        {"retryStrategy": {"attempts": 2, "evaluateOnExit": [{"onExitCode": "1"}]}},
+        {"timeout": {"attemptDurationSeconds": "long"}},
+        {"containerOverrides": {"environment": [{"value": "v"}]}},
+    ],
+)
+def test_a_job_with_an_invalid_value_is_refused(jobs: Jobs, settings: dict[str, Any]) -> None:
+    """Before it waits for anything."""
+    jobs.register()
+    request = {"jobName": "j", "jobQueue": jobs.name, "jobDefinition": jobs.name}
+    assert "invalid" in post(jobs.aws, "submitjob", {**request, **settings})["message"]
+
+
+def test_a_null_is_no_value(jobs: Jobs) -> None:
+    """As in all of AWS's JSON."""
+    jobs.register()
+    request = {"jobName": "j", "jobQueue": jobs.name, "jobDefinition": jobs.name}
+    job = post(jobs.aws, "submitjob", {**request, "dependsOn": None, "retryStrategy": None})
+    assert jobs.ended(job["jobId"])["status"] == "SUCCEEDED"
+
+
+def test_an_invalid_environment_ends_its_own_jobs_only(bare_aws: Server) -> None:
+    """Without the fix that refuses it; the job is given up, and those of other queues run."""
+    bad, good = jobs_of(bare_aws), jobs_of(bare_aws)
+    bad.batch.update_compute_environment(
+        computeEnvironment=bad.name, computeResources={"maxvCpus": "many"}
+    )
+    for jobs in (bad, good):
+        jobs.register()
+    given_up, other = bad.submit(), good.submit()
+    assert "many" in bad.ended(given_up)["statusReason"]
+    assert good.ended(other)["status"] == "SUCCEEDED"
+
+
+def test_an_attempt_that_cannot_run_gives_its_vcpus_back(jobs: Jobs) -> None:
+    """Here its role is no text; the job ends with the reason, and another one has its place."""
+    jobs.register(container={"jobRoleArn": 5})
+    whole = {"resourceRequirements": [{"type": "VCPU", "value": "2"}]}
+    job = jobs.submit(overrides=whole)
+
+    def description() -> dict[str, Any] | None:
+        (described,) = jobs.batch.describe_jobs(jobs=[job])["jobs"]
+        return described if described["status"] in ENDED else None
+
+    failed = eventually(description)
+    assert failed["status"] == "FAILED"
+    assert failed["statusReason"].startswith("the embedded AWS cannot run it: AttributeError")
+    jobs.register()
+    assert jobs.ended(jobs.submit(overrides=whole))["status"] == "SUCCEEDED"
+
+
+def test_a_deleted_queue_ends_the_jobs_that_wait_in_it(jobs: Jobs) -> None:
+    """Nothing would ever start them."""
+    jobs.register()
+    jobs.batch.update_compute_environment(computeEnvironment=jobs.name, state="DISABLED")
+    job = jobs.submit()
+    jobs.once(job, "RUNNABLE")
+    jobs.batch.update_job_queue(jobQueue=jobs.name, state="DISABLED")
+    jobs.batch.delete_job_queue(jobQueue=jobs.name)
+    ended = jobs.ended(job)
+    assert ended["status"] == "FAILED"
+    assert ended["statusReason"].endswith("not found.")
 
 
 def test_jobs_wait_for_a_disabled_environment(jobs: Jobs) -> None:

@@ -758,6 +758,10 @@ def test_batch_is_changed_and_deleted_by_its_api(local_aws: Server, bare_aws: Se
     queue, environment = f"{arn}:job-queue/{name}", f"{arn}:compute-environment/{name}"
     environments = batch.describe_compute_environments(computeEnvironments=[environment])
     assert len(environments["computeEnvironments"]) == 1
+    many = {"computeEnvironment": name, "computeResources": {"maxvCpus": "many"}}
+    assert error_code(batch.update_compute_environment, **many) == "ClientException"
+    urgent = {"jobQueue": name, "priority": "urgent"}
+    assert error_code(batch.update_job_queue, **urgent) == "ClientException"
     delete_queue = partial(error_code, batch.delete_job_queue, jobQueue=queue)
     delete_environment = partial(
         error_code, batch.delete_compute_environment, computeEnvironment=environment
@@ -773,6 +777,8 @@ def test_batch_is_changed_and_deleted_by_its_api(local_aws: Server, bare_aws: Se
     described = batch.describe_job_definitions(jobDefinitionName=name, status="ACTIVE")
     assert described["jobDefinitions"] == []
     name, batch = batch_queue(bare_aws), bare_aws.client("batch")
+    many["computeEnvironment"] = name
+    assert error_code(batch.update_compute_environment, **many) == ALLOWED
     update = error_code(batch.update_job_queue, jobQueue=name, state="DISABLED")
     assert update == "InvalidAction"
     described = batch.describe_job_definitions(jobDefinitionName=name)["jobDefinitions"]

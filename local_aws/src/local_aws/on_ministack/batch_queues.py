@@ -52,18 +52,18 @@ def find_environment(reference: str) -> Record | None:
     return found
 
 
-def queue_of(job: Record) -> Queue:
-    """A job's queue with its enabled environments.
+def queue_of(arn: str) -> Queue:
+    """A job queue with its enabled environments.
 
     Raises:
         Refused: The queue was deleted.
     """
-    record = find_queue(job["jobQueue"])
-    order = sorted(record["computeEnvironmentOrder"], key=lambda entry: entry.get("order", 0))
+    record = find_queue(arn)
+    order = sorted(record["computeEnvironmentOrder"], key=lambda entry: int(entry.get("order", 0)))
     found = [find_environment(entry["computeEnvironment"]) for entry in order]
     return Queue(
         record["jobQueueArn"],
-        record["priority"],
+        int(record["priority"]),
         tuple(
             Environment(environment["computeEnvironmentArn"], _max_vcpus(environment))
             for environment in found

@@ -40,8 +40,15 @@ def new_job(request: Record) -> Record:
     """The record of a job that is submitted.
 
     Raises:
-        Refused: The request is invalid.
+        Refused: The request is invalid, or its job definition.
     """
+    try:
+        return _new_job({name: value for name, value in request.items() if value is not None})
+    except (AttributeError, LookupError, TypeError, ValueError) as e:
+        raise Refused(f"a value of the request or of its job definition is invalid: {e}") from e
+
+
+def _new_job(request: Record) -> Record:
     if not _JOB_NAME.fullmatch(request.get("jobName", "")):
         raise Refused("Job name should match valid pattern")
     if unknown := [name for name in _UNKNOWN if request.get(name)]:
@@ -58,7 +65,7 @@ def new_job(request: Record) -> Record:
     job_id = str(uuid.uuid4())
     parameters = {**definition.get("parameters", {}), **request.get("parameters", {})}
     strategy = request.get("retryStrategy") or definition.get("retryStrategy") or {}
-    timeout = request.get("timeout") or definition.get("timeout")
+    timeout = request.get("timeout") or definition.get("timeout") or {}
     job = {
         "jobArn": batch._job_arn(job_id),
         "jobId": job_id,
@@ -68,20 +75,22 @@ def new_job(request: Record) -> Record:
         "status": "SUBMITTED",
         "createdAt": now_ms(),
         "attempts": [],
-        "retryStrategy": {"attempts": 1, "evaluateOnExit": [], **strategy},
-        "dependsOn": request.get("dependsOn", []),
+        "retryStrategy": {
+            "attempts": int(strategy.get("attempts", 1)),
+            "evaluateOnExit": [
+                _texts(condition, "action") for condition in strategy.get("evaluateOnExit") or []
+            ],
+        },
+        "dependsOn": [_texts(other, "jobId") for other in request.get("dependsOn", [])],
         "parameters": parameters,
         "container": _container(container, request.get("containerOverrides", {}), parameters),
-        **({"timeout": timeout} if timeout else {}),
+        **({"timeout": {name: int(value) for name, value in timeout.items()}} if timeout else {}),
         "tags": request.get("tags", {}),
         "platformCapabilities": definition.get("platformCapabilities", []),
         "isCancelled": False,
         "isTerminated": False,
     }
-    try:
-        vcpus(job), memory_mb(job)
-    except ValueError as e:
-        raise Refused(f"resourceRequirements has {e}: it must be a number") from e
+    vcpus(job), memory_mb(job)  # They are numbers.
     return job
 
 
@@ -167,6 +176,17 @@ def _container(own: Record, overrides: Record, parameters: Mapping[str, str]) ->
         "networkInterfaces": [],
         "secrets": own.get("secrets", []),
     }
+
+
+def _texts(entry: Record, required: str) -> dict[str, str]:
+    """An entry of a list, of whose values one is required.
+
+    Raises:
+        ValueError: It is missing.
+    """
+    if entry.get(required) is None:
+        raise ValueError(f"{required} is missing")
+    return {name: str(value) for name, value in entry.items() if value is not None}
 
 
 def _merged(own: Record, overrides: Record, name: str, key: str) -> Sequence[Record]:

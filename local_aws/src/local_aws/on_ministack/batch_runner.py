@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import batch, ecs
@@ -16,6 +20,8 @@ from local_aws.images.store import ImageError
 from local_aws.on_ministack import batch_queues, batch_records
 from local_aws.on_ministack.batch_queues import Record, Refused
 from local_aws.on_ministack.containers import Containers
+
+logger = logging.getLogger("local_aws.on_ministack.batch_runner")
 
 #: Environments and queues also change where this module does not see it (CloudFormation).
 _LOOK_AGAIN_S = 0.5
@@ -30,10 +36,12 @@ class _Job:
 
     Attributes:
         record: Its description, which ministack keeps.
+        vcpus: How many it needs.
         environment: Where its attempt runs; None: it waits.
     """
 
     record: Record
+    vcpus: float
     account: str
     region: str
     environment: Record | None = None
@@ -71,7 +79,9 @@ class BatchRunner:
     def add(self, record: Record) -> None:
         """Run a job as soon as it is its turn."""
         with self.changed:
-            self._jobs[record["jobId"]] = _Job(record, get_account_id(), get_region())
+            self._jobs[record["jobId"]] = _Job(
+                record, batch_records.vcpus(record), get_account_id(), get_region()
+            )
             self.changed.notify_all()
 
     def cancel(self, job_id: str, reason: str) -> None:
@@ -126,32 +136,44 @@ class BatchRunner:
                 self.changed.wait(_LOOK_AGAIN_S if waits else None)
 
     def _start_what_can(self) -> None:
-        for job in [job for job in self._jobs.values() if job.waits]:
-            self._look_at_dependencies(job)
+        queue_of = cache(batch_queues.queue_of)  # Each queue is looked up once.
         waiting = []
         used: dict[str, float] = {}
-        for job_id, job in self._jobs.items():
-            vcpus = batch_records.vcpus(job.record)
+        for job_id, job in list(self._jobs.items()):
             if job.environment is not None:
                 arn = job.environment["computeEnvironmentArn"]
-                used[arn] = used.get(arn, 0.0) + vcpus
-            elif job.record["status"] == "RUNNABLE":
-                try:
-                    with request_scope(job.account, job.region):
-                        queue = batch_queues.queue_of(job.record)
-                except Refused:  # The queue was deleted.
-                    continue
-                waiting.append(order.Waiting(job_id, vcpus, queue))
+                used[arn] = used.get(arn, 0.0) + job.vcpus
+                continue
+            with self._scheduling(job):
+                queue = queue_of(job.record["jobQueue"])
+                self._look_at_dependencies(job)
+                if job.record["status"] == "RUNNABLE":
+                    waiting.append(order.Waiting(job_id, job.vcpus, queue))
         for job_id, environment in order.placements(waiting, used):
-            self._start(self._jobs[job_id], environment)
+            with self._scheduling(self._jobs[job_id]):
+                self._start(self._jobs[job_id], environment)
+
+    @contextmanager
+    def _scheduling(self, job: _Job) -> Iterator[None]:
+        """Give the job up if its queue was deleted or its record is invalid; the others go on.
+
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_DeleteJobQueue.html
+        """
+        try:
+            with request_scope(job.account, job.region):
+                yield
+        except Refused as e:
+            self._give_up(job, str(e))
+        except Exception as e:
+            logger.exception("the job %s cannot be scheduled", job.record["jobId"])
+            self._give_up(job, f"the embedded AWS cannot schedule it: {e!r}")
 
     def _look_at_dependencies(self, job: _Job) -> None:
         """A job waits for the success of others, and fails with them.
 
         https://docs.aws.amazon.com/batch/latest/userguide/job_dependencies.html
         """
-        with request_scope(job.account, job.region):
-            others = [batch._jobs.get(other.get("jobId")) for other in job.record["dependsOn"]]
+        others = [batch._jobs.get(other["jobId"]) for other in job.record["dependsOn"]]
         states = {other["status"] for other in others if other is not None}
         if "FAILED" in states:
             self._give_up(job, "Dependent Job failed")
@@ -159,8 +181,7 @@ class BatchRunner:
             job.record["status"] = "PENDING" if states - {"SUCCEEDED"} else "RUNNABLE"
 
     def _start(self, job: _Job, environment_arn: str) -> None:
-        with request_scope(job.account, job.region):
-            job.environment = batch_queues.find_environment(environment_arn)
+        job.environment = batch_queues.find_environment(environment_arn)
         job.attempt = Attempt()
         job.record["status"] = "STARTING"
         for name in _OF_ATTEMPT:
@@ -170,8 +191,12 @@ class BatchRunner:
     def _run(self, job: _Job) -> None:
         """Run an attempt to its end."""
         assert job.environment is not None  # noqa: S101 - `_start` has set it
-        with request_scope(job.account, job.region):
-            ended = self._attempt(job, job.environment)
+        try:
+            with request_scope(job.account, job.region):
+                ended = self._attempt(job, job.environment)
+        except Exception as e:
+            logger.exception("an attempt of the job %s failed", job.record["jobId"])
+            ended = Ended(f"the embedded AWS cannot run it: {e!r}")
         with self.changed:
             self._end(job, ended)
             self.changed.notify_all()
@@ -189,12 +214,15 @@ class BatchRunner:
             return _not_started(environment, f"CannotPullContainerError: {e}")
         except (ecs._SecretResolutionError, LookupError, OSError, ValueError) as e:
             return _not_started(environment, f"ResourceInitializationError: {e}")
-        with self.changed:
-            record["status"], record["startedAt"] = "RUNNING", batch_records.now_ms()
-            record["container"]["logStreamName"] = batch_records.log_stream(record, task_id)
-        return job.attempt.follow(
-            container, record.get("timeout", {}).get("attemptDurationSeconds")
-        )
+        try:
+            with self.changed:
+                record["status"], record["startedAt"] = "RUNNING", batch_records.now_ms()
+                record["container"]["logStreamName"] = batch_records.log_stream(record, task_id)
+            return job.attempt.follow(
+                container, record.get("timeout", {}).get("attemptDurationSeconds")
+            )
+        finally:
+            container.kill()
 
     def _end(self, job: _Job, ended: Ended) -> None:
         record, container = job.record, job.record["container"]

@@ -2,8 +2,8 @@
 
 ministack has no UpdateJobQueue, DeleteJobQueue, DeleteComputeEnvironment and
 DeregisterJobDefinition. Of a job definition it forgets parameters, retry strategy, time-out and
-platform, and it finds definitions and environments by their names alone. On AWS, what is deleted
-must be disabled first, and no queue may use a deleted environment.
+platform, it finds definitions and environments by their names alone, and it takes any value as a
+number. On AWS, what is deleted must be disabled first, and no queue may use a deleted environment.
 https://docs.aws.amazon.com/batch/latest/APIReference/API_DeleteComputeEnvironment.html
 https://docs.aws.amazon.com/batch/latest/APIReference/API_DeleteJobQueue.html
 https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobDefinitions.html
@@ -11,7 +11,7 @@ https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobDefinitions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ministack.core.responses import error_response_json
@@ -64,6 +64,28 @@ def apply() -> None:
         ("deregisterjobdefinition", _deregister),
     ):
         batch._DISPATCH[f"/v1/{path}"] = operation
+    for verb in ("create", "update"):
+        for noun in ("computeenvironment", "jobqueue"):
+            path = f"/v1/{verb}{noun}"
+            batch._DISPATCH[path] = _checked(batch._DISPATCH[path])
+
+
+def _checked(operation: Callable[[_Record], _Answer]) -> Callable[[_Record], _Answer]:
+    """Refuse a number that is none; a template may have its digits as a string."""
+
+    def answer(request: _Record) -> _Answer:
+        given = {name: value for name, value in request.items() if value is not None}
+        try:
+            if "maxvCpus" in (resources := given.get("computeResources", {})):
+                int(resources["maxvCpus"])
+            int(given.get("priority", 0))
+            for entry in given.get("computeEnvironmentOrder", []):
+                int(entry.get("order", 0)), _name(entry["computeEnvironment"])
+        except (AttributeError, LookupError, TypeError, ValueError) as e:
+            return _refusal(f"a value of the request is invalid: {e}")
+        return operation(given)
+
+    return answer
 
 
 def _describe_definitions(request: _Record) -> _Answer:
