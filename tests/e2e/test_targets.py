@@ -17,7 +17,7 @@ from demo.installation.environment import Environment
 from demo.installation.outside_world import OutsideWorld
 from demo.installation.project import Project
 from demo.machine.embedded_aws import EmbeddedAws
-from demo.outcome.airflow_api import Api
+from demo.outcome.airflow_api import RUN_ID, Api
 from demo.screen import Screen
 from tests.e2e.conftest import OwnDag
 from tests.e2e.operator import command
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 HOME = paths.Home(paths.ROOT / "build" / "targets")
 TIMEOUT_S = 150.0
 NAME = "targets"
+RUN = f"/dags/{NAME}/dagRuns/{RUN_ID}"
 TARGETS = {
     "long": {"batch": {"jobQueue": NAME, "jobDefinition": NAME}},
     "huge": {
@@ -131,9 +132,8 @@ def tasks(here: Environment) -> Mapping[str, dict[str, Any]]:
         api.unpause(NAME)
     until(lambda: _variable(here, "targets_waits"), "a task waits to be interrupted", TIMEOUT_S)
     assert _interrupt(here) == 204
-    path = f"/dags/{NAME}/dagRuns/~"
-    until(lambda: _get(here, path)["dag_runs"][0]["end_date"], "the run ends", TIMEOUT_S)
-    found = _get(here, f"{path}/taskInstances")["task_instances"]
+    until(lambda: _get(here, RUN)["end_date"], "the run ends", TIMEOUT_S)
+    found = _get(here, f"{RUN}/taskInstances")["task_instances"]
     return {instance["task_id"]: instance for instance in found}
 
 
@@ -162,8 +162,7 @@ def _interrupt(here: Environment) -> int:
 
 
 def _returned(here: Environment, instance: Mapping[str, Any]) -> str:
-    run = f"/dags/{NAME}/dagRuns/{instance['dag_run_id']}"
-    path = f"{run}/taskInstances/{instance['task_id']}/xcomEntries/return_value"
+    path = f"{RUN}/taskInstances/{instance['task_id']}/xcomEntries/return_value"
     return str(_get(here, path)["value"]).strip('"')
 
 
@@ -190,8 +189,7 @@ def test_a_task_that_spot_interrupted_succeeds_in_its_next_try(
     """The first try ends with the reason in its log, and Airflow tries again."""
     instance = tasks["interrupted"]
     assert (instance["state"], instance["try_number"]) == ("success", 2)
-    run = f"/dags/{NAME}/dagRuns/{instance['dag_run_id']}"
-    url = f"{here.airflow.url}/api/v2{run}/taskInstances/interrupted/logs/1"
+    url = f"{here.airflow.url}/api/v2{RUN}/taskInstances/interrupted/logs/1"
     log = httpx.get(url, headers={"Accept": "application/json"}, trust_env=False, timeout=30).text
     assert "AWS asked this job to stop" in log
 
