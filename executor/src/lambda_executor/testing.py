@@ -69,7 +69,7 @@ class Launch:
 class MemoryJobs:
     """A `ports.JobLauncher` that records what it is asked to do.
 
-    Like Batch, and unlike ECS, it starts a second job if it is asked twice.
+    Asked twice to start a job, it finds that of the first time, whether it has ended or not.
 
     Attributes:
         launches: The jobs that were started, in order.
@@ -91,18 +91,21 @@ class MemoryJobs:
         self.lost_answers: deque[AwsError] = deque()
         self.end_failures: deque[AwsError] = deque()
         self.stop_failures: deque[AwsError] = deque()
+        self._started: set[InvocationId] = set()
         self._changed = threading.Condition()
 
     def launch(
         self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
     ) -> None:
-        """Start one job, or raise the next failure."""
+        """Start one job, or find it, or raise the next failure."""
         with self._changed:
             if self.failures:
                 raise self.failures.popleft()
             invocation = Invocation.decode(json.loads(event))
-            self.launches.append(Launch(target, id, invocation, overrides))
-            self._changed.notify_all()
+            if id not in self._started:
+                self._started.add(id)
+                self.launches.append(Launch(target, id, invocation, overrides))
+                self._changed.notify_all()
             if self.lost_answers:
                 raise self.lost_answers.popleft()
 

@@ -1,4 +1,4 @@
-"""Each API is called at its own rate, and again only if that is harmless."""
+"""Each API is called at its own rate, and again when that is harmless."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lambda_executor.contract.errors import (
     CredentialsError,
     InDoubtError,
     ThrottledError,
+    TransientError,
     UnreachableError,
 )
 from lambda_executor.contract.wire import InvocationId
@@ -66,31 +67,28 @@ def test_every_service_has_an_api() -> None:
     assert set(JOBS) == set(Service)
 
 
-def test_a_launch_that_may_have_been_taken_is_not_repeated_if_that_starts_a_second_job() -> None:
-    """`SubmitJob` has no client token, whatever max_invoke_attempts says."""
-    batch = queue(BATCH, 1, max_attempts=5)
-    waiting = batch.pop(0)
+@pytest.mark.parametrize("api", JOBS.values())
+def test_a_launch_that_may_have_been_taken_is_repeated(api: Api) -> None:
+    """As often as an invoke; a launch starts nothing twice."""
+    launches = queue(api, 1, max_attempts=2)
+    waiting = launches.pop(0)
     assert waiting
-    outcome = batch.failed(waiting, InDoubtError("the connection was reset"), 1)
-    assert outcome == InDoubt(
-        InvocationId("0"),
-        "the launch failed, and AWS Batch might take a second one as well: the connection was "
-        "reset",
-    )
-    assert batch.pop(1000) is None
-
-
-def test_a_launch_with_a_client_token_is_repeated() -> None:
-    """`RunTask` starts nothing twice."""
-    ecs = queue(ECS, 1, max_attempts=2)
-    waiting = ecs.pop(0)
+    assert launches.failed(waiting, InDoubtError("500"), 1) is None
+    waiting = launches.pop(1000)
     assert waiting
-    assert ecs.failed(waiting, InDoubtError("500"), 1) is None
-    waiting = ecs.pop(1000)
-    assert waiting
-    assert ecs.failed(waiting, InDoubtError("500"), 1001) == InDoubt(
+    assert launches.failed(waiting, InDoubtError("500"), 1001) == InDoubt(
         InvocationId("0"), "the launch failed 2 times (max_invoke_attempts), last: 500"
     )
+
+
+def test_a_launch_is_repeated_when_the_first_can_be_found() -> None:
+    """Batch lists a job a little after it has taken it; a launch that it did not take need not."""
+    for error, wait_s in ((InDoubtError("500"), BATCH.found_after_s), (TransientError("503"), 0.5)):
+        batch = queue(BATCH, 1)
+        waiting = batch.pop(0)
+        assert waiting
+        batch.failed(waiting, error, 1)
+        assert batch.wait_s(1) == wait_s
 
 
 @pytest.mark.parametrize(

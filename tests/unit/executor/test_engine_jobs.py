@@ -189,53 +189,61 @@ def test_jobs_that_wait_for_their_services_rate_do_not_count_as_enough_to_send(
 # ---- lost answers ----
 
 
-def test_a_batch_job_in_doubt_is_not_started_again(
-    aws: Aws, scheduler: JobScheduler, caplog: pytest.LogCaptureFixture
+#: How often `max_invoke_attempts` of the tests' schedulers lets a launch in doubt be made.
+ATTEMPTS = 2
+
+
+@pytest.mark.parametrize(("queue", "service"), [("long", Service.BATCH), ("huge", Service.ECS)])
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_launch_in_doubt_is_repeated(
+    aws: Aws, scheduler: JobScheduler, queue: str, service: Service, is_taken: bool
 ) -> None:
-    """It stays in flight, and its result settles it."""
-    aws.jobs[Service.BATCH].lost_answers.append(InDoubtError("the connection was reset"))
-    id = running(scheduler)
-    assert "AWS Batch may have taken it, so it stays in flight" in caplog.text
-    scheduler.send(within_s=600)
-    assert len(aws.jobs[Service.BATCH].launches) == 1
+    """One lost answer costs seconds, and no second job."""
+    jobs = aws.jobs[service]
+    (jobs.lost_answers if is_taken else jobs.failures).append(InDoubtError("reset"))
+    id = scheduler.queue("task", queue)
+    scheduler.send(within_s=10)
+    assert [launch.id for launch in jobs.launches] == [id]
+    assert scheduler.engine.ledger.state(id) is State.IN_FLIGHT
     scheduler.reply(id)
     scheduler.loop()
     assert scheduler.notified == [("task", "")]
 
 
-def test_a_batch_job_in_doubt_that_was_taken_and_died_has_failed(
-    aws: Aws, scheduler: JobScheduler
+def in_doubt(scheduler: JobScheduler) -> InvocationId:
+    """A task of Batch that stays in doubt."""
+    id = scheduler.queue("task", "long")
+    scheduler.send(within_s=10)
+    assert scheduler.engine.ledger.state(id) is State.IN_FLIGHT
+    return id
+
+
+def test_a_batch_job_that_stays_in_doubt_and_died_has_failed(
+    aws: Aws, scheduler: JobScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Batch finds it by its name."""
-    aws.jobs[Service.BATCH].lost_answers.append(InDoubtError("the connection was reset"))
-    id = running(scheduler)
+    aws.jobs[Service.BATCH].lost_answers.extend([InDoubtError("reset")] * ATTEMPTS)
+    id = in_doubt(scheduler)
+    assert "AWS Batch may have taken it, so it stays in flight" in caplog.text
+    assert len(aws.jobs[Service.BATCH].launches) == 1
     aws.jobs[Service.BATCH].ends[id] = KILLED
     scheduler.look()
     scheduler.look()
     assert scheduler.notified == [("task", ENDED)]
 
 
-def test_a_batch_job_in_doubt_that_was_not_taken_is_left_to_airflow(
+def test_a_batch_job_that_stays_in_doubt_and_was_not_taken_is_left_to_airflow(
     aws: Aws, scheduler: JobScheduler
 ) -> None:
     """Batch knows nothing of it, as of one that is about to wait; Airflow revokes what is stuck."""
-    aws.jobs[Service.BATCH].failures.append(InDoubtError("500"))
-    running(scheduler)
+    aws.jobs[Service.BATCH].failures.extend([InDoubtError("500")] * ATTEMPTS)
+    in_doubt(scheduler)
     for _ in range(5):
         scheduler.look()
     assert scheduler.notified == []
     assert scheduler.slots == {"task"}
     scheduler.engine.revoke("task")
     assert scheduler.slots == set()
-
-
-def test_an_ecs_task_in_doubt_is_asked_for_again(aws: Aws, scheduler: JobScheduler) -> None:
-    """With the same id, so the same client token, and with the same event."""
-    aws.jobs[Service.ECS].lost_answers.append(InDoubtError("500"))
-    scheduler.queue("task", "huge")
-    scheduler.send(within_s=60)
-    first, second = aws.jobs[Service.ECS].launches
-    assert first == second
 
 
 # ---- jobs that end without a result ----

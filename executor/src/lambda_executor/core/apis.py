@@ -1,4 +1,4 @@
-"""What sends need to know of the API that takes them: how many calls it takes, and which twice."""
+"""What sends need to know of the API that takes them: how many calls it takes, and when again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Api:
         most_per_s: The most calls per second.
         least_per_s: The fewest, however many are throttled.
         first_s: The latency of an answer, assumed until there is one. Too long is harmless.
-        is_repeatable: Whether a call that may have been taken may be made again.
+        found_after_s: After a call that may have been taken, the least seconds until the next one:
+            by then the next one finds what the first has started.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Api:
     most_per_s: float
     least_per_s: float
     first_s: float
-    is_repeatable: bool
+    found_after_s: float = 0.0
 
 
 #: The most is more than one scheduler's process can make on most machines: there its processor is
@@ -46,11 +47,10 @@ LAMBDA = Api(
     most_per_s=2000.0,
     least_per_s=10.0,
     first_s=0.03,
-    is_repeatable=True,
 )
 
 #: `SubmitJob`, 50 calls a second for each account and Region. It has no token that would make a
-#: repeated call harmless: each call starts a machine.
+#: repeated call harmless, so a repeated launch first looks for the job.
 #: https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
 BATCH = Api(
@@ -61,7 +61,7 @@ BATCH = Api(
     most_per_s=50.0,
     least_per_s=1.0,
     first_s=0.5,
-    is_repeatable=False,
+    found_after_s=5.0,
 )
 
 #: `RunTask`, 20 calls a second for each account and Region on Fargate, bursts included: the burst
@@ -77,7 +77,6 @@ ECS = Api(
     most_per_s=20.0,
     least_per_s=1.0,
     first_s=0.5,
-    is_repeatable=True,
 )
 
 JOBS: Mapping[Service, Api] = {Service.BATCH: BATCH, Service.ECS: ECS}

@@ -80,8 +80,7 @@ class DispatchQueue:
     later is tried again until the dispatch's `prepare` refuses it.
 
     Args:
-        max_attempts: How often an invocation is sent that may have been taken; only once if the
-            call is not repeatable.
+        max_attempts: How often an invocation is sent that may have been taken.
         most_under_way: The most sends at the same time.
         api: What takes them.
         uniform: Draws the jitter.
@@ -100,7 +99,7 @@ class DispatchQueue:
         uniform: Uniform = random.uniform,
     ) -> None:
         self._api = api
-        self._max_attempts = max_attempts if api.is_repeatable else 1
+        self._max_attempts = max_attempts
         self._pace = Pace(most_under_way, api)
         self._gate = Gate(uniform)
         self._uniform = uniform
@@ -258,8 +257,12 @@ class DispatchQueue:
                 what = f"{self._api.name} gives no answer that says whether it takes calls"
                 self._close(waiting, error, UNREACHABLE, what, now_s)
             if waiting.in_doubt >= self._max_attempts:
-                return self._give_up(waiting, self._last_attempt(waiting, error))
+                times = f"{waiting.in_doubt} times (max_invoke_attempts)"
+                reason = f"the {self._api.call} failed {times}, last: {error}"
+                return self._give_up(waiting, reason)
         delay_s = RETRY.delay_s(waiting.failures, self._uniform)
+        if isinstance(error, InDoubtError):
+            delay_s = max(delay_s, self._api.found_after_s)
         heapq.heappush(self._delayed, (now_s + delay_s, waiting))
         id, extra = waiting.dispatch.id, about(waiting.dispatch.id, waiting.dispatch.key)
         call = self._api.call.capitalize()
@@ -271,13 +274,6 @@ class DispatchQueue:
     def _give_up(self, waiting: Waiting, reason: str) -> InDoubt | Refused:
         kind = InDoubt if waiting.in_doubt else Refused
         return kind(waiting.dispatch.id, reason)
-
-    def _last_attempt(self, waiting: Waiting, error: InDoubtError) -> str:
-        call, name = self._api.call, self._api.name
-        if self._api.is_repeatable:
-            times = f"{waiting.in_doubt} times (max_invoke_attempts)"
-            return f"the {call} failed {times}, last: {error}"
-        return f"the {call} failed, and {name} might take a second one as well: {error}"
 
     def _reason(self, waiting: Waiting, error: LambdaExecutorError) -> str:
         """Why it is given up; for one that waited too long, what it waited for."""
