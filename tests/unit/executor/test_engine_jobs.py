@@ -341,6 +341,43 @@ def test_a_second_start_of_a_job_settles_nothing(aws: Aws, scheduler: JobSchedul
     assert scheduler.notified == [("task", "")]
 
 
+@pytest.mark.parametrize(
+    ("state", "notified"),
+    [("running", []), ("restarting", []), ("queued", [("task", ENDED)]), (None, [("task", ENDED)])],
+)
+def test_the_end_of_a_job_that_had_nothing_to_do_does_not_fail_the_task_that_another_runs(
+    aws: Aws, scheduler: JobScheduler, state: str | None, notified: list[tuple[str, str]]
+) -> None:
+    """The job of an earlier invocation, whose stop failed, has begun the try before this one."""
+    id = running(scheduler)
+    aws.results[0].send(Result(id=id, return_code=0, outcome=Outcome.DUPLICATE))
+    scheduler.loop()
+    aws.jobs[Service.BATCH].ends[id] = KILLED
+    if state:
+        scheduler.states_of[id] = state
+    for _ in range(5):
+        scheduler.look()
+    assert scheduler.notified == notified
+
+
+def test_the_task_of_two_jobs_frees_its_slot_when_it_has_ended(
+    aws: Aws, scheduler: JobScheduler
+) -> None:
+    """The other job's result is about an invocation that was revoked, so it settles nothing."""
+    id = running(scheduler)
+    aws.results[0].send(Result(id=id, return_code=0, outcome=Outcome.DUPLICATE))
+    aws.jobs[Service.BATCH].ends[id] = KILLED
+    scheduler.states_of[id] = "running"
+    for _ in range(5):
+        scheduler.look()
+    assert scheduler.slots == {"task"}
+    scheduler.states_of[id] = "success"
+    scheduler.look()
+    scheduler.look()
+    assert (scheduler.notified, scheduler.slots) == ([], set())
+    assert scheduler.engine._arrivals._started_twice == set()
+
+
 # ---- revoked and obsolete jobs ----
 
 

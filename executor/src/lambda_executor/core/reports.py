@@ -55,15 +55,21 @@ class Meaning(Enum):
     DUPLICATE = auto()  # Another start of the invocation runs the workload.
 
 
-def meaning(report: Report, state: str | None = None) -> Meaning:
+def meaning(
+    report: Report, state: str | None = None, *, was_started_twice: bool = False
+) -> Meaning:
     """Return what a report means.
 
     Args:
         report: The report.
         state: The state of the invocation's task in Airflow, if the report leaves it open. None:
             Airflow knows none of this invocation.
+        was_started_twice: Whether one of two starts has reported that it does nothing.
     """
-    if is_duplicate(report) or (is_about_a_start(report) and state in _RUNNING):
+    may_be_of_a_start = is_about_a_start(report) or (
+        isinstance(report, JobEnd) and was_started_twice
+    )
+    if is_duplicate(report) or (may_be_of_a_start and state in _RUNNING):
         return Meaning.DUPLICATE
     if isinstance(report, Result) and report.task_state:
         state = report.task_state

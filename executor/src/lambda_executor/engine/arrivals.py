@@ -50,6 +50,7 @@ class Arrivals(Generic[Key]):
         self._ledger = ledger
         self._acknowledgements = acknowledgements
         self._meter = meter
+        self._started_twice: set[InvocationId] = set()
 
     def take(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
         """Take in the reports of one step, each with the poller that received it.
@@ -70,6 +71,9 @@ class Arrivals(Generic[Key]):
     def take_ends(self, ends: Sequence[JobEnd]) -> None:
         """Take in the ends of jobs that sent no result.
 
+        The end of a job that had nothing to do says nothing of the one that runs its task: a second
+        attempt, or the job of an earlier invocation that could not be stopped. Airflow's heartbeat
+        ends that task.
         If Airflow cannot be asked, they wait until they are found again.
         """
         try:
@@ -78,7 +82,14 @@ class Arrivals(Generic[Key]):
             log.exception("Could not read the state of the tasks of %d jobs", len(ends))
             return
         for end in ends:
-            self._settle(end, meaning(end, states.get(end.id)))
+            twice = end.id in self._started_twice
+            means = meaning(end, states.get(end.id), was_started_twice=twice)
+            if means is not Meaning.DUPLICATE:
+                self._settle(end, means)
+
+    def drop(self, ids: Iterable[InvocationId]) -> None:
+        """Forget invocations that are not live any more."""
+        self._started_twice.difference_update(ids)
 
     def _states(self, reports: Iterable[Report]) -> Mapping[InvocationId, str]:
         """Ask Airflow once for the states of the tasks of live invocations."""
@@ -94,6 +105,8 @@ class Arrivals(Generic[Key]):
         if isinstance(report, DeadLetter):
             self._meter.count("dead_letters", reason=kind(report))
         if means is Meaning.DUPLICATE:
+            if key is not None:
+                self._started_twice.add(report.id)
             log.info(
                 "Lambda delivered %s twice; one of the starts does nothing",
                 report.id,

@@ -300,6 +300,7 @@ class Engine(Generic[Key]):
         ended = self.ledger.ended()
         self.dispatcher.drop(ended)
         self.jobs.drop(ended)
+        self._arrivals.drop(ended)
         self._acknowledgements.notify(self._notify)
         self._watch_other_queues()
         self._say_what_is_full()
