@@ -211,7 +211,7 @@ def test_every_log_line_about_an_invocation_names_it_in_fields(
     lines = {record.getMessage().split()[0]: record.__dict__ for record in caplog.records}
     assert set(lines) == {
         "Invoke",
-        "Lambda",
+        first.id,
         "Airflow",
         "Key(dag_id='dag',",
         "Revoked",
@@ -220,7 +220,7 @@ def test_every_log_line_about_an_invocation_names_it_in_fields(
     }
     for name in log_lines.TASK:
         assert all(name in fields for fields in lines.values())
-    assert lines["Invoke"]["invocation_id"] == lines["Lambda"]["invocation_id"] == first.id
+    assert lines["Invoke"]["invocation_id"] == lines[first.id]["invocation_id"] == first.id
     assert lines["Revoked"]["task_id"] == "task-2"
     assert lines["Adopted"]["invocation_id"] == callback.id
 

@@ -108,7 +108,7 @@ class Arrivals(Generic[Key]):
             if key is not None:
                 self._started_twice.add(report.id)
             log.info(
-                "Lambda delivered %s twice; one of the starts does nothing",
+                "%s was started twice; one of the starts does nothing",
                 report.id,
                 extra=about(report.id, key),
             )
