@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 import pytest
@@ -162,15 +163,30 @@ def test_the_launches_of_a_second_are_its_services_quota(aws: Aws, scheduler: Jo
     assert 18 <= len(aws.jobs[Service.ECS].launches) <= 22
 
 
-def test_a_full_function_keeps_no_job_away(aws: Aws, scheduler: JobScheduler) -> None:
-    """Airflow does not say for which target it hands over, so it may hand over any number."""
-    scheduler.engine.dispatcher.limit({"function": Limit("function", 1)})
-    for number in range(3):
+def test_beside_jobs_one_more_round_of_the_places_may_wait_for_a_full_function(
+    aws: Aws, scheduler: JobScheduler
+) -> None:
+    """Airflow does not say for which target it hands over; jobs take no part of that room."""
+    engine = scheduler.engine
+    assert engine.room() == math.inf
+    engine.dispatcher.limit({"function": Limit("function", 2)})
+    room = []
+    for number in range(5):
         scheduler.queue(f"function-{number}", "default")
+        running(scheduler, f"job-{number}")
+        room.append(engine.room())
+    assert room == [3, 2, 1, 0, 0]
+    assert len(aws.function.invocations) == 2
+
+
+def test_without_jobs_nothing_waits_for_a_full_function(aws: Aws) -> None:
+    """It waits in Airflow instead, the highest priority first."""
+    aws.jobs.clear()
+    scheduler = JobScheduler(aws)
+    scheduler.engine.dispatcher.limit({"function": Limit("function", 1)})
+    scheduler.queue("function", "default")
     scheduler.send()
-    assert len(aws.function.invocations) == 1
-    assert scheduler.engine.room() > 100
-    running(scheduler)
+    assert scheduler.engine.room() == 0
 
 
 def test_jobs_that_wait_for_their_services_rate_do_not_count_as_enough_to_send(

@@ -241,11 +241,16 @@ class Engine(Generic[Key]):
     def room(self) -> float:
         """Return how many more workloads should be handed over; infinite if no limit is known.
 
-        Airflow does not say for which target. So a full function must not keep jobs away, of which
-        any number may be handed over: what waits for that function waits here.
+        Airflow does not say for which target. So that full functions do not keep jobs away at once,
+        as many as the functions have places may wait for them here beside jobs.
         """
-        room = {} if self.jobs else self.dispatcher.room()
-        return sum(max(0, free) for free in room.values()) if room else math.inf
+        room = self.dispatcher.room()
+        if not room:
+            return math.inf
+        free = sum(max(0, places) for places in room.values())
+        if not self.jobs:
+            return free
+        return free + max(0, sum(limit.most for limit in room) - self.dispatcher.held())
 
     def has_enough(self) -> bool:
         """Whether more is left to send than will be before the next step, as since the last one.
@@ -398,11 +403,10 @@ class Engine(Generic[Key]):
             if free <= 0 and now_s >= self._said_full_s.get(limit.name, -math.inf) + SAY_FULL_S:
                 self._said_full_s[limit.name] = now_s
                 log.info(
-                    "%s runs the %d invocations that it may run at once; other tasks wait in %s, "
-                    "the highest priority_weight first",
+                    "%s runs the %d invocations that it may run at once; other tasks wait in "
+                    "Airflow, the highest priority_weight first",
                     limit.name,
                     limit.most,
-                    "the executor" if self.jobs else "Airflow",
                 )
 
     def _report_metrics(self) -> None:
