@@ -10,10 +10,14 @@ import pytest
 
 from lambda_executor.contract.errors import (
     AwsError,
+    ExpiredError,
     InDoubtError,
+    LambdaExecutorError,
+    NoRoomError,
     RejectedError,
     RouteError,
     ThrottledError,
+    TransientError,
     UnreachableError,
 )
 from lambda_executor.contract.wire import InvocationId, Outcome, Result
@@ -200,6 +204,43 @@ def test_jobs_that_wait_for_their_services_rate_do_not_count_as_enough_to_send(
     while answer := scheduler.begin(engine.dispatcher, 1):
         engine.dispatcher._record(*answer)
     assert not engine.has_enough()
+
+
+# ---- no room ----
+
+
+def test_a_job_for_which_its_service_has_no_room_in_time_is_left_to_airflow(
+    aws: Aws, scheduler: JobScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing was wrong with it: Airflow revokes it and queues it again."""
+    ecs = aws.jobs[Service.ECS]
+    ecs.failures.extend(
+        [UnreachableError("refused"), NoRoomError("RESOURCE:MEMORY"), ExpiredError("too late")]
+    )
+    scheduler.queue("task", "huge")
+    scheduler.send(within_s=600)
+    assert not ecs.failures
+    assert (scheduler.notified, scheduler.slots) == ([], {"task"})
+    assert "too late. The last send failed: RESOURCE:MEMORY" in caplog.text
+    scheduler.engine.revoke("task")
+    assert scheduler.slots == set()
+
+
+@pytest.mark.parametrize(
+    ("errors", "state"),
+    [
+        ([NoRoomError("no capacity"), TransientError("503")], State.SETTLED),
+        ([InDoubtError("500"), NoRoomError("no capacity")], State.IN_FLIGHT),
+    ],
+)
+def test_a_job_that_was_not_kept_by_want_of_room_alone_is_not_left_to_airflow(
+    aws: Aws, scheduler: JobScheduler, errors: list[LambdaExecutorError], state: State
+) -> None:
+    """It failed for another reason at last, or AWS may have taken it."""
+    aws.jobs[Service.ECS].failures.extend([*errors, ExpiredError("too late")])
+    id = scheduler.queue("task", "huge")
+    scheduler.send(within_s=600)
+    assert scheduler.engine.ledger.state(id) is state
 
 
 # ---- lost answers ----

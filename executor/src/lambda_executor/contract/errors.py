@@ -78,6 +78,10 @@ class ThrottledError(TransientError):
     """AWS asks us to slow down (HTTP 429 or a throttling code)."""
 
 
+class NoRoomError(TransientError):
+    """AWS would take the call if it had room: no capacity is free, or a quota is used up."""
+
+
 class UnreachableError(TransientError):
     """The request did not get to AWS: no address, no connection, no TLS, or no way by the proxy."""
 

@@ -79,7 +79,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Outlived:
-    """The outcome of an invocation that got no place before its token expired.
+    """The outcome of an invocation for which there was no room until its token expired.
 
     It was not taken, and nothing was wrong with it; `reason` is for the user.
     """

@@ -18,6 +18,7 @@ from lambda_executor.contract.errors import (
     ExpiredError,
     InDoubtError,
     LambdaExecutorError,
+    NoRoomError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -55,7 +56,7 @@ class Waiting:
         since_s: When it was submitted.
         failures: The sends that failed for a reason of its own.
         in_doubt: How many of them may have been taken.
-        reason: The error of the last of them.
+        error: That of the last of them.
         popped_s: When its last send began.
     """
 
@@ -64,7 +65,7 @@ class Waiting:
     since_s: float = field(compare=False)
     failures: int = field(default=0, compare=False)
     in_doubt: int = field(default=0, compare=False)
-    reason: str = field(default="", compare=False)
+    error: TransientError | None = field(default=None, compare=False)
     popped_s: float = field(default=0.0, compare=False)
 
 
@@ -216,10 +217,12 @@ class DispatchQueue:
                 self._full_at_s[function] = now_s
         return min(may_leave, key=itemgetter(0), default=None)
 
-    def _was_held(self, waiting: Waiting) -> bool:
-        """Whether an invocation has waited for a place, and for nothing else."""
+    def _had_no_room(self, waiting: Waiting) -> bool:
+        """Whether an invocation was not taken for want of room: its function's or its service's."""
+        if waiting.error is not None:
+            return isinstance(waiting.error, NoRoomError) and not waiting.in_doubt
         full_at_s = self._full_at_s.get(waiting.dispatch.function, -math.inf)
-        return full_at_s >= waiting.since_s and not (waiting.reason or self._gate.reason)
+        return full_at_s >= waiting.since_s and not self._gate.reason
 
     # ---- what became of a send ----
 
@@ -244,12 +247,12 @@ class DispatchQueue:
             self._push(waiting)
             self._slow_down(waiting, error, now_s)
             return None
-        if isinstance(error, ExpiredError) and self._was_held(waiting):
-            return Outlived(waiting.dispatch.id, str(error))
+        if isinstance(error, ExpiredError) and self._had_no_room(waiting):
+            return Outlived(waiting.dispatch.id, self._reason(waiting, error))
         if not isinstance(error, TransientError):
             return self._give_up(waiting, self._reason(waiting, error))
         waiting.failures += 1
-        waiting.reason = str(error)
+        waiting.error = error
         if isinstance(error, InDoubtError):
             waiting.in_doubt += 1
             self._in_doubt_in_a_row += 1
@@ -277,7 +280,7 @@ class DispatchQueue:
 
     def _reason(self, waiting: Waiting, error: LambdaExecutorError) -> str:
         """Why it is given up; for one that waited too long, what it waited for."""
-        last = waiting.reason or self._gate.reason
+        last = waiting.error or self._gate.reason
         if isinstance(error, ExpiredError) and last:
             return f"{error}. The last send failed: {last}"
         return str(error)

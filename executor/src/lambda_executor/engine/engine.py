@@ -330,8 +330,8 @@ class Engine(Generic[Key]):
             self._fail(outcome.id, outcome.reason)
             return
         log.warning(
-            "%s got no place before its token expired; Airflow queues it again when it has been "
-            "queued for [scheduler] task_queued_timeout: %s",
+            "There was no room for %s until its token expired; Airflow queues it again when it has "
+            "been queued for [scheduler] task_queued_timeout: %s",
             key,
             outcome.reason,
             extra=about(outcome.id, key),
