@@ -201,10 +201,12 @@ class JobScheduler:
             watch.look()
         self.loop()
 
-    def make_stops(self) -> None:
-        """Make all stops that wait, also those that have to wait after a failure."""
+    def make_stops(self, within_s: float = 0.0) -> None:
+        """Make all stops that are due within some time."""
+        ends_s = self._aws.now_s + within_s
         for watch in self.engine.jobs.watches.values():
-            while watch._stops:
+            while (next_s := watch._stops.next_s()) <= ends_s:
+                self._aws.now_s = max(self._aws.now_s, next_s)
                 watch.make_stop()
 
     def check(self, times: int = 1) -> None:

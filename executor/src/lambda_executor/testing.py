@@ -117,13 +117,16 @@ class MemoryJobs:
                 raise self.end_failures.popleft()
             return {id: self.ends[id] for id in ids if id in self.ends}
 
-    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:  # noqa: ARG002 - the port's
-        """End one job, or raise the next failure."""
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:  # noqa: ARG002 - the port's
+        """End one job if it was started here, or raise the next failure."""
         with self._changed:
             if self.stop_failures:
                 raise self.stop_failures.popleft()
+            if id not in self._started:
+                return False
             self.stops.append((id, reason))
             self._changed.notify_all()
+            return True
 
     def wait_for(self, count: int, timeout_s: float = 10) -> bool:
         """Wait until `count` jobs were started; return whether they were in time."""

@@ -24,6 +24,7 @@ from lambda_executor.contract.wire import InvocationId, Outcome, Result
 from lambda_executor.core.ledger import State
 from lambda_executor.core.places import Limit
 from lambda_executor.core.targets import FunctionTarget, Service
+from lambda_executor.engine.engine import OBSOLETE_JOB_S
 from lambda_executor.engine.reconciliation import CHECKS_FOR_RESULT
 from tests.support.jobs import HUGE, LONG, Aws, JobScheduler
 
@@ -486,17 +487,34 @@ def test_a_job_that_is_revoked_before_its_answer_is_taken_in_is_stopped(
 def test_a_job_for_which_airflow_does_not_wait_any_more_is_stopped(
     aws: Aws, scheduler: JobScheduler
 ) -> None:
-    """A person has marked its task; two checks of the reconciler see that."""
+    """A person has marked its task; two checks of the reconciler see that.
+
+    Its process may have the log to upload, and callbacks to call.
+    """
     id = running(scheduler, queue="huge")
     scheduler.idle.add(id)
-    scheduler.check()
-    scheduler.make_stops()
+    scheduler.check(2)
+    assert scheduler.slots == set()
+    scheduler.make_stops(within_s=OBSOLETE_JOB_S - 1)
     assert aws.jobs[Service.ECS].stops == []
-    scheduler.check()
-    scheduler.make_stops()
+    scheduler.make_stops(within_s=OBSOLETE_JOB_S)
     reason = "Airflow does not wait for its task any more"
     assert aws.jobs[Service.ECS].stops == [(id, reason)]
-    assert scheduler.slots == set()
+
+
+def test_a_scheduler_that_ends_leaves_a_job_to_its_heartbeat_if_its_stop_is_not_due(
+    aws: Aws, scheduler: JobScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job may have its log to upload, here too; a revoked one is stopped."""
+    revoked, marked = running(scheduler, "revoked"), running(scheduler, "marked")
+    scheduler.engine.revoke("revoked")
+    scheduler.idle.add(marked)
+    scheduler.check(2)
+    watch = scheduler.engine.jobs.watches[Service.BATCH]
+    watch.start()
+    scheduler.engine.jobs.close(10)
+    assert [id for id, _ in aws.jobs[Service.BATCH].stops] == [revoked]
+    assert "could not be stopped" not in caplog.text
 
 
 def test_a_job_may_run_for_longer_than_any_function(scheduler: JobScheduler) -> None:

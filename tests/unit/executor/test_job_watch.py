@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
@@ -20,7 +21,7 @@ from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.reports import JobEnd
 from lambda_executor.core.targets import JobTarget, Service
 from lambda_executor.engine import job_stops
-from lambda_executor.engine.job_stops import MOST_TRIES
+from lambda_executor.engine.job_stops import GIVE_UP_S, LOOK_AGAIN_S
 from lambda_executor.engine.job_watch import JobWatch
 from lambda_executor.testing import MemoryJobs
 from tests.support import threads
@@ -35,7 +36,8 @@ EVENT = Invocation.for_workload(A, "{}").encode()
 class Site:
     """A watch, the service, and the invocations that are live."""
 
-    def __init__(self, period_s: float = 30) -> None:
+    def __init__(self, period_s: float = 30, clock: Callable[[], float] | None = None) -> None:
+        self.now_s = 0.0
         self.live: set[InvocationId] = set()
         self.pending: set[InvocationId] = set()
         self.service = MemoryJobs()
@@ -45,12 +47,14 @@ class Site:
             is_in_flight=lambda id: id in self.live - self.pending,  # noqa: A006 - an id
             is_live=lambda id: id in self.live,  # noqa: A006 - an id
             period_s=period_s,
+            clock=clock or (lambda: self.now_s),
         )
 
     def run(self, *ids: InvocationId, target: JobTarget = LONG) -> None:
         """Run jobs that another scheduler has started."""
         self.live.update(ids)
         for id in ids:
+            self.service.launch(target, id, EVENT, {})
             self.watch.add(id, target, is_started=True)
 
     def look(self) -> list[JobEnd]:
@@ -58,12 +62,14 @@ class Site:
         self.watch.look()
         return self.watch.ends()
 
-    def make_stops(self) -> int:
-        """Make all stops that wait, tries included; return how many tries there were."""
-        tries = 0
-        while self.watch._stops:
+    def make_stops(self, within_s: float = 0.0) -> int:
+        """Make all stops that are due within some time; return how many tries there were."""
+        tries, ends_s = 0, self.now_s + within_s
+        while (next_s := self.watch._stops.next_s()) <= ends_s:
+            self.now_s = max(self.now_s, next_s)
             self.watch.make_stop()
             tries += 1
+        self.now_s = ends_s
         return tries
 
 
@@ -203,11 +209,12 @@ def launch(site: Site, error: AwsError | None) -> None:
     "error", [ThrottledError("429"), UnreachableError("refused"), CredentialsError("expired")]
 )
 def test_a_stop_that_fails_for_now_is_tried_again(site: Site, error: AwsError) -> None:
-    """A few times, each after a pause."""
+    """After a pause, for minutes."""
     site.run(A)
-    site.service.stop_failures.extend([error] * (MOST_TRIES - 1))
+    site.service.stop_failures.extend([error] * 10)
     site.watch.stop(A, "revoked")
-    assert site.make_stops() == MOST_TRIES
+    assert site.make_stops() == 1
+    assert site.make_stops(within_s=GIVE_UP_S) == 10
     assert site.service.stops == [(A, "revoked")]
 
 
@@ -216,13 +223,63 @@ def test_a_stop_that_fails_every_time_is_given_up_with_a_log_line(
 ) -> None:
     """A person has to know what may run on; the next stop is made."""
     site.run(A, B)
-    site.service.stop_failures.extend([UnreachableError("refused")] * MOST_TRIES)
+    site.service.stop_failures.extend([UnreachableError("refused")] * 1000)
     site.watch.stop(A, "revoked")
-    assert site.make_stops() == MOST_TRIES
+    site.make_stops(within_s=2 * GIVE_UP_S)
+    assert not site.watch._stops
+    site.service.stop_failures.clear()
+    site.watch.stop(B, "revoked")
+    site.make_stops(within_s=60)
+    assert site.service.stops == [(B, "revoked")]
+    assert "a (batch:long) was not stopped (revoked) and may run on, which costs" in caplog.text
+
+
+def test_a_stop_is_not_given_up_because_the_service_throttles(site: Site) -> None:
+    """Hundreds may be stopped at once, and each would count the throttles of the others."""
+    site.run(A)
+    site.service.stop_failures.extend([ThrottledError("429")] * 100)
+    site.watch.stop(A, "revoked")
+    site.make_stops(within_s=6 * GIVE_UP_S)
+    assert site.service.stops == [(A, "revoked")]
+
+
+@pytest.mark.parametrize("misses", range(1, len(LOOK_AGAIN_S) + 1))
+def test_a_job_that_is_not_found_is_looked_for_again(
+    site: Site, misses: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service may show a job only some time after it was started."""
+    site.watch.add(A, LONG, is_started=True)
+    site.watch.stop(A, "revoked")
+    assert site.make_stops() == 1
+    for after_s in LOOK_AGAIN_S[: misses - 1]:
+        assert site.make_stops(within_s=after_s) == 1
+    site.run(A)
+    assert site.make_stops(within_s=LOOK_AGAIN_S[misses - 1] - 1) == 0
+    assert site.make_stops(within_s=1) == 1
+    assert site.service.stops == [(A, "revoked")]
+    assert "Found no job" not in caplog.text
+
+
+def test_the_log_says_that_no_job_was_found_to_stop(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A launch in doubt may have started none."""
+    site.watch.add(A, LONG, is_started=True)
+    site.watch.stop(A, "revoked")
+    assert site.make_stops(within_s=3600) == 1 + len(LOOK_AGAIN_S)
+    assert site.service.stops == []
+    assert "Found no job of a (batch:long) to stop (revoked)" in caplog.text
+
+
+def test_stops_are_made_when_they_are_due(site: Site) -> None:
+    """In this order, whatever the order in which they were asked for."""
+    site.run(A, B)
+    site.watch.stop(A, "obsolete", in_s=900)
     site.watch.stop(B, "revoked")
     site.make_stops()
     assert site.service.stops == [(B, "revoked")]
-    assert "a (batch:long) was not stopped (revoked) and may run on, which costs" in caplog.text
+    site.make_stops(within_s=900)
+    assert site.service.stops == [(B, "revoked"), (A, "obsolete")]
 
 
 def test_a_stop_that_is_refused_is_not_repeated(
@@ -283,7 +340,7 @@ def test_the_thread_looks_and_stops_and_ends(caplog: pytest.LogCaptureFixture) -
     """No error ends it, a stop does not wait for the next look, and the end waits for stops."""
     caplog.set_level(logging.INFO)
     before = set(threading.enumerate())
-    site = Site(period_s=0.001)
+    site = Site(period_s=0.001, clock=time.monotonic)
     site.service = service = Signalling()
     site.watch._launcher = site.watch._stops._launcher = service
     site.run(A, B)
@@ -300,7 +357,7 @@ def test_the_thread_looks_and_stops_and_ends(caplog: pytest.LogCaptureFixture) -
 
 def test_a_stop_is_made_before_the_next_look() -> None:
     """A revoked job costs money for as long as it runs."""
-    site = Site(period_s=3600)
+    site = Site(period_s=3600, clock=time.monotonic)
     site.run(A)
     site.watch.start()
     site.watch.stop(A, "revoked")
@@ -311,11 +368,12 @@ def test_a_stop_is_made_before_the_next_look() -> None:
 
 def test_the_end_is_not_held_up_by_stops_that_fail(caplog: pytest.LogCaptureFixture) -> None:
     """Each is tried once more, and the log names it."""
-    site = Site(period_s=3600)
+    site = Site(period_s=3600, clock=time.monotonic)
     site.run(A)
     site.service.stop_failures.extend([UnreachableError("refused")] * 100)
     site.watch.stop(A, "revoked")
     site.watch._closed = True
+    site.watch._stops.close()
     site.watch.start()
     site.watch.close(10)
     assert len(site.service.stop_failures) == 99

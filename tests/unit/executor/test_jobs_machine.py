@@ -25,6 +25,7 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch_queue import Waiting
 from lambda_executor.core.targets import JobTarget, Service
+from lambda_executor.engine.engine import OBSOLETE_JOB_S
 from lambda_executor.testing import MemoryJobs
 from tests.support.jobs import HUGE, LONG, Aws, JobScheduler
 
@@ -67,10 +68,10 @@ class Jobs(MemoryJobs):
             if len(self.launches) > before:
                 self.running.add(id)
 
-    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:
         """End a job, if it runs."""
-        super().stop(target, id, reason)
         self.end(id, reason)
+        return super().stop(target, id, reason)
 
     def end(self, id: InvocationId, reason: str) -> None:
         """Let a job end, if it runs."""
@@ -307,7 +308,7 @@ class JobsMachine(RuleBasedStateMachine):
                 self._answer(scheduler)
                 scheduler.send(within_s=1000)
                 self.check(number)
-                scheduler.make_stops()
+                scheduler.make_stops(within_s=OBSOLETE_JOB_S)
             wanted = {row.id for row in self.waiting()}
             left_behind = set(self.running()) - wanted - self.excused
             assert not left_behind, f"nobody wants them, and they run: {left_behind}"

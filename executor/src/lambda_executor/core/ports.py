@@ -104,8 +104,10 @@ class JobLauncher(Protocol):
             AwsError: One of its kinds; nothing else.
         """
 
-    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
-        """End a job, whether it waits or runs; one that has ended, or never was, is no error.
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:
+        """End a job, whether it waits or runs; return whether the service knows it.
+
+        One that has ended, or never was, is no error.
 
         Raises:
             AwsError: One of its kinds; nothing else.

@@ -45,6 +45,10 @@ SAY_FULL_S = 60.0
 #: The longest time for which a result counts as on its way: beyond it no scheduler ran, or the
 #: clocks differ.
 MOST_RESULT_S = 5.0
+#: Seconds for which a job may run on for which Airflow does not wait any more. Its task may have
+#: just ended, and its process still sends the log and calls callbacks. A task that runs ends by
+#: itself when Airflow refuses its heartbeat.
+OBSOLETE_JOB_S = 900.0
 #: What should be left to send when a heartbeat has handed over, as a multiple of what was sent
 #: since the last step.
 AHEAD = 1.5
@@ -359,7 +363,8 @@ class Engine(Generic[Key]):
         for id in self.reconciler.obsolete():
             if (key := self.ledger.key(id)) is not None:
                 self.ledger.revoke(key)
-                self.jobs.stop(id, "Airflow does not wait for its task any more")
+                reason = "Airflow does not wait for its task any more"
+                self.jobs.stop(id, reason, in_s=OBSOLETE_JOB_S)
                 self._airflow.free_slot(key)
                 self._meter.count("reconciled")
                 log.warning(

@@ -75,9 +75,10 @@ class JobWatch:
         self._thread.start()
 
     def close(self, timeout_s: float) -> None:
-        """End the thread; the stops that wait are tried once more, for `timeout_s` seconds."""
+        """End the thread; the stops that are due are tried once more, for `timeout_s` seconds."""
         with self._changed:
             self._closed = True
+            self._stops.close()
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -102,10 +103,10 @@ class JobWatch:
             self._targets.pop(id, None)
             self._started.discard(id)
 
-    def stop(self, id: InvocationId, reason: str) -> None:
-        """End a job soon, if it was started, and do not wait for that."""
+    def stop(self, id: InvocationId, reason: str, *, in_s: float = 0.0) -> None:
+        """End a job in so many seconds, if it was started, and do not wait for that."""
         if id in self._started:
-            self._stop(Stop(self._targets[id], id, reason))
+            self._stop(Stop(self._targets[id], id, reason, self._clock() + in_s))
 
     def ends(self) -> list[JobEnd]:
         """Return the jobs found to have ended without a result, since the last call.
@@ -134,7 +135,8 @@ class JobWatch:
         if not self._is_live(id):
             # Its revocation could not stop it, because it was not there yet.
             self._started.discard(id)
-            self._stop(Stop(target, id, "its task was revoked while it was started"))
+            reason = "its task was revoked while it was started"
+            self._stop(Stop(target, id, reason, self._clock()))
 
     def _stop(self, stop: Stop) -> None:
         with self._changed:
@@ -163,8 +165,8 @@ class JobWatch:
                 self._ends.update({id: reasons[id] for id in sorted(ended)})
 
     def make_stop(self) -> None:
-        """Make the next stop; after the end it is its last try."""
-        self._stops.make_next(is_last_try=self._closed)
+        """Make the next stop."""
+        self._stops.make_next()
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
@@ -181,9 +183,9 @@ class JobWatch:
                 now_s = self._clock()
                 if self._closed:
                     return self.make_stop if self._stops else None
-                if now_s >= self._stops.due_s():
+                if now_s >= self._stops.next_s():
                     return self.make_stop
                 if now_s >= self._look_at_s:
                     self._look_at_s = now_s + self._period_s
                     return self.look
-                self._changed.wait(min(self._look_at_s, self._stops.due_s()) - now_s)
+                self._changed.wait(min(self._look_at_s, self._stops.next_s()) - now_s)

@@ -136,10 +136,10 @@ class Jobs:
         if self.can_run(target):
             self.watches[target.service].add(id, target, is_started=True)
 
-    def stop(self, id: InvocationId, reason: str) -> None:
-        """End an invocation's job, if it has one, soon; `reason` is for people."""
+    def stop(self, id: InvocationId, reason: str, *, in_s: float = 0.0) -> None:
+        """End an invocation's job, if it has one, in so many seconds; `reason` is for people."""
         for watch in self.watches.values():
-            watch.stop(id, reason)
+            watch.stop(id, reason, in_s=in_s)
 
     def drop(self, ids: Collection[InvocationId]) -> None:
         """Forget invocations that are not live any more."""
