@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lambda_executor.contract.errors import AwsError, LambdaExecutorError
+from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.wire import Invocation, InvocationId, Result
 from lambda_executor.core.ports import BATCH, Message
 from lambda_executor.core.targets import FunctionTarget, JobTarget
@@ -87,10 +87,10 @@ class MemoryJobs:
         self.ends: dict[InvocationId, str] = {}
         self.stops: list[tuple[InvocationId, str]] = []
         self.asked: list[set[InvocationId]] = []
-        self.failures: deque[LambdaExecutorError] = deque()
-        self.lost_answers: deque[AwsError] = deque()
-        self.end_failures: deque[AwsError] = deque()
-        self.stop_failures: deque[AwsError] = deque()
+        self.failures: deque[Exception] = deque()
+        self.lost_answers: deque[Exception] = deque()
+        self.end_failures: deque[Exception] = deque()
+        self.stop_failures: deque[Exception] = deque()
         self._started: set[InvocationId] = set()
         self._changed = threading.Condition()
 

@@ -26,7 +26,7 @@ from lambda_executor.engine.job_watch import JobWatch
 from lambda_executor.testing import MemoryJobs
 from tests.support import threads
 
-A, B = InvocationId("a"), InvocationId("b")
+A, B, C = (InvocationId(name) for name in "abc")
 LONG = JobTarget("long", Service.BATCH, "{}")
 OTHER = JobTarget("other", Service.BATCH, "{}")
 KILLED = "OutOfMemoryError: Container killed due to memory usage"
@@ -135,18 +135,19 @@ def test_the_jobs_of_a_target_are_asked_for_together(site: Site) -> None:
     assert site.service.asked == [set(ids), {A}]
 
 
+@pytest.mark.parametrize("error", [ThrottledError("Too Many Requests"), KeyError("a bug")])
 def test_a_target_that_gives_no_answer_says_nothing_about_its_jobs(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: Site, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The looks before and after count as in a row, and the next target is asked all the same."""
     site.run(A)
     site.run(B, target=OTHER)
     site.service.ends.update({A: KILLED, B: KILLED})
     site.look()
-    site.service.end_failures.append(ThrottledError("Too Many Requests"))
+    site.service.end_failures.append(error)
     assert site.look() == [JobEnd(B, KILLED)]
     assert site.look() == [JobEnd(A, KILLED)]
-    assert "Could not ask for the jobs of batch:long: Too Many Requests" in caplog.text
+    assert "Could not ask for the jobs of batch:long" in caplog.text
 
 
 def test_a_stop_has_its_reason(site: Site) -> None:
@@ -170,9 +171,9 @@ def test_what_was_never_started_is_not_stopped(site: Site) -> None:
     assert site.make_stops() == 0
 
 
-@pytest.mark.parametrize("error", [None, InDoubtError("500")])
-def test_a_job_that_may_have_been_started_is_stopped(site: Site, error: AwsError | None) -> None:
-    """Also if no answer said so, and if the answer was not taken in yet."""
+@pytest.mark.parametrize("error", [None, InDoubtError("500"), KeyError("a bug")])
+def test_a_job_that_may_have_been_started_is_stopped(site: Site, error: Exception | None) -> None:
+    """Also if no answer said so or could be read, and if the answer was not taken in yet."""
     site.live = {A}
     site.watch.add(A, LONG)
     launch(site, error)
@@ -181,9 +182,9 @@ def test_a_job_that_may_have_been_started_is_stopped(site: Site, error: AwsError
     assert site.service.stops == [(A, "revoked")]
 
 
-@pytest.mark.parametrize("error", [None, InDoubtError("500")])
+@pytest.mark.parametrize("error", [None, InDoubtError("500"), KeyError("a bug")])
 def test_a_job_that_is_revoked_while_it_is_started_is_stopped_afterwards(
-    site: Site, error: AwsError | None
+    site: Site, error: Exception | None
 ) -> None:
     """Its revocation found nothing to stop."""
     site.watch.add(A, LONG)
@@ -195,13 +196,13 @@ def test_a_job_that_is_revoked_while_it_is_started_is_stopped_afterwards(
     assert site.watch._started == set()
 
 
-def launch(site: Site, error: AwsError | None) -> None:
+def launch(site: Site, error: Exception | None) -> None:
     """Start a job whose answer may be lost."""
     if error is None:
         site.watch.launch(LONG, A, EVENT, {})
         return
     site.service.lost_answers.append(error)
-    with pytest.raises(InDoubtError):
+    with pytest.raises(type(error)):
         site.watch.launch(LONG, A, EVENT, {})
 
 
@@ -343,12 +344,16 @@ def test_the_thread_looks_and_stops_and_ends(caplog: pytest.LogCaptureFixture) -
     site = Site(period_s=0.001, clock=time.monotonic)
     site.service = service = Signalling()
     site.watch._launcher = site.watch._stops._launcher = service
-    site.run(A, B)
+    site.run(A, B, C)
     site.watch.start()
     assert service.was_asked_twice.wait(10)
-    assert "Could not look after jobs" in caplog.text
+    assert "Could not ask for the jobs of batch:long" in caplog.text
+    service.stop_failures.append(KeyError("a bug"))
+    site.watch.stop(C, "revoked")
     site.watch.stop(A, "revoked")
     assert service.wait_for_stops(1)
+    assert "c (batch:long) was not stopped (revoked) and may run on" in caplog.text
+    assert "Could not look after jobs" in caplog.text
     site.watch.stop(B, "revoked")
     site.watch.close(10)
     assert [id for id, _ in service.stops] == [A, B]

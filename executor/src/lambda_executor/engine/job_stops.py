@@ -109,6 +109,9 @@ class JobStops:
             self._failed(stop, error)
         except AwsError as error:
             _give_up(stop, str(error))
+        except Exception as error:
+            _give_up(stop, repr(error))
+            raise
         else:
             self._failures_in_a_row = 0
             if is_found:

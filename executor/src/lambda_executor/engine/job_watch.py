@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lambda_executor.contract.errors import AwsError, InDoubtError
+from lambda_executor.contract.errors import AwsError, InDoubtError, LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ports import JobLauncher
 from lambda_executor.core.reports import JobEnd
@@ -125,8 +125,10 @@ class JobWatch:
         """Start a job; stop it again if it was revoked meanwhile. See `JobLauncher.launch`."""
         try:
             self._launcher.launch(target, id, event, overrides)
-        except InDoubtError:
-            self._may_run(target, id)
+        except Exception as error:
+            # After an error that nobody expects it may run, too.
+            if isinstance(error, InDoubtError) or not isinstance(error, LambdaExecutorError):
+                self._may_run(target, id)
             raise
         self._may_run(target, id)
 
@@ -160,6 +162,10 @@ class JobWatch:
             except AwsError as error:
                 log.warning("Could not ask for the jobs of %s: %s", target, error)
                 continue
+            except Exception:
+                # A bug must not leave the other targets without a watch.
+                log.exception("Could not ask for the jobs of %s", target)
+                continue
             ended = self._comparisons[target].check(reasons, set())
             with self._changed:
                 self._ends.update({id: reasons[id] for id in sorted(ended)})
@@ -173,7 +179,7 @@ class JobWatch:
             try:
                 due()
             except Exception:
-                # A bug must not leave the other jobs without a watch.
+                # A bug must not end the watch.
                 log.exception("Could not look after jobs")
 
     def _next(self) -> Callable[[], None] | None:
