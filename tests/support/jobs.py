@@ -7,6 +7,7 @@ are Batch and ECS.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,11 +54,23 @@ class Aws:
         return self.now_s
 
 
+class Counters(NoStatistics):
+    """A receiver of metrics that keeps the counters, by name and tags."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, Any] | None = None) -> None:
+        """Count."""
+        self.counts[" ".join([stat, *(tags or {}).values()])] += count
+
+
 class JobScheduler:
     """A scheduler and the database of its Airflow; `Airflow` and `AirflowState` of its engine.
 
     Attributes:
         engine: The engine.
+        counters: What it has counted.
         notified: The ends of which it was notified, in order: the workload, and why it failed.
         slots: The workloads that it counts as running.
         states_of: The states of tasks in the database.
@@ -71,6 +84,7 @@ class JobScheduler:
         self.states_of: dict[InvocationId, str] = {}
         self.idle: set[InvocationId] = set()
         self.is_away = False
+        self.counters = Counters()
         self._aws = aws
         self._number = number
         endpoints = Endpoints(
@@ -81,7 +95,7 @@ class JobScheduler:
             self,
             endpoints,
             EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=2),
-            meter=Meter(NoStatistics()),
+            meter=Meter(self.counters),
             clock=aws.clock,
         )
         self.engine.listeners = SteppedListeners(

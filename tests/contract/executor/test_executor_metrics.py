@@ -45,7 +45,7 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
 
 
 def test_everything_that_happens_is_reported(stats: Stats, scheduler: Scheduler) -> None:
-    """One of each, and every metric of the table but the reconciler's."""
+    """One of each, and every metric of the table but those of the reconciler and of jobs."""
     scheduler.function.failures.append(ThrottledError("429"))
     scheduler.function.lost_answers.append(InDoubtError("the connection was closed"))
     one, two = workload("one"), workload("two")
@@ -66,5 +66,6 @@ def test_everything_that_happens_is_reported(stats: Stats, scheduler: Scheduler)
     assert counted == {"throttles": 1, "in_doubt": 1, "duplicates": 1}
     assert stats.timings["lambda_executor.queue_to_start_ms"] == [12.5]
     assert stats.tags["lambda_executor.dead_letters"] == {"reason": "killed"}
+    elsewhere = {"reconciled", "job_ends"}
     seen = {*stats.counters, *stats.gauges, *stats.timings}
-    assert seen == {f"lambda_executor.{name}" for name in METRICS} - {"lambda_executor.reconciled"}
+    assert seen == {f"lambda_executor.{name}" for name in METRICS if name not in elsewhere}

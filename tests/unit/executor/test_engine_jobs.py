@@ -321,6 +321,20 @@ def test_a_job_that_dies_has_failed_with_the_reason_of_its_service(
     assert scheduler.notified == [("task", ENDED)]
 
 
+def test_the_ends_of_jobs_are_counted_by_their_service(aws: Aws, scheduler: JobScheduler) -> None:
+    """Once, and only without a result."""
+    for name, queue in (("a", "long"), ("b", "huge"), ("c", "huge"), ("d", "huge")):
+        id = running(scheduler, name, queue)
+        if name == "d":
+            scheduler.reply(id)
+        aws.jobs[Service.BATCH].ends[id] = aws.jobs[Service.ECS].ends[id] = KILLED
+    for _ in range(4):
+        scheduler.look()
+    counts = scheduler.counters.counts
+    assert counts["lambda_executor.job_ends batch"] == 1
+    assert counts["lambda_executor.job_ends ecs"] == 2
+
+
 def test_a_result_between_the_looks_counts(aws: Aws, scheduler: JobScheduler) -> None:
     """The job has ended because it has done its work."""
     id = running(scheduler)

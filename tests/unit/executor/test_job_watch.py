@@ -85,7 +85,7 @@ def test_a_job_that_ended_without_a_result_is_found_at_the_second_look(site: Sit
     assert site.look() == []
     site.service.ends[A] = KILLED
     assert site.look() == []
-    assert site.look() == [JobEnd(A, KILLED)]
+    assert site.look() == [JobEnd(A, KILLED, Service.BATCH)]
 
 
 def test_a_job_whose_result_came_is_not_found(site: Site) -> None:
@@ -112,7 +112,7 @@ def test_what_is_found_while_nobody_takes_it_does_not_add_up(site: Site) -> None
     site.service.ends[A] = KILLED
     for _ in range(100):
         site.watch.look()
-    assert site.watch.ends() == [JobEnd(A, KILLED)]
+    assert site.watch.ends() == [JobEnd(A, KILLED, Service.BATCH)]
 
 
 def test_nothing_is_asked_while_no_job_is_in_flight(site: Site) -> None:
@@ -145,8 +145,8 @@ def test_a_target_that_gives_no_answer_says_nothing_about_its_jobs(
     site.service.ends.update({A: KILLED, B: KILLED})
     site.look()
     site.service.end_failures.append(error)
-    assert site.look() == [JobEnd(B, KILLED)]
-    assert site.look() == [JobEnd(A, KILLED)]
+    assert site.look() == [JobEnd(B, KILLED, Service.BATCH)]
+    assert site.look() == [JobEnd(A, KILLED, Service.BATCH)]
     assert "Could not ask for the jobs of batch:long" in caplog.text
 
 

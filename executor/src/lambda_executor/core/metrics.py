@@ -30,6 +30,10 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "duplicates": ("counter", "Second starts of an invocation; they settled nothing."),
     "dead_letters": ("counter", "Invocations that Lambda gave up on, by the tag `reason`."),
+    "job_ends": (
+        "counter",
+        "Jobs of which their service, the tag `service`, told the end because no result came.",
+    ),
     "reconciled": ("counter", "Invocations released because Airflow no longer waited for them."),
     "messages_received": ("counter", "Messages received from the queues."),
     "messages_deleted": ("counter", "Messages deleted after the scheduler took their event."),

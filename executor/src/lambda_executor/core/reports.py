@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
 from lambda_executor.core.ledger import Ledger, Settlement
+from lambda_executor.core.targets import Service
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -40,6 +41,7 @@ class JobEnd:
 
     id: InvocationId
     reason: str
+    service: Service
 
 
 #: What says that an invocation has ended.

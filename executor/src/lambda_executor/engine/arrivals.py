@@ -84,8 +84,8 @@ class Arrivals(Generic[Key]):
         for end in ends:
             twice = end.id in self._started_twice
             means = meaning(end, states.get(end.id), was_started_twice=twice)
-            if means is not Meaning.DUPLICATE:
-                self._settle(end, means)
+            if means is not Meaning.DUPLICATE and self._settle(end, means):
+                self._meter.count("job_ends", service=end.service.value)
 
     def drop(self, ids: Iterable[InvocationId]) -> None:
         """Forget invocations that are not live any more."""
@@ -118,12 +118,14 @@ class Arrivals(Generic[Key]):
         if arrival.sent_at_s is not None:
             self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
 
-    def _settle(self, report: Report, means: Meaning) -> None:
+    def _settle(self, report: Report, means: Meaning) -> bool:
+        """Settle an invocation; return whether it was live."""
         settlement = settle(self._ledger, report)
         if means is Meaning.END:
             self._acknowledgements.settled(settlement)
         elif settlement is not None:
             self._free_slot(settlement, means)
+        return settlement is not None
 
     def _free_slot(self, settlement: Settlement[Key], means: Meaning) -> None:
         """End an invocation without an event.

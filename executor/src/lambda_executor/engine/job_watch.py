@@ -35,7 +35,7 @@ class JobWatch:
     """A thread that looks after the jobs of one service.
 
     Args:
-        service: The service, for the thread's name.
+        service: The service, for the thread's name and the metrics.
         launcher: Runs the jobs.
         is_in_flight: Whether an invocation is in flight; called on this thread.
         is_live: Whether an invocation is pending or in flight; called on the senders' threads.
@@ -53,6 +53,7 @@ class JobWatch:
         period_s: float = PERIOD_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._service = service
         self._launcher = launcher
         self._is_in_flight = is_in_flight
         self._is_live = is_live
@@ -115,7 +116,7 @@ class JobWatch:
         """
         with self._changed:
             ends, self._ends = self._ends, {}
-        return [JobEnd(id, reason) for id, reason in ends.items()]
+        return [JobEnd(id, reason, self._service) for id, reason in ends.items()]
 
     # ---- on the senders' threads ----
 
