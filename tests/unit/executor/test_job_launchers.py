@@ -12,6 +12,7 @@ from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
     InDoubtError,
+    NoRoomError,
     RejectedError,
     RouteError,
     ThrottledError,
@@ -188,7 +189,7 @@ def test_to_stop_a_job_that_never_was_is_no_error(service: JobService) -> None:
     ("code", "message", "kind"),
     [
         ("ThrottlingException", "Rate exceeded", ThrottledError),
-        ("ClientException", "a capacity error: too many tasks in PROVISIONING", ThrottledError),
+        ("ClientException", "a capacity error: too many tasks in PROVISIONING", NoRoomError),
         (
             "InvalidParameterException",
             "Error retrieving security group information: (ErrorCode: RequestLimitExceeded)",
@@ -214,14 +215,11 @@ def test_an_error_of_ecs_says_whether_the_task_may_be_taken_later(
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        ("RESOURCE:MEMORY", TransientError),
-        ("RESOURCE:ENI", TransientError),
-        ("AGENT", TransientError),
-        ("Capacity is unavailable at this time. Please try again later", TransientError),
-        (
-            "You've reached the limit on the number of vCPUs you can run concurrently",
-            ThrottledError,
-        ),
+        ("RESOURCE:MEMORY", NoRoomError),
+        ("RESOURCE:ENI", NoRoomError),
+        ("AGENT", NoRoomError),
+        ("Capacity is unavailable at this time. Please try again later", NoRoomError),
+        ("You've reached the limit on the number of vCPUs you can run concurrently", NoRoomError),
         ("ATTRIBUTE", RejectedError),
         ("INACTIVE", RejectedError),
         ("MemberOf placement constraint unsatisfied.", RejectedError),
@@ -230,7 +228,10 @@ def test_an_error_of_ecs_says_whether_the_task_may_be_taken_later(
 def test_an_answer_without_a_task_says_why(
     service: JobService, reason: str, kind: type[AwsError]
 ) -> None:
-    """ECS answers 200 and places nothing: what has no room now may have it later."""
+    """ECS answers 200 and places nothing: what has no room now may have it later.
+
+    It delays the task alone, as a throttle would not: a smaller one may have room.
+    """
     failure = {"arn": "i", "reason": reason, "detail": "said"}
     service.answer("RunTask", tasks=[], failures=[failure])
     with pytest.raises(AwsError, match=f"{reason}.*said") as error:

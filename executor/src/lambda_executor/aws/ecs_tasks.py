@@ -13,10 +13,10 @@ from lambda_executor.aws.started_jobs import Described, StartedJobs, before_the_
 from lambda_executor.contract.errors import (
     AwsError,
     InDoubtError,
+    NoRoomError,
     RejectedError,
     RouteError,
     ThrottledError,
-    TransientError,
 )
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.targets import JobTarget, Service
@@ -106,8 +106,7 @@ class EcsTasks:
             with self._clients.errors():
                 answer = self._clients.ecs.run_task(**request)
         except RejectedError as e:
-            kind = ThrottledError if _has(e, *_QUOTAS, *_THROTTLES) else RejectedError
-            raise kind(str(e), e.code) from e
+            raise _judged(e) from e
         if not answer.get("tasks"):
             raise _not_placed(answer.get("failures", []))
         self._tasks.started(id, answer["tasks"][0]["taskArn"])
@@ -175,26 +174,28 @@ def _cluster(target: JobTarget) -> str:
 
 
 def _not_placed(failures: Sequence[Mapping[str, Any]]) -> AwsError:
-    """Translate an answer without a task, by whether the same call may succeed later.
-
-    A task that finds no room delays itself alone: others may be smaller, or run elsewhere. A quota
-    is one for all.
-    """
+    """Translate an answer without a task, by whether the same call may succeed later."""
     if not failures:
         return InDoubtError("Amazon ECS answered with neither a task nor a reason")
     why = "; ".join(
         ": ".join(filter(None, (failure.get("reason"), failure.get("detail"))))
         for failure in failures
     )
-    error = RejectedError(f"it was not placed: {why}")
-    if _has(error, *_QUOTAS):
-        return ThrottledError(
-            f"{error}. Ask AWS for a higher quota (AWS Fargate in Service Quotas)"
-        )
     if all(str(failure.get("reason")).startswith(_NO_ROOM) for failure in failures):
-        return TransientError(f"Amazon ECS has no room for the task at the moment: {why}")
+        return NoRoomError(f"Amazon ECS has no room for the task at the moment: {why}")
+    return _judged(RejectedError(f"it was not placed: {why}"))
+
+
+def _judged(error: RejectedError) -> AwsError:
+    """Distinguish what ECS never takes from what it does not take now, by its words.
+
+    A quota delays the task alone: others may be smaller, or have a quota of their own. A throttle
+    is one for all.
+    """
+    said = str(error)
+    if any(text in said for text in _QUOTAS):
+        where = "Amazon ECS and AWS Fargate in Service Quotas"
+        return NoRoomError(f"{said}. AWS may raise the quota: see {where}", error.code)
+    if any(text in said for text in _THROTTLES):
+        return ThrottledError(said, error.code)
     return error
-
-
-def _has(error: AwsError, *texts: str) -> bool:
-    return any(text in str(error) for text in texts)
