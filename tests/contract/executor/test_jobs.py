@@ -63,7 +63,7 @@ def test_a_task_of_ecs_is_found_again_by_another_scheduler() -> None:
     ]
     adopter = launcher(ECS)
     assert adopter.ended(ECS, [id]) == {}
-    adopter.stop(ECS, id, "its task was cleared")
+    assert adopter.stop(ECS, id, "its task was cleared")
     ends = launcher(ECS).ended(ECS, [id, dispatch_id()])
     assert list(ends) == [id]
     assert arn.rpartition("/")[2] in ends[id]
@@ -73,10 +73,10 @@ def test_a_task_of_ecs_is_found_again_by_another_scheduler() -> None:
 def test_to_stop_what_has_ended_or_never_was_is_no_error(target: JobTarget) -> None:
     """A revoked workload may never have got to AWS, and may be revoked twice."""
     id, started = dispatch_id(), launcher(target)
-    started.stop(target, id, "revoked")
+    assert not started.stop(target, id, "revoked")
     started.launch(target, id, EVENT, {})
     for _ in range(2):
-        started.stop(target, id, "revoked")
+        assert started.stop(target, id, "revoked")
 
 
 @pytest.mark.parametrize(

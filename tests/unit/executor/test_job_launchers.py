@@ -171,14 +171,14 @@ def test_a_job_of_another_scheduler_is_terminated_with_the_reason(service: JobSe
     """It is found by the dispatch id; the reason is cut to what Batch takes."""
     service.answer("ListJobs", **listed("j1"))
     service.answer("TerminateJob")
-    batch(service).stop(BATCH, ID, "x" * 5000)
+    assert batch(service).stop(BATCH, ID, "x" * 5000)
     assert service.of("TerminateJob") == [{"jobId": "j1", "reason": "x" * 1024}]
 
 
 def test_to_stop_a_job_that_never_was_is_no_error(service: JobService) -> None:
-    """Nothing is terminated."""
+    """Nothing is terminated, and the caller is told: Batch may show the job later."""
     service.answer("ListJobs", **listed())
-    batch(service).stop(BATCH, ID, "revoked")
+    assert not batch(service).stop(BATCH, ID, "revoked")
     assert service.of("TerminateJob") == []
 
 
@@ -367,5 +367,5 @@ def test_to_stop_a_forgotten_task_is_no_error(
         with pytest.raises(RejectedError, match=message):
             launcher.stop(ECS, ID, "revoked")
     else:
-        launcher.stop(ECS, ID, "revoked")
+        assert not launcher.stop(ECS, ID, "revoked")
     assert service.of("StopTask") == [{"cluster": "c", "task": ARN, "reason": "revoked"}]

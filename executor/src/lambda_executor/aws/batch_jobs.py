@@ -72,11 +72,13 @@ class BatchJobs:
         """
         return self._jobs.ended(ids, partial(self._find, target), self._describe)
 
-    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:
         """Terminate a job, which also cancels one that waits."""
-        for job_id in self._jobs.of(id, partial(self._find, target)):
+        found = self._jobs.of(id, partial(self._find, target))
+        for job_id in found:
             with self._clients.errors():
                 self._clients.batch.terminate_job(jobId=job_id, reason=reason[:_LONGEST_REASON])
+        return bool(found)
 
     def _describe(self, job_ids: Sequence[str]) -> Iterator[Described]:
         with self._clients.errors():

@@ -89,8 +89,9 @@ class EcsTasks:
         find, describe = partial(self._find, target), partial(self._describe, target)
         return self._tasks.ended(ids, find, describe)
 
-    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> None:
-        """Stop a task; ECS refuses to stop one that it has forgotten."""
+    def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:
+        """Stop a task; ECS refuses to stop one that it has forgotten, or does not show yet."""
+        found = False
         for arn in self._tasks.of(id, partial(self._find, target)):
             try:
                 with self._clients.errors():
@@ -100,6 +101,9 @@ class EcsTasks:
             except RejectedError as e:
                 if "not found" not in str(e) or e.code == "ClusterNotFoundException":
                     raise
+            else:
+                found = True
+        return found
 
     def _run(self, id: InvocationId, request: Mapping[str, Any]) -> None:
         try:
