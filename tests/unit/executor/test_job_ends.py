@@ -34,6 +34,14 @@ FAILED: dict[str, dict[str, Any]] = {
         "statusReason": "Job attempt duration exceeded timeout",
         "container": {"exitCode": 137},
     },
+    "its task was cleared; its container exited with code 137. It was stopped, and killed because "
+    "it did not end in time": {
+        "statusReason": "its task was cleared",
+        "isTerminated": True,
+        "container": {"exitCode": 137},
+    },
+    "its container exited with code 137. It was killed, most often because it needed more memory "
+    "than its container has": {"container": {"exitCode": 137}},
     "Dependent Job failed": {"statusReason": "Dependent Job failed"},
     "AWS gives no reason": {},
 }
@@ -79,14 +87,21 @@ def test_a_job_that_ended_well_without_a_result_says_so() -> None:
         (
             {
                 "stopCode": "EssentialContainerExited",
-                "containers": [{"name": "task", "exitCode": 0}, {"name": "side", "exitCode": 139}],
+                "containers": [
+                    {"name": "task", "exitCode": 0},
+                    {"name": "side", "exitCode": 137},
+                ],
             },
-            "container side exited with code 139. Its program crashed (segmentation fault)",
+            "container side exited with code 137. Its program ended well and sent no result",
+        ),
+        (
+            {"stopCode": "UserInitiated", "containers": [{"name": "task", "exitCode": 137}]},
+            "It was stopped, and killed because it did not end in time",
         ),
         (
             {
                 "stopCode": "EssentialContainerExited",
-                "containers": [{"name": "t", "exitCode": 127}],
+                "containers": [{"name": "task", "exitCode": 127}],
             },
             "The image does not know the command `job`",
         ),
@@ -101,7 +116,11 @@ def test_a_job_that_ended_well_without_a_result_says_so() -> None:
     ],
 )
 def test_the_end_of_an_ecs_task_is_told_with_the_fix(task: dict[str, Any], part: str) -> None:
-    """The task is named by its id; every container's end is in it."""
-    reason = of_ecs_task({"taskArn": ARN, **task})
+    """The task is named by its id; every container's end is in it, and that of the workload counts.
+
+    The workload's container is the one with a command.
+    """
+    given = [{"name": "side", "environment": []}, {"name": "task", "command": ["job", "{}"]}]
+    reason = of_ecs_task({"taskArn": ARN, "overrides": {"containerOverrides": given}, **task})
     assert reason.startswith(f"the ECS task 0123 has stopped: {task['stopCode']}")
     assert part in reason

@@ -25,6 +25,9 @@ _SAID = {
     ("network interface provisioning", "TimeoutError"): "AWS took too long to set it up: give the "
     "task retries",
 }
+#: Of a container that was killed, which a stop does too.
+_KILLED = 137
+_KILLED_BY_A_STOP = "it was stopped, and killed because it did not end in time"
 _UNKNOWN_COMMAND = "the image does not know the command `job`: use the image of this release"
 #: What the exit codes of containers mean that no reason goes with. 142 is that of the ENTRYPOINT of
 #: AWS's base image, which images of earlier releases have, if it gets more than one argument:
@@ -49,6 +52,7 @@ def of_batch_job(job: Mapping[str, Any]) -> str:
         f"the Batch job {job['jobId']} has {job['status'].lower()}",
         [job.get("statusReason")],
         [container],
+        _meaning_of_exit(container, was_stopped=bool(job.get("isTerminated"))),
         f"Its log stream is {log}" if log else "",
     )
 
@@ -59,19 +63,32 @@ def of_ecs_task(task: Mapping[str, Any]) -> str:
         f"the ECS task {task['taskArn'].rpartition('/')[2]} has stopped",
         [task.get("stopCode"), task.get("stoppedReason")],
         task.get("containers") or [],
+        _meaning_of_exit(_workload(task), was_stopped=task.get("stopCode") == "UserInitiated"),
     )
+
+
+def _workload(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the container that runs the workload: the one that was given a command."""
+    overrides = task.get("overrides", {}).get("containerOverrides", [])
+    name = next((one.get("name") for one in overrides if one.get("command")), None)
+    containers = task.get("containers") or []
+    return next((one for one in containers if one.get("name") == name), {})
 
 
 def _sentence(
-    what: str, said: list[str | None], containers: list[Mapping[str, Any]], log: str = ""
+    what: str,
+    said: list[str | None],
+    containers: list[Mapping[str, Any]],
+    of_exit: str,
+    log: str = "",
 ) -> str:
     reasons = [text.rstrip(".") for text in said if text]
     reasons += _ends_of_containers(containers)
-    codes = [container["exitCode"] for container in containers if "exitCode" in container]
-    meaning = _meaning("; ".join(reasons), codes)
-    return ". ".join(
-        filter(None, (f"{what}: {'; '.join(reasons) or 'AWS gives no reason'}", meaning, log))
-    )
+    found = "; ".join(reasons)
+    # The reasons first: they say more than an exit code.
+    meaning = next((m for texts, m in _SAID.items() if any(t in found for t in texts)), of_exit)
+    parts = f"{what}: {found or 'AWS gives no reason'}", meaning[:1].upper() + meaning[1:], log
+    return ". ".join(filter(None, parts))
 
 
 def _ends_of_containers(containers: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -83,9 +100,9 @@ def _ends_of_containers(containers: list[Mapping[str, Any]]) -> Iterator[str]:
             yield str(container["reason"])
 
 
-def _meaning(reasons: str, exit_codes: list[int]) -> str:
-    """Say what it means, the reasons first: they say more than an exit code."""
-    of_reasons = [m for texts, m in _SAID.items() if any(text in reasons for text in texts)]
-    of_codes = [_EXIT_CODES[c] for c in sorted(exit_codes, reverse=True) if c in _EXIT_CODES]
-    meaning = next(iter((*of_reasons, *of_codes)), "")
-    return meaning[:1].upper() + meaning[1:]
+def _meaning_of_exit(container: Mapping[str, Any], *, was_stopped: bool) -> str:
+    if "exitCode" not in container:
+        return ""
+    if was_stopped and container["exitCode"] == _KILLED:
+        return _KILLED_BY_A_STOP
+    return _EXIT_CODES.get(container["exitCode"], "")

@@ -74,10 +74,6 @@ class TransientError(AwsError):
     """AWS did not take the call now; the same call may succeed later."""
 
 
-class NoRoomError(TransientError):
-    """The service has no room for this workload now; others may fit."""
-
-
 class ThrottledError(TransientError):
     """AWS asks us to slow down (HTTP 429 or a throttling code)."""
 
