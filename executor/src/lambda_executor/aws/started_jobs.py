@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from lambda_executor.aws.remembered import Remembered
 from lambda_executor.contract.errors import InDoubtError, TransientError
 from lambda_executor.contract.wire import InvocationId
 
@@ -14,8 +14,6 @@ from lambda_executor.contract.wire import InvocationId
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobs.html
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
 DESCRIBED = 100
-#: How many ids are remembered; a forgotten one costs a call or two.
-REMEMBERED = 10_000
 
 #: Asks the service for the jobs of an invocation; it returns AWS's ids of them.
 Find = Callable[[InvocationId], Sequence[str]]
@@ -29,22 +27,18 @@ class Described(NamedTuple):
 
 
 class StartedJobs:
-    """Remembers AWS's ids of the jobs of invocations. Safe on any thread.
+    """Remembers AWS's ids of the jobs of invocations; a forgotten one costs a call or two.
 
-    An invocation whose start was in doubt may have none, one or two jobs, so that the service is
-    asked each time.
+    Safe on any thread. An invocation whose start was in doubt may have none, one or two jobs, so
+    that the service is asked each time.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._aws_ids: dict[InvocationId, str | None] = {}  # None: its start was in doubt.
+        self._aws_ids: Remembered[str | None] = Remembered()  # None: its start was in doubt.
 
     def started(self, id: InvocationId, aws_id: str) -> None:
         """Remember the job of an invocation, unless an earlier start was in doubt."""
-        with self._lock:
-            self._aws_ids.setdefault(id, aws_id)
-            while len(self._aws_ids) > REMEMBERED:
-                del self._aws_ids[next(iter(self._aws_ids))]
+        self._aws_ids.add(id, aws_id)
 
     @contextmanager
     def starting(self, id: InvocationId) -> Iterator[None]:
@@ -52,8 +46,7 @@ class StartedJobs:
         try:
             yield
         except InDoubtError:
-            with self._lock:
-                self._aws_ids[id] = None
+            self._aws_ids.put(id, None)
             raise
 
     def is_in_doubt(self, id: InvocationId) -> bool:
@@ -62,7 +55,7 @@ class StartedJobs:
 
     def of(self, id: InvocationId, find: Find) -> Sequence[str]:
         """Return AWS's ids of the jobs of an invocation."""
-        if aws_id := self._aws_ids.get(id):
+        if aws_id := self._aws_ids.get(id, None):
             return (aws_id,)
         found = find(id)
         if len(found) == 1:
