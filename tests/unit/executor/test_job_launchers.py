@@ -270,6 +270,34 @@ def test_a_lost_answer_of_ecs_is_asked_for_again_with_the_same_token(
     assert service.of("ListTasks") == []
 
 
+def test_after_an_answer_without_a_task_the_token_is_another(service: JobService) -> None:
+    """The token of that answer may be used up; while a start is in doubt, it stays the same."""
+    launcher = ecs(service)
+    service.answer("RunTask", tasks=[], failures=[{"reason": "RESOURCE:MEMORY"}])
+    service.answer("RunTask", tasks=[], failures=[{"reason": "AGENT"}])
+    service.lose("RunTask", LOST)
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    for kind in (NoRoomError, NoRoomError, InDoubtError):
+        with pytest.raises(kind):
+            launcher.launch(ECS, ID, EVENT, {})
+    launcher.launch(ECS, ID, EVENT, {})
+    tokens = [call["clientToken"] for call in service.of("RunTask")]
+    assert tokens == [ID, f"{ID}-1", f"{ID}-2", f"{ID}-2"]
+    assert {call["startedBy"] for call in service.of("RunTask")} == {ID}
+
+
+def test_a_later_token_of_a_long_id_fits(service: JobService) -> None:
+    """ECS takes 64 characters."""
+    launcher, long_id = ecs(service), InvocationId("x" * 64)
+    service.answer("RunTask", tasks=[], failures=[{"reason": "AGENT"}])
+    for _ in range(2):
+        with pytest.raises(NoRoomError):
+            launcher.launch(ECS, long_id, EVENT, {})
+    first, second = (call["clientToken"] for call in service.of("RunTask"))
+    assert first != second
+    assert len(second) <= 64
+
+
 def definition(*names: str) -> dict[str, Any]:
     """An answer of `DescribeTaskDefinition`."""
     return {"taskDefinition": {"containerDefinitions": [{"name": name} for name in names]}}

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from lambda_executor.aws import job_ends
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.job_requests import RequestKind, command, job_name, merged
+from lambda_executor.aws.remembered import Remembered
 from lambda_executor.aws.started_jobs import Described, StartedJobs, before_the_start
 from lambda_executor.contract.errors import (
     AwsError,
@@ -31,7 +32,7 @@ RUN_TASK = RequestKind(
     "RunTask",
     required=("cluster", "taskDefinition"),
     refused={
-        "clientToken": "it is the dispatch id, so that nothing starts twice",
+        "clientToken": "it is made of the dispatch id, so that nothing starts twice",
         "count": "a workload is one task of ECS",
         "overrides.containerOverrides.command": "the command is the workload",
         "startedBy": "it is the dispatch id, by which the task of ECS is found again",
@@ -55,7 +56,9 @@ class EcsTasks:
     """Runs workloads as tasks of Amazon ECS; implements `ports.JobLauncher`.
 
     The dispatch id is the client token, so that a repeated `RunTask` starts nothing, for a day or
-    until an hour after the task has stopped. It is also `startedBy`, by which a task is found.
+    until an hour after the task has stopped. AWS does not say whether an answer without a task uses
+    the token up too: nothing has started then, so that the next call has another token. The
+    dispatch id is also `startedBy`, by which a task is found.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
 
     ECS forgets a stopped task after an hour or more, and what it has forgotten looks like what it
@@ -66,6 +69,7 @@ class EcsTasks:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._tasks = StartedJobs()
+        self._refusals: Remembered[int] = Remembered()  # The answers without a task.
         self._containers: dict[str, str] = {}  # By task definition, for those with one container.
 
     def launch(
@@ -77,7 +81,7 @@ class EcsTasks:
         with before_the_start():
             container = target.container or self._only_container(definition)
         try:
-            self._run(id, completed(request, id, event, container))
+            self._run(id, completed(request, id, event, container, self._refusals.get(id, 0)))
         except RejectedError as e:
             self._containers.pop(definition, None)  # A newer revision may have another container.
             if e.code == "ConflictException":  # The token is taken: by this very invocation.
@@ -112,7 +116,10 @@ class EcsTasks:
         except RejectedError as e:
             raise _judged(e) from e
         if not answer.get("tasks"):
-            raise _not_placed(answer.get("failures", []))
+            failures = answer.get("failures", [])
+            if failures:
+                self._refusals.put(id, self._refusals.get(id, 0) + 1)
+            raise _not_placed(failures)
         self._tasks.started(id, answer["tasks"][0]["taskArn"])
 
     def _only_container(self, definition: str) -> str:
@@ -160,13 +167,20 @@ class EcsTasks:
 
 
 def completed(
-    request: Mapping[str, Any], id: InvocationId, event: bytes, container: str
+    request: Mapping[str, Any], id: InvocationId, event: bytes, container: str, refusals: int = 0
 ) -> dict[str, Any]:
-    """Return the whole `RunTask` from the parameters that a person has set."""
-    name = job_name(id)
+    """Return the whole `RunTask` from the parameters that a person has set.
+
+    Args:
+        request: Those parameters.
+        id: The dispatch id.
+        event: The invocation.
+        container: The container that runs the workload.
+        refusals: The earlier calls that certainly started nothing.
+    """
     ours = {
-        "startedBy": name,
-        "clientToken": name,
+        "startedBy": job_name(id),
+        "clientToken": job_name(InvocationId(f"{id}-{refusals}") if refusals else id),
         "overrides": {"containerOverrides": [{"name": container, "command": command(event)}]},
     }
     return merged(request, ours)
