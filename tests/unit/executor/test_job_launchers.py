@@ -167,6 +167,34 @@ def test_a_job_that_was_submitted_here_is_not_looked_for(service: JobService) ->
     assert [len(call["jobs"]) for call in service.of("DescribeJobs")] == [100, 50]
 
 
+def test_known_jobs_are_described_when_others_cannot_be_looked_for(service: JobService) -> None:
+    """One call that fails does not hide the ends of all the others."""
+    launcher = batch(service)
+    service.answer("SubmitJob", jobId="j1", jobName=ID)
+    launcher.launch(BATCH, ID, EVENT, {})
+    service.refuse("ListJobs", "TooManyRequestsException", "Rate exceeded", 429)
+    service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": "FAILED"}))
+    assert set(launcher.ended(BATCH, [OTHER, ID])) == {ID}
+    with pytest.raises(ThrottledError):
+        launcher.ended(BATCH, [OTHER])
+
+
+def test_one_look_looks_for_some_jobs_and_the_next_for_others(service: JobService) -> None:
+    """After many were adopted a look stays short, and none is left out for ever."""
+    launcher = batch(service)
+    ids = [InvocationId(f"{n:036}") for n in range(250)]
+    service.answer("ListJobs", **listed())
+    looked_for = []
+    for _ in range(2):
+        before = len(service.calls)
+        assert launcher.ended(BATCH, ids) == {}
+        looked_for.append([c["filters"][0]["values"][0] for _, c in service.calls[before:]])
+    first, second = looked_for
+    assert len(first) == len(second) == 200
+    assert set(second[:50]) == set(ids) - set(first)
+    assert second[50:] == first[:150]
+
+
 def test_a_job_of_another_scheduler_is_terminated_with_the_reason(service: JobService) -> None:
     """It is found by the dispatch id; the reason is cut to what Batch takes."""
     service.answer("ListJobs", **listed("j1"))

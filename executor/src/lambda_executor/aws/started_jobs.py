@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import NamedTuple
 
 from lambda_executor.aws.remembered import Remembered
-from lambda_executor.contract.errors import InDoubtError, TransientError
+from lambda_executor.contract.errors import AwsError, InDoubtError, TransientError
 from lambda_executor.contract.wire import InvocationId
+
+log = logging.getLogger(__name__)
 
 #: How many jobs one call describes, for Batch and for ECS.
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_DescribeJobs.html
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
 DESCRIBED = 100
+#: The most invocations whose jobs one look looks for, each by a call or two. A scheduler that has
+#: adopted thousands finds them in a few looks, and describes those that it knows in each.
+FOUND = 200
 
 #: Asks the service for the jobs of an invocation; it returns AWS's ids of them.
 Find = Callable[[InvocationId], Sequence[str]]
@@ -35,6 +42,8 @@ class StartedJobs:
 
     def __init__(self) -> None:
         self._aws_ids: Remembered[str | None] = Remembered()  # None: its start was in doubt.
+        self._looked_for: Remembered[int] = Remembered()  # When, as a number that grows.
+        self._numbers = count(1)
 
     def started(self, id: InvocationId, aws_id: str) -> None:
         """Remember the job of an invocation, unless an earlier start was in doubt."""
@@ -75,8 +84,11 @@ class StartedJobs:
             find: Asks for the jobs of one that is not remembered.
             describe: Asks for up to `DESCRIBED` jobs; one that the service does not know is left
                 out.
+
+        Raises:
+            AwsError: The service does not answer.
         """
-        invocations = {aws_id: id for id in ids for aws_id in self.of(id, find)}
+        invocations = self._by_aws_id(ids, find)
         aws_ids = list(invocations)
         ends: dict[InvocationId, str] = {}
         live = set()
@@ -88,6 +100,31 @@ class StartedJobs:
                 else:
                     ends[id] = described.end
         return {id: end for id, end in ends.items() if id not in live}
+
+    def _by_aws_id(self, ids: Collection[InvocationId], find: Find) -> dict[str, InvocationId]:
+        """Return the invocations by AWS's ids of their jobs, of those known or found now.
+
+        Those that were looked for longest ago, or never, are looked for first. An error ends the
+        search, because the next call most probably fails too.
+
+        Raises:
+            AwsError: The service does not answer, and no job is known.
+        """
+        known = {aws_id: id for id in ids if (aws_id := self._aws_ids.get(id, None))}
+        others = set(ids) - set(known.values())
+        for id in sorted(others, key=self._when_looked_for)[:FOUND]:
+            self._looked_for.put(id, next(self._numbers))
+            try:
+                known.update((aws_id, id) for aws_id in self.of(id, find))
+            except AwsError as error:
+                if not known:
+                    raise
+                log.warning("Could not look for some of the jobs in flight: %s", error)
+                break
+        return known
+
+    def _when_looked_for(self, id: InvocationId) -> int:
+        return self._looked_for.get(id, 0)
 
 
 @contextmanager
