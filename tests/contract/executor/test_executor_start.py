@@ -75,7 +75,8 @@ def test_a_job_queue_or_a_cluster_that_does_not_exist_is_named_at_the_start(
     executor.terminate()
     account.options["targets"] = json.dumps({**targets, "other": request_})
     account.write_parameter()
-    with pytest.raises(ConfigError, match=r"\[lambda_executor\] targets cannot be used: "):
+    said = r"\[lambda_executor\] targets cannot be used for the queue 'other': "
+    with pytest.raises(ConfigError, match=said):
         LambdaExecutor(parallelism=1).start()
 
 

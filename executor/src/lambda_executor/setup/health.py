@@ -27,7 +27,7 @@ def check(connected: Connected) -> None:
             if facts.state == "Failed":
                 raise RejectedError(f"the function's state is Failed: {facts.state_reason}")
     for job in settings.routes.jobs.values():
-        with _blaming(options.TARGETS):
+        with _blaming(options.TARGETS, f" for the queue {job.name!r}"):
             connected.job_inspection.look_for_jobs(job)
     for url in settings.queue_urls:
         with _blaming(options.QUEUE_URL):
@@ -37,15 +37,15 @@ def check(connected: Connected) -> None:
 
 
 @contextmanager
-def _blaming(option: Option[str]) -> Iterator[None]:
-    """Turn an error of AWS into one that names the option."""
+def _blaming(option: Option[str], of: str = "") -> Iterator[None]:
+    """Turn an error of AWS into one that names the option, and what of it cannot be used."""
     try:
         yield
     except TransientError:
         return
     except AwsError as e:
         raise ConfigError(
-            f"[{SECTION}] {option.name} cannot be used: {e}. Correct the option (or the "
+            f"[{SECTION}] {option.name} cannot be used{of}: {e}. Correct the option (or the "
             "SSM parameter), the Region or the permissions of the scheduler's role; "
             "check_health_on_startup=False starts all the same"
         ) from e
