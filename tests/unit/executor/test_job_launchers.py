@@ -335,22 +335,34 @@ ANY = JobTarget("huge", Service.ECS, ECS.request)
 
 
 def test_the_only_container_runs_the_workload(service: JobService) -> None:
-    """It is asked for once, and again after ECS has refused a task."""
+    """It is asked for once, and again when a newer revision has another one."""
     launcher = ecs(service)
     service.answer("DescribeTaskDefinition", **definition("old"))
     service.answer("DescribeTaskDefinition", **definition("new"))
     service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
     service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
-    service.refuse("RunTask", "InvalidParameterException", "no container old")
+    unknown = "Override for container named old is not a container in the TaskDefinition."
+    service.refuse("RunTask", "InvalidParameterException", unknown)
     service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
     for _ in range(2):
         launcher.launch(ANY, ID, EVENT, {})
-    with pytest.raises(RejectedError, match="no container old"):
+    with pytest.raises(TransientError, match="named old") as error:
         launcher.launch(ANY, ID, EVENT, {})
+    assert type(error.value) is TransientError
     launcher.launch(ANY, ID, EVENT, {})
     ran = [call["overrides"]["containerOverrides"][0]["name"] for call in service.of("RunTask")]
     assert ran == ["old", "old", "old", "new"]
     assert len(service.of("DescribeTaskDefinition")) == 2
+
+
+def test_a_container_that_was_just_read_and_is_not_there_is_a_refusal(service: JobService) -> None:
+    """Nor is one that a person has set; another try would end the same way."""
+    service.answer("DescribeTaskDefinition", **definition("task"))
+    unknown = "Override for container named task is not a container in the TaskDefinition."
+    service.refuse("RunTask", "InvalidParameterException", unknown)
+    for target in (ANY, ECS):
+        with pytest.raises(RejectedError, match="named task"):
+            ecs(service).launch(target, ID, EVENT, {})
 
 
 def test_which_of_several_containers_is_not_guessed(service: JobService) -> None:

@@ -18,6 +18,7 @@ from lambda_executor.contract.errors import (
     RejectedError,
     RouteError,
     ThrottledError,
+    TransientError,
 )
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.targets import JobTarget, Service
@@ -47,6 +48,9 @@ _QUOTAS = ("limit on the number of", "capacity error", "PROVISIONING")
 #: What it says of a call of its own to EC2 that was throttled.
 #: https://github.com/dask/dask-cloudprovider/issues/56
 _THROTTLES = ("RequestLimitExceeded", "Rate exceeded", "Throttling")
+#: What it says of a command for a container that the newest revision does not have.
+#: https://github.com/azavea/django-ecsmanage/issues/21
+_NO_CONTAINER = "container named {} is not a container in the TaskDefinition"
 #: The beginnings of its reasons for a task that has no room at the moment.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
 _NO_ROOM = ("RESOURCE", "AGENT", "Capacity is unavailable")
@@ -78,14 +82,17 @@ class EcsTasks:
         """Run a task, unless an earlier call has done so."""
         request = RUN_TASK.overridden(target, overrides)
         definition = request["taskDefinition"]
+        remembered = None if target.container else self._containers.get(definition)
         with before_the_start():
-            container = target.container or self._only_container(definition)
+            container = target.container or remembered or self._only_container(definition)
         try:
             self._run(id, completed(request, id, event, container, self._refusals.get(id, 0)))
         except RejectedError as e:
-            self._containers.pop(definition, None)  # A newer revision may have another container.
             if e.code == "ConflictException":  # The token is taken: by this very invocation.
                 return
+            if remembered and _NO_CONTAINER.format(remembered) in str(e):
+                self._containers.pop(definition, None)  # It is that of an older revision.
+                raise TransientError(str(e), e.code) from e
             raise e.about(f"Amazon ECS refused the task of target {target.name!r}") from e
 
     def ended(self, target: JobTarget, ids: Collection[InvocationId]) -> Mapping[InvocationId, str]:
@@ -123,8 +130,6 @@ class EcsTasks:
         self._tasks.started(id, answer["tasks"][0]["taskArn"])
 
     def _only_container(self, definition: str) -> str:
-        if found := self._containers.get(definition):
-            return found
         try:
             with self._clients.errors():
                 answer = self._clients.ecs.describe_task_definition(taskDefinition=definition)
@@ -134,7 +139,7 @@ class EcsTasks:
                 "name, allow ecs:DescribeTaskDefinition, or set containerName in [lambda_executor] "
                 "targets"
             ) from e
-        names = [
+        names: list[str] = [
             container["name"] for container in answer["taskDefinition"]["containerDefinitions"]
         ]
         if len(names) != 1:
@@ -142,7 +147,8 @@ class EcsTasks:
                 f"the task definition {definition!r} has the containers {', '.join(names)}: set "
                 "containerName in [lambda_executor] targets to the one that runs the workload"
             )
-        return self._containers.setdefault(definition, names[0])
+        self._containers[definition] = names[0]
+        return names[0]
 
     def _describe(self, target: JobTarget, arns: Sequence[str]) -> Iterator[Described]:
         with self._clients.errors():
