@@ -119,8 +119,8 @@ def test_the_targets_have_rows_of_their_own(
     code, findings = run_json(capfd, "check")
     assert code == 0
     assert [(f["of"], f["subject"]) for f in findings if f["of"] in ("batch:long", "ecs:huge")] == [
-        *(("batch:long", subject) for subject in ("job queue", "job definition", "jobs")),
-        *(("ecs:huge", subject) for subject in ("cluster", "task definition", "jobs")),
+        *(("batch:long", s) for s in ("job queue", "job definition", "jobs", "longest wait")),
+        *(("ecs:huge", s) for s in ("cluster", "task definition", "jobs", "longest wait")),
     ]
 
 

@@ -11,10 +11,12 @@ import boto3
 import pytest
 
 from lambda_executor.aws import Clients, JobInspection, Session
-from lambda_executor.contract.errors import RejectedError, ThrottledError
+from lambda_executor.contract.errors import ConfigError, RejectedError, ThrottledError
+from lambda_executor.contract.token_lifetime import JWT_EXPIRATION_TIME, TASK_QUEUED_TIMEOUT
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.core.targets import JobTarget
 from lambda_executor.ops.doctor.job_examination import JobExamination
+from lambda_executor.setup.time_limits import TimeLimit
 from tests.support.job_account import BATCH, ECS, jobs
 
 __all__ = ["jobs"]
@@ -22,10 +24,13 @@ __all__ = ["jobs"]
 pytestmark = pytest.mark.usefixtures("jobs")
 
 
-def examined(target: JobTarget) -> list[Finding]:
+RAISED = TimeLimit(TASK_QUEUED_TIMEOUT, 7200)
+
+
+def examined(target: JobTarget, limit: Callable[[], TimeLimit] = lambda: RAISED) -> list[Finding]:
     """The findings about a target."""
     clients = Clients(Session, region_name="eu-west-1", connections=1)
-    return list(JobExamination([target], clients).findings())
+    return list(JobExamination([target], clients, limit).findings())
 
 
 def changed(target: JobTarget, **parameters: str) -> JobTarget:
@@ -36,8 +41,8 @@ def changed(target: JobTarget, **parameters: str) -> JobTarget:
 @pytest.mark.parametrize(
     ("target", "subjects"),
     [
-        (BATCH, ["job queue", "job definition", "jobs"]),
-        (ECS, ["cluster", "task definition", "jobs"]),
+        (BATCH, ["job queue", "job definition", "jobs", "longest wait"]),
+        (ECS, ["cluster", "task definition", "jobs", "longest wait"]),
     ],
 )
 def test_a_target_that_can_be_used_is_ok(target: JobTarget, subjects: list[str]) -> None:
@@ -144,4 +149,26 @@ def test_a_service_that_is_busy_is_asked_again_later(monkeypatch: pytest.MonkeyP
         raise ThrottledError("Rate exceeded")
 
     monkeypatch.setattr(JobInspection, "look_for_jobs", throttled)
-    assert examined(ECS)[-1].status is Status.UNKNOWN
+    found = {finding.subject: finding.status for finding in examined(ECS)}
+    assert found["jobs"] is Status.UNKNOWN
+
+
+def test_the_longest_wait_is_shown_once_somebody_has_set_it() -> None:
+    """The default is advice, because the doctor does not know how long jobs wait."""
+    assert "7200 s to start ([scheduler] task_queued_timeout)" in examined(BATCH)[-1].detail
+    found = examined(BATCH, lambda: TimeLimit(JWT_EXPIRATION_TIME, 600))[-1]
+    assert found.status is Status.UNKNOWN
+    assert found.command == "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME=<seconds>"
+    for option in ("[scheduler] task_queued_timeout", "[execution_api] jwt_expiration_time"):
+        assert option in found.fix
+
+
+def test_a_limit_that_is_no_number_is_a_problem() -> None:
+    """The other checks run all the same."""
+
+    def limit() -> TimeLimit:
+        raise ConfigError("[scheduler] task_queued_timeout is 'x'")
+
+    *others, found = examined(BATCH, limit)
+    assert {finding.status for finding in others} == {Status.OK}
+    assert (found.subject, found.status) == ("longest wait", Status.PROBLEM)

@@ -70,6 +70,9 @@ TARGETS = StringOption(
         "`containerName`, which may be left out if the task definition has one container. With "
         "`timeout.attemptDurationSeconds` (Batch) a task is stopped in time and says so. A Batch "
         "job has one attempt unless `retryStrategy` is set, because retries are Airflow's. "
+        "Airflow takes back a task whose job does not start in time: raise `[scheduler] "
+        "task_queued_timeout` (600 s by default) above the longest wait, and before Airflow 3.2 "
+        "also `[execution_api] jwt_expiration_time`. "
         "`executor_config` may add parameters, and replace these, under the key `batch` or "
         "`ecs`. Needs `payload_bucket`."
     ),

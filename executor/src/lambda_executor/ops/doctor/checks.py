@@ -115,7 +115,7 @@ def _examine(
     )
     limit = partial(longest_wait, conf, here.airflow)
     yield from _in(place, Examination(settings, clients, place, limit, expected).findings())
-    yield from _in(place, JobExamination(settings.routes.jobs.values(), clients).findings())
+    yield from _in(place, JobExamination(settings.routes.jobs.values(), clients, limit).findings())
 
 
 def _concurrency(

@@ -14,6 +14,7 @@ from lambda_executor.core.findings import Finding, ok
 from lambda_executor.core.targets import JobTarget, Service
 from lambda_executor.ops.doctor import job_findings, refusals
 from lambda_executor.ops.doctor.refusals import guarded
+from lambda_executor.setup.time_limits import TimeLimit
 
 
 class Check(NamedTuple):
@@ -26,10 +27,15 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobExamination:
-    """The checks of targets that could be read."""
+    """The checks of targets that could be read.
+
+    Attributes:
+        limit: Returns how long a task may wait for its start.
+    """
 
     targets: Iterable[JobTarget]
     clients: Clients
+    limit: Callable[[], TimeLimit]
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings about each target; a check that needs a failed one is left out."""
@@ -42,6 +48,9 @@ class JobExamination:
             yield from self._findings(target, what)
             if not any(finding.is_problem for finding in found):
                 yield from self._findings(target, Check("jobs", "", partial(self._jobs, target)))
+            yield from self._findings(
+                target, Check("longest wait", "", partial(self._wait, target))
+            )
 
     def _findings(self, target: JobTarget, check: Check) -> Iterator[Finding]:
         yield from guarded(check.subject, partial(self._run, target, check), str(target))
@@ -89,6 +98,9 @@ class JobExamination:
             Check("cluster", "ecs:DescribeClusters", cluster),
             Check("task definition", "ecs:DescribeTaskDefinition", task_definition),
         )
+
+    def _wait(self, target: JobTarget) -> Finding:
+        return job_findings.longest_wait(target, self.limit())
 
     def _jobs(self, target: JobTarget) -> Finding:
         try:

@@ -8,9 +8,11 @@ from typing import Any
 from lambda_executor.aws import JobDefinitionFacts, JobQueueFacts, Place, TaskDefinitionFacts
 from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.options import TARGETS
+from lambda_executor.contract.token_lifetime import JWT_EXPIRATION_TIME, TASK_QUEUED_TIMEOUT
 from lambda_executor.core.findings import Finding, ok, problem, unknown
 from lambda_executor.core.targets import JobTarget, Service
 from lambda_executor.ops.doctor import refusals
+from lambda_executor.setup.time_limits import TimeLimit
 
 #: What the executor's role needs for each service.
 PERMISSIONS = {
@@ -114,6 +116,24 @@ def task_definition(
     container = target.container or facts.containers[0]
     detail = f"{name} is ACTIVE; its container {container} runs the workload"
     return ok("task definition", detail, of)
+
+
+def longest_wait(target: JobTarget, limit: TimeLimit) -> Finding:
+    """Whether somebody has thought of how long a job may wait, for machines or behind others.
+
+    How long it does wait is not known here, so that the default is no problem.
+    """
+    start = f"its jobs have {limit.seconds:g} s to start ({limit.option})"
+    if limit.seconds > limit.option.default_s:
+        return ok("longest wait", start, str(target))
+    return unknown(
+        "longest wait",
+        f"{start}; whether that is enough is not known. Airflow takes the task of a later one back",
+        f"raise {TASK_QUEUED_TIMEOUT} above the longest wait for a start, and before Airflow 3.2 "
+        f"also {JWT_EXPIRATION_TIME}",
+        f"{limit.option.environment_variable}=<seconds>",
+        str(target),
+    )
 
 
 def not_permitted(target: JobTarget, error: AwsError) -> Finding:
