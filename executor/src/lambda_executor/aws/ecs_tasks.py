@@ -6,20 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
-from lambda_executor.aws import job_ends
+from lambda_executor.aws import ecs_refusals, job_ends
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.job_requests import RequestKind, command, job_name, merged
 from lambda_executor.aws.remembered import Remembered
 from lambda_executor.aws.started_jobs import Described, StartedJobs, before_the_start
-from lambda_executor.contract.errors import (
-    AwsError,
-    InDoubtError,
-    NoRoomError,
-    RejectedError,
-    RouteError,
-    ThrottledError,
-    TransientError,
-)
+from lambda_executor.contract.errors import RejectedError, RouteError, TransientError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.targets import JobTarget, Service
 
@@ -41,19 +33,6 @@ RUN_TASK = RequestKind(
     fixed={"cluster": "choose another target, by the task's queue or its executor_config"},
     exclusive=("launchType", "capacityProviderStrategy"),
 )
-
-#: What ECS says, in an answer or an error, when the account or the cluster runs as much as it may.
-#: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
-_QUOTAS = ("limit on the number of", "capacity error", "PROVISIONING")
-#: What it says of a call of its own to EC2 that was throttled.
-#: https://github.com/dask/dask-cloudprovider/issues/56
-_THROTTLES = ("RequestLimitExceeded", "Rate exceeded", "Throttling")
-#: What it says of a command for a container that the newest revision does not have.
-#: https://github.com/azavea/django-ecsmanage/issues/21
-_NO_CONTAINER = "container named {} is not a container in the TaskDefinition"
-#: The beginnings of its reasons for a task that has no room at the moment.
-#: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
-_NO_ROOM = ("RESOURCE", "AGENT", "Capacity is unavailable")
 
 
 class EcsTasks:
@@ -90,7 +69,7 @@ class EcsTasks:
         except RejectedError as e:
             if e.code == "ConflictException":  # The token is taken: by this very invocation.
                 return
-            if remembered and _NO_CONTAINER.format(remembered) in str(e):
+            if remembered and ecs_refusals.lacks_container(e, remembered):
                 self._containers.pop(definition, None)  # It is that of an older revision.
                 raise TransientError(str(e), e.code) from e
             raise e.about(f"Amazon ECS refused the task of target {target.name!r}") from e
@@ -121,12 +100,12 @@ class EcsTasks:
             with self._clients.errors():
                 answer = self._clients.ecs.run_task(**request)
         except RejectedError as e:
-            raise _judged(e) from e
+            raise ecs_refusals.of_error(e) from e
         if not answer.get("tasks"):
             failures = answer.get("failures", [])
             if failures:
                 self._refusals.put(id, self._refusals.get(id, 0) + 1)
-            raise _not_placed(failures)
+            raise ecs_refusals.of_answer(failures)
         self._tasks.started(id, answer["tasks"][0]["taskArn"])
 
     def _only_container(self, definition: str) -> str:
@@ -195,31 +174,3 @@ def completed(
 def _cluster(target: JobTarget) -> str:
     cluster: str = RUN_TASK.overridden(target, {})["cluster"]
     return cluster
-
-
-def _not_placed(failures: Sequence[Mapping[str, Any]]) -> AwsError:
-    """Translate an answer without a task, by whether the same call may succeed later."""
-    if not failures:
-        return InDoubtError("Amazon ECS answered with neither a task nor a reason")
-    why = "; ".join(
-        ": ".join(filter(None, (failure.get("reason"), failure.get("detail"))))
-        for failure in failures
-    )
-    if all(str(failure.get("reason")).startswith(_NO_ROOM) for failure in failures):
-        return NoRoomError(f"Amazon ECS has no room for the task at the moment: {why}")
-    return _judged(RejectedError(f"it was not placed: {why}"))
-
-
-def _judged(error: RejectedError) -> AwsError:
-    """Distinguish what ECS never takes from what it does not take now, by its words.
-
-    A quota delays the task alone: others may be smaller, or have a quota of their own. A throttle
-    is one for all.
-    """
-    said = str(error)
-    if any(text in said for text in _QUOTAS):
-        where = "Amazon ECS and AWS Fargate in Service Quotas"
-        return NoRoomError(f"{said}. AWS may raise the quota: see {where}", error.code)
-    if any(text in said for text in _THROTTLES):
-        return ThrottledError(said, error.code)
-    return error
