@@ -122,9 +122,11 @@ class Deadline:
 
     def with_request(self, verdict: Verdict) -> Verdict:
         """A verdict that says so if nothing was started after AWS had asked for the end."""
-        if verdict.outcome is Outcome.REJECTED and self.is_requested:
-            return verdict.adding(stop_request.REASON)
-        return verdict
+        if verdict.outcome is not Outcome.REJECTED or not self.is_requested:
+            return verdict
+        if stop_request.REASON in verdict.reason:
+            return verdict
+        return verdict.adding(stop_request.REASON)
 
     @property
     def _kill_margin_s(self) -> float:

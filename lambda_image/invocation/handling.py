@@ -20,7 +20,6 @@ from lambda_image import host
 from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.logs import log_output
 from lambda_image.logs.invocation_log import WorkloadFacts, WriteLog
-from lambda_image.machine import stop_request
 from lambda_image.machine.stop_request import StopRequest
 from lambda_image.verdict import Verdict, rejected
 
@@ -149,8 +148,8 @@ class InvocationHandler:
 
     def _reason_against_start(self, invocation: Invocation) -> str | None:
         """Why it is too late to start an invocation; None if it is not."""
-        if self.request.is_made:
-            return f"not started: {stop_request.REASON}"
+        if reason := self.request.reason_against_start:
+            return reason
         now_s = self.now_s()
         if invocation.not_after_s is None or now_s < invocation.not_after_s:
             return None

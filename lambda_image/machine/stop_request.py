@@ -51,6 +51,11 @@ class StopRequest:
         """Whether it has come."""
         return self._made_at_s < math.inf
 
+    @property
+    def reason_against_start(self) -> str | None:
+        """Why nothing is started any more; None if it has not come."""
+        return f"not started: {REASON}" if self.is_made else None
+
     def make(self) -> bool:
         """Make it now; returns whether it is the first one."""
         if self.is_made:

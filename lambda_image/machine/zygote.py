@@ -32,6 +32,9 @@ from lambda_image.machine import stop_request
 STOP_SIGNAL = signal.SIGRTMIN + 5
 #: Asks a child to stop, because this process was asked to.
 REQUEST_SIGNAL = signal.SIGRTMIN + 6
+#: A child begins with these blocked, and unblocks them when it handles them: one that comes before
+#: would end it.
+_BLOCKED = (STOP_SIGNAL, REQUEST_SIGNAL)
 
 #: Makes the kernel, when memory runs out, kill a workload rather than the processes that report it.
 _OOM_SCORE = b"500"
@@ -262,6 +265,7 @@ def _serve(control: socket.socket, child_main: ChildMain) -> NoReturn:
     """Fork and watch children while the handler lives."""
     protect()
     stop_request.release()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # Nobody sends them to this process.
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)

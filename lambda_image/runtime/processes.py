@@ -221,7 +221,9 @@ class _Tracker:
         end = self._child.end()
         if end is None:
             raise psutil.TimeoutExpired(timeout, self.pid)
-        return _SignalExit(end.exit_code) if end.exit_code < 0 else end.exit_code
+        with contextlib.suppress(ValueError):  # No signal, or one without a name.
+            return _SignalExit(end.exit_code)
+        return end.exit_code
 
 
 def _install(processes: Processes) -> None:

@@ -70,7 +70,7 @@ class WorkloadRunner:
         try:
             give_up_at_s = partial(self.processes.give_up_at_s, deadline)
             with self.processes.until(deadline), time_limit.until(give_up_at_s):
-                verdict = self._run(workload)
+                verdict = self._run(workload, deadline)
         except time_limit.OutOfTime:
             verdict = self._out_of_time(workload, deadline)
         finally:
@@ -133,7 +133,7 @@ class WorkloadRunner:
         except Exception as e:  # noqa: BLE001 - whoever cannot check cannot promise either
             return f"what the last workload left cannot be checked: {type(e).__name__}: {e}"
 
-    def _run(self, workload: Workload) -> Verdict:
+    def _run(self, workload: Workload, deadline: Deadline) -> Verdict:
         server = compat.execution_api_url()
         try:
             if reason := (
@@ -141,6 +141,7 @@ class WorkloadRunner:
                 or self.temporary.reason_against()
                 or self._export_secrets()
                 or self.dag_bundles.reason_against(workload)
+                or deadline.request.reason_against_start  # Last: to fetch these may take minutes.
             ):
                 return rejected(reason)
             self._supervise(workload, server)

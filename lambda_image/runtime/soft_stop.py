@@ -18,7 +18,10 @@ from lambda_image.runtime.compat import AirflowTaskTimeout
 
 
 def install(reasons: Mapping[int, str]) -> None:
-    """Handle these signals from now on; the task's log then says why it was stopped."""
+    """Handle these signals from now on; the task's log then says why it was stopped.
+
+    One that has come before is handled at once: the zygote forks its children with them blocked.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         structlog.get_logger(logger_name="task").error(reasons[number])
@@ -27,6 +30,7 @@ def install(reasons: Mapping[int, str]) -> None:
 
     for number in reasons:
         signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, reasons)
 
 
 def _call_on_kill() -> None:

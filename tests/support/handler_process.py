@@ -97,6 +97,7 @@ class Server:
         connections: What the Execution API says of connections, by their id.
         found: What the Execution API answers to other paths, by their end.
         on_result: Called when a result arrives, before the handler hears that it did.
+        on_secret: Called before a secret is given.
         silent_on: End of the paths that are not answered for as long as it is set.
         run_context: What a task is started with, besides the usual.
         secrets: What Secrets Manager holds, by the secret's ARN; it denies every other secret.
@@ -113,6 +114,7 @@ class Server:
     connections: dict[str, Any] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     on_result: Callable[[], None] = lambda: None
+    on_secret: Callable[[], None] = lambda: None
     secrets: dict[str, str] = field(default_factory=dict)
     asked_for: list[str] = field(default_factory=list)
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -182,6 +184,7 @@ class Server:
 
     def _give_secret(self, request: BaseHTTPRequestHandler, arn: str) -> None:
         self.asked_for.append(arn)
+        self.on_secret()
         if (secret := self.secrets.get(arn)) is None:
             self._respond(request, 400, {"__type": "AccessDeniedException", "Message": "no"})
         else:

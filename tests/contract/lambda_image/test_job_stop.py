@@ -5,6 +5,7 @@ The service kills the container 30 s later; where a test needs it sooner, the jo
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lambda_executor.contract.options import WORKLOAD_SECRETS
 from lambda_executor.contract.wire import Outcome, Result
 from lambda_image.machine.stop_request import REASON
 from tests.support.handler_process import processes_with, task
@@ -169,6 +171,25 @@ def test_a_request_while_the_payload_is_fetched_starts_nothing(job: Job) -> None
     result = job.run(task("says"))
     assert (result.outcome, result.reason) == (Outcome.REJECTED, f"not started: {REASON}")
     assert job.server.calls == []
+
+
+def test_a_request_while_a_secret_is_fetched_starts_nothing(job: Job) -> None:
+    """What comes before the task's process may take minutes; the task loses no try."""
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+    job.server.secrets[arn] = "hunter-2"
+
+    def stop() -> None:
+        assert job.process is not None
+        job.process.stop()
+        time.sleep(0.3)  # The request is taken while the answer is awaited.
+
+    job.server.on_secret = stop
+    named = {WORKLOAD_SECRETS.environment_variable: json.dumps({"PASSWORD": arn})}
+    process = job.start(task("says"), variables=named)
+    result = job.ended(process)
+    assert (result.outcome, result.reason) == (Outcome.REJECTED, f"not started: {REASON}")
+    assert job.server.calls == []
+    assert process.task_log() == [f"not started: {REASON}"]
 
 
 def test_a_payload_that_does_not_come_is_not_waited_for(job: Job) -> None:

@@ -91,6 +91,9 @@ def test_what_was_not_started_says_so_too() -> None:
     refused = verdict.rejected("the API is away")
     assert asked.with_request(refused).reason == f"the API is away. {REASON}"
     assert endless.with_request(refused) is refused
+    not_started = verdict.rejected(asked.request.reason_against_start or "")
+    assert asked.with_request(not_started).reason == f"not started: {REASON}"
+    assert endless.request.reason_against_start is None
     ended = verdict.ended(0)
     assert asked.with_request(ended) is ended
 

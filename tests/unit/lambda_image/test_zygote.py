@@ -18,6 +18,10 @@ def enter(order, fds):
 def times():
     return Times(time.monotonic() + 30, time.monotonic() + 30)
 
+def handle(number, do):
+    signal.signal(number, lambda *_: do())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
 def code_of(child):
     select.select([child.exit], [], [], 10)
     return child.end().exit_code
@@ -140,7 +144,7 @@ def test_an_end_that_comes_nearer_stops_the_child_with_its_own_signal() -> None:
 from lambda_image.machine.zygote import REQUEST_SIGNAL
 
 def stops(order, fds):
-    signal.signal(REQUEST_SIGNAL, lambda *_: os._exit(5))
+    handle(REQUEST_SIGNAL, lambda: os._exit(5))
     os.write(fds[0], b"r")
     time.sleep(60)
 
@@ -154,12 +158,29 @@ print(code_of(child), child.end().stopped, child.end().killed)
     assert (done.stdout, done.stderr) == ("5 True False\n", "")
 
 
+@pytest.mark.parametrize("name", ["STOP_SIGNAL", "REQUEST_SIGNAL"])
+def test_a_child_that_is_to_stop_at_once_can_still_handle_that(name: str) -> None:
+    """The signal waits until the child handles it: by default it would end the process."""
+    done = run(f"""
+from lambda_image.machine.zygote import {name}
+
+def prepares_itself(order, fds):
+    time.sleep(0.2)
+    handle({name}, lambda: os._exit(5))
+
+zygote = Zygote(prepares_itself)
+child = zygote.spawn(0, [], Times(0, time.monotonic() + 20, {name}))
+print(code_of(child), child.end().stopped)
+""")
+    assert (done.stdout, done.stderr) == ("5 True\n", "")
+
+
 def test_an_end_that_comes_nearer_again_does_not_stop_the_child_twice() -> None:
     """A child that has been asked to stop is not asked again, and is killed in time."""
     done = run("""
 asked = []
 def counts(order, fds):
-    signal.signal(order, lambda *_: os.write(fds[0], b"s"))
+    handle(order, lambda: os.write(fds[0], b"s"))
     os.write(fds[0], b"r")
     while True:
         time.sleep(60)
