@@ -9,6 +9,7 @@ https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -65,12 +66,15 @@ class StopRequest:
 
 
 def hold() -> None:
-    """Keep the signal from this process and from what it starts, until `follow` takes it."""
+    """Keep the signal from this process until `follow` takes it; its forks get it as ever.
+
+    A program that this process itself executes, such as git for a DAG bundle, does not get it.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL})
+    os.register_at_fork(after_in_child=_release)
 
 
-def release() -> None:
-    """Let this fork get the signal as every process does."""
+def _release() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_SIGNAL})
 
 

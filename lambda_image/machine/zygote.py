@@ -25,8 +25,6 @@ from typing import Any, NoReturn
 
 import psutil
 
-from lambda_image.machine import stop_request
-
 #: Asks a child to stop, because its time is over. No library uses real-time signals, except glibc
 #: the first two.
 STOP_SIGNAL = signal.SIGRTMIN + 5
@@ -264,7 +262,6 @@ def _run_zygote(
 def _serve(control: socket.socket, child_main: ChildMain) -> NoReturn:
     """Fork and watch children while the handler lives."""
     protect()
-    stop_request.release()
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # Nobody sends them to this process.
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
