@@ -29,6 +29,9 @@ REASON = (
 
 _SIGNAL = signal.SIGTERM
 
+#: Since when the signal is kept, on the monotonic clock.
+_held_at_s = -math.inf
+
 
 class StopRequest:
     """The request to stop this process, which counts once; a function never gets one."""
@@ -57,11 +60,11 @@ class StopRequest:
         """Why nothing is started any more; None if it has not come."""
         return f"not started: {REASON}" if self.is_made else None
 
-    def make(self) -> bool:
-        """Make it now; returns whether it is the first one."""
+    def make(self, at_s: float | None = None) -> bool:
+        """Make it, as of this time or of now; returns whether it is the first one."""
         if self.is_made:
             return False
-        self._made_at_s = self._clock_s()
+        self._made_at_s = self._clock_s() if at_s is None else at_s
         return True
 
 
@@ -70,6 +73,8 @@ def hold() -> None:
 
     A program that this process itself executes, such as git for a DAG bundle, does not get it.
     """
+    global _held_at_s  # noqa: PLW0603 - a process has one mask
+    _held_at_s = time.monotonic()
     signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL})
     os.register_at_fork(after_in_child=_release)
 
@@ -81,11 +86,14 @@ def _release() -> None:
 def follow(request: StopRequest, then: Callable[[], None]) -> None:
     """Make the request when the signal comes, and then call `then`, on another thread.
 
-    If the signal has come before, the request is made at once, and there is nothing to call. Use
-    this after the last fork: a fork has only the thread that made it.
+    If the signal has come before, the request is made at once, and there is nothing to call. Nobody
+    knows when it came: perhaps as soon as it was kept. But half of the time is always left, because
+    the container is still there, and nothing can be reported in no time.
+
+    Use this after the last fork: a fork has only the thread that made it.
     """
     if _SIGNAL in signal.sigpending():
-        request.make()
+        request.make(max(_held_at_s, time.monotonic() - GRACE_S / 2))
 
     def wait() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # They are the others'.

@@ -114,3 +114,10 @@ def test_a_request_counts_once() -> None:
     assert (request.is_made, request.ends_at_s) == (False, math.inf)
     assert (request.make(), request.make()) == (True, False)
     assert (request.is_made, request.made_at_s) == (True, 5.0)
+
+
+def test_a_request_may_have_been_made_earlier() -> None:
+    """Its signal was kept until somebody looked."""
+    request = StopRequest(lambda: 60.0)
+    assert request.make(55.0)
+    assert (request.made_at_s, request.ends_at_s) == (55.0, 55.0 + GRACE_S)

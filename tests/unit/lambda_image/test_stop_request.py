@@ -41,3 +41,27 @@ os.kill(os.getpid(), signal.SIGTERM)
 print(signal.SIGTERM in signal.sigpending())
 """)
     assert said.split() == ["-15", "-15", "True"]
+
+
+def test_a_signal_that_was_kept_may_have_come_at_once() -> None:
+    """The service counts from then; the request does not wait for the next signal."""
+    said = run("""
+stop_request._held_at_s -= 10
+os.kill(os.getpid(), signal.SIGTERM)
+request = stop_request.StopRequest()
+stop_request.follow(request, lambda: None)
+print(time.monotonic() - request.made_at_s >= 10)
+""")
+    assert said == "True\n"
+
+
+def test_a_signal_that_was_kept_for_long_leaves_time_for_a_report() -> None:
+    """The container is still there: so it came later."""
+    said = run("""
+stop_request._held_at_s -= 3600
+os.kill(os.getpid(), signal.SIGTERM)
+request = stop_request.StopRequest()
+stop_request.follow(request, lambda: None)
+print(time.monotonic() < request.ends_at_s)
+""")
+    assert said == "True\n"
