@@ -6,26 +6,34 @@ the command `job`. The event is an invocation as JSON, as a function gets it.
 The exit code is 0 if the result was sent, however the task ended: a service that saw a failed task
 as a failed job would start it again beside Airflow's own retry. Otherwise nobody was told, and it
 is 1.
+
+Importing this module holds AWS's request to stop, before anything else is imported. The kernel
+drops what comes earlier, while the shell and Python start, because this is process 1 of a
+container: the service then kills the container, and the executor takes its word for the end.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
-import os
-import sys
-import time
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-
-from lambda_image import host
-from lambda_image.logs import invocation_log
 from lambda_image.machine import stop_request
-from lambda_image.machine.container import Container
-from lambda_image.machine.stop_request import StopRequest
+
+stop_request.hold()
+
+import argparse  # noqa: E402 - the signal first
+import contextlib  # noqa: E402
+import json  # noqa: E402
+import math  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+import uuid  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from typing import TYPE_CHECKING, NoReturn, cast  # noqa: E402
+
+from lambda_image import host  # noqa: E402
+from lambda_image.logs import invocation_log, log_output  # noqa: E402
+from lambda_image.machine.container import Container  # noqa: E402
+from lambda_image.machine.stop_request import StopRequest  # noqa: E402
 
 if TYPE_CHECKING:
     from lambda_image.invocation.handling import InvocationHandler
@@ -56,7 +64,6 @@ class JobContext:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the workload of an event, and return the exit code."""
-    stop_request.hold()
     host.become_job()
     given = _parsed(arguments)
     container = Container.read(os.environ)
@@ -73,6 +80,22 @@ def main(arguments: Sequence[str]) -> int:
         why = f"nothing was started: the job cannot prepare itself: {type(e).__name__}: {e}"
         return _reported(lambda: _reject(given.event, context, why))
     return _reported(lambda: handler.handle(given.event, context))
+
+
+def end(code: int) -> NoReturn:
+    """End this process now, as a function's is ended.
+
+    Python would wait for threads, and call what libraries have registered: without an end, perhaps,
+    and a job is paid for until it has ended.
+    """
+    from lambda_image.machine import environment  # noqa: PLC0415 - slow
+
+    environment.clean_up()
+    log_output.end_line()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # Nobody reads it, or it is closed.
+            stream.flush()
+    os._exit(code)
 
 
 def _prepared(container: Container) -> InvocationHandler:
@@ -170,4 +193,4 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

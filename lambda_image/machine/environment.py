@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +32,9 @@ _STARTED_WITH = dict(os.environ)
 
 #: What `prepare` made.
 _private_folders: list[Path] = []
+
+#: What `at_end` was given.
+_at_end: list[Callable[[], object]] = []
 
 #: The prefix of [logging] remote_base_log_folder with which `remote_log` uploads to S3.
 S3 = "s3://"
@@ -123,11 +127,22 @@ def is_over(pid: str) -> bool:
 
 def restart(variable: str, value: str) -> NoReturn:
     """Restart this process and its init phase, with one more variable."""
-    for folder in _private_folders:
-        _remove(folder)
+    clean_up()
     sys.stdout.flush()
     command = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, command, _STARTED_WITH | {variable: value})  # noqa: S606 - itself
+
+
+def at_end(do: Callable[[], object]) -> None:
+    """Do this when this process ends, by itself or by `clean_up`; it may be done twice."""
+    _at_end.append(do)
+    atexit.register(do)
+
+
+def clean_up() -> None:
+    """Do what is to be done at the end, the last thing first: this process ends in another way."""
+    for do in reversed(_at_end):
+        do()
 
 
 def hostname() -> str:
@@ -191,7 +206,7 @@ def _private_folder(kind: str = "") -> str:
     """Make a folder that only this user may read, and that is removed when this process ends."""
     folder = tempfile.mkdtemp(prefix=f"airflow-{os.getpid()}-{kind}")
     _private_folders.append(Path(folder))
-    atexit.register(_remove, Path(folder))
+    at_end(partial(_remove, Path(folder)))
     return folder
 
 

@@ -6,7 +6,6 @@ a workload leaves there fill it, and every later workload can read them.
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import stat
@@ -45,7 +44,7 @@ class TemporaryFolder:
         self._is_own = environment.owns(self._folder) or _is_free(self._folder)
         if self._is_own:
             self.clear()
-            atexit.register(self.leave)
+            environment.at_end(self.leave)
 
     def keep(self, private: Collection[Path] = (), airflow_home: Path | None = None) -> None:
         """Keep everything that is there now: the init phase has ended.

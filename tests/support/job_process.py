@@ -52,7 +52,7 @@ import sys
 from lambda_image import job
 from lambda_image.machine import stop_request
 stop_request.GRACE_S = {grace_s}
-sys.exit(job.main(sys.argv[1:]))
+job.end(job.main(sys.argv[1:]))
 """
 
 _ENDS_WITHIN_S = 120

@@ -11,7 +11,7 @@ import pytest
 
 from lambda_executor.contract.options import WORKLOAD_SECRETS
 from lambda_executor.contract.wire import Outcome
-from tests.support.handler_process import TOKEN, task
+from tests.support.handler_process import ROOT, TOKEN, task
 from tests.support.job_process import (
     BATCH_JOB_ID,
     CREDENTIALS,
@@ -51,6 +51,13 @@ def handled():
         each()
 
 handled()
+"""
+
+#: Python runs it at its start.
+LASTS = """
+import atexit, threading, time
+atexit.register(time.sleep, 3600)
+threading.Thread(target=time.sleep, args=(3600,)).start()
 """
 
 
@@ -179,6 +186,18 @@ def test_a_job_that_cannot_prepare_itself_reports_that(job: Job) -> None:
     assert (result.outcome, result.request_id) == (Outcome.REJECTED, BATCH_JOB_ID)
     assert "nothing was started: the job cannot prepare itself: ConfigError" in result.reason
     assert "STOP_MARGIN_S is 5" in result.reason
+
+
+def test_nothing_keeps_a_job_that_has_reported(job: Job, tmp_path: Path) -> None:
+    """Each of its seconds is paid for, whatever a library has left running or registered."""
+    lasting = tmp_path / "lasting"
+    lasting.mkdir()
+    (lasting / "sitecustomize.py").write_text(LASTS)
+    variables = {"PYTHONPATH": f"{lasting}:{ROOT}:{ROOT / 'executor/src'}"}
+    assert job.run(task("says"), variables=variables).task_state == "success"
+    assert job.process is not None
+    assert "said by the task" in job.process.log()
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_fetched_credentials_are_in_no_log(job: Job) -> None:
