@@ -5,17 +5,22 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoi
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 #: The variable with the address of the endpoint, which is on this machine.
 METADATA = "ECS_CONTAINER_METADATA_URI_V4"
 
+#: What one attempt may take, how many there are, and the pause between them, in seconds.
 _TIMEOUT_S = 2
+_ATTEMPTS = 3
+_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +63,21 @@ class Container:
 
 
 def _get(url: str) -> object:
+    """The answer of the endpoint; None if it gives none.
+
+    It is asked again: on an instance nothing else tells the Region, without which no result is
+    sent.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=_TIMEOUT_S) as answer:
-            return json.load(answer)
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE_S)
+        with (
+            contextlib.suppress(OSError, ValueError, http.client.HTTPException),
+            opener.open(url, timeout=_TIMEOUT_S) as answer,
+        ):
+            return cast("object", json.load(answer))
+    return None
 
 
 def _field(given: Any, *names: str) -> object:  # noqa: ANN401 - any JSON

@@ -68,6 +68,7 @@ class JobServer(Server):
         has_queue: Whether the results queue is there.
         container: What the metadata endpoint says of the container.
         task: What it says of the container's task.
+        metadata_failures: How many of its next answers are errors.
     """
 
     payloads: dict[str, bytes] = field(default_factory=dict)
@@ -83,9 +84,14 @@ class JobServer(Server):
         default_factory=lambda: {"TaskARN": TASK_ARN, "Limits": {"CPU": 1, "Memory": 4096}}
     )
 
+    metadata_failures: int = 0
+
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
-        if path.startswith("/s3/"):
+        if path.startswith("/container") and self.metadata_failures:
+            self.metadata_failures -= 1
+            self._respond(request, 500, {})
+        elif path.startswith("/s3/"):
             self._give_payload(request, path.removeprefix(f"/s3/{BUCKET}/"))
         elif path == "/container":
             self._respond(request, 200, self.container)

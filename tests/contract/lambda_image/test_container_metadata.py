@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lambda_image.machine import container
 from lambda_image.machine.container import METADATA, Container
 from tests.support.job_process import LOG_STREAM, TASK_ARN, TASK_ID, JobServer
 
@@ -41,8 +42,22 @@ def test_a_strange_answer_tells_nothing(server: JobServer, strange: Any) -> None
     assert Container.read({METADATA: f"{server.url}/container"}) == Container()
 
 
-def test_without_an_endpoint_nothing_is_known() -> None:
+def test_an_endpoint_that_fails_is_asked_again(
+    server: JobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an instance nothing else tells the Region, without which there is no result."""
+    monkeypatch.setattr(container, "_PAUSE_S", 0.0)
+    server.metadata_failures = 2
+    found = Container.read({METADATA: f"{server.url}/container"})
+    assert (found.log_stream, found.region) == (LOG_STREAM, "eu-west-1")
+    server.metadata_failures = 3  # As many as there are attempts at its first address.
+    found = Container.read({METADATA: f"{server.url}/container"})
+    assert (found.log_stream, found.region) == (None, "eu-west-1")
+
+
+def test_without_an_endpoint_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable, or nobody who listens there."""
+    monkeypatch.setattr(container, "_PAUSE_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     assert Container.read({METADATA: address}) == Container.read({}) == Container()
