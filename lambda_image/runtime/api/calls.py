@@ -16,6 +16,7 @@ methods in the running process:
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -48,8 +49,8 @@ _FINISHED = frozenset({"failed", "skipped", "removed"})
 #: States in Airflow which show that a lost call about another state has not arrived.
 _CONTRADICTIONS = frozenset({"success", "failed", "skipped", "restarting"})
 
-#: How long a call about a task's end is repeated if no deadline says so, in seconds: as long as in
-#: a function with the longest time-out.
+#: How long calls about a task's end are repeated if no deadline says so, in seconds from the first
+#: one: as long as in a function with the longest time-out.
 _MAX_END_S = float(LONGEST_TIMEOUT_S)
 
 #: The wait before a repeated call, in seconds; it doubles.
@@ -83,6 +84,7 @@ class TaskCalls:
         self.not_notified: Exception | None = None
         self.refused: Exception | None = None
         self.dismissed: Exception | None = None
+        self._no_later_s = math.inf
 
     def begin(self, deadline: Deadline, ti: Any = None) -> None:  # noqa: ANN401 - Airflow's type
         """Forget the last workload; `ti` is the task of this one, if it is one."""
@@ -98,6 +100,11 @@ class TaskCalls:
         if self._deadline is None:
             return 0.0
         return self._deadline.notify_by_s if self._is_started else self._deadline.start_by_s
+
+    @property
+    def _end_by_s(self) -> float:
+        """Until when a call about the end is repeated; all of them have one time."""
+        return min(self._by_s, self._no_later_s)
 
     def not_notified_reason(self, server: str) -> str | None:
         """Why Airflow does not know how the task ended; None if it does."""
@@ -141,11 +148,11 @@ class TaskCalls:
         call: Callable[[], Any],
     ) -> None:
         """Notify Airflow of the state with which the task ended."""
-        if self.not_notified is not None and time.monotonic() >= self._by_s:
+        self._no_later_s = min(self._no_later_s, time.monotonic() + _MAX_END_S)
+        if self.not_notified is not None and time.monotonic() >= self._end_by_s:
             raise self.not_notified
         self.asked, self.not_notified, self.refused = state, None, None
         wait_s, is_lost = _FIRST_WAIT_S, False
-        no_later_s = time.monotonic() + _MAX_END_S
         while True:
             try:
                 with one_attempt(operations.client, self._by_s):
@@ -160,7 +167,7 @@ class TaskCalls:
                 if errors.is_not_ours(e):
                     self.refused = e
                     raise
-                if not self._waits_for(e, wait_s, min(self._by_s, no_later_s)):
+                if not self._waits_for(e, wait_s, self._end_by_s):
                     self.not_notified = e
                     raise
                 is_lost = is_lost or errors.may_have_arrived(e)

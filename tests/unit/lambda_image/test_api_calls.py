@@ -45,7 +45,8 @@ def test_without_a_deadline_an_end_is_not_repeated_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job without a time-out is paid for while it waits for Airflow."""
-    monkeypatch.setattr("lambda_image.runtime.api.calls._MAX_END_S", 0.0)
+    most_s = "lambda_image.runtime.api.calls._MAX_END_S"
+    monkeypatch.setattr(most_s, 0.0)
     calls, attempts = TaskCalls(), list[str]()
     endless = Margins(None, None).deadline(math.inf, time.monotonic())
     calls.begin(endless, SimpleNamespace(id=uuid.uuid4(), try_number=1))
@@ -59,5 +60,8 @@ def test_without_a_deadline_an_end_is_not_repeated_for_ever(
         calls.start(operations, 1, lambda: SimpleNamespace(max_tries=0, should_retry=False))
         with pytest.raises(httpx.ConnectError):
             calls.end(operations, uuid.uuid4(), "success", fail)
+        monkeypatch.setattr(most_s, 1800.0)  # Counts from the first of all ends.
+        with pytest.raises(httpx.ConnectError):
+            calls.end(operations, uuid.uuid4(), "failed", fail)
     assert attempts == ["call"]
     assert (calls.state, calls.asked) == (None, "success")
