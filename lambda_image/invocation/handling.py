@@ -166,6 +166,8 @@ class InvocationHandler:
 
     def _enter(self, context: Context) -> _Start:
         cold, self._cold = self._cold, False
+        if not cold:  # The first invocation may show what was fetched before it.
+            log_output.forget()
         log_output.about({"request_id": context.aws_request_id})
         entered_at_s = self.clock_s()
         ends_at_s = entered_at_s + context.get_remaining_time_in_millis() / 1000

@@ -62,6 +62,11 @@ class LogOutput(io.RawIOBase):
         self.end_line()
         self._context = context
         self._of_invocation = secrets
+        self._update()
+
+    def forget(self) -> None:
+        """Mask what `mask_shared` was given no longer."""
+        self.end_line()
         if self._shared is not None:
             self._shared.clear()
         self._update()
@@ -81,7 +86,7 @@ class LogOutput(io.RawIOBase):
         self._update()
 
     def mask_shared(self, *values: str) -> None:
-        """Mask these values too until the next invocation; does nothing without `share`."""
+        """Mask these values too until `forget`; does nothing without `share`."""
         if self._shared is not None:
             self._shared.add(*values)
 
@@ -155,6 +160,12 @@ def about(context: Mapping[str, Any], *secrets: str) -> None:
         _output.about(context, *secrets)
 
 
+def forget() -> None:
+    """Mask what `mask_shared` was given no longer; only if installed."""
+    if _output is not None:
+        _output.forget()
+
+
 def read_credentials() -> None:
     """Mask the credentials in today's variables from now on; only if installed."""
     if _output is not None:
@@ -174,7 +185,7 @@ def share() -> None:
 
 
 def mask_shared(*values: str) -> None:
-    """Mask these values too until the next invocation, in every process that shares them."""
+    """Mask these values too until `forget`, in every process that shares them."""
     if _output is not None:
         _output.mask_shared(*values)
 

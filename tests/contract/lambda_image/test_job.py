@@ -45,10 +45,15 @@ def handled():
         import boto3
         print("they are", boto3.session.Session().get_credentials().get_frozen_credentials())
     @task
+    def reads_its_credentials():
+        from urllib.request import urlopen
+        print("read", urlopen(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]).read().decode())
+    @task
     def uses_a_secret():
         print("length", len(os.environ["PASSWORD"]), "password", os.environ["PASSWORD"])
-    for each in (says, fails, is_killed, sleeps, says_its_credentials, uses_a_secret):
+    for each in (says, fails, is_killed, sleeps, uses_a_secret):
         each()
+    says_its_credentials(), reads_its_credentials()
 
 handled()
 """
@@ -200,14 +205,15 @@ def test_nothing_keeps_a_job_that_has_reported(job: Job, tmp_path: Path) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_fetched_credentials_are_in_no_log(job: Job) -> None:
-    """Those of the container's role, which no variable holds."""
+@pytest.mark.parametrize("task_id", ["says_its_credentials", "reads_its_credentials"])
+def test_fetched_credentials_are_in_no_log(job: Job, task_id: str) -> None:
+    """Those of the container's role, which no variable holds; the job itself has fetched them."""
     none: dict[str, Any] = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "")
     given = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{job.server.url}/credentials"}
-    result = job.run(task("says_its_credentials"), variables=none | given)
+    result = job.run(task(task_id), variables=none | given)
     assert result.task_state == "success"
     assert job.process is not None
-    said = [line for line in job.process.task_log() if line.startswith("they are")]
+    said = [line for line in job.process.task_log() if line.startswith(("they are", "read"))]
     assert len(said) == 1
     assert CREDENTIALS["AccessKeyId"] in said[0]
     for log in (job.process.log(), *said):

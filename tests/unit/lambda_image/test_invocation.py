@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from lambda_image import verdict
 from lambda_image.deadline import RESERVE_S, Deadline, Margins
 from lambda_image.invocation.handling import InvocationHandler
 from lambda_image.invocation.reporter import ReportError
+from lambda_image.logs import log_output
+from lambda_image.logs.log_output import LogOutput
 from lambda_image.machine.stop_request import GRACE_S, REASON, StopRequest
 from lambda_image.verdict import Verdict
 
@@ -300,6 +303,33 @@ def test_a_line_tells_of_the_start_before_the_workload_runs() -> None:
         "request_id": "request-1",
         "cold": True,
     }
+
+
+def test_what_is_fetched_for_an_invocation_is_masked_until_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also what was fetched before the first one: a job has only that one."""
+    out = LogOutput(io.BytesIO(), {})
+    out.share()
+    monkeypatch.setattr(log_output, "_output", out)
+    secrets = ("the-secret-key-of-the-start", "the-secret-key-of-the-payload")
+    masked: list[str] = []
+    world = World()
+
+    def run(_workload: str, _deadline: Deadline) -> Verdict:
+        masked.append(log_output.masked(" ".join(secrets)))
+        return world.end
+
+    def resolve(invocation: Invocation, _by_s: object) -> Invocation:
+        if not masked:
+            log_output.mask_shared(secrets[1])
+        return invocation
+
+    world.handler.run_workload, world.handler.resolve = run, resolve
+    log_output.mask_shared(secrets[0])
+    for _ in range(2):
+        world.handle(event())
+    assert masked == ["*** ***", " ".join(secrets)]
 
 
 def test_a_probe_is_answered_and_runs_nothing() -> None:

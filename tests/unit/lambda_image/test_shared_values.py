@@ -28,16 +28,17 @@ def in_a_fork(run: Callable[[], object]) -> int:
 
 
 def test_what_a_fork_adds_is_masked_here() -> None:
-    """At once, and until the next invocation."""
+    """At once, until it is forgotten, whatever the lines are about."""
     raw = io.BytesIO()
     out = LogOutput(raw, {})
     out.share()
     out.write(SECRET.encode() + b"\n")
     for _ in range(2):  # The file is as large as before in the second one.
-        out.about({})
+        out.forget()
         assert in_a_fork(lambda: out.mask_shared(SECRET)) == 0
+        out.about({})
         out.write(SECRET.encode() + b"\n")
-    out.about({})
+    out.forget()
     out.write(SECRET.encode() + b"\n")
     assert [SECRET in line for line in raw.getvalue().decode().splitlines()] == [
         *(True, False, False, True)
