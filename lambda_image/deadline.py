@@ -143,7 +143,10 @@ class Deadline:
     def _time_out(self) -> str:
         left = f"time-out, which left {self.time_out_s:.1f} s for it: raise"
         if host.is_job():
-            return f"the end of the job's {left} it (--timeout-s), or give the task less to do"
+            return (
+                f"the end of the job's {left} timeout.attemptDurationSeconds of the Batch job, or "
+                "give the task less to do"
+            )
         return (
             f"the end of the function's {left} the time-out (Lambda's limit is {LONGEST_TIMEOUT_S} "
             f"s, in some Regions {EARLIER_LONGEST_TIMEOUT_S} s), or give the task less to do"

@@ -134,7 +134,7 @@ def test_a_task_is_stopped_before_the_jobs_own_time_out(job: Job) -> None:
     result = job.run(task("sleeps"), arguments=["--timeout-s", "20"], variables=margins)
     assert (result.outcome, result.return_code) == (Outcome.DEADLINE, 0)
     assert result.reason.startswith("stopped 10 s before the end of the job's time-out")
-    assert "--timeout-s" in result.reason
+    assert "attemptDurationSeconds" in result.reason
     assert "Lambda" not in result.reason
 
 

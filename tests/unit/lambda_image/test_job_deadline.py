@@ -102,8 +102,8 @@ def test_a_jobs_time_out_is_not_a_functions(monkeypatch: pytest.MonkeyPatch) -> 
     """The remedy is the job's own setting."""
     monkeypatch.setattr(host, "_name", "job")
     assert deadline(3600).stop_reason == (
-        "stopped 20 s before the end of the job's time-out, which left 3600.0 s for it: raise it "
-        "(--timeout-s), or give the task less to do"
+        "stopped 20 s before the end of the job's time-out, which left 3600.0 s for it: raise "
+        "timeout.attemptDurationSeconds of the Batch job, or give the task less to do"
     )
 
 
