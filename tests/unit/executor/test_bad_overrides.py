@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_executor.aws import RUN_TASK, SUBMIT_JOB
@@ -76,6 +76,7 @@ def command_of(kind: RequestKind, request: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [SUBMIT_JOB, RUN_TASK], ids=lambda kind: kind.operation)
+@settings(deadline=None)  # botocore reads its model at the first example.
 @given(overrides=OBJECTS)
 def test_overrides_make_a_request_that_aws_reads_or_are_refused(
     kind: RequestKind, overrides: Any
@@ -96,6 +97,7 @@ def test_overrides_make_a_request_that_aws_reads_or_are_refused(
     assert len(said) < 800
 
 
+@settings(deadline=None)  # botocore reads its model at the first example.
 @given(value=VALUES | st.dictionaries(st.text(max_size=3), VALUES, max_size=3))
 def test_an_option_is_read_or_refused(value: Any) -> None:
     """The scheduler starts, or says what is wrong with the option."""
@@ -104,6 +106,7 @@ def test_an_option_is_read_or_refused(value: Any) -> None:
             targets.read(json.dumps(each), (), "bucket")
 
 
+@settings(deadline=None)  # botocore reads its model at the first example.
 @given(text=st.text(max_size=20) | st.sampled_from(["[" * 100_000, '{"a":' * 10_000, "NaN"]))
 def test_a_text_that_is_no_json_is_refused(text: str) -> None:
     """Whatever it is."""

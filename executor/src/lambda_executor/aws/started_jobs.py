@@ -9,7 +9,12 @@ from itertools import count
 from typing import NamedTuple
 
 from lambda_executor.aws.remembered import Remembered
-from lambda_executor.contract.errors import AwsError, InDoubtError, TransientError
+from lambda_executor.contract.errors import (
+    AwsError,
+    InDoubtError,
+    LambdaExecutorError,
+    TransientError,
+)
 from lambda_executor.contract.wire import InvocationId
 
 log = logging.getLogger(__name__)
@@ -54,8 +59,10 @@ class StartedJobs:
         """Note that the start of an invocation is in doubt, if it is."""
         try:
             yield
-        except InDoubtError:
-            self._aws_ids.put(id, None)
+        except Exception as error:
+            # After a bug, nobody knows whether the call was made before it.
+            if isinstance(error, InDoubtError) or not isinstance(error, LambdaExecutorError):
+                self._aws_ids.put(id, None)
             raise
 
     def is_in_doubt(self, id: InvocationId) -> bool:
