@@ -32,7 +32,7 @@ def install() -> None:
     for module, types in ((comms, ("ToTask",)), (task_runner, ("JsonValue",))):
         if hasattr(module, "TypeAdapter"):
             shared = shared_adapters(module.TypeAdapter)
-            module.TypeAdapter = shared  # type: ignore[attr-defined, misc]
+            module.TypeAdapter = shared
             for name in types:
                 if hasattr(module, name):
                     shared(getattr(module, name))
