@@ -108,7 +108,7 @@ def test_a_job_that_ended_well_without_a_result_says_so() -> None:
         (
             {
                 "stopCode": "EssentialContainerExited",
-                "containers": [{"name": "t", "exitCode": 142}],
+                "containers": [{"name": "task", "exitCode": 142}],
             },
             "The image does not know the command `job`: use the image of this release",
         ),
