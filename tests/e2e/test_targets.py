@@ -213,5 +213,6 @@ def test_the_doctor_finds_nothing_wrong_with_the_targets(here: Environment) -> N
     code, findings = command(here, "check")
     of_targets = {f["subject"] for f in findings if f["of"].startswith(("batch:", "ecs:"))}
     assert {"job queue", "job definition", "cluster", "task definition"} <= of_targets
-    assert [finding for finding in findings if finding["verdict"] != "ok"] == []
+    # That a job may wait as long as its token lives is advice.
+    assert {f["subject"] for f in findings if f["verdict"] != "ok"} == {"longest wait"}
     assert code == 0
