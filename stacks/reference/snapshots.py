@@ -19,8 +19,8 @@ from stacks.reference.chart import Axis, Line, Mark, line_chart, ticks_to
 from stacks.reference.prices import PRICES, READ_ON
 from stacks.reference.rates import snapshot_a_month
 
-#: Seconds from the start of the handler's process to a task's first line, all of them billed
-#: (docs/reference/benchmarks.md#the-handler).
+#: Seconds from the start of the handler's process to a task's first line, all of them billed, on a
+#: slow machine (docs/reference/benchmarks.md#the-handler has how).
 COLD_S = 1.87
 #: Seconds from the end of the restore to a task's first line, all of them billed (likewise).
 AFTER_RESTORE_S = 0.09
@@ -183,8 +183,9 @@ costs more than the second in which Airflow is imported.
 | from a start to a task's first line | {COLD_S:g} s | {RESTORE_S + AFTER_RESTORE_S:g} s |
 
 The cold start of {COLD_S:g} s and the {AFTER_RESTORE_S:g} s from a restore to the task's first line
-are [measured](benchmarks.md#the-handler), on one machine and without the seconds in which Lambda
-fetches an image that it has not cached. The restore itself takes about {RESTORE_S:g} s on AWS, as
+were measured on 2026-11-29, on a machine about half as fast as that of
+[today's figures](benchmarks.md#the-handler), and without the seconds in which Lambda fetches an
+image that it has not cached. The restore itself takes about {RESTORE_S:g} s on AWS, as
 others report of small functions. The metric `RestoreDuration` of the
 [dashboard](../howto/observability.md) says what yours takes.
 
