@@ -221,13 +221,13 @@ class ControlPlaneStack(StageStack):
         settings = self.config.execution
         workloads = settings.parallelism * self.config.control_plane.schedulers
         return {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": str(max_overflow_for(workloads)),
             **self.config.control_plane.environment,
             **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),
             **secrets_settings(self.stage.name),
             **dag_settings(self.config, storage.dags_uri if storage else None),
             "AIRFLOW__CORE__PARALLELISM": str(settings.parallelism),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": str(max_overflow_for(workloads)),
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(settings.task_queued_timeout_s),
             "AWS_DEFAULT_REGION": self.region,
         }
