@@ -84,11 +84,13 @@ def test_the_functions_log_is_in_the_tasks_log(runs: DagRuns) -> None:
 
 
 def test_an_asynchronous_end_is_waited_for(runs: DagRuns) -> None:
-    """An input larger than an event goes through S3; a deferred sensor waits for the output."""
+    """An input larger than an event goes through S3; a sensor waits for the output.
+
+    It is deferred unless the output is there already, as it is on some machines.
+    """
     run = runs["call_and_wait"]
     assert (run.state, run.tasks["wait"]) == ("success", ["success"])
     assert run.returned["show"] == [{"count": 200_000, "sum": 19_999_900_000}]
-    assert "running trigger in line" in runs.log
 
 
 def test_an_asynchronous_event_has_a_limit(call: Callable[..., Any]) -> None:
