@@ -102,15 +102,22 @@ class Emulated:
         raise AssertionError(f"the emulator did not listen in time: {self.log()}")
 
 
-def _variables(server: Server) -> dict[str, str]:
+def variables_of(server: Server) -> dict[str, str]:
+    """What any container needs to reach the Execution API and the queue."""
     return {
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{server.url}/execution/",
-        "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL": f"{server.url}/sqs/results",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL": f"{server.url}/sqs",
+    }
+
+
+def _variables(server: Server) -> dict[str, str]:
+    return {
+        **variables_of(server),
+        "AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URL": f"{server.url}/sqs/results",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY_MB),
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT_S),

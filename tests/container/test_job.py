@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
-from tests.container.emulated import LIMITS, MEMORY_MB
+from tests.container.emulated import LIMITS, MEMORY_MB, variables_of
 from tests.container.engine import Podman
 from tests.support.handler_process import Server, task
 
@@ -33,15 +33,7 @@ class JobContainer:
         invocation = Invocation.for_workload(
             InvocationId(uuid.uuid4().hex), json.dumps(workload), reply_to=reply_to
         )
-        variables = {
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{server.url}/execution/",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "eu-west-1",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-            "AWS_ENDPOINT_URL": f"{server.url}/sqs",
-        }
-        given = [f"--env={name}={value}" for name, value in variables.items()]
+        given = [f"--env={name}={value}" for name, value in variables_of(server).items()]
         run = ["run", "--rm", f"--name={self._name}", *LIMITS, "--network=host", *given, image]
         with log.open("wb") as output:
             self._process = subprocess.Popen(

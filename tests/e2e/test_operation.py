@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-import httpx
 import pytest
 
 from demo import paths
 from demo.installation.environment import Environment
 from demo.outcome.airflow_api import Api
 from tests.e2e.operator import command
+from tests.support.airflow_rest import rest
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)  # The first test waits for the environment.
@@ -27,11 +27,6 @@ def running_task(here: Environment) -> None:
         api.trigger("operation")
         api.unpause("operation")
     until(lambda: task(here)["state"] == "running" or None, "the task runs", TIMEOUT_S)
-
-
-def rest(here: Environment) -> httpx.Client:
-    """Airflow's REST API, which the UI uses."""
-    return httpx.Client(base_url=f"{here.airflow.url}/api/v2", trust_env=False, timeout=30)
 
 
 def task(here: Environment) -> dict[str, Any]:

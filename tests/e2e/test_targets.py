@@ -21,6 +21,7 @@ from demo.outcome.airflow_api import RUN_ID, Api
 from demo.screen import Screen
 from tests.e2e.conftest import OwnDag
 from tests.e2e.operator import command
+from tests.support.airflow_rest import rest, returned
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
@@ -138,8 +139,8 @@ def tasks(here: Environment) -> Mapping[str, dict[str, Any]]:
 
 
 def _get(here: Environment, path: str) -> dict[str, Any]:
-    url = f"{here.airflow.url}/api/v2{path}"
-    answer: dict[str, Any] = httpx.get(url, trust_env=False, timeout=30).json()
+    with rest(here) as api:
+        answer: dict[str, Any] = api.get(path).json()
     return answer
 
 
@@ -161,11 +162,6 @@ def _interrupt(here: Environment) -> int:
     return httpx.post(url, json={"arn": job["jobArn"]}, verify=trust, trust_env=False).status_code
 
 
-def _returned(here: Environment, instance: Mapping[str, Any]) -> str:
-    path = f"{RUN}/taskInstances/{instance['task_id']}/xcomEntries/return_value"
-    return str(_get(here, path)["value"]).strip('"')
-
-
 @pytest.mark.parametrize(
     ("task_id", "target"),
     [
@@ -180,7 +176,7 @@ def test_a_task_runs_on_its_target(
 ) -> None:
     """Its queue chooses the target, or its `executor_config`."""
     assert tasks[task_id]["state"] == "success"
-    assert _returned(here, tasks[task_id]) == target
+    assert returned(here, NAME, task_id) == [target]
 
 
 def test_a_task_that_spot_interrupted_succeeds_in_its_next_try(
@@ -189,8 +185,8 @@ def test_a_task_that_spot_interrupted_succeeds_in_its_next_try(
     """The first try ends with the reason in its log, and Airflow tries again."""
     instance = tasks["interrupted"]
     assert (instance["state"], instance["try_number"]) == ("success", 2)
-    url = f"{here.airflow.url}/api/v2{RUN}/taskInstances/interrupted/logs/1"
-    log = httpx.get(url, headers={"Accept": "application/json"}, trust_env=False, timeout=30).text
+    with rest(here) as api:
+        log = api.get(f"{RUN}/taskInstances/interrupted/logs/1").text
     assert "AWS asked this job to stop" in log
 
 

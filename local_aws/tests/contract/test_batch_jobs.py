@@ -13,22 +13,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.batch_service.attempt import OUT_OF_MEMORY
+from tests.support.container_programs import ENVIRONMENT, OBEY, WAIT, assert_acts_as
 from tests.support.local_aws import (
-    ACCOUNT,
     REGION,
     REGISTRY,
     RUNTIME_PYTHON,
     Server,
-    client,
     eventually,
     interrupt,
 )
 from tests.support.service_model import assert_fits_model
 
-ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
-WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
-#: Ends on SIGTERM, with an exit code of its own.
-OBEY = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); {WAIT}"
 #: Fails in the first attempt.
 SECOND = "import os, sys; sys.exit(os.environ['AWS_BATCH_JOB_ATTEMPT'] != '2')"
 ENDED = ("SUCCEEDED", "FAILED")
@@ -224,12 +219,7 @@ def test_role_secrets_parameters_and_log_are_the_definitions(jobs: Jobs) -> None
     assert job["container"]["logStreamName"].startswith("p/default/")
     found = json.loads(jobs.log(job, jobs.name)[0])
     assert found["SECRET"] == "v"
-    key, secret, token = (
-        found[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
-    )
-    sts = client("sts", found["AWS_ENDPOINT_URL"], key, secret, token)
-    assumed = f"arn:aws:sts::{ACCOUNT}:assumed-role/{jobs.name}/"
-    assert sts.get_caller_identity()["Arn"].startswith(assumed)
+    assert_acts_as(jobs.name, found)
 
 
 def test_a_job_is_retried_as_its_strategy_says(jobs: Jobs) -> None:

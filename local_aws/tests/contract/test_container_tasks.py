@@ -10,21 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.container_programs import ENVIRONMENT, OBEY, WAIT, assert_acts_as
 from tests.support.local_aws import (
     ACCOUNT,
     REGION,
     RUNTIME_PYTHON,
     Server,
-    client,
     eventually,
     interrupt,
 )
 from tests.support.service_model import assert_fits_model
 
-ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
-WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
-#: Ends on SIGTERM, with an exit code of its own.
-OBEY = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); {WAIT}"
 IGNORE = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT}"
 
 
@@ -156,12 +152,7 @@ def test_a_task_acts_as_its_role(tasks: Tasks) -> None:
     task = tasks.run()
     tasks.stopped(task)
     found = json.loads(tasks.log(task)[0])
-    key, secret, token = (
-        found[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
-    )
-    sts = client("sts", found["AWS_ENDPOINT_URL"], key, secret, token)
-    assumed = f"arn:aws:sts::{ACCOUNT}:assumed-role/{tasks.name}/"
-    assert sts.get_caller_identity()["Arn"].startswith(assumed)
+    assert_acts_as(tasks.name, found)
 
 
 def test_secrets_are_variables(tasks: Tasks) -> None:

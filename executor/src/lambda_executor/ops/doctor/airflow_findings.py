@@ -150,9 +150,9 @@ def api_server_connections(conf: Conf, workloads: int) -> Iterator[Finding]:
     """
     if workloads <= api_server.THREADS:
         return
-    pool_size = _number(conf, "database", "sql_alchemy_pool_size", api_server.POOL_SIZE)
-    overflow = _number(conf, "database", "sql_alchemy_max_overflow", api_server.MAX_OVERFLOW)
-    processes = max(1, _number(conf, "api", "workers", 1))
+    pool_size = number(conf, "database", "sql_alchemy_pool_size", api_server.POOL_SIZE)
+    overflow = number(conf, "database", "sql_alchemy_max_overflow", api_server.MAX_OVERFLOW)
+    processes = max(1, number(conf, "api", "workers", 1))
     share = -(-workloads // processes)
     needed = api_server.connections_for(share)
     is_pooled = (conf.get("database", "sql_alchemy_pool_enabled", fallback=None) or "True").lower()
@@ -173,6 +173,7 @@ def api_server_connections(conf: Conf, workloads: int) -> Iterator[Finding]:
     )
 
 
-def _number(conf: Conf, section: str, key: str, default: int) -> int:
+def number(conf: Conf, section: str, key: str, default: int) -> int:
+    """Return a whole number of Airflow's configuration; the default if it is not set."""
     value = conf.get(section, key, fallback=None)
     return int(value) if value else default

@@ -132,7 +132,7 @@ def _concurrency(
         what = "whether the account may run as much as the schedulers send is not known"
         yield refusals.not_known("concurrency", what, "lambda:GetAccountSettings", e, place)
         return
-    parallelism = int(conf.get("core", "parallelism", fallback=None) or 32)
+    parallelism = airflow_findings.number(conf, "core", "parallelism", 32)
     yield airflow_findings.concurrency(facts, parallelism, schedulers, unlimited)
     workloads = min(facts.concurrency, parallelism * max(1, schedulers))
     yield from airflow_findings.api_server_connections(conf, workloads)
