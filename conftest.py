@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,26 @@ os.environ.update(
     CDK_DISABLE_CLI_TELEMETRY="true",
     COLUMNS="200",  # The same table width everywhere.
 )
+
+with contextlib.suppress(ImportError):  # Not every environment has hypothesis.
+    from hypothesis import settings
+
+    # How long an example takes depends on the machine.
+    settings.register_profile("any machine", deadline=None)
+    settings.load_profile("any machine")
+
+
+#: What programs inherit from this process: with SIGTERM blocked they do not end when asked to.
+BLOCKED = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.fixture(autouse=True)
+def blocks_no_signals() -> Iterator[None]:
+    """No test, and no module that a test imports, blocks signals of this process."""
+    yield
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
+    if blocked != BLOCKED:
+        pytest.fail(f"signals are blocked in the process of the tests: {sorted(blocked)}")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""Take a stage down: empty the buckets of its stacks, then delete the stacks.
+"""Take a stage down: end what runs there, empty the buckets, then delete the stacks.
 
 `make destroy STAGE=<stage>`. CloudFormation deletes only empty buckets, and anything inside a stack
 that emptied them would leave something behind itself (docs/decisions/0021-control-plane.md).
@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+import stage_jobs
 from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
 from stacks.stage.names import prefix
@@ -34,6 +35,12 @@ ROUNDS = 2
 POLL_S = 5.0
 #: RDS takes about ten minutes; the network interfaces of functions can take longer.
 LONGEST_S = 5400.0
+#: What runs outside the stacks' own programs, by the type of resource that it runs on.
+ENDS: Mapping[str, Callable[[boto3.Session, str], None]] = {
+    "AWS::Batch::JobQueue": stage_jobs.terminate_jobs,
+    "AWS::ECS::Cluster": stage_jobs.stop_tasks,
+    "AWS::Lambda::MicrovmImage": stage_jobs.terminate_micro_vms,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +121,16 @@ def stacks_of(session: boto3.Session, stage: str) -> list[Stack]:
 
 def buckets_of(session: boto3.Session, stack: Stack) -> Iterator[str]:
     """Yield the names of the existing buckets of a stack."""
+    return _existing(session, stack, "AWS::S3::Bucket")
+
+
+def _existing(session: boto3.Session, stack: Stack, type_: str) -> Iterator[str]:
+    """Yield the physical ids of a stack's existing resources of a type."""
     resources = session.client("cloudformation").get_paginator("list_stack_resources")
     for page in resources.paginate(StackName=stack.id):
         for resource in page["StackResourceSummaries"]:
             exists = resource["ResourceStatus"] != "DELETE_COMPLETE"
-            if resource["ResourceType"] == "AWS::S3::Bucket" and exists:
+            if resource["ResourceType"] == type_ and exists:
                 yield resource["PhysicalResourceId"]
 
 
@@ -180,6 +192,9 @@ def _destroy(stage: str, config: StageConfig, *, ask: bool) -> None:
     failures: list[str] = []
     for _ in range(ROUNDS):
         for stack in stacks:
+            for type_, end in ENDS.items():
+                for resource in _existing(session, stack, type_):
+                    end(session, resource)
             for bucket in buckets_of(session, stack):
                 sys.stdout.write(f"Emptying {bucket}\n")
                 empty(session, bucket)

@@ -1,8 +1,9 @@
-"""Delete old versions of a stage's functions and images that nothing uses; no deploy does.
+"""Delete old versions of a stage's functions and MicroVMs, and unused images; no deploy does.
 
-`make prune STAGE=<stage>`. Each version keeps its image and, in a VPC, its network interfaces, and
-AWS removes neither while the version exists (docs/howto/upgrade-and-rollback.md).
-CloudFormation says which functions and which repository the stage has.
+`make prune STAGE=<stage>`. Each version of a function keeps its image and, in a VPC, its network
+interfaces, and AWS removes neither while the version exists (docs/howto/upgrade-and-rollback.md).
+Each version of an image of MicroVMs has a snapshot, and an image may have 50 versions.
+CloudFormation says which functions, images of MicroVMs and repository the stage has.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 import stage_images
+import stage_jobs
 from destroy import DestroyError, described, session_of, stages
 from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
-from stacks.reference.rates import snapshot_a_month
+from stacks.reference.rates import micro_vm_image_a_month, snapshot_a_month
 from stacks.stage.names import prefix
 
 if TYPE_CHECKING:
@@ -84,18 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 if every old version and unused image is gone."""
     parser = argparse.ArgumentParser(
         prog="make prune",
-        description="Delete old versions of a stage's functions, and the images of its repository "
-        f"that nothing uses. These always stay: the version behind the alias {ALIAS}, newer ones, "
-        "what another alias or provisioned concurrency uses, the images of all versions that stay "
-        "and of the control plane, and the newest images (image.keep_images of the stage).",
+        description="Delete old versions of a stage's functions and MicroVMs, and the images of "
+        f"its repository that nothing uses. These always stay: the version behind the alias {ALIAS}"
+        " or that MicroVMs start from, newer ones, what another alias, provisioned concurrency or "
+        "a running MicroVM uses, the images of all versions of functions that stay and of the "
+        "control plane, and the newest images (image.keep_images of the stage).",
     )
     parser.add_argument("stage", help="the stage's name in cdk.json")
     parser.add_argument(
         "--keep",
         type=_number,
         metavar="N",
-        help=f"how many versions before the live one stay (default: {KEEP}; of a function whose "
-        f"old versions have snapshots: {KEEP_WITH_SNAPSHOTS})",
+        help=f"how many versions before the live one stay (default: {KEEP}; of MicroVMs, and of a "
+        f"function whose old versions have snapshots: {KEEP_WITH_SNAPSHOTS})",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     given = parser.parse_args(arguments)
@@ -192,14 +195,17 @@ def _prune(stage: str, keep: int | None, *, dry_run: bool) -> None:
     left = {
         function: _prune_versions(client, function, keep, dry_run=dry_run) for function in functions
     }
+    micro_vms: Any = session.client("lambda-microvms")
+    for image in stage_images.resources_of(session, execution, "AWS::Lambda::MicrovmImage"):
+        _prune_micro_vms(micro_vms, image, keep, dry_run=dry_run)
     for repository in stage_images.repositories_of(session, stage):
         images = stage_images.images_in(session, repository)
         used = stage_images.names_in_use(session, stage, repository, left)
         used |= named_by_stages(stages(), repository)
         old = stage_images.unused(images, used, config.image.keep_images)
         _say(f"{repository}: {len(images) - len(old)} of {len(images)} images stay")
-        for image in old:
-            _say(f"  {_doing(dry_run)} image {image}")
+        for unused in old:
+            _say(f"  {_doing(dry_run)} image {unused}")
         if not dry_run:
             stage_images.delete(session, repository, old)
 
@@ -220,6 +226,53 @@ def _prune_versions(
         if not dry_run:
             client.delete_function(FunctionName=function, Qualifier=str(number))
     return left
+
+
+def old_of_micro_vms(
+    versions: Iterable[Mapping[str, Any]], active: str | None, used: Collection[str], keep: int
+) -> list[str]:
+    """Return which versions of an image may be deleted, oldest first.
+
+    Args:
+        versions: Lambda's descriptions of all of them.
+        active: What MicroVMs start from; None: no version was ever built.
+        used: Those of running MicroVMs.
+        keep: How many stay before the active one.
+    """
+    by_age = sorted(versions, key=lambda version: version["createdAt"])
+    numbers = [version["imageVersion"] for version in by_age]
+    if active not in numbers:
+        return []
+    before = numbers[: numbers.index(active)]
+    return [number for number in before[: max(len(before) - keep, 0)] if number not in used]
+
+
+def _prune_micro_vms(client: Any, image: str, keep: int | None, *, dry_run: bool) -> None:  # noqa: ANN401 - boto3 makes it at run time
+    """Delete old versions of an image of MicroVMs."""
+    active = client.get_microvm_image(imageIdentifier=image).get("latestActiveImageVersion")
+    pages = client.get_paginator("list_microvm_image_versions").paginate(imageIdentifier=image)
+    versions = [
+        version
+        for page in pages
+        for version in page["items"]
+        if version["state"] not in {"DELETING", "DELETED"}
+    ]
+    used = {found["imageVersion"] for found in stage_jobs.micro_vms(client, image)}
+    old = old_of_micro_vms(versions, active, used, KEEP_WITH_SNAPSHOTS if keep is None else keep)
+    costs = [
+        micro_vm_image_a_month(version["resources"][0]["minimumMemoryInMiB"])
+        for version in versions
+        if version["state"] == "SUCCESSFUL" and version["imageVersion"] not in old
+    ]
+    _say(
+        f"{image.rpartition(':')[2]}: MicroVMs start from version {active}; "
+        f"{len(versions) - len(old)} of {len(versions)} versions stay, {len(costs)} of them with a "
+        f"snapshot: about ${sum(costs):.2f} a month"
+    )
+    for number in old:
+        _say(f"  {_doing(dry_run)} version {number}")
+        if not dry_run:
+            client.delete_microvm_image_version(imageIdentifier=image, imageVersion=number)
 
 
 def _snapshots(versions: Versions, left: Collection[int]) -> str:

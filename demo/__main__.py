@@ -4,61 +4,74 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
-from demo import cloud_only, kept_up, paths
-from demo.installation import environment, examples, leftovers, own_project, project
+from demo import cloud_only, kept_up, paths, run_once
+from demo.installation import examples, own_project, project
 from demo.installation.environment import EnvironmentInUseError
 from demo.installation.examples import ExampleError
 from demo.installation.own_project import ProjectError
-from demo.installation.project import Project
+from demo.machine.likely_cause import likely_cause
 from demo.machine.processes import ProcessError
-from demo.outcome import exercise, table
 from demo.outcome.airflow_api import RunsError
 from demo.screen import Screen
+
+#: The folder of each verb, and how a person types it.
+_VERBS = {
+    "run": (paths.DEMO, "make demo"),
+    "up": (paths.LOCAL, "make local"),
+    "aws": (paths.LOCAL_AWS, "make local-aws"),
+    "down": (paths.LOCAL, "make local-down"),
+}
 
 
 def main() -> int:
     """Run one verb and return the exit status."""
     screen = Screen()
+    given = _parser().parse_args()
+    home, command = _VERBS[given.verb]
+    if given.verb == "run" and given.example:
+        command = f"{command} EXAMPLE={given.example}"
     try:
-        given = _parser().parse_args()
-        match given.verb:
-            case "run":
-                example = given.example and examples.find(given.example)
-                return run(screen, example.project() if example else project.DEMO)
-            case "up":
-                return kept_up.up(screen, paths.LOCAL, _project(screen, given))
-            case "aws":
-                return cloud_only.run(screen, paths.LOCAL_AWS)
-            case _:
-                return kept_up.down(screen, paths.LOCAL)
-    except (EnvironmentInUseError, ExampleError, ProcessError, ProjectError, RunsError) as e:
+        return _run(screen, home, command, given)
+    except (EnvironmentInUseError, ExampleError, ProjectError) as e:
+        screen.say(str(e))  # It says what to do; nothing was started, so there is no log.
+        return 1
+    except (ProcessError, RunsError) as e:
         screen.say(str(e))
+        _say_what_next(screen, home, command, e)
         return 1
     except KeyboardInterrupt:
         screen.say("Interrupted; every program has been ended.")
         return 130
-
-
-def run(screen: Screen, what: Project) -> int:
-    """Deploy, run every DAG, show the table, destroy everything."""
-    home = paths.DEMO
-    with environment.running(home, what, screen) as here:
-        ended = exercise.run_all(here)
-        screen.show(table.table(ended.rows))
-        for line in table.summary(ended.rows, ended.wall_s, here.concurrency):
-            screen.say(line)
-        unexpected = ended.unexpected(here)
-        remaining = here.take_down()
-    screen.say(leftovers.describe(remaining))
-    for difference in unexpected:
-        screen.say(f"Not as expected: {difference}")
-    if unexpected or remaining:
-        screen.say(f"The logs are in {home.logs}")
+    except Exception as e:  # noqa: BLE001  # whatever it is, a person gets the next step
+        traceback.print_exc()
+        _say_what_next(screen, home, command, e)
         return 1
-    screen.say(f"Every DAG run ended as expected. Everything took {screen.elapsed_s:.0f} s.")
-    return 0
+
+
+def _run(screen: Screen, home: paths.Home, command: str, given: argparse.Namespace) -> int:
+    match given.verb:
+        case "run":
+            what = examples.find(given.example).project() if given.example else project.DEMO
+            return run_once.run(screen, home, what, command)
+        case "up":
+            return kept_up.up(screen, home, _project(screen, given))
+        case "aws":
+            return cloud_only.run(screen, home)
+        case _:
+            return kept_up.down(screen, home)
+
+
+def _say_what_next(screen: Screen, home: paths.Home, command: str, error: Exception) -> None:
+    """The end of every failure: the likely cause, the log's place, the next command."""
+    cause = likely_cause(str(error))
+    log = (error.log if isinstance(error, ProcessError) else None) or home.logs
+    screen.say(f"Likely cause: {cause.text}")
+    screen.say(f"{'Log' if log.suffix else 'Logs'}: {paths.shown(log)}")
+    then = f"{cause.command}, then {command}" if cause.command else command
+    screen.say(f"Next: {then}")
 
 
 def _project(screen: Screen, given: argparse.Namespace) -> project.Project:
@@ -90,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     run_once = verbs.add_parser(
-        "run", help="deploy, run the DAGs, show a table, destroy everything"
+        "run", help="deploy, run the DAGs, write a report, destroy everything"
     )
     run_once.add_argument(
         "--example",

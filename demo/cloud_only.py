@@ -31,6 +31,8 @@ def run(screen: Screen, home: paths.Home) -> int:
             aws = embedded_aws.start(children, home, REGION)
             shell_file.write(home.shell_file, cdk_cli.variables(aws, home))
             screen.say(f"Embedded AWS: {aws.endpoint} (Region {aws.region}, key and secret: test)")
+            if note := embedded_aws.missing_walls(home):
+                screen.say(note)
             screen.say(f"In another shell: source {home.shell_file}")
             screen.say("Then `aws`, `cdk` and `airflow` use it. Ctrl-C ends it, with its state.")
             while not (dead := children.dead()):

@@ -45,6 +45,8 @@ class Home:
         #: Airflow's default folder of task logs, shared with the functions.
         self.task_logs = self.airflow / "logs"
         self.state = path / "state.json"
+        #: The page about the DAG runs of `run`.
+        self.report = path / "report.html"
         #: To `source` in a shell.
         self.shell_file = path / "env.sh"
 
@@ -56,6 +58,16 @@ class Home:
         for folder in (self.aws, self.airflow, self.dags, self.logs):
             folder.mkdir(parents=True)
 
+
+def shown(path: Path) -> str:
+    """A path as a person would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+#: Where the programs of `make local` keep compiled modules, instead of beside the user's files. It
+#: stays, because compiling all of Airflow takes seconds.
+BYTECODE = ROOT / "build" / "bytecode"
 
 DEMO = Home(ROOT / "build" / "demo")
 LOCAL = Home(ROOT / "build" / "local")

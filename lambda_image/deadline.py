@@ -12,9 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S, LONGEST_TIMEOUT_S
-from lambda_executor.contract.option_types import SecondsOption
+from lambda_executor.contract.lambda_limits import (
+    EARLIER_LONGEST_TIMEOUT_S,
+    LONGEST_LIFE_S,
+    LONGEST_TIMEOUT_S,
+)
 from lambda_executor.contract.options import KILL_MARGIN_S, STOP_MARGIN_S
+from lambda_executor.contract.stop_margin import default_stop_margin_s
 from lambda_executor.contract.wire import Outcome
 from lambda_image import host
 from lambda_image.machine import stop_request
@@ -22,8 +26,6 @@ from lambda_image.machine.stop_request import StopRequest
 from lambda_image.machine.zygote import REQUEST_SIGNAL, STOP_SIGNAL, Times
 from lambda_image.verdict import Verdict
 
-#: The default stop margin, as a share of a short time-out.
-_STOP_SHARE = 0.25
 #: The default kill margin, as a share of the stop margin.
 _KILL_SHARE = 0.4
 
@@ -37,8 +39,24 @@ _REPORT_S = 1.0
 _START_SHARE = 0.5
 _MAX_START_S = 180.0
 
+#: How a task gets more time than its target has; the page `docs/howto/route-by-need.md` says more.
+_ELSEWHERE = (
+    ". For a target with more time, set the task's execution_timeout or queue, or "
+    "{'lambda_executor': {'on_deadline': 'next_target'}} as its executor_config"
+)
+
 #: Seconds that are kept for uploading the task's log.
 _UPLOAD_S = 1.0
+
+#: The setting that is the time-out, by what has it.
+_TIME_OUTS: Mapping[host.Name, str] = {
+    "function": (
+        f"the time-out (Lambda's limit is {LONGEST_TIMEOUT_S} s, in some Regions "
+        f"{EARLIER_LONGEST_TIMEOUT_S} s)"
+    ),
+    "job": "timeout.attemptDurationSeconds of the Batch job",
+    "MicroVM": f"maximumDurationInSeconds of the target (AWS's limit is {LONGEST_LIFE_S} s)",
+}
 
 #: Seconds before the end that nothing may use: an exception must still reach Lambda's runtime.
 RESERVE_S = 0.2
@@ -104,7 +122,7 @@ class Deadline:
         """The reasons of a task that is asked to stop, by the signal that asks."""
         return {
             STOP_SIGNAL: f"stopped {self.stop_margin_s:g} s before {self._time_out}",
-            REQUEST_SIGNAL: f"stopped: {stop_request.REASON}",
+            REQUEST_SIGNAL: f"stopped: {self.request.cause}",
         }
 
     @property
@@ -117,16 +135,16 @@ class Deadline:
         """The reason of a task that was killed."""
         if self.is_requested:
             after_s = self._kill_at_s - self.request.made_at_s
-            return f"killed {after_s:g} s after the request to stop: {stop_request.REASON}"
+            return f"killed {after_s:g} s after the request to stop: {self.request.cause}"
         return f"killed {self.kill_margin_s:g} s before {self._time_out}"
 
     def with_request(self, verdict: Verdict) -> Verdict:
         """A verdict that says so if nothing was started after AWS had asked for the end."""
         if verdict.outcome is not Outcome.REJECTED or not self.is_requested:
             return verdict
-        if stop_request.REASON in verdict.reason:
+        if self.request.cause in verdict.reason:
             return verdict
-        return verdict.adding(stop_request.REASON)
+        return verdict.adding(self.request.cause)
 
     @property
     def _kill_margin_s(self) -> float:
@@ -141,15 +159,9 @@ class Deadline:
 
     @property
     def _time_out(self) -> str:
-        left = f"time-out, which left {self.time_out_s:.1f} s for it: raise"
-        if host.is_job():
-            return (
-                f"the end of the job's {left} timeout.attemptDurationSeconds of the Batch job, or "
-                "give the task less to do"
-            )
         return (
-            f"the end of the function's {left} the time-out (Lambda's limit is {LONGEST_TIMEOUT_S} "
-            f"s, in some Regions {EARLIER_LONGEST_TIMEOUT_S} s), or give the task less to do"
+            f"the end of the {host.name()}'s time-out, which left {self.time_out_s:.1f} s for it: "
+            f"raise {_TIME_OUTS[host.name()]}, or give the task less to do{_ELSEWHERE}"
         )
 
 
@@ -181,10 +193,10 @@ class Margins:
         """
         stop_s, kill_s = self.stop_s, self.kill_s
         if stop_s is None:
-            stop_s = _at_most_the_default(STOP_MARGIN_S, remaining_s * _STOP_SHARE)
-            stop_s = max(stop_s, (kill_s or 0) / _KILL_SHARE)
+            stop_s = max(default_stop_margin_s(remaining_s), (kill_s or 0) / _KILL_SHARE)
         if kill_s is None:
-            kill_s = _at_most_the_default(KILL_MARGIN_S, stop_s * _KILL_SHARE)
+            least_s = KILL_MARGIN_S.bounds.least
+            kill_s = min(KILL_MARGIN_S.default, max(stop_s * _KILL_SHARE, least_s))
         deadline = Deadline(now_s, remaining_s, stop_s, kill_s)
         task_comes_before_stop(deadline)
         return deadline
@@ -218,7 +230,3 @@ def task_comes_before_stop(deadline: Deadline) -> None:
             f"before its end: raise the time-out, or lower {STOP_MARGIN_S.environment_variable} "
             f"and {KILL_MARGIN_S.environment_variable}"
         )
-
-
-def _at_most_the_default(option: SecondsOption, seconds: float) -> float:
-    return min(option.default, max(seconds, option.bounds.least))

@@ -6,9 +6,9 @@ The image has a copy of this file at /var/task/handler.py, beside the package `l
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
-from lambda_executor.contract.log_lines import RESTORED
 from lambda_image import init_phase
 from lambda_image.logs import invocation_log
 from lambda_image.machine import environment
@@ -24,20 +24,7 @@ def _begin() -> None:
     _parts.handler.init_ms = environment.process_age_ms()
 
 
-def _begin_restored() -> None:
-    """Begin to serve in an environment that Lambda restored from a snapshot."""
-    init_phase.temporary.keep_more()  # What hooks of libraries have made since it was renewed.
-    _parts.processes.start()  # Last, as above.
-    _parts.handler.restore_ms = init_phase.taken.restore_ms()
-    invocation_log.write(
-        "info",
-        RESTORED,
-        hostname=environment.hostname(),
-        restore_ms=_parts.handler.restore_ms,
-    )
-
-
-init_phase.taken.then(_begin, _begin_restored)
+init_phase.taken.then(_begin, partial(init_phase.begin_restored, _parts))
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's types

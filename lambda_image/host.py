@@ -1,21 +1,23 @@
-"""What this process runs in, as a reason names it: a function, or a job of AWS Batch or ECS."""
+"""What this process runs in, as a reason names it.
+
+A function, a job of AWS Batch or Amazon ECS, or a MicroVM of AWS Lambda.
+"""
 
 from __future__ import annotations
 
-_name = "function"
+from typing import Literal
+
+Name = Literal["function", "job", "MicroVM"]
+
+_name: Name = "function"
 
 
-def become_job() -> None:
-    """Be a job: call it before another module of the image is imported, which may keep the name."""
-    global _name  # noqa: PLW0603 - a process is one or the other for good
-    _name = "job"
+def become(name: Name) -> None:
+    """Be another one: call it before another module of the image is imported, which may keep it."""
+    global _name  # noqa: PLW0603 - a process is one of them for good
+    _name = name
 
 
-def name() -> str:
-    """`function` or `job`."""
+def name() -> Name:
+    """`function`, `job` or `MicroVM`."""
     return _name
-
-
-def is_job() -> bool:
-    """Whether this process is a job, of which the container runs no other workload."""
-    return _name == "job"

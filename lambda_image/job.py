@@ -3,12 +3,10 @@
 `python -m lambda_image.job [--timeout-s SECONDS] EVENT`, which the image's own entry point runs for
 the command `job`. The event is an invocation as JSON, as a function gets it.
 
-The exit code is 0 if the result was sent, however the task ended: a service that saw a failed task
-as a failed job would start it again beside Airflow's own retry. Otherwise nobody was told, and it
-is 1.
+`one_workload` says what the exit codes mean.
 
-Importing this module holds AWS's request to stop, before anything else is imported. The kernel
-drops what comes earlier, while the shell and Python start, because this is process 1 of a
+Run as a program, this module holds AWS's request to stop before anything else is imported. The
+kernel drops what comes earlier, while the shell and Python start, because this is process 1 of a
 container: the service then kills the container, and the executor takes its word for the end.
 """
 
@@ -16,24 +14,22 @@ from __future__ import annotations
 
 from lambda_image.machine import stop_request
 
-stop_request.hold()
+if __name__ == "__main__":
+    stop_request.hold()
 
-import argparse  # noqa: E402 - the signal first
-import contextlib  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-import uuid  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from typing import TYPE_CHECKING, NoReturn, cast  # noqa: E402
+import argparse
+import json
+import math
+import os
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
-from lambda_image import host  # noqa: E402
-from lambda_image.logs import invocation_log, log_output  # noqa: E402
-from lambda_image.machine.container import Container  # noqa: E402
-from lambda_image.machine.stop_request import StopRequest  # noqa: E402
+from lambda_image import host, one_workload
+from lambda_image.machine.container import Container
+from lambda_image.machine.stop_request import StopRequest
 
 if TYPE_CHECKING:
     from lambda_image.invocation.handling import InvocationHandler
@@ -42,60 +38,23 @@ if TYPE_CHECKING:
 #: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
 BATCH_JOB_ID = "AWS_BATCH_JOB_ID"
 
-#: What the clients of AWS take the Region from. AWS sets one on Fargate, and none on instances.
-_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-
-#: How long the result of a job that could not begin is sent, in seconds.
-_SEND_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class JobContext:
-    """The circumstances of a job, as Lambda's runtime gives them to a handler."""
-
-    aws_request_id: str
-    log_stream_name: str | None
-    ends_at_s: float  # On the monotonic clock; infinite without a time-out.
-
-    def get_remaining_time_in_millis(self) -> float:
-        """The time until the job's time-out."""
-        return (self.ends_at_s - time.monotonic()) * 1000
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the workload of an event, and return the exit code."""
-    host.become_job()
+    host.become("job")
     given = _parsed(arguments)
     container = Container.read(os.environ)
-    context = JobContext(
+    context = one_workload.Context(
         os.environ.get(BATCH_JOB_ID) or container.task_arn or f"job-{uuid.uuid4()}",
         container.log_stream,
         time.monotonic() + given.timeout_s,
     )
-    if container.region and not any(map(os.environ.get, _REGION_VARIABLES)):
-        os.environ.update(dict.fromkeys(_REGION_VARIABLES, container.region))
+    one_workload.know_region(container.region)
     try:
         handler = _prepared(container)
     except Exception as e:  # noqa: BLE001 - whatever it is, the executor has to be told
-        why = f"nothing was started: the job cannot prepare itself: {type(e).__name__}: {e}"
-        return _reported(lambda: _reject(given.event, context, why))
-    return _reported(lambda: handler.handle(given.event, context))
-
-
-def end(code: int) -> NoReturn:
-    """End this process now, as a function's is ended.
-
-    Python would wait for threads, and call what libraries have registered: without an end, perhaps,
-    and a job is paid for until it has ended.
-    """
-    from lambda_image.machine import environment  # noqa: PLC0415 - slow
-
-    environment.clean_up()
-    log_output.end_line()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # Nobody reads it, or it is closed.
-            stream.flush()
-    os._exit(code)
+        return one_workload.unprepared(given.event, context, e)
+    return one_workload.reported(lambda: handler.handle(given.event, context))
 
 
 def _prepared(container: Container) -> InvocationHandler:
@@ -105,7 +64,6 @@ def _prepared(container: Container) -> InvocationHandler:
         environment,
         fetched_credentials,
         memory,
-        time_limit,
     )
 
     fetched_credentials.mask()
@@ -116,48 +74,8 @@ def _prepared(container: Container) -> InvocationHandler:
     parts = init_phase.complete(request)
     parts.processes.start()  # Last: the workload's process starts from here.
     parts.handler.init_ms = environment.process_age_ms()
-
-    def bring_forward() -> None:
-        parts.processes.hasten()
-        time_limit.renew()
-
-    stop_request.follow(request, bring_forward)
+    stop_request.follow(request, one_workload.bring_forward(parts.processes))
     return parts.handler
-
-
-def _reject(event: object, context: JobContext, reason: str) -> None:
-    """Send the result of an invocation that was not started.
-
-    Raises:
-        LambdaExecutorError: It cannot be sent.
-    """
-    from lambda_executor.contract.wire import Invocation, Outcome, Result  # noqa: PLC0415
-    from lambda_image.invocation.reporter import Reporter  # noqa: PLC0415 - slow
-
-    invocation = Invocation.decode(event)
-    reporter = Reporter.from_environment()
-    result = Result(
-        invocation.id,
-        return_code=1,
-        outcome=Outcome.REJECTED,
-        reason=reason,
-        request_id=context.aws_request_id,
-        log_stream=context.log_stream_name,
-    )
-    queue_url = reporter.queue_url(invocation.reply_to)
-    reporter.send(queue_url, result, time.monotonic() + _SEND_S)
-    invocation_log.write("error", "the job cannot prepare itself", reason=reason)
-
-
-def _reported(report: Callable[[], object]) -> int:
-    """The exit code of what sends a result, or raises."""
-    try:
-        report()
-    except Exception as e:  # noqa: BLE001 - the reason must be in the job's log, as every line is
-        reason = f"{type(e).__name__}: {e}"
-        invocation_log.write("error", "the job has not reported its result", reason=reason)
-        return 1
-    return 0
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -193,4 +111,4 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    end(main(sys.argv[1:]))
+    one_workload.end(main(sys.argv[1:]))

@@ -9,11 +9,12 @@ from lambda_executor.contract.wire import Outcome
 from lambda_image import host
 
 #: What tells whether memory ran out, if the kernel does not.
-_MEMORY_CAUSES = {
+_MEMORY_CAUSES: dict[host.Name, str] = {
     "function": (
         "compare the function's memory size with the maximum in the invocation's REPORT line"
     ),
     "job": "compare the job's memory with max_memory_mb in the last line about it in its log",
+    "MicroVM": "compare its peak memory, four times the target's, with max_memory_mb in its log",
 }
 _SIGNAL_CAUSES = {
     signal.SIGKILL: f"maybe it ran out of memory: {_MEMORY_CAUSES[host.name()]}",

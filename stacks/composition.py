@@ -11,6 +11,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.config import StageConfig
+from stacks.config.advice import advice
 from stacks.control_plane_stack import ControlPlaneStack, own_execution_api_url
 from stacks.database_stack import DatabaseStack
 from stacks.encryption_stack import EncryptionStack
@@ -22,6 +23,9 @@ from stacks.stage.image import StageImage
 from stacks.stage.stage_stack import Stage
 from stacks.stage.synthesizer import OwnRepositorySynthesizer
 from stacks.storage_stack import StorageStack
+
+#: What the ids of our warnings begin with.
+_WARNINGS = "airflow-lambda"
 
 
 def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> None:
@@ -36,7 +40,7 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
     database = (
         DatabaseStack(scope, this, network=network) if network and config.database.enabled else None
     )
-    storage = StorageStack(scope, this) if StorageStack.wanted(config) else None
+    storage = StorageStack(scope, this, network=network) if StorageStack.wanted(config) else None
     execution = ExecutionStack(
         scope,
         this,
@@ -46,9 +50,11 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
             or own_execution_api_url(stage, network.api if network else None)
         ),
         storage=storage,
-        network=network if config.network.function_in_vpc else None,
+        network=network if config.network.function_in_vpc or config.has_containers else None,
         synthesizer=_synthesizer(registry),
     )
+    for warning in advice(config):
+        cdk.Annotations.of(execution).add_warning_v2(f"{_WARNINGS}:{warning.id}", warning.text)
     control_plane = (
         ControlPlaneStack(
             scope,
@@ -65,8 +71,10 @@ def build(scope: Construct, stage: str, config: StageConfig, *, root: Path) -> N
     )
     if database:
         _deploy_after(database, network)
+    if storage and storage.shared_files:
+        _deploy_after(storage, network)
     _deploy_after(execution, registry, storage)
-    if config.network.function_in_vpc or config.has_api_gateway:
+    if config.network.function_in_vpc or config.has_api_gateway or config.has_containers:
         _deploy_after(execution, network)
     if control_plane:
         _deploy_after(control_plane, registry, network, database, storage, execution)

@@ -17,7 +17,11 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from airflow_lambda_constructs.acknowledge import acknowledge, shown
+from airflow_lambda_constructs.acknowledge import (
+    acknowledge,
+    acknowledge_any_resource,
+    shown,
+)
 from airflow_lambda_constructs.airflow.airflow_control_plane import (
     API_PORT,
     API_SERVER,
@@ -35,8 +39,11 @@ from airflow_lambda_constructs.airflow.airflow_service import TaskSize
 from airflow_lambda_constructs.airflow.api_entrance import ApiEntrance, ApiEntranceProps
 from airflow_lambda_constructs.airflow.entrance import Entrance, EntranceProps
 from airflow_lambda_constructs.airflow.office_hours import OfficeHours, OfficeHoursProps
+from airflow_lambda_constructs.execution.permissions import read_log
+from airflow_lambda_constructs.execution.target import log_group_name
 from airflow_lambda_constructs.observability.watched import WatchedControlPlane, WatchedTargets
 from lambda_executor.contract.api_server import max_overflow_for
+from lambda_executor.contract.token_lifetime import token_lifetime_option
 from stacks.config.sections.control_plane import ControlPlaneConfig
 from stacks.database_stack import DatabaseStack
 from stacks.execution_stack import ExecutionStack
@@ -220,7 +227,10 @@ class ControlPlaneStack(StageStack):
     ) -> Mapping[str, str]:
         settings = self.config.execution
         workloads = settings.parallelism * self.config.control_plane.schedulers
+        lifetime = token_lifetime_option(self.config.image.airflow_version)
         return {
+            # Before Airflow 3.2 an option of its own. Whoever brings an image may have to set it.
+            lifetime.environment_variable: str(settings.task_queued_timeout_s),
             **self.config.control_plane.environment,
             **executor_settings(execution.executor_environment.config_parameter.parameter_name),
             **remote_logging_settings(storage.remote_log_folder if storage else None),
@@ -260,22 +270,37 @@ class ControlPlaneStack(StageStack):
             actions=["ssm:GetParameter"],
             resource_arns=[environment.config_parameter.parameter_arn],
         )
-        for function in self.config.functions:
-            # By its name, because an imported resource could never be deleted.
-            name = self.stage.function_name(function)
-            log_group = logs.LogGroup.from_log_group_name(
-                self, f"Log-{function.name}", f"/aws/lambda/{name}"
-            )
-            log_group.grant(api_server, "logs:FilterLogEvents", "logs:GetLogEvents")
-            finding = f"IAM5[Resource::{shown(self, log_group.log_group_arn)}]"
-            reason = "The streams of one log group, whose names AWS chooses."
-            acknowledge(api_server, **{finding: reason})
+        self._let_it_read_logs_of_running_tasks(api_server)
         if storage and storage.task_logs:
             storage.task_logs.grant_read(api_server)
             if TRIGGERER in roles:
                 storage.task_logs.grant_write_of_triggers(roles[TRIGGERER])
         if storage and storage.dags:
             storage.dags.grant_read(roles[DAG_PROCESSOR])
+
+    def _let_it_read_logs_of_running_tasks(self, api_server: iam.IRole) -> None:
+        """Of each function and target, by their names: no export holds the log groups."""
+        names = {
+            f.name: f"/aws/lambda/{self.stage.function_name(f)}" for f in self.config.functions
+        }
+        names |= {
+            f"target-{target.name}": log_group_name(self.stage.prefix, target.kind, target.name)
+            for target in self.config.targets
+        }
+        for id, name in names.items():
+            log_group = logs.LogGroup.from_log_group_name(self, f"Log-{id}", name)
+            read_log(log_group, api_server)
+            finding = f"IAM5[Resource::{shown(self, log_group.log_group_arn)}]"
+            reason = "The streams of one log group, whose names AWS chooses."
+            acknowledge(api_server, **{finding: reason})
+        # They name the log group of a job, which the executor asks for once.
+        describe = {"batch": "batch:DescribeJobDefinitions", "ecs": "ecs:DescribeTaskDefinition"}
+        kinds = {target.kind for target in self.config.targets}
+        if actions := [action for kind, action in describe.items() if kind in kinds]:
+            iam.Grant.add_to_principal(grantee=api_server, actions=actions, resource_arns=["*"])
+            acknowledge_any_resource(
+                api_server, "The descriptions of definitions have no resource-level permission."
+            )
 
 
 def _size(settings: ControlPlaneConfig, program: str | None = None) -> TaskSize:

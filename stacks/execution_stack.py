@@ -1,4 +1,4 @@
-"""The functions that run workloads, and the wiring that a scheduler needs to use them.
+"""The functions and targets that run workloads, and the wiring that a scheduler needs to use them.
 
 Any deploy may replace every resource here; resources that must stay are in other stacks.
 """
@@ -16,20 +16,22 @@ from airflow_lambda_constructs.execution.lambda_executor_environment import (
     LambdaExecutorEnvironment,
     LambdaExecutorEnvironmentProps,
 )
+from airflow_lambda_constructs.names import in_ids
 from stacks.config import StageConfig
 from stacks.network_stack import NetworkStack
 from stacks.stage.functions import function_props
 from stacks.stage.image import StageImage
 from stacks.stage.stage_stack import Stage, StageStack
+from stacks.stage.targets import target_props
 from stacks.storage_stack import StorageStack
 from stacks.wiring.forms import Wiring, dag_settings, remote_logging_settings
 from stacks.wiring.parameter import hand_out, secrets_policy
 
 
 class ExecutionStack(StageStack):
-    """Functions, queues, permissions and the parameter that wires an Airflow to them.
+    """Functions, targets, queues, permissions and the parameter that wires an Airflow to them.
 
-    Without a network the functions run outside any VPC.
+    Without `network.function_in_vpc` the functions run outside any VPC.
     """
 
     def __init__(  # noqa: PLR0913 - the config and what other stacks made
@@ -70,9 +72,14 @@ class ExecutionStack(StageStack):
                 results_visibility=cdk.Duration.seconds(settings.results_visibility_s),
                 event_age=cdk.Duration.seconds(settings.event_age_s),
                 encryption_key=self.key,
-                vpc=network.vpc if network else None,
-                subnets=network.private_subnets if network else None,
+                vpc=network.vpc if network and group else None,
+                subnets=network.private_subnets if network and group else None,
                 security_groups=network.with_endpoints(group) if network and group else (),
+                targets=target_props(
+                    self, image, micro_vms=network.of_micro_vms if network else None
+                ),
+                target_network=network.of_containers if network else None,
+                shared_files=storage.shared_files if storage else None,
             ),
         )
         if storage:
@@ -83,11 +90,14 @@ class ExecutionStack(StageStack):
         self._outputs()
 
     def _permit(self, storage: StorageStack) -> None:
-        for workload in self.executor_environment.functions:
+        environment = self.executor_environment
+        workloads: list[iam.IGrantable] = [each.function for each in environment.functions]
+        workloads += [target.role for target in environment.targets]
+        for workload in workloads:
             if storage.task_logs:
-                storage.task_logs.grant_write(workload.function)
+                storage.task_logs.grant_write(workload)
             if storage.dags:
-                storage.dags.grant_read(workload.function)
+                storage.dags.grant_read(workload)
         if storage.task_logs:
             storage.task_logs.grant_read(self.executor_environment.scheduler_policy)
 
@@ -150,7 +160,8 @@ class ExecutionStack(StageStack):
         }
         for key, value in values.items():
             self.output(key, value)
-        if any(settings.snap_start for settings in self.function_settings):
+        snapshots = any(settings.snap_start for settings in self.function_settings)
+        if snapshots or any(target.service == "microvm" for target in environment.targets):
             # The CDK prints outputs at the end of each deploy.
             self.output(
                 "OldVersions",
@@ -160,11 +171,18 @@ class ExecutionStack(StageStack):
         first, *others = zip(self.function_settings, environment.functions, strict=True)
         self.output("FunctionRoleArn", first[1].role.role_arn, "Role of the tasks")
         for settings, workload in others:
-            name = settings.name.title().replace("-", "")
+            name = in_ids(settings.name)
             self.output(
                 f"FunctionRoleArn{name}",
                 workload.role.role_arn,
                 f"Role of the tasks of the function {settings.name}",
+            )
+        for target_config, target in zip(self.config.targets, environment.targets, strict=True):
+            name = in_ids(target_config.name)
+            self.output(
+                f"TargetRoleArn{name}",
+                target.role.role_arn,
+                f"Role of the tasks of the target {target_config.name}",
             )
 
 

@@ -11,6 +11,7 @@ from constructs import Construct
 from airflow_lambda_constructs.acknowledge import acknowledge
 from airflow_lambda_constructs.airflow.api_entrance import http_api
 from airflow_lambda_constructs.airflow.service_endpoints import ServiceEndpoints
+from airflow_lambda_constructs.execution.target import TargetNetwork
 from stacks.config import MOST_AZS, StageConfig
 from stacks.stage.stage_stack import Stage, StageStack
 
@@ -31,6 +32,7 @@ class NetworkStack(StageStack):
         proxy_security_group: Lets the functions in; None: there is no proxy.
         rotation_security_group: None: the password is not rotated.
         function_security_group: None: the functions run outside the VPC.
+        container_security_group: Of the targets that run containers; None: there are none.
         endpoint_clients: Security group of everything that uses the VPC's endpoints, if any.
         api: The API Gateway whose address the functions are told; None: there is none.
     """
@@ -54,6 +56,7 @@ class NetworkStack(StageStack):
             if network.function_in_vpc
             else None
         )
+        self.container_security_group = self._containers()
         self.database_security_group = self._security_group("Database", "Of the database")
         self.database_security_group.connections.allow_from(
             self.database_clients, _POSTGRES, "Postgres from its clients"
@@ -74,6 +77,31 @@ class NetworkStack(StageStack):
     def availability_zones(self) -> list[str]:
         """The zones, resolved at deploy; for a pinned Region the CDK would ask AWS at synth."""
         return [cdk.Fn.select(i, cdk.Fn.get_azs()) for i in range(MOST_AZS)]
+
+    @property
+    def of_containers(self) -> TargetNetwork | None:
+        """Where the targets that run containers are; None: there are none."""
+        if self.container_security_group is None:
+            return None
+        public = self.config.containers_have_public_addresses
+        return TargetNetwork(
+            vpc=self.vpc,
+            subnets=self.public_subnets if public else self.private_subnets,
+            public_addresses=public,
+            security_groups=self.with_endpoints(self.container_security_group),
+        )
+
+    @property
+    def of_micro_vms(self) -> TargetNetwork | None:
+        """Where MicroVMs are: with the functions; None: those are outside the VPC."""
+        if self.function_security_group is None:
+            return None
+        return TargetNetwork(
+            vpc=self.vpc,
+            subnets=self.private_subnets,
+            public_addresses=False,
+            security_groups=self.with_endpoints(self.function_security_group),
+        )
 
     def with_endpoints(self, *groups: ec2.ISecurityGroup) -> tuple[ec2.ISecurityGroup, ...]:
         """Return the groups together with the one that the endpoints let in, if there is one."""
@@ -118,6 +146,14 @@ class NetworkStack(StageStack):
         )
         return vpc
 
+    def _containers(self) -> ec2.SecurityGroup | None:
+        """The functions' group where there is one: workloads reach the same from everywhere."""
+        if not self.config.has_containers:
+            return None
+        return self.function_security_group or self._security_group(
+            "Containers", "Of the targets that run containers", allow_all_outbound=True
+        )
+
     def _proxy(self) -> ec2.SecurityGroup:
         group = self._security_group("DatabaseProxy", "Of the proxy of the database")
         if self.function_security_group:
@@ -138,18 +174,26 @@ class NetworkStack(StageStack):
         config = self.config
         clients = self._security_group("EndpointClients", "Carried by what calls AWS from inside")
         control_plane = config.control_plane.kind == "fargate"
+        containers = config.has_containers
+        instances = any(t.kind == "batch" and t.is_on_ec2 for t in config.targets)
         wanted = {
-            "Sqs": config.network.function_in_vpc or control_plane,
-            "Logs": control_plane or config.logs.remote == "cloudwatch",
+            "Sqs": config.network.function_in_vpc or control_plane or containers,
+            "Logs": control_plane or containers or config.logs.remote == "cloudwatch",
             "SecretsManager": control_plane
             or config.database.rotation_days is not None
-            or (config.network.function_in_vpc and config.functions_have_secrets),
+            or config.secrets_are_fetched_inside,
             "Ssm": control_plane,
             "SsmMessages": control_plane and config.control_plane.execute_command,
             "Lambda": control_plane,
-            "EcrApi": control_plane,
-            "EcrDocker": control_plane,
+            "EcrApi": control_plane or containers,
+            "EcrDocker": control_plane or containers,
             "Sts": control_plane,  # The doctor asks who it is.
+            # The scheduler starts jobs.
+            "Batch": control_plane and any(t.kind == "batch" for t in config.targets),
+            "Ecs": instances or (control_plane and any(t.kind == "ecs" for t in config.targets)),
+            # The agent on an instance.
+            "EcsAgent": instances,
+            "EcsTelemetry": instances,
         }
         endpoints.close(
             subnets=self.private_subnets,

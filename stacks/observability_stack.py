@@ -17,6 +17,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from airflow_lambda_constructs.names import in_ids
 from airflow_lambda_constructs.observability.alarm_topic import AlarmTopic
 from airflow_lambda_constructs.observability.alarms import Alarms
 from airflow_lambda_constructs.observability.budget import MonthlyBudget
@@ -116,7 +117,7 @@ class ObservabilityStack(StageStack):
 
     def _function(self, settings: FunctionConfig) -> WatchedFunction:
         name = self.stage.function_name(settings)
-        scope = Construct(self, f"Function{settings.name.title().replace('-', '')}")
+        scope = Construct(self, f"Function{in_ids(settings.name)}")
         return WatchedFunction(
             name=settings.name,
             function=lambda_.Function.from_function_name(scope, "Function", name),

@@ -1,4 +1,4 @@
-"""Task logs and pushed DAG files, which outlive every deploy."""
+"""Task logs, pushed DAG files and shared files, which outlive every deploy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from airflow_lambda_constructs.execution.buckets import DagBucket, TaskLogBucket
+from airflow_lambda_constructs.execution.shared_files import SharedFiles
 from airflow_lambda_constructs.execution.task_logs import TaskLogGroup
 from stacks.config import StageConfig
+from stacks.network_stack import NetworkStack
 from stacks.stage.stage_stack import Stage, StageStack
 
 
 class StorageStack(StageStack):
-    """The task logs and the DAG bucket of a stage, each None if the stage does not use it."""
+    """Task logs, DAG bucket and shared files of a stage, each None if the stage does not use it."""
 
-    def __init__(self, scope: Construct, stage: Stage) -> None:
+    def __init__(self, scope: Construct, stage: Stage, *, network: NetworkStack | None) -> None:
         super().__init__(scope, "storage", stage, description="logs of tasks and pushed DAG files")
         dags = stage.config.dags
         self.task_logs = self._task_logs()
@@ -32,6 +34,8 @@ class StorageStack(StageStack):
             if dags.source == "s3"
             else None
         )
+        mount = self.config.shared_files.mount
+        self.shared_files = self._shared_files(mount, network) if mount and network else None
         if self.task_logs:
             self.output("TaskLogFolder", self.task_logs.folder)
         if self.dags:
@@ -40,7 +44,11 @@ class StorageStack(StageStack):
     @staticmethod
     def wanted(config: StageConfig) -> bool:
         """Whether the stage needs this stack."""
-        return config.logs.remote != "none" or config.dags.source == "s3"
+        return (
+            config.logs.remote != "none"
+            or config.dags.source == "s3"
+            or config.shared_files.mount is not None
+        )
 
     @property
     def dags_uri(self) -> str | None:
@@ -72,6 +80,19 @@ class StorageStack(StageStack):
                 encryption_key=self.key,
             )
         return None
+
+    def _shared_files(self, mount: str, network: NetworkStack) -> SharedFiles:
+        return SharedFiles(
+            self,
+            "SharedFiles",
+            mount=mount,
+            vpc=network.vpc,
+            subnets=network.private_subnets,
+            # The containers carry the functions' security group.
+            clients=[group for group in (network.function_security_group,) if group],
+            removal_policy=self.removal,
+            encryption_key=self.key,
+        )
 
     def _output_push_command(self, dags: DagBucket) -> None:
         policy = iam.ManagedPolicy(

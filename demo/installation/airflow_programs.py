@@ -189,4 +189,6 @@ def of_project(project: Project, home: paths.Home) -> Mapping[str, str]:
         found["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(project.plugins)
     if project.is_watched:
         found |= {"AIRFLOW__CORE__DAGS_FOLDER": str(project.folder), **RELOADING}
+        # Without it Python writes `__pycache__` into the user's repository.
+        found["PYTHONPYCACHEPREFIX"] = str(paths.BYTECODE)
     return found | dict(project.variables)

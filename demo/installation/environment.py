@@ -134,6 +134,8 @@ class Environment:
             self.aws = embedded_aws.start(self.cloud, self.home, REGION)
             phase.detail(f"embedded AWS at {self.aws.endpoint}")
             self.cloud.finish(synth, SYNTH_TIMEOUT_S)
+        if note := embedded_aws.missing_walls(self.home):
+            self.screen.say(note)
 
     def _override_of(self, port: int) -> Mapping[str, Any]:
         """The stage `local` of this environment; only its addresses are not the project's."""
@@ -142,6 +144,7 @@ class Environment:
         if self.project.requirements:
             image["requirements"] = str(self.home.requirements)
         override: Mapping[str, Any] = {
+            "region": REGION,
             "functions": [{"name": "default", "reserved_concurrency": self.concurrency}],
         }
         if self.project.is_watched:

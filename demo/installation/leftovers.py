@@ -62,6 +62,14 @@ def _is_kept(kms: Any, key_id: str) -> bool:  # noqa: ANN401  # boto3's own
 
 LISTINGS: tuple[Listing, ...] = (
     Listing("apigatewayv2", "get_apis", "Items", "Name"),
+    Listing(
+        "batch", "describe_compute_environments", "computeEnvironments", "computeEnvironmentName"
+    ),
+    Listing(
+        *("batch", "describe_job_definitions", "jobDefinitions", "jobDefinitionArn"),
+        {"status": "ACTIVE"},
+    ),
+    Listing("batch", "describe_job_queues", "jobQueues", "jobQueueName"),
     Listing("budgets", "describe_budgets", "Budgets", "BudgetName", {"AccountId": ACCOUNT}),
     Listing("cloudformation", "describe_stacks", "Stacks", "StackName"),
     Listing("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
@@ -80,6 +88,7 @@ LISTINGS: tuple[Listing, ...] = (
     Listing("ecr", "describe_repositories", "repositories", "repositoryName"),
     Listing("ecs", "list_clusters", "clusterArns", None),
     Listing("ecs", "list_task_definitions", "taskDefinitionArns", None),
+    Listing("efs", "describe_file_systems", "FileSystems", "FileSystemId"),
     Listing("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName"),
     Listing("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupName"),
     Listing("iam", "list_policies", "Policies", "PolicyName", {"Scope": "Local"}),
@@ -87,6 +96,8 @@ LISTINGS: tuple[Listing, ...] = (
     Listing("kms", "list_aliases", "Aliases", "AliasName"),
     Listing("kms", "list_keys", "Keys", "KeyId", is_there=_is_kept),
     Listing("lambda", "list_functions", "Functions", "FunctionName"),
+    Listing("lambda-core", "list_network_connectors", "NetworkConnectors", "Name"),
+    Listing("lambda-microvms", "list_microvm_images", "items", "name"),
     Listing("logs", "describe_log_groups", "logGroups", "logGroupName"),
     Listing("logs", "describe_metric_filters", "metricFilters", "filterName"),
     Listing("rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),

@@ -38,6 +38,8 @@ class OutsideWorld:
         airflow_environment: Variables of Airflow's programs: a stage gives them to its own.
         airflow_statements: What Airflow's programs may do, likewise.
         answers: A person's choice by task, as `<DAG>.<task>`.
+        interruptions: Tasks whose first try ends because AWS takes back its Spot capacity, likewise
+            named, and the job queue of AWS Batch by its Airflow queue.
     """
 
     resources: Sequence[Path] = ()
@@ -46,6 +48,7 @@ class OutsideWorld:
     airflow_statements: Sequence[Mapping[str, Any]] = ()
     deliveries: Sequence[Delivery] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
+    interruptions: Mapping[str, str] = field(default_factory=dict)
 
     def create(self, aws: EmbeddedAws) -> None:
         """Deploy the templates."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import trustme
 from botocore.config import Config
 
@@ -25,6 +28,7 @@ _DOWNLOAD_SETTINGS = (
     *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_CACHE_HOME"),
 )
 _READY = re.compile(r"embedded AWS ready: (https://\S+)")
+_NO_WALLS = re.compile(r"plain processes \(bwrap does not work here: (.*)\), memory limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,13 @@ class EmbeddedAws:
             config=Config(proxies={}),  # Ignore the user's proxy: this is loopback.
         )
 
+    def interrupt(self, arn: str) -> bool:
+        """Take back the Spot capacity of an ECS task or a Batch job; whether it was running."""
+        url = f"{self.endpoint}/_local_aws/spot-interruptions"
+        trust = ssl.create_default_context(cafile=self.trust)
+        answer = httpx.post(url, json={"arn": arn}, verify=trust, trust_env=False)
+        return answer.status_code == HTTPStatus.NO_CONTENT
+
 
 def bare_environment() -> dict[str, str]:
     """The user's variables for each of our programs, without any about AWS."""
@@ -139,6 +150,17 @@ def start(children: Children, home: paths.Home, region: str, *options: str) -> E
         )
     )
     return EmbeddedAws(_address(child), region, trust)
+
+
+def missing_walls(home: paths.Home) -> str:
+    """What is different on this machine because bubblewrap does not work; empty: nothing."""
+    found = _NO_WALLS.search((home.aws / "local-aws.log").read_text(errors="replace"))
+    if found is None:
+        return ""
+    return (
+        f"bwrap does not work here ({found.group(1)}): without it nothing is restored from a "
+        "snapshot, and each such function and MicroVM starts anew"
+    )
 
 
 def _make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from demo import paths
+
 LINES_SHOWN = 25
 
 
@@ -14,4 +16,8 @@ def log_tail(log: Path) -> str:
     except OSError as e:
         return f"No log: {e}"
     shown = "\n".join(f"  | {line}" for line in text[-LINES_SHOWN:])
-    return f"The last lines of {log}:\n{shown}" if shown else f"{log} is empty."
+    return (
+        f"The last lines of {paths.shown(log)}:\n{shown}"
+        if shown
+        else f"{paths.shown(log)} is empty."
+    )

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,15 @@ Action = Callable[[], None]
 
 
 class ProcessError(Exception):
-    """A program did not start, did not get ready or failed; the message ends with its log."""
+    """A program did not start, did not get ready or failed; the message ends with its log.
+
+    Attributes:
+        log: The file of this log; None: there is none.
+    """
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ class Child:
 
     def failure(self, what: str) -> ProcessError:
         """An error about this program, with the last lines of its log."""
-        return ProcessError(f"{self.program.name} {what}.\n{log_tail(self.log)}")
+        return ProcessError(f"{self.program.name} {what}.\n{log_tail(self.log)}", self.log)
 
 
 @dataclass(eq=False)
@@ -168,6 +176,14 @@ class Children:
             ProcessError: It failed, or the time-out has passed.
         """
         child.wait_for_end(timeout_s, watch)
+        self.forget(child)
+
+    def __iter__(self) -> Iterator[Child]:
+        """Yield the children that were started, whether they still run or not."""
+        return iter(tuple(self._children))
+
+    def forget(self, child: Child) -> None:
+        """Take a child that has ended out of the group, so that it is not reported as dead."""
         self._children.remove(child)
 
     def dead(self) -> list[Child]:

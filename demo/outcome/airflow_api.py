@@ -78,7 +78,7 @@ class Api:
     def __init__(self, url: str) -> None:
         # Ignore the user's proxy: this is loopback.
         self._http = httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
-        token = self._call("GET", "/auth/token")["access_token"]
+        token = self.call("GET", "/auth/token")["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class Api:
             RunsError: Some are missing after the time-out.
         """
         deadline = time.monotonic() + timeout_s
-        while missing := set(dag_ids) - {dag["dag_id"] for dag in self._pages("/dags", "dags")}:
+        while missing := set(dag_ids) - {dag["dag_id"] for dag in self.pages("/dags", "dags")}:
             if time.monotonic() > deadline:
                 raise RunsError(
                     f"Airflow did not read {sorted(missing)} within {timeout_s:.0f} s: "
@@ -104,11 +104,11 @@ class Api:
 
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run a DAG."""
-        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        self.call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def is_started_by_assets(self, dag_id: str) -> bool:
         """Whether updates of assets start runs of this DAG, so that nobody need trigger it."""
-        summary: str | None = self._call("GET", f"/api/v2/dags/{dag_id}")["timetable_summary"]
+        summary: str | None = self.call("GET", f"/api/v2/dags/{dag_id}")["timetable_summary"]
         return "Asset" in (summary or "")
 
     def read_again(self, dag_ids: Collection[str]) -> None:
@@ -116,8 +116,8 @@ class Api:
 
         Airflow starts an asset's watchers only when it reads the file of a DAG that is not paused.
         """
-        for token in {self._call("GET", f"/api/v2/dags/{each}")["file_token"] for each in dag_ids}:
-            self._call("PUT", f"/api/v2/parseDagFile/{token}")
+        for token in {self.call("GET", f"/api/v2/dags/{each}")["file_token"] for each in dag_ids}:
+            self.call("PUT", f"/api/v2/parseDagFile/{token}")
 
     def answer(self, key: TryKey, choice: str) -> None:
         """Choose an option for a task that waits for a person."""
@@ -125,12 +125,12 @@ class Api:
             f"/dags/{key.dag_id}/dagRuns/{key.run_id}/taskInstances/{key.task_id}/{key.map_index}"
             "/hitlDetails"
         )
-        self._call("PATCH", f"/api/v2{path}", json={"chosen_options": [choice]})
+        self.call("PATCH", f"/api/v2{path}", json={"chosen_options": [choice]})
 
     def trigger(self, dag_id: str, logical_date: str | None = None) -> None:
         """Trigger one run of a DAG, of a date if it needs one."""
         body = {"dag_run_id": RUN_ID, "logical_date": logical_date}
-        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
 
     def wait(
         self, dag_ids: Collection[str], timeout_s: float, watch: Callable[[Progress], None]
@@ -154,17 +154,17 @@ class Api:
         """Read all DAG runs, and the latest try of every task instance."""
         runs = [
             Run(run["dag_id"], run["dag_run_id"], run["state"])
-            for run in self._pages("/dags/~/dagRuns", "dag_runs")
+            for run in self.pages("/dags/~/dagRuns", "dag_runs")
         ]
         return Progress(runs, [_try(instance) for instance in self._instances()])
 
     def dag_ids(self) -> list[str]:
         """Every DAG that Airflow has read."""
-        return sorted(dag["dag_id"] for dag in self._pages("/dags", "dags"))
+        return sorted(dag["dag_id"] for dag in self.pages("/dags", "dags"))
 
     def import_errors(self) -> dict[str, str]:
         """The traceback of each file that Airflow cannot import, by the file's path."""
-        found = self._pages("/importErrors", "import_errors")
+        found = self.pages("/importErrors", "import_errors")
         return {each["filename"]: each["stack_trace"] for each in found}
 
     def tries(self) -> list[Try]:
@@ -180,30 +180,63 @@ class Api:
     def _earlier(self, key: TryKey) -> Iterator[Try]:
         mapped = f"/{key.map_index}" if key.map_index >= 0 else ""
         path = f"/dags/{key.dag_id}/dagRuns/{key.run_id}/taskInstances/{key.task_id}{mapped}/tries"
-        for instance in self._call("GET", f"/api/v2{path}")["task_instances"]:
+        for instance in self.call("GET", f"/api/v2{path}")["task_instances"]:
             yield _try(instance)
 
     def _instances(self) -> Iterator[dict[str, Any]]:
-        return self._pages("/dags/~/dagRuns/~/taskInstances", "task_instances")
+        return self.pages("/dags/~/dagRuns/~/taskInstances", "task_instances")
 
-    def _pages(self, path: str, key: str) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, key: str) -> Iterator[dict[str, Any]]:
+        """Yield all entries of a list, page by page.
+
+        Args:
+            path: What follows `/api/v2`.
+            key: The name of the list in each answer.
+
+        Raises:
+            RunsError: Airflow refused a request.
+        """
         offset = 0
         while True:
-            page = self._call("GET", f"/api/v2{path}", params={"limit": PAGE, "offset": offset})
+            page = self.call("GET", f"/api/v2{path}", params={"limit": PAGE, "offset": offset})
             yield from page[key]
             offset += PAGE
             if offset >= page["total_entries"]:
                 return
 
-    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx's own
+    def call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  # httpx's own
+        """Make a request, and return the object of its answer.
+
+        Raises:
+            RunsError: Airflow refused it.
+        """
+        body: dict[str, Any] = self._request(method, path, **arguments).json()
+        return body
+
+    def text(self, path: str, **parameters: Any) -> str:  # noqa: ANN401  # httpx's own
+        """Return what a path answers, as it is.
+
+        Raises:
+            RunsError: Airflow refused it.
+        """
+        return self._request("GET", path, params=parameters).text
+
+    def delete(self, path: str) -> None:
+        """Delete something.
+
+        Raises:
+            RunsError: Airflow refused it.
+        """
+        self._request("DELETE", path)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401  # httpx's own
         response = self._http.request(method, path, **arguments)
         if response.is_error:
             raise RunsError(
                 f"Airflow answered {method} {path} with {response.status_code}: "
                 f"{response.text[:500]}"
             )
-        body: dict[str, Any] = response.json()
-        return body
+        return response
 
 
 def _try(instance: dict[str, Any]) -> Try:

@@ -15,8 +15,6 @@ from demo.outcome.events import Events
 from demo.outcome.tries import Row
 
 READ_TIMEOUT_S = 120.0
-#: The end of the name of every stage's first function.
-DEFAULT_FUNCTION = "default"
 QUEUES = ("ResultsQueueUrl", "DeadLetterQueueUrl")
 RUNS_TIMEOUT_S = 900.0
 #: The log of an invocation may become readable, and its message be deleted, shortly after its end.
@@ -59,7 +57,12 @@ def run_all(environment: Environment) -> Ended:
         for dag_id in by_assets + triggered:
             api.unpause(dag_id)
         api.read_again(by_assets)
-        events = Events(environment.project.outside, environment.aws, api)
+        events = Events(
+            environment.project.outside,
+            environment.aws,
+            api,
+            environment.outputs["ConfigParameterName"],
+        )
 
         def watch(progress: Progress) -> None:
             phase.detail(str(progress))
@@ -86,9 +89,10 @@ def api_with_dags(environment: Environment) -> Iterator[Api]:
         yield api
 
 
-def log_groups(environment: Environment) -> str:
-    """What the names of the functions' log groups begin with."""
-    return environment.outputs["LogGroupName"].removesuffix(DEFAULT_FUNCTION)
+def log_groups(environment: Environment) -> list[str]:
+    """What the names of the log groups of all functions and targets begin with."""
+    _, _, prefix = environment.outputs["LogGroupName"].rpartition("/")
+    return [f"/aws/{service}/{prefix}" for service in tries.SERVICES]
 
 
 def _rows(environment: Environment, api: Api) -> list[Row]:

@@ -8,6 +8,10 @@ from demo.installation.dag_files import DagFile
 from demo.outcome.airflow_api import Run
 from demo.outcome.tries import Row
 
+#: The part of `waits_s` after which a task may begin too late: what is measured begins when the
+#: executor queues it, and ends before it runs.
+_IN_TIME = 0.5
+
 
 def unexpected(
     files: Iterable[DagFile],
@@ -21,7 +25,8 @@ def unexpected(
         for dag_id in file.dag_ids:
             found += _of_runs(file, dag_id, runs)
         found += _of_tries(file, rows)
-    found += _of_invocations(rows)
+    stopped = {(dag_id, task) for file in files for dag_id in file.dag_ids for task in file.stopped}
+    found += _of_invocations(rows, stopped)
     return found + [
         f"the executor left {number} messages in {queue}"
         for queue, number in messages_left.items()
@@ -30,7 +35,7 @@ def unexpected(
 
 
 def lacks_invocation(row: Row) -> bool:
-    """Whether Airflow says that this try ran, but the function's log has no invocation of it."""
+    """Whether Airflow says that this try ran, but no target's log has an invocation of it."""
     return row.was_run and row.invocation is None
 
 
@@ -54,22 +59,40 @@ def _of_tries(file: DagFile, rows: Collection[Row]) -> list[str]:
             found.append(f"{file.name}.{task_id} took {took} tries, expected are {tries}")
     deferred = {row.key.task_id for row in mine if row.state == "deferred"}
     found += [
-        f"{file.name}.{task_id} did not leave the function to wait"
-        for task_id in sorted(file.deferred - deferred)
+        f"{file.name}.{task_id} did not leave its target to wait"
+        for task_id in sorted(file.deferred - deferred - _late(file, mine))
     ]
     return found
 
 
-def _of_invocations(rows: Collection[Row]) -> list[str]:
+def _late(file: DagFile, rows: Collection[Row]) -> set[str]:
+    """The tasks that a slow machine may have begun after what they wait for."""
+    if file.waits_s is None:
+        return set()
+    limit_ms = file.waits_s * 1000 * _IN_TIME
+    return {
+        row.key.task_id
+        for row in rows
+        if row.invocation and (row.invocation.queue_to_start_ms or 0) > limit_ms
+    }
+
+
+def _of_invocations(rows: Collection[Row], stopped: Collection[tuple[str, str]]) -> list[str]:
     unlogged = [
-        f"{row.key} ran, but no invocation in the function's log tells of it"
+        f"{row.key} ran, but no target's log has an invocation of it"
         for row in rows
         if lacks_invocation(row)
     ]
     incomplete = [
         f"an invocation of {row.key} ended as {row.invocation.outcome}"
         for row in rows
-        if row.invocation and row.invocation.outcome != "completed"
+        if row.invocation and row.invocation.outcome not in _outcomes(row, stopped)
     ]
     unknown = [f"Airflow does not know {row.key}" for row in rows if row.state == "unknown"]
     return unlogged + incomplete + unknown
+
+
+def _outcomes(row: Row, stopped: Collection[tuple[str, str]]) -> set[str]:
+    """How an invocation of a try may end."""
+    is_stopped = (row.key.dag_id, row.key.task_id) in stopped and row.state != "success"
+    return {"deadline"} if is_stopped else {"completed"}

@@ -1,6 +1,6 @@
-"""Airflow's tries joined with the invocations in the function's log.
+"""Airflow's tries joined with the invocations in the logs of functions and targets.
 
-The handler logs one `invocation settled` line per invocation. Pure, except for `read`.
+The image logs one `invocation settled` line per invocation. Pure, except for `read`.
 """
 
 from __future__ import annotations
@@ -9,21 +9,47 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from demo.machine.embedded_aws import EmbeddedAws
 from demo.outcome.airflow_api import Try, TryKey
 from lambda_executor.contract.log_lines import SETTLED
 
+#: What a function is called; every other target runs jobs.
+FUNCTION = "function"
+#: What a target is called, by the service in the name of its log group.
+SERVICES = MappingProxyType(
+    {"lambda": FUNCTION, "lambda-microvms": "MicroVM", "batch": "Batch", "ecs": "ECS"}
+)
+
 #: How its execution environment began: for it, from a snapshot for it, or before it.
 Start = Literal["cold", "restored", "warm"]
 
 
+class LogMessage(NamedTuple):
+    """One line of a log, with its log group and log stream."""
+
+    group: str
+    stream: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedInvocation:
-    """One settled invocation; `queue_to_start_ms` is from the executor's queue to the handler."""
+    """One settled invocation.
+
+    Attributes:
+        target: The kind of target that ran it.
+        name: The name of that function or target, as in its log group.
+        environment: The execution environment, which has a log stream of its own.
+        queue_to_start_ms: From the executor's queue to the handler.
+    """
 
     key: TryKey
+    target: str
+    name: str
+    environment: str
     outcome: str
     start: Start
     queue_to_start_ms: float | None
@@ -41,10 +67,10 @@ class Row:
     was_run: bool
 
 
-def parse(message: str) -> LoggedInvocation | None:
-    """The invocation of a task that this log line settles; None: it settles none."""
+def parse(message: LogMessage) -> LoggedInvocation | None:
+    """The invocation of a task that a line of a log settles; None: it settles none."""
     try:
-        line = json.loads(message)
+        line = json.loads(message.text)
     except ValueError:
         return None
     if not isinstance(line, Mapping) or line.get("event") != SETTLED or line.get("dag_id") is None:
@@ -58,6 +84,9 @@ def parse(message: str) -> LoggedInvocation | None:
             map_index=-1 if line["map_index"] is None else line["map_index"],
             try_number=line["try_number"],
         ),
+        target=SERVICES.get(message.group.split("/")[2], message.group),
+        name=message.group.rpartition("/")[2],
+        environment=message.stream,
         outcome=line["outcome"],
         start=_start(line),
         queue_to_start_ms=line["queue_to_start_ms"],
@@ -72,19 +101,23 @@ def _start(line: Mapping[str, object]) -> Start:
     return "cold" if line["restore_ms"] is None else "restored"
 
 
-def log_messages(aws: EmbeddedAws, log_groups: str) -> Iterator[str]:
-    """Every line in the functions' log groups; `log_groups` is what their names begin with."""
+def log_messages(aws: EmbeddedAws, prefixes: Iterable[str]) -> Iterator[LogMessage]:
+    """Every line in the log groups whose names begin with one of the prefixes."""
     logs = aws.client("logs")
-    groups = logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=log_groups)
-    events = logs.get_paginator("filter_log_events")
-    for name in [group["logGroupName"] for page in groups for group in page["logGroups"]]:
-        for page in events.paginate(logGroupName=name):
-            yield from (event["message"] for event in page["events"])
+    groups, events = (
+        logs.get_paginator(name) for name in ("describe_log_groups", "filter_log_events")
+    )
+    for prefix in prefixes:
+        pages = groups.paginate(logGroupNamePrefix=prefix)
+        for name in [group["logGroupName"] for page in pages for group in page["logGroups"]]:
+            for page in events.paginate(logGroupName=name):
+                for event in page["events"]:
+                    yield LogMessage(name, event["logStreamName"], event["message"])
 
 
-def read(aws: EmbeddedAws, log_groups: str) -> list[LoggedInvocation]:
-    """Every settled invocation in the functions' log groups, as in `log_messages`."""
-    return [found for message in log_messages(aws, log_groups) if (found := parse(message))]
+def read(aws: EmbeddedAws, prefixes: Iterable[str]) -> list[LoggedInvocation]:
+    """Every settled invocation in the log groups, as in `log_messages`."""
+    return [found for line in log_messages(aws, prefixes) if (found := parse(line))]
 
 
 def join(tries: Iterable[Try], invocations: Iterable[LoggedInvocation]) -> list[Row]:

@@ -109,7 +109,7 @@ def imports_of(folders: Sequence[Path]) -> list[Import]:
     count: Counter[Import] = Counter()
     for folder in folders:
         for file in sorted(folder.rglob("*.py"))[:_MAX_FILES]:
-            with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError):
+            with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError, MemoryError):
                 if file.stat().st_size <= _MAX_FILE_BYTES:
                     count.update(set(_statements(ast.parse(file.read_bytes()).body)))
     return [statement for statement, _ in count.most_common()]

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from lambda_executor.contract.errors import ConfigError, DecodeError
 from lambda_executor.contract.log_lines import INVOCATION, SETTLED, STARTED
 from lambda_executor.contract.probe import ProbeAnswer, is_probe
+from lambda_executor.contract.routing_reason import routed
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT
 from lambda_executor.contract.wire import MAX_KEY_CHARS, Invocation, InvocationId, Outcome, Result
 from lambda_image import host
@@ -25,6 +26,8 @@ from lambda_image.verdict import Verdict, rejected
 
 #: Writes the reason of a workload (as JSON) that is rejected into its task's log, by the deadline.
 Explain = Callable[[str, str, Deadline], None]
+#: Writes a line at the start of the log of a workload's (as JSON) task.
+Announce = Callable[[str, str], None]
 
 #: Fields of a result that are in the last log line of its invocation, under the same names.
 _LOGGED = (
@@ -33,9 +36,10 @@ _LOGGED = (
 )
 
 #: How invocations start sooner, by what runs them.
-_MORE_ROOM = {
+_MORE_ROOM: dict[host.Name, str] = {
     "function": "Give the function more concurrency",
     "job": "Let more jobs run at once in the job queue's compute environment, or in the cluster",
+    "MicroVM": "Have AWS raise the Region's quota of MicroVMs' memory",
 }
 
 
@@ -84,6 +88,7 @@ class InvocationHandler:
     init_ms: float | None = None
     restore_ms: float | None = None
     explain: Explain = lambda *_: None
+    announce: Announce = lambda *_: None
     lifetime_option: str = str(TASK_QUEUED_TIMEOUT)  # Of the workload's token.
     request: StopRequest = field(default_factory=StopRequest)
     now_s: Callable[[], float] = time.time
@@ -133,6 +138,8 @@ class InvocationHandler:
             self.explain(workload_json, reason, deadline)
             return rejected(reason), facts
         self._log_start(resolved.id, start, facts)
+        if reason := routed(resolved.executor_config):
+            self.announce(workload_json, reason)
         deadline = self._as_sent(deadline, resolved)
         return self.run_workload(workload_json, deadline).without(facts.token), facts
 
@@ -212,6 +219,7 @@ class InvocationHandler:
             queue_to_start_ms=None if waited_s is None else round(waited_s * 1000, 1),
             max_memory_mb=verdict.max_memory_mb,
             task_state=verdict.task_state,
+            stop_requested=self.request.ends_at_s < start.ends_at_s or None,
         )
 
     def _settle(

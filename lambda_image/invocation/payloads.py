@@ -18,7 +18,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_executor.contract.errors import DecodeError
 from lambda_executor.contract.options import PAYLOAD_BUCKET
-from lambda_executor.contract.wire import Invocation, PayloadPointer
+from lambda_executor.contract.wire import (
+    Invocation,
+    InvocationId,
+    PayloadPointer,
+    micro_vm_key,
+)
 from lambda_image import host
 from lambda_image.aws_calls import PATIENCE, error_code, read_object
 from lambda_image.machine import time_limit
@@ -30,6 +35,13 @@ if TYPE_CHECKING:
 
 #: How long fetch and deletion may take, in seconds: the workload still has to run.
 FETCH_TIMEOUT_S = 30.0
+#: How long a MicroVM goes on for what nobody waits for, in seconds.
+FORGET_TIMEOUT_S = 3.0
+
+_NO_PAYLOAD = (
+    "its workload is not in the payload bucket any more: another start of this invocation took it, "
+    "or it waited for more than a day and the bucket's lifecycle removed it"
+)
 
 
 class _FetchError(Exception):
@@ -63,8 +75,7 @@ class Payloads:
             return invocation
         if pointer.bucket != self._bucket:
             return rejected(self._foreign_reason(pointer.bucket))
-        if self._client is None:
-            self._client = self._make_client()
+        client = self._s3()
         began_s = time.monotonic()
 
         def give_up_at_s() -> float:
@@ -73,7 +84,7 @@ class Payloads:
         reason: object
         try:
             with time_limit.until(give_up_at_s):
-                body = _fetch(self._client, pointer)
+                body = _fetch(client, pointer)
         except (BotoCoreError, ClientError, _FetchError) as e:
             reason = e
         except time_limit.OutOfTime:
@@ -81,11 +92,26 @@ class Payloads:
             reason = f"S3 did not answer within {seconds:.1f} s"
         else:
             if body is None:
-                return duplicate("another start of this invocation has already taken its payload")
+                return duplicate(_NO_PAYLOAD)
             with suppress(time_limit.OutOfTime), time_limit.until(give_up_at_s):
-                _delete(self._client, pointer)
+                _delete(client, pointer.bucket, pointer.key)
             return _decoded(body, invocation)
         return rejected(f"the payload could not be read from the bucket {pointer.bucket}: {reason}")
+
+    def forget_micro_vm(self, id: InvocationId) -> None:
+        """Delete the object that names the MicroVM of an invocation, whose end has been reported.
+
+        If S3 does not, the bucket's lifecycle will.
+        """
+        if self._bucket:
+            ends_s = time.monotonic() + FORGET_TIMEOUT_S
+            with suppress(time_limit.OutOfTime), time_limit.until(ends_s):
+                _delete(self._s3(), self._bucket, micro_vm_key(id))
+
+    def _s3(self) -> S3Client:
+        if self._client is None:
+            self._client = self._make_client()
+        return self._client
 
     def _foreign_reason(self, bucket: str) -> str:
         own = f"only from {self._bucket}" if self._bucket else "from no bucket at all"
@@ -123,13 +149,15 @@ def _is_missing(error: ClientError, client: S3Client, pointer: PayloadPointer) -
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
     code = error_code(error)
-    return code == "NoSuchKey" or (code == "AccessDenied" and _delete(client, pointer))
+    return code == "NoSuchKey" or (
+        code == "AccessDenied" and _delete(client, pointer.bucket, pointer.key)
+    )
 
 
-def _delete(client: S3Client, pointer: PayloadPointer) -> bool:
+def _delete(client: S3Client, bucket: str, key: str) -> bool:
     """Delete the object; returns whether S3 did. The bucket's lifecycle removes what remains."""
     try:
-        client.delete_object(Bucket=pointer.bucket, Key=pointer.key)
+        client.delete_object(Bucket=bucket, Key=key)
     except (BotoCoreError, ClientError):
         return False
     return True

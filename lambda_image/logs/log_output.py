@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from lambda_image.logs.secrets import MIN_DECLARED_CHARS, Secrets
+from lambda_image.logs.secrets import MIN_DECLARED_CHARS, Secrets, as_bytes
 
 if TYPE_CHECKING:
     from lambda_image.logs.shared_values import SharedValues
@@ -197,7 +197,7 @@ def secrets() -> Secrets:
 
 def masked(text: str) -> str:
     """The text without what is masked now."""
-    return secrets().masked(text.encode(errors="surrogateescape")).decode(errors="replace")
+    return secrets().masked(as_bytes(text)).decode(errors="replace")
 
 
 def end_line() -> None:

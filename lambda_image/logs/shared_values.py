@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from lambda_image.logs.secrets import as_bytes
+
 #: More is not read: a workload may write anything into the file.
 _MAX_BYTES = 256 * 1024
 
@@ -21,14 +23,14 @@ class SharedValues:
     def add(self, *values: str) -> None:
         """Add values; does nothing in a process that has closed all that it inherited."""
         if self._is_open():
-            os.write(self._descriptor, b"".join(value.encode() + b"\0" for value in values))
+            os.write(self._descriptor, b"".join(as_bytes(value) + b"\0" for value in values))
 
     def values(self) -> list[str]:
         """What was added since the last `clear`."""
         if not self._is_open():
             return []
         written = os.pread(self._descriptor, _MAX_BYTES, 0)
-        return [value.decode(errors="replace") for value in written.split(b"\0") if value]
+        return [value.decode(errors="surrogateescape") for value in written.split(b"\0") if value]
 
     def size_bytes(self) -> int:
         """How large the file is: it only grows until it is cleared."""

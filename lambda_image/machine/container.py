@@ -42,12 +42,16 @@ class Container:
         """Ask the endpoint, if there is one; never raises."""
         if not (address := environ.get(METADATA)):
             return cls()
-        container, task = _get(address), _get(f"{address}/task")
+        return cls.of(_get(address), _get(f"{address}/task"))
+
+    @classmethod
+    def of(cls, container: object, task: object) -> Container:
+        """Read the answers about the container and about its task, of any shape."""
         memory = _field(container, "Limits", "Memory") or _field(task, "Limits", "Memory")
         return cls(
             _text(_field(task, "TaskARN")),
             _text(_field(container, "LogOptions", "awslogs-stream")),
-            memory if isinstance(memory, int) else None,
+            memory if type(memory) is int and memory > 0 else None,
         )
 
     @property
@@ -73,7 +77,7 @@ def _get(url: str) -> object:
         if attempt:
             time.sleep(_PAUSE_S)
         with (
-            contextlib.suppress(OSError, ValueError, http.client.HTTPException),
+            contextlib.suppress(OSError, ValueError, RecursionError, http.client.HTTPException),
             opener.open(url, timeout=_TIMEOUT_S) as answer,
         ):
             return cast("object", json.load(answer))

@@ -148,7 +148,8 @@ def clean_up() -> None:
 def hostname() -> str:
     """The name of this execution environment for Airflow (`[core] hostname_callable`).
 
-    A job's is the id of its ECS task, which the names of its log streams have too.
+    A job's is the id of its ECS task, and a MicroVM's is its own id: the names of their log streams
+    have them too.
 
     It must be unique, because the API server takes a second start with the same host name, user and
     process id for a retry of the first. The log stream's id also shows which log to read; with

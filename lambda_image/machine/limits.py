@@ -34,9 +34,12 @@ _EXHAUSTED = frozenset(
         *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS),  # descriptors
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),  # the disk
         errno.ENOMEM,
+        errno.EAGAIN,  # processes and threads: `fork(2)`
     }
 )
 
+#: Python's only word for a thread that could not be started.
+_NO_THREAD = "can't start new thread"
 #: A program that failed, git for example, only has the text.
 _NO_SPACE = os.strerror(errno.ENOSPC)
 
@@ -86,7 +89,7 @@ class Limits:
 
 
 def exhaustion_behind(error: BaseException) -> BaseException | None:
-    """The cause of an error that is a lack of memory, descriptors or disk; None: there is none."""
+    """The cause of an error that is a lack of memory, descriptors, processes or disk, or None."""
     return next(filter(_is_exhaustion, causes(error)), None)
 
 
@@ -99,7 +102,7 @@ def is_of_disk(exhaustion: BaseException) -> bool:
 def _is_exhaustion(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED:
         return True
-    return _NO_SPACE in str(error)
+    return _NO_SPACE in str(error) or _NO_THREAD in str(error)
 
 
 def _readable(pid: int) -> Iterator[tuple[_Setting, Any]]:

@@ -38,11 +38,11 @@ def resident_mb() -> float:
 def oom_kills(cgroup: Path = CGROUP) -> int:
     """How many processes the kernel has killed so far because memory ran out; 0 if unknown.
 
-    In Lambda each execution environment has its own kernel, which counts since it was booted. A
-    job may share it with others, and its cgroup counts its own.
+    In Lambda each execution environment has its own kernel, which counts since it was booted, and
+    so has a MicroVM. A job may share it with others, and its cgroup counts its own.
     """
-    of_job = [cgroup / name for name in _EVENTS] if host.is_job() else []
-    for file in (*of_job, Path("/proc/vmstat")):
+    of_container = [] if host.name() == "function" else [cgroup / name for name in _EVENTS]
+    for file in (*of_container, Path("/proc/vmstat")):
         for line in _lines(file):
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
@@ -50,15 +50,19 @@ def oom_kills(cgroup: Path = CGROUP) -> int:
 
 
 def limit(cgroup: Path = CGROUP) -> str:
-    """The memory of the function or job, as a reason names it."""
+    """The memory of the function, job or MicroVM, as a reason names it.
+
+    A MicroVM may use four times the memory that its image asks for, so only a cgroup tells it.
+    https://docs.aws.amazon.com/lambda/latest/dg/microvms-images.html
+    """
     size = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    if host.is_job():
-        size = _limit_of_job(cgroup)
+    if host.name() != "function":
+        size = _limit_of_container(cgroup)
     whose = f"the {host.name()}'s memory"
     return f"{whose} of {size} MB" if size else whose
 
 
-def _limit_of_job(cgroup: Path) -> str | None:
+def _limit_of_container(cgroup: Path) -> str | None:
     for name in _LIMITS:
         for line in _lines(cgroup / name):
             if line.isdecimal() and int(line) < _NO_LIMIT_BYTES:

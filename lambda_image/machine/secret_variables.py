@@ -219,14 +219,16 @@ def _secret_parts(value: str) -> Iterator[str]:
 
 def _secret_fields(value: object) -> Iterator[str]:
     """The fields of JSON with secret names, in objects within it too, and in JSON in its texts."""
-    found = _fields(value) if isinstance(value, str) else value
-    if isinstance(found, list):
-        for each in found:
-            yield from _secret_fields(each)
-    for key, field in found.items() if isinstance(found, dict) else ():
-        if isinstance(field, str) and _is_secret(key):
-            yield field
-        yield from _secret_fields(field)
+    left = [value]  # No recursion: Python reads JSON that is nested deeper than its functions may.
+    while left:
+        each = left.pop()
+        found = _fields(each) if isinstance(each, str) else each
+        if isinstance(found, list):
+            left += found
+        for key, field in found.items() if isinstance(found, dict) else ():
+            if isinstance(field, str) and _is_secret(key):
+                yield field
+            left.append(field)
 
 
 def _is_secret(key: str) -> bool:

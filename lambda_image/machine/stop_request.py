@@ -1,4 +1,6 @@
-"""AWS's request to stop a job: SIGTERM to the first process of its container.
+"""AWS's request to stop a job or a MicroVM: SIGTERM to the first process of its container.
+
+A MicroVM is mostly asked in another way, by the hook `/terminate` (`micro_vm`).
 
 The signal is blocked and waited for in a thread: the supervisor handles it too, since Airflow 3.3,
 and would have the task fail without a retry. A blocked signal is kept until somebody takes it, also
@@ -16,15 +18,22 @@ import time
 from collections.abc import Callable
 
 #: How long the service waits before it kills the container, in seconds: always with AWS Batch, and
-#: by default (`stopTimeout`) with Amazon ECS, also when a Spot instance or Fargate Spot ends.
+#: by default (`stopTimeout`) with Amazon ECS, also when a Spot instance or Fargate Spot ends. Of a
+#: MicroVM the hook `/terminate` has up to 60 s, if its image says so.
 #: https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
 GRACE_S = 30.0
 
-#: What is known of a request.
+#: What is known of a request to a job.
 REASON = (
     "AWS asked this job to stop (SIGTERM): a Spot interruption, TerminateJob, StopTask or the "
     "job's own time-out in AWS. The status reason of the job there says which"
+)
+
+#: What is known of a request to a MicroVM.
+REASON_OF_MICRO_VM = (
+    "AWS asked this MicroVM to stop: TerminateMicrovm was called, by the executor or by a person, "
+    "or its maximumDurationInSeconds is over"
 )
 
 _SIGNAL = signal.SIGTERM
@@ -34,10 +43,18 @@ _held_at_s = -math.inf
 
 
 class StopRequest:
-    """The request to stop this process, which counts once; a function never gets one."""
+    """The request to stop this process, which counts once; a function never gets one.
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+    Attributes:
+        cause: What is known of it, as a reason has it.
+    """
+
+    def __init__(
+        self, clock_s: Callable[[], float] = time.monotonic, *, cause: str = REASON
+    ) -> None:
+        self.cause = cause
         self._clock_s = clock_s
+        self._lock = threading.Lock()
         self._made_at_s = math.inf
 
     @property
@@ -58,14 +75,15 @@ class StopRequest:
     @property
     def reason_against_start(self) -> str | None:
         """Why nothing is started any more; None if it has not come."""
-        return f"not started: {REASON}" if self.is_made else None
+        return f"not started: {self.cause}" if self.is_made else None
 
     def make(self, at_s: float | None = None) -> bool:
         """Make it, as of this time or of now; returns whether it is the first one."""
-        if self.is_made:
-            return False
-        self._made_at_s = self._clock_s() if at_s is None else at_s
-        return True
+        with self._lock:  # AWS asks a MicroVM by a hook or a signal, each on its own thread.
+            if self.is_made:
+                return False
+            self._made_at_s = self._clock_s() if at_s is None else at_s
+            return True
 
 
 def hold() -> None:

@@ -1,7 +1,8 @@
 """The temporary folder: cleared after every workload, and checked for the next one.
 
 Lambda keeps /tmp as long as the execution environment lives, even when its process dies: files that
-a workload leaves there fill it, and every later workload can read them.
+a workload leaves there fill it, and every later workload can read them. The kernel's System V
+objects are kept in the same way, and are removed with the files.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lambda_image import host
 from lambda_image.logs import invocation_log
-from lambda_image.machine import environment
+from lambda_image.machine import environment, system_v
 
 #: With less free space a task's log would not fit.
 _LEAST_FREE_BYTES = 1024 * 1024
@@ -39,49 +41,82 @@ class TemporaryFolder:
         self._process = os.getpid()
         self._private: tuple[Path, ...] = ()
         self._airflow_home: Path | None = None
+        self._in_use: tuple[Path, ...] = ()
+        self._code: tuple[Path, ...] = ()
         self._kept: frozenset[Path] = frozenset()
         self._first_free_bytes = 0
-        self._is_own = environment.owns(self._folder) or _is_free(self._folder)
+        self._owns_machine = environment.owns(self._folder)
+        self._kept_objects: frozenset[system_v.SystemVObject] = frozenset()
+        self._is_own = self._owns_machine or _is_free(self._folder)
         if self._is_own:
             self.clear()
             environment.at_end(self.leave)
 
-    def keep(self, private: Collection[Path] = (), airflow_home: Path | None = None) -> None:
+    def keep(
+        self,
+        private: Collection[Path] = (),
+        airflow_home: Path | None = None,
+        in_use: Collection[Path] = (),
+    ) -> None:
         """Keep everything that is there now: the init phase has ended.
 
         Args:
             private: The folders that this process made for itself. They are cleared like the rest,
                 and no workload can run without one of them.
-            airflow_home: Is kept with all that comes into it later.
+            airflow_home: Is kept with all that comes into it later, but for what is imported from
+                it: a later workload's process would run that code.
+            in_use: Folders in AIRFLOW_HOME that are kept even if all of it is on the import path.
         """
         self._private, self._airflow_home = tuple(private), airflow_home
+        self._in_use = tuple(f for f in in_use if airflow_home and airflow_home in f.parents)
+        self._code = tuple(Path(entry) for entry in sys.path if entry)
         self.keep_more()
 
-    def keep_more(self) -> None:
-        """Keep also what has come since, and take the free space of now for that of the start."""
-        self._kept = frozenset(path for root in self._roots() for path in self._below(root))
+    def keep_more(self, *, also_home: bool = False) -> None:
+        """Keep also what has come since, and take the free space of now for that of the start.
+
+        Args:
+            also_home: Remember what is in AIRFLOW_HOME too, for `renew`.
+        """
+        self._kept = frozenset(
+            path for root in self._roots() for path in self._below(root, also_home=also_home)
+        )
+        self._kept_objects = system_v.existing()
         self._first_free_bytes = shutil.disk_usage(self._folder).free
 
     def renew(self) -> None:
-        """Serve another environment, restored with this memory: its disk may be another one."""
+        """Serve another environment, restored with this memory: its disk may be another one.
+
+        The disk may also be one on which another copy of this memory has died. What that one's
+        workloads left below AIRFLOW_HOME goes too, as it does with the folder of a dead process:
+        a disk that they filled would stay full otherwise.
+        """
         self._process = os.getpid()
         for folder in self._private:
-            folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
-        self.clear()
+            if folder.is_symlink() or not folder.is_dir():
+                remove(folder)
+            with suppress(OSError):  # What cannot be removed is named by the check of a workload.
+                folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+        self._clear(also_home=True)
 
     def clear(self) -> None:
         """Remove everything that has come since; log what cannot be removed. Never raises."""
+        self._clear(also_home=False)
+
+    def _clear(self, *, also_home: bool) -> None:
         errors: list[str] = []
         for folder in self._private:
             with suppress(OSError):
                 folder.chmod(stat.S_IRWXU)
         try:
             for root in self._roots():
-                errors += filter(None, map(_remove, list(self._left_in(root))))
+                errors += filter(None, map(remove, list(self._left_in(root, also_home=also_home))))
             if self._is_own:
                 self._mark()
         except OSError as e:
             errors.append(str(e))
+        if self._owns_machine:
+            errors += system_v.remove(self._kept_objects)
         if errors:
             invocation_log.write(
                 "warning",
@@ -135,29 +170,41 @@ class TemporaryFolder:
             return True
         return free + _LEAST_FREE_BYTES <= self._first_free_bytes
 
-    def _roots(self) -> list[Path]:
+    def _roots(self) -> Sequence[Path]:
         """The folders that are cleared."""
-        if self._is_own:
-            return [self._folder]
-        return [folder for folder in self._private if folder != self._airflow_home]
+        return [self._folder] if self._is_own else self._private
 
-    def _below(self, folder: Path) -> Iterator[Path]:
-        """Everything in a folder and in the folders in it, but nothing below AIRFLOW_HOME."""
+    def _below(self, folder: Path, *, also_home: bool) -> Iterator[Path]:
+        """Everything in a folder and in the folders in it that is cleared."""
         for entry in os.scandir(folder):
-            yield Path(entry.path)
-            if self._is_cleared(entry):
-                yield from self._below(Path(entry.path))
+            path = Path(entry.path)
+            if also_home or self._is_cleared(path):
+                yield path
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._below(path, also_home=also_home)
 
-    def _left_in(self, folder: Path) -> Iterator[Path]:
+    def _left_in(self, folder: Path, *, also_home: bool) -> Iterator[Path]:
         """What a workload left in a folder, or in one of the folders that are kept in it."""
         for entry in _entries(folder):
-            if Path(entry.path) not in self._kept:
-                yield Path(entry.path)
-            elif self._is_cleared(entry):
-                yield from self._left_in(Path(entry.path))
+            path = Path(entry.path)
+            if not (also_home or self._is_cleared(path)):
+                continue
+            if path not in self._kept:
+                yield path
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self._left_in(path, also_home=also_home)
 
-    def _is_cleared(self, entry: os.DirEntry[str]) -> bool:
-        return entry.is_dir(follow_symlinks=False) and Path(entry.path) != self._airflow_home
+    def _is_cleared(self, path: Path) -> bool:
+        """Whether a path is outside of AIRFLOW_HOME, or leads to code that is imported from it."""
+        home = self._airflow_home
+        if home is None or home not in path.parents:
+            return True
+        is_in_use = any(_is_on_one_line(path, folder) for folder in self._in_use)
+        return any(
+            _is_on_one_line(path, code)
+            and not (is_in_use and (code == home or code in home.parents))
+            for code in self._code
+        )
 
     def _mark(self) -> None:
         """Make the mark anew: a workload may have put anything into it, or in its place.
@@ -166,10 +213,15 @@ class TemporaryFolder:
             OSError: It cannot be made.
         """
         mark = self._folder / OWNER
-        if error := _remove(mark):
+        if error := remove(mark):
             raise OSError(error)
         with mark.open("x", encoding="ascii") as file:
             file.write(str(self._process))
+
+
+def _is_on_one_line(path: Path, other: Path) -> bool:
+    """Whether one of two paths leads to the other, or is the same."""
+    return path == other or path in other.parents or other in path.parents
 
 
 def _is_free(folder: Path) -> bool:
@@ -203,7 +255,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return list(os.scandir(folder))
 
 
-def _remove(path: Path) -> str | None:
+def remove(path: Path) -> str | None:
     """Remove a file or folder; returns the reason if that fails."""
     try:
         if path.is_dir() and not path.is_symlink():

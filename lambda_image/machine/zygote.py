@@ -89,6 +89,8 @@ class Zygote:
 
     def __init__(self, child_main: ChildMain, prepare: Callable[[], None] = lambda: None) -> None:
         self.is_lost = False  # Whether it cannot fork another child: it is gone or did not answer.
+        # If the zygote dies before its children, they become this process's: see `Child._lose`.
+        _adopt_orphans()
         self._control, theirs = socket.socketpair(type=_KEEPS_MESSAGES_APART)
         self.pid = os.fork()
         if self.pid == 0:
@@ -121,6 +123,18 @@ class Zygote:
             raise ZygoteError(f"no process can be started: {answer}")
         self.is_lost = False
         return Child(answer, ours, self.pid)
+
+    def reap_orphans(self) -> None:
+        """Collect what this process adopted, and what has ended since; call it between workloads.
+
+        Each uncollected one counts as a process, of which a function may have 1,024:
+        https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        """
+        with contextlib.suppress(ChildProcessError):  # There is none, not even the zygote.
+            while (
+                ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ) is not None and ended.si_pid != self.pid:
+                os.waitpid(ended.si_pid, 0)
 
     def close(self) -> None:
         """End the zygote, and wait until it is gone."""
@@ -163,6 +177,8 @@ class Child:
             select.select([self.exit], [], [], max(left_s, _LEAST_SWEEP_S))
             if self.end() is None:
                 self._lose()
+        elif self._end.lost:  # `end` may have been interrupted before all were killed.
+            _kill_what_is_left()
         self.exit.close()
 
     def _lose(self) -> None:
@@ -170,6 +186,7 @@ class Child:
         for pid in (self._zygote_pid, self.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        _kill_what_is_left()
 
 
 def protect() -> None:
@@ -184,6 +201,14 @@ def protect() -> None:
 def unprotect() -> None:
     """Undo `protect`: a protected process cannot be set up anew by whoever copies it."""
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies.
+
+    https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
+    """
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -263,7 +288,7 @@ def _serve(control: socket.socket, child_main: ChildMain) -> NoReturn:
     """Fork and watch children while the handler lives."""
     protect()
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # Nobody sends them to this process.
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _adopt_orphans()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -349,6 +374,13 @@ def kill_descendants() -> set[psutil.Process]:
         killed |= fresh
     _signal_all(killed, signal.SIGKILL)
     return killed
+
+
+def _kill_what_is_left() -> None:
+    """Kill what a workload started, which would go on beside the next one; never raises."""
+    no_descriptor_is_left = (OSError, psutil.Error)
+    with contextlib.suppress(*no_descriptor_is_left):
+        kill_descendants()
 
 
 def _signal_all(processes: set[psutil.Process], number: signal.Signals) -> None:

@@ -33,8 +33,10 @@ from lambda_executor.contract.probe import BundleAnswer, DagFiles
 from lambda_image import host
 from lambda_image.causes import causes
 from lambda_image.dags import preload
+from lambda_image.logs import invocation_log
 from lambda_image.logs.invocation_log import WriteLog
 from lambda_image.machine import environment, limits
+from lambda_image.runtime.bundle_folders import BundleFolders, SpoiltError
 from lambda_image.runtime.compat import (
     AirflowNotFoundException,
     Workload,
@@ -68,23 +70,33 @@ class ExhaustedError(LambdaExecutorError):
 
 
 class DagBundles:
-    """The DAG bundles of one execution environment."""
+    """The DAG bundles of one execution environment.
+
+    Attributes:
+        folders: What workloads may have done to the folders in which they are kept.
+    """
 
     def __init__(self) -> None:
+        self.folders = BundleFolders()
         self._manager: DagBundlesManager | None = None
         self._used: dict[str, str] = {}
         with contextlib.suppress(_NoDagError):  # The first task reports it.
             self._bundles()
 
-    def warm_up(self, write_log: WriteLog) -> None:
+    def warm_up(self, write_log: WriteLog, *, fetch: bool = True) -> None:
         """Fetch DAG files and import their imports in the init phase, once for all tasks.
+
+        Args:
+            write_log: Writes what was done, and what could not be.
+            fetch: Whether this process has a network and credentials; without them only the DAG
+                files in the image are looked at.
 
         Raises:
             ConfigError: A variable has a value that cannot work.
         """
         is_wanted = preload.is_wanted()
         folders = []
-        for bundle in self._cheap():
+        for bundle in self._cheap() if fetch else ():
             try:
                 with environment.restored():
                     bundle.prefetch()
@@ -99,7 +111,8 @@ class DagBundles:
         """Fetch the DAG files of a workload; the reason if that fails.
 
         Raises:
-            ExhaustedError: It failed for want of memory, descriptors or disk.
+            ExhaustedError: It failed for want of memory, processes, descriptors or disk.
+            SpoiltError: It failed because of what an earlier workload did to the folder.
         """
         if getattr(workload, "bundle_info", None) is None:
             return None
@@ -112,9 +125,11 @@ class DagBundles:
         except Exception as e:  # a bundle is anybody's code; nothing was started
             is_ours = isinstance(e, LambdaExecutorError)
             reason = str(e) if is_ours else f"the task's DAG bundle cannot be had: {_reason(e)}"
-            if (exhaustion := limits.exhaustion_behind(e)) is None:
-                return reason
-            raise ExhaustedError(reason, of_disk=limits.is_of_disk(exhaustion)) from e
+            if exhaustion := limits.exhaustion_behind(e):
+                raise ExhaustedError(reason, of_disk=limits.is_of_disk(exhaustion)) from e
+            if self.folders.are_at_fault(e):
+                raise SpoiltError(reason) from e
+            return reason
         return None
 
     def compared(self, asked: DagFiles) -> dict[str, BundleAnswer]:
@@ -162,7 +177,7 @@ class DagBundles:
         yield from (bundle for bundle in bundles if hasattr(bundle, "prefetch"))
 
     def _fetch(self, workload: ExecuteTask) -> None:
-        name, version = workload.bundle_info.name, workload.bundle_info.version
+        name = workload.bundle_info.name
         manager = self._bundles()
         known = sorted(bundle_names(manager))
         if name not in known:
@@ -176,13 +191,32 @@ class DagBundles:
         if not all(map(_is_known_here, _connections(name))):
             return  # Airflow's database has them, for tasks that have started only.
         try:
+            self._initialize(manager, workload)
+        except AirflowNotFoundException:
+            return  # A connection of the database that the bundle's configuration does not name.
+        except Exception as e:
+            if limits.exhaustion_behind(e) or not self.folders.is_set_aside(name, e):
+                raise
+            with self.folders.given_back_unless_done(name):
+                self._initialize(manager, workload)
+            event = "a DAG bundle was fetched anew, as a workload may have spoilt its folder"
+            invocation_log.write("warning", event, bundle=name, reason=_reason(e))
+
+    def _initialize(self, manager: DagBundlesManager, workload: ExecuteTask) -> None:
+        """Fetch a bundle with a DAG file.
+
+        Raises:
+            AirflowNotFoundException: It needs a connection of Airflow's database.
+            LambdaExecutorError: It cannot be had, or has no such file.
+            OSError: The file's path cannot be one, for example because it is too long.
+        """
+        name, version = workload.bundle_info.name, workload.bundle_info.version
+        try:
             bundle = bundle_of(manager, workload.bundle_info)
             if version is not None:
                 self._remove_old_versions(bundle, version)
             bundle.initialize()
-        except AirflowNotFoundException:
-            return  # A connection of the database that the bundle's configuration does not name.
-        except LambdaExecutorError:
+        except (AirflowNotFoundException, LambdaExecutorError):
             raise
         except Exception as e:
             at = f" at version {version}" if version else ""

@@ -186,6 +186,7 @@ class Processes:
 
     def reason_against_another(self) -> str | None:
         """Why no other workload can run as this one could; None if it can."""
+        self._zygote.reap_orphans()
         end = self._child.end() if self._child else None
         if self._zygote.is_lost or (end is not None and end.lost):
             return "the process that starts and watches the workloads is gone"

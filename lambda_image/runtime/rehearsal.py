@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 import uuid
@@ -59,6 +60,8 @@ _TELLING = (
 )
 #: A name that no resolver knows; it is never asked.
 _SERVER = "http://rehearsal.invalid/execution/"
+#: The executor's own policy, which leaves a task without a need alone: it tells nobody.
+_OWN_POLICY = "lambda_executor.policy"
 #: Longer than it ever takes; the init phase has more.
 _TIME_OUT_S = 30.0
 
@@ -92,7 +95,7 @@ def _reaches_nobody() -> bool:
 
 
 def _has_policies() -> bool:
-    """Whether anybody but Airflow itself has registered a cluster policy.
+    """Whether anybody but Airflow itself and this executor has registered a cluster policy.
 
     https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/cluster-policies.html
     """
@@ -101,7 +104,7 @@ def _has_policies() -> bool:
         manager = find()
     else:
         manager = of_airflow.POLICY_PLUGIN_MANAGER
-    return bool(manager.get_plugins() - {policies.DefaultPolicy})
+    return bool(manager.get_plugins() - {policies.DefaultPolicy, sys.modules.get(_OWN_POLICY)})
 
 
 def _run(processes: Processes) -> Verdict | None:

@@ -18,12 +18,13 @@ from lambda_executor.contract.wire import Outcome
 from lambda_image import host
 from lambda_image.deadline import Deadline
 from lambda_image.logs import log_output
-from lambda_image.machine import environment, limits, memory, stop_request, time_limit
+from lambda_image.machine import environment, limits, memory, time_limit
 from lambda_image.machine.secret_variables import SecretError, SecretVariables
 from lambda_image.machine.temporary import TemporaryFolder
 from lambda_image.machine.zygote import ZygoteError
 from lambda_image.runtime import compat, task_log
 from lambda_image.runtime.api import verdicts
+from lambda_image.runtime.bundle_folders import SpoiltError
 from lambda_image.runtime.bundles import DagBundles, ExhaustedError
 from lambda_image.runtime.compat import Workload
 from lambda_image.runtime.processes import Processes
@@ -66,13 +67,17 @@ class WorkloadRunner:
             )
             self.explain(workload_json, verdict.reason, deadline)
             return verdict
+        if reason := _reason_against_paths(workload):
+            self.explain(workload_json, reason, deadline)
+            return rejected(reason)
         self.processes.calls.begin(deadline, getattr(workload, "ti", None))
+        is_first = not self.dag_bundles.folders.have_served
         try:
             give_up_at_s = partial(self.processes.give_up_at_s, deadline)
             with self.processes.until(deadline), time_limit.until(give_up_at_s):
                 verdict = self._run(workload, deadline)
         except time_limit.OutOfTime:
-            verdict = self._out_of_time(workload, deadline)
+            verdict = self._out_of_time(workload, deadline, is_first=is_first)
         finally:
             self.temporary.clear()
         verdict = deadline.with_request(verdict)
@@ -95,6 +100,13 @@ class WorkloadRunner:
             ):
                 self.secrets.export()  # The connection of remote logs may be one.
             self._write_reason(workload_json, reason, deadline, "error")
+
+    def announce(self, workload_json: str, text: str) -> None:
+        """Write a line at the start of a task's log, which the supervisor uploads; never raises."""
+        with contextlib.suppress(ValueError, RecursionError, TypeError, KeyError):
+            log_path = json.loads(workload_json)["log_path"]
+            if isinstance(log_path, str) and log_path:
+                task_log.write(log_path, text)
 
     def _write_reason(
         self, workload_json: str, reason: str, deadline: Deadline, level: str
@@ -144,9 +156,11 @@ class WorkloadRunner:
                 or deadline.request.reason_against_start  # Last: to fetch these may take minutes.
             ):
                 return rejected(reason)
+            self.dag_bundles.folders.expect_harm()
             self._supervise(workload, server)
-        except ExhaustedError as e:
-            is_everywhere = e.of_disk and not self.temporary.is_fuller()
+        except (ExhaustedError, SpoiltError) as e:
+            is_of_disk = isinstance(e, ExhaustedError) and e.of_disk
+            is_everywhere = is_of_disk and not self.temporary.is_fuller()
             return rejected(str(e)) if is_everywhere else rejected_here(str(e))
         except ZygoteError as e:
             return rejected(f"nothing was started: {e}; the execution environment is given up")
@@ -187,7 +201,7 @@ class WorkloadRunner:
         else:
             self.processes.run(run_workload, self.secrets.values)
 
-    def _out_of_time(self, workload: Workload, deadline: Deadline) -> Verdict:
+    def _out_of_time(self, workload: Workload, deadline: Deadline, *, is_first: bool) -> Verdict:
         """The verdict when even the supervisor did not return in time."""
         server, ended, calls = (
             compat.execution_api_url(),
@@ -196,12 +210,15 @@ class WorkloadRunner:
         )
         if ended is None:
             why = (
-                stop_request.REASON
+                deadline.request.cause
                 if deadline.is_requested
                 else f"the {host.name()}'s time-out came before the DAG files and the Execution "
                 f"API at {server} were there"
             )
-            return out_of_time(1, f"nothing was started: {why}")
+            # Maybe an earlier workload has put something there that blocks whoever opens it.
+            nothing = out_of_time(1, f"nothing was started: {why}")
+            is_suspect = not (is_first or deadline.is_requested)
+            return replace(nothing, environment_is_unusable=is_suspect)
         if (verdict := verdicts.of_calls(self.processes.calls, server, ended)) is not None:
             return verdict
         if calls.state is None and hasattr(workload, "ti"):  # Others have no state in Airflow.
@@ -223,6 +240,23 @@ def _reason_against(server: str) -> str | None:
         f"[core] execution_api_server_url is {server!r}, which is no http or https URL: set "
         f"AIRFLOW__CORE__EXECUTION_API_SERVER_URL in the {host.name()}'s environment"
     )
+
+
+def _reason_against_paths(workload: Workload) -> str | None:
+    """Why a workload's paths are not those of Airflow; None if they may be."""
+    version = "bundle_info.version"  # A bundle may keep a version in a folder of this name.
+    paths = {
+        "log_path": getattr(workload, "log_path", None) or "",
+        "dag_rel_path": str(getattr(workload, "dag_rel_path", None) or ""),
+        version: getattr(getattr(workload, "bundle_info", None), "version", None) or "",
+    }
+    for name, path in paths.items():
+        if task_log.leads_out(path):
+            return f"the workload's {name} is {path!r:.200}, which leads out of its folder"
+    if paths[version].startswith("-"):
+        # A bundle may hand it to git, which would take it for an option.
+        return f"the workload's {version} is {paths[version]!r:.200}, which is no version"
+    return None
 
 
 def _validation_reason(error: ValidationError) -> str:

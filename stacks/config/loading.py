@@ -84,7 +84,7 @@ def _override(override: object) -> Mapping[str, Any]:
             override = _content(override)
         try:
             override = json.loads(override)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise StageConfigError(
                 f"-c override={override!r} is not JSON ({e}), allowed is a JSON object such as "
                 '\'{"database": {"storage_gb": 50}}\': quote it for the shell'
@@ -139,32 +139,58 @@ def _texts(error: ErrorDetails) -> list[str]:
 
 
 def _text(error: ErrorDetails) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
-    path = path.lstrip(".")
+    path, known_path = _paths(error["loc"])
     value = json.dumps(error["input"], default=repr)
     match error["type"]:
         case "extra_forbidden":
             parent, _, key = path.rpartition(".")
-            known = _keys(parent)
+            known = _keys(known_path.rpartition(".")[0])
             return (
                 f"unknown key {path}, allowed {f'in {parent}' if parent else 'here'} are "
                 f"{', '.join(known)}{_did_you_mean(key, known)}: correct or remove it"
             )
         case "missing":
-            return f"{path} is missing, allowed is {_allowed(path)}: add it"
+            return f"{path} is missing, allowed is {_allowed(known_path)}: add it"
+        case "union_tag_not_found" | "union_tag_invalid" | "model_attributes_type":
+            return (
+                f"{path} is {value}, allowed is a JSON object with a kind of "
+                f"{', '.join(_kinds(known_path))}: add or correct its kind"
+            )
         case "model_type":
             return (
-                f"{path} is {value}, allowed is a JSON object with {', '.join(_keys(path))}: "
+                f"{path} is {value}, allowed is a JSON object with {', '.join(_keys(known_path))}: "
                 "nest its values in it"
             )
         case "value_error":
-            return f"{path} is {value}, allowed is {_allowed(path)}: {error['ctx']['error']}"
+            return f"{path} is {value}, allowed is {_allowed(known_path)}: {error['ctx']['error']}"
         case _:
-            return f"{path} is {value}, allowed is {_allowed(path)}: change it"
+            return f"{path} is {value}, allowed is {_allowed(known_path)}: change it"
 
 
-def _allowed(path: str) -> str:
-    fields, known = describe_fields(), _in_the_reference(path)
+def _paths(loc: Iterable[int | str]) -> tuple[str, str]:
+    """Return the path of a value as its author knows it, and as the reference does.
+
+    They differ in numbers of items: `targets[0].gpu` is `targets[batch].gpu` in the reference.
+    """
+    path = known = ""
+    for part in loc:
+        if isinstance(part, int):
+            path, known = f"{path}[{part}]", f"{known}[]"
+        elif known.endswith("[]") and part in _kinds(known):
+            known = f"{known[:-2]}[{part}]"
+        else:
+            path, known = f"{path}.{part}".lstrip("."), f"{known}.{part}".lstrip(".")
+    return path, known
+
+
+def _kinds(items: str) -> list[str]:
+    """Return the kinds of a list's items, `targets[]`; none if all have the same keys."""
+    kind = re.compile(re.escape(items[:-1]) + r"([a-z_]+)\]")
+    return [match[1] for path, _ in sections() if (match := kind.fullmatch(path))]
+
+
+def _allowed(known: str) -> str:
+    fields = describe_fields()
     if field := fields.get(known):
         return field.allowed
     of_texts = known.removesuffix("[]"), known.rpartition(".")[0]  # An item of a list or an object.
@@ -172,14 +198,9 @@ def _allowed(path: str) -> str:
     return texts.allowed.removeprefix(EACH) if texts else "a JSON object"
 
 
-def _keys(section: str) -> list[str]:
-    known = _in_the_reference(section)
-    paths = [*describe_fields(), *(path for path, _ in sections() if not path.endswith("[]"))]
+def _keys(known: str) -> list[str]:
+    paths = [*describe_fields(), *(path for path, _ in sections() if not path.endswith("]"))]
     return [key for parent, _, key in (p.rpartition(".") for p in paths if p) if parent == known]
-
-
-def _in_the_reference(path: str) -> str:
-    return re.sub(r"\[\d+\]", "[]", path)
 
 
 def _did_you_mean(given: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from stacks.config import Section, StageConfig
 from stacks.config.relations import RELATIONS
@@ -42,8 +42,9 @@ class FieldText:
     """One field in the reference page.
 
     Attributes:
-        path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`, in an
-            object with keys of the owner's choice `control_plane.sizes.*.cpu`.
+        path: Its dotted path, `network.cidr`; in a list of objects `functions[].memory_mb`, in a
+            list of objects of several kinds `targets[batch].memory_mb`, in an object with keys of
+            the owner's choice `control_plane.sizes.*.cpu`.
         default: Its default as JSON; None: it is required.
     """
 
@@ -68,9 +69,18 @@ def sections(model: type[Section] = StageConfig, path: str = "") -> Iterator[tup
         for kind, where in (
             (field.annotation, inner),
             *((kind, of_each) for kind in get_args(field.annotation)),
+            *_kinds(field.annotation, inner),
         ):
             if isinstance(kind, type) and issubclass(kind, Section):
                 yield from sections(kind, where)
+
+
+def _kinds(annotation: object, path: str) -> Iterator[tuple[object, str]]:
+    """Yield the sections of a list of several kinds, each with its place: `targets[batch]`."""
+    for item in get_args(annotation):
+        for kind in get_args(get_args(item)[0]) if get_origin(item) is Annotated else ():
+            (name,) = get_args(kind.model_fields["kind"].annotation)
+            yield kind, f"{path}[{name}]"
 
 
 def render() -> str:
@@ -115,6 +125,9 @@ def _fields(
         for key, of_each in (("items", "[]"), ("additionalProperties", ".*")):
             # JSON Schema has `additionalProperties: false` where there are none.
             inner = field.get(key) or {}
+            for kind, reference in inner.get("discriminator", {}).get("mapping", {}).items():
+                section = _section({"$ref": reference}, definitions)
+                yield from _fields(section, definitions, f"{path}[{kind}].")
             if "$ref" in inner and "properties" in (section := _section(inner, definitions)):
                 yield from _fields(section, definitions, f"{path}{of_each}.")
 
@@ -129,6 +142,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911, PLR0912 
         case {"anyOf": alternatives}:
             of_all = {key: schema[key] for key in ("examples", "rule") if key in schema}
             return " or ".join(_allowed({**of_all, **one}) for one in alternatives)
+        case {"const": value}:
+            return json.dumps(value)
         case {"enum": values}:
             return "one of " + ", ".join(json.dumps(value) for value in values)
         case {"type": "null"}:
@@ -137,6 +152,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911, PLR0912 
             return "true or false"
         case {"type": "integer", "minimum": low, "maximum": high}:
             return f"a whole number from {low} to {high}"
+        case {"type": "number", "minimum": low, "maximum": high}:
+            return f"a number from {low:g} to {high:g}"
         case {"type": "integer", "minimum": low}:
             return f"a whole number from {low}"
         case {"type": "string", "rule": rule, "examples": [example, *_]}:
@@ -147,7 +164,7 @@ def _allowed(schema: Mapping[str, Any]) -> str:  # noqa: C901, PLR0911, PLR0912 
             return f"a text such as {json.dumps(example)}"
         case {"type": "array", "items": {"type": "string"} as item}:
             return f"{EACH}{_allowed(item)}"
-        case {"type": "array", "items": {"$ref": _}}:
+        case {"type": "array", "items": {"$ref": _} | {"discriminator": _}}:
             return "a list of JSON objects"
         case {"type": "object", "examples": [example, *_]}:
             return f"a JSON object such as {json.dumps(example)}"

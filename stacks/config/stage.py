@@ -13,11 +13,18 @@ from stacks.config.sections.dags import DagsConfig, LogsConfig
 from stacks.config.sections.database import DatabaseConfig
 from stacks.config.sections.encryption import EncryptionConfig
 from stacks.config.sections.execution import ExecutionConfig
-from stacks.config.sections.functions import DEFAULT_FUNCTION, FunctionConfig
+from stacks.config.sections.functions import DEFAULT_FUNCTION, Architecture, FunctionConfig
 from stacks.config.sections.image import ImageConfig
 from stacks.config.sections.network import NetworkConfig
 from stacks.config.sections.observability import ObservabilityConfig
 from stacks.config.sections.section import Section, rule
+from stacks.config.sections.shared_files import SharedFilesConfig
+from stacks.config.sections.targets import (
+    ContainerTargetConfig,
+    MicroVmTargetConfig,
+    Target,
+    TargetConfig,
+)
 from stacks.config.sections.workloads import WorkloadsConfig
 
 
@@ -42,8 +49,8 @@ class StageConfig(Section):
     )
     removal: Literal["destroy", "retain"] = Field(
         description="What happens to resources with data (database, secret, repository, queues, "
-        'buckets, key, log groups) when their stack is deleted. "retain" also protects the stacks '
-        "from deletion (see docs/howto/first-deploy-failed.md)."
+        "buckets, shared files, key, log groups) when their stack is deleted. "
+        '"retain" also protects the stacks from deletion (see docs/howto/first-deploy-failed.md).'
     )
     encryption: EncryptionConfig = Field(default_factory=EncryptionConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
@@ -54,7 +61,12 @@ class StageConfig(Section):
         description="The Lambda functions, one of them the default one.",
         json_schema_extra={"default": [{"name": DEFAULT_FUNCTION}]},
     )
+    targets: list[Target] = Field(
+        [],
+        description="Where tasks run that no function can run: longer, larger, or with a GPU.",
+    )
     workloads: WorkloadsConfig = Field(default_factory=WorkloadsConfig)
+    shared_files: SharedFilesConfig = Field(default_factory=SharedFilesConfig)
     dags: DagsConfig = Field(default_factory=DagsConfig)
     logs: LogsConfig = Field(default_factory=LogsConfig)
     control_plane: ControlPlaneConfig = Field(default_factory=ControlPlaneConfig)
@@ -75,13 +87,29 @@ class StageConfig(Section):
             self.database.enabled
             or self.network.function_in_vpc
             or self.control_plane.kind == "fargate"
+            or self.has_containers
         )
+
+    @property
+    def has_containers(self) -> bool:
+        """Whether any target runs containers, which are always inside a VPC."""
+        return any(isinstance(target, ContainerTargetConfig) for target in self.targets)
+
+    @property
+    def containers_have_public_addresses(self) -> bool:
+        """Whether containers of targets reach AWS by addresses of their own.
+
+        An address costs money only while a task runs; a NAT gateway or endpoints do all the time,
+        and are used where they exist anyway.
+        """
+        return self.has_containers and not self.network.has_a_way_out
 
     @property
     def needs_private_subnets(self) -> bool:
         """Whether code without a public address calls AWS from inside the VPC."""
         return (
             self.network.function_in_vpc
+            or (self.has_containers and not self.containers_have_public_addresses)
             or (self.control_plane.kind == "fargate" and not self.control_plane.public_addresses)
             or (self.database.enabled and self.database.rotation_days is not None)
         )
@@ -99,8 +127,8 @@ class StageConfig(Section):
         on_the_internet = (
             control_plane.entrance == "load_balancer" and control_plane.on_the_internet
         )
-        return control_plane.kind == "fargate" and (
-            control_plane.public_addresses or on_the_internet
+        return self.containers_have_public_addresses or (
+            control_plane.kind == "fargate" and (control_plane.public_addresses or on_the_internet)
         )
 
     @property
@@ -108,21 +136,44 @@ class StageConfig(Section):
         """The function of every queue that no other serves."""
         return next(f for f in self.functions if f.name == DEFAULT_FUNCTION)
 
+    @property
+    def architectures(self) -> set[Architecture]:
+        """The processor architectures for which the stage needs its image."""
+        return {
+            *(function.architecture for function in self.functions),
+            *(self.architecture_of(target) for target in self.targets),
+        }
+
+    def architecture_of(self, target: Target) -> Architecture:
+        """The processor architecture of a target; MicroVMs have no other one."""
+        if isinstance(target, MicroVmTargetConfig):
+            return "arm64"
+        return target.architecture or self.default_function.architecture
+
     def starts_from_snapshot(self, function: FunctionConfig) -> bool:
         """Whether the execution environments of a function start from a snapshot."""
         return starts_from_snapshot(self, function)
 
-    def workloads_of(self, function: FunctionConfig) -> WorkloadsConfig:
-        """What one function's workloads may do: what all may, and more; its own variables win."""
+    def workloads_of(self, target: FunctionConfig | TargetConfig) -> WorkloadsConfig:
+        """What the workloads of a function or target may do: what all may, and more.
+
+        Its own variables win.
+        """
         every = self.workloads
         return WorkloadsConfig(
-            environment={**every.environment, **function.environment},
-            secrets={**every.secrets, **function.secrets},
-            policies=list(dict.fromkeys([*every.policies, *function.policies])),
-            statements=[*every.statements, *function.statements],
+            environment={**every.environment, **target.environment},
+            secrets={**every.secrets, **target.secrets},
+            policies=list(dict.fromkeys([*every.policies, *target.policies])),
+            statements=[*every.statements, *target.statements],
         )
 
     @property
-    def functions_have_secrets(self) -> bool:
-        """Whether a function fetches secrets for its workloads."""
-        return any(self.workloads_of(function).secrets for function in self.functions)
+    def secrets_are_fetched_inside(self) -> bool:
+        """Whether a function or another target fetches secrets from inside the VPC.
+
+        Containers are always there, MicroVMs where the functions are.
+        """
+        in_vpc = self.network.function_in_vpc
+        targets = [t for t in self.targets if in_vpc or isinstance(t, ContainerTargetConfig)]
+        inside = [*(self.functions if in_vpc else []), *targets]
+        return any(self.workloads_of(each).secrets for each in inside)

@@ -111,6 +111,8 @@ def render(stages: Mapping[str, Iterable[Template]]) -> str:
     parts.append(_PRICES_HEAD)
     for name, price in PRICES.items():
         source = f"[read]({price.source})" if price.source else "not looked up"
+        if price.read_on != READ_ON:
+            source += f" on {price.read_on}"
         parts.append(
             f"| {name} | {_amount(price.usd)} | {price.per} | {source} | <{price.page}> |\n"
         )
@@ -158,8 +160,9 @@ a warm execution environment for {TASKS["that do nothing"]} s ([measured](benchm
 takes {SQS_REQUESTS} requests: it is sent once, and received and deleted in batches.
 
 Not counted: traffic to the Internet and between zones, AWS services that tasks use, cold starts (a
-few seconds of the function's memory each) and [starts from a snapshot](costs-of-snapshots.md), the
-control plane's log, and an Airflow outside the stage.
+few seconds of the function's memory each) and [starts from a snapshot](costs-of-snapshots.md),
+tasks on [other targets](costs-of-targets.md), the control plane's log, and an Airflow outside the
+stage.
 """
 
 _PRICES_HEAD = f"""

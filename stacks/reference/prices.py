@@ -1,7 +1,7 @@
 """AWS's prices for the cost table, each with its source.
 
-On demand, US East (N. Virginia), without free tiers and commitments, read on `READ_ON`. Most other
-Regions are 0 to 25 % more expensive.
+On demand, US East (N. Virginia), without free tiers and commitments, read on `READ_ON` unless one
+says otherwise. Most other Regions are 0 to 25 % more expensive.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Price:
     per: str
     source: str | None  # None: the price was not found, check AWS's page.
     page: str
+    read_on: str = READ_ON
 
 
 _CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
@@ -33,6 +34,8 @@ _FARGATE_SPOT_READ = "https://fortem.dev/fargate-spot/"
 _LAMBDA = "https://aws.amazon.com/lambda/pricing/"
 _LAMBDA_READ = "https://cloudchipr.com/blog/aws-lambda-pricing"
 _SNAPSHOTS_READ = "https://awsnegotiations.com/blog/lambda-snapstart-cost-impact/"
+_MICRO_VMS_READ = "https://northflank.com/blog/aws-lambda-microvms-vs-northflank-pricing"
+_MICRO_VMS_READ_ON = "2026-11-30"
 _RDS = "https://aws.amazon.com/rds/postgresql/pricing/"
 _RDS_READ = "https://infratally.com/articles/aws-rds-pricing-explained-2026.html"
 _RDS_STORAGE_READ = "https://www.usage.ai/blogs/aws/reserved-instances/rds/pricing-calculator/"
@@ -54,6 +57,17 @@ PRICES = {
     "Lambda, provisioned concurrency": Price(0.0000041667, "GB-second", None, _LAMBDA),
     "Lambda, snapshot of a version": Price(0.0000015046, "GB-second", _SNAPSHOTS_READ, _LAMBDA),
     "Lambda, restore of a snapshot": Price(0.0001397998, "GB", _SNAPSHOTS_READ, _LAMBDA),
+    # Baseline only: what a MicroVM uses above it costs the same again, by the second.
+    "MicroVM, arm64": Price(
+        0.0000276944, "vCPU-second", _MICRO_VMS_READ, _LAMBDA, _MICRO_VMS_READ_ON
+    ),
+    "MicroVM, arm64, memory": Price(
+        0.0000036667, "GB-second", _MICRO_VMS_READ, _LAMBDA, _MICRO_VMS_READ_ON
+    ),
+    "MicroVM, snapshot of a version": Price(
+        0.08, "GB and month", _MICRO_VMS_READ, _LAMBDA, _MICRO_VMS_READ_ON
+    ),
+    "MicroVM, restore of a snapshot": Price(0.00155, "GB", None, _LAMBDA),
     "SQS, requests": Price(
         0.40,
         "million",
@@ -84,6 +98,13 @@ PRICES = {
         "GB and month",
         "https://cloudburn.io/blog/amazon-ecr-pricing",
         "https://aws.amazon.com/ecr/pricing/",
+    ),
+    "EFS, storage": Price(
+        0.30,
+        "GB and month",
+        "https://www.factualminds.com/blog/amazon-efs-pricing-throughput-modes-storage-classes/",
+        "https://aws.amazon.com/efs/pricing/",
+        "2026-11-30",
     ),
     "RDS, db.t4g.micro": Price(0.016, "hour", _RDS_READ, _RDS),
     "RDS, db.t4g.small": Price(0.032, "hour", _RDS_READ, _RDS),
@@ -122,9 +143,13 @@ FREE = frozenset(
         "AWS::ApiGatewayV2::VpcLink",
         "AWS::ApplicationAutoScaling::ScalableTarget",
         "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::Batch::ComputeEnvironment",
+        "AWS::Batch::JobDefinition",
+        "AWS::Batch::JobQueue",
         "AWS::Budgets::Budget",
         "AWS::EC2::FlowLog",
         "AWS::EC2::InternetGateway",
+        "AWS::EC2::LaunchTemplate",
         "AWS::EC2::Route",
         "AWS::EC2::RouteTable",
         "AWS::EC2::SecurityGroup",
@@ -137,14 +162,18 @@ FREE = frozenset(
         "AWS::ECS::Cluster",
         "AWS::ECS::ClusterCapacityProviderAssociations",
         "AWS::ECS::TaskDefinition",
+        "AWS::EFS::AccessPoint",
+        "AWS::EFS::MountTarget",
         "AWS::ElasticLoadBalancingV2::Listener",
         "AWS::ElasticLoadBalancingV2::ListenerRule",
         "AWS::ElasticLoadBalancingV2::TargetGroup",
+        "AWS::IAM::InstanceProfile",
         "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Policy",
         "AWS::IAM::Role",
         "AWS::KMS::Alias",
         "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::NetworkConnector",
         "AWS::Lambda::Permission",
         "AWS::RDS::DBParameterGroup",
         "AWS::RDS::DBProxyTargetGroup",

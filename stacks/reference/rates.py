@@ -89,6 +89,19 @@ def snapshot_a_month(memory_mb: int) -> float:
     return gb_seconds * _usd("Lambda, snapshot of a version")
 
 
+def _micro_vm_image(image: Resource) -> Cost:
+    (size,) = image.properties["Resources"]
+    return Cost(idle=micro_vm_image_a_month(size["MinimumMemoryInMiB"]))
+
+
+def micro_vm_image_a_month(memory_mb: int) -> float:
+    """Return what one version of a MicroVM's image costs in a month, in US dollars.
+
+    Its snapshot is counted with the whole memory. Somebody's of 2 GB was billed as 0.9 GB.
+    """
+    return memory_mb / 1024 * _usd("MicroVM, snapshot of a version")
+
+
 def _queue(queue: Resource) -> Cost:
     if "Failures" in queue.name:
         return Cost()  # Nobody polls it.
@@ -178,6 +191,10 @@ RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
         f"one image of {_IMAGE_GB} GB; versions share most layers",
     ),
     "AWS::ECS::Service": (_service, "vCPUs, memory and public addresses of its tasks, all day"),
+    "AWS::EFS::FileSystem": (
+        lambda _: Cost(),
+        "$0.30 a month for each stored GB; $0.03 for each GB read and $0.06 for each written",
+    ),
     "AWS::ElasticLoadBalancingV2::LoadBalancer": (
         _load_balancer,
         "includes its addresses; plus $0.008 for each unit of load and hour",
@@ -185,6 +202,10 @@ RATES: Mapping[str, tuple[Callable[[Resource], Cost], str]] = {
     "AWS::KMS::Key": (_always("KMS key"), "plus $0.03 for 10,000 requests"),
     "AWS::Lambda::Alias": (_alias, "provisioned concurrency, if there is any"),
     "AWS::Lambda::Function": (_function, "memory and time of the workloads"),
+    "AWS::Lambda::MicrovmImage": (
+        _micro_vm_image,
+        "the snapshot of one version, for a week at least; each older version costs it again",
+    ),
     "AWS::Lambda::Version": (_version, "its snapshot; each older version costs it again"),
     "AWS::Logs::LogGroup": (_log_group, f"{_LOG_GB * 1e6:.0f} kB a workload; storage $0.03 a GB"),
     "AWS::Logs::MetricFilter": (

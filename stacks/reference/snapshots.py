@@ -15,7 +15,8 @@ from pathlib import Path
 
 from stacks.config import FunctionConfig
 from stacks.config.loading import load
-from stacks.reference.chart import Axis, Line, Mark, line_chart, ticks_to
+from stacks.reference.chart import Axis, Line, Mark, Panel, ticks_to
+from stacks.reference.chart import chart as draw
 from stacks.reference.prices import PRICES, READ_ON
 from stacks.reference.rates import snapshot_a_month
 
@@ -154,15 +155,18 @@ def chart(function: FunctionConfig) -> str:
     seconds = range(_LONGEST_INIT_S + 1)
     without = [(float(s), TASKS * cold(function, s).usd) for s in seconds]
     flat = TASKS * restored(function).usd
-    return line_chart(
-        f"What {TASKS:,} starts cost: {function.memory_mb:,} MB, {function.architecture}",
-        Axis("seconds that a cold start takes", [0, 3, 6, 9, 12, _LONGEST_INIT_S]),
-        Axis("US dollars", ticks_to(max(flat, without[-1][1]))),
+    panel = Panel(
+        Axis("US dollars", ticks_to(max(flat, without[-1][1])), form="${:.2f}"),
         [Line("cold", without), Line("from a snapshot", [(0.0, flat), (without[-1][0], flat)])],
         [
             Mark(COLD_S, f"Airflow alone: {COLD_S:g} s"),
             Mark(break_even_s(function), f"the same price: {break_even_s(function):.1f} s"),
         ],
+    )
+    return draw(
+        f"What {TASKS:,} starts cost: {function.memory_mb:,} MB, {function.architecture}",
+        Axis("seconds that a cold start takes", [0, 3, 6, 9, 12, _LONGEST_INIT_S]),
+        [panel],
     )
 
 

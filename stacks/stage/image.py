@@ -40,8 +40,16 @@ _ECS_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
 #: AWS's base image for functions in Python.
 _BASE_IMAGE = "public.ecr.aws/lambda/python"
 
-#: Construct id of an existing repository in a stack.
-_REPOSITORY = "Repository"
+#: Construct ids of an existing repository and of the image of MicroVMs in a stack.
+_REPOSITORY, _MICRO_VM_IMAGE = "Repository", "MicroVmImage"
+
+
+@dataclass(frozen=True)
+class MicroVmImage:
+    """An image with its tag or digest, and the repository that it is in."""
+
+    uri: str
+    repository: ecr.IRepository
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,17 @@ class StageImage:
             else ecs.ContainerImage.from_asset(**self._asset(architecture))
         )
         return AirflowImage(image=image, architecture=_ECS_ARCHITECTURES[architecture])
+
+    def micro_vm(self, scope: Construct) -> MicroVmImage:
+        """Return the image as that of MicroVMs, whose only processor is arm64."""
+        existing = self.config.existing
+        if existing:
+            return MicroVmImage(str(self.config.uri), _repository(scope, existing))
+        asset = scope.node.try_find_child(_MICRO_VM_IMAGE)
+        if asset is None:
+            asset = ecr_assets.DockerImageAsset(scope, _MICRO_VM_IMAGE, **self._asset("arm64"))
+        built = cast("ecr_assets.DockerImageAsset", asset)
+        return MicroVmImage(built.image_uri, built.repository)
 
     @cached_property
     def _sources(self) -> Sources:

@@ -35,7 +35,7 @@ def seconds(api: Api, dag_id: str) -> float:
 
     def ended() -> dict[str, Any] | None:
         try:
-            run = api._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{RUN_ID}")
+            run = api.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{RUN_ID}")
         except RunsError:  # The api-server is too busy with the tasks.
             return None
         return run if run["end_date"] else None

@@ -25,11 +25,11 @@ from demo.machine.processes import Child
 from demo.outcome.airflow_api import Api
 from demo.outcome.tries import log_messages
 from demo.screen import Screen
-from local_aws.images.store import ImageStore
 from tests.bench import dag_run
 from tests.bench.processor_time import ProcessorTime
 from tests.bench.report import HOME, Report
 from tests.e2e import migration
+from tests.support.reference_function import furnish_reference
 
 #: `waiting` is ours with the scheduler's part of the queue too: no more in flight than slots.
 Executor = Literal["ours", "waiting", "LocalExecutor", "reference"]
@@ -129,7 +129,8 @@ class Bench:
 
         To Airflow the task has ended before: the supervisor sleeps after it has reported the end.
         """
-        logs = [scheduler.log.read_text(), *log_messages(self.environment.aws, "/aws/lambda/")]
+        lines = log_messages(self.environment.aws, ["/aws/lambda/"])
+        logs = [scheduler.log.read_text(), *(line.text for line in lines)]
         return sum(
             float(duration) >= STALL_S for log in logs for duration in _FINISHED.findall(log)
         )
@@ -144,45 +145,16 @@ def bench() -> Iterator[Bench]:
         environment.concurrency = SLOTS
         try:
             environment.start()
-            for child in environment.control_plane._children:
+            for child in environment.control_plane:
                 if child.program.name == "airflow-scheduler":
                     child.end()
-            reference = _furnish_reference(environment)
+            reference = furnish_reference(environment, SLOTS)
             with Api(environment.airflow.url) as api:
                 ours = {"AIRFLOW__CORE__PARALLELISM": str(IN_FLIGHT)}
                 yield Bench(environment, api, {"reference": reference, "ours": ours})
         finally:
             with interrupts_held_off():
                 environment.end()
-
-
-def _furnish_reference(environment: Environment) -> dict[str, str]:
-    """What the reference's documentation tells its users to make and to set."""
-    aws = environment.aws
-    sqs = aws.client("sqs")
-    results, dead = (
-        sqs.create_queue(QueueName=f"reference-{name}")["QueueUrl"] for name in ("results", "dead")
-    )
-    variables = {
-        "QUEUE_URL": results,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{environment.airflow.url}/execution/",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(environment.home.dags),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
-    store = ImageStore(environment.home.aws / "images")
-    image = migration.reference_image(aws, store, environment.home.dags)
-    function = migration.make_function(aws, "reference-image", image, variables)
-    aws.client("lambda").put_function_concurrency(
-        FunctionName=function, ReservedConcurrentExecutions=SLOTS
-    )
-    prefix = "AIRFLOW__AWS_LAMBDA_EXECUTOR__"
-    return {
-        **aws.environment(),
-        f"{prefix}FUNCTION_NAME": function,
-        f"{prefix}QUEUE_URL": results,
-        f"{prefix}DEAD_LETTER_QUEUE_URL": dead,
-        f"{prefix}REGION_NAME": aws.region,
-    }
 
 
 def judge_time(report: Report, rounds: Mapping[Executor, list[Round]]) -> None:

@@ -1,6 +1,7 @@
-"""An AWS of two services and a given latency, cheap enough to time an executor against.
+"""An AWS of a few services and a given latency, cheap enough to time an executor against.
 
-It speaks the JSON protocols of Lambda's `Invoke` and of SQS over HTTP/1.1. A call takes the
+It speaks the JSON protocols of Lambda's `Invoke`, of SQS and of the jobs of Batch, ECS and MicroVMs
+(`fake_jobs.py`) over HTTP/1.1, and takes what is put into S3. A call takes the
 latency, half of it on the way there and half on the way back; an accepted invocation becomes a
 result after a duration drawn from the seed. Calls are counted, and for every result it is noted
 when it became visible. It is no emulator: nothing is checked, nothing outlives it.
@@ -19,10 +20,18 @@ import random
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.bench.fake_jobs import BATCH, ECS, MICROVM, Allowance, FakeJobs
+
+#: The service of an invocation.
+FUNCTION = "function"
+#: The payload bucket.
+BUCKET = "bench-payloads"
+_ECS = "AmazonEC2ContainerService"
+_BATCH, _MICRO_VMS = "/v1/", "/2025-09-09/microvms"
 #: Where results go of an invocation that does not say.
 DEFAULT_QUEUE = "results-0"
 #: What a call is answered with: HTTP status and JSON, None for no content.
@@ -40,6 +49,8 @@ class Settings:
         invokes_per_s: More than these are throttled, after a burst of as many as a tenth; 0: none.
         seed: Of the runs' durations.
         places: How many invocations run at once; the others wait, first come, first served. 0: any.
+        launches_per_s: The jobs a second that a service starts, by service; the others are
+            throttled, after a burst of as many as a second's.
     """
 
     latency_s: float = 0.0
@@ -48,6 +59,7 @@ class Settings:
     invokes_per_s: float = 0.0
     seed: int = 0
     places: int = 0
+    launches_per_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +135,10 @@ class FakeAws:
         self._events: deque[tuple[str, str]] = deque()
         self._running = 0
         self._numbers = itertools.count()
-        self._allowance = settings.invokes_per_s / 10
-        self._allowance_at_s = time.monotonic()
+        self._allowance = Allowance(settings.invokes_per_s, settings.invokes_per_s / 10)
+        self._services: dict[str, str] = {}
+        rates = {BATCH: 0.0, ECS: 0.0, MICROVM: 0.0, **settings.launches_per_s}
+        self._jobs = FakeJobs(self._start_job, self._count, rates)
         self._sqs: dict[str, Callable[[Queue, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "ReceiveMessage": self._receive,
             "DeleteMessage": self._delete,
@@ -145,6 +159,8 @@ class FakeAws:
                     name.lower(): value
                     for name, _, value in (line.partition(": ") for line in lines)
                 }
+                if "expect" in headers:
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 path = request.split(" ")[1]
                 await asyncio.sleep(self._settings.latency_s / 2)
@@ -164,24 +180,51 @@ class FakeAws:
 
     async def _answer(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if path == "/state":
-            return 200, {
-                "calls": dict(self._calls),
-                "visible_at_s": self._visible_at_s,
-                "started_at_s": self._started_at_s,
-            }
+            return 200, self._state()
+        if path.startswith((_BATCH, _MICRO_VMS)):
+            return self._answer_job(path, json.loads(body or b"{}"))
+        if path.startswith(f"/{BUCKET}"):
+            self._count("PutObject")
+            return 200, None
         if "/invocations" in path:
             return self._invoke(json.loads(body))
         if "/functions/" in path:
-            name = path.partition("/functions/")[2].partition("/")[0].partition("?")[0]
-            function = {"FunctionName": name, "State": "Active", "Timeout": 900}
-            reserved = {"ReservedConcurrentExecutions": self._settings.places or 1000}
-            return 200, {**function, "Configuration": function, "Concurrency": reserved}
-        action = headers["x-amz-target"].rsplit(".", 1)[-1]
+            return 200, self._function(path)
+        return await self._answer_json(headers["x-amz-target"], body)
+
+    def _answer_job(self, path: str, request: dict[str, Any]) -> Answer:
+        """Answer a call whose path names it."""
+        if path.startswith(_BATCH):
+            return self._jobs.batch(path.removeprefix(_BATCH), request)
+        return self._jobs.micro_vm(path.removeprefix(_MICRO_VMS), request)
+
+    async def _answer_json(self, target: str, body: bytes) -> Answer:
+        """Answer a call whose header names it."""
+        action = target.rsplit(".", 1)[-1]
         request = json.loads(body)
+        if target.startswith(_ECS):
+            return self._jobs.ecs(action, request)
         name = request["QueueUrl"].rsplit("/", 1)[-1]
         self._calls[action] += 1
         self._calls[f"{action} {name}"] += 1
         return 200, await self._sqs[action](self._queue(name), request)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "calls": dict(self._calls),
+            "visible_at_s": self._visible_at_s,
+            "started_at_s": self._started_at_s,
+            "services": self._services,
+        }
+
+    def _function(self, path: str) -> dict[str, Any]:
+        name = path.partition("/functions/")[2].partition("/")[0].partition("?")[0]
+        function = {"FunctionName": name, "State": "Active", "Timeout": 900}
+        reserved = {"ReservedConcurrentExecutions": self._settings.places or 1000}
+        return {**function, "Configuration": function, "Concurrency": reserved}
+
+    def _count(self, call: str) -> None:
+        self._calls[call] += 1
 
     def _queue(self, name: str) -> Queue:
         return self._queues.setdefault(name, Queue())
@@ -189,7 +232,7 @@ class FakeAws:
     # ---- Lambda ----
 
     def _invoke(self, event: dict[str, Any]) -> Answer:
-        if not self._allowed():
+        if not self._allowance.take():
             self._calls["Invoke throttled"] += 1
             return 429, {"Message": "Rate exceeded", "__type": "TooManyRequestsException"}
         self._calls["Invoke"] += 1
@@ -205,28 +248,38 @@ class FakeAws:
             name, task_key = self._events.popleft()
             self._running += 1
             self._started_at_s[task_key] = time.time()
+            self._services[task_key] = FUNCTION
             runs_s = self._random.uniform(settings.shortest_s, settings.longest_s)
             asyncio.get_running_loop().call_later(runs_s, self._finish, name, task_key)
 
-    def _allowed(self) -> bool:
-        rate = self._settings.invokes_per_s
-        if not rate:
-            return True
-        now_s = time.monotonic()
-        self._allowance += (now_s - self._allowance_at_s) * rate
-        self._allowance = min(self._allowance, rate / 10)
-        self._allowance_at_s = now_s
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
-
     def _finish(self, queue: str, task_key: str) -> None:
-        body = json.dumps({"task_key": task_key, "return_code": 0, "task_state": "success"})
-        self._visible_at_s[task_key] = time.time()
-        self._queue(queue).put(Message(next(self._numbers), body))
+        self._report(queue, task_key)
         self._running -= 1
         self._start()
+
+    def _report(self, queue: str | None, task_key: str) -> None:
+        """Note the end of a workload's process; its result has reached the queue, if there is one.
+
+        The result of a job of the reference is its end.
+        """
+        self._visible_at_s[task_key] = time.time()
+        if queue is not None:
+            body = json.dumps({"task_key": task_key, "return_code": 0, "task_state": "success"})
+            self._queue(queue).put(Message(next(self._numbers), body))
+
+    # ---- Batch, ECS and MicroVMs ----
+
+    def _start_job(self, service: str, reply_to: str | None, key: str, /) -> None:
+        self._started_at_s[key] = time.time()
+        self._services[key] = service
+        queue = reply_to and reply_to.rsplit("/", 1)[-1]
+        settings = self._settings
+        runs_s = self._random.uniform(settings.shortest_s, settings.longest_s)
+        asyncio.get_running_loop().call_later(runs_s, self._end_job, queue, key)
+
+    def _end_job(self, queue: str | None, key: str) -> None:
+        self._report(queue, key)
+        self._jobs.end(key)
 
     # ---- SQS ----
 

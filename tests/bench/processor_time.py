@@ -40,18 +40,14 @@ class ProcessorTime:
     @classmethod
     def read(cls, environment: Environment, scheduler_pid: int) -> Self:
         """Read the counters of all processes."""
-        programs = {
-            child.program.name: child.identity.pid for child in environment.control_plane._children
-        }
+        programs = {child.program.name: child.identity.pid for child in environment.control_plane}
         scheduler, workers = _apart(scheduler_pid)
-        emulators = [_apart(child.identity.pid) for child in environment.cloud._children]
+        emulators = [_apart(child.identity.pid) for child in environment.cloud]
         return cls(
             scheduler=scheduler,
             tasks=workers + sum(below for _, below in emulators),
             api_server=sum(_apart(programs["airflow-api-server"])),
-            database=sum(
-                sum(_apart(child.identity.pid)) for child in environment.database._children
-            ),
+            database=sum(sum(_apart(child.identity.pid)) for child in environment.database),
             emulator=sum(own for own, _ in emulators),
             others=sum(
                 sum(_apart(programs[name]))

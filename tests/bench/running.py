@@ -30,12 +30,14 @@ class Run:
         calls: Calls by name, those of the start left out.
         latencies_s: Of each result, from being visible to its event in the buffer.
         urgent_s: Of the urgent task and the callback, from joining to the start.
+        started_at_s: When each workload was started, by service.
     """
 
     figures: Figures
     calls: dict[str, int]
     latencies_s: list[float]
     urgent_s: list[float] = field(default_factory=list)
+    started_at_s: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def tasks_per_s(self) -> float:
@@ -85,7 +87,13 @@ def measure(name: Name, aws: Settings, schedulers: int = 1, **orders: Any) -> li
             _say(subject)
     calls = {name: count - before.get(name, 0) for name, count in state["calls"].items()}
     return [
-        Run(one, calls, _latencies_s(one, state["visible_at_s"]), _waits_s(one, state))
+        Run(
+            one,
+            calls,
+            _latencies_s(one, state["visible_at_s"]),
+            _waits_s(one, state),
+            _starts_s(one, state),
+        )
         for one in figures
     ]
 
@@ -94,8 +102,17 @@ def _waits_s(figures: Figures, state: dict[str, Any]) -> list[float]:
     return [state["started_at_s"][key] - at_s for key, at_s in figures.urgent_at_s.items()]
 
 
+def _starts_s(figures: Figures, state: dict[str, Any]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for key in figures.events_at_s:
+        if key in state["started_at_s"]:
+            found.setdefault(state["services"][key], []).append(state["started_at_s"][key])
+    return {service: sorted(times) for service, times in found.items()}
+
+
 def _latencies_s(figures: Figures, visible_at_s: dict[str, float]) -> list[float]:
-    return [at_s - visible_at_s[key] for key, at_s in figures.events_at_s.items()]
+    ended = figures.events_at_s.items()
+    return [at_s - visible_at_s[key] for key, at_s in ended if key in visible_at_s]
 
 
 @contextlib.contextmanager

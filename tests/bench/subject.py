@@ -15,11 +15,14 @@ import random
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Name = Literal["ours", "reference"]
+from tests.bench.fake_aws import BUCKET
+
+Name = Literal["ours", "reference", "reference-batch", "reference-ecs"]
 
 #: An urgent task, and a callback.
 URGENT = 2
@@ -45,6 +48,7 @@ class Orders:
         max_in_flight: The option of that name; empty: it is not set.
         urgent_s: Seconds into the measurement after which, each as long after the one before, an
             urgent task and a callback join the others; 0: none do.
+        queues: The queues of the workloads, in turns.
     """
 
     executor: Name
@@ -59,6 +63,33 @@ class Orders:
     parallelism: int = 0
     max_in_flight: str = ""
     urgent_s: float = 0.0
+    queues: tuple[str, ...] = ("default",)
+
+
+#: The targets of the queues `batch`, `ecs` and `microvm`, and the first two for the reference's
+#: executors.
+TARGETS = {
+    "batch": {"batch": {"jobQueue": "bench", "jobDefinition": "bench"}},
+    "ecs": {
+        "ecs": {"cluster": "bench", "taskDefinition": "bench", "containerName": "task"},
+    },
+    "microvm": {
+        "microvm": {
+            "imageIdentifier": "arn:aws:lambda:eu-west-1:000000000000:microvm-image:bench",
+            "executionRoleArn": "arn:aws:iam::000000000000:role/bench",
+            "maximumDurationInSeconds": 3600,
+        },
+    },
+}
+REFERENCE_SECTIONS = {
+    "AWS_BATCH_EXECUTOR": {"JOB_NAME": "bench", "JOB_QUEUE": "bench", "JOB_DEFINITION": "bench"},
+    "AWS_ECS_EXECUTOR": {
+        "CLUSTER": "bench",
+        "TASK_DEFINITION": "bench",
+        "CONTAINER_NAME": "task",
+        "LAUNCH_TYPE": "FARGATE",
+    },
+}
 
 
 @dataclass(slots=True)
@@ -96,6 +127,12 @@ def configure(orders: Orders) -> None:
         os.environ[f"AIRFLOW__{section}__DEAD_LETTER_QUEUE_URL"] = f"{url}/000000000000/dead"
     os.environ["AIRFLOW__LAMBDA_EXECUTOR__QUEUE_URLS"] = json.dumps(queues)
     os.environ["AIRFLOW__LAMBDA_EXECUTOR__MAX_IN_FLIGHT"] = orders.max_in_flight
+    if set(orders.queues) & set(TARGETS):
+        os.environ["AIRFLOW__LAMBDA_EXECUTOR__TARGETS"] = json.dumps(TARGETS)
+        os.environ["AIRFLOW__LAMBDA_EXECUTOR__PAYLOAD_BUCKET"] = BUCKET
+    if orders.executor.startswith("reference-"):
+        for section, options in REFERENCE_SECTIONS.items():
+            os.environ |= {f"AIRFLOW__{section}__{k}": v for k, v in options.items()}
     os.environ |= {
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
         "AWS_ENDPOINT_URL": url,
@@ -115,6 +152,18 @@ def make_executor(orders: Orders) -> Any:
         from lambda_executor import LambdaExecutor  # noqa: PLC0415 - after `configure`
 
         executor = LambdaExecutor(parallelism=orders.parallelism or 1_000_000)
+    elif orders.executor == "reference-batch":
+        from airflow.providers.amazon.aws.executors.batch.batch_executor import (  # noqa: PLC0415 - after `configure`
+            AwsBatchExecutor,
+        )
+
+        executor = AwsBatchExecutor(parallelism=1_000_000)  # type: ignore[no-untyped-call]
+    elif orders.executor == "reference-ecs":
+        from airflow.providers.amazon.aws.executors.ecs.ecs_executor import (  # noqa: PLC0415 - after `configure`
+            AwsEcsExecutor,
+        )
+
+        executor = AwsEcsExecutor(parallelism=1_000_000)  # type: ignore[no-untyped-call]
     else:
         from airflow.providers.amazon.aws.executors.aws_lambda.lambda_executor import (  # noqa: PLC0415 - after `configure`
             AwsLambdaExecutor,
@@ -125,7 +174,7 @@ def make_executor(orders: Orders) -> Any:
     return executor
 
 
-def make_workloads(count: int, seed: int) -> list[Any]:
+def make_workloads(count: int, seed: int, queues: Sequence[str] = ("default",)) -> list[Any]:
     """Tasks as the scheduler queues them, with a token of a usual size."""
     from airflow.executors.workloads import ExecuteTask  # noqa: PLC0415 - after `configure`
 
@@ -146,7 +195,7 @@ def make_workloads(count: int, seed: int) -> list[Any]:
                     "try_number": 1,
                     "map_index": -1,
                     "pool_slots": 1,
-                    "queue": "default",
+                    "queue": queues[n % len(queues)],
                     "priority_weight": chance.randrange(10),
                     "external_executor_id": str(uuid.uuid4()),
                 },
@@ -162,6 +211,8 @@ def wire_key(name: Name, workload: Any) -> str:
         return str(workload.callback.id)
     if name == "ours":
         return str(workload.ti.external_executor_id)
+    if name != "reference":
+        return str(workload.ti.id)
     return json.dumps(workload.ti.key._asdict())
 
 
@@ -288,8 +339,9 @@ def main() -> None:
     executor = make_executor(orders)
     executor.start()
     # Once around, so that nothing that happens once in a scheduler's life is measured.
-    Drive(orders, executor).run(make_workloads(1, orders.seed))
-    workloads = make_workloads(orders.workloads, orders.seed)
+    first = make_workloads(len(orders.queues), orders.seed, orders.queues)
+    Drive(orders, executor).run(first)
+    workloads = make_workloads(orders.workloads, orders.seed, orders.queues)
     if orders.urgent_s:
         workloads[0].ti.priority_weight = 100
         workloads.append(make_callback())

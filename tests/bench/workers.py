@@ -25,7 +25,8 @@ from tests.support.handler_process import image_variables
 #: What all three run in: the Airflow that the image installs.
 IMAGE = ROOT / "build" / "venv" / "image" / "bin"
 REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
-_FIRST_LINE = re.compile(r"first line at (\d+\.\d+)")
+#: What the task `first_line` prints.
+FIRST_LINE = re.compile(r"first line at (\d+\.\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Worker:
 
 def first_line_at_s(who: str, output: Path) -> float:
     """When the last task ran that tells its first line, as seconds since the epoch."""
-    found = _FIRST_LINE.findall(output.read_text(errors="replace"))
+    found = FIRST_LINE.findall(output.read_text(errors="replace"))
     if not found:
         raise RuntimeError(f"{who}: no first line of a task in {output}")
     return float(found[-1])

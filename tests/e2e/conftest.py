@@ -14,7 +14,7 @@ from demo.installation.project import Project
 from demo.screen import Screen
 
 HOME = paths.Home(paths.ROOT / "build" / "operation")
-DAGS = ("curious", "fifty", "operation", "permitted")
+DAGS = ("curious", "fifty", "operation", "permitted", "version")
 
 
 class OwnDag(dag_files.DagFile):

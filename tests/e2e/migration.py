@@ -18,6 +18,7 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -39,6 +40,8 @@ DAGS = [Path(__file__).parent / "dags" / name for name in ("migration.py", "side
 OURS = EXECUTOR
 REFERENCE = "airflow.providers.amazon.aws.executors.aws_lambda.AwsLambdaExecutor"
 SIDE_BY_SIDE = f"LocalExecutor,celery:CeleryExecutor,provider:{REFERENCE},lambda:{EXECUTOR}"
+#: The function that `make_function_of_ours` makes.
+OUR_FUNCTION = "our-image"
 REFERENCE_HANDLER = "airflow.providers.amazon.aws.executors.aws_lambda.docker.app"
 #: An interpreter with what an image has: Airflow, boto3 and `awslambdaric`.
 IMAGE_PYTHON = paths.ROOT / "build" / "venv" / "image" / "bin" / "python"
@@ -171,8 +174,8 @@ class Site:
 
         until(taken, f"{results} results of {function} are taken", TIMEOUT_S)
 
-    def make_function_of_ours(self) -> str:
-        """A function of our image, built from its Dockerfile, that answers to the same queue."""
+    def make_image_of_ours(self) -> str:
+        """Our image, built from its Dockerfile; its URI."""
         home = self.airflow.home
         store = ImageStore(home.aws / "images")
         directory = store.new_directory()
@@ -182,18 +185,31 @@ class Site:
             directory,
             {"DAGS": str(home.dags.relative_to(paths.ROOT))},
         )
-        # Where its DAGs are is the image's to know.
-        variables = {k: v for k, v in self.variables.items() if not k.endswith("DAGS_FOLDER")}
-        return make_function(self.aws, "our-image", _push(self.aws, store, directory), variables)
+        return _push(self.aws, store, directory)
+
+    @property
+    def variables_of_ours(self) -> dict[str, str]:
+        """What our image needs to know of the environment; where its DAGs are it knows."""
+        return {k: v for k, v in self.variables.items() if not k.endswith("DAGS_FOLDER")}
+
+    def make_function_of_ours(self, image: str | None = None) -> str:
+        """A function of our image that answers to the same queue."""
+        uri = image or self.make_image_of_ours()
+        return make_function(self.aws, OUR_FUNCTION, uri, self.variables_of_ours)
 
 
 @contextlib.contextmanager
-def site(home: paths.Home = HOME, files: Iterable[Path] = DAGS) -> Iterator[Site]:
+def site(
+    home: paths.Home = HOME,
+    files: Iterable[Path] = DAGS,
+    changed: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Site]:
     """The environment, up to a healthy Airflow without a scheduler; ends with the block.
 
     Args:
         home: Its folder.
         files: The DAG files and folders.
+        changed: Variables of all of Airflow's programs that are different.
     """
     with sole_use(home), termination_as_interrupt():
         groups = [Children(home.logs, outlive_us=False) for _ in range(4)]
@@ -210,7 +226,7 @@ def site(home: paths.Home = HOME, files: Iterable[Path] = DAGS) -> Iterator[Site
                 "127.0.0.1", free_port(), "airflow", "airflow", secrets.token_hex(16)
             )
             database.start(postgres, installation, address)
-            yield _furnish(home, aws, address, control_plane, schedulers)
+            yield _furnish(home, aws, address, control_plane, schedulers, changed=changed)
         finally:
             with interrupts_held_off():
                 for group in reversed(groups):
@@ -260,12 +276,14 @@ def end_of(api: Api, dag_id: str) -> str:
     return until(state, f"the run of {dag_id} ends", TIMEOUT_S)
 
 
-def _furnish(
+def _furnish(  # noqa: PLR0913 - the parts of an environment
     home: paths.Home,
     aws: EmbeddedAws,
     address: database.Address,
     control_plane: Children,
     schedulers: Children,
+    *,
+    changed: Mapping[str, str],
 ) -> Site:
     """What the reference's documentation tells its users to make and to set."""
     port = free_port()
@@ -290,7 +308,7 @@ def _furnish(
     }
     prefix = "AIRFLOW__AWS_LAMBDA_EXECUTOR__"
     first, *others = (f"{prefix}{name}={value}" for name, value in options.items())
-    role_arn = _make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
+    role_arn = make_role(aws, "scheduler", *CALLS_OF_REFERENCE)
     as_scheduler = aws.environment_as(role_arn, home.airflow)
     settings = {
         **airflow_programs.settings(home, port, address.url, first, as_scheduler),
@@ -300,6 +318,7 @@ def _furnish(
         "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(DEAD_AFTER_S),
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "2",
+        **changed,
     }
     installed = airflow_programs.Airflow(home, port, settings)
     installed.migrate(control_plane)
@@ -350,7 +369,7 @@ def _push(aws: EmbeddedAws, store: ImageStore, directory: Path) -> str:
     return f"{ACCOUNT}.dkr.ecr.{aws.region}.amazonaws.com/{repository}:{tag}"
 
 
-def _make_role(aws: EmbeddedAws, name: str, *actions: str) -> str:
+def make_role(aws: EmbeddedAws, name: str, *actions: str) -> str:
     """A role that may do no more than that; its ARN."""
     iam = aws.client("iam")
     anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
@@ -367,7 +386,7 @@ def _make_role(aws: EmbeddedAws, name: str, *actions: str) -> str:
 
 def make_function(aws: EmbeddedAws, name: str, image: str, variables: Mapping[str, str]) -> str:
     """A function that may send results; its name."""
-    role_arn = _make_role(aws, name, "sqs:SendMessage")
+    role_arn = make_role(aws, name, "sqs:SendMessage")
     aws.client("lambda").create_function(
         FunctionName=name,
         Role=role_arn,

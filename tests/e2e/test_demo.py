@@ -15,12 +15,13 @@ import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import make_url
 
-from demo import paths
+from demo import paths, run_once
 from demo.installation import dag_files, environment, leftovers
 from demo.installation.project import Project
 from demo.machine import process_table
-from demo.outcome import exercise
+from demo.outcome import exercise, summary
 from demo.screen import Screen
+from tests.support.html_page import Page
 
 pytestmark = pytest.mark.timeout(900)  # The first test waits for all of it, on any machine.
 
@@ -50,6 +51,7 @@ class Story:
     denied: dict[str, str]
     objects_left: int
     function_log: str
+    terminal: list[str]
 
     def of(self, dag_id: str) -> list[tuple[str, int, str]]:
         """Task, try and state of one DAG, in order."""
@@ -64,7 +66,8 @@ class Story:
 def story() -> Story:
     """One environment, from nothing to nothing."""
     before = process_table.descendants()
-    with environment.running(HOME, PROJECT, Screen()) as here:
+    screen = Screen()
+    with environment.running(HOME, PROJECT, screen) as here:
         ended = exercise.run_all(here)
         deployed = here.deployed()
         denied = _denied_to_the_scheduler(here)
@@ -75,9 +78,15 @@ def story() -> Story:
         password = make_url(here.airflow.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
         assert password
         left = here.take_down()
+        unexpected = ended.unexpected(here)
+        totals = summary.totals(ended.rows, ended.wall_s, here.concurrency)
+    how = run_once.course(screen, "make demo", totals, unexpected)
+    run_once.write_report(HOME, ended, how)
+    with screen.console.capture() as terminal:
+        screen.show(summary.by_dag(ended.runs, ended.rows, 80))
     return Story(
         ended=ended,
-        unexpected=ended.unexpected(here),
+        unexpected=unexpected,
         deployed=deployed,
         left=left,
         processes_left=[
@@ -90,6 +99,7 @@ def story() -> Story:
         denied=denied,
         objects_left=objects_left,
         function_log=function_log,
+        terminal=terminal.get().splitlines() + totals,
     )
 
 
@@ -162,6 +172,33 @@ def test_every_try_was_one_invocation(story: Story) -> None:
         assert one.run_ms > 0
         assert one.queue_to_start_ms is not None
     assert any(one.start == "restored" for one in invocations if one)
+
+
+def test_the_report_has_every_try_and_loads_nothing(story: Story) -> None:
+    """It has their measured times, and each phase from the first program to the last stack."""
+    page = Page(HOME.report.read_text(encoding="utf-8"))
+    assert page.loads == []
+    rows = [row.text for row in page.all("tr") if "data-try" in row.attributes]
+    assert len(rows) == len(page.all("a", "bar")) == len(story.ended.rows)
+    for row in story.ended.rows:
+        assert row.invocation
+        assert [
+            text
+            for text in rows
+            if {row.key.dag_id, row.key.task_id, f"{row.invocation.run_ms:.0f}"}
+            <= set(text.split())
+        ]
+    phases = [phase["name"] for phase in page.data["phases"]]
+    assert phases[-1] == "cdk destroy --all"
+    assert {"cdk bootstrap", "cdk deploy --all", "Starting Airflow", "Running the DAGs"} < {*phases}
+
+
+def test_the_terminal_has_a_summary_of_80_columns(story: Story) -> None:
+    """Each DAG has a line in it."""
+    assert max(map(len, map(str.rstrip, story.terminal))) <= 80
+    assert {"tutorial_taskflow_api", "retry_once", "large_config"} < {
+        word for line in story.terminal for word in line.split()
+    }
 
 
 def test_every_result_was_taken_from_the_queue(story: Story) -> None:

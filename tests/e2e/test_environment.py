@@ -194,6 +194,27 @@ def test_a_deploy_while_tasks_run_loses_none(here: Environment) -> None:
     ), older
 
 
+def test_one_call_rolls_a_deploy_back(here: Environment) -> None:
+    """A task that starts afterwards runs the version before, with that one's DAG files."""
+    client, marker = here.aws.client("lambda"), here.home.dags / MARKER
+    alias = {"FunctionName": here.outputs["FunctionName"], "Name": here.outputs["FunctionAlias"]}
+    words = marker.read_text() if marker.exists() else "none"
+    sound = client.get_alias(**alias)["FunctionVersion"]
+    marker.write_text("faulty")
+    redeploy(here)
+    faulty = client.get_alias(**alias)["FunctionVersion"]
+    assert int(sound) < int(faulty)
+    client.update_alias(**alias, FunctionVersion=sound)
+    try:
+        set_going(here, "version")
+        until(
+            lambda: states(here, "version") == ["success"] or None, "the run gets there", TIMEOUT_S
+        )
+    finally:
+        client.update_alias(**alias, FunctionVersion=faulty)
+    assert returned(here, "version", "tell") == [[sound, words]]
+
+
 def test_a_task_reads_what_the_stage_gives_it_and_nothing_else(here: Environment) -> None:
     """A task reads a bucket by a statement of the stage and no other, and gets its secrets.
 

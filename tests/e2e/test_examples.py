@@ -114,7 +114,7 @@ def _objects(here: environment.Environment, bucket: str) -> dict[str, str]:
 def _lines(here: environment.Environment) -> list[dict[str, Any]]:
     """Every line of the functions' logs that is JSON."""
     found = tries.log_messages(here.aws, exercise.log_groups(here))
-    return [json.loads(message) for message in found if message.startswith("{")]
+    return [json.loads(line.text) for line in found if line.text.startswith("{")]
 
 
 def test_every_run_ends_as_its_example_says(story: Story) -> None:

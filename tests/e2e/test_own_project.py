@@ -158,3 +158,11 @@ def test_a_shell_that_sources_the_file_uses_the_same(repository: Repository) -> 
     assert "mine" in done.stdout.split()  # Beside Airflow's warnings.
     assert "/airflow-lambda-local-execution-ResultsQueueResults" in done.stdout
     assert repository.airflow.startswith("http://127.0.0.1:")
+
+
+def test_nothing_is_written_to_the_repository(repository: Repository) -> None:
+    """After all of this it has the files that a person put there, and no cache beside them."""
+    root = repository.dags.parent
+    files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
+    mine = {"dags/mine.py", "common/words.py", "plugins/greetings.py", "requirements.txt", ".env"}
+    assert files == mine

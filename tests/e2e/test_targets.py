@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
 from demo import paths
@@ -19,6 +17,7 @@ from demo.installation.project import Project
 from demo.machine.embedded_aws import EmbeddedAws
 from demo.outcome.airflow_api import RUN_ID, Api
 from demo.screen import Screen
+from tests.e2e import job_resources
 from tests.e2e.conftest import OwnDag
 from tests.e2e.operator import command
 from tests.support.airflow_rest import rest, returned
@@ -40,6 +39,11 @@ TARGETS = {
             "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
         }
     },
+}
+OFFERS = {
+    "default": {"timeout_s": 900, "memory_mb": 2048},
+    "huge": {"memory_mb": 8192},
+    "long": {"memory_mb": 16384},
 }
 #: What the page `which-target.md` lists for the scheduler's role.
 ACTIONS = (
@@ -65,58 +69,18 @@ class JobsOfOthers(OutsideWorld):
             "image": image["ImageUri"],
             "environment": [{"name": n, "value": v} for n, v in variables.items()],
         }
-        _make_batch(aws, function["Role"], container)
-        _make_ecs(aws, function["Role"], container)
-
-
-def _make_batch(aws: EmbeddedAws, role: str, container: Mapping[str, Any]) -> None:
-    batch = aws.client("batch")
-    made = batch.create_compute_environment(
-        computeEnvironmentName=NAME,
-        type="MANAGED",
-        computeResources={
-            "type": "FARGATE_SPOT",
-            "maxvCpus": 4,
-            "subnets": ["subnet-1"],
-            "securityGroupIds": ["sg-1"],
-        },
-    )
-    order = [{"order": 1, "computeEnvironment": made["computeEnvironmentArn"]}]
-    batch.create_job_queue(jobQueueName=NAME, priority=1, computeEnvironmentOrder=order)
-    size = [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "2048"}]
-    batch.register_job_definition(
-        jobDefinitionName=NAME,
-        type="container",
-        platformCapabilities=["FARGATE"],
-        containerProperties={
-            **container,
-            "resourceRequirements": size,
-            "jobRoleArn": role,
-            "executionRoleArn": role,
-        },
-    )
-
-
-def _make_ecs(aws: EmbeddedAws, role: str, container: Mapping[str, Any]) -> None:
-    ecs = aws.client("ecs")
-    ecs.create_cluster(clusterName=NAME)
-    ecs.register_task_definition(
-        family=NAME,
-        cpu="1024",
-        memory="2048",
-        networkMode="awsvpc",
-        requiresCompatibilities=["FARGATE"],
-        taskRoleArn=role,
-        executionRoleArn=role,
-        containerDefinitions=[{"name": "task", "essential": True, **container}],
-    )
+        job_resources.make_batch(aws, NAME, function["Role"], container)
+        job_resources.make_ecs(aws, NAME, function["Role"], container)
 
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Environment]:
     """The environment of `make local`, whose executor also knows two targets."""
     world = JobsOfOthers(
-        airflow_environment={"AIRFLOW__LAMBDA_EXECUTOR__TARGETS": json.dumps(TARGETS)},
+        airflow_environment={
+            "AIRFLOW__LAMBDA_EXECUTOR__TARGETS": json.dumps(TARGETS),
+            "AIRFLOW__LAMBDA_EXECUTOR__OFFERS": json.dumps(OFFERS),
+        },
         airflow_statements=[{"Effect": "Allow", "Action": list(ACTIONS), "Resource": "*"}],
     )
     project = Project([OwnDag(NAME, (NAME,))], outside=world)
@@ -132,7 +96,7 @@ def tasks(here: Environment) -> Mapping[str, dict[str, Any]]:
         api.trigger(NAME)
         api.unpause(NAME)
     until(lambda: _variable(here, "targets_waits"), "a task waits to be interrupted", TIMEOUT_S)
-    assert _interrupt(here) == 204
+    assert _interrupt(here)
     until(lambda: _get(here, RUN)["end_date"], "the run ends", TIMEOUT_S)
     found = _get(here, f"{RUN}/taskInstances")["task_instances"]
     return {instance["task_id"]: instance for instance in found}
@@ -148,8 +112,8 @@ def _variable(here: Environment, name: str) -> str | None:
     return _get(here, f"/variables/{name}").get("value")
 
 
-def _interrupt(here: Environment) -> int:
-    """Let Spot take back the capacity of the job that is left; the status of the answer."""
+def _interrupt(here: Environment) -> bool:
+    """Let Spot take back the capacity of the job that is left; whether it was running."""
     batch = here.aws.client("batch")
 
     def left() -> dict[str, Any] | None:
@@ -157,9 +121,7 @@ def _interrupt(here: Environment) -> int:
         return running[0] if len(running) == 1 else None
 
     job = until(left, "the other jobs end", TIMEOUT_S)
-    url = f"{here.aws.endpoint}/_local_aws/spot-interruptions"
-    trust = ssl.create_default_context(cafile=here.aws.trust)
-    return httpx.post(url, json={"arn": job["jobArn"]}, verify=trust, trust_env=False).status_code
+    return here.aws.interrupt(job["jobArn"])
 
 
 @pytest.mark.parametrize(
@@ -169,14 +131,30 @@ def _interrupt(here: Environment) -> int:
         ("batch", f"batch {NAME}"),
         ("ecs", "ecs"),
         ("chosen", f"batch {NAME}"),
+        ("routed", "ecs"),
     ],
 )
 def test_a_task_runs_on_its_target(
     here: Environment, tasks: Mapping[str, dict[str, Any]], task_id: str, target: str
 ) -> None:
-    """Its queue chooses the target, or its `executor_config`."""
+    """Its queue chooses the target, or its `executor_config`, or what it needs."""
     assert tasks[task_id]["state"] == "success"
     assert returned(here, NAME, task_id) == [target]
+
+
+def test_the_reason_of_a_target_is_in_the_tasks_log_and_in_the_audit_log(
+    here: Environment, tasks: Mapping[str, dict[str, Any]]
+) -> None:
+    """As the task policy made it, when the DAG file was read."""
+    reason = "because the task needs memory_mb 4096, and default (880 s, 2048 MB) offers less"
+    assert tasks["routed"]["queue"] == "huge"
+    with rest(here) as api:
+        log = api.get(f"{RUN}/taskInstances/routed/logs/1").text
+        events = api.get("/eventLogs", params={"event": "lambda executor routing"}).json()
+    assert reason in log
+    (event,) = events["event_logs"]
+    assert event["task_id"] == "routed"
+    assert event["extra"].endswith(reason)
 
 
 def test_a_task_that_spot_interrupted_succeeds_in_its_next_try(
@@ -201,7 +179,7 @@ def test_each_job_ran_once(here: Environment, tasks: Mapping[str, dict[str, Any]
     ]
     assert sorted(ended) == ["FAILED", "SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]
     assert ecs.list_tasks(cluster=NAME)["taskArns"] == []
-    assert len(ecs.list_tasks(cluster=NAME, desiredStatus="STOPPED")["taskArns"]) == 1
+    assert len(ecs.list_tasks(cluster=NAME, desiredStatus="STOPPED")["taskArns"]) == 2
 
 
 def test_the_doctor_finds_nothing_wrong_with_the_targets(here: Environment) -> None:

@@ -13,7 +13,9 @@ from airflow.jobs.job import Job
 from airflow.models import import_all_models
 from airflow.models.base import Base
 from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
+from airflow.models.pool import Pool
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import Engine
@@ -23,17 +25,26 @@ from lambda_executor.contract.names import EXECUTOR
 from lambda_executor.ops import tasks
 from lambda_executor.scheduler import signature
 
+#: The table of earlier tries; since Airflow 3.4 they are in that of the newest ones.
+HISTORY = "task_instance_history"
+#: What the commands read.
+MODELS = (TaskInstance, DagRun, DagModel, Pool, Log, Job)
+
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """The tables of tasks, events, schedulers and DAGs, in which the executor is ours."""
+    """The tables of tasks, runs, events, schedulers and DAGs, in which the executor is ours."""
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", EXECUTOR)
     # What is read from the configuration once per process stays out of other tests.
     monkeypatch.setattr(executor_loader, "_executor_names", [])
-    monkeypatch.setattr(executor_loader, "_team_name_to_executors", defaultdict(list))
+    monkeypatch.setattr(
+        executor_loader, "_team_name_to_executors", defaultdict(list), raising=False
+    )
     import_all_models()  # type: ignore[no-untyped-call]
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
-    tables = [model.__table__ for model in (TaskInstance, Log, Job, DagModel)]
+    tables = [model.__table__ for model in MODELS]
+    if HISTORY in Base.metadata.tables:
+        tables.append(Base.metadata.tables[HISTORY])
     Base.metadata.create_all(engine, tables=tables)
     for module in (tasks, signature):
         monkeypatch.setattr(module, "create_session", sessionmaker(engine).begin)

@@ -6,6 +6,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.connections = 0
         self.tunnel_to: tuple[str, int] | None = None
         self.closes_after_each = False
+        self.ahead_s = 0.0  # How far its clock is ahead.
         self.ended = threading.Event()
 
     @property
@@ -87,6 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         """Note that the connection has ended."""
         super().finish()
         self.server.ended.set()
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time by the server's clock."""
+        now_s = time.time() if timestamp is None else timestamp
+        return super().date_time_string(now_s + self.server.ahead_s)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -15,7 +15,7 @@ def installed(folder: Path) -> str:
     """Write the metadata that an installer would; returns the `PYTHONPATH` that has all of it."""
     project = tomllib.loads((EXECUTOR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    metadata.mkdir(parents=True)
+    metadata.mkdir(parents=True, exist_ok=True)
     (metadata / "METADATA").write_text(
         f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n"
     )

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_executor.contract.wire import Invocation, InvocationId, Result
+from tests.support.distribution import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "eyJhbGciOiJub25lIn0.c2VjcmV0.bm90LWEtdG9rZW4"
@@ -359,7 +360,7 @@ def environment_of(server: Server, dags: Path, temporary: Path) -> dict[str, str
     """The environment of a process of the image that finds this server everywhere."""
     return {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'executor/src'}",
+        "PYTHONPATH": f"{ROOT}:{installed(temporary.parent / 'site')}",
         **image_variables(),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{server.url}/execution/",

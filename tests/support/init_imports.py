@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.distribution import installed
 from tests.support.handler_process import ROOT, image_variables
 
 #: The tests of the executor run with the same packages. In the image, the function does not find
@@ -97,7 +98,7 @@ def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
             "AWS_DEFAULT_REGION": "eu-west-1",
             "AWS_REGION": "eu-west-1",
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'executor/src'}",
+            "PYTHONPATH": f"{ROOT}:{installed(folder / 'site')}",
             "TMPDIR": str(folder),
         },
         capture_output=True,

@@ -48,11 +48,12 @@ CREDENTIALS = {
 
 #: Runs a job whose service waits for a shorter time before it kills the container.
 _WITH_GRACE = """
-import sys
-from lambda_image import job
 from lambda_image.machine import stop_request
+stop_request.hold()
 stop_request.GRACE_S = {grace_s}
-job.end(job.main(sys.argv[1:]))
+import sys
+from lambda_image import job, one_workload
+one_workload.end(job.main(sys.argv[1:]))
 """
 
 _ENDS_WITHIN_S = 120

@@ -1,32 +1,32 @@
 """A scheduler whose workloads run as jobs, one step at a time, with AWS in memory.
 
 It has no threads and no real time, like `tests/support/world`. There Lambda is in the middle; here
-are Batch and ECS.
+are Batch, ECS and MicroVMs.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId, Result
 from lambda_executor.core.dispatch_queue import Waiting
-from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.routing import Routes
 from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.engine.dispatcher import Begun, Dispatcher
-from lambda_executor.engine.engine import Engine, EngineSettings
+from lambda_executor.engine.engine import Engine
 from lambda_executor.testing import MemoryFunction, MemoryJobs, MemoryPayloads, MemoryQueue
-from tests.support.world.scheduler import NoStatistics, SteppedListeners, SteppedPoller, Workload
+from tests.support.world.scheduler import NoStatistics, SteppedPoller, Workload, stepped_engine
 
 LONG = JobTarget("long", Service.BATCH, "{}")
 HUGE = JobTarget("huge", Service.ECS, "{}", "task")
-ROUTES = Routes(FunctionTarget("function"), jobs={"long": LONG, "huge": HUGE})
+VM = JobTarget("vm", Service.MICROVM, "{}")
+ROUTES = Routes(FunctionTarget("function"), jobs={"long": LONG, "huge": HUGE, "vm": VM})
 
 
 class Aws:
@@ -73,6 +73,7 @@ class JobScheduler:
         counters: What it has counted.
         notified: The ends of which it was notified, in order: the workload, and why it failed.
         slots: The workloads that it counts as running.
+        late: The workloads that ran out of time, as it was notified.
         states_of: The states of tasks in the database.
         idle: Invocations for which the database does not wait any more.
         is_away: Whether the database is down.
@@ -81,6 +82,7 @@ class JobScheduler:
     def __init__(self, aws: Aws, number: int = 0) -> None:
         self.notified: list[tuple[str, str]] = []
         self.slots: set[str] = set()
+        self.late: list[str] = []
         self.states_of: dict[InvocationId, str] = {}
         self.idle: set[InvocationId] = set()
         self.is_away = False
@@ -90,20 +92,8 @@ class JobScheduler:
         endpoints = Endpoints(
             aws.function, aws.results, aws.dead_letters, aws.payloads, jobs=aws.jobs
         )
-        self.engine: Engine[str] = Engine(
-            self,
-            self,
-            endpoints,
-            EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=2),
-            meter=Meter(self.counters),
-            clock=aws.clock,
-        )
-        self.engine.listeners = SteppedListeners(
-            endpoints,
-            number,
-            knows=self.engine.ledger.knows,
-            arrived=self.engine.arrived,
-            threads=1,
+        self.engine: Engine[str] = stepped_engine(
+            self, self, endpoints, number, statistics=self.counters, clock=aws.clock
         )
 
     # ---- called by the engine ----
@@ -129,6 +119,10 @@ class JobScheduler:
             raise ConnectionError("the database is away")
         return {id: self.states_of[id] for id in invocations if id in self.states_of}
 
+    def out_of_time(self, keys: Sequence[str]) -> None:
+        """Record whose time was up."""
+        self.late.extend(keys)
+
     def hold_slot(self, key: str) -> None:
         """Count a workload as running."""
         self.slots.add(key)
@@ -140,6 +134,10 @@ class JobScheduler:
     def waits_for(self, in_flight: Mapping[InvocationId, str]) -> set[InvocationId]:
         """Return what the database waits for."""
         return set(in_flight) - self.idle
+
+    def awaited(self, ids: Collection[InvocationId]) -> set[InvocationId]:
+        """Return what the database waits for."""
+        return set(ids) - self.idle
 
     def unowned(self) -> Mapping[InvocationId, str]:
         """Return nothing: there are no callbacks."""

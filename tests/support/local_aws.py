@@ -10,6 +10,7 @@ import json
 import os
 import select
 import signal
+import ssl
 import subprocess
 import time
 import uuid
@@ -35,7 +36,7 @@ RUNTIME_PYTHON = ROOT / "build/venv/image/bin/python"
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 
 #: Nothing of the machine's own AWS settings reaches the programs under test.
 CLEAN_ENVIRONMENT = {
@@ -64,7 +65,7 @@ class Server:
         program: tuple[str, str] = ("-m", "local_aws"),
     ) -> None:
         self.state_dir = state_dir
-        self._trust = trust
+        self.trust = trust
         self.process = subprocess.Popen(
             [
                 *(str(SERVER_PYTHON), *program, "--port", "0"),
@@ -86,7 +87,7 @@ class Server:
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root."""
         if service not in self._clients:
-            self._clients[service] = client(service, self.url, "test", "test", trust=self._trust)
+            self._clients[service] = client(service, self.url, "test", "test", trust=self.trust)
         return self._clients[service]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -308,6 +309,28 @@ def client(  # noqa: PLR0913 - boto3's own
         # Without retries; and some tests send requests that boto3 would refuse.
         config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
     )
+
+
+def inject(server: Server, *rules: dict[str, Any], seed: int = 0) -> None:
+    """Put rules of faults in force, instead of those before; without rules: none."""
+    answer = httpx.put(
+        f"{server.url}/_local_aws/faults",
+        json={"seed": seed, "rules": rules},
+        trust_env=False,
+        verify=_trusting(server),
+    )
+    assert answer.status_code == 204, answer.text
+
+
+def injected(server: Server) -> dict[str, tuple[int, int]]:
+    """By the name of each rule: the calls that it has seen, and the faults that it has injected."""
+    url = f"{server.url}/_local_aws/faults"
+    answer = httpx.get(url, trust_env=False, verify=_trusting(server)).json()
+    return {rule["name"]: (rule["seen"], rule["injected"]) for rule in answer["rules"]}
+
+
+def _trusting(server: Server) -> ssl.SSLContext | bool:
+    return ssl.create_default_context(cafile=server.trust) if server.trust else False
 
 
 def interrupt(server: Server, arn: str) -> int:

@@ -21,9 +21,12 @@ def without_capabilities() -> tuple[str, ...]:
 
 
 def on_a_small_disk(folder: Path) -> tuple[str, ...]:
-    """Return a command that gives another one 8 MiB and 2,000 files in this folder."""
+    """Return a command that gives another one 8 MiB and 2,000 files in this folder.
+
+    It has System V objects of its own, too, as the handler removes them with such a disk.
+    """
     mounted = f'mount -t tmpfs -o size=8m,nr_inodes=2000 none {folder} && exec "$@"'
-    within = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+    within = ("unshare", "--map-root-user", "--mount", "--ipc", "sh", "-c")
     with tempfile.TemporaryDirectory() as other:
         probe = f"mount -t tmpfs none {other}"
         if (

@@ -289,19 +289,27 @@ class Snapshot:
             "TMPDIR": str(self.temporary),
         }
 
-    def restore(self, *, later_s: float = 0) -> Restored:
-        """Start an environment, `later_s` seconds of the wall clock after the snapshot."""
-        copy = self.order(later_s=later_s)
+    def restore(self, *, later_s: float = 0, after: Restored | None = None) -> Restored:
+        """Start an environment, `later_s` seconds of the wall clock after the snapshot.
+
+        Args:
+            later_s: Between the snapshot and the restore.
+            after: Another process that died: this one starts in the same environment.
+        """
+        copy = self.order(later_s=later_s, after=after)
         copy.begin()
         return copy
 
-    def order(self, *, later_s: float = 0) -> Restored:
+    def order(self, *, later_s: float = 0, after: Restored | None = None) -> Restored:
         """Start an environment, and do not wait for its hooks."""
         name = f"copy-{next(self._numbers)}"
         folder = self._folder / name
         folder.mkdir()
-        shutil.copytree(self.temporary, folder / "tmp", symlinks=True)
         copy = Restored(self.server, name, folder)
+        if after is None:
+            shutil.copytree(self.temporary, copy.temporary, symlinks=True)
+        else:
+            copy.temporary = after.temporary
         order = {"name": name, "temporary": str(copy.temporary), "later_s": later_s}
         socket.send_fds(self._control, [json.dumps(order).encode()], copy.given)
         self._copies.append(copy)

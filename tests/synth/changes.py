@@ -65,6 +65,8 @@ GIVEN: Override = {
     "image.uri": f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/airflow@sha256:{64 * 'a'}",
     "image.airflow_version": "3.2.2",
     "image.base_image": f"public.ecr.aws/lambda/python:3.12@sha256:{64 * '0'}",
+    "targets": [{"kind": "batch", "name": "long", "queues": ["long"]}],
+    "shared_files.mount": "/mnt/shared",
     "workloads.environment": PERMISSIONS["environment"],
     "workloads.secrets": PERMISSIONS["secrets"],
     "workloads.policies": PERMISSIONS["policies"],
@@ -182,6 +184,7 @@ ALONE = (
     "network.cidr",
     "network.max_azs",
     "network.nat_gateways",
+    "shared_files.mount",
 )
 
 #: The sections of which `dev` chooses something else than the stage with all options.

@@ -64,6 +64,16 @@ _MUCH = {
         },
         {"name": "per-tenant", "queues": ["tenants"], "tenant_isolation": True, "timeout_s": 60},
     ],
+    "targets": [
+        {"kind": "microvm", "name": "long", "queues": ["long"], "base_version": "2"},
+        {
+            "kind": "microvm",
+            "name": "long-large",
+            "queues": ["long-large"],
+            "memory_mb": 8192,
+            "timeout_s": 7200,
+        },
+    ],
     "dags": {"source": "s3", "s3_key": "team/dags/"},
     "logs": {"remote": "s3", "retention_days": 90},
     "control_plane": {"kind": "none"},
@@ -167,6 +177,77 @@ _ENCRYPTED = {
     },
 }
 
+#: Targets of every kind of capacity beside a control plane; their containers have addresses of
+#: their own. Two job queues share a compute environment.
+_TARGETS = {
+    "encryption": {"key": "customer"},
+    "workloads": PERMISSIONS,
+    "dags": {"source": "s3"},
+    "functions": [{"name": "default"}, {"name": "large", "queues": ["large"], "memory_mb": 10240}],
+    "targets": [
+        {"kind": "batch", "name": "long", "queues": ["long", "longer"], "timeout_s": 86400},
+        {"kind": "batch", "name": "urgent", "queues": ["urgent"], "priority": 10, "disk_gb": 100},
+        {"kind": "batch", "name": "cheap", "queues": ["cheap"], "capacity": "fargate_spot"},
+        {
+            "kind": "batch",
+            "name": "train",
+            "queues": ["train"],
+            "capacity": "ec2",
+            "gpu": 1,
+            "cpu": 4,
+            "memory_mb": 14000,
+            "policies": ["arn:aws:iam::123456789012:policy/team/train"],
+        },
+        {
+            "kind": "ecs",
+            "name": "huge",
+            "queues": ["huge"],
+            "cpu": 16,
+            "memory_mb": 122880,
+            "disk_gb": 200,
+            "architecture": "arm64",
+        },
+        {"kind": "ecs", "name": "cheap-huge", "queues": ["cheap-huge"], "capacity": "fargate_spot"},
+    ],
+}
+
+#: Containers reach AWS through endpoints, those of instances too; the functions are not in the VPC.
+_TARGETS_INSIDE = {
+    **_LEAST,
+    "network": {"endpoints": True},
+    "image": {"uri": None},
+    "targets": [
+        {
+            "kind": "batch",
+            "name": "cheap",
+            "queues": ["cheap"],
+            "capacity": "ec2_spot",
+            "architecture": "arm64",
+            "instance_types": ["m7g", "r7g.2xlarge"],
+        },
+        {"kind": "ecs", "name": "huge", "queues": ["huge"], "secrets": {"PASSWORD": _SECRET}},
+    ],
+}
+
+#: Functions, jobs and tasks share files; MicroVMs and functions that start from snapshots do not.
+_FILES = {
+    **_LEAST,
+    "account": "123456789012",
+    "region": "eu-west-1",
+    "removal": "retain",
+    "encryption": {"key": "customer"},
+    "network": {"function_in_vpc": True, "nat_gateways": 1},
+    "image": {"uri": None},
+    "functions": [{"name": "default", "snap_start": None}],
+    "targets": [
+        {"kind": "batch", "name": "long", "queues": ["long"]},
+        {"kind": "batch", "name": "cheap", "queues": ["cheap"], "capacity": "ec2_spot"},
+        {"kind": "ecs", "name": "huge", "queues": ["huge"]},
+        {"kind": "microvm", "name": "hours", "queues": ["hours"]},
+    ],
+    "shared_files": {"mount": "/mnt/shared"},
+}
+
 #: Name to stage and override: every stage of `cdk.json`, and the combinations.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{stage: (stage, {}) for stage in STAGES},
@@ -176,4 +257,7 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "least": ("dev", _LEAST),
     "permitted": ("dev", _PERMITTED),
     "encrypted": ("prod", _ENCRYPTED),
+    "targets": ("dev", _TARGETS),
+    "targets-inside": ("dev", _TARGETS_INSIDE),
+    "shared-files": ("dev", _FILES),
 }

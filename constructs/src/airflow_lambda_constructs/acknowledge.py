@@ -21,6 +21,16 @@ def acknowledge_any_resource(construct: IConstruct, reason: str) -> None:
     acknowledge(construct, **{"IAM5[Resource::*]": reason})
 
 
+def acknowledge_registry_login(role: IConstruct) -> None:
+    """Record why a role that pulls an image may log in to any registry."""
+    acknowledge_any_resource(
+        role,
+        "ecr:GetAuthorizationToken, the log-in to the registry, has no resource-level "
+        "permission: https://docs.aws.amazon.com/service-authorization/latest/reference/"
+        "list_amazonelasticcontainerregistry.html",
+    )
+
+
 def shown(construct: IConstruct, text: str) -> str:
     """Return a text as the rule pack shows it, with each reference as `<name>`."""
     resolved = cdk.Stack.of(construct).resolve(text)

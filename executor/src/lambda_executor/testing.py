@@ -1,12 +1,14 @@
-"""In-memory versions of Lambda, Batch, ECS, SQS and S3, for tests of this package and of its users.
+"""In-memory versions of Lambda, Batch, ECS, MicroVMs, SQS and S3, for tests here and elsewhere.
 
 They implement `core/ports.py` without AWS's delays. The test sends the results of invocations.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -164,13 +166,16 @@ class MemoryPayloads:
 class _Stored:
     body: str
     attributes: Mapping[str, str]
-    sent_at_s: float = field(default_factory=time.time)
+    sent_at_s: float
     visible_at_s: float = 0.0
     receipts: list[str] = field(default_factory=list)
+    is_ready: bool = True  # Whether it is in the heap of visible messages.
 
 
 class MemoryQueue:
     """A `ports.Queue` with SQS's visibility time-out.
+
+    Each operation takes about as long however many messages there are.
 
     Args:
         name: The name in log lines.
@@ -192,7 +197,14 @@ class MemoryQueue:
         self._visibility_timeout_s = visibility_timeout_s
         self._clock = clock
         self._receipts = itertools.count(1)
-        self._messages: deque[_Stored] = deque()
+        self._numbers = itertools.count()
+        #: By their numbers, which rise: in the order of delivery.
+        self._messages: dict[int, _Stored] = {}
+        self._by_receipt: dict[str, int] = {}
+        #: The numbers of the visible messages, and of the others by when they become visible. Those
+        #: of messages that were deleted, or hidden again, are skipped.
+        self._ready: list[int] = []
+        self._hidden: list[tuple[float, int]] = []
         self._changed = threading.Condition()
         self.delete_failures: deque[AwsError] = deque()
 
@@ -200,13 +212,13 @@ class MemoryQueue:
     def bodies(self) -> list[str]:
         """The bodies of all messages, visible or not, in the order of delivery."""
         with self._changed:
-            return [stored.body for stored in self._messages]
+            return [stored.body for stored in self._messages.values()]
 
     def send(self, body: str | Result, attributes: Mapping[str, str] | None = None) -> None:
         """Add one message."""
         text = body.encode() if isinstance(body, Result) else body
         with self._changed:
-            self._messages.append(_Stored(text, attributes or {}))
+            self._add(_Stored(text, attributes or {}, time.time()))
             self._changed.notify_all()
 
     def reply(self, id: InvocationId, return_code: int = 0) -> None:
@@ -217,8 +229,11 @@ class MemoryQueue:
     def receive(self, wait_s: int) -> Sequence[Message]:
         """Return up to `BATCH` visible messages; wait up to `wait_s` seconds for the first."""
         with self._changed:
-            self._changed.wait_for(self._visible, wait_s)
-            return [self._deliver(stored) for stored in self._visible()[:BATCH]]
+            self._changed.wait_for(self._has_visible, wait_s)
+            messages: list[Message] = []
+            while len(messages) < BATCH and self._drop_stale():
+                messages.append(self._deliver(heapq.heappop(self._ready)))
+            return messages
 
     def delete(self, receipts: Sequence[str]) -> int:
         """Delete messages, or raise the next failure; return how many receipts are unknown."""
@@ -227,8 +242,8 @@ class MemoryQueue:
                 raise self.delete_failures.popleft()
             refused = 0
             for receipt in receipts:
-                if stored := self._find(receipt):
-                    self._messages.remove(stored)
+                if receipt in self._by_receipt:
+                    self._remove(self._by_receipt[receipt])
                 else:
                     refused += 1
             self._changed.notify_all()
@@ -238,26 +253,45 @@ class MemoryQueue:
         """Make messages visible again after `delay_s` seconds."""
         with self._changed:
             for receipt in receipts:
-                if stored := self._find(receipt):
-                    stored.visible_at_s = self._clock() + delay_s
+                if (number := self._by_receipt.get(receipt)) is not None:
+                    self._hide(number, delay_s)
             self._changed.notify_all()
 
     def deliver_again(self) -> None:
         """Make every message visible: SQS delivers at least once, so this may happen any time."""
         with self._changed:
-            for stored in self._messages:
-                stored.visible_at_s = 0.0
+            for number in self._messages:
+                self._hide(number, -math.inf)
             self._changed.notify_all()
 
     def rotate(self, count: int) -> None:
         """Move the first `count` messages behind the others: SQS keeps no order."""
         with self._changed:
-            self._messages.rotate(-count)
+            messages = deque(self._messages.values())
+            messages.rotate(-count)
+            self._clear()
+            now_s = self._clock()
+            for stored in messages:
+                # One that waits to be received may have been hidden again.
+                stored.is_ready = stored.visible_at_s <= now_s
+                number = self._add(stored)
+                self._by_receipt.update(dict.fromkeys(stored.receipts, number))
+                if not stored.is_ready:
+                    heapq.heappush(self._hidden, (stored.visible_at_s, number))
+
+    def expire(self, before_s: float) -> None:
+        """Delete what was sent before a time in seconds since the epoch, as a retention does."""
+        with self._changed:
+            sent_at_s = [(number, stored.sent_at_s) for number, stored in self._messages.items()]
+            for number, at_s in sent_at_s:
+                if at_s < before_s:
+                    self._remove(number)
+            self._changed.notify_all()
 
     def purge(self) -> None:
         """Delete every message."""
         with self._changed:
-            self._messages.clear()
+            self._clear()
             self._changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float = 10) -> bool:
@@ -270,16 +304,60 @@ class MemoryQueue:
         with self._changed:
             return len(self._messages)
 
-    def _visible(self) -> list[_Stored]:
-        return [m for m in self._messages if m.visible_at_s <= self._clock()]
+    def _add(self, stored: _Stored) -> int:
+        number = next(self._numbers)
+        self._messages[number] = stored
+        if stored.is_ready:
+            heapq.heappush(self._ready, number)
+        return number
 
-    def _deliver(self, stored: _Stored) -> Message:
-        stored.visible_at_s = self._clock() + self._visibility_timeout_s
+    def _remove(self, number: int) -> None:
+        for receipt in self._messages.pop(number).receipts:
+            del self._by_receipt[receipt]
+
+    def _clear(self) -> None:
+        self._messages, self._by_receipt = {}, {}
+        self._ready, self._hidden = [], []
+
+    def _hide(self, number: int, seconds: float) -> None:
+        stored = self._messages[number]
+        stored.visible_at_s = self._clock() + seconds
+        heapq.heappush(self._hidden, (stored.visible_at_s, number))
+
+    def _has_visible(self) -> bool:
+        """Move what has become visible to the others that are; return whether any message is."""
+        now_s = self._clock()
+        while self._hidden and self._hidden[0][0] <= now_s:
+            _, number = heapq.heappop(self._hidden)
+            stored = self._messages.get(number)
+            if stored and not stored.is_ready and stored.visible_at_s <= now_s:
+                stored.is_ready = True
+                heapq.heappush(self._ready, number)
+        return self._drop_stale()
+
+    def _drop_stale(self) -> bool:
+        """Skip what was deleted, or hidden again; return whether a message is visible."""
+        now_s = self._clock()
+        while self._ready:
+            stored = self._messages.get(self._ready[0])
+            if stored and stored.visible_at_s <= now_s:
+                return True
+            heapq.heappop(self._ready)
+            if stored:
+                stored.is_ready = False
+        return False
+
+    def _deliver(self, number: int) -> Message:
+        stored = self._messages[number]
+        stored.is_ready = False
+        self._hide(number, self._visibility_timeout_s)
         receipt = str(next(self._receipts))
         stored.receipts.append(receipt)
+        self._by_receipt[receipt] = number
         return Message(
             stored.body, receipt, len(stored.receipts), stored.attributes, stored.sent_at_s
         )
 
     def _find(self, receipt: str) -> _Stored | None:
-        return next((m for m in self._messages if receipt in m.receipts), None)
+        number = self._by_receipt.get(receipt)
+        return None if number is None else self._messages[number]

@@ -9,6 +9,7 @@ from pathlib import Path
 from local_aws.http_server import Certificate
 from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
+from local_aws.micro_vm_service.limits import MicroVmLimits
 from local_aws.server import Settings, serve
 
 
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         ),
         sandbox=arguments.sandbox,
         asynchronous=AsyncSettings(arguments.retry_delay, arguments.duplicate_every),
+        micro_vm_limits=MicroVmLimits(arguments.micro_vm_memory, arguments.micro_vm_exit_delay),
         without_fixes=frozenset(arguments.without_fix),
     )
     try:
@@ -97,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     number(
         *("--duplicate-every", 0, "N"),
         "deliver every Nth async event of a function twice, as Lambda may do; 0: never",
+    )
+    number(
+        *("--micro-vm-memory", 400, "GB"),
+        "memory of all MicroVMs that run at a time in an account and Region",
+    )
+    number(
+        *("--micro-vm-exit-delay", 0.0, "SECONDS"),
+        "wait from the end of a MicroVM's process until it is TERMINATED; on AWS about 15",
     )
     add(
         "--without-fix",

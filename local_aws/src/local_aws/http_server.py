@@ -8,15 +8,17 @@ import logging
 import signal
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 
-from local_aws.on_ministack.front import Front
+from local_aws.on_ministack.front import CONNECTION, Front
 
 #: Seconds for requests in progress to end after the signal to stop.
 _GRACE_S = 0.5
@@ -30,6 +32,23 @@ class Certificate:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The connection to a client. ASGI has no way to end it without an answer."""
+
+    writer: asyncio.StreamWriter
+
+    def reset(self) -> None:
+        """End it at once with a reset."""
+        linger = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close()
+
+    def close(self) -> None:
+        """End it at once; what is sent later goes nowhere."""
+        self.writer.transport.abort()
+
+
 async def serve(
     front: Front,
     listener: socket.socket,
@@ -38,6 +57,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; then call `end_invocations` and end the open requests."""
     _close_without_the_clients_answer()
+    _name_the_connection()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     if certificate:
@@ -68,7 +88,23 @@ def _close_without_the_clients_answer() -> None:
     stock = TCPServer._close  # noqa: SLF001 - hypercorn has no setting for it
 
     async def close(server: TCPServer) -> None:
+        ending = server.context.terminated.is_set()
         with contextlib.suppress(TimeoutError, ssl.SSLError):
-            await stock(server)
+            await asyncio.wait_for(stock(server), _GRACE_S if ending else None)
+        if ending:
+            # asyncio would wait half a minute for each idle client, and the process with it.
+            server.writer.transport.abort()
 
     TCPServer._close = close  # noqa: SLF001 - as above
+
+
+def _name_the_connection() -> None:
+    """Put its connection into the state of each request."""
+    stock = TCPServer.__init__
+
+    def init(server: TCPServer, *args: Any, **options: Any) -> None:  # noqa: ANN401 - passed through
+        stock(server, *args, **options)
+        # All connections have one state; each request gets a copy of its connection's.
+        server.state = {**server.state, CONNECTION: Connection(server.writer)}
+
+    TCPServer.__init__ = init

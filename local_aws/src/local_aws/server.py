@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_aws import http_server
+from local_aws.fault_injection.faults import Faults
+from local_aws.fault_injection.functions import RuledFaults
 from local_aws.http_server import Certificate
 from local_aws.images.store import ImageStore
 from local_aws.lambda_service.async_queue import AsyncSettings
 from local_aws.lambda_service.pool import Limits
+from local_aws.micro_vm_service.limits import MicroVmLimits
 from local_aws.on_ministack.front import App, Front
 from local_aws.sandbox.sandbox import Confinement
 from local_aws.state_lock import sole_use
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from local_aws.on_ministack.batch_runner import BatchRunner
     from local_aws.on_ministack.containers import Containers
     from local_aws.on_ministack.data_plane import DataPlane
+    from local_aws.on_ministack.micro_vm_api import MicroVmApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Settings:
     limits: Limits
     sandbox: str
     asynchronous: AsyncSettings
+    micro_vm_limits: MicroVmLimits
     without_fixes: frozenset[str]
 
 
@@ -54,12 +59,14 @@ class _Running:
     data_plane: DataPlane
     jobs: BatchRunner
     containers: Containers
+    micro_vms: MicroVmApi
 
     def close(self) -> None:
         """End all of it."""
         self.data_plane.close()
         self.jobs.close()
         self.containers.close()
+        self.micro_vms.close()
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -145,26 +152,44 @@ def _build(
     from ministack.app import app  # noqa: PLC0415 - see the module's docstring
 
     from local_aws import fixes  # noqa: PLC0415
+    from local_aws.fault_injection import calls, control, messages  # noqa: PLC0415
+    from local_aws.fault_injection.requests import FaultyRequests  # noqa: PLC0415
     from local_aws.on_ministack.batch_jobs import BatchJobs  # noqa: PLC0415
     from local_aws.on_ministack.batch_runner import BatchRunner  # noqa: PLC0415
     from local_aws.on_ministack.container_tasks import ContainerTasks  # noqa: PLC0415
     from local_aws.on_ministack.containers import Containers  # noqa: PLC0415
-    from local_aws.on_ministack.controls import Controls  # noqa: PLC0415
+    from local_aws.on_ministack.controls import Controls, interruptions  # noqa: PLC0415
     from local_aws.on_ministack.data_plane import DataPlane  # noqa: PLC0415
+    from local_aws.on_ministack.file_systems import FileSystems  # noqa: PLC0415
+    from local_aws.on_ministack.micro_vm_api import MicroVmApi  # noqa: PLC0415
 
+    variables = _client_variables(settings, endpoint_url)
+    faults = Faults(calls.SERVICES)
+    # The fixes check the permissions of what is then already the operation.
+    micro_vms = MicroVmApi.make(images, variables, confinement, settings.micro_vm_limits)
+    micro_vms.install()
     # Under TLS, policies already see a secure transport.
     needless = {"secure_transport"} if settings.certificate else set()
     fixes.apply(without=settings.without_fixes | needless)
-    variables = _client_variables(settings, endpoint_url)
-    data_plane = DataPlane(images, variables, settings.limits, confinement, settings.asynchronous)
-    containers = Containers(images, variables, confinement)
+    file_systems = FileSystems(settings.state_dir.resolve() / "efs")
+    data_plane = DataPlane(
+        *(images, variables, settings.limits, confinement, settings.asynchronous),
+        file_systems=file_systems,
+        faults=RuledFaults(faults),
+    )
+    containers = Containers(images, variables, confinement, file_systems)
     tasks, jobs = ContainerTasks(containers), BatchRunner(containers)
     data_plane.install()
+    messages.install(faults)
     tasks.install()
     BatchJobs(jobs).install()
     jobs.start()
-    controls = Controls(app, {"ecs": tasks.interrupt, "batch": jobs.interrupt})
-    return controls, _Running(data_plane, jobs, containers)
+    spot = interruptions({"ecs": tasks.interrupt, "batch": jobs.interrupt})
+    controls = Controls(
+        FaultyRequests(app, faults),
+        {("POST", "spot-interruptions"): spot, **control.controls(faults)},
+    )
+    return controls, _Running(data_plane, jobs, containers, micro_vms)
 
 
 def _client_variables(settings: Settings, endpoint_url: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.sandbox.container import Container
-from local_aws.sandbox.sandbox import Confinement, RuntimeCommand
+from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 
 WAIT_S = 30.0
 WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
@@ -28,7 +28,7 @@ def container(program: str, log: Callable[[str], None]) -> Container:
         memory_mb=512,
         tmp_mb=64,
     )
-    return Container(command, Confinement(bubblewrap="", cgroups=None), log)
+    return Container(Sandbox(command, Confinement(bubblewrap="", cgroups=None)), log)
 
 
 def test_a_sandbox_that_is_lost_is_no_success() -> None:

@@ -7,6 +7,7 @@ fix can be removed.
 
 from __future__ import annotations
 
+import ast
 import json
 import statistics
 import time
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -242,15 +244,17 @@ def test_a_functions_code_cannot_become_a_missing_image(local_aws: Server) -> No
 
 
 def test_cloudformation_sets_every_property(local_aws: Server, bare_aws: Server) -> None:
-    """function_properties: concurrency, dead-letter queue and tenancy reach the function."""
+    """function_properties: concurrency, dead letters, tenancy and files reach the function."""
+    files = [{"Arn": "arn:aws:elasticfilesystem:x", "LocalMountPath": "/mnt/shared"}]
 
-    def settings(server: Server) -> tuple[Any, Any, Any]:
+    def settings(server: Server) -> tuple[Any, ...]:
         request = function_request(server.image("local_aws_handlers.handle"))
         properties = {
             **request,
             "ReservedConcurrentExecutions": 3,
             "DeadLetterConfig": {"TargetArn": server.queue().arn},
             "TenancyConfig": {"TenantIsolationMode": "PER_TENANT"},
+            "FileSystemConfigs": files,
         }
         assert server.deploy(template(F=("AWS::Lambda::Function", properties))).status
         found = server.client("lambda").get_function(FunctionName=request["FunctionName"])
@@ -259,13 +263,15 @@ def test_cloudformation_sets_every_property(local_aws: Server, bare_aws: Server)
             found.get("Concurrency"),
             configuration.get("DeadLetterConfig"),
             configuration.get("TenancyConfig"),
+            configuration.get("FileSystemConfigs"),
         )
 
-    concurrency, dead_letters, tenancy = settings(local_aws)
+    concurrency, dead_letters, tenancy, mounted = settings(local_aws)
     assert concurrency == {"ReservedConcurrentExecutions": 3}
     assert dead_letters["TargetArn"].startswith("arn:aws:sqs:")
     assert tenancy == {"TenantIsolationMode": "PER_TENANT"}
-    assert settings(bare_aws) == (None, None, None)
+    assert mounted == files
+    assert settings(bare_aws) == (None, None, None, None)
 
 
 def latency_s(queue: Queue) -> float:
@@ -409,19 +415,74 @@ def test_run_task_is_permitted_by_the_task_definition(
         root.register_task_definition(
             family=name, containerDefinitions=[{"name": "c", "image": "none"}]
         )
-        task = root.run_task(cluster=name, taskDefinition=name)["tasks"][0]["taskArn"]
+        task, other = (
+            root.run_task(cluster=name, taskDefinition=name)["tasks"][0]["taskArn"]
+            for _ in range(2)
+        )
         arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
         resources = [f"{arn}:task-definition/{name}:*", f"{arn}:task/{name}/*"]
         role = assume_role(server, {"Effect": "Allow", "Action": "ecs:*", "Resource": resources})
         ecs = client("ecs", server.url, *role)
         return [
             error_code(ecs.run_task, cluster=name, taskDefinition=name),
-            error_code(ecs.describe_tasks, cluster=name, tasks=[task]),
+            error_code(ecs.describe_tasks, cluster=name, tasks=[task, other]),
             error_code(ecs.stop_task, cluster=name, task=task),
         ]
 
     assert run(enforcing_aws) == [ALLOWED] * 3
     assert run(bare_enforcing_aws) == ["AccessDeniedException"] * 3
+
+
+def test_each_task_is_checked_that_is_described(enforcing_aws: Server) -> None:
+    """ecs_task_permission: a grant for one of two tasks does not permit to see both."""
+    name, root = f"t-{uuid.uuid4().hex[:12]}", enforcing_aws.client("ecs")
+    root.create_cluster(clusterName=name)
+    root.register_task_definition(
+        family=name, containerDefinitions=[{"name": "c", "image": "none"}]
+    )
+    one, other = (
+        root.run_task(cluster=name, taskDefinition=name)["tasks"][0]["taskArn"] for _ in range(2)
+    )
+    see = {"Effect": "Allow", "Action": "ecs:DescribeTasks", "Resource": one}
+    ecs = client("ecs", enforcing_aws.url, *assume_role(enforcing_aws, see))
+    for tasks in ([one, other], [other, one]):
+        assert error_code(ecs.describe_tasks, cluster=name, tasks=tasks) == "AccessDeniedException"
+    assert error_code(ecs.describe_tasks, cluster=name, tasks=[one]) == ALLOWED
+
+
+def test_the_cluster_is_a_condition_of_permissions_on_tasks(
+    enforcing_aws: Server, bare_enforcing_aws: Server
+) -> None:
+    """ecs_task_permission: a grant for one cluster permits to list and run tasks there alone."""
+
+    def use(server: Server) -> list[str]:
+        name, root = f"t-{uuid.uuid4().hex[:12]}", server.client("ecs")
+        for cluster in (name, f"{name}-other"):
+            root.create_cluster(clusterName=cluster)
+        root.register_task_definition(
+            family=name, containerDefinitions=[{"name": "c", "image": "none"}]
+        )
+        cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}"
+        statement = {
+            "Effect": "Allow",
+            "Action": ["ecs:ListTasks", "ecs:RunTask"],
+            "Resource": "*",
+            "Condition": {"ArnEquals": {"ecs:cluster": cluster}},
+        }
+        see = {"Effect": "Allow", "Action": "ecs:DescribeClusters", "Resource": cluster}
+        ecs = client("ecs", server.url, *assume_role(server, statement, see))
+        return [
+            error_code(ecs.describe_clusters, clusters=[name]),
+            error_code(ecs.describe_clusters, clusters=[f"{name}-other"]),
+            error_code(ecs.list_tasks, cluster=name),
+            error_code(ecs.run_task, cluster=cluster, taskDefinition=name),
+            error_code(ecs.list_tasks, cluster=f"{name}-other"),
+            error_code(ecs.run_task, cluster=f"{name}-other", taskDefinition=name),
+        ]
+
+    denied = "AccessDeniedException"
+    assert use(enforcing_aws) == [ALLOWED, denied, ALLOWED, ALLOWED, denied, denied]
+    assert use(bare_enforcing_aws) == [denied] * 6
 
 
 def test_submit_job_is_permitted_by_queue_and_definition(
@@ -943,7 +1004,7 @@ def test_batch_is_deployed(local_aws: Server, bare_aws: Server) -> None:
 
 
 def test_a_task_definition_is_deployed_with_all_of_it(local_aws: Server, bare_aws: Server) -> None:
-    """task_definition_properties: secrets, storage and platform are as the API has them."""
+    """task_definition_properties: secrets, storage, files, platform are as the API has them."""
     stack = template(
         {"Arn": {"Ref": "Definition"}},
         Cluster=("AWS::ECS::Cluster", {}),
@@ -951,6 +1012,9 @@ def test_a_task_definition_is_deployed_with_all_of_it(local_aws: Server, bare_aw
             "RequiresCompatibilities": ["FARGATE"], "NetworkMode": "awsvpc",
             "Cpu": "256", "Memory": "512", "EphemeralStorage": {"SizeInGiB": 30},
             "RuntimePlatform": {"CpuArchitecture": "X86_64"},
+            "Volumes": [{"Name": "files", "EFSVolumeConfiguration": {
+                "FilesystemId": "fs-1",
+                "AuthorizationConfig": {"AccessPointId": "fsap-1", "IAM": "ENABLED"}}}],
             "ContainerDefinitions": [{
                 "Name": "c", "Image": "none", "DockerLabels": {"Own": "label"}, "StopTimeout": 120,
                 "Secrets": [{"Name": "S", "ValueFrom": "/s"}],
@@ -969,6 +1033,11 @@ def test_a_task_definition_is_deployed_with_all_of_it(local_aws: Server, bare_aw
     found = described(local_aws)
     assert found["ephemeralStorage"] == {"sizeInGiB": 30}
     assert found["runtimePlatform"] == {"cpuArchitecture": "X86_64"}
+    (volume,) = found["volumes"]
+    assert volume["efsVolumeConfiguration"] == {
+        "fileSystemId": "fs-1",
+        "authorizationConfig": {"accessPointId": "fsap-1", "iam": "ENABLED"},
+    }
     (container,) = found["containerDefinitions"]
     assert container["secrets"] == [{"name": "S", "valueFrom": "/s"}]
     assert container["dockerLabels"] == {"Own": "label"}
@@ -979,10 +1048,15 @@ def test_a_task_definition_is_deployed_with_all_of_it(local_aws: Server, bare_aw
 
 
 def test_every_fix_has_its_test() -> None:
-    """Each fix is named by the docstring of a test here, and in the reference."""
+    """Each fix is named by the docstring of a test of fixes, and in the reference."""
     files = (ROOT / "local_aws/src/local_aws/fixes").glob("*/[!_]*.py")
     names = {file.stem for file in files}
-    tests = [value for name, value in globals().items() if name.startswith("test_")]
-    assert names <= {(test.__doc__ or "").partition(":")[0] for test in tests}
+    tests = [
+        node
+        for file in Path(__file__).parent.glob("test_*fixes.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert names <= {(ast.get_docstring(test) or "").partition(":")[0] for test in tests}
     reference = (ROOT / "docs" / "reference" / "local-aws.md").read_text()
     assert {name for name in names if f"`{name}`" not in reference} == set()

@@ -602,6 +602,7 @@ def test_a_killed_server_leaves_no_process(copying: Server, tmp_path: Path) -> N
     [
         ({"EphemeralStorage": {"Size": 1024}}, "512 MB"),
         ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "tenant isolation"),
+        ({"FileSystemConfigs": [{"Arn": "a", "LocalMountPath": "/mnt/a"}]}, "file system"),
     ],
 )
 def test_what_does_not_go_with_snapshots_is_refused(

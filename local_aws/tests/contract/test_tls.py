@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from botocore.exceptions import SSLError
+from botocore.exceptions import HTTPClientError, SSLError
 
 from tests.support.local_aws import (
     CLEAN_ENVIRONMENT,
@@ -19,7 +19,9 @@ from tests.support.local_aws import (
     SERVER_PYTHON,
     Server,
     client,
+    inject,
 )
+from tests.support.micro_vms import built_image
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def test_clients_that_trust_the_certificate_are_answered(
     certificate: Certificate, tmp_path: Path
 ) -> None:
-    """Addresses in answers are TLS ones, also the function's; whoever lacks trust stays outside."""
+    """Addresses in answers are TLS ones, also the function's; whoever lacks trust stays outside.
+
+    A fault ends a connection here, too.
+    """
     files = ("--certificate", str(certificate.chain), "--key", str(certificate.key))
     server = Server(tmp_path, *files, trust=certificate.chain)
     try:
@@ -57,6 +62,24 @@ def test_clients_that_trust_the_certificate_are_answered(
         given = server.function().invoke({})["Payload"]["environment"]
         assert given["AWS_ENDPOINT_URL"] == server.url
         assert given["AWS_CA_BUNDLE"] == str(certificate.chain)
+        for fault in ("reset", "lost_answer"):
+            rule = {"name": fault, "api": "sqs:*", "fault": fault, "share": 1, "limit": 1}
+            inject(server, rule)
+            with pytest.raises(HTTPClientError):
+                server.client("sqs").list_queues()
+        server.client("sqs").list_queues()
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_micro_vm_trusts_the_certificate(certificate: Certificate, tmp_path: Path) -> None:
+    """Its calls are answered; the metadata service speaks plain HTTP, as on AWS."""
+    files = ("--certificate", str(certificate.chain), "--key", str(certificate.key))
+    server = Server(tmp_path / "state", *files, trust=certificate.chain)
+    try:
+        micro_vm = built_image(server).run({"call": server.queue().url})
+        micro_vm.ended()
+        assert f"/{micro_vm.id}" in micro_vm.log()[-2]
     finally:
         assert server.stop() == 0
 
@@ -93,6 +116,16 @@ def test_a_client_that_does_not_answer_the_end_of_tls_is_no_error(
     finally:
         assert server.stop() == 0
     assert "Traceback" not in (tmp_path / "local-aws.log").read_text()
+
+
+def test_an_idle_client_does_not_hold_up_the_end(certificate: Certificate, tmp_path: Path) -> None:
+    """Not for the half minute that asyncio gives a client to answer the end of TLS."""
+    files = ("--certificate", str(certificate.chain), "--key", str(certificate.key))
+    server = Server(tmp_path, *files, trust=certificate.chain)
+    idle = client("sqs", server.url, "test", "test", trust=certificate.chain)
+    idle.list_queues()
+    assert server.stop() == 0
+    idle.close()
 
 
 def test_a_certificate_without_its_key_is_refused(certificate: Certificate, tmp_path: Path) -> None:

@@ -33,6 +33,16 @@ def test_auto_takes_walls_where_they_work(
     assert Confinement.choose("auto").bubblewrap == chosen
 
 
+def test_the_log_says_why_there_are_no_walls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only if somebody asked for them."""
+    a_machine(monkeypatch, "/bin/bwrap", "No permissions")
+    without = (
+        "plain processes (bwrap does not work here: No permissions), memory limits by sampling"
+    )
+    assert str(Confinement.choose("auto")) == without
+    assert str(Confinement.choose("process")) == "plain processes, memory limits by sampling"
+
+
 def test_bwrap_that_does_not_work_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message holds bubblewrap's own reason and both solutions."""
     a_machine(monkeypatch, "/bin/bwrap", "No permissions to create a new namespace")

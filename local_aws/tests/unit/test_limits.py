@@ -10,6 +10,7 @@ from local_aws.lambda_service.model import FunctionKey
 from local_aws.lambda_service.scaling import ScalingRate
 from local_aws.sandbox.bubblewrap import Walls, command
 from local_aws.sandbox.cgroup import MemoryCgroup, candidates
+from local_aws.sandbox.mount import Mount
 
 ONE, OTHER = (FunctionKey("0", "r", name) for name in ("one", "other"))
 
@@ -50,6 +51,22 @@ def test_without_paths_below_tmp_nothing_is_moved() -> None:
     """The machine's /mnt is as visible as its other folders."""
     walls = Walls(512, (Path("/data"),), (), Path("/data"))
     assert "/mnt" not in " ".join(command("bwrap", walls, ["/tmp/python"]))
+
+
+def test_a_mounted_folder_hides_the_machines_mnt() -> None:
+    """What is mounted has its own name, and nothing else of `/mnt` is seen."""
+    mount = Mount(Path("/state/efs/fs-1/shared"), Path("/mnt/shared"))
+    walls = Walls(512, (), (), Path("/data"), mounts=(mount,))
+    joined = " ".join(command("bwrap", walls, ["python"]))
+    mounted = "--tmpfs /mnt --bind /state/efs/fs-1/shared /mnt/shared --remount-ro /mnt"
+    assert mounted in joined
+
+
+@pytest.mark.parametrize("path", ["/data", "/mnt", "/mnt/../etc"])
+def test_nothing_is_mounted_elsewhere(path: str) -> None:
+    """The root file system of a sandbox has no other place for it."""
+    with pytest.raises(ValueError, match="allowed are folders below /mnt"):
+        Mount(Path("/state"), Path(path))
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ from stacks.config.relations import (
     execution,
     functions,
     image,
+    micro_vms,
     network,
     regions,
+    shared_files,
     snapshots,
     surroundings,
+    targets,
     workloads,
 )
 
@@ -30,10 +33,13 @@ Relation = Callable[["StageConfig"], Iterator[str]]
 
 RELATIONS: tuple[Relation, ...] = (
     *functions.RELATIONS,
+    *targets.RELATIONS,
+    *shared_files.RELATIONS,
     *snapshots.RELATIONS,
     *workloads.RELATIONS,
     *execution.RELATIONS,
     *image.RELATIONS,
+    *micro_vms.RELATIONS,
     *network.RELATIONS,
     *database.RELATIONS,
     *control_plane.RELATIONS,

@@ -15,6 +15,10 @@ _LONGEST_PARAMETER = 8192
 _FIXED_WIRING = 800
 _QUEUE_WIRING = 50
 _RESULTS_QUEUE_WIRING = 140
+#: Characters of a queue's target and its offer, at most, without names: an ECS target has the ids
+#: of three subnets and two security groups.
+_TARGET_WIRING = {"batch": 300, "ecs": 750, "microvm": 900}
+_OFFER_WIRING = 100
 
 
 def event_age_is_within_the_queued_timeout(stage: StageConfig) -> Iterator[str]:
@@ -104,11 +108,16 @@ def wiring_fits_into_its_parameter(stage: StageConfig) -> Iterator[str]:
         for queue in function.queues:
             times = 2 if function.tenant_isolation else 1
             characters += times * len(queue) + len(function.name) + _QUEUE_WIRING
+            characters += _OFFER_WIRING + len(queue) if stage.targets else 0
+    for target in stage.targets:
+        for queue in target.queues:
+            of_target = _TARGET_WIRING[target.kind] + 2 * len(target.name)
+            characters += 2 * len(queue) + of_target + _OFFER_WIRING
     if characters > _LONGEST_PARAMETER:
         yield (
-            "functions[].queues and execution.results_queues make a parameter of about "
-            f"{characters} characters, allowed is {_LONGEST_PARAMETER}: remove queues, or use "
-            "shorter names"
+            "functions[].queues, targets[].queues and execution.results_queues make a parameter "
+            f"of about {characters} characters, allowed is {_LONGEST_PARAMETER}: remove queues, or "
+            "use shorter names"
         )
 
 

@@ -51,17 +51,17 @@ def function_names_are_told_apart(stage: StageConfig) -> Iterator[str]:
         )
 
 
-def queue_is_served_by_one_function(stage: StageConfig) -> Iterator[str]:
-    """A task runs on one function, and nothing would choose between two."""
+def queue_is_served_by_one_target(stage: StageConfig) -> Iterator[str]:
+    """A task runs on one function or other target, and nothing would choose between two."""
     servers: dict[str, list[str]] = {}
-    for function in stage.functions:
-        for queue in function.queues:
-            servers.setdefault(queue, []).append(function.name)
+    for server in (*stage.functions, *stage.targets):
+        for queue in server.queues:
+            servers.setdefault(queue, []).append(server.name)
     for queue, names in servers.items():
         if len(names) > 1:
             yield (
                 f'the queue "{queue}" is in the queues of {" and ".join(names)}, allowed is one '
-                "function: remove it from the others"
+                "function or target: remove it from the others"
             )
 
 
@@ -143,7 +143,7 @@ RELATIONS = (
     one_function_is_the_default,
     function_names_are_unique,
     function_names_are_told_apart,
-    queue_is_served_by_one_function,
+    queue_is_served_by_one_target,
     function_serves_a_queue,
     margins_are_in_order,
     provisioned_environments_are_reserved,

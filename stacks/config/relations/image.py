@@ -18,23 +18,21 @@ def existing_image_has_one_architecture(stage: StageConfig) -> Iterator[str]:
 
     https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#images-reqs
     """
-    if stage.image.uri and len({function.architecture for function in stage.functions}) > 1:
+    if stage.image.uri and len(stage.architectures) > 1:
         yield (
-            "functions have the architectures arm64 and x86_64 and image.uri names one image, "
-            "because Lambda refuses an index of several, allowed is one architecture: change the "
-            "functions', or use null for image.uri"
+            f"{_architectures(stage)} and image.uri names one image, because Lambda refuses an "
+            "index of several, allowed is one architecture: change theirs, or use null for "
+            "image.uri"
         )
 
 
 def kept_images_are_those_of_two_deploys(stage: StageConfig) -> Iterator[str]:
     """A deploy pushes one image for each architecture, and those before it are the way back."""
-    architectures = sorted({function.architecture for function in stage.functions})
-    least = 2 * len(architectures)
+    least = 2 * len(stage.architectures)
     if not stage.image.uri and stage.image.keep_images < least:
         yield (
-            f"image.keep_images is {stage.image.keep_images} and functions have the architectures "
-            f"{' and '.join(architectures)}, allowed is {least} or more, the images of two "
-            "deploys: raise it"
+            f"image.keep_images is {stage.image.keep_images} and {_architectures(stage)}, allowed "
+            f"is {least} or more, the images of two deploys: raise it"
         )
 
 
@@ -105,6 +103,15 @@ def bundle_names_are_unique(stage: StageConfig) -> Iterator[str]:
                 f'dags.bundles have the name "{name}" {names.count(name)} times, allowed is once: '
                 "change the others"
             )
+
+
+def _architectures(stage: StageConfig) -> str:
+    """Say which architectures there are; a person cannot change that of MicroVMs."""
+    several = (
+        f"functions and targets have the architectures {' and '.join(sorted(stage.architectures))}"
+    )
+    micro_vms = any(target.kind == "microvm" for target in stage.targets)
+    return f"{several} (MicroVMs always arm64)" if micro_vms else several
 
 
 RELATIONS = (

@@ -70,7 +70,7 @@ def existing_vpc_has_the_subnets_that_are_needed(stage: StageConfig) -> Iterator
         "isolated_subnet_ids": (stage.database.enabled, "the database"),
         "public_subnet_ids": (
             stage.needs_public_subnets,
-            "the load balancer, or programs with public addresses,",
+            "the load balancer, or what has public addresses,",
         ),
     }
     for name, (is_needed, what) in needed.items():
@@ -115,7 +115,8 @@ def existing_vpc_is_used(stage: StageConfig) -> Iterator[str]:
     if stage.network.vpc_id and not stage.needs_vpc:
         yield (
             f"network.vpc_id is {stage.network.vpc_id} and nothing of the stage is inside a VPC, "
-            "allowed is null: use it by network.function_in_vpc or database.enabled, or remove it"
+            "allowed is null: use it by network.function_in_vpc, database.enabled, or a target of "
+            "batch or ecs, or remove it"
         )
 
 

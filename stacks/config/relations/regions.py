@@ -40,6 +40,12 @@ GAPS = (
         is_asked=lambda stage: any(function.tenant_isolation for function in stage.functions),
         source="https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html",
     ),
+    Gap(
+        setting="shared_files.mount",
+        missing_in=re.compile(r"ap-(southeast-[567]|east-2)|ca-west-1|mx-central-1"),
+        is_asked=lambda stage: stage.shared_files.mount is not None,
+        source="https://docs.aws.amazon.com/lambda/latest/dg/configuration-filesystem.html",
+    ),
 )
 
 

@@ -56,6 +56,8 @@ def obstacles(stage: StageConfig, function: FunctionConfig) -> Iterator[tuple[st
         yield "its tenant_isolation is true", "false"
     if function.ephemeral_storage_mb > _MOST_STORAGE_MB:
         yield f"its ephemeral_storage_mb is {function.ephemeral_storage_mb}", f"{_MOST_STORAGE_MB}"
+    if stage.shared_files.mount is not None:
+        yield f"shared_files.mount is {stage.shared_files.mount}", "null"
     if stage.region and _WITHOUT.fullmatch(stage.region):
         yield (
             f"region is {stage.region}",

@@ -33,6 +33,13 @@ _OF_FUNCTIONS: Mapping[str, str] = {
     options.STOP_MARGIN_S.environment_variable: "stop_margin_s of the function",
     options.KILL_MARGIN_S.environment_variable: "kill_margin_s of the function",
 }
+#: A target beside the functions has no margins among its values: these variables are its owner's.
+_OF_TARGETS: Mapping[str, str] = {
+    name: value
+    for name, value in _OF_FUNCTIONS.items()
+    if name
+    not in {options.STOP_MARGIN_S.environment_variable, options.KILL_MARGIN_S.environment_variable}
+}
 _OF_THE_CONTROL_PLANE: Mapping[str, str] = {
     **_OF_EVERYTHING,
     "AIRFLOW_HOME": "",
@@ -92,6 +99,16 @@ def _programs(stage: StageConfig) -> Iterator[_Variables]:
             _OF_FUNCTIONS,
             own_policies=0,
         )
+    for target in stage.targets:
+        given = stage.workloads_of(target)
+        yield _Variables(
+            f"workloads and targets[{target.name}] have",
+            given.environment,
+            given.secrets,
+            given.policies,
+            _OF_TARGETS,
+            own_policies=0,
+        )
     given_to_it = stage.control_plane
     yield _Variables(
         "control_plane has",
@@ -119,7 +136,7 @@ def variables_have_free_names(stage: StageConfig) -> Iterator[str]:
                 )
             elif _RESERVED.fullmatch(name):
                 messages.append(
-                    f"{has}, which Lambda itself sets, allowed is another name: remove or rename it"
+                    f"{has}, which AWS itself sets, allowed is another name: remove or rename it"
                 )
             elif name.startswith(names.CONTAINER_PREFIX):
                 messages.append(

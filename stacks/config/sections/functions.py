@@ -18,7 +18,7 @@ DEFAULT_FUNCTION = "default"
 PASSWORD_ROTATION = "password-rotation"  # noqa: S105 - a function's name
 
 #: Airflow's supervisor and what the image imports take about 300 MB before the task's own code.
-_LEAST_MEMORY_MB = 512
+LEAST_MEMORY_MB = 512
 
 Architecture = Literal["x86_64", "arm64"]
 
@@ -33,19 +33,27 @@ QueueName = Annotated[
 ]
 
 
+#: The name of a function or of another target: part of physical names, without a doubled hyphen.
+TargetName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+        max_length=32,
+        json_schema_extra=rule("lower-case letters, digits and single hyphens, a letter first"),
+    ),
+]
+
+
 class FunctionConfig(Section):
     """A Lambda function and the Airflow queues that it serves.
 
     Bounds: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     """
 
-    name: str = Field(
-        pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
-        max_length=32,
+    name: TargetName = Field(
         description="Its name in this stage; `default` serves every queue that no other function "
         "serves.",
         examples=["default"],
-        json_schema_extra=rule("lower-case letters, digits and single hyphens, a letter first"),
     )
     queues: list[QueueName] = Field(
         [],
@@ -54,7 +62,7 @@ class FunctionConfig(Section):
     )
     memory_mb: int = Field(
         1769,
-        ge=_LEAST_MEMORY_MB,
+        ge=LEAST_MEMORY_MB,
         le=10240,
         description="Memory, of which Airflow uses about 300 MB; 1769 MB give one full vCPU.",
     )

@@ -27,8 +27,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.scheduler import state as airflow_state
-from lambda_executor.scheduler.keys import task_key
-from lambda_executor.scheduler.state import CHUNK, DatabaseState
+from lambda_executor.scheduler.keys import CHUNK, task_key
+from lambda_executor.scheduler.state import DatabaseState
 from tests.support.scheduler import Scheduler, started
 
 if TYPE_CHECKING:

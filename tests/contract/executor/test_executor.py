@@ -105,6 +105,15 @@ def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
     assert (entry.task_id, entry.extra) == ("a", info)
 
 
+def test_the_reason_of_a_tasks_target_is_in_the_event_log(scheduler: Scheduler) -> None:
+    """The task policy has put it into `executor_config`; a task without one has no entry."""
+    routed = workload("a", executor_config={"lambda_executor": {"routed": "sent to long"}})
+    scheduler.queue(routed, workload("b"))
+    (entry,) = scheduler.executor._task_event_logs
+    assert entry.event == "lambda executor routing"
+    assert (entry.task_id, (entry.extra or "").endswith("sent to long")) == ("a", True)
+
+
 def test_a_failure_is_told_once_also_when_the_event_log_is_broken(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

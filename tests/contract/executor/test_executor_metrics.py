@@ -66,6 +66,6 @@ def test_everything_that_happens_is_reported(stats: Stats, scheduler: Scheduler)
     assert counted == {"throttles": 1, "in_doubt": 1, "duplicates": 1}
     assert stats.timings["lambda_executor.queue_to_start_ms"] == [12.5]
     assert stats.tags["lambda_executor.dead_letters"] == {"reason": "killed"}
-    elsewhere = {"reconciled", "job_ends"}
+    elsewhere = {"reconciled", "messages_unclaimed", "job_ends"}
     seen = {*stats.counters, *stats.gauges, *stats.timings}
     assert seen == {f"lambda_executor.{name}" for name in METRICS if name not in elsewhere}

@@ -13,6 +13,9 @@ import pytest
 
 from lambda_executor import LambdaExecutor
 from tests.support.account import Account
+from tests.support.job_account import BATCH, jobs
+
+__all__ = ["jobs"]
 
 GROUP = "/aws/lambda/named-by-the-stacks"
 
@@ -85,6 +88,32 @@ def test_other_tries_are_left_to_airflow() -> None:
     assert read(Task(try_number=2), try_number=1) == ([], [])
     assert read(Task(external_executor_id=None)) == ([], [])
     assert read(Task(external_executor_id='{"dag_id": "the reference\'s key"}')) == ([], [])
+
+
+@pytest.mark.usefixtures("group", "jobs")
+def test_the_lines_of_a_running_job_are_found_in_the_group_of_its_definition(
+    account: Account,
+) -> None:
+    """Whoever reads the log need not know where a task runs."""
+    boto3.client("batch").register_job_definition(
+        jobDefinitionName="task",
+        type="container",
+        containerProperties={
+            "image": "image",
+            "vcpus": 1,
+            "memory": 512,
+            "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": GROUP}},
+        },
+    )
+    account.options |= {
+        "targets": json.dumps({"long": {"batch": json.loads(BATCH.request)}}),
+        "payload_bucket": "payloads",
+    }
+    account.write_parameter()
+    write("task/default/0123", "loading", started(ID), "said")
+    sources, lines = read(Task(queue="long"))
+    assert sources == [f"CloudWatch log group {GROUP}, log stream task/default/0123"]
+    assert [json.loads(line)["event"] for line in lines] == ["invocation started", "said"]
 
 
 @pytest.mark.usefixtures("account")

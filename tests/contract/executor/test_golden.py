@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lambda_executor.contract.micro_vm import MOST_CHARACTERS, RunPayload, time_for_workload_s
 from lambda_executor.contract.wire import (
     DeadLetter,
     Invocation,
@@ -67,6 +68,15 @@ def test_an_invocation_is_written_as_ever() -> None:
 def test_a_pointer_is_written_as_ever() -> None:
     """Byte for byte what version 1 is; `command` is for a handler without pointers."""
     assert POINTER.encode().decode() == golden("invocation-pointer-1.json")
+
+
+def test_the_payload_of_a_micro_vms_run_is_written_and_read_as_ever() -> None:
+    """Byte for byte: the image's version is older than the scheduler's, until both are deployed."""
+    payload = RunPayload(json.loads(POINTER.encode()), time_for_workload_s(28800))
+    text = golden("run-hook-payload-1.json")
+    assert payload.encode() == text
+    assert RunPayload.decode(text) == payload
+    assert len(text) < MOST_CHARACTERS
 
 
 def test_a_result_is_written_as_ever() -> None:

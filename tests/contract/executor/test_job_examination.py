@@ -46,10 +46,11 @@ def changed(target: JobTarget, **parameters: str) -> JobTarget:
     ],
 )
 def test_a_target_that_can_be_used_is_ok(target: JobTarget, subjects: list[str]) -> None:
-    """Each row names the target."""
-    findings = examined(target)
-    assert [finding.subject for finding in findings] == subjects
+    """Each row names the target, but for the one about all of them."""
+    *findings, wait = examined(target)
+    assert [finding.subject for finding in (*findings, wait)] == subjects
     assert {(f.status, f.of) for f in findings} == {(Status.OK, str(target))}
+    assert (wait.status, wait.of) == (Status.OK, "")
 
 
 def disabled_queue() -> None:

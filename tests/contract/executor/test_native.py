@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import json
 import logging
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -437,6 +439,25 @@ def test_a_queue_is_asked_what_boto3_would_ask(
         assert (headers["x-amz-target"], headers["content-type"]) == (target, native.JSON)
         seen.append(sent.replace(server.url.encode(), b""))
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("missing", [None, "away"])
+@pytest.mark.parametrize("ahead_s", [-30, 30])
+def test_when_a_message_was_sent_is_said_by_our_clock(
+    monkeypatch: pytest.MonkeyPatch, missing: str | None, ahead_s: int
+) -> None:
+    """AWS says it by its own clock, whose time is in the same answer, whoever makes the call."""
+    with serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", server.url)
+        sqs = clients()
+        sqs.native("sqs")._why_not = missing
+        sent_at_s, server.ahead_s, server.status = time.time(), ahead_s, 200
+        attributes = {"SentTimestamp": str(int((sent_at_s + ahead_s) * 1000))}
+        message = {"Body": "b", "ReceiptHandle": "r", "Attributes": attributes}
+        server.body = json.dumps({"Messages": [message]}).encode()
+        (received,) = SqsQueue(sqs, f"{server.url}/123456789012/results").receive(0)
+        took_s = time.time() - sent_at_s
+    assert received.sent_at_s == pytest.approx(sent_at_s, abs=1.1 + took_s)
 
 
 def test_an_answer_that_is_not_json_is_left_to_boto3(monkeypatch: pytest.MonkeyPatch) -> None:

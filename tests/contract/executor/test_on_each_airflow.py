@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.minors import ROOT, VENVS, python_of
 
-#: Tests of what the executor does in a scheduler, and of the DAG bundle.
+#: Tests of what the executor does in a scheduler, of the DAG bundle, and of the command that reads
+#: tables of Airflow which differ between versions.
 TESTS = (
-    *("test_airflow_state.py", "test_executor*.py"),
+    *("test_airflow_state.py", "test_cli_explain.py", "test_executor*.py"),
     *("test_reference_faults.py", "test_s3_bundle.py"),
 )
 #: The first version that has what these test: callbacks with keys, and connection tests.
@@ -28,6 +29,7 @@ SINCE = {
 NOT_OURS = (
     "The `airflow.operators.branch.BaseBranchOperator`",  # 3.0, 3.1: the standard provider
     "Using `httpx` with `starlette.testclient` is deprecated",  # 3.0: fastapi's test client
+    "The anyio.abc.BlockingPortal alias is deprecated",  # 3.1: starlette's test client
     "The ``noload`` loader strategy is deprecated",  # 3.2: SQLAlchemy 2.1
 )
 

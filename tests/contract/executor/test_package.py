@@ -13,7 +13,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from airflow.settings import get_policy_plugin_manager
 
+from lambda_executor import policy
 from lambda_executor.contract.options import OPTIONS
 from lambda_executor.provider_info import get_provider_info
 from tests.support.distribution import EXECUTOR
@@ -73,6 +75,16 @@ def test_airflow_finds_the_provider() -> None:
     name = entry_point.load()()["package-name"]
     assert name == "airflow-lambda-executor"
     importlib.import_module(name.replace("-", "_"))
+
+
+def test_airflow_finds_the_policies() -> None:
+    """Their module is a plugin of Airflow's, which loads it in each process."""
+    (entry_point,) = [
+        e for e in entry_points(group="airflow.policy") if e.module in policy.__name__
+    ]
+    assert entry_point.load() is policy
+    plugin = get_policy_plugin_manager().get_plugin(entry_point.name)
+    assert plugin is policy
 
 
 def test_the_wheel_has_every_package() -> None:

@@ -86,6 +86,8 @@ def warm(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handl
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "2",
         "AIRFLOW__CORE__KILLED_TASK_CLEANUP_TIME": "3",  # 3.4 kills a task that goes on after it.
         "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "3",  # By Airflow's own client.
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MIN": "0.1",
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "0.3",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),  # Kept: it may be shared.
     }
     with running(folder, DAGS, variables, [python_of(minor)]) as process:
@@ -187,8 +189,9 @@ def test_a_task_that_was_marked_meanwhile_is_settled(handler: HandlerProcess, st
     result, _ = handler.run(workload)
     assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0)
     assert f"Airflow had already set the task's state to {state}" in result.reason
-    (line,) = map(json.loads, logged(handler, workload).splitlines())
-    assert (line["level"], line["event"]) == ("info", result.reason)
+    # A slow machine has more lines, about calls that are repeated.
+    lines = map(json.loads, logged(handler, workload).splitlines())
+    assert [line["level"] for line in lines if line["event"] == result.reason] == ["info"]
 
 
 def test_a_task_that_airflow_does_not_know_any_more_is_rejected(handler: HandlerProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -336,6 +337,48 @@ def test_git_dag_bundle_without_a_version_is_the_branch_as_it_is_now(bundles: Bu
     assert_ran(bundles.run("git"), "five")
     bundles.repository.commit("six")
     assert_ran(bundles.run("git"), "six")
+
+
+#: What a task may do to the folder in which its environment keeps a repository: `here`, with the
+#: parts that a run without a version uses, and the files of a version in `files`.
+SPOILS = {
+    "a lock": "(here / 'tracking_repo/.git/index.lock').touch()",
+    "no head": "(here / 'tracking_repo/.git/HEAD').write_bytes(b'')",
+    "no repository": "shutil.rmtree(here / 'tracking_repo/.git/objects')",
+    "a file": "shutil.rmtree(here); here.touch()",
+    "a folder of nobody's": "shutil.rmtree(here); here.mkdir(mode=0)",
+    "a link": "shutil.rmtree(here); here.symlink_to('/proc/self/fdinfo')",
+    "no DAG file": "shutil.rmtree(files / 'team')",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
+def test_a_folder_that_a_task_may_have_spoilt_is_fetched_anew(bundles: Bundles, spoil: str) -> None:
+    """The next task runs, in both kinds of runs; a repository's errors name no file."""
+    version = bundles.repository.commit(f"before {spoil}")
+    for each in (version, None):
+        assert_ran(bundles.run("git", each), "before")
+    (here,) = bundles.handler.temporary.glob("airflow-*/dag_bundles/git")
+    exec(spoil, {"shutil": shutil, "here": here, "files": here / "versions" / version})
+    for each in (None, version):
+        assert_ran(bundles.run("git", each), "before")
+
+
+def test_what_is_outside_of_airflow_home_is_never_removed(
+    start: Callable[..., HandlerProcess], tmp_path: Path
+) -> None:
+    """A folder for DAG files that a function was given may be shared with others."""
+    repository = Repository(tmp_path / "repository")
+    version, url = repository.commit("one"), str(repository.path)
+    config = json.dumps([bundle("git", GIT, repo_url=url, tracking_ref="main")])
+    storage = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(tmp_path / "shared")}
+    handler = start(**{BUNDLES: config, **storage})
+    workload = says(bundle_info={"name": "git", "version": version})
+    assert_ran(handler.run(workload), "one")
+    (tmp_path / "shared/git/of-another").touch()
+    shutil.rmtree(tmp_path / "shared/git/versions" / version / "team")
+    assert_rejected(handler, workload, "handled.py is not in the DAG bundle")
+    assert (tmp_path / "shared/git/of-another").exists()
 
 
 def test_local_dag_bundle_is_a_folder(bundles: Bundles) -> None:

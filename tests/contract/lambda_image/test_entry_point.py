@@ -1,4 +1,4 @@
-"""The image's entry point: `job` runs a job, everything else what the base image would run.
+"""The image's entry point: `job` and `microvm` are ours, everything else is the base image's.
 
 The script runs in a file system that has what an image has of it.
 """
@@ -56,11 +56,33 @@ def test_a_job_is_the_first_process_and_gets_its_arguments(tmp_path: Path) -> No
     ]
 
 
-@pytest.mark.parametrize("arguments", [["handler.lambda_handler"], [], ["jobs", "job"], [""]])
+def test_a_micro_vm_is_the_first_process(tmp_path: Path) -> None:
+    """AWS ends it with this process, whose exit code it reports."""
+    assert run(tmp_path, "microvm") == ["1 python", "<-m>", "<lambda_image.micro_vm>"]
+
+
+def test_a_micro_vm_takes_no_arguments(tmp_path: Path) -> None:
+    """They would be dropped: as a program of that name, which there is not, it fails."""
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(tmp_path, "microvm", "--timeout-s", "60")
+    assert "microvm: not found" in failed.value.stderr
+
+
+@pytest.mark.parametrize("arguments", [["handler.lambda_handler"], ["microvms"], [], [""]])
 def test_a_function_is_started_by_the_base_image(tmp_path: Path, arguments: list[str]) -> None:
     """Exactly as without an entry point of ours."""
     expected = ["1 /lambda-entrypoint.sh", *(f"<{each}>" for each in arguments)]
     assert run(tmp_path, *arguments) == expected
+
+
+@pytest.mark.parametrize("has_base_entry_point", [True, False])
+def test_a_command_of_several_words_is_run_as_it_is(
+    tmp_path: Path, has_base_entry_point: bool
+) -> None:
+    """The base image's entry point takes one word: the name of a handler."""
+    command = ["python", "-m", "airflow.sdk.execution_time.execute_workload", "--json-string", "{}"]
+    found = run(tmp_path, *command, has_base_entry_point=has_base_entry_point)
+    assert found == ["1 python", *(f"<{each}>" for each in command[1:])]
 
 
 def test_without_the_base_images_entry_point_lambdas_client_runs(tmp_path: Path) -> None:

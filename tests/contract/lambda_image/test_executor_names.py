@@ -18,7 +18,12 @@ EXECUTORS = {
     "by_default": None,
 }
 
+#: What the executor's policy would import to choose a task's target.
+_ROUTING = ("lambda_executor.policy.", "lambda_executor.core", "lambda_executor.setup")
+
 DAGS = f"""
+import sys
+from datetime import timedelta
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.python import PythonOperator
 
@@ -28,6 +33,15 @@ with DAG("handled", schedule=None):
     PythonOperator(task_id="elsewhere", executor="CeleryExecutor", python_callable=print)
     PythonOperator.partial(task_id="mapped", executor="kubernetes", python_callable=print).expand(
         op_args=[[1], [2]]
+    )
+    PythonOperator(
+        task_id="with_a_need",
+        execution_timeout=timedelta(hours=1),
+        executor_config={{"lambda_executor": {{"memory_mb": 4096}}}},
+        python_callable=lambda: print(
+            "lambda_executor.policy" in sys.modules,
+            [name for name in sys.modules if name.startswith({_ROUTING})],
+        ),
     )
 """
 
@@ -62,3 +76,10 @@ def test_a_dag_of_the_models_may_name_executors_too(handler: HandlerProcess) -> 
 def test_the_validation_is_where_it_is_expected(handler: HandlerProcess) -> None:
     """No init phase has to warn that it found nothing to replace."""
     assert "validates the executors of tasks elsewhere" not in handler.output.read_text()
+
+
+def test_a_function_chooses_no_target_for_tasks(handler: HandlerProcess) -> None:
+    """The executor's policy is loaded, and leaves alone what the DAG processor has routed."""
+    result, log = handler.run(task("with_a_need"))
+    assert (result.reason, result.outcome, result.return_code) == ("", Outcome.COMPLETED, 0)
+    assert "True []" in log

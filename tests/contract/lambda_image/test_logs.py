@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lambda_executor.contract.log_lines import CONTEXT, STARTED
-from lambda_executor.contract.wire import Outcome, Result
+from lambda_executor.contract.wire import Invocation, InvocationId, Outcome, Result
 from tests.support.handler_process import TOKEN, HandlerProcess, Server, task
 from tests.support.local_aws import ACCOUNT, REGION
 from tests.support.local_aws import Server as LocalAws
@@ -211,6 +211,23 @@ def test_the_ui_has_a_tasks_log_before_its_result_is_sent(
     times = [line["timestamp"] for line in shown if line["timestamp"]]
     assert times == sorted(times)
     assert len(times) == len(stored[0].splitlines())
+
+
+def test_a_tasks_log_begins_with_the_reason_of_its_target(
+    function: Function, tmp_path: Path
+) -> None:
+    """What the policy or the try before has decided is shown where a person looks first."""
+    workload = task("says")
+    invocation = Invocation.for_workload(
+        InvocationId("id"),
+        json.dumps(workload),
+        executor_config={"lambda_executor": {"routed": "sent to long"}},
+    )
+    function.handler.invoke(json.loads(invocation.encode()))
+    shown = function.log_in_ui(workload, tmp_path)
+    first, *others = [line for line in shown if line["timestamp"]]
+    assert (first["event"], first["level"]) == ("sent to long", "info")
+    assert "said by the task" in [line["event"] for line in others]
 
 
 def test_a_warm_environment_gathers_no_threads(function: Function) -> None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow import policies, settings
 
 from lambda_image.runtime import rehearsal
+from tests.support import init_imports
+from tests.support.minors import python_of
+
+#: Prints whether the executor's policy is loaded, and whether there is a rehearsal nevertheless.
+_WITH_OURS = """
+import os, sys
+import lambda_image.handler
+from lambda_image.runtime import rehearsal
+line = repr(["lambda_executor.policy" in sys.modules, rehearsal._reaches_nobody()])
+os.write(1, b"\\n" + line.encode() + b"\\n")  # Not printed, which makes a line of the log of it.
+os._exit(0)
+"""
 
 
 class DagPolicy:
@@ -56,3 +69,9 @@ def test_a_cluster_policy_may_tell(policy: object) -> None:
     finally:
         manager.unregister(policy)
     assert rehearsal._reaches_nobody()
+
+
+def test_the_executors_own_policy_tells_nobody(minor: str, tmp_path: Path) -> None:
+    """The image installs the executor, whose policy does nothing where another executor is set."""
+    done = init_imports.run(python_of(minor), tmp_path, "-c", _WITH_OURS)
+    assert done.stdout.splitlines()[-1] == "[True, True]"

@@ -26,7 +26,7 @@ WEEK_S = 7 * 24 * 3600
 
 #: What a task finds that must be no other task's.
 DAGS = """
-import json, os, random, ssl, tempfile, uuid
+import json, os, pathlib, random, ssl, tempfile, uuid
 import held, torch
 from airflow.sdk import dag, task
 
@@ -52,7 +52,10 @@ def handled():
         import boto3, logging
         for log in (print, logging.getLogger("airflow.task").warning):
             log(f"KEYS {boto3.Session().get_credentials().get_frozen_credentials()}")
-    for each in (says, asks, prints_its_keys):
+    @task
+    def fills_its_home():
+        pathlib.Path(os.environ["AIRFLOW_HOME"], "filler").write_bytes(bytes(2**20))
+    for each in (says, asks, prints_its_keys, fills_its_home):
         each()
 
 handled()
@@ -182,6 +185,19 @@ def test_no_connection_and_no_key_survives_a_snapshot(taken: Snapshot) -> None:
     assert not {*world.keys, *of_library} & keys_before
     assert not before & set(world.used)
     assert world.refused == 0
+
+
+def test_a_copy_finds_nothing_of_one_that_died_in_the_same_environment(taken: Snapshot) -> None:
+    """Both have the same AIRFLOW_HOME: a disk that the first one's task filled stayed full."""
+    first = taken.restore()
+    first.run(task("fills_its_home"))
+    assert len(list(first.temporary.rglob("filler"))) == 1
+    first.send("__import__('os')._exit(1)")  # As the handler ends itself when it gives up.
+    assert first._answer() == ""
+    second = taken.restore(after=first)
+    assert list(second.temporary.rglob("filler")) == []
+    result, log = second.run(task("says"))
+    assert (result.outcome, result.return_code) == (Outcome.COMPLETED, 0), log
 
 
 def test_nothing_of_what_is_open_is_copied_for_good() -> None:

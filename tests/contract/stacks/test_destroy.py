@@ -10,9 +10,13 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 import destroy
-from tests.support.local_aws import ACCOUNT, REGION, Server, eventually
+import stage_jobs
+from tests.support.container_programs import WAIT
+from tests.support.local_aws import ACCOUNT, REGION, RUNTIME_PYTHON, Server, eventually
+from tests.support.micro_vms import BASE, BUILD, HOOKS, Image, artifact, role_for_lambda
 
 PLACE = f"{REGION}, account {ACCOUNT}"
 
@@ -27,21 +31,25 @@ class Stage:
         self.server = server
         self.bucket = f"b-{uuid.uuid4().hex[:12]}"
         self.name = f"airflow-lambda-{name}-part{uuid.uuid4().hex[:6]}"
-        resource = {
+        value: Any = {"Fn::ImportValue": imports.name} if imports else "something"
+        template = {
+            "Resources": self.resources(),
+            "Outputs": {"Export": {"Value": value, "Export": {"Name": self.name}}},
+        }
+        formation = server.client("cloudformation")
+        formation.create_stack(StackName=self.name, TemplateBody=json.dumps(template))
+        eventually(lambda: self.is_there() or None)
+
+    def resources(self) -> dict[str, Any]:
+        """The resources of its template."""
+        bucket = {
             "Type": "AWS::S3::Bucket",
             "Properties": {
                 "BucketName": self.bucket,
                 "VersioningConfiguration": {"Status": "Enabled"},
             },
         }
-        value: Any = {"Fn::ImportValue": imports.name} if imports else "something"
-        template = {
-            "Resources": {"Bucket": resource},
-            "Outputs": {"Export": {"Value": value, "Export": {"Name": self.name}}},
-        }
-        formation = server.client("cloudformation")
-        formation.create_stack(StackName=self.name, TemplateBody=json.dumps(template))
-        eventually(lambda: self.is_there() or None)
+        return {"Bucket": bucket}
 
     def is_there(self) -> bool:
         """Whether the stack exists and is complete."""
@@ -78,6 +86,7 @@ def aws(local_aws: Server) -> Iterator[Server]:
         patch.setenv("AWS_ENDPOINT_URL", local_aws.url)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         patch.setattr(destroy, "POLL_S", 0.05)
+        patch.setattr(stage_jobs, "POLL_S", 0.05)
         yield local_aws
         session = boto3.Session()
         for stage in ("elsewhere", "local2", "local"):  # The first one imports.
@@ -96,6 +105,121 @@ def test_everything_of_the_stage_goes_and_nobody_elses(aws: Server) -> None:
     assert (ours.is_there(), others.is_there()) == (False, True)
     assert others.versions() == 4
     assert ours.bucket not in {b["Name"] for b in aws.client("s3").list_buckets()["Buckets"]}
+
+
+def test_tasks_of_no_service_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECS deletes no cluster with a running task, and CloudFormation ends those of services alone.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteCluster.html
+    """
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    with mock_aws():
+        ecs = boto3.client("ecs")
+        ecs.create_cluster(clusterName="tasks")
+        containers: Any = [{"name": "workload", "image": "image", "memory": 512}]
+        ecs.register_task_definition(family="task", containerDefinitions=containers)
+        for group in ("family:task", "service:airflow"):
+            ecs.run_task(
+                cluster="tasks",
+                taskDefinition="task",
+                launchType="FARGATE",
+                networkConfiguration={"awsvpcConfiguration": {"subnets": [_subnet()]}},
+                group=group,
+            )
+        stage_jobs.stop_tasks(boto3.Session(), "tasks")
+        left = ecs.list_tasks(cluster="tasks", desiredStatus="RUNNING")["taskArns"]
+        tasks = ecs.describe_tasks(cluster="tasks", tasks=left)["tasks"]
+    assert [task["group"] for task in tasks] == ["service:airflow"]
+
+
+class StageWithTargets(Stage):
+    """A stack with room for one job of AWS Batch at a time, and an image of MicroVMs."""
+
+    def __init__(self, server: Server) -> None:
+        self.role = role_for_lambda(server, *BUILD)
+        super().__init__(server, "local")
+
+    def resources(self) -> dict[str, Any]:
+        """A job queue, what its jobs need, and the image."""
+        container = {
+            "Image": self.server.image(entry_point=[str(RUNTIME_PYTHON)], command=["-c", WAIT]),
+            "ResourceRequirements": [
+                {"Type": "VCPU", "Value": "1"},
+                {"Type": "MEMORY", "Value": "512"},
+            ],
+        }
+        capacity = {"Type": "FARGATE", "MaxvCpus": 1, "Subnets": [], "SecurityGroupIds": []}
+        order = {"Order": 1, "ComputeEnvironment": {"Ref": "Environment"}}
+        return {
+            **super().resources(),
+            "Environment": {
+                "Type": "AWS::Batch::ComputeEnvironment",
+                "Properties": {"Type": "MANAGED", "ComputeResources": capacity},
+            },
+            "Queue": {
+                "Type": "AWS::Batch::JobQueue",
+                "Properties": {
+                    "JobQueueName": self.name,
+                    "Priority": 1,
+                    "ComputeEnvironmentOrder": [order],
+                },
+            },
+            "Definition": {
+                "Type": "AWS::Batch::JobDefinition",
+                "Properties": {
+                    "JobDefinitionName": self.name,
+                    "Type": "container",
+                    "ContainerProperties": container,
+                },
+            },
+            "Image": {
+                "Type": "AWS::Lambda::MicrovmImage",
+                "Properties": {
+                    "Name": self.name,
+                    "BaseImageArn": BASE,
+                    "BuildRoleArn": self.role,
+                    "CodeArtifact": {"Uri": artifact(self.server)},
+                    "Hooks": {name[0].upper() + name[1:]: of for name, of in HOOKS.items()},
+                    "Resources": [{"MinimumMemoryInMiB": 512}],
+                },
+            },
+        }
+
+    def submit(self) -> str:
+        """Submit a job; return its id."""
+        batch = self.server.client("batch")
+        return str(
+            batch.submit_job(jobName="j", jobQueue=self.name, jobDefinition=self.name)["jobId"]
+        )
+
+    def job(self, id: str) -> dict[str, Any]:
+        """The description of a job."""
+        return dict(self.server.client("batch").describe_jobs(jobs=[id])["jobs"][0])
+
+    def image(self) -> Image:
+        """The image of MicroVMs."""
+        arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:microvm-image:{self.name}"
+        return Image(self.server, arn, self.role)
+
+
+def test_jobs_and_micro_vms_are_ended(aws: Server) -> None:
+    """Running and waiting jobs, and a MicroVM, which would go on without the stage."""
+    stage = StageWithTargets(aws)
+    running, waiting = stage.submit(), stage.submit()
+    eventually(lambda: stage.job(running)["status"] == "RUNNING" or None)
+    micro_vm = stage.image().run({"wait": True})
+    micro_vm.says("waiting")
+    assert destroy.main(["local", "--yes"]) == 0
+    assert micro_vm.describe()["state"] == "TERMINATED"
+    for job in (running, waiting):
+        found = stage.job(job)
+        assert (found["status"], found["statusReason"]) == ("FAILED", "The stage is destroyed.")
+    assert not stage.is_there()
+
+
+def _subnet() -> str:
+    found = boto3.client("ec2").describe_subnets()["Subnets"]
+    return str(found[0]["SubnetId"])
 
 
 def test_what_imports_goes_before_what_it_imports_from(aws: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from botocore.stub import Stubber
 
 import prune
+import stage_images
 from tests.support.local_aws import ACCOUNT, REGION, Server, eventually
+from tests.support.micro_vms import Image, built_image
 
 STACK = "airflow-lambda-local-execution"
 FUNCTION = "airflow-lambda-local"
@@ -99,6 +102,53 @@ def test_how_many_versions_stay_can_be_said(deployed: Deployed, keep: int, left:
     """`--keep` counts the versions before the live one."""
     assert prune.main(["local", "--keep", str(keep)]) == 0
     assert deployed.versions() == left
+
+
+def test_of_micro_vms_the_active_version_stays_with_one_before_it(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also a version that a MicroVM runs. Each snapshot is paid for, and an image may have 50."""
+    image = built_image(deployed.server)
+    micro_vm = image.run({"wait": True})
+    for number in range(2, 6):
+        image.update(description=str(number))
+        assert image.settled()["latestActiveImageVersion"] == str(number)
+    stock = stage_images.resources_of
+    micro_vms = "AWS::Lambda::MicrovmImage"
+    monkeypatch.setattr(
+        stage_images,
+        "resources_of",
+        lambda session, stack, kind: (
+            [image.arn] if kind == micro_vms else stock(session, stack, kind)
+        ),
+    )
+    try:
+        assert prune.main(["local", "--keep", "9"]) == 0
+        assert versions_of(image) == {"1", "2", "3", "4", "5"}
+        assert prune.main(["local"]) == 0
+        assert versions_of(image) == {"1", "4", "5"}
+    finally:
+        image.api.terminate_microvm(microvmIdentifier=micro_vm.id)
+    micro_vm.ended()
+    assert prune.main(["local", "--keep", "0"]) == 0
+    assert versions_of(image) == {"5"}
+    name = image.arn.rpartition(":")[2]
+    assert capsys.readouterr().out.endswith(
+        f"{name}: MicroVMs start from version 5; 1 of 3 versions stay, 1 of them with a snapshot: "
+        "about $0.04 a month\n  deleting version 1\n  deleting version 4\n"
+    )
+
+
+def versions_of(image: Image) -> set[str]:
+    """The numbers of an image's versions."""
+    listed = image.api.list_microvm_image_versions(imageIdentifier=image.arn)["items"]
+    return {version["imageVersion"] for version in listed}
+
+
+def test_an_image_without_an_active_version_is_left_alone() -> None:
+    """Nothing says which version is old."""
+    failed = {"imageVersion": "1", "createdAt": dt.datetime(2026, 11, 30, tzinfo=dt.UTC)}
+    assert prune.old_of_micro_vms([failed], None, set(), 0) == []
 
 
 def test_a_dry_run_deletes_nothing(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,4 +36,5 @@ with DAG("targets", schedule=None):
     where.override(task_id="batch", queue="long")()
     where.override(task_id="ecs", queue="huge")()
     where.override(task_id="chosen", executor_config={"lambda_executor": {"target": "long"}})()
+    where.override(task_id="routed", executor_config={"lambda_executor": {"memory_mb": 4096}})()
     interrupted.override(queue="long")()

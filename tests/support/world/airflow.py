@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
@@ -152,6 +152,10 @@ class Airflow:
     def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
         """The invocations whose row is queued or running under the same id."""
         return {row.id for row in self._rows_in(_WAITING)} & set(in_flight)
+
+    def awaited(self, ids: Collection[InvocationId]) -> set[InvocationId]:
+        """Return those of some invocations whose row is queued or running under the same id."""
+        return {row.id for row in self._rows_in(_WAITING)} & set(ids)
 
     def states(self, invocations: Mapping[InvocationId, Key]) -> dict[InvocationId, str]:
         """The states of tasks that are in the same invocation, or that continue."""

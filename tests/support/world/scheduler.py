@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.dispatch_queue import Waiting
-from lambda_executor.core.metrics import Meter
+from lambda_executor.core.metrics import Meter, Statistics
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.places import Limit
-from lambda_executor.core.ports import BATCH, Message, Queue
+from lambda_executor.core.ports import BATCH, Endpoints, Queue
 from lambda_executor.core.routing import Routes
 from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.dispatcher import Begun
 from lambda_executor.engine.engine import Engine, EngineSettings
 from lambda_executor.engine.listening import Listeners
-from lambda_executor.engine.poller import Poller, Report
+from lambda_executor.engine.poller import Poller
+from lambda_executor.engine.ports import Airflow as Port
+from lambda_executor.engine.ports import AirflowState
 from tests.support.world.airflow import Key, Row
 
 if TYPE_CHECKING:
     from tests.support.world.world import World
+
+EngineKey = TypeVar("EngineKey", bound=Hashable)
 
 FUNCTION = "function"
 _ROUTES = Routes(FunctionTarget(FUNCTION))
@@ -54,15 +59,27 @@ class NoStatistics:
         """Do nothing."""
 
 
+class Unwaited(threading.Event):
+    """An event for which nobody waits."""
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - the event's own
+        """Return at once whether it is set."""
+        return self.is_set()
+
+
 class SteppedPoller(Poller):
     """A poller without threads: a test calls its steps."""
+
+    def __init__(self, queue: Queue, **options: Any) -> None:
+        super().__init__(queue, **options)
+        self._closed = Unwaited()
 
     def start(self) -> None:
         """Start no thread."""
 
-    def receive(self) -> None:
-        """Receive once."""
-        self._receive(0)
+    def receive(self) -> int:
+        """Receive once; return the number of messages."""
+        return self._receive(0)
 
     def delete(self) -> None:
         """Delete the acknowledged messages."""
@@ -76,12 +93,45 @@ class SteppedPoller(Poller):
 class SteppedListeners(Listeners):
     """Listeners without threads."""
 
-    def _poller(
-        self, queue: Queue, decode: Callable[[Message], Report], threads: int = 1
-    ) -> SteppedPoller:
-        return SteppedPoller(
-            queue, decode=decode, knows=self._knows, arrived=self._arrived, threads=threads
-        )
+    POLLER = SteppedPoller
+
+
+def stepped_engine(  # noqa: PLR0913 - what an engine needs
+    airflow: Port[EngineKey],
+    state: AirflowState[EngineKey],
+    endpoints: Endpoints,
+    number: int,
+    *,
+    statistics: Statistics,
+    clock: Callable[[], float],
+) -> Engine[EngineKey]:
+    """Make the engine of a scheduler, without threads.
+
+    Args:
+        airflow: The scheduler.
+        state: Its database.
+        endpoints: What it uses of AWS.
+        number: The index of its own results queue.
+        statistics: Receives the metrics.
+        clock: A monotonic clock, in seconds.
+    """
+    engine = Engine(
+        airflow,
+        state,
+        endpoints,
+        EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=2),
+        meter=Meter(statistics),
+        clock=clock,
+    )
+    engine.listeners = SteppedListeners(
+        endpoints,
+        number,
+        knows=engine.ledger.knows,
+        unclaimed=engine.unclaimed,
+        arrived=engine.arrived,
+        threads=1,
+    )
+    return engine
 
 
 class Scheduler:
@@ -97,20 +147,13 @@ class Scheduler:
 
     def __init__(self, world: World, number: int) -> None:
         self.number = number
-        self.engine: Engine[Key] = Engine(
+        self.engine: Engine[Key] = stepped_engine(
             self,
             world.airflow,
             world.endpoints,
-            EngineSettings(number, dispatch_threads=16, poll_threads=1, max_invoke_attempts=2),
-            meter=Meter(NoStatistics()),
-            clock=world.clock,
-        )
-        self.engine.listeners = SteppedListeners(
-            world.endpoints,
             number,
-            knows=self.engine.ledger.knows,
-            arrived=self.engine.arrived,
-            threads=1,
+            statistics=NoStatistics(),
+            clock=world.clock,
         )
         self.is_alive = True
         self.hears = True
@@ -143,6 +186,9 @@ class Scheduler:
     def states(self, invocations: Mapping[InvocationId, Key]) -> dict[InvocationId, str]:
         """Query the database."""
         return self._world.airflow.states(invocations)
+
+    def out_of_time(self, keys: Sequence[Key]) -> None:
+        """Do nothing: no retry goes elsewhere."""
 
     def hold_slot(self, key: Key) -> None:
         """Count a workload as running."""

@@ -22,6 +22,14 @@ _PARTS_OF_AN_ARN = 6
 
 Services = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 
+#: What the reference does not say: AWS's refusals of this action name a network connector.
+#: https://github.com/alienplatform/alien
+_ALSO = {
+    ("lambda", "passnetworkconnector"): [
+        "arn:${Partition}:lambda:${Region}:${Account}:network-connector:.*"
+    ]
+}
+
 
 def misfits(statement: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong between the actions and the resources of a statement.
@@ -64,7 +72,7 @@ def _wanted(pattern: str) -> list[list[str]]:
 
 def _formats(service: str, action: str) -> list[str]:
     of_service = _services()[service]
-    return [
+    return _ALSO.get((service, action), []) + [
         format_
         for type_ in listed(of_service["Actions"][action].get("Resources", []))
         for format_ in of_service["Resources"][type_.lower()].get("ARNFormats", [])

@@ -8,6 +8,7 @@ limits and policies can be held against texts. Unknown types fail: add them to t
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,6 +39,8 @@ NAMES: Mapping[str, tuple[str, int]] = {
     "AWS::IAM::Role": ("RoleName", 64),
     "AWS::Lambda::Alias": ("Name", 128),
     "AWS::Lambda::Function": ("FunctionName", 64),
+    "AWS::Lambda::MicrovmImage": ("Name", 64),
+    "AWS::Lambda::NetworkConnector": ("Name", 64),
     "AWS::Logs::LogGroup": ("LogGroupName", 512),
     "AWS::RDS::DBInstance": ("DBInstanceIdentifier", 63),
     "AWS::RDS::DBParameterGroup": ("DBParameterGroupName", 255),
@@ -61,6 +64,7 @@ _REFS = {
     "AWS::ApiGatewayV2::Integration": "{hex10}",
     "AWS::ApiGatewayV2::VpcLink": "{hex10}",
     "AWS::EC2::InternetGateway": "igw-{hex}",
+    "AWS::EC2::LaunchTemplate": "lt-{hex}",
     "AWS::EC2::NatGateway": "nat-{hex}",
     "AWS::EC2::RouteTable": "rtb-{hex}",
     "AWS::EC2::Subnet": "subnet-{hex}",
@@ -68,6 +72,8 @@ _REFS = {
     "AWS::ECS::Cluster": "{name}",
     "AWS::ECS::Service": "arn:aws:ecs:{region}:{account}:service/cluster/{name}",
     "AWS::ECS::TaskDefinition": "arn:aws:ecs:{region}:{account}:task-definition/{name}:1",
+    "AWS::EFS::AccessPoint": "fsap-{hex}",
+    "AWS::EFS::FileSystem": "fs-{hex}",
     "AWS::ElasticLoadBalancingV2::Listener": (
         "arn:aws:elasticloadbalancing:{region}:{account}:listener/app/{name}/{hex16}/{hex16}"
     ),
@@ -94,9 +100,19 @@ _REFS = {
 #: What `Fn::GetAtt` gives.
 _ATTRIBUTES = {
     ("AWS::ApiGatewayV2::Api", "ApiEndpoint"): "https://{hex10}.execute-api.{region}.amazonaws.com",
+    ("AWS::Batch::ComputeEnvironment", "ComputeEnvironmentArn"): (
+        "arn:aws:batch:{region}:{account}:compute-environment/{name}"
+    ),
     ("AWS::EC2::EIP", "AllocationId"): "eipalloc-{hex}",
+    ("AWS::EC2::LaunchTemplate", "LatestVersionNumber"): "1",
     ("AWS::EC2::SecurityGroup", "GroupId"): "sg-{hex}",
     ("AWS::ECS::Service", "Name"): "{name}",
+    ("AWS::EFS::AccessPoint", "Arn"): (
+        "arn:aws:elasticfilesystem:{region}:{account}:access-point/fsap-{hex}"
+    ),
+    ("AWS::EFS::FileSystem", "Arn"): (
+        "arn:aws:elasticfilesystem:{region}:{account}:file-system/fs-{hex}"
+    ),
     ("AWS::ElasticLoadBalancingV2::LoadBalancer", "DNSName"): (
         "internal-{name}-1234567890.{region}.elb.amazonaws.com"
     ),
@@ -104,9 +120,13 @@ _ATTRIBUTES = {
     ("AWS::ElasticLoadBalancingV2::TargetGroup", "TargetGroupFullName"): (
         "targetgroup/{name}/{hex16}"
     ),
+    ("AWS::IAM::InstanceProfile", "Arn"): "arn:aws:iam::{account}:instance-profile/{name}",
     ("AWS::IAM::Role", "Arn"): "arn:aws:iam::{account}:role/{name}",
     ("AWS::KMS::Key", "Arn"): "arn:aws:kms:{region}:{account}:key/{uuid}",
     ("AWS::Lambda::Function", "Arn"): "arn:aws:lambda:{region}:{account}:function:{name}",
+    ("AWS::Lambda::NetworkConnector", "Arn"): (
+        "arn:aws:lambda:{region}:{account}:network-connector:{name}"
+    ),
     ("AWS::Lambda::Version", "Version"): "7",
     ("AWS::Logs::LogGroup", "Arn"): "arn:aws:logs:{region}:{account}:log-group:{name}:*",
     ("AWS::RDS::DBInstance", "Endpoint.Address"): "{name}.abcdefghijkl.{region}.rds.amazonaws.com",
@@ -220,6 +240,9 @@ class Rendering:
         separator, parts = argument
         return separator.join(map(str, self.value(part, parts)))
 
+    def _encoded(self, part: str, argument: object) -> str:
+        return b64encode(str(self.value(part, argument)).encode()).decode()
+
     def _selected(self, part: str, argument: tuple[int, object]) -> Any:
         index, items = argument
         return self.value(part, items)[int(index)]
@@ -272,6 +295,7 @@ class Rendering:
         ]
 
     _FUNCTIONS: ClassVar[Mapping[str, Callable[[Any, str, Any], Any]]] = {
+        "Fn::Base64": _encoded,
         "Fn::GetAZs": _zones,
         "Fn::GetAtt": _attribute,
         "Fn::GetStackOutput": _stack_output,

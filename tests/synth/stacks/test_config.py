@@ -221,6 +221,22 @@ def test_override_that_is_no_json_object_is_refused(override: str, expected: str
             r'account is "12", allowed is 12 digits \(such as "123456789012"\) or null',
         ),
         (
+            {"targets": [{"kind": "batch", "name": "long", "queues": ["long"], "gpu": -1}]},
+            r"targets\[0\]\.gpu is -1, allowed is a whole number from 0 to 16",
+        ),
+        (
+            {"targets": [{"kind": "ecs", "name": "huge", "queues": ["huge"], "capasity": "ec2"}]},
+            r"unknown key targets\[0\]\.capasity, .* \(did you mean capacity\?\)",
+        ),
+        (
+            {"targets": [{"kind": "bach", "name": "long", "queues": ["long"]}]},
+            r"targets\[0\] is .*, allowed is a JSON object with a kind of batch, ecs, microvm: add",
+        ),
+        (
+            {"targets": ["long"]},
+            r'targets\[0\] is "long", allowed is a JSON object with a kind of batch, ecs, microvm',
+        ),
+        (
             {"region": "eu-west"},
             r'region is "eu-west", allowed is the name of a Region \(such as "eu-west-1"\)',
         ),

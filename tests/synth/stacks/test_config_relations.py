@@ -44,6 +44,14 @@ FARGATE: Mapping[str, Any] = {
 API_GATEWAY = {"entrance": "api_gateway", "execute_command": True}
 TUNNEL = {"entrance": "none", "execute_command": True}
 IN_VPC = {"function_in_vpc": True, "nat_gateways": 1}
+BATCH = {"kind": "batch", "name": "long", "queues": ["long"]}
+ECS = {"kind": "ecs", "name": "huge", "queues": ["huge"]}
+EC2 = {**BATCH, "capacity": "ec2"}
+
+
+def targets(*targets: Mapping[str, Any], **more: object) -> Mapping[str, Any]:
+    """An override with targets, and more."""
+    return {"targets": list(targets), **more}
 
 
 def default(**values: object) -> Mapping[str, Any]:
@@ -66,12 +74,134 @@ def refusal(override: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def micro_vms(**values: object) -> Mapping[str, Any]:
+    """An override with a target of MicroVMs, in an account and a Region that has them."""
+    target = {"kind": "microvm", "name": "long", "queues": ["long"]}
+    return {"targets": [target], "account": "123456789012", "region": "eu-west-1", **values}
+
+
 #: Relation, override that breaks it, part of what the person is told.
 BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
+        "queue_is_served_by_one_target",
+        {**targets({**BATCH, "queues": ["large"]}), "functions": [LARGE]},
+        'the queue "large" is in the queues of large and long, allowed is one function or target',
+    ),
+    (
+        "queue_is_served_by_one_target",
+        targets(BATCH, {**ECS, "queues": ["long"]}),
+        'the queue "long" is in the queues of long and huge, allowed is one function or target',
+    ),
+    (
+        "target_names_are_unique",
+        targets(BATCH, {**ECS, "name": "lo-ng"}),
+        "the target long and the target lo-ng have the same name without hyphens, allowed is",
+    ),
+    (
+        "target_names_are_unique",
+        {**targets({**BATCH, "name": "large"}), "functions": [LARGE]},
+        "the function large and the target large have the same name without hyphens, allowed is",
+    ),
+    (
+        "target_serves_a_queue",
+        targets({**BATCH, "queues": []}),
+        "targets[long].queues is [], allowed is at least one queue: add one or remove the target",
+    ),
+    (
+        "targets_on_fargate_have_a_size_of_its",
+        targets({**BATCH, "cpu": 3}),
+        "targets[long].cpu is 3, allowed on Fargate is one of 0.25, 0.5, 1, 2, 4, 8, 16: change",
+    ),
+    (
+        "targets_on_fargate_have_a_size_of_its",
+        targets({**ECS, "cpu": 0.25}),
+        "targets[huge].memory_mb is 4096, allowed with cpu 0.25 on Fargate is 512, 1024, 2048",
+    ),
+    (
+        "targets_on_fargate_have_a_size_of_its",
+        targets({**BATCH, "cpu": 8, "memory_mb": 17408}),
+        "targets[long].memory_mb is 17408, allowed with cpu 8 on Fargate is 16384 to 61440 in",
+    ),
+    (
+        "targets_on_fargate_have_a_disk_of_its",
+        targets({**ECS, "disk_gb": 201}),
+        "targets[huge].disk_gb is 201, allowed on Fargate is at most 200",
+    ),
+    (
+        "targets_on_fargate_end_in_time",
+        targets({**BATCH, "timeout_s": 1209601}),
+        "targets[long].timeout_s is 1209601, allowed on Fargate is at most 1209600, 14 days",
+    ),
+    (
+        "instances_are_on_ec2",
+        targets({**BATCH, "gpu": 1}),
+        'targets[long].gpu is 1 and its capacity is "fargate", allowed is 0: remove it, or use',
+    ),
+    (
+        "instances_are_on_ec2",
+        targets({**BATCH, "capacity": "fargate_spot", "instance_types": ["g5"]}),
+        "targets[long].instance_types is ['g5'] and its capacity is \"fargate_spot\", allowed",
+    ),
+    (
+        "instances_have_the_architecture",
+        targets({**EC2, "gpu": 1, "architecture": "x86_64", "instance_types": ["g4dn", "m7g"]}),
+        "targets[long].instance_types has m7g, which is arm64, and its architecture is x86_64",
+    ),
+    (
+        "instances_have_the_architecture",
+        targets({**EC2, "architecture": "arm64", "instance_types": ["m7g", "m7i.large"]}),
+        "targets[long].instance_types has m7i.large, which is x86_64, and its architecture is",
+    ),
+    (
+        "processors_on_ec2_are_whole",
+        targets({**EC2, "cpu": 1.5}),
+        "targets[long].cpu is 1.5, allowed on EC2 is a whole number",
+    ),
+    (
+        "capacity_has_room_for_a_task",
+        targets({**BATCH, "cpu": 8, "memory_mb": 16384, "most_cpu": 7}),
+        "targets[long].cpu is 8, allowed is at most its most_cpu, 7: lower it, or raise most_cpu",
+    ),
+    (
+        "jobs_start_while_their_payload_is_there",
+        {"targets": [BATCH], "execution": {"task_queued_timeout_s": 86401}},
+        "execution.task_queued_timeout_s is 86401, allowed with targets[long] is at most 86400",
+    ),
+    (
+        "variables_of_jobs_are_not_those_of_batch",
+        targets({**BATCH, "environment": {"AWS_BATCH_JOB_ID": "1"}}),
+        "workloads and targets[long] have the variable AWS_BATCH_JOB_ID, allowed are names without",
+    ),
+    (
+        "containers_reach_the_api_gateway",
+        {
+            **fargate(
+                control_plane={"entrance": "api_gateway"},
+                network={"function_in_vpc": False, "nat_gateways": 0, "endpoints": True},
+            ),
+            **targets(ECS, BATCH),
+        },
+        "targets[huge] and targets[long] are inside the VPC, control_plane.entrance is api_gateway",
+    ),
+    (
+        "variables_have_free_names",
+        targets({**ECS, "environment": {"AIRFLOW__LOGGING__REMOTE_LOGGING": "True"}}),
+        "workloads and targets[huge] have the variable AIRFLOW__LOGGING__REMOTE_LOGGING, which",
+    ),
+    (
+        "existing_image_has_one_architecture",
+        targets({**BATCH, "architecture": "arm64"}, image={"uri": IMAGE}),
+        "functions and targets have the architectures arm64 and x86_64 and image.uri names one",
+    ),
+    (
+        "wiring_fits_into_its_parameter",
+        targets({**ECS, "queues": [f"huge-{number}" for number in range(9)]}),
+        "functions[].queues, targets[].queues and execution.results_queues make a parameter of",
+    ),
+    (
         "variables_have_free_names",
         {"workloads": {"environment": {"AWS_REGION": "eu-west-1"}}},
-        "workloads and functions[default] have the variable AWS_REGION, which Lambda itself sets",
+        "workloads and functions[default] have the variable AWS_REGION, which AWS itself sets",
     ),
     (
         "variables_have_free_names",
@@ -104,17 +234,60 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "control_plane has 10 policies, allowed are 9",
     ),
     (
+        "micro_vms_are_in_a_region_that_has_them",
+        micro_vms(region="eu-west-2"),
+        "targets[long] runs MicroVMs and region is eu-west-2, allowed are ap-northeast-1, ",
+    ),
+    (
+        "image_of_micro_vms_is_known_at_synth",
+        micro_vms(account=None),
+        "names the image's account and Region, and account is null, allowed are those",
+    ),
+    (
+        "image_of_micro_vms_is_known_at_synth",
+        micro_vms(account=None, region=None),
+        "names the image's account and Region, and account and region are null",
+    ),
+    (
+        "image_of_micro_vms_is_in_their_account",
+        micro_vms(
+            account="210987654321",
+            image={"uri": IMAGE},
+            **default(architecture="arm64"),
+        ),
+        "image.uri is in the account 123456789012, allowed is the stage's, 210987654321",
+    ),
+    (
+        "existing_image_has_one_architecture",
+        micro_vms(image={"uri": IMAGE}),
+        "the architectures arm64 and x86_64 (MicroVMs always arm64) and image.uri names one image",
+    ),
+    (
+        "kept_images_are_those_of_two_deploys",
+        micro_vms(image={"keep_images": 3}),
+        "image.keep_images is 3 and functions and targets have the architectures arm64 and x86_64 ",
+    ),
+    (
+        "micro_vms_are_in_a_region_that_has_them",
+        micro_vms(
+            region=None,
+            image={"uri": IMAGE.replace("eu-west-1", "eu-west-2")},
+            **default(architecture="arm64"),
+        ),
+        "targets[long] runs MicroVMs and image.uri is in eu-west-2, allowed are ap-northeast-1, ",
+    ),
+    (
         "function_names_are_unique",
         {"functions": [{"name": "default"}, {"name": "default"}]},
         'functions have the name "default" 2 times, allowed is once',
     ),
     (
-        "queue_is_served_by_one_function",
+        "queue_is_served_by_one_target",
         {"functions": [LARGE, {"name": "huge", "queues": ["large"]}]},
         'the queue "large" is in the queues of large and huge, allowed is one function',
     ),
     (
-        "queue_is_served_by_one_function",
+        "queue_is_served_by_one_target",
         default(queues=["a", "a"]),
         'the queue "a" is in the queues of default and default',
     ),
@@ -162,6 +335,34 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "snapshots_go_with_the_rest",
         default(snap_start=True, ephemeral_storage_mb=513),
         "functions[default].snap_start is true and its ephemeral_storage_mb is 513, allowed is 512",
+    ),
+    (
+        "snapshots_go_with_the_rest",
+        {
+            **default(snap_start=True),
+            "network": IN_VPC,
+            "shared_files": {"mount": "/mnt/shared"},
+        },
+        "functions[default].snap_start is true and shared_files.mount is /mnt/shared, allowed is",
+    ),
+    (
+        "shared_files_are_where_the_functions_are",
+        {"shared_files": {"mount": "/mnt/shared"}},
+        "shared_files.mount is /mnt/shared and network.function_in_vpc is false, allowed is true",
+    ),
+    (
+        "region_has_what_is_asked_for",
+        {"region": "ca-west-1", "network": IN_VPC, "shared_files": {"mount": "/mnt/shared"}},
+        "shared_files.mount is asked for and region is ca-west-1, allowed are Regions that have it",
+    ),
+    (
+        "tenants_share_no_files",
+        {
+            "functions": [{**LARGE, "tenant_isolation": True}],
+            "network": IN_VPC,
+            "shared_files": {"mount": "/mnt/shared"},
+        },
+        "shared_files.mount is /mnt/shared and functions[large].tenant_isolation is true, allowed",
     ),
     (
         "snapshots_go_with_the_rest",
@@ -249,7 +450,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
         "existing_image_has_one_architecture",
         {"image": {"uri": IMAGE}, "functions": [{**LARGE, "architecture": "arm64"}]},
-        "functions have the architectures arm64 and x86_64 and image.uri names one image",
+        "functions and targets have the architectures arm64 and x86_64 and image.uri names one",
     ),
     (
         "kept_images_are_those_of_two_deploys",
@@ -257,7 +458,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
             "image": {"keep_images": 3},
             "functions": [{"name": "default"}, {**LARGE, "architecture": "arm64"}],
         },
-        "image.keep_images is 3 and functions have the architectures arm64 and x86_64, allowed is",
+        "image.keep_images is 3 and functions and targets have the architectures arm64 and x86_64,",
     ),
     (
         "requirements_go_into_an_image_that_is_built",
@@ -344,7 +545,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
                 "domain_name": "airflow.example.com",
             },
         ),
-        "network.public_subnet_ids is [] and the load balancer, or programs with public addresses",
+        "network.public_subnet_ids is [] and the load balancer, or what has public addresses, is",
     ),
     (
         "existing_vpc_is_left_as_it_is",
@@ -354,7 +555,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
         "existing_vpc_is_used",
         {"network": EXISTING, "database": {"enabled": False}},
-        "network.vpc_id is vpc-0a1b2c3d and nothing of the stage is inside a VPC",
+        "database.enabled, or a target of batch or ecs, or remove it",
     ),
     (
         "compute_in_the_vpc_has_a_way_out",
@@ -589,6 +790,21 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
 
 #: Overrides that touch a relation's border from inside.
 HOLDING: tuple[Mapping[str, Any], ...] = (
+    targets(BATCH, ECS, {**BATCH, "name": "longest", "queues": ["longest"]}),
+    targets({**BATCH, "cpu": 0.25, "memory_mb": 512}, {**ECS, "cpu": 16, "memory_mb": 122880}),
+    targets({**ECS, "disk_gb": 200}, {**BATCH, "timeout_s": 1209600, "most_cpu": 1}),
+    targets({**EC2, "gpu": 4, "cpu": 48, "memory_mb": 500000, "disk_gb": 900}),
+    targets({**EC2, "instance_types": ["m7g"], "architecture": "arm64", "timeout_s": 9999999}),
+    targets({**EC2, "instance_types": ["g4dn", "g5.xlarge", "p6-b200", "i7ie", "optimal"]}),
+    targets(
+        {**EC2, "instance_types": ["a1", "c7gn.medium", "g5g", "im4gn", "is4gen", "x2gd"]},
+        **default(architecture="arm64"),
+    ),
+    targets({**ECS, "environment": {"AIRFLOW__LAMBDA_EXECUTOR__KILL_MARGIN_S": "12"}}),
+    targets(BATCH, image={"uri": IMAGE}, **default(architecture="arm64")),
+    targets(ECS, network={"nat_gateways": 1}),
+    targets(BATCH, network={"endpoints": True}),
+    targets(BATCH, network=EXISTING),
     {"execution": {"event_age_s": 600}},
     {"execution": {"results_retention_s": 901, "results_visibility_s": 60}},
     {"execution": {"results_retention_s": 1001, "results_visibility_s": 1000}},

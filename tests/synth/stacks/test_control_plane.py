@@ -519,6 +519,23 @@ def test_both_sides_are_told_the_same_of_logs_and_timeouts(inside: Assembly) -> 
         assert told["AIRFLOW__CORE__EXECUTOR"] == "lambda_executor.LambdaExecutor"
 
 
+@pytest.mark.parametrize(
+    ("version", "lifetime"), [("3.1.8", "7200"), ("3.2.2", None), ("3.3.2", None)]
+)
+def test_tokens_live_as_long_as_tasks_may_wait(
+    version: str, lifetime: str | None, tmp_path: Path
+) -> None:
+    """Before Airflow 3.2 by an option of their own; later that is the life of renewed tokens."""
+    override = {
+        **_FARGATE,
+        "image": {"airflow_version": version},
+        "execution": {**_FARGATE["execution"], "task_queued_timeout_s": 7200},
+    }
+    told = variables(containers(synthesize(tmp_path, "dev", override))["scheduler"])
+    assert told["AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT"] == "7200"
+    assert told.get("AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME") == lifetime
+
+
 def test_dag_files_are_parsed_from_where_functions_fetch_them(inside: Assembly) -> None:
     """The dag-processor's bundle is that of the functions, and a class that exists."""
     setting = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"

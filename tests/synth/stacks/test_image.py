@@ -381,7 +381,7 @@ def test_image_goes_into_our_own_repository(assembly: Assembly) -> None:
 
 
 def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
-    """An image is built only for the architectures of the functions."""
+    """An image is built only for the architectures of the functions and targets."""
     if assembly.config.image.uri:
         return
     platform = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
@@ -390,7 +390,7 @@ def test_image_and_function_have_one_architecture(assembly: Assembly) -> None:
         uri = json.dumps(function.properties["Code"]["ImageUri"])
         (tag,) = (tag for tag in built if tag in uri)
         assert built[tag] == platform[function.properties["Architectures"][0]]
-    assert set(built.values()) == {platform[f.architecture] for f in assembly.config.functions}
+    assert set(built.values()) == {platform[each] for each in assembly.config.architectures}
 
 
 def test_existing_image_needs_no_container_engine(assembly: Assembly) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -13,7 +14,7 @@ from lambda_executor.contract import options
 from lambda_executor.core.targets import FunctionTarget
 from stacks.config import FunctionConfig, RetentionDays
 from stacks.stage.retention import RETENTION
-from tests.synth.assembly import Assembly, Resource
+from tests.synth.assembly import Assembly, Resource, synthesize
 from tests.synth.policies import statements
 from tests.synth.security_groups import Rule, rules
 from tests.synth.variants import ROOT
@@ -21,6 +22,7 @@ from tests.synth.variants import ROOT
 #: Everything that holds data, or would outlive its stack if nobody said otherwise.
 STATEFUL = (
     "AWS::ECR::Repository",
+    "AWS::EFS::FileSystem",
     "AWS::KMS::Key",
     "AWS::Logs::LogGroup",
     "AWS::RDS::DBInstance",
@@ -62,9 +64,15 @@ def wired(assembly: Assembly) -> dict[str, str]:
     parameter = assembly.only("AWS::SSM::Parameter", "Executor").properties
     assert parameter["Name"] == f"/airflow-lambda/{assembly.stage}/executor"
     _, parts = parameter["Value"]["Fn::Join"]
-    resolved = "".join(part if isinstance(part, str) else part["Ref"] for part in parts)
+    resolved = "".join(part if isinstance(part, str) else _reference(part) for part in parts)
     found: dict[str, str] = json.loads(resolved)
     return found
+
+
+def _reference(value: Mapping[str, Any]) -> str:
+    """The logical id, or the name of another stack's export, that a reference is to."""
+    found = value.get("Ref") or value.get("Fn::ImportValue") or value["Fn::GetAtt"][0]
+    return str(found)
 
 
 def test_removal_policy_is_explicit(assembly: Assembly) -> None:
@@ -305,6 +313,16 @@ def test_every_new_vpc_has_the_way_to_s3_that_is_free(assembly: Assembly) -> Non
     assert ("PolicyDocument" in gateway) is assembly.config.network.endpoints
 
 
+def test_an_existing_vpc_gets_security_groups_alone(assembly: Assembly) -> None:
+    """Nothing else of EC2 is made for it: no subnet, route, gateway or endpoint."""
+    if not assembly.config.network.vpc_id:
+        return
+    made = {found.type for found in assembly.resources() if found.type.startswith("AWS::EC2::")}
+    groups = {"", "Ingress", "Egress"}
+    assert made <= {f"AWS::EC2::SecurityGroup{ending}" for ending in groups}
+    assert "AWS::EC2::SecurityGroup" in made
+
+
 def interface_endpoints(assembly: Assembly) -> set[str]:
     """The services that a VPC without a way to the Internet reaches, such as `ecr.api`."""
     return {
@@ -327,6 +345,29 @@ def test_the_control_plane_reaches_all_that_it_calls(
     _, _, of_an_existing_vpc = page.partition("## An existing VPC")
     named = set(re.findall(r"^\| `([a-z0-9.]+)` \|", of_an_existing_vpc, re.MULTILINE))
     assert named == {*needed, "s3"}
+
+
+@pytest.mark.parametrize("with_secrets", [False, True])
+def test_micro_vms_inside_reach_their_secrets(with_secrets: bool, tmp_path: Path) -> None:
+    """They are where the functions are, which here have no secrets."""
+    target = {"kind": "microvm", "name": "long", "queues": ["long"]}
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf"
+    secrets = {"secrets": {"PASSWORD": arn}}
+    inside = synthesize(
+        tmp_path,
+        "dev",
+        {
+            "account": "123456789012",
+            "region": "eu-west-1",
+            "network": {"function_in_vpc": True, "endpoints": True, "nat_gateways": 0},
+            "targets": [{**target, **(secrets if with_secrets else {})}],
+            "control_plane": {"kind": "none"},
+            "execution": {"execution_api_url": "https://airflow.example.com/execution/"},
+        },
+    )
+    endpoints = [e.properties["ServiceName"] for e in inside.resources("AWS::EC2::VPCEndpoint")]
+    assert "com.amazonaws.eu-west-1.sqs" in endpoints
+    assert ("com.amazonaws.eu-west-1.secretsmanager" in endpoints) is with_secrets
 
 
 def test_a_restored_database_has_what_its_snapshot_has(assembly: Assembly) -> None:
@@ -433,7 +474,9 @@ def test_snapshots_are_of_published_versions_and_go_with_the_rest(assembly: Asse
 def test_a_deploy_with_snapshots_says_that_old_versions_cost_money(assembly: Assembly) -> None:
     """The CDK prints the output at its end; a stage without snapshots has none."""
     output = assembly.json("execution")["Outputs"].get("OldVersions")
-    if any(map(assembly.config.starts_from_snapshot, assembly.config.functions)):
+    config = assembly.config
+    micro_vms = any(target.kind == "microvm" for target in config.targets)
+    if micro_vms or any(map(config.starts_from_snapshot, config.functions)):
         assert f"make prune STAGE={assembly.stage}" in output["Value"]
     else:
         assert output is None
@@ -532,9 +575,15 @@ def test_functions_are_in_the_vpc_only_where_asked(assembly: Assembly) -> None:
 
 
 def test_parameter_holds_every_wired_option(assembly: Assembly) -> None:
-    """The SSM parameter is a JSON object of all wired options, each a text, none empty."""
+    """The SSM parameter is a JSON object of all wired options, each a text, none empty.
+
+    Those of targets are there only with targets: unset, every task stays on the functions.
+    """
     found = wired(assembly)
-    assert list(found) == [option.name for option in options.WIRED_OPTIONS]
+    of_targets = set() if assembly.config.targets else {options.TARGETS, options.OFFERS}
+    assert list(found) == [
+        option.name for option in options.WIRED_OPTIONS if option not in of_targets
+    ]
     assert all(isinstance(value, str) and value for value in found.values())
     required = {option.name for option in options.OPTIONS if option.required}
     assert required <= found.keys()
@@ -616,7 +665,9 @@ def test_stacks_are_those_that_the_stage_needs(assembly: Assembly) -> None:
             "registry": config.image.uri is None,
             "network": config.needs_vpc,
             "database": config.database.enabled,
-            "storage": config.logs.remote != "none" or config.dags.source == "s3",
+            "storage": config.logs.remote != "none"
+            or config.dags.source == "s3"
+            or config.shared_files.mount is not None,
             "execution": True,
             "control-plane": config.control_plane.kind == "fargate",
             "observability": config.observability.wanted,

@@ -124,8 +124,9 @@ def test_a_policy_that_grows_too_large_is_refused_at_synth(tmp_path: Path) -> No
         {"name": f"team-{number}", "queues": [f"team-{number}"]} for number in range(24)
     ]
     message = (
-        r"the policy for schedulers is about \d{4,5} characters with 25 functions and 4 results "
-        "queues, and IAM allows 6144: use fewer of them, shorter names, or another stage for some"
+        r"the policy for schedulers is about \d{4,5} characters with 25 functions, 0 other targets "
+        "and 4 results queues, and IAM allows 6144: use fewer of them, shorter names, or another "
+        "stage for some"
     )
     with pytest.raises(RuntimeError, match=message):
         synthesize(tmp_path, "dev", {"functions": functions, "execution": {"results_queues": 4}})
@@ -145,6 +146,10 @@ def test_the_policys_size_is_not_underestimated(rendering: Rendering) -> None:
     app = cdk.App()
     stack = cdk.Stack(app, "Stack", env=cdk.Environment(region=rendering.region))
     queues = rendering.assembly.config.execution.results_queues
-    estimate = policy_size.characters_of(stack, names, queues)
+    targets = [
+        (target.kind, f"airflow-lambda-{rendering.assembly.stage}-{target.name}")
+        for target in rendering.assembly.config.targets
+    ]
+    estimate = policy_size.characters_of(stack, names, queues, targets)
     real = characters(policy.properties["PolicyDocument"])
     assert real <= estimate <= real + 1000

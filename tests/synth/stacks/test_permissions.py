@@ -33,12 +33,31 @@ WITHOUT_RESOURCE: Mapping[str, str] = {
         "https://docs.aws.amazon.com/service-authorization/latest/reference/"
         "list_amazonmessagegatewayservice.html",
     ),
+    "lambda:ListMicrovms": (
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/list_lambda.html"
+    ),
     "lambda:GetAccountSettings": (
         "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html"
     ),
     "ecr:GetAuthorizationToken": (
         "https://docs.aws.amazon.com/service-authorization/latest/reference/"
         "list_amazonelasticcontainerregistry.html"
+    ),
+    **dict.fromkeys(
+        (
+            "batch:DescribeComputeEnvironments",
+            "batch:DescribeJobDefinitions",
+            "batch:DescribeJobQueues",
+            "batch:DescribeJobs",
+            "batch:ListJobs",
+        ),
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbatch.html",
+    ),
+    **dict.fromkeys(
+        # The first knows container instances, which Fargate has not; its condition names a cluster.
+        ("ecs:ListTasks", "ecs:DescribeTaskDefinition"),
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/"
+        "list_amazonelasticcontainerservice.html",
     ),
 }
 
@@ -137,10 +156,18 @@ def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assemb
         for statement in policy.properties["PolicyDocument"]["Statement"]
         if "PayloadBucket" in json.dumps(statement["Resource"])
     ]
-    assert len(of_payloads) == 1 + len(assembly.config.functions)
+    workloads = [*assembly.config.functions, *assembly.config.targets]
+    # A scheduler may also read which MicroVMs its invocations were given to, and no payload.
+    ids = int(any(target.kind == "microvm" for target in assembly.config.targets))
+    assert len(of_payloads) == 1 + len(workloads) + ids
     for statement in of_payloads:
         assert "s3:ListBucket" not in statement["Action"]
-        assert statement["Resource"]["Fn::Join"][1][1] == "/invocations/*"
+        (arn,) = (r for r in listed(statement["Resource"]) if "PayloadBucket" in json.dumps(r))
+        objects = arn["Fn::Join"][1][1]
+        if objects == "/invocations/*.microvm":
+            assert statement["Action"] == "s3:GetObject"
+        else:
+            assert objects == "/invocations/*"
 
 
 def reads_dags(assembly: Assembly) -> bool:
@@ -228,6 +255,8 @@ def test_functions_may_always_leave_a_vpc_but_their_code_may_not_use_that(
     left the VPC, and of an old version only when that is deleted.
     """
     for policy in assembly.resources("AWS::IAM::Policy"):
+        if "OperatorRole" in policy.logical_id:
+            continue  # Lambda's for MicroVMs, whose programs have another role.
         of_ec2 = [
             statement
             for statement in policy.properties["PolicyDocument"]["Statement"]
@@ -272,7 +301,7 @@ def test_exceptions_are_needed(assembly_of: Callable[[str], Assembly]) -> None:
     """Every exception for `*` is still needed."""
     used = {
         action
-        for variant in ("dev", "much")
+        for variant in ("dev", "much", "targets")
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
         for resource in assembly_of(variant).resources(kind)
         for statement in statements(resource)

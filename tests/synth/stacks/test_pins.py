@@ -61,6 +61,9 @@ PINNED |= {
     ("storage", "AWS::S3::Bucket", "DagBucketDagsBC200C98"): (
         "the DAG files that were pushed: nothing can run until they are pushed again"
     ),
+    ("storage", "AWS::EFS::FileSystem", "SharedFilesFileSystem49C3203E"): (
+        "every file that tasks have shared"
+    ),
     ("network", "AWS::Logs::LogGroup", "FlowLogs16C1943A"): "the record of every connection so far",
     ("control-plane", "AWS::SecretsManager::Secret", "ControlPlaneSigningKey625B1556"): (
         "every session and every token of a workload that waits: users log in again, tasks fail"
@@ -83,7 +86,18 @@ PINNED |= {
     },
     **{
         ("execution", "AWS::Logs::LogGroup", logical_id): "the log of every workload it ran so far"
-        for logical_id in ("WorkloadLargeLog0B13C917", "WorkloadPerTenantLogD7D62E74")
+        for logical_id in (
+            "WorkloadLargeLog0B13C917",
+            "WorkloadPerTenantLogD7D62E74",
+            "TargetsCheapLog5EDE1F9D",
+            "TargetsCheapHugeLogECF379AA",
+            "TargetsHoursLogB1F94E87",
+            "TargetsHugeLog7BD132FD",
+            "TargetsLongLog56912B4F",
+            "TargetsTrainLogA4B955E3",
+            "TargetsUrgentLog9127A5F1",
+            "TargetsLongLargeLog41EE8020",
+        )
     },
 }
 
@@ -99,6 +113,7 @@ NO_DATA = {
 IMMUTABLE = {
     "ApiGatewaySecurityGroup5DC535E1": "Of the API Gateway",
     "ControlPlaneSecurityGroup545AF393": "Of the control plane",
+    "Containers196BD991": "Of the targets that run containers",
     "DagPushPolicy156FE794": "Push the DAG files of airflow-lambda-<stage>",
     "DagReadPolicy19F9913A": "Read the DAG files of airflow-lambda-<stage>",
     "DatabaseB269D8BB": "Of the database",
@@ -111,6 +126,7 @@ IMMUTABLE = {
     "Function76856677": "Of the functions",
     "Rotation9515E0C5": "Of what changes the password of the database",
     "SchedulerPolicy79D5E5C6": "What an Airflow scheduler needs to use airflow-lambda-<stage>",
+    "SharedFilesSecurityGroup2B4DAA2E": "Of the shared file system",
     "SecretsPolicy92C2E33E": "Read Airflow's connections and variables of the stage <stage>",
 }
 

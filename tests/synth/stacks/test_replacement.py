@@ -43,6 +43,7 @@ REFUSED: Mapping[str, str] = {
     "logs.remote": "| `logs.remote` from one to another",
     "network.endpoints": "| `network.endpoints` off",
     "network.function_in_vpc": "| `network.function_in_vpc` off |",
+    "shared_files.mount": "| `shared_files.mount` null |",
     "network.max_azs": "| fewer `network.max_azs` |",
 }
 

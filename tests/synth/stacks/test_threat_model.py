@@ -50,7 +50,9 @@ def test_a_task_can_neither_invoke_nor_drain_nor_read_secrets(assembly: Assembly
 
     They read those secrets that the stage gives the workloads; `test_workloads.py` has which.
     """
-    may = {"secretsmanager:GetSecretValue"} if assembly.config.functions_have_secrets else set()
+    config = assembly.config
+    has_secrets = any(config.workloads_of(function).secrets for function in config.functions)
+    may = {"secretsmanager:GetSecretValue"} if has_secrets else set()
     forbidden = ("iam:", "lambda:", "secretsmanager:", "ssm:", "sts:", "sqs:Receive", "logs:Get")
     roles = function_roles(assembly)
     checked = {who: actions for who, actions in actions_of_roles(assembly) if who in roles}
@@ -73,3 +75,9 @@ def test_outputs_tell_no_secret(assembly: Assembly) -> None:
     """No output resolves a secret."""
     for part in assembly.parts:
         assert "{{resolve:" not in json.dumps(assembly.json(part).get("Outputs", {})), part
+
+
+def test_parameters_tell_no_secret(assembly: Assembly) -> None:
+    """Neither the executor's options nor the env file nor the Helm values resolve a secret."""
+    for parameter in assembly.resources("AWS::SSM::Parameter"):
+        assert "{{resolve:" not in json.dumps(parameter.properties), str(parameter)

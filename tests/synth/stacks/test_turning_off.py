@@ -35,6 +35,12 @@ NO_CONTROL_PLANE: Mapping[str, Any] = {
     "control_plane": {"kind": "none"},
     "execution": {"execution_api_url": "https://airflow.example.com/execution/"},
 }
+#: Targets are the only code in the VPC, with addresses of their own.
+CONTAINERS: Mapping[str, Any] = {
+    **NO_CONTROL_PLANE,
+    "network": {"function_in_vpc": False, "nat_gateways": 0},
+}
+TARGETS = [{"kind": kind, "name": kind, "queues": [kind]} for kind in ("batch", "ecs")]
 
 #: By what the page's row begins with: what is changed of `INSIDE` before and after.
 CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
@@ -44,6 +50,7 @@ CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {**NO_CONTROL_PLANE, "network": {"function_in_vpc": False}},
     ),
     "`dags.source` from `s3`": ({"dags": {"source": "s3"}}, {}),
+    "`shared_files.mount` null": ({"shared_files": {"mount": "/mnt/shared"}}, {}),
     "`logs.remote` from one": ({}, {"logs": {"remote": "cloudwatch"}}),
     "`control_plane.allowed_cidrs`": ({"control_plane": PUBLIC}, {}),
     "`control_plane.office_hours` off": (
@@ -52,15 +59,18 @@ CHANGES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     ),
     "`database.proxy` off": ({"database": {"proxy": True, "rotation_days": 30}}, {}),
     "fewer `network.max_azs`": ({"network": {"max_azs": 3}}, {}),
+    "the last of the `targets`": ({**CONTAINERS, "targets": TARGETS}, CONTAINERS),
+    "`network.nat_gateways` or": (
+        {**CONTAINERS, "targets": TARGETS},
+        {**CONTAINERS, "network": {"function_in_vpc": False, "nat_gateways": 1}},
+    ),
 }
 
 
 def within_the_vpc(override: Mapping[str, Any]) -> Mapping[str, Any]:
     """The override over that of a stage with everything inside the VPC."""
-    return {
-        section: {**INSIDE.get(section, {}), **override.get(section, {})}
-        for section in {**INSIDE, **override}
-    }
+    changed = {name: {**INSIDE[name], **override.get(name, {})} for name in INSIDE}
+    return {**override, **changed}
 
 
 def exports(assembly: Assembly, part: str) -> set[str]:

@@ -117,14 +117,31 @@ def test_a_dag_that_nobody_has_started_is_not_over() -> None:
 
 @dataclass
 class Recorder:
-    """Stands for S3 and for Airflow's API."""
+    """Stands for AWS and for Airflow's API."""
 
+    jobs: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
     uploads: list[tuple[str, str, str]] = field(default_factory=list)
     answers: list[tuple[str, str]] = field(default_factory=list)
 
     def client(self, _service: str) -> Recorder:
         """The embedded AWS's client."""
         return self
+
+    def get_parameter(self, **_: str) -> dict[str, Any]:
+        """The Systems Manager's."""
+        targets = {"spot": {"batch": {"jobQueue": "spot-queue"}}}
+        return {"Parameter": {"Value": json.dumps({"targets": json.dumps(targets)})}}
+
+    def list_jobs(self, **given: str) -> dict[str, Any]:
+        """AWS Batch's."""
+        assert given == {"jobQueue": "spot-queue", "jobStatus": "RUNNING"}
+        return {"jobSummaryList": [{"jobArn": arn} for arn in self.jobs]}
+
+    def interrupt(self, arn: str) -> bool:
+        """The embedded AWS's."""
+        self.interrupted.append(arn)
+        return True
 
     def upload_file(self, file: str, bucket: str, key: str) -> None:
         """S3's."""
@@ -142,7 +159,7 @@ def test_what_tasks_wait_for_happens_once() -> None:
         answers={"dag.ask": "Approve"},
     )
     recorder = Recorder()
-    events = Events(world, cast("Any", recorder), cast("Api", recorder))
+    events = Events(world, cast("Any", recorder), cast("Api", recorder), "parameter")
 
     def at(wait: str, ask: str) -> Progress:
         tries = [
@@ -157,3 +174,20 @@ def test_what_tasks_wait_for_happens_once() -> None:
         events.follow(at("deferred", AWAITING_INPUT))
     assert recorder.uploads == [("a.csv", "bucket", "in/a.csv")]
     assert recorder.answers == [("ask", "Approve")]
+
+
+def test_capacity_is_taken_back_once_in_the_first_try() -> None:
+    """Not before the task runs in a job, and never a second time."""
+    world = OutsideWorld(interruptions={"dag.long": "spot"})
+    recorder = Recorder()
+    events = Events(world, cast("Any", recorder), cast("Api", recorder), "parameter")
+
+    def follow(state: str, try_number: int = 1) -> list[str]:
+        tries = [Try(TryKey("dag", "demo", "long", -1, try_number), state, "")]
+        events.follow(Progress([Run("dag", "demo", "running")], tries))
+        return recorder.interrupted
+
+    assert follow("queued") == follow("running") == []
+    recorder.jobs.append("arn")
+    assert follow("running") == follow("running") == ["arn"]
+    assert follow("running", try_number=2) == ["arn"]

@@ -1,66 +1,21 @@
-"""The demo's pure parts: joining log lines with tries, expectations, leftovers, the table."""
+"""The demo's pure parts: joining log lines with tries, expectations, leftovers."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from rich.console import Console
 
-from demo.installation.dag_files import ALL, DagFile, stage
+from demo.installation.dag_files import ON_FUNCTIONS, DagFile, stage
 from demo.installation.leftovers import Resource, describe, left
-from demo.outcome import expectations, table
-from demo.outcome.airflow_api import Run, Try, TryKey
-from demo.outcome.tries import LoggedInvocation, Row, join, parse
-from demo.screen import Screen
+from demo.outcome import expectations
+from demo.outcome.airflow_api import Run, Try
+from demo.outcome.tries import Row, join, parse
+from tests.support.tries import KEY, invocation, line, logged, ran
 
-KEY = TryKey(dag_id="dag", run_id="demo", task_id="task", map_index=-1, try_number=1)
 SECOND = replace(KEY, try_number=2)
 FILE = DagFile("dag", ("dag",))
-
-
-def line(**changes: Any) -> str:
-    """The log line of a settled invocation."""
-    fields = {
-        "timestamp": "2030-01-01T00:00:00.000+00:00",
-        "level": "info",
-        "event": "invocation settled",
-        "dag_id": "dag",
-        "task_id": "task",
-        "run_id": "demo",
-        "map_index": -1,
-        "try_number": 1,
-        "invocation_id": "5",
-        "request_id": "6",
-        "outcome": "completed",
-        "return_code": 0,
-        "reason": "",
-        "cold": False,
-        "init_ms": None,
-        "restore_ms": None,
-        "run_ms": 50.0,
-        "queue_to_start_ms": 20.0,
-        "started_at_s": 100.0,
-    }
-    return json.dumps(fields | changes)
-
-
-def invocation(key: TryKey = KEY, **changes: Any) -> LoggedInvocation:
-    """A completed warm invocation."""
-    made = LoggedInvocation(
-        key, "completed", "warm", queue_to_start_ms=20.0, run_ms=50.0, started_at_s=100.0
-    )
-    return replace(made, **changes)
-
-
-def ran(key: TryKey = KEY, state: str = "success") -> Try:
-    """A try that Airflow says ran on some host."""
-    return Try(key, state, hostname="function")
 
 
 def unexpected(files: list[DagFile], runs: list[Run], rows: list[Row]) -> list[str]:
@@ -76,14 +31,30 @@ def states(rows: list[Row]) -> list[str]:
 # --- log lines ---
 
 
+@pytest.mark.parametrize(
+    ("log_group", "target"),
+    [
+        ("/aws/lambda/airflow-lambda-local", "function"),
+        ("/aws/lambda-microvms/airflow-lambda-local-vm", "MicroVM"),
+        ("/aws/batch/airflow-lambda-local-long", "Batch"),
+        ("/aws/ecs/airflow-lambda-local-huge", "ECS"),
+    ],
+)
+def test_the_log_group_tells_what_ran_an_invocation(log_group: str, target: str) -> None:
+    """Its name has the service."""
+    found = parse(logged(line(), log_group))
+    assert found is not None
+    assert found.target == target
+
+
 def test_a_settled_line_becomes_an_invocation() -> None:
     """The invocation has the line's try and measured times."""
-    assert parse(line()) == invocation()
+    assert parse(logged(line())) == invocation()
 
 
 def test_an_unmapped_task_has_index_minus_one_in_either_spelling() -> None:
     """A missing map index equals Airflow's -1."""
-    assert parse(line(map_index=None)) == invocation()
+    assert parse(logged(line(map_index=None))) == invocation()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +69,18 @@ def test_an_unmapped_task_has_index_minus_one_in_either_spelling() -> None:
 )
 def test_other_lines_are_passed_over(message: str) -> None:
     """Lines that do not settle an invocation of a task are ignored."""
-    assert parse(message) is None
+    assert parse(logged(message)) is None
+
+
+@pytest.mark.parametrize(
+    ("cold", "restore_ms", "start"),
+    [(True, None, "cold"), (True, 12.5, "restored"), (False, None, "warm")],
+)
+def test_a_start_is_cold_restored_or_warm(cold: bool, restore_ms: float | None, start: str) -> None:
+    """The first invocation in a restored environment is told apart from that in a new one."""
+    found = parse(logged(line(cold=cold, restore_ms=restore_ms)))
+    assert found is not None
+    assert found.start == start
 
 
 # --- joining ---
@@ -183,14 +165,24 @@ def test_a_deferral_must_have_happened() -> None:
     came_back = join([ran()], [invocation(), invocation(started_at_s=130.0)])
     assert unexpected([defers], runs, came_back) == []
     assert unexpected([defers], runs, join([ran()], [invocation()])) == [
-        "dag.task did not leave the function to wait"
+        "dag.task did not leave its target to wait"
     ]
 
 
+def test_a_deferral_is_not_expected_of_a_task_that_begins_late() -> None:
+    """What it waits for has come by then: the machine is slow, and nothing is wrong."""
+    defers = replace(FILE, deferred=frozenset({"task"}), waits_s=30.0)
+    runs = [Run("dag", "demo", "success")]
+    late = join([ran()], [invocation(queue_to_start_ms=16_000.0)])
+    assert unexpected([defers], runs, late) == []
+    in_time = join([ran()], [invocation(queue_to_start_ms=14_000.0)])
+    assert unexpected([defers], runs, in_time) == ["dag.task did not leave its target to wait"]
+
+
 def test_a_try_that_ran_elsewhere_is_unexpected() -> None:
-    """The function's log must have an invocation for every try that ran."""
+    """A log of some target must have an invocation for every try that ran."""
     (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], join([ran()], []))
-    assert problem.endswith("no invocation in the function's log tells of it")
+    assert problem.endswith("ran, but no target's log has an invocation of it")
 
 
 def test_an_invocation_that_did_not_complete_is_unexpected() -> None:
@@ -198,6 +190,19 @@ def test_an_invocation_that_did_not_complete_is_unexpected() -> None:
     rows = join([ran()], [invocation(outcome="crashed")])
     (problem,) = unexpected([FILE], [Run("dag", "demo", "success")], rows)
     assert problem.endswith("ended as crashed")
+
+
+def test_a_try_that_its_target_stops_is_expected_where_the_dag_file_says_so() -> None:
+    """Only a try that is not the last one may be stopped, and then it must be."""
+    stopped = replace(FILE, tries={"task": 2}, stopped=frozenset({"task"}))
+    runs = [Run("dag", "demo", "success")]
+    tries = [ran(KEY, "up_for_retry"), ran(SECOND)]
+    rows = join(tries, [invocation(outcome="deadline"), invocation(SECOND)])
+    assert unexpected([stopped], runs, rows) == []
+    rows = join(tries, [invocation(), invocation(SECOND, outcome="deadline")])
+    first, second = unexpected([stopped], runs, rows)
+    assert first.endswith("ended as completed")
+    assert second.endswith("ended as deadline")
 
 
 def test_a_result_that_nobody_took_is_unexpected() -> None:
@@ -228,95 +233,12 @@ def test_the_last_line_names_what_is_left() -> None:
     assert describe([queue]) == "Left behind: sqs QueueUrls http://127.0.0.1/queue"
 
 
-# --- screen and table ---
-
-
-def piped() -> tuple[Screen, io.StringIO]:
-    """A screen that is not a terminal."""
-    output = io.StringIO()
-    return Screen(Console(file=output, width=160, highlight=False)), output
-
-
-def test_the_table_has_a_line_for_each_invocation_and_no_ansi_in_a_pipe() -> None:
-    """The table shows map indices and cold starts, without colours in a pipe."""
-    mapped = replace(KEY, map_index=7)
-    rows = join(
-        [ran(), ran(mapped, "failed"), Try(replace(KEY, task_id="empty"), "skipped", "")],
-        [invocation(start="cold", queue_to_start_ms=None), invocation(mapped)],
-    )
-    screen, output = piped()
-    screen.show(table.table(rows))
-    cells = [text.split() for text in output.getvalue().splitlines()]
-    assert ["dag", "task", "success", "1", "cold", "-", "50"] in cells
-    assert ["dag", "task", "[7]", "failed", "1", "warm", "20", "50"] in cells
-    assert ["dag", "empty", "skipped", "-", "-", "-", "-"] in cells
-    assert "\x1b" not in output.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("cold", "restore_ms", "start"),
-    [(True, None, "cold"), (True, 12.5, "restored"), (False, None, "warm")],
-)
-def test_a_start_is_cold_restored_or_warm(cold: bool, restore_ms: float | None, start: str) -> None:
-    """The first invocation in a restored environment is told apart from that in a new one."""
-    found = parse(line(cold=cold, restore_ms=restore_ms))
-    assert found is not None
-    assert found.start == start
-
-
-def test_a_run_of_the_schedule_is_marked_and_explained() -> None:
-    """Only rows of scheduled runs are marked, and a caption explains the mark."""
-    scheduled = replace(KEY, run_id="scheduled__2030-01-01T00:00:00+00:00")
-    screen, output = piped()
-    screen.show(table.table(join([ran(), ran(scheduled)], [])))
-    cells = [text.split() for text in output.getvalue().splitlines()]
-    assert ["dag", "task", "success", "-", "-", "-", "-"] in cells
-    assert ["dag", "*", "task", "success", "-", "-", "-", "-"] in cells
-    assert "* a run of the DAG's own schedule" in output.getvalue()
-    unmarked, without = piped()
-    unmarked.show(table.table(join([ran()], [])))
-    assert "*" not in without.getvalue()
-
-
-def test_the_median_is_of_warm_runs_alone() -> None:
-    """Cold starts are counted, but not in the medians."""
-    keys = [replace(KEY, map_index=index) for index in range(3)]
-    rows = join(
-        [ran(key) for key in keys],
-        [
-            invocation(keys[0], start="cold", run_ms=9000.0, queue_to_start_ms=9000.0),
-            invocation(keys[1], run_ms=10.0, queue_to_start_ms=1.0),
-            invocation(keys[2], run_ms=30.0, queue_to_start_ms=3.0),
-        ],
-    )
-    assert table.summary(rows, wall_s=4.2, concurrency=4) == [
-        "3 invocations: 1 cold, 0 restored, 2 warm",
-        "median warm run: 20 ms",
-        "median warm queue-to-start: 2 ms",
-        (
-            "queue-to-start includes the wait for a free execution environment: the function's "
-            "reserved concurrency is 4, two for each core"
-        ),
-        "wall time of the DAG runs: 4.2 s",
-    ]
-
-
-def test_a_phase_is_timed_without_ansi() -> None:
-    """In a pipe, a phase is two plain lines."""
-    screen, output = piped()
-    with screen.phase("Doing [it]"):
-        pass
-    assert output.getvalue().count("Doing [it]") == 2
-    assert re.search(r"Doing \[it\]: done in \d+\.\d s", output.getvalue())
-    assert "\x1b" not in output.getvalue()
-
-
 # --- the DAG folder ---
 
 
 def test_the_examples_are_copied_unchanged(tmp_path: Path) -> None:
     """Every DAG file exists at its source and is copied byte for byte."""
-    stage(ALL, tmp_path)
-    assert sum(file.origin is not None for file in ALL) >= 6
-    for file in ALL:
+    stage(ON_FUNCTIONS, tmp_path)
+    assert sum(file.origin is not None for file in ON_FUNCTIONS) >= 6
+    for file in ON_FUNCTIONS:
         assert (tmp_path / f"{file.name}.py").read_bytes() == file.source.read_bytes()

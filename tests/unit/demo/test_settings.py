@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from demo.machine.embedded_aws import EmbeddedAws, bare_environment, download_settings
+from demo import paths
+from demo.machine.embedded_aws import (
+    EmbeddedAws,
+    bare_environment,
+    download_settings,
+    missing_walls,
+)
+from local_aws.sandbox.sandbox import Confinement
 
 GIVEN = {
     "UV_CACHE_DIR": "/cache/uv",
@@ -44,3 +51,23 @@ def test_no_proxy_comes_between_us_and_the_embedded_aws(monkeypatch: pytest.Monk
     aws = EmbeddedAws("https://127.0.0.1:1", "eu-west-1", trust=Path(os.devnull))
     session = aws.client("sqs")._endpoint.http_session
     assert session._proxy_config.proxy_url_for(aws.endpoint) is None
+
+
+@pytest.mark.parametrize(
+    ("confinement", "note"),
+    [
+        (Confinement("/bin/bwrap", None), ""),
+        (Confinement("", None), ""),
+        (Confinement("", None, "No permissions"), "bwrap does not work here (No permissions): "),
+    ],
+    ids=["walls", "none wanted", "none possible"],
+)
+def test_a_machine_without_walls_is_told_of(
+    confinement: Confinement, note: str, tmp_path: Path
+) -> None:
+    """The note has the reason, from the log of the embedded AWS."""
+    home = paths.Home(tmp_path)
+    home.make_empty()
+    (home.aws / "local-aws.log").write_text(f"INFO execution environments: {confinement}\n")
+    assert missing_walls(home).startswith(note)
+    assert bool(missing_walls(home)) == bool(note)

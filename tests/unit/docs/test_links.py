@@ -1,7 +1,8 @@
-"""Every link of every page leads somewhere: to a file, to a heading of a page, or out of here."""
+"""Every link of every page leads somewhere: to a file, a heading, a test, or out of here."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -49,6 +50,12 @@ def anchors(text: str) -> set[str]:
     return found
 
 
+def named_tests(program: str) -> set[str]:
+    """The names of the tests in a file, which a link may name as if they were headings."""
+    defined = (node.name for node in ast.parse(program).body if isinstance(node, ast.FunctionDef))
+    return {name for name in defined if name.startswith("test_")}
+
+
 def is_dead(link: str, page: Path) -> bool:
     """Whether a link of a page leads nowhere; nothing is asked of the network."""
     if re.search(r"\s", link) or not link:
@@ -60,7 +67,11 @@ def is_dead(link: str, page: Path) -> bool:
     file = (page.parent / path).resolve() if path else page
     if not file.exists() or not file.is_relative_to(ROOT):
         return True
-    return "#" in link and (file.suffix != ".md" or anchor not in anchors(file.read_text()))
+    if "#" not in link:
+        return False
+    if file.suffix == ".py":
+        return anchor not in named_tests(file.read_text())
+    return file.suffix != ".md" or anchor not in anchors(file.read_text())
 
 
 @pytest.mark.parametrize("name", pages())
@@ -76,6 +87,16 @@ def test_anchors_are_those_that_github_makes() -> None:
     assert anchors(text) == {"a-b-c", "the-link---its", "c_d", "c_d-1"}
 
 
+def test_a_link_to_a_test_names_one_that_is_there() -> None:
+    """A promise of a page that links the test which shows it."""
+    here = Path(__file__).relative_to(ROOT)
+    assert not is_dead(f"{here}#test_a_link_to_a_test_names_one_that_is_there", ROOT / "README.md")
+    assert is_dead(f"{here}#named_tests", ROOT / "README.md")
+    assert named_tests("class A:\n def test_a(self): pass\ndef test_b(): pass\ntest_c = 1") == {
+        "test_b"
+    }
+
+
 @pytest.mark.parametrize(
     "dead",
     [
@@ -86,6 +107,8 @@ def test_anchors_are_those_that_github_makes() -> None:
         "[x](../outside.md)",
         "[x](README.md#no-such-heading)",
         "[x](#no-such-heading)",
+        "[x](tests/unit/docs/test_links.py#test_that_was_renamed)",
+        "[x](tests/unit/docs/test_moved.py#test_a_link_to_a_test_names_one_that_is_there)",
         "[x](cdk.json#context)",
         "[x](https:///path)",
         "[x](htps://aws.amazon.com)",

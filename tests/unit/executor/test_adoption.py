@@ -49,6 +49,15 @@ def test_another_tasks_key_is_refused(changed: dict[str, object]) -> None:
         invocation_of(json.dumps({**KEY, **changed}), KEY)
 
 
+def test_a_task_of_ecs_is_adopted() -> None:
+    """`AwsEcsExecutor` has started it; it would be ended and run again."""
+    arn = "arn:aws:ecs:eu-west-1:123456789012:task/cluster/0123456789abcdef0123456789abcdef"
+    assert invocation_of(arn, KEY) == arn
+    for other in (arn.replace("task/", "service/"), f"{arn} x", arn + "0" * 250):
+        with pytest.raises(ValueError, match="nor"):
+            invocation_of(other, KEY)
+
+
 @pytest.mark.parametrize("id", [None, ""])
 def test_a_task_that_was_not_sent_is_refused(id: str | None) -> None:
     """No invocation will ever report under it."""

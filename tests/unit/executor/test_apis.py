@@ -13,7 +13,7 @@ from lambda_executor.contract.errors import (
     UnreachableError,
 )
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.apis import BATCH, ECS, JOBS, LAMBDA, Api
+from lambda_executor.core.apis import BATCH, ECS, JOBS, LAMBDA, MICROVM, Api
 from lambda_executor.core.dispatch import Dispatch, Envelope, InDoubt
 from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.pace import Pace
@@ -43,7 +43,7 @@ def taken_in(queue: DispatchQueue, seconds: float) -> int:
     return taken
 
 
-@pytest.mark.parametrize(("api", "per_s"), [(BATCH, 50), (ECS, 20)])
+@pytest.mark.parametrize(("api", "per_s"), [(BATCH, 50), (ECS, 20), (MICROVM, 5)])
 def test_a_service_is_called_as_often_as_its_quota_allows(api: Api, per_s: int) -> None:
     """No more often, however fast it answers, and nearly as often."""
     taken = taken_in(queue(api, 1000), 10)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from lambda_executor.contract.errors import ConfigError, DecodeError, RouteError
 from lambda_executor.contract.options import OPTIONS, Option
+from lambda_executor.contract.routing_reason import EXECUTOR_CONFIG_KEY
 from lambda_executor.contract.wire import (
     MAX_REASON_CHARS,
     DeadLetter,
@@ -23,7 +24,7 @@ from lambda_executor.contract.wire import (
     Result,
 )
 from lambda_executor.core.ports import Message
-from lambda_executor.core.routing import EXECUTOR_CONFIG_KEY, Routes
+from lambda_executor.core.routing import Routes
 from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.engine.poller import Poller, Report
 from lambda_executor.setup import config

@@ -10,10 +10,12 @@ from typing import Any
 import boto3
 import botocore.exceptions as botocore_errors
 import pytest
+from botocore.parsers import create_parser
 
 from lambda_executor.aws import clients as clients_module
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.native import Native
+from lambda_executor.contract.errors import InDoubtError
 
 
 def clients(session: Callable[[], Any] = boto3.Session) -> Clients:
@@ -141,3 +143,18 @@ def test_after_failed_credentials_everything_is_made_again() -> None:
     assert before[0] is not after[0]
     assert before[1] is not after[1]
     assert len(make.sessions) == 2
+
+
+@pytest.mark.parametrize("body", [b"true", b'{"message": "\xff"}'])
+def test_an_answer_that_is_none_of_aws_s_leaves_a_call_in_doubt(body: bytes) -> None:
+    """A proxy answered, perhaps after AWS did: botocore's parser raises what it stumbles over."""
+    answer: Any = {"headers": {}, "status_code": 400, "body": body}
+    parser: Any = create_parser("json")
+    with pytest.raises(InDoubtError, match=r"the answer is none of AWS's"), clients().errors():
+        parser.parse(answer, None)
+
+
+def test_a_fault_of_our_own_is_not_taken_for_an_answer() -> None:
+    """It is raised as it is."""
+    with pytest.raises(AttributeError, match="ours"), clients().errors():
+        raise AttributeError("ours")

@@ -20,6 +20,8 @@ COMPLETE = {
     "dead_letter_queue_url": "https://sqs/dead",
 }
 
+BATCH = '{"jobQueue": "jobs", "jobDefinition": "task"}'
+
 
 class Conf:
     """Airflow's configuration with the options that are set, by section."""
@@ -151,6 +153,45 @@ def test_a_wrong_value_is_named_with_what_is_allowed(option: str, value: str, al
     """The error names the option, the value and the bounds."""
     conf = Conf(lambda_executor={**COMPLETE, option: value})
     with pytest.raises(ConfigError, match=rf"{option} is '{re.escape(value)}'.*{allowed}"):
+        config.load(conf, no_parameter)
+
+
+def test_an_offer_is_of_a_queue_that_a_target_serves() -> None:
+    """A task would be sent to a queue that the executor refuses."""
+    functions = '{"large": "fn-large"}'
+    offers = '{"default": {}, "large": {}}'
+    conf = Conf(lambda_executor={**COMPLETE, "functions": functions, "offers": offers})
+    assert [o.queue for o in config.load(conf, no_parameter).offers] == ["default", "large"]
+    conf = Conf(lambda_executor={**COMPLETE, "functions": functions, "offers": '{"lrge": {}}'})
+    with pytest.raises(ConfigError, match=r"offers names the queue 'lrge'.*default, large"):
+        config.load(conf, no_parameter)
+
+
+@pytest.mark.parametrize("own", ["functions", "targets"])
+def test_offers_of_a_stage_are_not_used_for_a_persons_own_targets(
+    own: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They say what the stage's targets give, under the names of its queues."""
+    ours = {"functions": '{"own": "fn-own"}', "targets": f'{{"own": {{"batch": {BATCH}}}}}'}
+    stage = {"functions": '{"large": "fn-large"}', "targets": f'{{"large": {{"batch": {BATCH}}}}}'}
+    conf = Conf(lambda_executor={"config_parameter": "/p", own: ours[own]})
+    parameter = {
+        **COMPLETE,
+        "payload_bucket": "payloads",
+        own: stage[own],
+        "offers": '{"default": {}, "large": {}}',
+    }
+    with caplog.at_level(logging.WARNING):
+        loaded = config.load(conf, lambda _: parameter)
+    assert loaded.offers == ()
+    (warning,) = caplog.messages
+    assert f"offers of SSM parameter /p are not used, because [lambda_executor] {own} is" in warning
+
+
+def test_an_offer_needs_a_target_of_its_own() -> None:
+    """Without functions for queues, the default target would run its tasks in silence."""
+    conf = Conf(lambda_executor={**COMPLETE, "offers": '{"gpu": {"gpu": 1}}'})
+    with pytest.raises(ConfigError, match=r"offers names the queue 'gpu'.*default"):
         config.load(conf, no_parameter)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,23 @@ def test_other_content_is_not_a_manifest(raw: bytes) -> None:
     """The error says that the content is not a manifest."""
     with pytest.raises(DecodeError, match="is not a manifest"):
         DagManifest.decode(raw)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *itertools.product(
+            ["etag", "sha256", "version_id"], [0, 1, 1.5, False, True, [], ["1"], {}, "ü"]
+        ),
+        *itertools.product(["size_bytes"], [-1, 1.5, False, True, [], {}, "1", None]),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
+    """Also one that is as false as no value: it would be taken for a bucket without versions."""
+    content = json.loads(DagManifest({"a.py": FILE}).encode())
+    content["files"]["a.py"][field] = value
+    with pytest.raises(DecodeError, match="a value has a wrong type"):
+        DagManifest.decode(json.dumps(content).encode())
 
 
 def test_another_version_of_the_manifest_is_refused() -> None:

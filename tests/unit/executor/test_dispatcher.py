@@ -12,6 +12,7 @@ import pytest
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    DeniedError,
     ExpiredError,
     InDoubtError,
     LambdaExecutorError,
@@ -23,7 +24,7 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.apis import BATCH, ECS
 from lambda_executor.core.dispatch import Dispatch, Envelope, InDoubt, Refused, Sent
-from lambda_executor.core.dispatch_queue import DispatchQueue
+from lambda_executor.core.dispatch_queue import DENIED_S, DispatchQueue
 from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.engine.dispatcher import Dispatcher
 from lambda_executor.testing import MemoryFunction, MemoryJobs
@@ -236,6 +237,23 @@ def test_a_permanent_error_fails_at_once(queue: DispatchQueue) -> None:
     assert queue.failed(first, RejectedError("Function not found: x"), 0) == Refused(
         InvocationId("a"), "Function not found: x"
     )
+
+
+def test_a_denied_send_is_tried_again_for_a_minute(queue: DispatchQueue) -> None:
+    """Permissions that were just given do not work at once; missing ones fail with AWS's words."""
+    denied = DeniedError(
+        "not authorized to perform: lambda:InvokeFunction", "AccessDeniedException"
+    )
+    first = queue.pop(0)
+    assert first is not None
+    assert queue.failed(first, denied, 0) is None
+    assert order(queue, 0) == "bc", "the others may have another target"
+    again = queue.pop(DENIED_S / 2)
+    assert again is first
+    assert queue.failed(again, denied, DENIED_S / 2) is None
+    last = queue.pop(DENIED_S)
+    assert last is first
+    assert queue.failed(last, denied, DENIED_S) == Refused(InvocationId("a"), str(denied))
 
 
 def test_an_invocation_that_is_no_longer_wanted_is_not_sent(queue: DispatchQueue) -> None:

@@ -352,6 +352,25 @@ def test_a_task_whose_token_expires_while_it_is_held_is_left_to_airflow(
     assert not scheduler.has_slot(row.key)
 
 
+def test_what_another_scheduler_revokes_frees_the_slot_of_a_task_whose_token_has_expired(
+    world: World, scheduler: Scheduler
+) -> None:
+    """Airflow asks the scheduler that finds a task stuck, and not the one that has queued it."""
+    row = world.airflow.rows["task-1"]
+    expire_held(world, scheduler, row)
+    world.step(scheduler)
+    for _ in range(3):
+        scheduler.check()
+        world.step(scheduler)
+    assert scheduler.has_slot(row.key)
+    world.schedulers[1].revoke(row)
+    for _ in range(2):
+        scheduler.check()
+        world.step(scheduler)
+    assert not scheduler.has_slot(row.key)
+    assert not scheduler.is_busy()
+
+
 def test_a_callback_whose_token_expires_while_it_is_held_has_failed(
     world: World, scheduler: Scheduler
 ) -> None:

@@ -26,7 +26,7 @@ from lambda_executor.core.places import Limit
 from lambda_executor.core.targets import FunctionTarget, Service
 from lambda_executor.engine.engine import OBSOLETE_JOB_S
 from lambda_executor.engine.reconciliation import CHECKS_FOR_RESULT
-from tests.support.jobs import HUGE, LONG, Aws, JobScheduler
+from tests.support.jobs import HUGE, LONG, VM, Aws, JobScheduler
 
 KILLED = "OutOfMemoryError: Container killed due to memory usage"
 ENDED = f"the job ended without a result: {KILLED}"
@@ -56,18 +56,16 @@ def running(scheduler: JobScheduler, name: str = "task", queue: str = "long") ->
 
 
 def test_workloads_go_to_the_targets_of_their_queues(aws: Aws, scheduler: JobScheduler) -> None:
-    """Function, Batch and ECS beside each other; each event says where its result is awaited."""
-    ids = [scheduler.queue(queue, queue) for queue in ("default", "long", "huge")]
+    """All services beside each other; each event says where its result is awaited."""
+    ids = [scheduler.queue(queue, queue) for queue in ("default", "long", "huge", "vm")]
     scheduler.send()
-    (event,), (batch,), (ecs,) = (
-        aws.function.invocations,
-        aws.jobs[Service.BATCH].launches,
-        aws.jobs[Service.ECS].launches,
-    )
-    assert [event.id, batch.id, ecs.id] == ids
-    assert [batch.target, ecs.target] == [LONG, HUGE]
-    assert batch.event.reply_to == ecs.event.reply_to == "results-0"
-    assert len(aws.payloads.objects) == 2
+    (event,) = aws.function.invocations
+    services = (Service.BATCH, Service.ECS, Service.MICROVM)
+    launches = [launch for service in services for launch in aws.jobs[service].launches]
+    assert [event.id, *(launch.id for launch in launches)] == ids
+    assert [launch.target for launch in launches] == [LONG, HUGE, VM]
+    assert {launch.event.reply_to for launch in launches} == {"results-0"}
+    assert len(aws.payloads.objects) == 3
 
 
 def test_the_result_of_a_job_settles_it(aws: Aws, scheduler: JobScheduler) -> None:
@@ -81,11 +79,41 @@ def test_the_result_of_a_job_settles_it(aws: Aws, scheduler: JobScheduler) -> No
     assert scheduler.slots == set()
 
 
+@pytest.mark.parametrize(
+    ("outcome", "stop_requested", "late"),
+    [
+        (Outcome.DEADLINE, None, ["task"]),
+        (Outcome.DEADLINE, True, []),  # Spot capacity was taken back.
+        (Outcome.CRASHED, None, []),
+    ],
+)
+def test_airflow_hears_of_a_task_that_ran_out_of_time(
+    aws: Aws,
+    scheduler: JobScheduler,
+    outcome: Outcome,
+    stop_requested: bool | None,
+    late: list[str],
+) -> None:
+    """Once, also if the result is delivered twice; a larger target helps nothing else."""
+    id = running(scheduler)
+    state = "up_for_retry"
+    aws.results[0].send(
+        Result(id, 0, outcome, "why", task_state=state, stop_requested=stop_requested)
+    )
+    scheduler.loop()
+    aws.results[0].deliver_again()
+    scheduler.loop()
+    assert scheduler.late == late
+    assert scheduler.slots == set()
+
+
 def test_the_overrides_of_a_task_get_to_the_service(aws: Aws, scheduler: JobScheduler) -> None:
     """What they mean is decided there."""
     scheduler.queue("task", "huge", ecs={"launchType": "EC2"})
+    scheduler.queue("other", "vm", microvm={"imageVersion": "2"})
     scheduler.send()
     assert aws.jobs[Service.ECS].launches[0].overrides == {"launchType": "EC2"}
+    assert aws.jobs[Service.MICROVM].launches[0].overrides == {"imageVersion": "2"}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +191,9 @@ def test_the_launches_of_a_second_are_its_services_quota(aws: Aws, scheduler: Jo
     for number in range(100):
         scheduler.queue(f"batch-{number}", "long")
         scheduler.queue(f"ecs-{number}", "huge")
+        scheduler.queue(f"vm-{number}", "vm")
     scheduler.send(within_s=1)
+    assert 4 <= len(aws.jobs[Service.MICROVM].launches) <= 6
     assert 45 <= len(aws.jobs[Service.BATCH].launches) <= 52
     assert 18 <= len(aws.jobs[Service.ECS].launches) <= 22
 
@@ -251,7 +281,9 @@ def test_a_job_that_was_not_kept_by_want_of_room_alone_is_not_left_to_airflow(
 ATTEMPTS = 2
 
 
-@pytest.mark.parametrize(("queue", "service"), [("long", Service.BATCH), ("huge", Service.ECS)])
+@pytest.mark.parametrize(
+    ("queue", "service"), [("long", Service.BATCH), ("huge", Service.ECS), ("vm", Service.MICROVM)]
+)
 @pytest.mark.parametrize("is_taken", [True, False])
 def test_a_launch_in_doubt_is_repeated(
     aws: Aws, scheduler: JobScheduler, queue: str, service: Service, is_taken: bool
@@ -432,6 +464,22 @@ def test_the_end_of_a_job_that_had_nothing_to_do_does_not_fail_the_task_that_ano
     assert scheduler.notified == notified
 
 
+def test_a_job_whose_workload_is_gone_fails_its_task_with_what_the_job_said(
+    aws: Aws, scheduler: JobScheduler
+) -> None:
+    """The service only knows that its program ended well. It settles once."""
+    id = running(scheduler)
+    gone = Result(id=id, return_code=0, outcome=Outcome.DUPLICATE, reason="its workload is gone")
+    aws.results[0].send(gone)
+    scheduler.loop()
+    aws.jobs[Service.BATCH].ends[id] = "the Batch job has succeeded"
+    scheduler.states_of[id] = "queued"
+    for _ in range(5):
+        scheduler.look()
+    reason = "the Batch job has succeeded. It ran nothing: its workload is gone"
+    assert scheduler.notified == [("task", f"the job ended without a result: {reason}")]
+
+
 def test_the_task_of_two_jobs_frees_its_slot_when_it_has_ended(
     aws: Aws, scheduler: JobScheduler
 ) -> None:
@@ -447,24 +495,42 @@ def test_the_task_of_two_jobs_frees_its_slot_when_it_has_ended(
     scheduler.look()
     scheduler.look()
     assert (scheduler.notified, scheduler.slots) == ([], set())
-    assert scheduler.engine._arrivals._started_twice == set()
+    assert scheduler.engine._arrivals._did_nothing == {}
 
 
 # ---- revoked and obsolete jobs ----
 
 
+@pytest.mark.parametrize(
+    ("queue", "service"), [("long", Service.BATCH), ("huge", Service.ECS), ("vm", Service.MICROVM)]
+)
 def test_a_revoked_job_is_stopped_and_its_result_settles_nothing(
-    aws: Aws, scheduler: JobScheduler
+    aws: Aws, scheduler: JobScheduler, queue: str, service: Service
 ) -> None:
     """It would run on, and cost money."""
-    id = running(scheduler)
+    id = running(scheduler, queue=queue)
     scheduler.engine.revoke("task")
-    assert aws.jobs[Service.BATCH].stops == []  # Not on the scheduler's thread.
+    assert aws.jobs[service].stops == []  # Not on the scheduler's thread.
     scheduler.make_stops()
-    assert aws.jobs[Service.BATCH].stops == [(id, "Airflow has revoked its task")]
+    assert aws.jobs[service].stops == [(id, "Airflow has revoked its task")]
     scheduler.reply(id, return_code=1)
     scheduler.loop()
     assert (scheduler.notified, scheduler.slots) == ([], set())
+
+
+def test_a_start_on_the_former_target_settles_nothing(aws: Aws, scheduler: JobScheduler) -> None:
+    """A job that could not be stopped starts when the retry runs on another target."""
+    former = running(scheduler, "try-1")
+    aws.jobs[Service.BATCH].stop_failures.append(RejectedError("not permitted"))
+    scheduler.engine.revoke("try-1")
+    scheduler.make_stops()
+    retry = running(scheduler, "try-2", "huge")
+    aws.results[0].send(Result(id=former, return_code=0, outcome=Outcome.DUPLICATE))
+    scheduler.loop()
+    assert (scheduler.notified, scheduler.slots) == ([], {"try-2"})
+    scheduler.reply(retry)
+    scheduler.loop()
+    assert (scheduler.notified, scheduler.slots) == ([("try-2", "")], set())
 
 
 def test_a_job_that_waits_to_be_started_is_not_started_after_it_was_revoked(
@@ -604,9 +670,10 @@ def test_an_ending_scheduler_launches_what_it_has_accepted(aws: Aws) -> None:
     for number in range(5):
         scheduler.queue(f"batch-{number}", "long")
         scheduler.queue(f"ecs-{number}", "huge")
+        scheduler.queue(f"vm-{number}", "vm")
     assert scheduler.engine.jobs.drain(10) == 0
     scheduler.engine.jobs.close(10)
-    assert [len(jobs.launches) for jobs in aws.jobs.values()] == [5, 5]
+    assert [len(jobs.launches) for jobs in aws.jobs.values()] == [5, 5, 5]
 
 
 def test_nothing_is_remembered_of_jobs_that_have_settled(aws: Aws, scheduler: JobScheduler) -> None:

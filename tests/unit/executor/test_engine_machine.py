@@ -1,5 +1,7 @@
 """Random histories: Airflow is notified once, acknowledgements are in time, all slots are freed.
 
+In the end no queue keeps a message.
+
 If it is known how many invocations the function may run at once, a scheduler sends no more, and
 the most urgent leaves first.
 
@@ -240,9 +242,10 @@ class EngineMachine(RuleBasedStateMachine):
         assert not self.world.broken, self.world.broken
 
     def teardown(self) -> None:
-        """Every slot is freed, and Airflow waits for nothing."""
+        """Every slot is freed, Airflow waits for nothing, and no queue keeps a message."""
         try:
             self.world.settle_down()
+            self.world.empty()
         finally:
             logging.disable(logging.NOTSET)
         self.every_promise_is_kept()

@@ -19,6 +19,7 @@ from lambda_executor.aws import (
     FunctionFacts,
     JobDefinitionFacts,
     JobQueueFacts,
+    MicroVmImageFacts,
     Place,
     ProbeReply,
     TaskDefinitionFacts,
@@ -66,6 +67,11 @@ MODULES = (
 )
 BATCH = JobTarget("long", Service.BATCH, '{"jobQueue": "q", "jobDefinition": "d"}')
 ECS = JobTarget("huge", Service.ECS, '{"cluster": "c", "taskDefinition": "d"}')
+VM = JobTarget(
+    "vm",
+    Service.MICROVM,
+    '{"imageIdentifier": "i", "executionRoleArn": "r", "maximumDurationInSeconds": 60}',
+)
 F = FunctionTarget("f", "live")
 PLACE = Place("eu-west-1", "https://lambda.eu-west-1.amazonaws.com")
 FUNCTION = FunctionFacts("Active", "", "Successful", "", 300, "")
@@ -142,8 +148,26 @@ def of_jobs() -> Iterator[Finding]:
         yield job_findings.task_definition(ECS, request, facts)
     other = replace(ECS, container="c")
     yield job_findings.task_definition(other, request, TaskDefinitionFacts("ACTIVE", ("a",), ""))
+    vm_request = json.loads(VM.request)
+    run = MicroVmImageFacts(
+        "CREATED", "7", "SUCCESSFUL", "ACTIVE", "", "ENABLED", 9000, "base", "1"
+    )
+    for vm_facts in (
+        MicroVmImageFacts("CREATE_FAILED"),
+        replace(run, version_status="INACTIVE"),
+        replace(run, run_hook="DISABLED"),
+    ):
+        yield job_findings.micro_vm_image(VM, vm_request, vm_facts)
+    yield job_findings.base_image(VM, run, "DEPRECATED")
     yield job_findings.not_permitted(BATCH, RejectedError("denied", "AccessDeniedException"))
-    for subject in ("job queue", "job definition", "cluster", "task definition", "jobs"):
+    for subject in (
+        "job queue",
+        "job definition",
+        "cluster",
+        "task definition",
+        "base image",
+        "jobs",
+    ):
         yield job_findings.refused(BATCH, subject, "x:Y", RejectedError("x", "NotFound"), PLACE)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from lambda_executor.aws.job_ends import of_batch_job, of_ecs_task
+from lambda_executor.aws.job_ends import of_batch_job, of_ecs_task, of_micro_vm
 
 ARN = "arn:aws:ecs:eu-west-1:123456789012:task/c/0123"
 
@@ -124,3 +125,34 @@ def test_the_end_of_an_ecs_task_is_told_with_the_fix(task: dict[str, Any], part:
     reason = of_ecs_task({"taskArn": ARN, "overrides": {"containerOverrides": given}, **task})
     assert reason.startswith(f"the ECS task 0123 has stopped: {task['stopCode']}")
     assert part in reason
+
+
+@pytest.mark.parametrize(
+    ("said", "after_s", "part"),
+    [
+        ("Container Stopped with Exit Code: 0", 9, "Its program ended well and sent no result"),
+        ("Container Stopped with Exit Code: 137", 9, "more memory than its MicroVM has"),
+        ("Container Stopped with Exit Code: 127", 9, "does not know the command `microvm`"),
+        ("Container Stopped with Exit Code: 9", 9, "Exit Code: 9. Its log stream ends with vm-1"),
+        ("whatever AWS says", 60, "It ran for maximumDurationInSeconds, 60 s: raise that"),
+        ("Run hook returned 500", 2, "The image's hook server did not take the workload"),
+        (None, 2, "AWS gives no reason. Its log stream ends with vm-1"),
+    ],
+)
+def test_the_end_of_a_micro_vm_is_told_with_the_fix(
+    said: str | None, after_s: int, part: str
+) -> None:
+    """Lambda's words come first, then what they or the times mean, then where the log is."""
+    started_at = datetime(2026, 11, 30, tzinfo=UTC)
+    found: dict[str, Any] = {
+        "microvmId": "vm-1",
+        "state": "TERMINATED",
+        "maximumDurationInSeconds": 60,
+        "startedAt": started_at,
+        "terminatedAt": started_at + timedelta(seconds=after_s),
+        **({"stateReason": said} if said else {}),
+    }
+    reason = of_micro_vm(found)
+    assert reason.startswith(f"the MicroVM vm-1 was terminated: {said or ''}")
+    assert part in reason
+    assert reason.endswith("Its log stream ends with vm-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import botocore.exceptions as botocore_errors
@@ -11,6 +12,7 @@ from lambda_executor.aws import BatchJobs, EcsTasks
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    DeniedError,
     InDoubtError,
     NoRoomError,
     RejectedError,
@@ -67,7 +69,7 @@ def listed(*job_ids: str) -> dict[str, Any]:
         ("TooManyRequestsException", 429, ThrottledError),
         ("ThrottlingException", 400, ThrottledError),
         ("ClientException", 400, RejectedError),
-        ("AccessDeniedException", 403, RejectedError),
+        ("AccessDeniedException", 403, DeniedError),
         ("ServerException", 500, InDoubtError),
         ("ExpiredTokenException", 403, CredentialsError),
     ],
@@ -225,7 +227,7 @@ def test_to_stop_a_job_that_never_was_is_no_error(service: JobService) -> None:
         ),
         ("ClusterNotFoundException", "Cluster not found.", RejectedError),
         ("InvalidParameterException", "No Container Instances were found", RejectedError),
-        ("AccessDeniedException", "not authorized to perform: iam:PassRole", RejectedError),
+        ("AccessDeniedException", "not authorized to perform: iam:PassRole", DeniedError),
         ("BlockedException", "blocked", RejectedError),
     ],
 )
@@ -353,6 +355,35 @@ def test_the_only_container_runs_the_workload(service: JobService) -> None:
     ran = [call["overrides"]["containerOverrides"][0]["name"] for call in service.of("RunTask")]
     assert ran == ["old", "old", "old", "new"]
     assert len(service.of("DescribeTaskDefinition")) == 2
+
+
+OF_REFERENCE = dataclasses.replace(ECS, is_of_reference=True)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        ({"clusterName": "c"}, "FARGATE"),
+        ({"clusterName": "c", "defaultCapacityProviderStrategy": []}, "FARGATE"),
+        (
+            {"clusterName": "c", "defaultCapacityProviderStrategy": [{"capacityProvider": "x"}]},
+            None,
+        ),
+    ],
+)
+def test_a_target_of_the_reference_runs_on_fargate_unless_something_says_where(
+    service: JobService, cluster: dict[str, Any], expected: str | None
+) -> None:
+    """The cluster is asked once."""
+    service.answer("DescribeClusters", clusters=[cluster], failures=[])
+    service.answer("RunTask", tasks=[{"taskArn": ARN}], failures=[])
+    launcher = ecs(service)
+    for _ in range(2):
+        launcher.launch(OF_REFERENCE, ID, EVENT, {})
+    assert [call.get("launchType") for call in service.of("RunTask")] == [expected] * 2
+    launcher.launch(OF_REFERENCE, ID, EVENT, {"launchType": "EC2"})
+    assert service.of("RunTask")[-1]["launchType"] == "EC2"
+    assert len(service.of("DescribeClusters")) == 1
 
 
 def test_a_container_that_was_just_read_and_is_not_there_is_a_refusal(service: JobService) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from lambda_executor.aws import RUN_TASK, SUBMIT_JOB
+from lambda_executor.aws import RUN_MICROVM, RUN_TASK, SUBMIT_JOB
 from lambda_executor.aws.batch_jobs import submission
 from lambda_executor.aws.ecs_tasks import completed
 from lambda_executor.aws.job_requests import job_name, merged
+from lambda_executor.aws.micro_vms import no_ingress, run_request
 from lambda_executor.contract.errors import RouteError
+from lambda_executor.contract.micro_vm import RunPayload
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.targets import JobTarget, Service
 
@@ -20,6 +22,12 @@ ID = InvocationId("0d4b3a7e-6a63-4b45-8f3d-3d0a7c0d6f10")
 EVENT = b'{"task_key": "x"}'
 BATCH: dict[str, Any] = {"jobQueue": "q", "jobDefinition": "d"}
 ECS: dict[str, Any] = {"cluster": "c", "taskDefinition": "d"}
+VM: dict[str, Any] = {
+    "imageIdentifier": "arn:aws-cn:lambda:cn-north-1:123456789012:microvm-image:task",
+    "executionRoleArn": "arn:aws-cn:iam::123456789012:role/task",
+    "maximumDurationInSeconds": 3600,
+}
+NO_INGRESS = "arn:aws-cn:lambda:cn-north-1:aws:network-connector:aws-network-connector:NO_INGRESS"
 
 
 def batch(**parameters: object) -> JobTarget:
@@ -30,6 +38,11 @@ def batch(**parameters: object) -> JobTarget:
 def ecs(**parameters: object) -> JobTarget:
     """A target of ECS with more parameters."""
     return JobTarget("huge", Service.ECS, json.dumps({**ECS, **parameters}), "task")
+
+
+def micro_vm(**parameters: object) -> JobTarget:
+    """A target of MicroVMs with more parameters."""
+    return JobTarget("vm", Service.MICROVM, json.dumps({**VM, **parameters}))
 
 
 def submitted(target: JobTarget, **overrides: object) -> dict[str, Any]:
@@ -80,6 +93,52 @@ def test_a_task_of_ecs_carries_the_dispatch_id_twice() -> None:
         "clientToken": ID,
         "overrides": {"containerOverrides": [{"name": "task", "command": ["job", EVENT.decode()]}]},
     }
+
+
+def test_a_micro_vm_gets_the_event_and_its_own_duration_and_lets_nothing_in() -> None:
+    """The dispatch id is the token that makes a repeated call start nothing."""
+    request = run_request(micro_vm(), ID, EVENT, {})
+    payload = RunPayload.decode(request.pop("runHookPayload"))
+    assert payload == RunPayload({"task_key": "x"}, 3595)
+    assert request == {**VM, "clientToken": ID, "ingressNetworkConnectors": [NO_INGRESS]}
+
+
+def test_a_task_may_ask_for_a_longer_micro_vm_and_a_way_in() -> None:
+    """The program is told of what its MicroVM really has."""
+    own = "arn:aws-cn:lambda:cn-north-1:123456789012:network-connector:own"
+    changes = {"maximumDurationInSeconds": 7200, "ingressNetworkConnectors": [own]}
+    request = run_request(micro_vm(), ID, EVENT, changes)
+    assert RunPayload.decode(request["runHookPayload"]).timeout_s == 7195
+    assert request["ingressNetworkConnectors"] == [own]
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "timeout_s"), [(28800, 28795), (60, 55), (50, 45), (40, 36), (9, 9), (1, 1)]
+)
+def test_a_workload_has_the_duration_but_for_the_restore(duration_s: int, timeout_s: int) -> None:
+    """AWS may count from `RunMicrovm`, and of a short duration most is left."""
+    request = run_request(micro_vm(), ID, EVENT, {"maximumDurationInSeconds": duration_s})
+    assert RunPayload.decode(request["runHookPayload"]).timeout_s == timeout_s
+
+
+def test_an_event_that_a_micro_vm_cannot_get_is_refused_with_the_limit() -> None:
+    """AWS counts characters; nothing is sent."""
+    envelope = len(RunPayload({"task_key": ""}, 3600).encode())
+    for id, fits in (("x" * (4096 - envelope), True), ("x" * (4097 - envelope), False)):
+        event = json.dumps({"task_key": id}).encode()
+        if fits:
+            assert len(run_request(micro_vm(), ID, event, {})["runHookPayload"]) == 4096
+        else:
+            with pytest.raises(
+                RouteError, match="4097 characters, and a MicroVM gets at most 4096"
+            ):
+                run_request(micro_vm(), ID, event, {})
+
+
+def test_the_connector_of_an_image_needs_its_arn() -> None:
+    """A target without one was refused before."""
+    with pytest.raises(ValueError, match="task"):
+        no_ingress("task")
 
 
 def test_overrides_are_merged_object_by_object_and_named_item_by_named_item() -> None:
@@ -187,15 +246,22 @@ def test_a_task_that_chooses_its_capacity_replaces_the_targets_launch_type() -> 
             "launchType and capacityProviderStrategy exclude each other",
         ),
         (ecs(), {"containerName": "x"}, "RunTask has no parameter 'containerName'"),
+        (micro_vm(), {"imageIdentifier": "x"}, "imageIdentifier cannot be set: choose another"),
+        (micro_vm(), {"clientToken": "x"}, "clientToken cannot be set"),
+        (micro_vm(), {"runHookPayload": "x"}, "runHookPayload cannot be set"),
+        (micro_vm(), {"idlePolicy": {}}, "idlePolicy cannot be set"),
+        (micro_vm(), {"maximumDurationInSeconds": 30000}, "30000: set it to 1 to 28800"),
+        (micro_vm(), {"maximumDurationInSeconds": "60"}, "Invalid type.*maximumDuration"),
+        (micro_vm(), {"memory": 1}, "RunMicrovm has no parameter 'memory'; allowed are egress"),
     ],
 )
 def test_overrides_that_no_request_has_are_refused(
     target: JobTarget, overrides: Mapping[str, Any], message: str
 ) -> None:
     """The error names the key of `executor_config`, the parameter, and what is allowed or why."""
-    kind = SUBMIT_JOB if target.service is Service.BATCH else RUN_TASK
+    kinds = {kind.service: kind for kind in (SUBMIT_JOB, RUN_TASK, RUN_MICROVM)}
     with pytest.raises(RouteError, match=message) as error:
-        kind.overridden(target, overrides)
+        kinds[target.service].overridden(target, overrides)
     assert f"executor_config['{target.service.value}']: " in str(error.value)
 
 

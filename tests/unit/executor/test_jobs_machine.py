@@ -27,7 +27,7 @@ from lambda_executor.core.dispatch_queue import Waiting
 from lambda_executor.core.targets import JobTarget, Service
 from lambda_executor.engine.engine import OBSOLETE_JOB_S
 from lambda_executor.testing import MemoryJobs
-from tests.support.jobs import HUGE, LONG, Aws, JobScheduler
+from tests.support.jobs import HUGE, LONG, VM, Aws, JobScheduler
 
 Item = TypeVar("Item")
 
@@ -91,7 +91,7 @@ class Row:
 
 
 class JobsMachine(RuleBasedStateMachine):
-    """Two schedulers, Batch and ECS, and all that can happen between them."""
+    """Two schedulers, the services of jobs, and all that can happen between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class JobsMachine(RuleBasedStateMachine):
         ]
 
     @initialize(
-        stages=st.lists(st.tuples(st.sampled_from([LONG, HUGE]), st.booleans()), max_size=3)
+        stages=st.lists(st.tuples(st.sampled_from([LONG, HUGE, VM]), st.booleans()), max_size=3)
     )
     def begin(self, stages: list[tuple[JobTarget, bool]]) -> None:
         """Begin with some jobs running: a history is too short to get there each time."""
@@ -153,7 +153,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     # ---- Airflow ----
 
-    @rule(number=SCHEDULER, to=st.sampled_from([LONG, HUGE]))
+    @rule(number=SCHEDULER, to=st.sampled_from([LONG, HUGE, VM]))
     def queue(self, number: int, to: JobTarget) -> None:
         """A scheduler queues a task."""
         self.count += 1

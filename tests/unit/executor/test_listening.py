@@ -78,3 +78,10 @@ def test_closing_waits_for_all_queues_together(
     listeners.close(10)
     assert clock.now_s == 10
     assert began_s == dict.fromkeys(listeners, 0)
+
+
+def test_without_a_function_no_dead_letters_are_polled() -> None:
+    """There is no queue for them."""
+    endpoints = Endpoints(MemoryFunction(), [MemoryQueue("results")], None)
+    listeners = Listeners(endpoints, 0, knows=lambda _: True, threads=1)
+    assert [poller._queue.name for poller in listeners] == ["results"]

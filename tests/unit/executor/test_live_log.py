@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,8 @@ from lambda_executor.scheduler.live_log import (
     of_invocation,
     presented,
 )
+from lambda_executor.setup.job_log_groups import KEPT_S
+from tests.support.job_service import JobService
 
 TASK = RunningTask("ours", "default", None, None)
 
@@ -153,22 +157,197 @@ def test_no_error_is_raised() -> None:
     assert ("anything" in sources[0], lines) == (True, [])
 
 
-class JobsOnly:
-    """A gateway whose tasks all run as jobs."""
+def log_of(
+    service: JobService, *jobs: JobTarget, clock: Callable[[], float] = lambda: 0
+) -> LiveLog:
+    """The live log of an environment with some targets of jobs."""
+    settings = SimpleNamespace(
+        routes=Routes(FunctionTarget("fn"), jobs={job.name: job for job in jobs}),
+        log_group_of=lambda _: "/aws/lambda/fn",
+    )
+    gateway: Any = SimpleNamespace(settings=lambda: settings, clients=lambda _: service.clients())
+    return LiveLog(lambda: gateway, clock=clock)
 
-    def settings(self) -> SimpleNamespace:
-        """Return what routes them."""
-        target = JobTarget("long", Service.BATCH, "{}")
-        return SimpleNamespace(routes=Routes(FunctionTarget("fn"), jobs={"long": target}))
 
-    def clients(self, _settings: object) -> None:
-        """Return nothing: no log is read."""
+BATCH = JobTarget("long", Service.BATCH, '{"jobQueue": "q", "jobDefinition": "task"}')
+ECS = JobTarget("huge", Service.ECS, '{"cluster": "c", "taskDefinition": "task"}')
+VM_REQUEST = {
+    "imageIdentifier": "arn:aws:lambda:eu-west-1:123456789012:microvm-image:task",
+    "executionRoleArn": "arn:aws:iam::123456789012:role/task",
+    "maximumDurationInSeconds": 3600,
+}
+VM = JobTarget("vm", Service.MICROVM, json.dumps(VM_REQUEST))
+LOGS_TO_OWN = json.dumps({**VM_REQUEST, "logging": {"cloudWatch": {"logGroup": "own"}}})
+LOGS_NOTHING = json.dumps({**VM_REQUEST, "logging": {"disabled": {}}})
 
 
-def test_of_a_job_the_log_says_where_its_log_is_and_not_its_dispatch_id() -> None:
-    """Its container's log configuration decides that; more people read the UI than Batch."""
-    task = RunningTask("ours", "long", None, None)
-    (source,), lines = LiveLog(JobsOnly).read(task)  # type: ignore[arg-type] # as much as is read
-    assert "a job of AWS Batch (target 'long'). Its log appears here when it has ended" in source
-    assert "ours" not in source
+def awslogs(**options: str) -> dict[str, Any]:
+    """A container's log configuration."""
+    return {"logConfiguration": {"logDriver": "awslogs", "options": options}}
+
+
+def job_definitions(*properties: dict[str, Any]) -> dict[str, Any]:
+    """An answer of `DescribeJobDefinitions`, the oldest revision first."""
+    return {
+        "jobDefinitions": [
+            {
+                "jobDefinitionName": "task",
+                "jobDefinitionArn": "arn",
+                "revision": number,
+                "type": "container",
+                "containerProperties": {"image": "i", **each},
+            }
+            for number, each in enumerate(properties, 1)
+        ]
+    }
+
+
+def task_definition(*containers: dict[str, Any]) -> dict[str, Any]:
+    """An answer of `DescribeTaskDefinition`."""
+    return {
+        "taskDefinition": {
+            "containerDefinitions": [
+                {"name": f"container-{number}", **each} for number, each in enumerate(containers)
+            ]
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "answer", "group"),
+    [
+        (BATCH, job_definitions({}), "/aws/batch/job"),
+        (BATCH, job_definitions({}, awslogs(**{"awslogs-group": "own"})), "own"),
+        (ECS, task_definition(awslogs(**{"awslogs-group": "own"})), "own"),
+        (
+            replace(ECS, container="container-1"),
+            task_definition({}, awslogs(**{"awslogs-group": "own"})),
+            "own",
+        ),
+        (VM, {}, "/aws/lambda-microvms/task"),
+        (
+            replace(VM, request=LOGS_TO_OWN),
+            {},
+            "own",
+        ),
+    ],
+)
+def test_the_log_of_a_job_is_read_from_the_group_of_its_target(
+    target: JobTarget, answer: dict[str, Any], group: str
+) -> None:
+    """By the dispatch id, as a function's; the newest definition says which group that is."""
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **answer)
+    service.answer("DescribeTaskDefinition", **answer)
+    lines = [started("ours"), {"event": "said"}]
+    events = [{"logStreamName": "s", "timestamp": 5, "message": json.dumps(e)} for e in lines]
+    service.answer("FilterLogEvents", events=events[:1])
+    service.answer("GetLogEvents", events=events, nextForwardToken="end")
+    log = log_of(service, target)
+    for _ in range(2):
+        sources, shown = log.read(replace(TASK, queue=target.name))
+        assert sources == [f"CloudWatch log group {group}, log stream s"]
+        assert [json.loads(each)["event"] for each in shown] == ["invocation started", "said"]
+        assert "ours" not in "".join(shown)
+    assert service.of("FilterLogEvents")[0]["logGroupName"] == group
+    described = service.of("DescribeJobDefinitions") + service.of("DescribeTaskDefinition")
+    assert len(described) == (0 if target.service is Service.MICROVM else 1)
+
+
+def test_a_task_that_names_its_log_stream_has_the_group_of_its_target() -> None:
+    """Overrides are merged as they are for the launch."""
+    service = JobService()
+    service.answer("FilterLogEvents", events=[])
+    target = replace(VM, request=LOGS_TO_OWN)
+    overrides = {"logging": {"cloudWatch": {"logStream": "mine"}}}
+    task = replace(TASK, queue="vm", executor_config={"microvm": overrides})
+    sources, _ = log_of(service, target).read(task)
+    assert sources == ["CloudWatch log group own has no line of this task yet"]
+
+
+def test_a_task_with_a_job_definition_of_its_own_has_that_ones_log() -> None:
+    """Its overrides are those of the launch."""
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    service.answer("FilterLogEvents", events=[])
+    task = replace(TASK, queue="long", executor_config={"batch": {"jobDefinition": "own"}})
+    sources, lines = log_of(service, BATCH).read(task)
+    assert sources == ["CloudWatch log group /aws/batch/job has no line of this task yet"]
     assert lines == []
+    assert service.of("DescribeJobDefinitions")[0]["jobDefinitionName"] == "own"
+
+
+def test_after_a_deploy_the_log_group_is_asked_for_again() -> None:
+    """The API server runs on."""
+    now_s = 0.0
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    service.answer("DescribeJobDefinitions", **job_definitions(awslogs(**{"awslogs-group": "new"})))
+    service.answer("FilterLogEvents", events=[])
+    log = log_of(service, BATCH, clock=lambda: now_s)
+    task = replace(TASK, queue="long")
+    assert "/aws/batch/job" in log.read(task)[0][0]
+    now_s = KEPT_S + 1
+    assert "log group new" in log.read(task)[0][0]
+
+
+SPLUNK = {"logConfiguration": {"logDriver": "splunk"}}
+
+
+@pytest.mark.parametrize(
+    ("target", "answer", "part"),
+    [
+        (BATCH, job_definitions(SPLUNK), "the job definition 'task' does not log to CloudWatch"),
+        (ECS, task_definition(SPLUNK), "container 'container-0' of 'task' does not log to CloudW"),
+        (ECS, task_definition({}), "container 'container-0' of 'task' does not log to CloudWatch"),
+        (replace(VM, request=LOGS_NOTHING), {}, "is disabled"),
+    ],
+)
+def test_a_log_that_is_elsewhere_is_said_to_be(
+    target: JobTarget, answer: dict[str, Any], part: str
+) -> None:
+    """With what has to be set."""
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **answer)
+    service.answer("DescribeTaskDefinition", **answer)
+    (source,), lines = log_of(service, target).read(replace(TASK, queue=target.name))
+    assert source.startswith(f"The log of {target} cannot be read: ")
+    assert part in source
+    assert lines == []
+
+
+DENIED = (
+    "AccessDeniedException",
+    "User: u is not authorized to perform: batch:DescribeJobDef",
+    403,
+)
+
+
+def test_a_missing_permission_is_named_and_concerns_its_target_alone() -> None:
+    """It is not asked for again at once, and the log of a function is read all the same."""
+    now_s = 0.0
+    service = JobService()
+    service.refuse("DescribeJobDefinitions", *DENIED)
+    service.answer("FilterLogEvents", events=[])
+    log = log_of(service, BATCH, clock=lambda: now_s)
+    job = replace(TASK, queue="long")
+    for _ in range(2):
+        (source,), _lines = log.read(job)
+        assert source.startswith("The log of batch:long cannot be read: the log group of 'task' is")
+        assert "batch:DescribeJobDef" in source
+    assert len(service.of("DescribeJobDefinitions")) == 1
+    assert "no line of this task yet" in log.read(TASK)[0][0]
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    now_s = PAUSE_S + 1
+    assert "no line of this task yet" in log.read(job)[0][0]
+
+
+def test_a_task_with_wrong_overrides_delays_no_other() -> None:
+    """It was never launched; the log of the next one is read at once."""
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    service.answer("FilterLogEvents", events=[])
+    log = log_of(service, BATCH)
+    wrong = replace(TASK, queue="long", executor_config={"ecs": {}})
+    assert "executor_config['ecs'] is for a job of Amazon ECS" in log.read(wrong)[0][0]
+    assert "no line of this task yet" in log.read(replace(TASK, queue="long"))[0][0]

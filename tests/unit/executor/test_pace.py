@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_executor.core.apis import LAMBDA
+from lambda_executor.core import apis
+from lambda_executor.core.apis import LAMBDA, Api
 from lambda_executor.core.pace import EXCESS, SAMPLE, Pace
 
 
@@ -60,6 +63,19 @@ def test_calls_begin_at_the_rate() -> None:
             pace.began(now_s)
             begun += 1
     assert begun == pytest.approx(LAMBDA.most_per_s, rel=0.03)
+
+
+@pytest.mark.parametrize("api", apis.JOBS.values(), ids=lambda api: api.name)
+def test_a_thread_that_wakes_late_loses_no_call(api: Api) -> None:
+    """Late by up to the time until the next call, over and over."""
+    pace, drawn = Pace(50, api), random.Random(0)
+    now_s, begun = 0.0, 0
+    while now_s < 60:
+        if wait_s := pace.wait_s(now_s):
+            now_s += wait_s + drawn.uniform(0, 1 / api.most_per_s)
+        pace.began(now_s)
+        begun += 1
+    assert begun == pytest.approx(60 * api.most_per_s, rel=0.02)
 
 
 def test_functions_that_may_run_much_are_sent_much_from_the_start() -> None:

@@ -18,6 +18,7 @@ from lambda_executor.engine.poller import (
     Report,
     hand_back_delay_s,
 )
+from lambda_executor.engine.unclaimed import CHECKS, NOTED_FROM, Unclaimed
 from lambda_executor.testing import MemoryQueue
 from tests.support import threads
 
@@ -97,7 +98,7 @@ def test_one_malformed_message_does_not_hold_the_others_back(body: str) -> None:
 
 @pytest.mark.reference_fault("W6")
 def test_foreign_messages_do_not_starve_ours() -> None:
-    """A message stays hidden longer each time it is handed back, and is never deleted."""
+    """A message stays hidden longer each time it is handed back, and is not deleted."""
     clock = Time()
     queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
     for n in range(10):
@@ -110,6 +111,29 @@ def test_foreign_messages_do_not_starve_ours() -> None:
     assert len(poller.arrivals()) == 1
     assert len(queue) == 11
     assert poller.counts()["handed_back"] == 20
+
+
+def test_a_message_of_nobody_leaves_the_queue() -> None:
+    """It is deleted and counted once Airflow does not wait for it; the others stay."""
+    clock = Time()
+    queue = MemoryQueue(visibility_timeout_s=30, clock=clock)
+    nobodys, anothers = InvocationId("nobody's"), InvocationId("another's")
+    queue.reply(nobodys)
+    queue.reply(anothers)
+    unclaimed = Unclaimed()
+    poller = Poller(queue, decode=decode, knows=OURS.__eq__, unclaimed=unclaimed)
+    for _ in range(NOTED_FROM):
+        assert receive(poller, queue) == 2
+        clock.now_s += HAND_BACK_CAP_S
+    for _ in range(CHECKS):
+        unclaimed.check({anothers}.intersection)
+    poller.counts()
+    assert receive(poller, queue) == 2
+    counts = poller.counts()
+    assert (counts["unclaimed"], counts["handed_back"], counts["malformed"]) == (1, 1, 0)
+    poller.start()
+    poller.close(10)
+    assert [Result.decode(body).id for body in queue.bodies] == [anothers]
 
 
 def test_the_delay_of_a_hand_back_grows_and_is_bounded() -> None:

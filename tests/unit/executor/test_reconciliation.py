@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from lambda_executor.engine.reconciliation import (
     Comparison,
     Reconciler,
 )
+from lambda_executor.engine.unclaimed import CHECKS, NOTED_FROM, Unclaimed
 
 A, B = InvocationId("a"), InvocationId("b")
 SUBSETS = st.frozensets(st.sampled_from("abc"))
@@ -33,6 +34,10 @@ class Airflow:
     def waits_for(self, in_flight: Mapping[InvocationId, str]) -> set[InvocationId]:
         """Return the given invocations that are in flight."""
         return self.waiting & set(in_flight)
+
+    def awaited(self, ids: Collection[InvocationId]) -> set[InvocationId]:
+        """Return the given invocations among some."""
+        return self.waiting & set(ids)
 
     def unowned(self) -> Mapping[InvocationId, str]:
         """Return the given callbacks."""
@@ -60,6 +65,17 @@ def test_what_airflow_waits_for_is_never_obsolete() -> None:
     for _ in range(5):
         reconciler.check()
     assert reconciler.obsolete() == []
+
+
+def test_a_check_asks_about_messages_that_no_scheduler_claims() -> None:
+    """What Airflow waits for stays; a question that fails changes nothing."""
+    unclaimed, airflow = Unclaimed(), Airflow(A)
+    reconciler = Reconciler(dict[InvocationId, str], {}.__contains__, airflow, unclaimed=unclaimed)
+    for id in (A, B):
+        assert not unclaimed.is_unclaimed(id, NOTED_FROM)
+    for _ in range(CHECKS):
+        reconciler.check()
+    assert [unclaimed.is_unclaimed(id, NOTED_FROM) for id in (A, B)] == [False, True]
 
 
 def test_one_check_proves_nothing() -> None:

@@ -6,7 +6,15 @@ import pytest
 
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Outcome, Result
 from lambda_executor.core.ledger import Ledger, State
-from lambda_executor.core.reports import Meaning, kind, leaves_state_open, meaning, settle
+from lambda_executor.core.reports import (
+    Meaning,
+    Report,
+    is_out_of_time,
+    kind,
+    leaves_state_open,
+    meaning,
+    settle,
+)
 
 A = InvocationId("a")
 
@@ -78,6 +86,25 @@ def test_a_letter_about_a_start_means_what_became_of_the_task(
     assert meaning(Result(A, 0), state) is expected
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("running", Meaning.DUPLICATE),
+        ("restarting", Meaning.DUPLICATE),
+        ("queued", Meaning.END),
+        ("failed", Meaning.END),
+        (None, Meaning.END),
+    ],
+)
+def test_a_start_that_was_rejected_is_no_end_of_one_that_runs(
+    state: str | None, expected: Meaning
+) -> None:
+    """Lambda delivered the event twice: one environment is spoilt, and another runs the task."""
+    rejected = Result(A, 1, Outcome.REJECTED, "nothing was started: the disk is full")
+    assert leaves_state_open(rejected)
+    assert meaning(rejected, state) is expected
+
+
 def test_a_duplicate_settles_nothing(ledger: Ledger[str]) -> None:
     """The invocation stays in flight."""
     assert settle(ledger, Result(A, 0, Outcome.DUPLICATE)) is None
@@ -97,3 +124,18 @@ def test_a_duplicate_settles_nothing(ledger: Ledger[str]) -> None:
 def test_dead_letters_are_counted_by_kind(reason: str, expected: str) -> None:
     """Lambda's words give one of a few names."""
     assert kind(DeadLetter(A, reason)) == expected
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (Result(A, 1, Outcome.DEADLINE), True),
+        (Result(A, 1, Outcome.DEADLINE, stop_requested=True), False),
+        (Result(A, 1, Outcome.CRASHED), False),
+        (DeadLetter(A, "2026-11-30T10:00:00.000Z r Task timed out after 900.00 seconds"), True),
+        (DeadLetter(A, "RequestId: r Error: Runtime exited with error: signal: killed"), False),
+    ],
+)
+def test_what_ran_out_of_time_is_known_whoever_ended_it(report: Report, *, expected: bool) -> None:
+    """The handler before the time-out, or Lambda at it."""
+    assert is_out_of_time(report) is expected

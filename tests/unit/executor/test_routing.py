@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Any
 
 import pytest
 
@@ -181,3 +183,61 @@ def test_overrides_that_are_not_of_the_targets_request_are_refused(
     with pytest.raises(RouteError) as refused:
         overrides(target, executor_config)
     assert reason in str(refused.value)
+
+
+BATCH = JobTarget("aws_batch_executor", Service.BATCH, "{}", is_of_reference=True)
+ECS = JobTarget("aws_ecs_executor", Service.ECS, "{}", "task", is_of_reference=True)
+RESOURCES = {"containerOverrides": {"vcpus": 2}}
+
+
+@pytest.mark.parametrize(
+    ("target", "executor_config", "expected"),
+    [
+        (BATCH, RESOURCES, RESOURCES),
+        (BATCH, {"batch": RESOURCES}, RESOURCES),
+        (BATCH, {**RESOURCES, "lambda_executor": {"target": "default"}}, RESOURCES),
+        (BATCH, {**RESOURCES, "memory_mb": 512, "cpu": 2}, RESOURCES),
+        (ECS, {"launchType": "EC2"}, {"launchType": "EC2"}),
+        (ECS, {}, {}),
+    ],
+)
+def test_a_target_of_the_reference_takes_its_executor_config(
+    target: JobTarget, executor_config: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """All of it is of the request, but for our own keys; under a key of ours it is, too."""
+    assert overrides(target, executor_config) == expected
+
+
+@pytest.mark.parametrize(
+    ("executor_config", "reason"),
+    [
+        ({**RESOURCES, "batch": {}}, "'batch' and beside it containerOverrides: write all"),
+        ({"ecs": {}}, "'ecs'] is for a job of Amazon ECS"),
+    ],
+)
+def test_an_executor_config_with_two_meanings_is_refused(
+    executor_config: dict[str, Any], reason: str
+) -> None:
+    """The error says how to write it."""
+    with pytest.raises(RouteError, match=re.escape(reason)):
+        overrides(BATCH, executor_config)
+
+
+def test_a_job_may_be_the_default_target() -> None:
+    """It serves what no other target does; functions may stand beside it."""
+    routes = Routes(BATCH, jobs={"long": LONG})
+    assert [routes.target(queue) for queue in (None, "default", "x", "long")] == [
+        *(BATCH, BATCH, BATCH, LONG)
+    ]
+    assert (routes.targets(), routes.job_targets()) == ((), (BATCH, LONG))
+    beside = Routes(BATCH, by_queue={"large": LARGE})
+    assert (beside.targets(), beside.target("default")) == ((LARGE,), BATCH)
+
+
+def test_without_functions_a_task_cannot_choose_one() -> None:
+    """There would be no dead-letter queue."""
+    with pytest.raises(RouteError, match=r"is 'fn', and no function is configured"):
+        Routes(BATCH).target("x", {"lambda_executor": {"function": "fn"}})
+    beside = Routes(BATCH, by_queue={"large": LARGE})
+    found = beside.target("x", {"lambda_executor": {"function": "fn"}})
+    assert found == FunctionTarget("fn")

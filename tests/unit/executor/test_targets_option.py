@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
-from lambda_executor.aws import BatchJobs, EcsTasks
+from lambda_executor.aws import RUN_MICROVM, BatchJobs, EcsTasks, MicroVms
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import TARGETS
 from lambda_executor.core.targets import JobTarget, Service
@@ -16,6 +17,9 @@ from lambda_executor.setup.connection import connect
 
 BATCH = {"jobQueue": "q", "jobDefinition": "d"}
 ECS = {"cluster": "c", "taskDefinition": "d"}
+IMAGE = "arn:aws:lambda:eu-west-1:123456789012:microvm-image:task"
+ROLE = "arn:aws:iam::123456789012:role/task"
+VM = {"imageIdentifier": IMAGE, "executionRoleArn": ROLE, "maximumDurationInSeconds": 3600}
 
 
 def read(value: object, functions: tuple[str, ...] = ()) -> dict[str, JobTarget]:
@@ -26,12 +30,19 @@ def read(value: object, functions: tuple[str, ...] = ()) -> dict[str, JobTarget]
 
 def test_each_queue_gets_its_job() -> None:
     """The queue names the target, and the request is kept as it was written."""
-    found = read({"long": {"batch": BATCH}, "huge": {"ecs": {**ECS, "containerName": "task"}}})
+    found = read(
+        {
+            "long": {"batch": BATCH},
+            "huge": {"ecs": {**ECS, "containerName": "task"}},
+            "vm": {"microvm": VM},
+        }
+    )
     assert {
         queue: (str(t), t.service, json.loads(t.request), t.container) for queue, t in found.items()
     } == {
         "long": ("batch:long", Service.BATCH, BATCH, None),
         "huge": ("ecs:huge", Service.ECS, ECS, "task"),
+        "vm": ("microvm:vm", Service.MICROVM, VM, None),
     }
 
 
@@ -71,6 +82,23 @@ def test_without_targets_no_bucket_is_needed(text: str | None) -> None:
             {"huge": {"ecs": {**ECS, "launchType": "EC2", "capacityProviderStrategy": []}}},
             "exclude each other",
         ),
+        (
+            {"vm": {"microvm": {"imageIdentifier": IMAGE}}},
+            "executionRoleArn and maximumDurationInSeconds must be set",
+        ),
+        (
+            {"vm": {"microvm": {**VM, "imageIdentifier": "task"}}},
+            "'task', which is no ARN of a MicroVM image: write arn:aws:lambda:",
+        ),
+        (
+            {"vm": {"microvm": {**VM, "maximumDurationInSeconds": 28801}}},
+            "maximumDurationInSeconds is 28801: set it to 1 to 28800",
+        ),
+        (
+            {"vm": {"microvm": {**VM, "idlePolicy": {"maxIdleDurationSeconds": 60}}}},
+            "idlePolicy cannot be set: .*its task would be suspended",
+        ),
+        ({"vm": {"microvm": {**VM, "runHookPayload": "x"}}}, "it is the workload"),
     ],
 )
 def test_a_value_that_no_request_can_be_made_of_is_refused(value: object, message: str) -> None:
@@ -128,7 +156,10 @@ def test_the_parameter_may_hold_them() -> None:
         ({}, set()),
         ({"long": {"batch": BATCH}}, {Service.BATCH}),
         ({"a": {"ecs": ECS}, "b": {"ecs": ECS}}, {Service.ECS}),
-        ({"long": {"batch": BATCH}, "huge": {"ecs": ECS}}, {Service.BATCH, Service.ECS}),
+        (
+            {"long": {"batch": BATCH}, "huge": {"ecs": ECS}, "vm": {"microvm": VM}},
+            set(Service),
+        ),
     ],
 )
 def test_each_service_that_is_used_has_a_launcher(value: object, services: set[Service]) -> None:
@@ -142,5 +173,13 @@ def test_each_service_that_is_used_has_a_launcher(value: object, services: set[S
     )
     jobs = connect(conf).endpoints.jobs
     assert set(jobs) == services
-    kinds = {Service.BATCH: BatchJobs, Service.ECS: EcsTasks}
+    kinds = {Service.BATCH: BatchJobs, Service.ECS: EcsTasks, Service.MICROVM: MicroVms}
     assert all(isinstance(launcher, kinds[service]) for service, launcher in jobs.items())
+
+
+def test_a_boto3_without_the_service_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Airflow may have an older one than MicroVMs."""
+    unknown = dataclasses.replace(RUN_MICROVM, model="unknown")
+    monkeypatch.setitem(targets.KINDS, Service.MICROVM, unknown)
+    with pytest.raises(ConfigError, match="does not know RunMicrovm: install a newer one"):
+        read({"vm": {"microvm": VM}})

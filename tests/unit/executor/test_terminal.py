@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
+import os
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
 import pytest
 
-from lambda_executor.ops.terminal import columns, visible
+from lambda_executor.contract.errors import DatabaseError
+from lambda_executor.contract.visible import visible
+from lambda_executor.ops.terminal import Say, columns, watch
 
 
 @pytest.mark.parametrize(
@@ -39,3 +49,79 @@ def test_a_name_longer_than_the_line_stays_whole(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("COLUMNS", "80")
     arn = "arn:aws:sqs:eu-west-1:123456789012:" + "q" * 80
     assert any(arn in row for row in columns("OK", "dead letters", f"go to {arn}"))
+
+
+def test_a_text_that_is_printable_is_not_made_again() -> None:
+    """It is asked of several fields of each result, and nearly all of them are printable."""
+    text = "process exited with code 1, killed by SIGKILL: größer"
+    assert visible(text) is text
+
+
+class Stopped:
+    """Waits a few times, and is then interrupted as by Ctrl-C."""
+
+    def __init__(self, times: int) -> None:
+        self.waited: list[float] = []
+        self._times = times
+
+    def __call__(self, seconds: float) -> None:
+        """Wait, or be interrupted."""
+        self.waited.append(seconds)
+        if len(self.waited) == self._times:
+            raise KeyboardInterrupt
+
+
+def test_a_watch_appends_where_there_is_no_terminal() -> None:
+    """Each block has its time; a failure is one of them, and ends nothing."""
+    said, wait, failures = io.StringIO(), Stopped(3), [None, "no way", None]
+
+    def draw(say: Callable[..., None]) -> None:
+        if (failure := failures.pop(0)) is not None:
+            raise DatabaseError(failure)
+        say("a row", "another\x1b[2J")
+
+    watch(Say(said), draw, 5, append=False, wait=wait)
+    blocks = said.getvalue().split("\n\n")
+    assert [block.splitlines()[1:] for block in blocks] == [
+        ["a row", r"another\x1b[2J"],
+        ["PROBLEM                     no way"],
+        ["a row", r"another\x1b[2J"],
+    ]
+    assert all(" UTC, every 5 s" in block for block in blocks)
+    assert wait.waited == [5, 5, 5]
+
+
+def test_a_watch_of_json_has_nothing_but_json() -> None:
+    """One document after the other, for a program; a failure ends the command."""
+    said = io.StringIO()
+    watch(Say(said), lambda say: say("{}"), 5, append=True, wait=Stopped(2))
+    assert said.getvalue() == "{}\n{}\n"
+
+    def draw(_: object) -> None:
+        raise DatabaseError("no way")
+
+    with pytest.raises(DatabaseError):
+        watch(Say(said), draw, 5, append=True, wait=Stopped(2))
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[TextIO, int]]:
+    """A terminal of 80 columns and 6 rows, and what reads its output."""
+    reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 6, 80, 0, 0))
+    with open(writer, "w", encoding="utf-8") as answers:  # noqa: PTH123 - a descriptor
+        yield answers, reader
+    os.close(reader)
+
+
+def test_on_a_terminal_the_last_lines_are_replaced(terminal: tuple[TextIO, int]) -> None:
+    """The cursor goes home each time; what is too long or too much does not scroll."""
+    answers, reader = terminal
+    say = Say(answers)
+    say.redraw("a" * 100)
+    say.redraw(*(f"row {number}" for number in range(9)))
+    say.stop_drawing()
+    first, second = os.read(reader, 10_000).decode().replace("\r\n", "\n").split("\x1b[H", 2)[1:]
+    assert first == f"\x1b[K{'a' * 80}\n\x1b[K{'a' * 20}\n\x1b[J"
+    rows = "".join(f"\x1b[Krow {number}\n" for number in range(4))
+    assert second == f"{rows}\x1b[K... 5 more lines\n\x1b[J\r\x1b[K"

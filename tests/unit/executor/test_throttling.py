@@ -13,6 +13,8 @@ import pytest
 
 from lambda_executor.contract.errors import ThrottledError
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core import apis
+from lambda_executor.core.apis import Api
 from lambda_executor.core.dispatch import Dispatch, Envelope
 from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
 from lambda_executor.core.targets import FunctionTarget
@@ -63,17 +65,27 @@ def chance(share: float, seed: int) -> Takes:
     return lambda _now_s: drawn.random() >= share
 
 
-def simulate(takes: Takes, count: int, latency_s: float, seed: int = 0) -> Figures:
-    """Send `count` invocations that are pending at second 0, each until Lambda takes it.
+def simulate(  # noqa: PLR0913 - each is one condition of the sends
+    takes: Takes,
+    count: int,
+    latency_s: float,
+    seed: int = 0,
+    *,
+    api: Api = apis.LAMBDA,
+    slowest: float = 4 / 3,
+) -> Figures:
+    """Send `count` invocations that are pending at second 0, each until the API takes it.
 
     Args:
-        takes: Lambda.
+        takes: The API.
         count: The number of invocations.
-        latency_s: The fastest round trip; the slowest takes a third more.
+        latency_s: The fastest round trip.
         seed: Of the round trips and of the queue's jitter.
+        api: What is known of the API.
+        slowest: The slowest round trip, as a multiple of the fastest.
     """
     drawn, number = random.Random(seed), itertools.count()
-    queue = DispatchQueue(1, most_under_way=256, uniform=drawn.uniform)
+    queue = DispatchQueue(1, most_under_way=256, api=api, uniform=drawn.uniform)
     for id in range(count):
         queue.push(Dispatch(InvocationId(str(id)), lambda: Envelope(FunctionTarget("f"), b"")), 0)
     #: By time: a send that arrives, or an answer that does (whether it was taken).
@@ -81,7 +93,7 @@ def simulate(takes: Takes, count: int, latency_s: float, seed: int = 0) -> Figur
     now_s, taken, throttled = 0.0, 0, 0
     while taken < count:
         while waiting := queue.pop(now_s):
-            arrives_s = now_s + latency_s * drawn.uniform(1, 4 / 3) / 2
+            arrives_s = now_s + latency_s * drawn.uniform(1, slowest) / 2
             heapq.heappush(under_way, (arrives_s, next(number), None, waiting))
         wait_s = queue.wait_s(now_s)
         if wait_s is not None and (not under_way or now_s + wait_s < under_way[0][0]):
@@ -148,3 +160,14 @@ def test_a_limit_of_nothing_is_asked_ever_less_often() -> None:
     run = simulate(takes, 2000, LATENCY_S)
     assert sum(30 <= now_s <= 60 for now_s in calls) <= 5
     assert run.per_s >= 2000 / 120
+
+
+@pytest.mark.parametrize("latency_s", [0.045, 0.3])
+@pytest.mark.parametrize("api", apis.JOBS.values(), ids=lambda api: api.name)
+def test_launches_come_at_the_rate_of_their_service(api: Api, latency_s: float) -> None:
+    """However much one takes longer than another: it must not hold up the next."""
+    bucket = Bucket(api.most_per_s, api.most_per_s)
+    # The last answers are counted too, so that a minute shows the rate.
+    run = simulate(bucket, int(60 * api.most_per_s), latency_s, api=api, slowest=3)
+    assert run.per_s >= 0.95 * api.most_per_s
+    assert run.throttled <= 0.01

@@ -77,6 +77,7 @@ class World:
     takes_s: float = 0.25
     request: StopRequest = field(default_factory=lambda: StopRequest(lambda: 60.0))
     explained: list[str] = field(default_factory=list)
+    announced: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.handler = InvocationHandler(
@@ -90,6 +91,7 @@ class World:
             ),
             answer_probe=lambda _: ANSWER,
             explain=lambda _workload, reason, _deadline: self.explained.append(reason),
+            announce=lambda _workload, reason: self.announced.append(reason),
             request=self.request,
             init_ms=1234.5,
             now_s=lambda: self.clock_s,
@@ -196,6 +198,15 @@ def test_a_job_takes_as_long_as_it_takes(takes_s: float) -> None:
     assert world.send_by_s == math.inf
 
 
+def test_the_reason_of_a_tasks_target_is_announced_before_it_runs() -> None:
+    """It goes into the task's log; without one nothing does."""
+    world = World()
+    world.handle(event())
+    assert world.announced == []
+    world.handle(event(executor_config={"lambda_executor": {"routed": "sent to long"}}))
+    assert world.announced == ["sent to long"]
+
+
 def test_a_request_to_stop_reaches_the_deadline_of_a_running_task() -> None:
     """Also when it comes days after the start: the result must be sent before the kill."""
     world = World()
@@ -203,6 +214,8 @@ def test_a_request_to_stop_reaches_the_deadline_of_a_running_task() -> None:
     world.handle(event(), remaining_s=math.inf)
     (deadline,) = world.deadlines
     assert deadline.times.stop_at_s == 60.0
+    ((_, result),) = world.sent
+    assert result.stop_requested
     assert world.send_by_s == pytest.approx(60.0 + GRACE_S - RESERVE_S)
 
 

@@ -103,7 +103,9 @@ def test_a_jobs_time_out_is_not_a_functions(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(host, "_name", "job")
     assert deadline(3600).stop_reason == (
         "stopped 20 s before the end of the job's time-out, which left 3600.0 s for it: raise "
-        "timeout.attemptDurationSeconds of the Batch job, or give the task less to do"
+        "timeout.attemptDurationSeconds of the Batch job, or give the task less to do. For a "
+        "target with more time, set the task's execution_timeout or queue, or "
+        "{'lambda_executor': {'on_deadline': 'next_target'}} as its executor_config"
     )
 
 

@@ -108,10 +108,12 @@ def test_a_thread_that_ends_during_the_init_phase_is_no_error(
     [
         (MemoryError(), False),
         (OSError(errno.EMFILE, "Too many open files"), False),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), False),
+        (RuntimeError("can't start new thread"), False),
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (RuntimeError("stderr: 'fatal: write error: No space left on device'"), True),
     ],
-    ids=["memory", "descriptors", "the disk", "the disk of a program"],
+    ids=["memory", "descriptors", "processes", "threads", "the disk", "the disk of a program"],
 )
 @pytest.mark.parametrize("is_named", [True, False])
 def test_what_is_behind_an_error_is_found(

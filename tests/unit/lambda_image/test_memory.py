@@ -66,3 +66,13 @@ def test_a_function_asks_for_neither(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
     assert memory.limit(tmp_path) == "the function's memory of 1769 MB"
     assert memory.oom_kills(tmp_path) < 987654321
+
+
+def test_the_memory_of_a_micro_vm_is_known_from_its_cgroup_only(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may use more than its image asks for."""
+    monkeypatch.setattr(host, "_name", "MicroVM")
+    assert memory.limit(cgroup) == "the MicroVM's memory"
+    write(cgroup, memory_of_max="8589934592\n")
+    assert memory.limit(cgroup) == "the MicroVM's memory of 8192 MB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import string
 from collections.abc import Callable
 from urllib.parse import quote
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_image.logs.secrets import MIN_CHARS, Secrets
+from lambda_image.logs.secrets import MIN_CHARS, Secrets, as_bytes
 
 KEY = "/wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY=="
 
@@ -95,3 +96,22 @@ def test_a_secret_across_a_cut_is_masked(spelled: Callable[[str], str], at: int)
     secrets = Secrets(KEY)
     first, rest = secrets.cut(text[:at])
     assert secrets.masked(first) + secrets.masked(rest + text[at:]) == secrets.masked(text)
+
+
+def test_a_long_secret_costs_nothing_in_a_line_that_is_too_short_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its pattern takes seconds to compile, and every line may have its longest word, `a`."""
+    found = Secrets("{'a': " * 10_000)
+
+    def compiled(_: bytes) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(re, "compile", compiled)
+    assert found.masked(b"a line with a") == b"a line with a"
+
+
+@pytest.mark.parametrize("value", ["\ud800 and text of a value", "a\udcff and text of a value"])
+def test_a_secret_that_is_not_unicode_text_is_masked(value: str) -> None:
+    """JSON can hold half of a surrogate pair, and a variable of the environment any bytes."""
+    assert Secrets(value).masked(b"<" + as_bytes(value) + b">") == b"<***>"

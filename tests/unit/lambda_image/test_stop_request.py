@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from lambda_image.machine.stop_request import StopRequest
 
 #: Before each program, which is the process that AWS asks to stop.
 BEGIN = """
@@ -65,3 +70,19 @@ stop_request.follow(request, lambda: None)
 print(time.monotonic() < request.ends_at_s)
 """)
     assert said == "True\n"
+
+
+def test_of_two_threads_that_make_it_one_is_the_first() -> None:
+    """AWS's hook and its signal may come at once, and the task is asked to stop once."""
+    both = threading.Barrier(2)
+
+    def clock_s() -> float:
+        with contextlib.suppress(threading.BrokenBarrierError):  # The other one has to wait.
+            both.wait(0.2)
+        return 100.0
+
+    request = StopRequest(clock_s)
+    with ThreadPoolExecutor(2) as threads:
+        made = list(threads.map(lambda _: request.make(), range(2)))
+    assert sorted(made) == [False, True]
+    assert request.made_at_s == 100.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import stat
@@ -54,6 +55,87 @@ def test_a_restored_environment_has_its_private_folders(folder: Path) -> None:
     assert names(folder) == ["home"]
     assert stat.S_IMODE(private.stat().st_mode) == stat.S_IRWXU
     assert temporary.reason_against() is None
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_copy_finds_nothing_of_one_that_died_before_it(folder: Path, *, is_own: bool) -> None:
+    """Both copies of a snapshot have the same AIRFLOW_HOME, which is never cleared otherwise."""
+    if not is_own:
+        (folder / "of-another").touch()
+    temporary = TemporaryFolder(folder)
+    home = folder / "airflow"
+    (home / "dag_bundles").mkdir(parents=True)
+    (home / "dag_bundles" / "first.py").touch()
+    temporary.keep([home], home)
+    (home / "of-a-hook").touch()
+    temporary.keep_more(also_home=True)
+    first, second = copy.copy(temporary), copy.copy(temporary)
+    first.renew()
+    first.keep_more()
+    leave_things(home)
+    leave_things(home / "dag_bundles")
+    first.clear()
+    assert (home / "file").exists()  # The next workload may use it.
+    second.renew()
+    left = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    assert left == ["dag_bundles", "dag_bundles/first.py", "of-a-hook"]
+
+
+def test_a_copy_has_its_private_folder_whatever_is_in_its_place(folder: Path) -> None:
+    """One that died before it may have left a link there."""
+    temporary = TemporaryFolder(folder)
+    home = folder / "airflow"
+    home.mkdir()
+    temporary.keep([home], home)
+    temporary.keep_more(also_home=True)
+    home.rmdir()
+    home.symlink_to(folder.parent)
+    temporary.renew()
+    assert temporary.reason_against() is None
+    assert folder.parent.exists()
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_code_that_a_workload_puts_into_airflow_home_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_own: bool
+) -> None:
+    """Airflow imports plugins and settings from there, in the process of each later workload.
+
+    What is not imported stays: tasks may keep it there. So does what was there at the start.
+    """
+    if not is_own:
+        (tmp_path / "of-another").touch()
+    temporary = TemporaryFolder(tmp_path)
+    home = tmp_path / "airflow"
+    (home / "plugins").mkdir(parents=True)
+    (home / "plugins" / "first.py").touch()
+    for name in ("plugins", "config", "nested/code"):
+        monkeypatch.syspath_prepend(str(home / name))
+    temporary.keep([home], home)
+    for name in ("plugins/evil.py", "config/evil.py", "nested/code/evil.py", "cache/file"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).touch()
+    temporary.clear()
+    left = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    assert left == ["cache", "cache/file", "plugins", "plugins/first.py"]
+
+
+@pytest.mark.parametrize("code", ["airflow", "."])
+def test_what_is_in_use_stays_if_all_of_airflow_home_is_on_the_import_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """The DAG files of every task would be fetched anew otherwise, and logs would be lost."""
+    temporary = TemporaryFolder(folder)
+    home = folder / "airflow"
+    home.mkdir()
+    monkeypatch.syspath_prepend(str(folder / code))
+    temporary.keep([home], home, [home / "deep" / "dag_bundles", home / "logs"])
+    for name in ("deep/dag_bundles/dag.py", "logs/log", "evil.py", "plugins/evil.py", "deep.py"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).touch()
+    temporary.clear()
+    left = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
+    assert left == ["deep/dag_bundles/dag.py", "logs/log"]
 
 
 def test_in_a_folder_of_the_machines_nothing_is_removed(tmp_path: Path) -> None:

@@ -197,3 +197,87 @@ print(code_of(child), child.end().killed, os.read(said, 9))
 child.hasten(Times(0, 0))  # It has ended: nothing happens.
 """)
     assert (done.stdout, done.stderr) == ("-9 True b's'\n", "")
+
+
+def test_what_a_workload_started_ends_although_the_zygote_died_first() -> None:
+    """Its orphans become the handler's: beside the next process they would go on unseen."""
+    done = run("""
+reader, writer = os.pipe()
+def starts_another_and_ends_its_parent(order, fds):
+    if os.fork() == 0:
+        os.setsid()
+        os.write(writer, str(os.getpid()).encode())
+        time.sleep(60)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+zygote = Zygote(starts_another_and_ends_its_parent)
+child = zygote.spawn(0, [], times())
+left = os.pidfd_open(int(os.read(reader, 16)))
+select.select([child.exit], [], [], 10)
+print(child.end().lost, select.select([left], [], [], 10)[0] == [left])
+""")
+    assert done.stdout == "True True\n", done.stderr
+
+
+def test_what_the_handler_adopted_does_not_stay_as_a_zombie() -> None:
+    """A program that the handler runs may leave one behind, as git does with its maintenance.
+
+    It uses up a process of the 1,024 that a function may have; one that still runs goes on.
+    """
+    done = run("""
+import subprocess
+from pathlib import Path
+
+def handlers_children():
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+zygote = Zygote(enter)
+orphan, runs = (
+    int(subprocess.check_output(["sh", "-c", "sleep 60 >&- 2>&- & echo $!"])) for _ in range(2)
+)
+os.kill(orphan, signal.SIGKILL)
+os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)
+zygote.reap_orphans()
+print(sorted(map(int, handlers_children())) == sorted([zygote.pid, runs]))
+os.kill(runs, signal.SIGKILL)
+os.waitid(os.P_PID, runs, os.WEXITED | os.WNOWAIT)
+print(code_of(zygote.spawn(3, [], times())))
+os.kill(zygote.pid, signal.SIGKILL)
+os.waitid(os.P_PID, zygote.pid, os.WEXITED | os.WNOWAIT)
+zygote.reap_orphans()
+zygote.close()
+zygote.reap_orphans()
+""")
+    assert (done.stdout, done.stderr) == ("True\n3\n", "")
+
+
+def test_what_a_workload_started_ends_although_its_end_was_interrupted() -> None:
+    """The handler's time may be over when the processes are stopped and not yet killed."""
+    done = run("""
+from lambda_image.machine import zygote as module
+from lambda_image.machine.time_limit import OutOfTime
+reader, writer = os.pipe()
+def starts_another_and_ends_its_parent(order, fds):
+    if os.fork() == 0:
+        os.setsid()
+        os.write(writer, str(os.getpid()).encode())
+        time.sleep(60)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+stock = module._signal_all
+def interrupted(processes, number):
+    stock(processes, number)
+    module._signal_all = stock
+    raise OutOfTime
+zygote = Zygote(starts_another_and_ends_its_parent)
+child = zygote.spawn(0, [], times())
+left = os.pidfd_open(int(os.read(reader, 16)))
+module._signal_all = interrupted
+select.select([child.exit], [], [], 10)
+try:
+    child.end()
+except OutOfTime:
+    child.close(time.monotonic() + 10)
+print(select.select([left], [], [], 10)[0] == [left])
+""")
+    assert done.stdout == "True\n", done.stderr

@@ -901,6 +901,11 @@ def test_a_deploy_brings_its_dag_files() -> None:
     assert '"dags": "build/prove/dags"' in command
 
 
+def test_the_plan_runs_every_dag_that_the_image_has_by_default() -> None:
+    """A DAG that needs targets of its own is not for every stage, and belongs elsewhere."""
+    assert {file.stem for file in (ROOT / "dags").glob("*.py")} == set(steps.ENDS)
+
+
 def test_a_stage_that_stays_is_named_with_the_way_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

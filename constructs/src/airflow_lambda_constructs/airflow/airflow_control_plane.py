@@ -30,6 +30,7 @@ from airflow_lambda_constructs.airflow.airflow_service import (
 from airflow_lambda_constructs.airflow.api_entrance import ApiEntrance
 from airflow_lambda_constructs.airflow.entrance import Entrance
 from airflow_lambda_constructs.execution.permissions import WorkloadSecret, permit
+from airflow_lambda_constructs.names import in_ids
 from lambda_executor.contract import names
 
 API_SERVER, SCHEDULER, DAG_PROCESSOR, TRIGGERER = PROGRAMS = (
@@ -243,7 +244,7 @@ class ControlPlane(Construct):
         for name in programs[1:]:
             service = AirflowService(
                 self,
-                name.title().replace("-", ""),
+                in_ids(name),
                 AirflowServiceProps(
                     programs=[self._program(name)],
                     size=props.sizes[name],

@@ -12,7 +12,11 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from airflow_lambda_constructs.acknowledge import acknowledge, acknowledge_any_resource
+from airflow_lambda_constructs.acknowledge import (
+    acknowledge,
+    acknowledge_any_resource,
+    acknowledge_registry_login,
+)
 from airflow_lambda_constructs.execution.permissions import decryption_of_secrets
 
 #: Takes Airflow's arguments, turns the secrets into settings, and becomes Airflow.
@@ -198,12 +202,7 @@ class AirflowService(Construct):
         role = self._definition.obtain_execution_role()
         # A task must not start before its role has the permissions.
         self.service.node.add_dependency(role)
-        acknowledge_any_resource(
-            role,
-            "ecr:GetAuthorizationToken, the log-in to the registry, has no resource-level "
-            "permission: https://docs.aws.amazon.com/service-authorization/latest/reference/"
-            "list_amazonelasticcontainerregistry.html",
-        )
+        acknowledge_registry_login(role)
         if key := self._around.encryption_key:
             # The CDK's own grant of a secret reaches the policy of the key only, which an imported
             # key does not have: https://github.com/aws/aws-cdk/issues/17156

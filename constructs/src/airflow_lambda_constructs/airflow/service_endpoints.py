@@ -11,8 +11,12 @@ from constructs import Construct
 
 #: Each service by its construct id; an endpoint is charged by the hour and zone.
 SERVICES: Mapping[str, ec2.InterfaceVpcEndpointAwsService] = {
+    "Batch": ec2.InterfaceVpcEndpointAwsService.BATCH,
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+    "Ecs": ec2.InterfaceVpcEndpointAwsService.ECS,
+    "EcsAgent": ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
+    "EcsTelemetry": ec2.InterfaceVpcEndpointAwsService.ECS_TELEMETRY,
     "Lambda": ec2.InterfaceVpcEndpointAwsService.LAMBDA_,
     "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
     "SecretsManager": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,

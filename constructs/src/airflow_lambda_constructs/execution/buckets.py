@@ -17,6 +17,9 @@ from lambda_executor.contract.dag_manifest import KEPT_DAYS
 #: The shortest expiration that S3 has. A workload's token lives for minutes.
 _PAYLOAD_EXPIRATION = cdk.Duration.days(1)
 
+#: How the keys of objects with ids of MicroVMs end (`contract.wire.micro_vm_key`).
+_MICRO_VM_IDS = ".microvm"
+
 #: How long a run can fetch the version that it started with after another one was pushed.
 _OLD_VERSIONS = cdk.Duration.days(KEPT_DAYS)
 
@@ -59,6 +62,13 @@ class PayloadBucket(ClosedBucket):
     def grant_put(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a scheduler write payloads, and nothing else."""
         return self._allow(grantee, "s3:PutObject", and_list=False)
+
+    def grant_find_micro_vms(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let a scheduler read which MicroVM an invocation was given to, and no payload.
+
+        Whoever starts a MicroVM writes its id beside the payload, because it has no name.
+        """
+        return self._allow(grantee, "s3:GetObject", and_list=False, ending=_MICRO_VM_IDS)
 
     def grant_take(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let the handler read and delete the payloads whose keys it receives."""

@@ -61,22 +61,24 @@ class ClosedBucket(Construct):
         )
         acknowledge(self.bucket, S1=why_no_access_log)
 
-    def _allow(self, grantee: iam.IGrantable, *actions: str, and_list: bool) -> iam.Grant:
-        """Allow actions on the objects, and perhaps listing the bucket.
+    def _allow(
+        self, grantee: iam.IGrantable, *actions: str, and_list: bool, ending: str = ""
+    ) -> iam.Grant:
+        """Allow actions on the objects, or on those with this ending, and perhaps listing them.
 
         S3 answers "denied" instead of "not found" to those who may not list.
         """
-        bucket = self.bucket
+        bucket, keys = self.bucket, self._keys + ending
         principal = grantee.grant_principal
         holder = principal if isinstance(principal, Construct) else grantee
-        if self._keys.endswith("*") and isinstance(holder, Construct):
-            finding = f"IAM5[Resource::{_name_in(holder, bucket)}/{self._keys}]"
+        if "*" in keys and isinstance(holder, Construct):
+            finding = f"IAM5[Resource::{_name_in(holder, bucket)}/{keys}]"
             reason = "The bucket is for one purpose, and its objects' names are not known before."
             acknowledge(holder, **{finding: reason})
         grant = iam.Grant.add_to_principal(
             grantee=grantee,
             actions=list(actions),
-            resource_arns=[bucket.arn_for_objects(self._keys)],
+            resource_arns=[bucket.arn_for_objects(keys)],
         )
         if and_list:
             grant = grant.combine(

@@ -20,11 +20,20 @@ from airflow_lambda_constructs.acknowledge import acknowledge_any_resource
 from airflow_lambda_constructs.execution.buckets import PayloadBucket
 from airflow_lambda_constructs.execution.policy_size import check_policy
 from airflow_lambda_constructs.execution.results_queue import ResultsQueue
+from airflow_lambda_constructs.execution.shared_files import SharedFiles
+from airflow_lambda_constructs.execution.target import (
+    Target,
+    TargetNetwork,
+    TargetProps,
+    TargetSurroundings,
+)
+from airflow_lambda_constructs.execution.target_wiring import offers, targets_by_queue
 from airflow_lambda_constructs.execution.workload_function import (
     FunctionProps,
     WorkloadFunction,
     WorkloadFunctionProps,
 )
+from airflow_lambda_constructs.names import in_ids
 from lambda_executor.contract import options
 from lambda_executor.contract.names import EXECUTOR
 
@@ -48,6 +57,9 @@ class LambdaExecutorEnvironmentProps:
         encryption_key: For everything that is stored; None: AWS's own keys.
         vpc: None: the functions run outside any VPC.
         subnets: None: the VPC's private ones.
+        targets: Where tasks run that no function can run.
+        target_network: Where the targets run; None: none of them needs a VPC.
+        shared_files: Files that functions and containers share; None: there are none.
     """
 
     name: str
@@ -65,10 +77,16 @@ class LambdaExecutorEnvironmentProps:
     vpc: ec2.IVpc | None = None
     subnets: ec2.SubnetSelection | None = None
     security_groups: tuple[ec2.ISecurityGroup, ...] = ()
+    targets: tuple[TargetProps, ...] = ()
+    target_network: TargetNetwork | None = None
+    shared_files: SharedFiles | None = None
 
 
 class LambdaExecutorEnvironment(Construct):
-    """Functions, queues, payload bucket, the executor's parameter and a policy for schedulers."""
+    """Functions and other targets, queues, payload bucket, and what a scheduler needs to use them.
+
+    That is the executor's parameter and a policy.
+    """
 
     def __init__(self, scope: Construct, id: str, props: LambdaExecutorEnvironmentProps) -> None:
         super().__init__(scope, id)
@@ -93,14 +111,18 @@ class LambdaExecutorEnvironment(Construct):
             for number, settings in enumerate(props.functions)
         )
         for workload in self.functions:
-            self.queue.grant_send(workload.function)
-            self.payloads.grant_take(workload.function)
+            self._permit_workload(workload.function)
+        self.targets = self._targets(props)
         self.config_parameter = self._parameter(props)
         self.scheduler_policy = self._scheduler_policy(props.name)
         check_policy(
             self.scheduler_policy,
             [_function_name(props, settings) for settings in props.functions],
             len(self.queue.results),
+            [
+                (target.service, f"{props.name}-{settings.name}")
+                for target, settings in zip(self.targets, props.targets, strict=True)
+            ],
         )
 
     @property
@@ -109,24 +131,49 @@ class LambdaExecutorEnvironment(Construct):
         variable = options.CONFIG_PARAMETER.environment_variable
         return f"{variable}={self.config_parameter.parameter_name}"
 
+    def _permit_workload(self, grantee: iam.IGrantable) -> None:
+        """Let workloads take their payloads and send their results."""
+        self.queue.grant_send(grantee)
+        self.payloads.grant_take(grantee)
+
+    def _variables(self, props: LambdaExecutorEnvironmentProps) -> Mapping[str, str]:
+        """The variables of every function and of every other target."""
+        return {
+            options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
+            options.PAYLOAD_BUCKET.environment_variable: self.payloads.bucket.bucket_name,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": props.execution_api_url,
+            **props.environment,
+        }
+
+    def _targets(self, props: LambdaExecutorEnvironmentProps) -> tuple[Target, ...]:
+        if not props.targets:
+            return ()
+        scope = Construct(self, "Targets")
+        around = TargetSurroundings(
+            name=props.name,
+            environment=self._variables(props),
+            permit_workload=self._permit_workload,
+            log_retention=props.log_retention,
+            removal_policy=props.removal_policy,
+            encryption_key=props.encryption_key,
+            network=props.target_network,
+            shared_files=props.shared_files,
+        )
+        return tuple(
+            settings.make(scope, in_ids(settings.name), around) for settings in props.targets
+        )
+
     def _function(
         self, props: LambdaExecutorEnvironmentProps, settings: FunctionProps, *, is_first: bool
     ) -> WorkloadFunction:
-        payloads = self.payloads.bucket
         return WorkloadFunction(
             self,
-            "Workload" if is_first else f"Workload{settings.name.title().replace('-', '')}",
+            "Workload" if is_first else f"Workload{in_ids(settings.name)}",
             WorkloadFunctionProps(
                 settings=replace(
                     settings,
                     name=_function_name(props, settings),
-                    environment={
-                        options.QUEUE_URL.environment_variable: self.queue.results[0].queue_url,
-                        options.PAYLOAD_BUCKET.environment_variable: payloads.bucket_name,
-                        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": props.execution_api_url,
-                        **props.environment,
-                        **settings.environment,
-                    },
+                    environment={**self._variables(props), **settings.environment},
                 ),
                 event_age=props.event_age,
                 dead_letter_queue=self.queue.dead_letters,
@@ -137,6 +184,7 @@ class LambdaExecutorEnvironment(Construct):
                 vpc=props.vpc,
                 subnets=props.subnets,
                 security_groups=props.security_groups,
+                shared_files=props.shared_files,
             ),
         )
 
@@ -163,6 +211,9 @@ class LambdaExecutorEnvironment(Construct):
             options.PAYLOAD_BUCKET: self.payloads.bucket.bucket_name,
             options.REGION_NAME: stack.region,
         }
+        if self.targets:
+            wired[options.TARGETS] = stack.to_json_string(targets_by_queue(self.targets))
+            wired[options.OFFERS] = stack.to_json_string(offers(props.functions, self.targets))
         return ssm.StringParameter(
             self,
             "Executor",
@@ -172,7 +223,7 @@ class LambdaExecutorEnvironment(Construct):
             # https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
             tier=ssm.ParameterTier.INTELLIGENT_TIERING,
             string_value=stack.to_json_string(
-                {option.name: wired[option] for option in options.WIRED_OPTIONS}
+                {option.name: wired[option] for option in options.WIRED_OPTIONS if option in wired}
             ),
         )
 
@@ -184,8 +235,12 @@ class LambdaExecutorEnvironment(Construct):
         )
         for workload in self.functions:
             workload.grant_dispatch(policy)
+        for target in self.targets:
+            target.grant_dispatch(policy)
         self.queue.grant_drain(policy)
         self.payloads.grant_put(policy)
+        if any(target.service == "microvm" for target in self.targets):
+            self.payloads.grant_find_micro_vms(policy)
         iam.Grant.add_to_principal(
             grantee=policy,
             actions=["ssm:GetParameter"],

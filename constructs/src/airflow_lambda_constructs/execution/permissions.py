@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import acknowledge, shown
+from lambda_executor.contract import options
 from lambda_executor.contract.secret_reference import SecretReference
 
 _REASON = "The owner of the environment gave it this permission."
@@ -51,6 +53,20 @@ def decryption_of_secrets(scope: Construct, key: kms.IKey) -> iam.PolicyStatemen
         resources=[key.key_arn],
         conditions={"StringEquals": {"kms:ViaService": service}},
     )
+
+
+def variables_of_secrets(scope: Construct, secrets: Mapping[str, WorkloadSecret]) -> dict[str, str]:
+    """Return the variable that tells the image which secrets are whose values; none without any."""
+    if not secrets:
+        return {}
+    references = {name: secret.reference for name, secret in secrets.items()}
+    text = cdk.Stack.of(scope).to_json_string(references)
+    return {options.WORKLOAD_SECRETS.environment_variable: text}
+
+
+def read_log(log_group: logs.ILogGroup, grantee: iam.IGrantable) -> iam.Grant:
+    """Let somebody find and read what workloads log, also while they run."""
+    return log_group.grant(grantee, "logs:FilterLogEvents", "logs:GetLogEvents")
 
 
 def permit(

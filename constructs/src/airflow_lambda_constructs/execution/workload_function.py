@@ -20,9 +20,14 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from airflow_lambda_constructs.execution.function_role import function_role
-from airflow_lambda_constructs.execution.permissions import WorkloadSecret, permit
+from airflow_lambda_constructs.execution.permissions import (
+    WorkloadSecret,
+    permit,
+    read_log,
+    variables_of_secrets,
+)
+from airflow_lambda_constructs.execution.shared_files import SharedFiles
 from airflow_lambda_constructs.execution.variables_size import check_variables
-from lambda_executor.contract import options
 from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 
 
@@ -40,8 +45,8 @@ class FunctionProps:
         reserved_concurrency: None: no reservation; 0: a pause.
         provisioned_concurrency: Execution environments that are kept warm; None: none.
         snap_start: Whether execution environments start from a snapshot (Lambda SnapStart); not
-            with provisioned concurrency, tenant isolation or a larger `/tmp`. The image needs
-            Python 3.12, and each version costs money until it is deleted.
+            with provisioned concurrency, tenant isolation, shared files or a larger `/tmp`. The
+            image needs Python 3.12, and each version costs money until it is deleted.
         tenant_isolation: Whether each tenant has execution environments of its own.
         environment: Variables of this function alone.
         secrets: Variables that the handler sets for the workloads: their values are in no template.
@@ -80,6 +85,7 @@ class WorkloadFunctionProps:
         encryption_key: For the log and the variables; None: AWS's own keys.
         vpc: None: the function runs outside any VPC.
         subnets: None: the VPC's private ones.
+        shared_files: Files that it mounts, in a VPC and not with snapshots; None: none.
     """
 
     settings: FunctionProps
@@ -92,6 +98,7 @@ class WorkloadFunctionProps:
     vpc: ec2.IVpc | None = None
     subnets: ec2.SubnetSelection | None = None
     security_groups: tuple[ec2.ISecurityGroup, ...] = ()
+    shared_files: SharedFiles | None = None
 
 
 @jsii.implements(lambda_.IDestination)
@@ -137,17 +144,15 @@ class WorkloadFunction(Construct):
             removal_policy=props.removal_policy,
             encryption_key=props.encryption_key,
         )
-        variables = dict(settings.environment)
-        if settings.secrets:
-            variables[options.WORKLOAD_SECRETS.environment_variable] = cdk.Stack.of(
-                self
-            ).to_json_string({name: secret.reference for name, secret in settings.secrets.items()})
+        variables = {**settings.environment, **variables_of_secrets(self, settings.secrets)}
         check_variables(self, variables)
         records = _FailureRecords(props.failures) if props.failures else None
         self.role = function_role(self, function_name=settings.name, log_group=self.log_group)
         for secret in settings.secrets.values():
             secret.grant_read(self.role)
         permit(self.role, settings.policies, settings.statements)
+        if props.shared_files:
+            props.shared_files.grant_use(self.role)
         self.function = lambda_.DockerImageFunction(
             self,
             "Function",
@@ -186,6 +191,7 @@ class WorkloadFunction(Construct):
             vpc=props.vpc,
             vpc_subnets=props.subnets,
             security_groups=list(props.security_groups) or None,
+            filesystem=props.shared_files.of_function() if props.shared_files else None,
         )
         self._acknowledge()
         self.alias = lambda_.Alias(
@@ -236,5 +242,5 @@ class WorkloadFunction(Construct):
             iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=arns)
             for actions in (invoke, check)
         )
-        may_read_log = self.log_group.grant(grantee, "logs:FilterLogEvents", "logs:GetLogEvents")
+        may_read_log = read_log(self.log_group, grantee)
         return may_invoke.combine(may_check).combine(may_read_log)

@@ -16,11 +16,13 @@ from lambda_executor.core.targets import JobTarget, Service
 
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJob.html
 _LONGEST_REASON = 1024
-_ENDED = ("SUCCEEDED", "FAILED")
+#: The states of jobs that have ended.
+ENDED = ("SUCCEEDED", "FAILED")
 _ONE_CONTAINER = "a workload runs in the one container of a job; set containerOverrides"
 
 SUBMIT_JOB = RequestKind(
     Service.BATCH,
+    "batch",
     "SubmitJob",
     required=("jobQueue", "jobDefinition"),
     refused={
@@ -56,7 +58,7 @@ class BatchJobs:
         request = submission(target, id, event, overrides)
         if self._jobs.is_in_doubt(id):
             with before_the_start():
-                if self._find(target, id):
+                if find(self._clients, target, id):
                     return
         try:
             with self._jobs.starting(id), self._clients.errors():
@@ -70,11 +72,11 @@ class BatchJobs:
 
         https://docs.aws.amazon.com/batch/latest/userguide/job_states.html
         """
-        return self._jobs.ended(ids, partial(self._find, target), self._describe)
+        return self._jobs.ended(ids, partial(find, self._clients, target), self._describe)
 
     def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:
         """Terminate a job, which also cancels one that waits."""
-        found = self._jobs.of(id, partial(self._find, target))
+        found = self._jobs.of(id, partial(find, self._clients, target))
         for job_id in found:
             with self._clients.errors():
                 self._clients.batch.terminate_job(jobId=job_id, reason=reason[:_LONGEST_REASON])
@@ -84,17 +86,18 @@ class BatchJobs:
         with self._clients.errors():
             answer = self._clients.batch.describe_jobs(jobs=job_ids)
         for job in answer["jobs"]:
-            has_ended = job["status"] in _ENDED
+            has_ended = job["status"] in ENDED
             yield Described(job["jobId"], job_ends.of_batch_job(job) if has_ended else None)
 
-    def _find(self, target: JobTarget, id: InvocationId) -> list[str]:
-        """Ask for the jobs with the name of an invocation, whatever their status."""
-        queue = SUBMIT_JOB.overridden(target, {})["jobQueue"]
-        with self._clients.errors():
-            answer = self._clients.batch.list_jobs(
-                jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [job_name(id)]}]
-            )
-        return [job["jobId"] for job in answer["jobSummaryList"]]
+
+def find(clients: Clients, target: JobTarget, id: InvocationId) -> list[str]:
+    """Ask for the jobs with the name of an invocation, whatever their status."""
+    queue = SUBMIT_JOB.overridden(target, {})["jobQueue"]
+    with clients.errors():
+        answer = clients.batch.list_jobs(
+            jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [job_name(id)]}]
+        )
+    return [job["jobId"] for job in answer["jobSummaryList"]]
 
 
 def submission(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from botocore.config import Config
 
 from lambda_executor.aws.native import Native
 from lambda_executor.aws.translation import translate
-from lambda_executor.contract.errors import AwsError, CredentialsError
+from lambda_executor.contract.errors import AwsError, CredentialsError, InDoubtError
 from lambda_executor.core.ports import LONG_POLL_S
 
 if TYPE_CHECKING:
@@ -117,6 +118,11 @@ class Clients:
         return client
 
     @property
+    def micro_vms(self) -> Any:  # noqa: ANN401 - boto3-stubs has no types of it here
+        """The client of Lambda MicroVMs; the dispatcher and the watcher repeat its calls."""
+        return self._client("lambda-microvms", self._invoke_config)
+
+    @property
     def s3(self) -> S3Client:
         """The client that stores payloads; the dispatcher repeats its calls too."""
         client: S3Client = self._client("s3", self._invoke_config)
@@ -158,7 +164,8 @@ class Clients:
             return made.natives[service]
 
     def place(
-        self, client: Literal["batch", "ecs", "function", "ssm", "sts"] = "function"
+        self,
+        client: Literal["batch", "ecs", "function", "micro_vms", "ssm", "sts"] = "function",
     ) -> Place:
         """Return where the calls of a client go.
 
@@ -179,6 +186,11 @@ class Clients:
             yield
         except (botocore_errors.BotoCoreError, botocore_errors.ClientError) as e:
             raise self.translated(e) from e
+        except Exception as e:
+            if not _is_of_an_answer(e):
+                raise
+            kind = type(e).__name__
+            raise InDoubtError(f"the answer is none of AWS's ({kind}: {e})") from e
 
     def translated(self, error: Exception) -> AwsError:
         """Translate an error of botocore into ours; forget the clients when credentials failed."""
@@ -209,6 +221,15 @@ class Clients:
         except Exception as e:
             # Reading an Airflow connection can raise any error.
             raise CredentialsError(f"no AWS session: {e!r}") from e
+
+
+def _is_of_an_answer(error: Exception) -> bool:
+    """Whether botocore could not read an answer, such as the page of a proxy.
+
+    Some of that raises what the parser stumbles over, and not an error of botocore's own.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "botocore.parsers" for frame, _ in frames)
 
 
 def _config(patience: Patience, connections: int) -> Config:

@@ -19,9 +19,12 @@ from lambda_executor.core.targets import JobTarget, Service
 _LONGEST_REASON = 255
 #: The states that ECS wants a task to be in, the later one last.
 _STATES: Final[tuple[Literal["RUNNING"], Literal["STOPPED"]]] = ("RUNNING", "STOPPED")
+#: The state of a task that has ended.
+ENDED: Final = _STATES[-1]
 
 RUN_TASK = RequestKind(
     Service.ECS,
+    "ecs",
     "RunTask",
     required=("cluster", "taskDefinition"),
     refused={
@@ -54,16 +57,19 @@ class EcsTasks:
         self._tasks = StartedJobs()
         self._refusals: Remembered[int] = Remembered()  # The answers without a task.
         self._containers: dict[str, str] = {}  # By task definition, for those with one container.
+        self._has_strategy: dict[str, bool] = {}  # By cluster, for those of the reference.
 
     def launch(
         self, target: JobTarget, id: InvocationId, event: bytes, overrides: Mapping[str, Any]
     ) -> None:
         """Run a task, unless an earlier call has done so."""
-        request = RUN_TASK.overridden(target, overrides)
+        request: Mapping[str, Any] = RUN_TASK.overridden(target, overrides)
         definition = request["taskDefinition"]
         remembered = None if target.container else self._containers.get(definition)
         with before_the_start():
             container = target.container or remembered or self._only_container(definition)
+            if target.is_of_reference:
+                request = self._as_in_reference(request)
         try:
             self._run(id, completed(request, id, event, container, self._refusals.get(id, 0)))
         except RejectedError as e:
@@ -76,17 +82,17 @@ class EcsTasks:
 
     def ended(self, target: JobTarget, ids: Collection[InvocationId]) -> Mapping[InvocationId, str]:
         """Return why tasks have ended, of those that ECS still knows."""
-        find, describe = partial(self._find, target), partial(self._describe, target)
-        return self._tasks.ended(ids, find, describe)
+        look, describe = partial(find, self._clients, target), partial(self._describe, target)
+        return self._tasks.ended(ids, look, describe)
 
     def stop(self, target: JobTarget, id: InvocationId, reason: str) -> bool:
         """Stop a task; ECS refuses to stop one that it has forgotten, or does not show yet."""
         found = False
-        for arn in self._tasks.of(id, partial(self._find, target)):
+        for arn in self._tasks.of(id, partial(find, self._clients, target)):
             try:
                 with self._clients.errors():
                     self._clients.ecs.stop_task(
-                        cluster=_cluster(target), task=arn, reason=reason[:_LONGEST_REASON]
+                        cluster=cluster_of(target), task=arn, reason=reason[:_LONGEST_REASON]
                     )
             except RejectedError as e:
                 if "not found" not in str(e) or e.code == "ClusterNotFoundException":
@@ -107,6 +113,23 @@ class EcsTasks:
                 self._refusals.put(id, self._refusals.get(id, 0) + 1)
             raise ecs_refusals.of_answer(failures)
         self._tasks.started(id, answer["tasks"][0]["taskArn"])
+
+    def _as_in_reference(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Let a task run on Fargate if neither its request nor its cluster says where.
+
+        `AwsEcsExecutor` has this default. That of `RunTask` is the launch type EC2.
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+        """
+        if any(name in request for name in RUN_TASK.exclusive):
+            return request
+        cluster = request["cluster"]
+        if cluster not in self._has_strategy:
+            with self._clients.errors():
+                found = self._clients.ecs.describe_clusters(clusters=[cluster])["clusters"]
+            self._has_strategy[cluster] = any(
+                one.get("defaultCapacityProviderStrategy") for one in found
+            )
+        return request if self._has_strategy[cluster] else {**request, "launchType": "FARGATE"}
 
     def _only_container(self, definition: str) -> str:
         try:
@@ -131,24 +154,25 @@ class EcsTasks:
 
     def _describe(self, target: JobTarget, arns: Sequence[str]) -> Iterator[Described]:
         with self._clients.errors():
-            answer = self._clients.ecs.describe_tasks(cluster=_cluster(target), tasks=arns)
+            answer = self._clients.ecs.describe_tasks(cluster=cluster_of(target), tasks=arns)
         for task in answer["tasks"]:
-            has_ended = task["lastStatus"] == _STATES[-1]
+            has_ended = task["lastStatus"] == ENDED
             yield Described(task["taskArn"], job_ends.of_ecs_task(task) if has_ended else None)
 
-    def _find(self, target: JobTarget, id: InvocationId) -> list[str]:
-        """Ask for the task of an invocation: among those that shall run, then among the others.
 
-        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
-        """
-        for status in _STATES:
-            with self._clients.errors():
-                answer = self._clients.ecs.list_tasks(
-                    cluster=_cluster(target), startedBy=job_name(id), desiredStatus=status
-                )
-            if found := answer["taskArns"]:
-                return found
-        return []
+def find(clients: Clients, target: JobTarget, id: InvocationId) -> list[str]:
+    """Ask for the task of an invocation: among those that shall run, then among the others.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
+    """
+    for status in _STATES:
+        with clients.errors():
+            answer = clients.ecs.list_tasks(
+                cluster=cluster_of(target), startedBy=job_name(id), desiredStatus=status
+            )
+        if found := answer["taskArns"]:
+            return found
+    return []
 
 
 def completed(
@@ -171,6 +195,7 @@ def completed(
     return merged(request, ours)
 
 
-def _cluster(target: JobTarget) -> str:
+def cluster_of(target: JobTarget) -> str:
+    """Return the cluster of a target."""
     cluster: str = RUN_TASK.overridden(target, {})["cluster"]
     return cluster

@@ -167,7 +167,7 @@ class Inspection:
             return ProbeReply(payload)
         try:
             error = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             error = None
         error = error if isinstance(error, dict) else {}
         kind = str(error.get("errorType") or answer["FunctionError"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from lambda_executor.contract.lambda_limits import LONGEST_LIFE_S
 
 #: What AWS says in one of its reasons, and what that means.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
@@ -42,6 +45,15 @@ _EXIT_CODES = {
     142: _UNKNOWN_COMMAND,
     143: "it was asked to stop (SIGTERM), and ended without a result",
 }
+#: How Lambda says that the main process of a MicroVM has ended.
+_CONTAINER_STOPPED = re.compile(r"Container Stopped with Exit Code: (\d{1,9})", re.IGNORECASE)
+#: What the exit codes of a MicroVM's main process mean.
+_EXIT_CODES_OF_MICRO_VM = {
+    **_EXIT_CODES,
+    127: "the image does not know the command `microvm`: make it of the image of this release",
+    137: "it was killed, most often because it needed more memory than its MicroVM has: choose a "
+    "target with more",
+}
 
 
 def of_batch_job(job: Mapping[str, Any]) -> str:
@@ -65,6 +77,42 @@ def of_ecs_task(task: Mapping[str, Any]) -> str:
         task.get("containers") or [],
         _meaning_of_exit(_workload(task), was_stopped=task.get("stopCode") == "UserInitiated"),
     )
+
+
+def of_micro_vm(found: Mapping[str, Any]) -> str:
+    """Describe the end of a MicroVM, from an answer of `GetMicrovm`.
+
+    Its duration tells whether it was ended for that, because what Lambda says then is not
+    documented. Lambda writes the log of a MicroVM to a stream that ends with its id.
+    """
+    of = found["microvmId"]
+    said = found.get("stateReason", "")
+    return _sentence(
+        f"the MicroVM {of} was terminated",
+        [said],
+        [],
+        _meaning_for_micro_vm(found, said),
+        f"Its log stream ends with {of}",
+    )
+
+
+def _meaning_for_micro_vm(found: Mapping[str, Any], said: str) -> str:
+    if exit_ := _CONTAINER_STOPPED.search(said):
+        return _EXIT_CODES_OF_MICRO_VM.get(int(exit_[1]), "")
+    most_s = found["maximumDurationInSeconds"]
+    ended_at, started_at = found.get("terminatedAt"), found["startedAt"]
+    if ended_at and (ended_at - started_at).total_seconds() >= most_s:
+        return (
+            f"it ran for maximumDurationInSeconds, {most_s} s: raise that (at most "
+            f"{LONGEST_LIFE_S}), or choose a target without a limit"
+        )
+    if "hook" in said.lower():
+        return (
+            "the image's hook server did not take the workload: see the log, and whether the image "
+            "of the MicroVM is of this release and its run hook has enough time "
+            "(runTimeoutInSeconds; AWS's default is 1 s)"
+        )
+    return ""
 
 
 def _workload(task: Mapping[str, Any]) -> Mapping[str, Any]:

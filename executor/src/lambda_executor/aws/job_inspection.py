@@ -1,18 +1,21 @@
-"""Reads what the targets of Batch and ECS name. It starts no job."""
+"""Reads what the targets of jobs name. It starts no job."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lambda_executor.aws.clients import Clients
 from lambda_executor.contract.errors import RejectedError
 from lambda_executor.core.targets import JobTarget, Service
 
-#: The code of the error for what is not there; Batch and ECS answer without it, and with no error.
+#: The code of the error for what is not there, where AWS answers without it and with no error.
 NOT_FOUND = "NotFound"
+#: Where a job of Batch logs if its definition does not say so.
+#: https://docs.aws.amazon.com/batch/latest/userguide/using_awslogs.html
+_BATCH_LOG_GROUP = "/aws/batch/job"
 #: A job's and a task's id that AWS never gives.
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -42,6 +45,7 @@ class JobDefinitionFacts:
     """One active job definition."""
 
     has_one_container: bool  # And not several, or several nodes, or pods.
+    log_group: str = ""  # In CloudWatch Logs; empty: the log goes elsewhere.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,29 @@ class TaskDefinitionFacts:
     status: str  # `ACTIVE`, `INACTIVE` or `DELETE_IN_PROGRESS`.
     containers: tuple[str, ...]
     network_mode: str  # `awsvpc` needs a network configuration.
+    log_groups: Mapping[str, str] = field(default_factory=dict)  # By container that has one.
+
+
+@dataclass(frozen=True, slots=True)
+class MicroVmImageFacts:
+    """One MicroVM image, and the version of it that is run."""
+
+    state: str  # `CREATED` or `UPDATED`, or what is done to it, or has failed.
+    version: str = ""  # Empty: there is none, and it has no active one.
+    version_state: str = ""  # `SUCCESSFUL`, `FAILED`, ...
+    version_status: str = ""  # `ACTIVE` or `INACTIVE`.
+    version_reason: str = ""
+    run_hook: str = ""  # `ENABLED` or `DISABLED`.
+    hook_port: int = 0
+    base: str = ""  # The ARN of the managed image that it is made of.
+    base_version: str = ""
 
 
 class JobInspection:
-    """Reads from Batch and ECS. Every method raises `AwsError` when AWS does not answer."""
+    """Reads from Batch, ECS and Lambda MicroVMs.
+
+    Every method raises `AwsError` when AWS does not answer.
+    """
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -85,8 +108,9 @@ class JobInspection:
                 for one in page["jobDefinitions"]
                 if revision in ("", str(one["revision"]))
             ]
-        first = _first(found, "active job definition", name)
-        return JobDefinitionFacts(bool(first.get("containerProperties")))
+        found.sort(key=lambda one: one["revision"], reverse=True)
+        properties = _first(found, "active job definition", name).get("containerProperties", {})
+        return JobDefinitionFacts(bool(properties), _log_group(properties, _BATCH_LOG_GROUP))
 
     def cluster(self, name: str) -> str:
         """Read the status of a cluster."""
@@ -103,7 +127,46 @@ class JobInspection:
             found.get("status", "ACTIVE"),
             tuple(container["name"] for container in found["containerDefinitions"]),
             found.get("networkMode", "bridge"),
+            {
+                container["name"]: group
+                for container in found["containerDefinitions"]
+                if (group := _log_group(container, ""))
+            },
         )
+
+    def micro_vm_image(self, image: str, version: str | None) -> MicroVmImageFacts:
+        """Read a MicroVM image, and one of its versions; None: the latest active one."""
+        micro_vms = self._clients.micro_vms
+        with self._clients.errors():
+            found = micro_vms.get_microvm_image(imageIdentifier=image)
+            wanted = version or found.get("latestActiveImageVersion", "")
+            if not wanted:
+                return MicroVmImageFacts(found["state"])
+            run = micro_vms.get_microvm_image_version(imageIdentifier=image, imageVersion=wanted)
+        hooks = run.get("hooks", {})
+        return MicroVmImageFacts(
+            found["state"],
+            wanted,
+            run["state"],
+            run["status"],
+            run.get("stateReason", ""),
+            hooks.get("microvmHooks", {}).get("run", "DISABLED"),
+            hooks.get("port", 0),
+            run["baseImageArn"],
+            run.get("baseImageVersion", ""),
+        )
+
+    def managed_image_status(self, image: str, version: str) -> str:
+        """Read the status of a version of a managed MicroVM image; empty: it is not listed."""
+        with self._clients.errors():
+            pages = self._clients.micro_vms.get_paginator(
+                "list_managed_microvm_image_versions"
+            ).paginate(imageIdentifier=image)
+            for page in pages:
+                for found in page["items"]:
+                    if found["imageVersion"] == version:
+                        return str(found.get("status", "AVAILABLE"))
+        return ""
 
     def look_for_jobs(self, target: JobTarget) -> None:
         """Ask what a launcher asks about the jobs that it looks for, to see whether it may."""
@@ -115,6 +178,11 @@ class JobInspection:
                     filters=[{"name": "JOB_NAME", "values": [_NO_ID]}],
                 )
                 self._clients.batch.describe_jobs(jobs=[_NO_ID])
+            elif target.service is Service.MICROVM:
+                # One that is not there may not be asked for: the permissions are the image's.
+                self._clients.micro_vms.list_microvms(
+                    imageIdentifier=request["imageIdentifier"], maxResults=1
+                )
             else:
                 cluster = request["cluster"]
                 self._clients.ecs.list_tasks(cluster=cluster, startedBy=_NO_ID)
@@ -132,6 +200,15 @@ class JobInspection:
             )
             for found in answer["computeEnvironments"]
         )
+
+
+def _log_group(container: Mapping[str, Any], default: str) -> str:
+    """Return the group to which a container's driver awslogs writes; empty: it has another one."""
+    log = container.get("logConfiguration")
+    if log is None:
+        return default
+    group = log.get("options", {}).get("awslogs-group", default)
+    return str(group) if log["logDriver"] == "awslogs" else ""
 
 
 def _first(found: Sequence[Any], what: str, name: str) -> Any:  # noqa: ANN401 - AWS's own shapes

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import botocore
+from botocore.exceptions import DataNotFoundError
 from botocore.loaders import Loader
 from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 from botocore.validate import ParamValidator
@@ -31,6 +33,7 @@ _LONGEST_FAULT = 400
 #: What every service takes as the name of a job, its shortest limit included.
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
 #: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+#: https://docs.aws.amazon.com/lambda/latest/microvm-api/API_RunMicrovm.html
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -40,6 +43,7 @@ class RequestKind:
 
     Attributes:
         service: The service.
+        model: The name of the service's API in boto3.
         operation: The name of the call.
         required: The parameters that a target has to set.
         refused: The parameters that are not a person's to set, and why; one inside others by its
@@ -47,22 +51,31 @@ class RequestKind:
         fixed: The parameters of a target that a task may not replace, and why.
         exclusive: Parameters of which a request has one at most; a task's replaces the target's.
         completion: What else a request needs, for its validation.
+        rule: Returns what is wrong with values that boto3 lets pass; None: nothing.
     """
 
     service: Service
+    model: str
     operation: str
     required: tuple[str, ...]
     refused: Mapping[str, str]
     fixed: Mapping[str, str]
     exclusive: tuple[str, ...] = ()
     completion: Mapping[str, Any] = field(default_factory=dict)
+    rule: Callable[[Mapping[str, Any]], str | None] = field(default=lambda _: None)
 
     def fault(self, request: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the parameters of a target; None: nothing."""
         missing = [name for name in self.required if not request.get(name)]
         if missing:
             return f"{' and '.join(missing)} must be set"
-        return self._refusal(request, self.refused) or self._invalid(request)
+        try:
+            return self._refusal(request, self.refused) or self._invalid(request)
+        except DataNotFoundError:
+            return (
+                f"boto3 {botocore.__version__}, which is installed here, does not know "
+                f"{self.operation}: install a newer one"
+            )
 
     def overridden(self, target: JobTarget, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of a target, changed by what a task's `executor_config` sets.
@@ -85,7 +98,7 @@ class RequestKind:
         exclusive = [name for name in self.exclusive if name in given]
         if len(exclusive) > 1:
             return f"{' and '.join(exclusive)} exclude each other: set one of them"
-        return next(self._refusals(_shape(self.service, self.operation), given, "", refused), None)
+        return next(self._refusals(_shape(self.model, self.operation), given, "", refused), None)
 
     def _refusals(
         self, shape: Shape, given: object, path: str, refused: Mapping[str, str]
@@ -109,9 +122,9 @@ class RequestKind:
 
     def _invalid(self, request: Mapping[str, Any]) -> str | None:
         complete = {**request, **self.completion}
-        report = ParamValidator().validate(complete, _shape(self.service, self.operation))
+        report = ParamValidator().validate(complete, _shape(self.model, self.operation))
         if not report.has_errors():
-            return None
+            return self.rule(request)
         found: str = report.generate_report().replace("\n", "; ")
         return found[:_LONGEST_FAULT]
 
@@ -137,7 +150,7 @@ def command(event: bytes, timeout_s: int | None = None) -> list[str]:
 
 
 def job_name(id: InvocationId) -> str:
-    """Return the name that a job has in its service; a dispatch id of ours is one as it is."""
+    """Return a job's name in its service, or its token; a dispatch id of ours is one as it is."""
     if _NAME.fullmatch(id):
         return id
     return hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
@@ -162,10 +175,14 @@ def _name(item: object, named_by: str) -> object:
 
 
 @cache
-def _shape(service: Service, operation: str) -> Shape:
-    """The parameters of a call, as the installed botocore knows them."""
-    description: Any = Loader().load_service_model(service.value, "service-2")
-    shape = ServiceModel(description, service.value).operation_model(operation).input_shape
+def _shape(model: str, operation: str) -> Shape:
+    """The parameters of a call, as the installed botocore knows them.
+
+    Raises:
+        DataNotFoundError: It does not know the service.
+    """
+    description: Any = Loader().load_service_model(model, "service-2")
+    shape = ServiceModel(description, model).operation_model(operation).input_shape
     if shape is None:
         raise TypeError(operation)
     return shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,25 +33,36 @@ class LogGroup:
         self.name = name
 
     def first(self, phrase: str, *, since_ms: int, pages: int = 5) -> LogLine | None:
-        """Return the first line with a phrase; None: it is not in the first pages.
+        """Return the first line with a phrase; None: it is not in the first pages."""
+        return next(self._search((phrase,), since_ms, pages), None)
+
+    def first_with_all(
+        self, phrases: Sequence[str], *, since_ms: int, pages: int = 5
+    ) -> LogLine | None:
+        """Return the first line that has all of some phrases; None: as with `first`."""
+        found = self._search(phrases, since_ms, pages)
+        return next((line for line in found if all(each in line.text for each in phrases)), None)
+
+    def _search(self, phrases: Sequence[str], since_ms: int, pages: int) -> Iterator[LogLine]:
+        """Yield the first lines of some pages.
 
         CloudWatch may answer with an empty page although more pages follow.
         """
         request: FilterLogEventsRequestTypeDef = {
             "logGroupName": self.name,
-            "filterPattern": '"' + phrase.replace('"', '\\"') + '"',
+            "filterPattern": " ".join('"' + each.replace('"', '\\"') + '"' for each in phrases),
             "startTime": since_ms,
-            "limit": 1,
         }
+        if len(phrases) == 1:
+            request["limit"] = 1
         for _ in range(pages):
             with self._clients.errors():
                 page = self._clients.logs.filter_log_events(**request)
             for event in page["events"]:
-                return LogLine(event["logStreamName"], event["timestamp"], event["message"])
+                yield LogLine(event["logStreamName"], event["timestamp"], event["message"])
             if "nextToken" not in page:
-                break
+                return
             request["nextToken"] = page["nextToken"]
-        return None
 
     def read(self, stream: str, *, since_ms: int, until_s: float) -> Iterator[LogLine]:
         """Yield the existing lines of a stream, oldest first.

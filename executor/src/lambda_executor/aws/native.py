@@ -122,6 +122,8 @@ class Native:
     def call_json(self, operation: str, ask: Ask, request: Mapping[str, Any], read_s: float) -> Any:  # noqa: ANN401 - AWS's answer
         """Make a call of a JSON protocol; return its answer, or None if boto3 has to make it.
 
+        As in an answer of boto3, the headers are in its `ResponseMetadata`, with small letters.
+
         Args:
             operation: Its name in AWS's API.
             ask: The same call by boto3, which makes it if its request cannot be caught.
@@ -152,8 +154,10 @@ class Native:
                 log.debug("boto3 repeats %s: %s", operation, error)
         if answer is None or answer.status != HTTPStatus.OK:
             return None
-        with suppress(ValueError):  # The page of a proxy, say; boto3 repeats the call.
-            return json.loads(answer.body)
+        # It may be the page of a proxy, say; boto3 repeats the call.
+        with suppress(ValueError, TypeError, RecursionError):
+            headers = {name.lower(): value for name, value in answer.headers}
+            return {**json.loads(answer.body), "ResponseMetadata": {"HTTPHeaders": headers}}
         return None
 
     def rescued(self, succeeded: bool) -> None:

@@ -22,7 +22,7 @@ def read_parameter(clients: Clients, name: str) -> dict[str, str]:
         raise _unreadable(clients, name, e) from e
     try:
         options = json.loads(answer["Parameter"]["Value"])
-    except ValueError:
+    except (ValueError, RecursionError):
         options = None
     if not isinstance(options, dict) or not all(isinstance(v, str) for v in options.values()):
         raise ConfigError(

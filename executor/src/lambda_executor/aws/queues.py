@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lambda_executor.aws.clients import Clients
+from lambda_executor.core.clocks import ServerClock
 from lambda_executor.core.ports import BATCH, Message
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class SqsQueue:
     def __init__(self, clients: Clients, url: str) -> None:
         self._clients = clients
         self._url = url
+        self._clock = ServerClock()
         self.name = url.rsplit("/", 1)[-1]
 
     def receive(self, wait_s: int, hidden_s: int | None = None) -> Sequence[Message]:
@@ -45,8 +49,11 @@ class SqsQueue:
         }
         if hidden_s is not None:
             request["VisibilityTimeout"] = hidden_s
+        asked_s = time.time()
         answer = self._call("ReceiveMessage", request, wait_s)
-        return [_message(message) for message in answer.get("Messages", [])]
+        if (date_s := _date_s(answer)) is not None:
+            self._clock.heard(asked_s, date_s, time.time())
+        return [_message(message, self._clock) for message in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> int:
         """Delete up to `BATCH` messages by their receipts; return how many AWS refused."""
@@ -91,7 +98,16 @@ def _ask(method: str, request: Mapping[str, Any], client: Any) -> Any:  # noqa: 
     return getattr(client, method)(**request)
 
 
-def _message(message: MessageTypeDef) -> Message:
+def _date_s(answer: Mapping[str, Any]) -> float | None:
+    """When AWS wrote an answer, by its clock; None: it does not say."""
+    try:
+        date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    except (KeyError, ValueError, OverflowError):  # A proxy may have changed it.
+        return None
+    return date.timestamp() if date.tzinfo else None
+
+
+def _message(message: MessageTypeDef, clock: ServerClock) -> Message:
     system = message.get("Attributes", {})
     sent_at_ms = system.get("SentTimestamp")
     return Message(
@@ -102,5 +118,5 @@ def _message(message: MessageTypeDef) -> Message:
             name: value.get("StringValue", "")
             for name, value in message.get("MessageAttributes", {}).items()
         },
-        sent_at_s=int(sent_at_ms) / 1000 if sent_at_ms else None,
+        sent_at_s=clock.ours(int(sent_at_ms) / 1000) if sent_at_ms else None,
     )

@@ -43,9 +43,13 @@ class StartedJobs:
 
     Safe on any thread. An invocation whose start was in doubt may have none, one or two jobs, so
     that the service is asked each time.
+
+    Args:
+        described: The most jobs that are described at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, described: int = DESCRIBED) -> None:
+        self._described = described
         self._aws_ids: Remembered[str | None] = Remembered()  # None: its start was in doubt.
         self._looked_for: Remembered[int] = Remembered()  # When, as a number that grows.
         self._numbers = count(1)
@@ -89,7 +93,7 @@ class StartedJobs:
         Args:
             ids: The invocations.
             find: Asks for the jobs of one that is not remembered.
-            describe: Asks for up to `DESCRIBED` jobs; one that the service does not know is left
+            describe: Asks for some jobs at once; one that the service does not know is left
                 out.
 
         Raises:
@@ -99,8 +103,8 @@ class StartedJobs:
         aws_ids = list(invocations)
         ends: dict[InvocationId, str] = {}
         live = set()
-        for first in range(0, len(aws_ids), DESCRIBED):
-            for described in describe(aws_ids[first : first + DESCRIBED]):
+        for first in range(0, len(aws_ids), self._described):
+            for described in describe(aws_ids[first : first + self._described]):
                 id = invocations[described.aws_id]
                 if described.end is None:
                     live.add(id)

@@ -8,8 +8,10 @@ from typing import Final
 import botocore.exceptions as botocore_errors
 
 from lambda_executor.contract.errors import (
+    DENIED,
     AwsError,
     CredentialsError,
+    DeniedError,
     InDoubtError,
     RejectedError,
     ThrottledError,
@@ -106,6 +108,8 @@ def _kind_of_answer(code: str, status: int) -> type[AwsError]:
         return CredentialsError
     if code in _TRANSIENT:
         return TransientError
+    if code in DENIED:
+        return DeniedError
     # AWS does not promise that a call had no effect when it answers with a server error.
     # https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors
     return InDoubtError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else RejectedError

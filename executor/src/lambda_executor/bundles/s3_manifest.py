@@ -29,7 +29,7 @@ from lambda_executor.contract.dag_manifest import (
     StoredFile,
     is_version,
 )
-from lambda_executor.contract.errors import LambdaExecutorError, RejectedError
+from lambda_executor.contract.errors import DENIED, LambdaExecutorError, RejectedError
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ class S3ManifestBundle(base.BaseDagBundle):
     def _reason(self, error: Exception) -> str:
         if isinstance(error, RejectedError) and error.code == "NoSuchKey":
             return "there is no manifest: `airflow lambda-executor dags push` uploads one"
-        if isinstance(error, RejectedError) and error.code in ("AccessDenied", "403"):
+        if isinstance(error, RejectedError) and error.code in DENIED:
             return (
                 f"{error}. The role needs s3:GetObject and s3:GetObjectVersion on the files and "
                 "s3:ListBucket on the bucket; without the latter S3 says so of a missing object too"

@@ -25,6 +25,11 @@ _READ_ONLY = 0o444
 
 #: Fetches files into the folder, by their path below it.
 Fetch = Callable[[Mapping[str, StoredFile], Path], None]
+#: What reading a tree may raise that is not complete, or that a task has changed.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError),
+    DecodeError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ def read(folder: Path) -> Tree | None:
         for path, file in manifest.files.items():
             if (folder / path).stat().st_size != file.size_bytes:
                 return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, DecodeError):
+    except _UNREADABLE:
         return None
     return Tree(folder, manifest, etag)
 

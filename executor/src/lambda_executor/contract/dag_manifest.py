@@ -93,6 +93,15 @@ class StoredFile:
     sha256: str
     version_id: str | None = None  # None: the bucket keeps no versions.
 
+    def is_valid(self) -> bool:
+        """Whether what was read from JSON has the right types."""
+        texts = self.etag, self.sha256, "" if self.version_id is None else self.version_id
+        return (
+            all(isinstance(text, str) and text.isascii() for text in texts)
+            and type(self.size_bytes) is int
+            and self.size_bytes >= 0
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DagManifest:
@@ -130,6 +139,8 @@ class DagManifest:
             files = {path: StoredFile(**file) for path, file in content["files"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             raise DecodeError(f"{MANIFEST_NAME} is not a manifest: {type(e).__name__}") from None
+        if not all(map(StoredFile.is_valid, files.values())):
+            raise DecodeError(f"{MANIFEST_NAME} is not a manifest: a value has a wrong type")
         if version != MANIFEST_VERSION:
             raise DecodeError(
                 f"{MANIFEST_NAME} has manifest_version {version!r}, this release reads "
@@ -168,7 +179,10 @@ def is_left_out(path: Path) -> bool:
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether a path stays below the folder that it is joined to, and has no other spelling."""
+    """Whether a path stays below the folder that it is joined to, and has no other spelling.
+
+    A key in S3 is UTF-8, which a name on a disk need not be.
+    """
     pure = PurePosixPath(path)
     return (
         str(pure) == path
@@ -176,4 +190,5 @@ def is_plain_path(path: str) -> bool:
         and not pure.is_absolute()
         and ".." not in pure.parts
         and not any(character in path for character in "\\\0")
+        and not any("\ud800" <= character <= "\udfff" for character in path)  # Not in UTF-8.
     )

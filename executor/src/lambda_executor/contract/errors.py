@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+#: The error codes of a call that the role may not make. The answer to a `HEAD` has only a status.
+#: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
+
 
 class LambdaExecutorError(Exception):
     """The base of all errors of this package."""
@@ -27,6 +31,10 @@ class ConfigError(LambdaExecutorError):
 
 class RouteError(LambdaExecutorError):
     """A workload asks for a target, or for overrides of its request, that do not exist."""
+
+
+class UnknownTaskError(LambdaExecutorError):
+    """Airflow has no task, run or try of the name that a person asks about."""
 
 
 class DatabaseError(LambdaExecutorError):
@@ -91,7 +99,15 @@ class InDoubtError(TransientError):
 
 
 class RejectedError(AwsError):
-    """AWS will never take this call as it is: not found, denied, malformed or too large."""
+    """AWS will never take this call as it is: not found, malformed or too large, or denied."""
+
+
+class DeniedError(RejectedError):
+    """The role may not make this call; it may a little later, if its permissions were just changed.
+
+    IAM is eventually consistent:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html
+    """
 
 
 class CredentialsError(AwsError):

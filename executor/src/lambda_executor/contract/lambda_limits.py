@@ -12,3 +12,7 @@ LONGEST_TIMEOUT_S: Final = 1_800
 
 #: The limit before, in seconds, which a Region may still have.
 EARLIER_LONGEST_TIMEOUT_S: Final = 900
+
+#: The longest life of a MicroVM, in seconds.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LONGEST_LIFE_S: Final = 28_800

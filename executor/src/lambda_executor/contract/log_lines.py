@@ -8,7 +8,9 @@ are about one invocation, because an execution environment runs one at a time.
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
 #: The event of an execution environment that was restored from a snapshot, before its first
 #: invocation. It has the environment's name in Airflow, as `hostname`.
@@ -35,3 +37,19 @@ def about(id: str | None = None, key: object = None) -> dict[str, object]:
     """
     fields: dict[str, object] = {INVOCATION: id} if id is not None else {}
     return fields | {name: getattr(key, name) for name in TASK if hasattr(key, name)}
+
+
+def fields_of(text: str) -> Mapping[str, Any]:
+    """Return the fields of a line of a log; of one that is no JSON object, none."""
+    if not text.startswith("{"):
+        return {}
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def is_platform_start(text: str, fields: Mapping[str, Any]) -> bool:
+    """Whether a line is Lambda's own start line, in its text or its JSON log format."""
+    return text.startswith("START RequestId: ") or fields.get("type") == "platform.start"

@@ -11,6 +11,10 @@ EXECUTOR: Final = "lambda_executor.LambdaExecutor"
 #: The event of Airflow's audit log that holds the reason why a workload failed.
 FAILURE_EVENT: Final = "lambda executor"
 
+#: The event of Airflow's audit log that holds the reason why a task goes to another target than the
+#: default one.
+ROUTING_EVENT: Final = "lambda executor routing"
+
 #: What Lambda allows as the name of a variable.
 #: https://docs.aws.amazon.com/lambda/latest/api/API_Environment.html
 VARIABLE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]+")

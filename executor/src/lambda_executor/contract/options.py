@@ -64,23 +64,43 @@ FUNCTIONS = StringOption(
 TARGETS = StringOption(
     name="targets",
     help=(
-        "JSON object from Airflow queue to a job of AWS Batch or Amazon ECS, for tasks that no "
-        "function can run. Inside are the parameters of `SubmitJob` (at least `jobQueue` and "
-        "`jobDefinition`) or of `RunTask` (at least `cluster` and `taskDefinition`), and for ECS "
-        "`containerName`, which may be left out if the task definition has one container. With "
+        "JSON object from Airflow queue to a job of AWS Batch, Amazon ECS or AWS Lambda MicroVMs, "
+        "for tasks that no function can run. Inside are the parameters of `SubmitJob` (at least "
+        "`jobQueue` and `jobDefinition`), of `RunTask` (at least `cluster` and `taskDefinition`), "
+        "and for ECS `containerName`, which may be left out if the task definition has one "
+        "container, or of `RunMicrovm` (at least `imageIdentifier`, the ARN of a MicroVM image, "
+        "`executionRoleArn` and `maximumDurationInSeconds`). With "
         "`timeout.attemptDurationSeconds` (Batch) a task is stopped in time and says so. A Batch "
         "job has one attempt unless `retryStrategy` is set, because retries are Airflow's. "
         "Airflow takes back a task whose job does not start in time: raise `[scheduler] "
         "task_queued_timeout` (600 s by default) above the longest wait, and before Airflow 3.2 "
         "also `[execution_api] jwt_expiration_time`. "
-        "`executor_config` may add parameters, and replace these, under the key `batch` or "
-        "`ecs`. Needs `payload_bucket`."
+        "`executor_config` may add parameters, and replace these, under the key `batch`, "
+        "`ecs` or `microvm`. Needs `payload_bucket`."
     ),
     example=(
         '{"long": {"batch": {"jobQueue": "airflow-long", "jobDefinition": "airflow-task"}}, '
         '"huge": {"ecs": {"cluster": "airflow", "taskDefinition": "airflow-task", "launchType": '
         '"FARGATE", "networkConfiguration": {"awsvpcConfiguration": {"subnets": '
         '["subnet-0123456789abcdef0"]}}}}}'
+    ),
+    in_reference=False,
+)
+
+OFFERS = StringOption(
+    name="offers",
+    help=(
+        "JSON object from Airflow queue to what its target gives to a task, the smallest target "
+        "first: `timeout_s` (the target's time-out; left out: no limit), `memory_mb`, `cpu`, `gpu` "
+        "and `disk_gb` (left out: none). A task that names no queue, and whose `execution_timeout` "
+        "or need in `executor_config` does not fit on the default queue's target, goes to the "
+        "first one on which it fits. An `execution_timeout` fits if it ends before the target asks "
+        "the task to stop, 20 s before the time-out. Set it where the scheduler and the DAG "
+        "processor run. Unset: every task stays on the target of its queue."
+    ),
+    example=(
+        '{"default": {"timeout_s": 900, "memory_mb": 1769, "cpu": 1, "disk_gb": 0.5}, '
+        '"long": {"memory_mb": 8192, "cpu": 2, "disk_gb": 20}}'
     ),
     in_reference=False,
 )
@@ -222,6 +242,7 @@ OPTIONS: tuple[Option[object], ...] = (
     FUNCTION_QUALIFIER,
     FUNCTIONS,
     TARGETS,
+    OFFERS,
     QUEUE_URL,
     QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,
@@ -237,11 +258,14 @@ OPTIONS: tuple[Option[object], ...] = (
     POLL_THREADS,
 )
 
-#: The options that the stacks write into the SSM parameter.
+#: The options that the stacks write into the SSM parameter; `TARGETS` and `OFFERS` if there are
+#: targets beside the functions.
 WIRED_OPTIONS: tuple[StringOption, ...] = (
     FUNCTION_NAME,
     FUNCTION_QUALIFIER,
     FUNCTIONS,
+    TARGETS,
+    OFFERS,
     QUEUE_URL,
     QUEUE_URLS,
     DEAD_LETTER_QUEUE_URL,

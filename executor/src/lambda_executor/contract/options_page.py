@@ -15,7 +15,9 @@ Generated from `lambda_executor.contract.options` by `make docs`.
 Section `[{options.SECTION}]` of Airflow's configuration. The first of these sources that sets an
 option wins: this section, the SSM parameter that `config_parameter` names, the same option of
 `AwsLambdaExecutor` in `[{options.REFERENCE_SECTION}]` if there is one, unless that executor is in
-`[core] executor` too, the default.
+`[core] executor` too, the default. The sections of `AwsBatchExecutor` and `AwsEcsExecutor` are read
+[in the same place](../howto/migrate.md#from-awsbatchexecutor-or-awsecsexecutor); then
+`function_name` and `dead_letter_queue_url` are not required.
 
 {_table(options.OPTIONS)}
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lambda_executor.contract.errors import DecodeError
+from lambda_executor.contract.numbers import finite
 
 _HEAD = "lambda_executor probe"
 _TEXTS = ("airflow", "python", "execution_api_url", "execution_api_error")
@@ -119,13 +120,13 @@ class ProbeAnswer:
             raise DecodeError("not the answer to a probe", payload)
         values: dict[str, Any] = {name: facts.get(name) for name in (*_TEXTS, *_NUMBERS)}
         if not all(isinstance(values[name], str) for name in _TEXTS) or not all(
-            isinstance(values[name], int | float) for name in _NUMBERS
+            finite(values[name]) is not None for name in _NUMBERS
         ):
             raise DecodeError("the answer to a probe lacks what it should tell", payload)
-        timeout_s, bundles = facts.get("execution_api_timeout_s"), facts.get("bundles")
+        bundles = facts.get("bundles")
         return cls(
             **values,
-            execution_api_timeout_s=timeout_s if isinstance(timeout_s, int | float) else 0,
+            execution_api_timeout_s=finite(facts.get("execution_api_timeout_s")) or 0,
             bundles={str(name): BundleAnswer.of(each) for name, each in bundles.items()}
             if isinstance(bundles, Mapping)
             else None,

@@ -66,7 +66,7 @@ def read_references(environ: Mapping[str, str]) -> Mapping[str, SecretReference]
     variable = WORKLOAD_SECRETS.environment_variable
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise ConfigError(

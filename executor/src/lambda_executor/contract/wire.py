@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, NewType, cast
 
 from lambda_executor.contract.errors import DecodeError, EncodeError
+from lambda_executor.contract.numbers import finite
 from lambda_executor.contract.options import PAYLOAD_PREFIX
+from lambda_executor.contract.visible import one_line
 
 WIRE_VERSION = 1
 
@@ -98,6 +99,11 @@ def payload_key(id: InvocationId) -> str:
     # The id came as JSON, which can hold half of a surrogate pair.
     digest = hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()
     return f"{PAYLOAD_PREFIX}{digest}.json"
+
+
+def micro_vm_key(id: InvocationId) -> str:
+    """Return the key of the object beside the payload that names an invocation's MicroVM."""
+    return f"{payload_key(id).removesuffix('.json')}.microvm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +230,8 @@ class Invocation:
             command=tuple(command),
             executor_config=executor_config,
             reply_to=reply_to,
-            queued_at_s=_number(body, "queued_at_s"),
-            not_after_s=_number(body, "not_after_s"),
+            queued_at_s=finite(body.get("queued_at_s")),
+            not_after_s=finite(body.get("not_after_s")),
             payload=_pointer(body.get("payload"), id, event),
             wire_version=wire_version,
         )
@@ -253,6 +259,7 @@ class Result:
     queue_to_start_ms: float | None = None  # From `Invocation.queued_at_s` to the handler's entry.
     max_memory_mb: float | None = None  # Peak memory of the largest process, in MiB.
     task_state: str | None = None  # The state that this start gave the task in Airflow, if known.
+    stop_requested: bool | None = None  # Whether AWS asked for the end (SIGTERM) before a time-out.
     wire_version: int = WIRE_VERSION
 
     def encode(self) -> str:
@@ -275,6 +282,7 @@ class Result:
             "queue_to_start_ms": self.queue_to_start_ms,
             "max_memory_mb": self.max_memory_mb,
             "task_state": self.task_state,
+            "stop_requested": self.stop_requested,
         }
         body.update({key: value for key, value in optional.items() if value is not None})
         return json.dumps(body, separators=(",", ":"))
@@ -294,7 +302,6 @@ class Result:
         return_code = message.get("return_code")
         if not isinstance(return_code, int) or isinstance(return_code, bool):
             raise DecodeError("return_code must be a whole number", body)
-        cold = message.get("cold")
         return cls(
             id=_id(message, body),
             return_code=return_code,
@@ -302,14 +309,15 @@ class Result:
             reason=_text(message, "reason") or "",
             request_id=_text(message, "request_id"),
             log_stream=_text(message, "log_stream"),
-            cold=cold if isinstance(cold, bool) else None,
-            init_ms=_number(message, "init_ms"),
-            restore_ms=_number(message, "restore_ms"),
-            run_ms=_number(message, "run_ms"),
-            started_at_s=_number(message, "started_at_s"),
-            queue_to_start_ms=_number(message, "queue_to_start_ms"),
-            max_memory_mb=_number(message, "max_memory_mb"),
+            cold=_flag(message, "cold"),
+            init_ms=finite(message.get("init_ms")),
+            restore_ms=finite(message.get("restore_ms")),
+            run_ms=finite(message.get("run_ms")),
+            started_at_s=finite(message.get("started_at_s")),
+            queue_to_start_ms=finite(message.get("queue_to_start_ms")),
+            max_memory_mb=finite(message.get("max_memory_mb")),
             task_state=_text(message, "task_state"),
+            stop_requested=_flag(message, "stop_requested"),
         )
 
 
@@ -417,16 +425,11 @@ def _text(message: Mapping[str, Any], key: str) -> str | None:
     value = message.get(key)
     if not isinstance(value, str):
         return None
-    # JSON can hold a NUL, which Postgres refuses, and half of a surrogate pair, which UTF-8 does.
-    return value[:MAX_REASON_CHARS].replace("\0", "?").encode(errors="replace").decode()
+    # It goes into Airflow's database and into logs. JSON can hold a NUL, which Postgres refuses,
+    # half of a surrogate pair, which UTF-8 does, and what a terminal obeys.
+    return one_line(value[:MAX_REASON_CHARS])[:MAX_REASON_CHARS]
 
 
-def _number(message: Mapping[str, Any], key: str) -> float | None:
-    """Return a finite number: Python's JSON has NaN, and integers too large for a float."""
+def _flag(message: Mapping[str, Any], key: str) -> bool | None:
     value = message.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return value if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return value if isinstance(value, bool) else None

@@ -19,7 +19,8 @@ class Api:
         first_per_s: Calls per second at the beginning.
         most_per_s: The most calls per second.
         least_per_s: The fewest, however many are throttled.
-        first_s: The latency of an answer, assumed until there is one. Too long is harmless.
+        first_s: The latency of an answer, assumed until there is one. Too long is harmless. None:
+            it does not matter, because the rate alone limits how many calls are under way.
         found_after_s: After a call that may have been taken, the least seconds until the next one:
             by then the next one finds what the first has started.
     """
@@ -30,7 +31,7 @@ class Api:
     first_per_s: float
     most_per_s: float
     least_per_s: float
-    first_s: float
+    first_s: float | None = None
     found_after_s: float = 0.0
 
 
@@ -60,7 +61,6 @@ BATCH = Api(
     first_per_s=50.0,
     most_per_s=50.0,
     least_per_s=1.0,
-    first_s=0.5,
     found_after_s=5.0,
 )
 
@@ -76,7 +76,23 @@ ECS = Api(
     first_per_s=20.0,
     most_per_s=20.0,
     least_per_s=1.0,
-    first_s=0.5,
 )
 
-JOBS: Mapping[Service, Api] = {Service.BATCH: BATCH, Service.ECS: ECS}
+#: `RunMicrovm`, 5 calls a second for each account and Region. `clientToken` makes a repeated call
+#: start nothing twice.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+#: https://docs.aws.amazon.com/lambda/latest/microvm-api/API_RunMicrovm.html
+MICROVM = Api(
+    "AWS Lambda MicroVMs",
+    "launch",
+    "lambda-launch-microvm",
+    first_per_s=5.0,
+    most_per_s=5.0,
+    least_per_s=1.0,
+)
+
+JOBS: Mapping[Service, Api] = {
+    Service.BATCH: BATCH,
+    Service.ECS: ECS,
+    Service.MICROVM: MICROVM,
+}

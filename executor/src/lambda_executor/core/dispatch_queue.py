@@ -15,6 +15,7 @@ from operator import itemgetter
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    DeniedError,
     ExpiredError,
     InDoubtError,
     LambdaExecutorError,
@@ -42,6 +43,9 @@ THROTTLE = Backoff(base_s=0.2, cap_s=20, floor=0.5)
 CREDENTIALS = Backoff(base_s=2, cap_s=30, floor=0.5)
 #: The delay of all sends while the API cannot be reached, or does not answer as it should.
 UNREACHABLE = Backoff(base_s=1, cap_s=30, floor=0.5)
+#: For how long an invocation is tried again that the role may not send. Permissions that were just
+#: given, or taken by mistake and given back, cost no try; those that are missing are told soon.
+DENIED_S = 60.0
 #: Sends in a row that may have been taken, after which the API is taken to be in trouble for all.
 MOST_IN_DOUBT = 8
 
@@ -56,6 +60,7 @@ class Waiting:
         since_s: When it was submitted.
         failures: The sends that failed for a reason of its own.
         in_doubt: How many of them may have been taken.
+        denied_s: When the role might not send it for the first time; infinite: it always might.
         error: That of the last of them.
         popped_s: When its last send began.
     """
@@ -65,8 +70,14 @@ class Waiting:
     since_s: float = field(compare=False)
     failures: int = field(default=0, compare=False)
     in_doubt: int = field(default=0, compare=False)
-    error: TransientError | None = field(default=None, compare=False)
+    denied_s: float = field(default=math.inf, compare=False)
+    error: AwsError | None = field(default=None, compare=False)
     popped_s: float = field(default=0.0, compare=False)
+
+    def denied_for_s(self, now_s: float) -> float:
+        """Take note that the role may not send it, and return since how many seconds it may not."""
+        self.denied_s = min(self.denied_s, now_s)
+        return now_s - self.denied_s
 
 
 class DispatchQueue:
@@ -78,7 +89,8 @@ class DispatchQueue:
     next send would share closes the gate for all, and so do many sends in a row that may or may not
     have been taken.
     Only a send that may have been taken counts as an attempt; everything else that may succeed
-    later is tried again until the dispatch's `prepare` refuses it.
+    later is tried again until the dispatch's `prepare` refuses it, and what the role may not send
+    for a minute.
 
     Args:
         max_attempts: How often an invocation is sent that may have been taken.
@@ -249,7 +261,8 @@ class DispatchQueue:
             return None
         if isinstance(error, ExpiredError) and self._had_no_room(waiting):
             return Outlived(waiting.dispatch.id, self._reason(waiting, error))
-        if not isinstance(error, TransientError):
+        denied_for_s = waiting.denied_for_s(now_s) if isinstance(error, DeniedError) else 0.0
+        if not isinstance(error, TransientError | DeniedError) or denied_for_s >= DENIED_S:
             return self._give_up(waiting, self._reason(waiting, error))
         waiting.failures += 1
         waiting.error = error

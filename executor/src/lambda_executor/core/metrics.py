@@ -36,8 +36,15 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "reconciled": ("counter", "Invocations released because Airflow no longer waited for them."),
     "messages_received": ("counter", "Messages received from the queues."),
-    "messages_deleted": ("counter", "Messages deleted after the scheduler took their event."),
+    "messages_deleted": (
+        "counter",
+        "Messages deleted: those whose event the scheduler took, and those of the next two rows.",
+    ),
     "messages_malformed": ("counter", "Messages deleted because they are malformed."),
+    "messages_unclaimed": (
+        "counter",
+        "Messages deleted because no scheduler claims them and Airflow does not wait for them.",
+    ),
     "messages_handed_back": ("counter", "Messages of other schedulers, made visible again."),
 }
 

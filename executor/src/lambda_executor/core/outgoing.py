@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lambda_executor.contract.errors import EncodeError, ExpiredError, TransientError
+from lambda_executor.contract.numbers import finite
 from lambda_executor.contract.token_lifetime import TASK_QUEUED_TIMEOUT, LifetimeOption
 from lambda_executor.contract.wire import (
     MAX_INVOCATION_BYTES,
@@ -154,6 +155,6 @@ def token_expiry_s(token: str) -> float | None:
     try:
         claims = token.split(".")[1]
         expiry = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    return float(expiry) if isinstance(expiry, int | float) else None
+    return finite(expiry)

@@ -7,7 +7,9 @@ so the rate rises again, and that share counts as usual.
 
 An answer counts only if its send began after the last fall or rise of this kind, so there is at
 most one in a round trip, as in TCP. By Little's law, calls under way = rate x latency. More calls
-than that would only wait for a processor, and make the scheduler's thread wait too.
+than that would only wait for a processor, and make the scheduler's thread wait too. That latency is
+the fastest answer's, so with slower answers fewer calls begin than the rate allows. An API that
+takes only a few calls a second keeps no processor busy: there the rate alone limits them.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ LEAP = 3
 #: The fastest of this many answers is the latency. The others also waited for a connection or a
 #: processor.
 WINDOW = 64
-#: Seconds by which sends may be late without lowering the rate: a thread does not wake in time.
+#: Seconds by which sends may be late without lowering the rate, if that is more than the time
+#: between two of them: a thread does not wake in time.
 LATE_S = 0.02
 
 
@@ -98,7 +101,10 @@ class Pace:
 
     def began(self, now_s: float) -> None:
         """Record that a call begins."""
-        self._next_s = max(self._next_s, now_s - LATE_S) + 1 / self.per_s
+        interval_s = 1 / self.per_s
+        # After a pause there is nothing to make up for.
+        is_late = now_s - self._next_s <= max(LATE_S, interval_s)
+        self._next_s = (self._next_s if is_late else now_s - LATE_S) + interval_s
 
     def expect(self, at_once: int) -> None:
         """Start faster if the functions may run so many invocations at once, until a throttle.
@@ -168,5 +174,7 @@ class Pace:
         self.limit = self._limit()
 
     def _limit(self) -> int:
+        if self._first_s is None:
+            return self._most
         latency_s = min(self._latencies_s, default=self._first_s)
         return max(1, min(self._most, math.ceil(self.per_s * latency_s)))

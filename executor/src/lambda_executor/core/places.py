@@ -36,6 +36,9 @@ LEAST_S = 0.01
 IDLE = 0.02
 #: The last invocations whose mean duration counts.
 WINDOW = 32
+#: The longest time for which a result counts as on its way: beyond it no scheduler ran, or a clock
+#: was set.
+MOST_RESULT_S = 5.0
 #: An invocation that has run for so many mean durations, and for so many seconds, is a long one.
 LONG = 4
 LONG_S = 2.0
@@ -166,12 +169,12 @@ class Places:
         Args:
             id: The invocation.
             now_s: The time.
-            result_s: How long its result was in the queue.
+            result_s: How long its result was in the queue, in seconds.
         """
         if (function := self._functions.get(id)) is not None:
             use = self._use(self._name(function))
             if (since_s := use.since_s(id)) is not None:
-                self._result_s.add(result_s)
+                self._result_s.add(min(max(0.0, result_s), MOST_RESULT_S))
                 use.duration_s.add(max(LEAST_S, now_s - since_s - self._way_s()))
             self.free(id)
 
@@ -214,7 +217,9 @@ class Places:
             use.recent[id] = since_s
 
     def _use(self, name: str) -> _Use:
-        return self._uses.setdefault(name, _Use())
+        if (use := self._uses.get(name)) is None:  # It is asked for each send.
+            use = self._uses[name] = _Use()
+        return use
 
     def _name(self, function: str) -> str:
         limit = self._limits.get(function)

@@ -31,7 +31,8 @@ class Message:
         receipt: Deletes or hands back this delivery.
         receive_count: The number of deliveries so far, including this one.
         attributes: Message attributes, name to string value.
-        sent_at_s: When it was sent, in seconds since the epoch; None: the queue does not say.
+        sent_at_s: When it was sent, in seconds since the epoch, by our clock, which may differ from
+            the queue's; None: the queue does not say.
     """
 
     body: str = field(repr=False)
@@ -179,7 +180,8 @@ class Endpoints:
     Attributes:
         functions: Takes invocations.
         results: The results queues; each scheduler has its own.
-        dead_letters: The dead-letter queue, which all schedulers share.
+        dead_letters: The dead-letter queue, which all schedulers share; None: no function is
+            configured.
         payloads: Takes payloads too large for one event; None: there is no payload bucket.
         limits: Knows how many invocations the functions may run at once; None: nobody does.
         jobs: Runs jobs, for each service that a target needs.
@@ -187,7 +189,7 @@ class Endpoints:
 
     functions: FunctionInvoker
     results: Sequence[Queue]
-    dead_letters: Queue
+    dead_letters: Queue | None
     payloads: PayloadStore | None = None
     limits: LimitReader | None = None
     jobs: Mapping[Service, JobLauncher] = field(default_factory=dict)

@@ -68,8 +68,10 @@ def meaning(
             Airflow knows none of this invocation.
         was_started_twice: Whether one of two starts has reported that it does nothing.
     """
-    may_be_of_a_start = is_about_a_start(report) or (
-        isinstance(report, JobEnd) and was_started_twice
+    may_be_of_a_start = (
+        is_about_a_start(report)
+        or _is_rejected(report)
+        or (isinstance(report, JobEnd) and was_started_twice)
     )
     if is_duplicate(report) or (may_be_of_a_start and state in _RUNNING):
         return Meaning.DUPLICATE
@@ -110,6 +112,17 @@ def is_duplicate(report: Report) -> bool:
     return isinstance(report, Result) and report.outcome is Outcome.DUPLICATE
 
 
+def is_out_of_time(report: Report) -> bool:
+    """Whether the time-out of its target ended the workload, so that a longer one could help."""
+    if isinstance(report, DeadLetter):  # The handler could not end the workload in time.
+        return kind(report) == "timeout"
+    return (
+        isinstance(report, Result)
+        and report.outcome is Outcome.DEADLINE
+        and not report.stop_requested
+    )
+
+
 def is_about_a_start(report: Report) -> bool:
     """Whether a report may say only that one of several starts did not happen.
 
@@ -117,6 +130,15 @@ def is_about_a_start(report: Report) -> bool:
     lost. While one start runs, the event of another may expire.
     """
     return isinstance(report, DeadLetter) and kind(report) in ("expired", "no_concurrency")
+
+
+def _is_rejected(report: Report) -> bool:
+    """Whether a handler has started nothing.
+
+    Of an event that Lambda delivered twice, one execution environment may reject what another one
+    runs: its disk is full, or it cannot reach Airflow.
+    """
+    return isinstance(report, Result) and report.outcome is Outcome.REJECTED
 
 
 def kind(letter: DeadLetter) -> str:

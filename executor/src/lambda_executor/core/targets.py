@@ -1,4 +1,4 @@
-"""Where a workload goes: a function of AWS Lambda, or a job of AWS Batch or Amazon ECS."""
+"""Where a workload goes: a function of AWS Lambda, or a job of Batch, ECS or Lambda MicroVMs."""
 
 from __future__ import annotations
 
@@ -70,24 +70,28 @@ class Service(Enum):
 
     BATCH = "batch"
     ECS = "ecs"
+    MICROVM = "microvm"
 
 
 @dataclass(frozen=True, slots=True)
 class JobTarget:
-    """A job queue of AWS Batch or a cluster of Amazon ECS, and the request that starts a job there.
+    """A job queue, a cluster or a MicroVM image, and the request that starts a job there.
 
     Attributes:
-        name: The Airflow queue that it serves.
+        name: The Airflow queue that it serves; for the default target, where it comes from.
         service: Whose job it is.
-        request: The parameters of `SubmitJob` or `RunTask` as a JSON object, in AWS's spelling and
-            without a command.
+        request: The parameters of `SubmitJob`, `RunTask` or `RunMicrovm` as a JSON object, in AWS's
+            spelling and without the workload.
         container: The container of the task definition that runs the workload (ECS alone).
+        is_of_reference: Whether it comes from the options of the reference's executor. Then a
+            task's `executor_config` is what that executor takes.
     """
 
     name: str
     service: Service
     request: str = field(repr=False)
     container: str | None = None
+    is_of_reference: bool = False
 
     def __str__(self) -> str:
         return f"{self.service.value}:{self.name}"

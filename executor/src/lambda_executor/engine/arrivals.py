@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lambda_executor.contract.log_lines import about
@@ -15,6 +16,7 @@ from lambda_executor.core.reports import (
     JobEnd,
     Meaning,
     Report,
+    is_out_of_time,
     kind,
     leaves_state_open,
     meaning,
@@ -50,7 +52,8 @@ class Arrivals(Generic[Key]):
         self._ledger = ledger
         self._acknowledgements = acknowledgements
         self._meter = meter
-        self._started_twice: set[InvocationId] = set()
+        #: Why a start of an invocation did nothing.
+        self._did_nothing: dict[InvocationId, str] = {}
 
     def take(self, arrivals: Sequence[tuple[Poller, Arrival]]) -> None:
         """Take in the reports of one step, each with the poller that received it.
@@ -64,9 +67,14 @@ class Arrivals(Generic[Key]):
         except Exception:
             log.exception("Could not read the state of the tasks of %d reports", len(open_reports))
             arrivals = [one for one in arrivals if not leaves_state_open(one[1].report)]
+        out_of_time = []
         for poller, arrival in arrivals:
             report = arrival.report
-            self._take(poller, arrival, meaning(report, states.get(report.id)))
+            key = self._ledger.key(report.id)
+            was_live = self._take(poller, arrival, meaning(report, states.get(report.id)))
+            if was_live and key is not None and is_out_of_time(report):
+                out_of_time.append(key)
+        self._airflow.out_of_time(out_of_time)
 
     def take_ends(self, ends: Sequence[JobEnd]) -> None:
         """Take in the ends of jobs that sent no result.
@@ -82,31 +90,33 @@ class Arrivals(Generic[Key]):
             log.exception("Could not read the state of the tasks of %d jobs", len(ends))
             return
         for end in ends:
-            twice = end.id in self._started_twice
-            means = meaning(end, states.get(end.id), was_started_twice=twice)
-            if means is not Meaning.DUPLICATE and self._settle(end, means):
+            why = self._did_nothing.get(end.id)
+            means = meaning(end, states.get(end.id), was_started_twice=why is not None)
+            told = replace(end, reason=f"{end.reason}. It ran nothing: {why}") if why else end
+            if means is not Meaning.DUPLICATE and self._settle(told, means):
                 self._meter.count("job_ends", service=end.service.value)
 
     def drop(self, ids: Iterable[InvocationId]) -> None:
         """Forget invocations that are not live any more."""
-        self._started_twice.difference_update(ids)
+        for id in ids:
+            self._did_nothing.pop(id, None)
 
     def _states(self, reports: Iterable[Report]) -> Mapping[InvocationId, str]:
         """Ask Airflow once for the states of the tasks of live invocations."""
         keys = {r.id: key for r in reports if (key := self._ledger.key(r.id)) is not None}
         return self._airflow.states(keys) if keys else {}
 
-    def _take(self, poller: Poller, arrival: Arrival, means: Meaning) -> None:
+    def _take(self, poller: Poller, arrival: Arrival, means: Meaning) -> bool:
+        """Take in one report; return whether it settled its invocation."""
         report, now_s = arrival.report, time.time()
         key = self._ledger.key(report.id)
-        if means is not Meaning.DUPLICATE:
-            self._settle(report, means)
+        was_live = means is not Meaning.DUPLICATE and self._settle(report, means)
         self._acknowledgements.delivered(Delivery(poller, arrival.receipt, report.id, now_s))
         if isinstance(report, DeadLetter):
             self._meter.count("dead_letters", reason=kind(report))
         if means is Meaning.DUPLICATE:
             if key is not None:
-                self._started_twice.add(report.id)
+                self._did_nothing[report.id] = report.reason
             log.info(
                 "%s was started twice; one of the starts does nothing",
                 report.id,
@@ -117,6 +127,7 @@ class Arrivals(Generic[Key]):
             self._meter.time("queue_to_start_ms", report.queue_to_start_ms)
         if arrival.sent_at_s is not None:
             self._meter.time("result_ms", max(0.0, now_s - arrival.sent_at_s) * 1000)
+        return was_live
 
     def _settle(self, report: Report, means: Meaning) -> bool:
         """Settle an invocation; return whether it was live."""

@@ -141,7 +141,7 @@ class Dispatcher:
 
         Args:
             id: The invocation.
-            result_s: How long its result was in the queue.
+            result_s: How long its result was in the queue, in seconds.
         """
         with self._sendable:
             self._queue.ended(id, self._clock(), result_s)

@@ -35,6 +35,7 @@ from lambda_executor.engine.listening import Listeners
 from lambda_executor.engine.poller import Arrival
 from lambda_executor.engine.ports import Airflow, AirflowState
 from lambda_executor.engine.reconciliation import Reconciler
+from lambda_executor.engine.unclaimed import Unclaimed
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,6 @@ Key = TypeVar("Key", bound=Hashable)
 
 #: Seconds between two log lines that say that the same function is full.
 SAY_FULL_S = 60.0
-#: The longest time for which a result counts as on its way: beyond it no scheduler ran, or the
-#: clocks differ.
-MOST_RESULT_S = 5.0
 #: Seconds for which a job may run on for which Airflow does not wait any more. Its task may have
 #: just ended, and its process still sends the log and calls callbacks. A task that runs ends by
 #: itself when Airflow refuses its heartbeat.
@@ -88,6 +86,7 @@ class Engine(Generic[Key]):
         jobs: Sends the others, and looks after the jobs that they are.
         listeners: The pollers of all queues.
         reconciler: Finds slots that no report will free.
+        unclaimed: The messages that nobody may ever claim.
         limits: Finds out how many invocations the functions may run at once.
     """
 
@@ -122,15 +121,19 @@ class Engine(Generic[Key]):
             max_attempts=settings.max_invoke_attempts,
             clock=clock,
         )
+        self.unclaimed = Unclaimed()
         self.listeners = Listeners(
             endpoints,
             settings.own_results,
             knows=self.ledger.knows,
+            unclaimed=self.unclaimed,
             arrived=self.arrived,
             threads=settings.poll_threads,
             clock=clock,
         )
-        self.reconciler = Reconciler(self.ledger.in_flight, self.ledger.knows, state)
+        self.reconciler = Reconciler(
+            self.ledger.in_flight, self.ledger.knows, state, unclaimed=self.unclaimed
+        )
         self.limits = LimitWatcher(endpoints.limits, self.dispatcher.limit)
         self._state = state
         self._said_full_s: dict[str, float] = {}
@@ -293,8 +296,8 @@ class Engine(Generic[Key]):
         """Send another invocation in the place of one that has ended, before the next step."""
         report, sent_at_s = arrival.report, arrival.sent_at_s
         if not (is_duplicate(report) or is_about_a_start(report)):
-            result_s = 0 if sent_at_s is None else max(0.0, time.time() - sent_at_s)
-            self.dispatcher.ended(report.id, min(result_s, MOST_RESULT_S))
+            result_s = 0.0 if sent_at_s is None else time.time() - sent_at_s
+            self.dispatcher.ended(report.id, result_s)
 
     # ---- one step ----
 
@@ -328,11 +331,16 @@ class Engine(Generic[Key]):
             self._leave_in_flight(id, outcome.reason)
 
     def _take_outlived(self, outcome: Outlived) -> None:
-        """Leave a task to Airflow, which revokes and queues it again; a callback has failed."""
+        """Leave a task to Airflow, which revokes and queues it again; a callback has failed.
+
+        Airflow may revoke it by another scheduler's executor. So it counts as in flight from now
+        on, and the reconciler finds that Airflow does not wait for it any more.
+        """
         key = self.ledger.key(outcome.id)
         if key is None or not self._state.ends(key):
             self._fail(outcome.id, outcome.reason)
             return
+        self.ledger.sent(outcome.id)
         log.warning(
             "There was no room for %s until its token expired; Airflow queues it again when it has "
             "been queued for [scheduler] task_queued_timeout: %s",

@@ -25,7 +25,7 @@ from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.backoff import Backoff
 from lambda_executor.core.ports import JobLauncher
-from lambda_executor.core.targets import JobTarget
+from lambda_executor.core.targets import JobTarget, Service
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ GIVE_UP_S = 600.0
 LOOK_AGAIN_S = (30.0, 300.0)
 #: The most stops that wait. More would be there only after the service was away for long.
 MOST_STOPS = 10_000
+
+#: What else there may be. Nothing but its id finds a MicroVM, and that may not have been stored.
+_NOT_STORED = (
+    ", or its id is not known, and it may run until its maximumDurationInSeconds, which costs money"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +139,11 @@ class JobStops:
     def _not_found(self, stop: Stop) -> None:
         if self._is_closed or stop.looks == len(LOOK_AGAIN_S):
             log.warning(
-                "Found no job of %s (%s) to stop (%s): it was not started, or ended long ago",
+                "Found no job of %s (%s) to stop (%s): it was not started, or ended long ago%s",
                 stop.id,
                 stop.target,
                 stop.reason,
+                _NOT_STORED if stop.target.service is Service.MICROVM else "",
                 extra=about(stop.id),
             )
             return

@@ -10,10 +10,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.ports import Endpoints, Message, Queue
 from lambda_executor.engine.poller import Arrival, Poller, Report
+from lambda_executor.engine.unclaimed import Unclaimed
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ class Listeners:
         endpoints: Holds the queues.
         own: The index of this scheduler's own results queue.
         knows: Whether an invocation is the engine's; called on the pollers' threads.
+        unclaimed: Knows which messages nobody will claim; None: nobody does.
         arrived: Called with each arrival, on the pollers' threads.
         threads: The most receives from its own results queue under way at once.
         clock: A monotonic clock, in seconds.
@@ -34,25 +37,29 @@ class Listeners:
         foreign: The pollers of the other schedulers' results queues, while there are any.
     """
 
+    #: What receives from each queue; tests have one without threads.
+    POLLER: ClassVar[type[Poller]] = Poller
+
     def __init__(  # noqa: PLR0913 - what pollers need, twice
         self,
         endpoints: Endpoints,
         own: int,
         *,
         knows: Callable[[InvocationId], bool],
+        unclaimed: Unclaimed | None = None,
         arrived: Callable[[Arrival], None] | None = None,
         threads: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        results, dead_letters = endpoints.results[own], endpoints.dead_letters
+        results = endpoints.results[own]
         self._others = [queue for queue in endpoints.results if queue is not results]
         self._knows = knows
+        self._unclaimed = unclaimed
         self._arrived = arrived
         self._clock = clock
-        self.own = (
-            self._poller(results, _decode_result, threads),
-            self._poller(dead_letters, _decode_dead_letter),
-        )
+        self.own = [self._poller(results, _decode_result, threads)]
+        if endpoints.dead_letters is not None:
+            self.own.append(self._poller(endpoints.dead_letters, _decode_dead_letter))
         self.foreign: list[Poller] = []
 
     def __iter__(self) -> Iterator[Poller]:
@@ -96,8 +103,13 @@ class Listeners:
     def _poller(
         self, queue: Queue, decode: Callable[[Message], Report], threads: int = 1
     ) -> Poller:
-        return Poller(
-            queue, decode=decode, knows=self._knows, arrived=self._arrived, threads=threads
+        return self.POLLER(
+            queue,
+            decode=decode,
+            knows=self._knows,
+            unclaimed=self._unclaimed,
+            arrived=self._arrived,
+            threads=threads,
         )
 
 

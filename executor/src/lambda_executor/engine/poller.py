@@ -2,7 +2,8 @@
 
 A report about one of our invocations becomes an arrival for the scheduler's thread, and is deleted
 only after `acknowledge`. A malformed message is deleted and counted. A message of another
-scheduler is handed back, with a growing delay, so that it cannot starve ours.
+scheduler is handed back, with a growing delay, so that it cannot starve ours, and deleted once it
+is certain that nobody will claim it (`unclaimed.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lambda_executor.contract.errors import AwsError, DecodeError
 from lambda_executor.contract.wire import DeadLetter, InvocationId, Result
 from lambda_executor.core.backoff import Backoff
 from lambda_executor.core.ports import BATCH, LONG_POLL_S, Message, Queue
+from lambda_executor.engine.unclaimed import Unclaimed
 
 log = logging.getLogger(__name__)
 
@@ -67,22 +69,25 @@ class Poller:
         queue: The queue.
         decode: Reads one message; raises `DecodeError`.
         knows: Whether an invocation is ours; called on the poller's threads.
+        unclaimed: Knows which messages nobody will claim; None: nobody does.
         arrived: Called with each arrival, on the poller's threads.
         threads: The most receives, and the most deletes, under way at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a queue, and what becomes of its messages
         self,
         queue: Queue,
         *,
         decode: Callable[[Message], Report],
         knows: Callable[[InvocationId], bool],
+        unclaimed: Unclaimed | None = None,
         arrived: Callable[[Arrival], None] | None = None,
         threads: int = 1,
     ) -> None:
         self._queue = queue
         self._decode = decode
         self._knows = knows
+        self._unclaimed = Unclaimed() if unclaimed is None else unclaimed
         self._notify_arrived = arrived
         self._arrivals: list[Arrival] = []
         self._arrived = threading.Condition()
@@ -135,7 +140,7 @@ class Poller:
                 log.warning("Could not hand back to %s: %s", self._queue.name, error)
 
     def counts(self) -> Counter[str]:
-        """Count the messages received, malformed, handed back and deleted since the last call."""
+        """Count the messages by what became of them (`metrics.py`), since the last call."""
         with self._counts_lock:
             counts, self._counts = self._counts, Counter()
             return counts
@@ -153,8 +158,9 @@ class Poller:
             )
 
     def take(self, messages: Sequence[Message]) -> None:
-        """Sort the messages of one receive: ours, malformed, or another scheduler's."""
+        """Sort the messages of one receive: ours, malformed, nobody's, or another scheduler's."""
         malformed: list[str] = []
+        unclaimed: list[str] = []
         foreign: dict[int, list[str]] = {}
         for message in messages:
             try:
@@ -165,15 +171,24 @@ class Poller:
                 continue
             if self._knows(report.id):
                 self._add_arrival(Arrival(report, message.receipt, message.sent_at_s))
+            elif self._unclaimed.is_unclaimed(report.id, message.receive_count):
+                log.info(
+                    "Removing a message about %.80r from %s: no scheduler has claimed it, and "
+                    "Airflow does not wait for this invocation",
+                    report.id,
+                    self._queue.name,
+                )
+                unclaimed.append(message.receipt)
             else:
                 delay_s = hand_back_delay_s(message.receive_count)
                 foreign.setdefault(delay_s, []).append(message.receipt)
         self._count(
             received=len(messages),
             malformed=len(malformed),
+            unclaimed=len(unclaimed),
             handed_back=sum(map(len, foreign.values())),
         )
-        self.acknowledge(malformed)
+        self.acknowledge(malformed + unclaimed)
         for delay_s, receipts in foreign.items():
             self._queue.hand_back(receipts, delay_s)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from lambda_executor.contract.wire import InvocationId
@@ -26,6 +26,12 @@ class Airflow(Protocol[Key_contra]):
     def states(self, invocations: Mapping[InvocationId, Key_contra]) -> Mapping[InvocationId, str]:
         """Return the states of the tasks among some invocations, as far as it knows them."""
 
+    def out_of_time(self, keys: Sequence[Key_contra]) -> None:
+        """Notify it of workloads that their targets' time-outs have ended; never raises.
+
+        It is called in each step, most often with none.
+        """
+
     def hold_slot(self, key: Key_contra) -> None:
         """Count a workload as running."""
 
@@ -38,6 +44,13 @@ class AirflowState(Protocol[Key]):
 
     def waits_for(self, in_flight: Mapping[InvocationId, Key]) -> set[InvocationId]:
         """Return the invocations whose workload is still queued or running in the database."""
+
+    def awaited(self, ids: Collection[InvocationId]) -> Collection[InvocationId]:
+        """Return those of some invocations, of any scheduler, for whose end Airflow waits.
+
+        All of them, if it may wait for one and the database does not say for which. The ids may be
+        any text: they come from messages.
+        """
 
     def unowned(self) -> Mapping[InvocationId, Key]:
         """Return what Airflow waits for and never offers for adoption, from any scheduler."""

@@ -14,6 +14,8 @@ Airflow itself ends a task from which nothing is heard: one that stays queued by
 `[scheduler] task_queued_timeout`, one that is running by its heartbeat. Nothing ends a callback, so
 one without a result is reported as lost here. Its result may have been purged, or Lambda never took
 it and no answer said so. Of a job its service tells the end (`job_watch.py`).
+
+About messages that no scheduler claims, the database is asked here too (`unclaimed.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Generic, TypeVar
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import HAND_BACK_CAP_S
 from lambda_executor.engine.ports import AirflowState
+from lambda_executor.engine.unclaimed import Unclaimed
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class Reconciler(Generic[Key]):
         in_flight: Returns a snapshot of the in-flight invocations; called on this thread.
         knows: Whether an invocation is ours, live or settled; called on this thread.
         airflow: Airflow's database.
+        unclaimed: The messages that nobody may ever claim; None: there are none.
         period_s: Seconds between two checks.
     """
 
@@ -73,11 +77,13 @@ class Reconciler(Generic[Key]):
         knows: Callable[[InvocationId], bool],
         airflow: AirflowState[Key],
         *,
+        unclaimed: Unclaimed | None = None,
         period_s: float = PERIOD_S,
     ) -> None:
         self._in_flight = in_flight
         self._knows = knows
         self._airflow = airflow
+        self._unclaimed = Unclaimed() if unclaimed is None else unclaimed
         self._period_s = period_s
         self._comparison = Comparison()
         self._obsolete: deque[InvocationId] = deque()
@@ -115,11 +121,12 @@ class Reconciler(Generic[Key]):
         waited_for = self._airflow.waits_for(in_flight) if in_flight else set()
         self._obsolete.extend(sorted(self._comparison.check(in_flight, waited_for)))
         self._check_unended(in_flight)
+        self._unclaimed.check(self._airflow.awaited)
 
     def _check_unended(self, in_flight: Mapping[InvocationId, Key]) -> None:
         """Count the checks of what Airflow never ends, and find what is left behind or lost."""
         unowned = {id: key for id, key in self._airflow.unowned().items() if not self._knows(id)}
-        sent = {id for id, key in in_flight.items() if not self._airflow.ends(key)}
+        sent = [id for id, key in in_flight.items() if not self._airflow.ends(key)]
         # Counted from this scheduler's first check: `unowned` does not say since when it waits.
         self._seen = {id: self._seen.get(id, 0) + 1 for id in (*unowned, *sent)}
         checks = math.ceil(self._airflow.longest_wait_s() / self._period_s) + 1

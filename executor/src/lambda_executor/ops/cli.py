@@ -5,7 +5,8 @@ Airflow imports this module for every command, so each implementation is importe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow.cli.cli_config import (
@@ -24,6 +25,24 @@ def _arg(*flags: str, **options: Any) -> Arg:  # noqa: ANN401 - argparse's own
 
 def _command(path: str) -> Callable[..., None]:
     return lazy_load_command(f"lambda_executor.ops.{path}")
+
+
+#: Seconds between two times of `status --watch` without a number.
+PERIOD_S = 5
+
+
+class _Period(argparse.Action):
+    """Stores a number of seconds; Airflow's `Arg` has no way to set argparse's `const`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's own
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002 - argparse's own
+    ) -> None:
+        """Store it."""
+        setattr(namespace, self.dest, PERIOD_S if values is None else values)
 
 
 _JSON = _arg("--json", help="Print JSON", action="store_true")
@@ -50,13 +69,62 @@ _CHECK = ActionCommand(
 
 _STATUS = ActionCommand(
     name="status",
-    help="Show in-flight tasks, the depth of the queues and the latest failures",
+    help="Show in-flight tasks, the targets, the depth of the queues and the latest failures",
     description=(
-        "In-flight tasks and failures come from Airflow's database, the depth of the queues from "
-        "AWS. Exit code 1 when a queue cannot be read."
+        "In-flight tasks and failures come from Airflow's database, the depth of the queues and "
+        "what waits and runs for each target of jobs from AWS. Exit code 1 when one of them cannot "
+        "be read."
     ),
     func=_command("commands.status"),
-    args=[_JSON],
+    args=[
+        _arg(
+            "--watch",
+            metavar="SECONDS",
+            help=f"Show it again every so many seconds ({PERIOD_S} without a number), until Ctrl-C",
+            nargs="?",
+            type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+            action=_Period,
+        ),
+        _JSON,
+    ],
+)
+
+_EXPLAIN = ActionCommand(
+    name="explain",
+    help="Say why a task failed or waits",
+    description=(
+        "One answer from Airflow's database, the log of the function or job, what the service of "
+        "the job says, and the queues: a verdict and what to do, then all of it in order of time. "
+        "It changes nothing and receives no message. What this role may not read is a line that "
+        "names the missing permission. Exit code 1 when there is no such task, or when something "
+        "could not be read."
+    ),
+    func=_command("explain.command.explain"),
+    args=[
+        _arg("dag", help="The id of the DAG"),
+        _arg("task", help="The id of the task"),
+        _arg("run", help="The id of the run"),
+        _arg(
+            "--map-index",
+            metavar="N",
+            help="Which of a mapped task's instances, from 0",
+            type=int,
+            default=-1,
+        ),
+        _arg(
+            "--try-number",
+            metavar="N",
+            help="Which try (default: the newest)",
+            type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+        ),
+        _arg(
+            "--output",
+            help="Text for a person, or JSON (default: %(default)s)",
+            choices=("text", "json"),
+            default="text",
+        ),
+        _JSON,
+    ],
 )
 
 _LIST = ActionCommand(
@@ -137,6 +205,7 @@ def get_cli_commands() -> list[CLICommand]:
             subcommands=[
                 _CHECK,
                 _STATUS,
+                _EXPLAIN,
                 GroupCommand(
                     name="dead-letters",
                     help="Handle invocations that Lambda gave up on and no scheduler took",

@@ -6,8 +6,9 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from airflow.configuration import conf
@@ -17,11 +18,12 @@ from lambda_executor.contract.errors import AwsError, LambdaExecutorError
 from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.core.places import Limit
+from lambda_executor.ops import target_status
 from lambda_executor.ops import tasks as airflow_tasks
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.ops.doctor.diagnosis import depth_of
-from lambda_executor.ops.terminal import Say, columns, command, since
+from lambda_executor.ops.terminal import Say, columns, command, since, watch
 from lambda_executor.setup.connection import connect
 from lambda_executor.setup.team_conf import conf_of_team, prefix, variables_of_team
 
@@ -70,21 +72,31 @@ def _show(finding: Finding, say: Say) -> None:
 
 @command
 def status(args: argparse.Namespace, say: Say) -> bool:
-    """Print in-flight and scheduled tasks, the queues' depths and the latest failures."""
+    """Print in-flight and scheduled tasks, the targets, the queues and the latest failures."""
+    if args.watch is None:
+        return _status(say, as_json=args.json, indent=2)
+    # Each JSON document is one line, for a program that reads them as they come.
+    draw = partial(_status, as_json=args.json, indent=None)
+    watch(say, draw, args.watch, append=args.json)
+    return True
+
+
+def _status(say: Callable[..., None], *, as_json: bool, indent: int | None) -> bool:
     active, failures = airflow_tasks.active(), airflow_tasks.failures(FAILURES)
     scheduled = airflow_tasks.scheduled()
-    queues, limits, reasons = _queues_and_limits()
-    if args.json:
+    found = _found_in_aws()
+    if as_json:
         answer = {
             "in_flight": [asdict(tasks) for tasks in active],
             "scheduled": scheduled,
-            "may_run": {limit.name: limit.most for limit in limits},
-            "queues": queues,
+            "may_run": {limit.name: limit.most for limit in found.limits},
+            "targets": found.targets,
+            "queues": found.queues,
             "last_errors": [asdict(failure) for failure in failures],
-            "reasons": reasons,
+            "reasons": found.reasons,
         }
-        say(*json.dumps(answer, indent=2, default=str).splitlines())
-        return not reasons
+        say(*json.dumps(answer, indent=indent, default=str).splitlines())
+        return not found.reasons
     if not active:
         say(*columns("", "in flight", "nothing"))
     for tasks in active:
@@ -93,41 +105,59 @@ def status(args: argparse.Namespace, say: Say) -> bool:
     if scheduled:
         what = f"{scheduled} scheduled, until a function, a pool or another limit has room"
         say(*columns("", "waiting", what))
-    for limit in limits:
+    for limit in found.limits:
         say(*columns("", "may run", f"{limit.name}: {limit.most} invocations at once"))
-    for queue in queues:
+    for row in target_status.rows(found.targets):
+        say(*columns("", "target", row))
+    for queue in found.queues:
         depth = depth_of(queue["visible"], queue["hidden"])
         say(*columns("", queue["subject"], f"{queue['name']}: {depth}"))
-    for reason in reasons:
+    for reason in found.reasons:
         say(*columns("PROBLEM", "", reason))
     for failure in failures:
         of = f"{failure.task}: " if failure.task else ""
         ago = f"{since(failure.at)} ago, " if failure.at else ""
         say(*columns("", "failed", f"{ago}{of}{failure.reason}"))
-    return not reasons
+    return not found.reasons
 
 
-def _queues_and_limits() -> tuple[list[dict[str, Any]], list[Limit], list[str]]:
-    """Return the queues' depths, the functions' limits, and why some could not be read."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The queues' depths, the functions' limits, the targets, and why some could not be read."""
+
+    queues: list[dict[str, Any]] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    targets: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def _found_in_aws() -> _Found:
     try:
         connected = connect(conf, checks.PATIENCE)
     except LambdaExecutorError as e:
-        return [], [], [str(e)]
-    queues, limits, reasons = [], list[Limit](), []
+        return _Found(reasons=[str(e)])
+    found = _Found()
     try:
-        limits += dict.fromkeys(filter(None, connected.limits.read().values()))
+        found.limits.extend(dict.fromkeys(filter(None, connected.limits.read().values())))
     except AwsError as e:
-        reasons.append(f"how many invocations the functions may run: {e}")
+        found.reasons.append(f"how many invocations the functions may run: {e}")
+    routes = connected.config.routes
+    if routes.job_targets():
+        targets, reasons = target_status.read(routes, connected.clients)
+        found.targets.extend(targets)
+        found.reasons.extend(reasons)
     for subject, url in (
         *(("results queue", url) for url in connected.config.queue_urls),
         ("dead-letter queue", connected.config.dead_letter_queue_url),
     ):
+        if url is None:
+            continue
         name = url.rpartition("/")[2]
         try:
             facts = connected.inspection.queue(url)
         except AwsError as e:
-            reasons.append(f"{subject} {name}: {e}")
+            found.reasons.append(f"{subject} {name}: {e}")
         else:
             depth = {"visible": facts.visible, "hidden": facts.hidden}
-            queues.append({"subject": subject, "name": name, **depth})
-    return queues, limits, reasons
+            found.queues.append({"subject": subject, "name": name, **depth})
+    return found

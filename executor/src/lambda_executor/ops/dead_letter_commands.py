@@ -29,10 +29,11 @@ from lambda_executor.setup.connection import connect
 def list_(args: argparse.Namespace, say: Say) -> bool:
     """Print the dead letters, without deleting any."""
     connected = connect(conf, checks.PATIENCE)
-    with HeldMessages(connected.dead_letters, args.limit) as messages:
+    dead_letters, url = connected.existing_dead_letters()
+    with HeldMessages(dead_letters, args.limit) as messages:
         entries = _all(messages)
         awaited = _awaited(entries)
-        queue = connected.inspection.queue(connected.config.dead_letter_queue_url)
+        queue = connected.inspection.queue(url)
         hidden = max(0, queue.hidden - len(entries))
     now_s = time.time()
     rows = [_row(entry, awaited, now_s) for entry in entries]
@@ -62,7 +63,8 @@ def retry(args: argparse.Namespace, say: Say) -> bool:
         sys.stderr.write("Name the dispatch ids that `dead-letters list` shows, or say --all\n")
         return False
     is_ok, found = True, set()
-    with HeldMessages(connected.dead_letters, args.limit) as messages:
+    dead_letters, _ = connected.existing_dead_letters()
+    with HeldMessages(dead_letters, args.limit) as messages:
         entries = [e for e in _all(messages) if args.all or (e.letter and e.letter.id in wanted)]
         awaited = _awaited(entries)
         for entry in entries:
@@ -84,7 +86,8 @@ def retry(args: argparse.Namespace, say: Say) -> bool:
 @command
 def purge(args: argparse.Namespace, say: Say) -> bool:
     """Delete dead letters that no task waits for."""
-    with HeldMessages(connect(conf, checks.PATIENCE).dead_letters, args.limit) as messages:
+    dead_letters, _ = connect(conf, checks.PATIENCE).existing_dead_letters()
+    with HeldMessages(dead_letters, args.limit) as messages:
         entries = _all(messages)
         awaited = _awaited(entries)
         unneeded = [entry for entry in entries if _task(entry, awaited) is None]

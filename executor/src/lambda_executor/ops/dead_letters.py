@@ -155,7 +155,7 @@ def _reason_of_token(body: str, now_s: float) -> str:
     try:
         invocation = Invocation.decode(dead_event(body))
         token = json.loads(invocation.workload_json)["token"]
-    except (DecodeError, ValueError, KeyError, TypeError):
+    except (DecodeError, ValueError, KeyError, TypeError, RecursionError):
         return "its event does not carry the workload: clear the task instead"
     expiry_s = invocation.not_after_s or token_expiry_s(str(token))
     if expiry_s is None:
@@ -196,7 +196,7 @@ def _task(body: str) -> str:
         map_index = -1 if ti.get("map_index") is None else ti["map_index"]
         name = TaskName(ti["dag_id"], ti["run_id"], ti["task_id"], map_index, ti["try_number"])
         return str(name)
-    except (DecodeError, ValueError, KeyError, TypeError, AttributeError):
+    except (DecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
 
 

@@ -66,6 +66,25 @@ def active() -> list[Active]:
         ]
 
 
+def active_by_queue() -> dict[str, dict[str, int]]:
+    """Return how many tasks are in flight, by their queue and then by state."""
+    query = (
+        select(TaskInstance.queue, TaskInstance.state, func.count())
+        .where(
+            TaskInstance.state.in_(_ACTIVE),
+            TaskInstance.external_executor_id.is_not(None),
+            _is_ours(),
+        )
+        .group_by(TaskInstance.queue, TaskInstance.state)
+        .order_by(TaskInstance.queue, TaskInstance.state)
+    )
+    found: dict[str, dict[str, int]] = {}
+    with airflow_session() as session:
+        for queue, state, count in session.execute(query):
+            found.setdefault(str(queue), {})[str(state)] = count
+    return found
+
+
 def scheduled() -> int:
     """Return how many tasks wait in Airflow: for a place, a pool, or another limit of Airflow."""
     query = (

@@ -8,20 +8,71 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import Protocol
+from typing import TextIO
 
 from lambda_executor.contract.errors import LambdaExecutorError
+from lambda_executor.contract.visible import one_line, visible
 
 
-class Say(Protocol):
-    """Writes lines of the answer; what a terminal would obey is made visible."""
+class Say:
+    """Writes lines of the answer; what a terminal would obey is made visible.
+
+    Args:
+        answers: Where they are written to.
+    """
+
+    def __init__(self, answers: TextIO) -> None:
+        self._answers = answers
+        self._has_drawn = False
 
     def __call__(self, *lines: str) -> None:
         """Write each text as one line."""
+        for line in lines:
+            self._write(f"{visible(line)}\n")
+
+    def redraw(self, *lines: str) -> None:
+        """Show lines in place of the last ones; where stdout is no terminal, below them.
+
+        Lines that the terminal has no room for are only counted. Nothing of the terminal is
+        changed that would have to be restored.
+        """
+        if not self._answers.isatty():
+            self(*([""] if self._has_drawn else []), *lines)
+        else:
+            width, height = self._size()
+            rows = [row for line in lines for row in _pieces(visible(line), width)]
+            if len(rows) >= height:
+                left_out = len(rows) - (height - 2)
+                rows[height - 2 :] = [f"... {left_out} more lines"[:width]]
+            clear = "" if self._has_drawn else "\x1b[2J"
+            drawn = "".join(f"\x1b[K{row}\n" for row in rows)
+            self._write(f"{clear}\x1b[H{drawn}\x1b[J")
+        self._has_drawn = True
+
+    def stop_drawing(self) -> None:
+        """Leave the last lines as they are, without the `^C` that the terminal has written."""
+        if self._answers.isatty():
+            self._write("\r\x1b[K")
+
+    def _size(self) -> tuple[int, int]:
+        size = os.get_terminal_size(self._answers.fileno())
+        return size.columns or 80, max(size.lines or 24, 3)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._answers.write(text)
+            self._answers.flush()
+        except BrokenPipeError:
+            # What is left in the buffer goes nowhere, or closing the file would fail too.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._answers.fileno())
+            os.close(nowhere)
+            raise
 
 
 def command(
@@ -44,13 +95,39 @@ def command(
     return command
 
 
-def visible(text: str) -> str:
-    r"""Write out every character that is not printable, such as ESC as `\x1b`.
+def watch(
+    say: Say,
+    draw: Callable[[Callable[..., None]], object],
+    period_s: float,
+    *,
+    append: bool,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show something again and again, until Ctrl-C.
 
-    Texts come from AWS and from messages that a function's role may send: they must not move the
-    cursor, add lines or reverse the rest of a line.
+    Args:
+        say: Where it is shown.
+        draw: Says it. If that fails, the reason is shown, and the next one may succeed.
+        period_s: Seconds between two times.
+        append: Whether each is written below the last one, on a terminal too, and without a time;
+            then a failure is raised.
+        wait: Waits for so many seconds.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    with suppress(KeyboardInterrupt):
+        while True:
+            lines: list[str] = []
+            try:
+                draw(lambda *more, into=lines: into.extend(more))
+            except LambdaExecutorError as e:
+                if append:
+                    raise
+                lines += columns("PROBLEM", "", str(e))
+            if append:
+                say(*lines)
+            else:
+                say.redraw(f"{datetime.now(UTC):%H:%M:%S} UTC, every {period_s:g} s", *lines)
+            wait(period_s)
+    say.stop_drawing()
 
 
 def columns(first: str, second: str, rest: str) -> list[str]:
@@ -58,7 +135,7 @@ def columns(first: str, second: str, rest: str) -> list[str]:
     head = f"{first:8} {second:18} "
     width = max(shutil.get_terminal_size((110, 24)).columns, 60)
     lines = textwrap.wrap(
-        visible(" ".join(rest.split())),
+        one_line(rest),
         width,
         initial_indent=head,
         subsequent_indent=" " * len(head),
@@ -66,6 +143,11 @@ def columns(first: str, second: str, rest: str) -> list[str]:
         break_on_hyphens=False,
     )
     return lines or [head.rstrip()]
+
+
+def _pieces(line: str, width: int) -> list[str]:
+    """Cut a line into the rows that it takes on a terminal."""
+    return [line[first : first + width] for first in range(0, len(line), width)] or [""]
 
 
 def since(at: datetime) -> str:
@@ -86,21 +168,9 @@ def _stdout() -> Iterator[Say]:
     """
     sys.stdout.flush()
     with open(os.dup(1), "w", encoding="utf-8") as answers:  # noqa: PTH123 - a descriptor
-
-        def say(*lines: str) -> None:
-            try:
-                for line in lines:
-                    print(visible(line), file=answers, flush=True)
-            except BrokenPipeError:
-                # What is left in the buffer goes nowhere, or closing the file would fail too.
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, answers.fileno())
-                os.close(nowhere)
-                raise
-
         os.dup2(2, 1)
         try:
-            yield say
+            yield Say(answers)
         finally:
             sys.stdout.flush()
             os.dup2(answers.fileno(), 1)

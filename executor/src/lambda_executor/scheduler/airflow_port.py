@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lambda_executor.contract.log_lines import about
-from lambda_executor.contract.names import FAILURE_EVENT
+from lambda_executor.contract.names import FAILURE_EVENT, ROUTING_EVENT
+from lambda_executor.contract.routing_reason import routed
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.ids import Ids
+from lambda_executor.core.offers import Offer
 from lambda_executor.core.outgoing import Outgoing
+from lambda_executor.scheduler import next_target
 from lambda_executor.scheduler.compat import (
     AirflowExecutor,
     external_id_of,
@@ -32,13 +35,25 @@ log = logging.getLogger(__name__)
 
 _IDS = Ids()
 
+#: Seconds for which Airflow may take to store the end of a try that ran out of time.
+LONGEST_END_S = 120.0
+
 
 class AirflowPort:
     """The scheduler as the engine of its executor sees it; the `Airflow` of `engine/ports.py`."""
 
-    def __init__(self, executor: AirflowExecutor, database: DatabaseState) -> None:
+    def __init__(
+        self,
+        executor: AirflowExecutor,
+        database: DatabaseState,
+        offers: Sequence[Offer] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._executor = executor
         self._database = database
+        self._offers = offers
+        self._clock = clock
+        self._open: dict[WorkloadKey, float] = {}  # When each is given up.
 
     def succeed(self, key: WorkloadKey) -> None:
         """Write the event of a success."""
@@ -47,12 +62,8 @@ class AirflowPort:
     def fail(self, key: WorkloadKey, reason: str) -> None:
         """Write the event of a failure, and an entry in Airflow's event log for people."""
         self._executor.fail(key, info=reason)
-        try:
-            self._executor.log_task_event(event=FAILURE_EVENT, extra=reason, ti_key=key)
-        except Exception:
-            # The scheduler has been notified above; raising would notify it again.
-            extra = about(key=key)
-            log.exception("Could not write why %s failed to Airflow's event log", key, extra=extra)
+        # The scheduler has been notified above; raising would notify it again.
+        _write_event(self._executor, FAILURE_EVENT, key, reason)
 
     def has_taken(self, key: WorkloadKey) -> bool:
         """Whether the event of a workload has left the event buffer."""
@@ -61,6 +72,36 @@ class AirflowPort:
     def states(self, invocations: Mapping[InvocationId, WorkloadKey]) -> dict[InvocationId, str]:
         """Return the states of the tasks among some invocations."""
         return self._database.states(invocations)
+
+    def out_of_time(self, keys: Sequence[WorkloadKey]) -> None:
+        """Send the next tries of tasks that ran out of time to larger targets, if they ask for it.
+
+        One whose end Airflow has not stored yet is tried again at each call, for `LONGEST_END_S`.
+        If the database cannot be written, they stay where they are, and this is logged.
+        """
+        now_s, before = self._clock(), self._open
+        tries = {**dict.fromkeys(keys, now_s + LONGEST_END_S), **before}
+        self._open = {}
+        if not self._offers or not tries:
+            return
+        try:
+            moves = next_target.move(list(tries), self._offers)
+        except Exception:
+            log.exception("Could not see to the next targets of %d tasks", len(tries))
+            return
+        self._open = {key: tries[key] for key in moves.open if now_s < tries[key]}
+        for key in set(moves.open).difference(self._open):
+            log.warning(
+                "%s ran out of time, and its next try stays on its queue: Airflow has not stored "
+                "its end for %g s",
+                key,
+                LONGEST_END_S,
+                extra=about(key=key),
+            )
+        for key, decision in moves.decided:
+            log.info("%s: %s", key, decision.reason, extra=about(key=key))
+            if decision.queue is None:  # Of one that moves, its own start says it.
+                _write_event(self._executor, ROUTING_EVENT, key, decision.reason)
 
     def hold_slot(self, key: WorkloadKey) -> None:
         """Count a workload as running."""
@@ -96,6 +137,8 @@ def take_over(
     id = InvocationId(given) if given and not knows(InvocationId(given)) else _IDS.draw()
     if id != given or running_state_of(workload) is not None:
         executor.running_state(key, id)  # Airflow stores the id.
+    if task and (reason := routed(task.executor_config)):
+        _write_event(executor, ROUTING_EVENT, key, reason)
     return key, outgoing(
         id,
         workload,
@@ -106,3 +149,12 @@ def take_over(
         # a person waits.
         priority=task.priority_weight if task else math.inf,
     )
+
+
+def _write_event(executor: AirflowExecutor, event: str, key: WorkloadKey, text: str) -> None:
+    """Write an entry in Airflow's event log for people; never raises."""
+    try:
+        executor.log_task_event(event=event, extra=text, ti_key=key)
+    except Exception:
+        extra = about(key=key)
+        log.exception("Could not write to Airflow's event log: %s: %s", key, text, extra=extra)

@@ -123,7 +123,7 @@ class LambdaExecutor(AirflowExecutor):
         self._end_wait_timeout_s = settings.end_wait_timeout_s
         database = DatabaseState(self.name)
         engine = Engine(
-            AirflowPort(self, database),
+            AirflowPort(self, database, settings.offers),
             database,
             endpoints,
             EngineSettings(
@@ -249,7 +249,7 @@ class LambdaExecutor(AirflowExecutor):
             self.engine.revoke(key)
 
     def get_task_log(self, ti: TaskInstance, try_number: int) -> tuple[list[str], list[str]]:
-        """Return what the function has logged about a running task so far; of a job, where it is.
+        """Return what the function or the job of a running task has logged so far.
 
         The API server calls this on an executor that it never starts.
         """

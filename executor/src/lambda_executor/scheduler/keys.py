@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
     from airflow.executors.workloads.types import WorkloadKey
     from sqlalchemy import ColumnElement
+
+Item = TypeVar("Item")
+
+#: Most keys of one query: each is a term of its WHERE clause.
+CHUNK = 200
 
 if AIRFLOW >= (3, 4):
     from airflow.executors.workloads.types import (  # type: ignore[attr-defined]
@@ -54,6 +60,13 @@ def is_task(key: WorkloadKey) -> bool:
 def task_key(id: UUID, names: TaskInstanceKey) -> WorkloadKey:
     """Return the key of a try: its UUID since 3.4, its names before."""
     return cast("WorkloadKey", Attempt(id, *names)) if AIRFLOW >= (3, 4) else names
+
+
+def in_chunks(keys: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield the keys for one query after the other, `CHUNK` in each."""
+    rest = iter(keys)
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        yield chunk
 
 
 def rows_of(keys: Iterable[WorkloadKey]) -> ColumnElement[bool]:

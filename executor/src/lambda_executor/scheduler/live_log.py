@@ -1,4 +1,4 @@
-"""Reads the log of a running or just crashed task from its function's log stream.
+"""Reads the log of a running or just crashed task from the log stream of its function or job.
 
 Airflow's API server reads it through an executor that was never started, while somebody waits.
 """
@@ -15,13 +15,21 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from lambda_executor.aws import Clients, LogGroup, LogLine, Patience
-from lambda_executor.contract.errors import LambdaExecutorError
-from lambda_executor.contract.log_lines import CONTEXT, INVOCATION, SETTLED, STARTED
-from lambda_executor.core.apis import JOBS
-from lambda_executor.core.targets import JobTarget
+from lambda_executor.aws import Clients, JobInspection, LogGroup, LogLine, Patience
+from lambda_executor.contract.errors import LambdaExecutorError, RouteError
+from lambda_executor.contract.log_lines import (
+    CONTEXT,
+    INVOCATION,
+    SETTLED,
+    STARTED,
+    fields_of,
+    is_platform_start,
+)
+from lambda_executor.core.routing import overrides
+from lambda_executor.core.targets import JobTarget, Target
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Gateway
+from lambda_executor.setup.job_log_groups import JobLogGroups
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ PATIENCE = Patience(connect_s=2, read_s=5, attempts=1)
 BUDGET_S = 5.0
 #: Most lines of one answer.
 MAX_LINES = 20_000
-#: Pause after a failed read.
+#: Pause after a failed read of one target's log.
 PAUSE_S = 30.0
 #: Largest expected difference between Airflow's and the function's clocks.
 CLOCKS_MS = 120_000
@@ -59,31 +67,49 @@ class LiveLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._connected: tuple[ExecutorConfig, Clients] | None = None
+        self._groups = JobLogGroups(clock)
         self._starts: dict[str, LogLine] = {}
-        self._failure = ""
-        self._paused_until_s = 0.0
+        #: Until when what cannot be read is not tried again, and why; None: nothing can be.
+        self._pauses: dict[Target | None, tuple[float, str]] = {}
 
     def read(self, task: RunningTask) -> tuple[list[str], list[str]]:
         """Return the source of the lines, or the reason why there are none, and the lines."""
-        if self._clock() < self._paused_until_s:
-            return [self._failure], []
+        target: Target | None = None
         try:
-            return self._read(task)
+            if why := self._pause_of(None):
+                return [why], []
+            settings, clients = self._connect()
+            target = settings.routes.target(task.queue, task.executor_config)
+            if why := self._pause_of(target):
+                return [why], []
+            return self._lines(
+                task, LogGroup(clients, self._group(settings, clients, target, task))
+            )
+        except RouteError as e:  # It concerns this task alone.
+            return [f"Where the task runs is not known: {e}"], []
         except LambdaExecutorError as e:
             reason = str(e)
         except Exception as e:
             log.exception("The live log of %s could not be read", task.id)
             reason = repr(e)
-        self._failure = f"The function's log cannot be read: {reason}"
-        self._paused_until_s = self._clock() + PAUSE_S
-        return [self._failure], []
+        what = f"log of {target}" if isinstance(target, JobTarget) else "function's log"
+        failure = f"The {what} cannot be read: {reason}"
+        self._pauses[target] = self._clock() + PAUSE_S, failure
+        return [failure], []
 
-    def _read(self, task: RunningTask) -> tuple[list[str], list[str]]:
-        settings, clients = self._connect()
-        target = settings.routes.target(task.queue, task.executor_config)
-        if isinstance(target, JobTarget):
-            return [_where_log_of_job_is(target)], []
-        group = LogGroup(clients, settings.log_group_of(target))
+    def _pause_of(self, target: Target | None) -> str:
+        until_s, why = self._pauses.get(target, (0.0, ""))
+        return why if self._clock() < until_s else ""
+
+    def _group(
+        self, settings: ExecutorConfig, clients: Clients, target: Target, task: RunningTask
+    ) -> str:
+        if not isinstance(target, JobTarget):
+            return settings.log_group_of(target)
+        changes = overrides(target, task.executor_config)
+        return self._groups.of(JobInspection(clients), target, changes)
+
+    def _lines(self, task: RunningTask, group: LogGroup) -> tuple[list[str], list[str]]:
         start = self._starts.get(task.id) or self._find(group, task)
         if start is None:
             return [f"CloudWatch log group {group.name} has no line of this task yet"], []
@@ -111,14 +137,6 @@ class LiveLog:
         return start
 
 
-def _where_log_of_job_is(target: JobTarget) -> str:
-    return (
-        f"The task runs as a job of {JOBS[target.service].name} (target {target.name!r}). Its log "
-        "appears here when it has ended; until then it is where the container's log configuration "
-        "sends it, as the service's console shows"
-    )
-
-
 def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
     """Yield the lines of one invocation, from its start to its end.
 
@@ -126,14 +144,14 @@ def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
     """
     is_inside = False
     for line in lines:
-        fields = _fields(line.text)
+        fields = fields_of(line.text)
         event = fields.get("event")
         if not is_inside:
             is_inside = event == STARTED and fields.get(INVOCATION) == id
             if is_inside:
                 yield line
             continue
-        if event == STARTED or _is_platform_start(line.text, fields):
+        if event == STARTED or is_platform_start(line.text, fields):
             return
         yield line
         if event == SETTLED:
@@ -147,24 +165,9 @@ def presented(line: LogLine) -> str:
     except on the first and last line. The dispatch id is on no line: whoever knows it can settle
     the invocation, and more people read the UI than the function's log.
     """
-    fields = _fields(line.text)
+    fields = fields_of(line.text)
     if "event" in fields:
         hidden = {INVOCATION} if fields["event"] in (STARTED, SETTLED) else CONTEXT
         return json.dumps({name: fields[name] for name in fields if name not in hidden})
     at = datetime.fromtimestamp(line.at_ms / 1000, UTC)
     return json.dumps({"timestamp": at.isoformat(timespec="milliseconds"), "event": line.text})
-
-
-def _is_platform_start(text: str, fields: Mapping[str, Any]) -> bool:
-    """Whether a line is Lambda's own start line, in its text or its JSON log format."""
-    return text.startswith("START RequestId: ") or fields.get("type") == "platform.start"
-
-
-def _fields(text: str) -> Mapping[str, Any]:
-    if not text.startswith("{"):
-        return {}
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return line if isinstance(line, dict) else {}

@@ -5,9 +5,9 @@ Every question opens its own session, because the reconciler asks from a thread 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from airflow.configuration import conf
@@ -22,7 +22,7 @@ from sqlalchemy import select
 from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.reports import CONTINUED
-from lambda_executor.scheduler.keys import is_task, rows_of, task_key
+from lambda_executor.scheduler.keys import in_chunks, is_task, rows_of, task_key
 from lambda_executor.scheduler.version import AIRFLOW
 from lambda_executor.setup import naming
 from lambda_executor.setup.time_limits import token_lifetime
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 if AIRFLOW >= (3, 3):
     from airflow.models.callback import CallbackKey, ExecutorCallback
+    from airflow.models.connection_test import DISPATCHED_STATES, ConnectionTestRequest
     from airflow.utils.state import CallbackState
 
     _WAITING_CALLBACKS = (CallbackState.QUEUED, CallbackState.RUNNING)
 
-Item = TypeVar("Item")
-
-#: Most keys of one query: each is a term of its WHERE clause.
-CHUNK = 200
+#: After this time the database has the dispatch id of a task that was queued. Before Airflow 3.3
+#: the scheduler stores it with an event in the same loop, unless the row is locked.
+ID_STORED = timedelta(minutes=1)
 
 #: Lambda's longest time-out, and a minute for the result.
 LONGEST_RUN_S = LONGEST_TIMEOUT_S + 60
@@ -72,9 +72,33 @@ class DatabaseState:
         waiting = set(in_flight) - set(tasks.values()) - set(callbacks.values())
         with create_session() as session:
             waiting |= {id for id, state in _states(session, tasks).items() if state in _WAITING}
-            for names in _chunks(callbacks):
+            for names in in_chunks(callbacks):
                 waiting |= {callbacks[name] for name in _waiting_callbacks(session, names)}
         return waiting
+
+    def awaited(self, ids: Collection[InvocationId]) -> set[InvocationId]:
+        """Return those of some invocations, of any scheduler, for whose end Airflow waits.
+
+        All of them, while it waits for a workload whose id the database does not have: a connection
+        test, or a task for which the scheduler could not store it. The ids are not sent to the
+        database, which refuses some texts.
+        """
+        with create_session() as session:
+            if _waits_for_unnamed(session):
+                return set(ids)
+            awaited = set(
+                session.scalars(
+                    select(TaskInstance.external_executor_id).where(
+                        TaskInstance.state.in_(_WAITING)
+                    )
+                )
+            )
+            if AIRFLOW >= (3, 3):
+                callbacks = select(ExecutorCallback.id).where(
+                    ExecutorCallback.state.in_(_WAITING_CALLBACKS)
+                )
+                awaited |= {str(id) for id in session.scalars(callbacks)}
+        return {id for id in ids if id in awaited}
 
     def unowned(self) -> dict[InvocationId, WorkloadKey]:
         """Return this executor's callbacks that are queued or running, by their dispatch ids.
@@ -109,7 +133,7 @@ class DatabaseState:
         return token_lifetime(conf, version).seconds + LONGEST_RUN_S
 
     def states(self, workloads: Mapping[InvocationId, WorkloadKey]) -> dict[InvocationId, str]:
-        """Return the states of the tasks among some invocations, with a query for each `CHUNK`.
+        """Return the states of the tasks among some invocations, by a query for each chunk of them.
 
         A task has no state for an invocation if it is in another try, or in another invocation,
         unless it continues: before Airflow 3.2 the id of a continued task may be an earlier one's.
@@ -128,7 +152,7 @@ def is_callback(key: WorkloadKey) -> bool:
 
 def _states(session: Session, tasks: Mapping[WorkloadKey, InvocationId]) -> dict[InvocationId, str]:
     states = {}
-    for chunk in _chunks(tasks):
+    for chunk in in_chunks(tasks):
         rows = session.execute(
             select(
                 TaskInstance.id,
@@ -149,6 +173,23 @@ def _states(session: Session, tasks: Mapping[WorkloadKey, InvocationId]) -> dict
     return states
 
 
+def _waits_for_unnamed(session: Session) -> bool:
+    """Whether Airflow waits for a workload of ours whose dispatch id the database does not have."""
+    if AIRFLOW >= (3, 3) and session.scalar(
+        select(ConnectionTestRequest.id)
+        .where(ConnectionTestRequest.state.in_(DISPATCHED_STATES))
+        .limit(1)
+    ):
+        return True
+    executors = session.scalars(
+        select(TaskInstance.executor)
+        .where(TaskInstance.state.in_(_WAITING))
+        .where(TaskInstance.external_executor_id.is_(None))
+        .where(TaskInstance.queued_dttm < datetime.now(tz=UTC) - ID_STORED)
+    )
+    return not naming.ours().isdisjoint(executors)
+
+
 def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:
     """The teams of DAGs; empty unless Airflow has teams."""
     if not conf.getboolean("core", "multi_team", fallback=False):
@@ -163,9 +204,3 @@ def _waiting_callbacks(session: Session, names: Iterable[str]) -> set[str]:
         .where(ExecutorCallback.state.in_(_WAITING_CALLBACKS))
     )
     return {str(id) for id in ids}
-
-
-def _chunks(keys: Iterable[Item]) -> Iterable[list[Item]]:
-    rest = iter(keys)
-    while chunk := list(itertools.islice(rest, CHUNK)):
-        yield chunk

@@ -14,9 +14,10 @@ from lambda_executor import aws
 from lambda_executor.contract import options
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import OPTIONS, REFERENCE_CLASS, REFERENCE_SECTION, SECTION
+from lambda_executor.core.offers import Offer
 from lambda_executor.core.routing import Routes
-from lambda_executor.core.targets import FunctionTarget
-from lambda_executor.setup import targets
+from lambda_executor.core.targets import FunctionTarget, JobTarget
+from lambda_executor.setup import offers, reference_targets, targets
 from lambda_executor.setup.option_values import Conf, OptionValues
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class ExecutorConfig:
 
     routes: Routes
     queue_urls: tuple[str, ...]
-    dead_letter_queue_url: str
+    dead_letter_queue_url: str | None  # None: no function is configured, so there are none.
     region_name: str | None
     check_health_on_startup: bool
     max_invoke_attempts: int
@@ -49,6 +50,7 @@ class ExecutorConfig:
     log_group: str | None = None
     payload_bucket: str | None = None
     max_in_flight: Mapping[str, int] = field(default_factory=dict)  # By function; 0: no limit.
+    offers: tuple[Offer, ...] = ()  # What the targets give, the smallest first.
 
     def log_group_of(self, target: FunctionTarget) -> str:
         """Return the name of a function's CloudWatch log group."""
@@ -84,10 +86,11 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
             ", ".join(unknown),
         )
     values = OptionValues(conf, parameter)
+    job = _job_of_reference(values)
     queue_urls = _queue_urls(values)
-    dead_letter_queue_url = _dead_letter_queue_url(values, queue_urls)
+    routes = _routes(values, job, conf.get("operators", "default_queue", fallback=None))
+    dead_letter_queue_url = _dead_letter_queue_url(values, queue_urls, routes)
     _refuse_shared_queues(values, {*queue_urls, dead_letter_queue_url})
-    routes = _routes(values, conf.get("operators", "default_queue", fallback=None))
     return ExecutorConfig(
         routes=routes,
         queue_urls=queue_urls,
@@ -101,11 +104,26 @@ def load(conf: Conf, read_parameter: Callable[[str], Mapping[str, str]]) -> Exec
         log_group=values.get(options.LOG_GROUP),
         payload_bucket=_payload_bucket(values),
         max_in_flight=_max_in_flight(values, routes),
+        offers=_offers(values, routes),
     )
 
 
-def _routes(values: OptionValues, default_queue: str | None) -> Routes:
-    default = FunctionTarget.parse(
+def _job_of_reference(values: OptionValues) -> JobTarget | None:
+    """Return the default target that a reference's section names; a function is stronger."""
+    if values.get(options.FUNCTION_NAME) is None:
+        return reference_targets.default(values)
+    if unread := reference_targets.sections(values):
+        log.warning(
+            "The target of %s is not used, because function_name is set: tasks run on that "
+            "function. Remove the section, or name its target in [%s] targets",
+            unread,
+            SECTION,
+        )
+    return None
+
+
+def _routes(values: OptionValues, job: JobTarget | None, default_queue: str | None) -> Routes:
+    default = job or FunctionTarget.parse(
         values[options.FUNCTION_NAME],
         qualifier=values.companion(options.FUNCTION_QUALIFIER, options.FUNCTION_NAME),
         where=f"[{SECTION}] function_name",
@@ -127,6 +145,28 @@ def _routes(values: OptionValues, default_queue: str | None) -> Routes:
     return Routes(default, default_queue or "default", by_queue, jobs)
 
 
+def _offers(values: OptionValues, routes: Routes) -> tuple[Offer, ...]:
+    for own in offers.REPLACE:
+        if values.get(options.OFFERS) and values.companion(options.OFFERS, own) is None:
+            log.warning(
+                "The offers of SSM parameter %s are not used, because [%s] %s is set, and they are "
+                "about other targets: set offers, too, to have tasks go to the targets that fit",
+                values.get(options.CONFIG_PARAMETER),
+                SECTION,
+                own.name,
+            )
+            return ()
+    found = offers.read(values.get(options.OFFERS))
+    for offer in found:
+        if offer.queue not in routes.queues():
+            raise ConfigError(
+                f"[{SECTION}] offers names the queue {offer.queue!r}, which has no target; known "
+                f"queues: {', '.join(routes.queues())}",
+                command=options.OFFERS.setting,
+            )
+    return found
+
+
 def _queue_urls(values: OptionValues) -> tuple[str, ...]:
     text = values.companion(options.QUEUE_URLS, options.QUEUE_URL)
     if text is None:
@@ -142,8 +182,12 @@ def _queue_urls(values: OptionValues) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urls))
 
 
-def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> str:
-    url: str = values[options.DEAD_LETTER_QUEUE_URL]
+def _dead_letter_queue_url(
+    values: OptionValues, queue_urls: Sequence[str], routes: Routes
+) -> str | None:
+    """Return the queue of what Lambda gives up on; without a function it need not be set."""
+    option = options.DEAD_LETTER_QUEUE_URL
+    url = values[option] if routes.targets() else values.get(option)
     if url in queue_urls:
         raise ConfigError(
             f"[{SECTION}] dead_letter_queue_url is {url!r}, which is also a results queue, and "
@@ -154,10 +198,10 @@ def _dead_letter_queue_url(values: OptionValues, queue_urls: Sequence[str]) -> s
     return url
 
 
-def _refuse_shared_queues(values: OptionValues, queue_urls: AbstractSet[str]) -> None:
+def _refuse_shared_queues(values: OptionValues, queue_urls: AbstractSet[str | None]) -> None:
     for option in (options.QUEUE_URL, options.DEAD_LETTER_QUEUE_URL):
         theirs = values.of_reference_beside_us(option)
-        if theirs in queue_urls:
+        if theirs and theirs in queue_urls:
             raise ConfigError(
                 f"{theirs} is a queue of this executor and also [{REFERENCE_SECTION}] "
                 f"{option.name}, and {REFERENCE_CLASS} is in [core] executor too, so each of them "
@@ -187,7 +231,7 @@ def _max_in_flight(values: OptionValues, routes: Routes) -> Mapping[str, int]:
         raise ConfigError(
             f"[{SECTION}] max_in_flight names {unknown[0]!r}, which is neither function_name nor "
             "in functions",
-            fix=f"write one of {', '.join(sorted(functions))}",
+            fix=f"write one of {', '.join(sorted(functions))}" if functions else "remove it",
             command=options.MAX_IN_FLIGHT.setting,
         )
     return by_function
@@ -196,7 +240,7 @@ def _max_in_flight(values: OptionValues, routes: Routes) -> Mapping[str, int]:
 def _json(text: str) -> object:
     try:
         return cast("object", json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

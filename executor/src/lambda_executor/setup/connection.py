@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from lambda_executor import aws
+from lambda_executor.contract.errors import ConfigError
 from lambda_executor.core.ports import Endpoints, JobLauncher
 from lambda_executor.core.targets import Service
 from lambda_executor.setup import config
@@ -18,13 +20,28 @@ class Connected:
     """The options, and clients of what they name."""
 
     config: config.ExecutorConfig
+    clients: aws.Clients
     inspection: aws.Inspection
     job_inspection: aws.JobInspection
     functions: aws.LambdaFunctions
     results: tuple[aws.SqsQueue, ...]
-    dead_letters: aws.SqsQueue
+    dead_letters: aws.SqsQueue | None  # None: no function is configured.
     payloads: aws.S3Payloads | None = None
     jobs: Mapping[Service, JobLauncher] = field(default_factory=dict)
+
+    def existing_dead_letters(self) -> tuple[aws.SqsQueue, str]:
+        """Return the dead-letter queue and its URL, for what is about dead letters alone.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        url = self.config.dead_letter_queue_url
+        if self.dead_letters is None or url is None:
+            raise ConfigError(
+                "no function is configured, and only a function has dead letters: the reason of a "
+                "job that ended without a result is in its task's log"
+            )
+        return self.dead_letters, url
 
     @property
     def limits(self) -> FunctionLimits:
@@ -94,23 +111,32 @@ def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:
     """
     gateway = Gateway(conf, patience)
     settings = gateway.settings()
+    dead_letters = settings.dead_letter_queue_url
     clients = gateway.clients(settings, settings.dispatch_threads + settings.poll_threads + 4)
     return Connected(
         settings,
+        clients,
         aws.Inspection(clients),
         aws.JobInspection(clients),
         aws.LambdaFunctions(clients),
         tuple(aws.SqsQueue(clients, url) for url in settings.queue_urls),
-        aws.SqsQueue(clients, settings.dead_letter_queue_url),
+        aws.SqsQueue(clients, dead_letters) if dead_letters else None,
         aws.S3Payloads(clients, settings.payload_bucket) if settings.payload_bucket else None,
-        _launchers(clients, {target.service for target in settings.routes.jobs.values()}),
+        _launchers(
+            clients,
+            {target.service for target in settings.routes.job_targets()},
+            settings.payload_bucket or "",
+        ),
     )
 
 
-def _launchers(clients: aws.Clients, services: Collection[Service]) -> dict[Service, JobLauncher]:
-    """Make the launchers of the services that targets name."""
+def _launchers(
+    clients: aws.Clients, services: Collection[Service], payload_bucket: str
+) -> dict[Service, JobLauncher]:
+    """Make the launchers of the services that targets name; with targets there is a bucket."""
     launchers: dict[Service, Callable[[aws.Clients], JobLauncher]] = {
         Service.BATCH: aws.BatchJobs,
         Service.ECS: aws.EcsTasks,
+        Service.MICROVM: partial(aws.MicroVms, bucket=payload_bucket),
     }
     return {service: launchers[service](clients) for service in services}

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from airflow.executors.executor_loader import ExecutorLoader
+from airflow.version import version
 
 if TYPE_CHECKING:
     from airflow.executors.executor_utils import ExecutorName
 
 _PACKAGE = "lambda_executor."
+
+#: Since 3.2 Airflow looks the teams up in its database, unless it is told not to, and a process
+#: that reads DAG files has none.
+_ARGUMENTS = {"validate_teams": False} if tuple(map(int, version.split(".")[:2])) >= (3, 2) else {}
 
 
 def gets(executor: ExecutorName, name: str | None, team: str | None = None) -> bool:
@@ -32,7 +37,7 @@ def ours() -> set[str | None]:
     """
     configured = [
         each
-        for each in ExecutorLoader.get_executor_names()
+        for each in ExecutorLoader.get_executor_names(**_ARGUMENTS)
         if each.module_path.startswith(_PACKAGE)
     ]
     names: set[str | None] = {name for each in configured for name in _spellings(each)}
@@ -41,7 +46,7 @@ def ours() -> set[str | None]:
 
 def _chosen(name: str | None, team: str | None) -> ExecutorName | None:
     """Choose by the rules of the scheduler's `SchedulerJobRunner._try_to_load_executor`."""
-    configured = ExecutorLoader.get_executor_names()
+    configured = ExecutorLoader.get_executor_names(**_ARGUMENTS)
     if name is None:
         of_team = [each for each in configured if _team(each) == team]
         return of_team[0] if of_team else configured[0]

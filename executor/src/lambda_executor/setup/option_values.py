@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from lambda_executor.contract import options
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.options import REFERENCE_CLASS, REFERENCE_SECTION, SECTION, Option
+from lambda_executor.contract.options import SECTION, Option
+from lambda_executor.setup import references
+from lambda_executor.setup.references import LAMBDA, Reference
+from lambda_executor.setup.references import Conf as Conf  # noqa: PLC0414 - re-exported
 
 Value = TypeVar("Value")
 
 
-class Conf(Protocol):
-    """The part of Airflow's configuration that we use: the global one, or one team's."""
-
-    def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
-        """Return the value of an option, or the fallback."""
-
-
 class OptionValues:
-    """The values of the options, from Airflow's configuration and the SSM parameter."""
+    """The values of the options, from Airflow's configuration and the SSM parameter.
+
+    Attributes:
+        references: The executors of the Amazon provider whose environment this was; the stronger
+            one first.
+    """
 
     def __init__(self, conf: Conf, parameter: Mapping[str, str] | None = None) -> None:
         self._conf = conf
         self._parameter = parameter or {}
-        # Airflow returns the Amazon provider's defaults, `conn_id` among them, as if somebody had
-        # set them. They count only where the reference executor was really configured.
-        # Beside the reference executor its section is its own.
-        self._is_beside_reference = REFERENCE_CLASS in (
-            conf.get("core", "executor", fallback=None) or ""
-        )
-        self._was_reference = not self._is_beside_reference and any(
-            conf.get(REFERENCE_SECTION, option.name, fallback=None)
-            for option in (options.FUNCTION_NAME, options.QUEUE_URL)
-        )
+        self.references = references.configured(conf)
+        self._sources = references.sources(conf)
 
     def __getitem__(self, option: Option[Value]) -> Value:
         """Return the value of an option.
@@ -72,22 +65,19 @@ class OptionValues:
         return self.get(option) if rank <= main_rank else None
 
     def of_reference_beside_us(self, option: Option[object]) -> str | None:
-        """Return what the reference executor reads if it is in `[core] executor` as well."""
-        if not self._is_beside_reference:
-            return None
-        return self._conf.get(REFERENCE_SECTION, option.name, fallback=None)
+        """Return what `AwsLambdaExecutor` reads if it is in `[core] executor` as well."""
+        return LAMBDA.get(self._conf, option.name) if LAMBDA.is_beside_us(self._conf) else None
+
+    def in_section(self, reference: Reference, name: str) -> str | None:
+        """Return the text of an option of a reference, by its name there; None: it is not set."""
+        return self._conf.get(reference.section, name, fallback=None) or None
 
     def _found(self, option: Option[object]) -> tuple[int, str | None]:
         """Return the rank of the source that sets the option, the strongest first, and its text."""
         sources = (
             self._conf.get(SECTION, option.name, fallback=None),
             self._parameter.get(option.name),
-            self._reference(option),
+            *(reference.get(self._conf, option.name) for reference in self._sources),
         )
         found = ((rank, text) for rank, text in enumerate(sources) if text)
         return next(found, (len(sources), None))
-
-    def _reference(self, option: Option[object]) -> str | None:
-        if not (option.in_reference and self._was_reference):
-            return None
-        return self._conf.get(REFERENCE_SECTION, option.name, fallback=None)

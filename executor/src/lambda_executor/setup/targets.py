@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 from lambda_executor import aws
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import PAYLOAD_BUCKET, SECTION, TARGETS
 from lambda_executor.core.targets import JobTarget, Service
+from lambda_executor.setup import by_queue
 
-_KINDS = {kind.service: kind for kind in (aws.SUBMIT_JOB, aws.RUN_TASK)}
+#: What starts a job of each service.
+KINDS = {kind.service: kind for kind in (aws.SUBMIT_JOB, aws.RUN_TASK, aws.RUN_MICROVM)}
 #: The parameter of ours beside those of `RunTask`.
 _CONTAINER = "containerName"
+
+_unusable = partial(by_queue.unusable, TARGETS)
 
 
 def read(
@@ -31,12 +36,7 @@ def read(
     """
     if not text:
         return {}
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise _unusable(f"is no JSON ({e})", "set it to a JSON object") from None
-    if not isinstance(found, dict):
-        raise _unusable(f"is {text!r:.200}", "set it to a JSON object from queue to target")
+    found = by_queue.read(TARGETS, text, "target")
     targets = {queue: _target(queue, value) for queue, value in found.items()}
     if both := sorted(set(targets) & set(functions)):
         raise _unusable(
@@ -69,7 +69,7 @@ def _target(queue: str, value: object) -> JobTarget:
         )
     service = Service(name)
     request, container = _without_container(service, parameters)
-    fault = _KINDS[service].fault(request)
+    fault = KINDS[service].fault(request)
     if fault is None and not (container is None or isinstance(container, str)):
         fault = f"{_CONTAINER} is {container!r}, which is no name"
     if fault:
@@ -85,11 +85,3 @@ def _without_container(
         return parameters, None
     request = {name: value for name, value in parameters.items() if name != _CONTAINER}
     return request, parameters.get(_CONTAINER)
-
-
-def _unusable(fault: str, fix: str) -> ConfigError:
-    return ConfigError(
-        f"[{SECTION}] targets {fault}",
-        fix=f"{fix}, for example {TARGETS.example}",
-        command=TARGETS.setting,
-    )

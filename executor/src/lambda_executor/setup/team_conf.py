@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from airflow.configuration import conf
 
 from lambda_executor.contract.errors import ConfigError
-from lambda_executor.contract.options import REFERENCE_SECTION, SECTION
+from lambda_executor.contract.options import SECTION
+from lambda_executor.setup.references import REFERENCES
+
+_OWN = {SECTION, *(reference.section for reference in REFERENCES)}
 
 
 class TeamConf:
@@ -25,7 +28,7 @@ class TeamConf:
 
     def get(self, section: str, key: str, *, fallback: str | None = None) -> str | None:
         """Return the value of an option, or the fallback."""
-        if section in (SECTION, REFERENCE_SECTION):
+        if section in _OWN:
             own: str | None = conf.get(section, key, fallback=fallback, team_name=self._team)
             return own
         return conf.get(section, key, fallback=fallback)

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -27,6 +27,10 @@ logger = logging.getLogger("local_aws.lambda_service.async_queue")
 
 #: How often waiting events are checked for their age.
 _EXPIRY_CHECK_S = 1.0
+
+
+#: Seconds from an event's acceptance until it is delivered once more; None: it is not.
+Duplication = Callable[[FunctionVersion], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,20 @@ class AsyncQueue:
     Args:
         functions: The events of a deleted function are dropped.
         settle: Called for every settled event, on one of the queue's threads.
+        duplications: Asked in turn about every accepted event, until one duplicates it.
     """
 
     def __init__(
-        self, functions: Functions, settle: Callable[[Settled], None], settings: AsyncSettings
+        self,
+        functions: Functions,
+        settle: Callable[[Settled], None],
+        retry_delay_s: float,
+        duplications: Sequence[Duplication] = (),
     ) -> None:
         self._functions = functions
         self._settle = settle
-        self._settings = settings
-        self._accepted: Counter[FunctionKey] = Counter()
+        self._retry_delay_s = retry_delay_s
+        self._duplications = duplications
         self._lock = threading.Lock()
         self._waiting: dict[FunctionKey, deque[Event]] = defaultdict(deque)
         self._threads = ThreadPoolExecutor(max_workers=512, thread_name_prefix="async-invoke")
@@ -108,14 +117,13 @@ class AsyncQueue:
 
     def put(self, event: Event) -> None:
         """Accept an event; a duplicate has its own attempts and is settled separately."""
-        function = event.function.function_key
+        delays = (duplication(event.function) for duplication in self._duplications)
+        again_s = next((delay_s for delay_s in delays if delay_s is not None), None)
         with self._lock:
-            self._waiting[function].append(event)
-            self._accepted[function] += 1
-            every = self._settings.duplicate_every
-            if every and self._accepted[function] % every == 0:
-                self._waiting[function].append(event)
+            self._waiting[event.function.function_key] += [event] * (2 if again_s == 0 else 1)
         self.dispatch()
+        if again_s:
+            _after(again_s, self._put_again, event)
 
     def dispatch(self) -> None:
         """Start waiting events that may run now, oldest first, and give up those that cannot."""
@@ -168,7 +176,7 @@ class AsyncQueue:
         if self._closed.is_set():
             return  # it failed because its environment was ended
         event = replace(event, attempts=event.attempts + 1, last=outcome)
-        delay_s = self._settings.retry_delay_s * 2 ** (event.attempts - 1)
+        delay_s = self._retry_delay_s * 2 ** (event.attempts - 1)
         if not outcome.failed:
             self._finish(Settled(event, "Success"))
         elif event.attempts >= event.config.max_attempts:
@@ -176,12 +184,12 @@ class AsyncQueue:
         elif time.time() + delay_s >= event.expires_s:
             self._finish(_expired(event))
         else:
-            timer = threading.Timer(delay_s, self._requeue, [event])
-            timer.daemon = True
-            try:
-                timer.start()
-            except RuntimeError:  # The machine has no thread for the delay, so there is none.
-                self._requeue(event)
+            _after(delay_s, self._requeue, event)
+
+    def _put_again(self, event: Event) -> None:
+        with self._lock:
+            self._waiting[event.function.function_key].append(event)
+        self.dispatch()
 
     def _requeue(self, event: Event) -> None:
         with self._lock:
@@ -193,6 +201,32 @@ class AsyncQueue:
             self._settle(settled)
         except Exception:
             logger.exception("could not send the record of %s", settled.event.invocation.request_id)
+
+
+class EveryNth:
+    """Duplicates every Nth event of each function, at once; 0: none."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._lock = threading.Lock()
+        self._accepted: Counter[FunctionKey] = Counter()
+
+    def __call__(self, function: FunctionVersion) -> float | None:
+        """Count an event and decide about it."""
+        if not self._every:
+            return None
+        with self._lock:
+            self._accepted[function.function_key] += 1
+            return None if self._accepted[function.function_key] % self._every else 0.0
+
+
+def _after(delay_s: float, action: Callable[[Event], None], event: Event) -> None:
+    timer = threading.Timer(delay_s, action, [event])
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError:  # The machine has no thread for the delay, so there is none.
+        action(event)
 
 
 def _expired(event: Event) -> Settled:

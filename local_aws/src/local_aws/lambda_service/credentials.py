@@ -30,9 +30,13 @@ class Credentials:
     Args:
         token: Whoever asks must know it.
         session: Makes a session of the role, as environment variables.
+        valid_s: Seconds for which a session is valid.
     """
 
-    def __init__(self, token: str, session: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self, token: str, session: Callable[[], Mapping[str, str]], valid_s: int = _VALID_S
+    ) -> None:
+        self._valid_s = valid_s
         self._token = token
         self._session = session
         self._lock = threading.Lock()
@@ -55,7 +59,7 @@ class Credentials:
         with self._lock:
             if self._shared or time.time() > self._expires_s - _RENEW_BEFORE_S:
                 session = self._session()
-                self._expires_s = time.time() + _VALID_S
+                self._expires_s = time.time() + self._valid_s
                 self._document = json.dumps(
                     {
                         "AccessKeyId": session["AWS_ACCESS_KEY_ID"],

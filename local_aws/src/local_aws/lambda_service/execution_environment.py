@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from local_aws.lambda_service.credentials import Credentials
 from local_aws.lambda_service.environment_log import EnvironmentLog, Restored, timestamp
+from local_aws.lambda_service.function_faults import FunctionFaults, NoFaults, under
 from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, InvokeResponse
 from local_aws.lambda_service.runtime_api import MAX_RESPONSE_BYTES, RuntimeApi
 from local_aws.sandbox.sandbox import Sandbox
@@ -52,6 +53,7 @@ class ExecutionEnvironment:
     Attributes:
         tenant_id: The only tenant it serves; empty: the function does not isolate its tenants.
         provisioned: Whether it counts towards provisioned concurrency and is kept when idle.
+        faults: What is to go wrong in it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ExecutionEnvironment:
         self.function = function
         self.tenant_id = tenant_id
         self.provisioned = False
+        self.faults: FunctionFaults = NoFaults()
         self.idle_since_s = 0.0
         self._sandbox = sandbox
         self._log = log
@@ -140,7 +143,9 @@ class ExecutionEnvironment:
                 self._log_failed_init("invoke", took_ms, failure)
                 return self._never_ready(invocation, failure)
         assert self._api is not None  # noqa: S101 - a runtime has been started
-        answer = self._api.send(invocation, began_s + self.function.timeout_s - time.monotonic())
+        with under(self.faults.attack(self.function), self._sandbox):
+            left_s = began_s + self.function.timeout_s - time.monotonic()
+            answer = self._api.send(invocation, left_s)
         if answer is None:
             return self._no_answer(invocation, timed_out=self._sandbox.running)
         if answer.too_large:
@@ -168,6 +173,8 @@ class ExecutionEnvironment:
         """Start a runtime with a Runtime API of its own."""
         self._api = api = RuntimeApi(self._credentials)
         self._sandbox.start(api.variables, on_exit=api.close)
+        if self.faults.killed_in_init(self.function):
+            self._sandbox.stop()
         return api
 
     def _never_ready(self, invocation: InvokeRequest, failure: FailedInit) -> InvokeResponse:

@@ -32,6 +32,7 @@ class FunctionVersion:
         command: `ImageConfig.Command`, which replaces the image's own handler.
         dead_letter_arn: The dead-letter queue; empty: none.
         snap_start: Whether its environments come from a snapshot.
+        file_systems: The ARN of each access point that it mounts, and where.
     """
 
     account: str
@@ -51,6 +52,7 @@ class FunctionVersion:
     command: tuple[str, ...] = ()
     dead_letter_arn: str = ""
     snap_start: bool = False
+    file_systems: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> FunctionVersion:
@@ -77,6 +79,10 @@ class FunctionVersion:
             command=tuple(image.get("Command") or ()),
             dead_letter_arn=(configuration.get("DeadLetterConfig") or {}).get("TargetArn") or "",
             snap_start=(configuration.get("SnapStart") or {}).get("OptimizationStatus") == "On",
+            file_systems=tuple(
+                (config["Arn"], config["LocalMountPath"])
+                for config in configuration.get("FileSystemConfigs") or ()
+            ),
         )
 
     @property
@@ -101,6 +107,8 @@ def snap_start_refusal(properties: Mapping[str, Any]) -> str | None:
         return "SnapStart is not supported for functions with tenant isolation."
     if int((properties.get("EphemeralStorage") or {}).get("Size") or 0) > 512:  # noqa: PLR2004 - MB
         return "SnapStart is not supported with ephemeral storage greater than 512 MB."
+    if properties.get("FileSystemConfigs"):
+        return "SnapStart is not supported with a file system."
     return None
 
 

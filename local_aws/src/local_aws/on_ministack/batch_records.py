@@ -150,6 +150,7 @@ def container_spec(job: Record, environment: Record, secrets: Mapping[str, str])
         container.get("jobRoleArn"),
         memory_mb=memory_mb(job),
         ephemeral_gb=container.get("ephemeralStorage", {}).get("sizeInGiB", EPHEMERAL_GB),
+        volumes=container["volumes"],
     )
 
 

@@ -169,6 +169,7 @@ class ContainerTasks:
             overrides.get("taskRoleArn") or definition.get("taskRoleArn"),
             memory_mb=min(limits_mb, default=_MEMORY_MB),
             ephemeral_gb=storage.get("sizeInGiB", EPHEMERAL_GB),
+            volumes=definition.get("volumes") or (),
         )
 
 

@@ -12,15 +12,16 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ecs
 
 from local_aws.images.store import Image, ImageStore, image_name
+from local_aws.on_ministack.file_systems import FileSystems
 from local_aws.on_ministack.role_sessions import role_session
 from local_aws.sandbox.container import Container
-from local_aws.sandbox.sandbox import Confinement, RuntimeCommand
+from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 
 #: The ephemeral storage of a task that does not say how much it needs:
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
 EPHEMERAL_GB = 20
 #: Parts of a container definition that would change what runs, and that a sandbox does not have.
-_UNKNOWN = ("workingDirectory", "mountPoints")
+_UNKNOWN = ("workingDirectory",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ContainerSpec:
         entry_point: Instead of the image's; None: the image's.
         command: Instead of the image's; None: the image's.
         role: The ARN of the role whose session it gets; None: none.
+        volumes: Those of the task or the job.
     """
 
     definition: Mapping[str, Any]
@@ -43,17 +45,23 @@ class ContainerSpec:
     role: str | None
     memory_mb: int
     ephemeral_gb: int = EPHEMERAL_GB
+    volumes: Sequence[Mapping[str, Any]] = ()
 
 
 class Containers:
     """Starts containers; `client_variables` point their AWS clients at this AWS."""
 
     def __init__(
-        self, images: ImageStore, client_variables: Mapping[str, str], confinement: Confinement
+        self,
+        images: ImageStore,
+        client_variables: Mapping[str, str],
+        confinement: Confinement,
+        file_systems: FileSystems,
     ) -> None:
         self._images = images
         self._client_variables = client_variables
         self._confinement = confinement
+        self._file_systems = file_systems
         self._lock = threading.Lock()
         self._started: list[Container] = []
 
@@ -74,7 +82,8 @@ class Containers:
             raise ValueError(f"the embedded AWS has no {', '.join(unknown)}: leave it out")
         image = Image.read(self._images.find(image_name(spec.image)))
         log = _log_writer(spec.definition, task_id)
-        container = Container(self._command(spec, image, task_id), self._confinement, log)
+        sandbox = Sandbox(self._command(spec, image, task_id), self._confinement)
+        container = Container(sandbox, log)
         with self._lock:
             self._started = [other for other in self._started if not other.ended] + [container]
         return container
@@ -105,6 +114,9 @@ class Containers:
             tmp_mb=spec.ephemeral_gb * 1024,
             readable=(*image.readable, *([Path(certificate)] if certificate else [])),
             writable=image.writable,
+            mounts=self._file_systems.of_container(
+                spec.definition.get("mountPoints") or (), spec.volumes, spec.role
+            ),
         )
 
 

@@ -17,14 +17,21 @@ from typing import Any
 from ministack.services import lambda_svc
 
 from local_aws.images.store import ImageStore
-from local_aws.lambda_service.async_queue import AsyncQueue, AsyncSettings, Event
+from local_aws.lambda_service.async_queue import (
+    AsyncQueue,
+    AsyncSettings,
+    Event,
+    EveryNth,
+)
 from local_aws.lambda_service.destinations import Destinations
 from local_aws.lambda_service.execution_environment import ExecutionEnvironment
+from local_aws.lambda_service.function_faults import FunctionFaults
 from local_aws.lambda_service.model import FunctionVersion, InvokeRequest, InvokeResponse
 from local_aws.lambda_service.pool import Limits, Pools, Throttled
 from local_aws.lambda_service.snapshots import Snapshots
 from local_aws.on_ministack import function_records, image_pinning, snap_start, tenants
 from local_aws.on_ministack.environments import Environments, session_of
+from local_aws.on_ministack.file_systems import FileSystems
 from local_aws.on_ministack.front import exchange
 from local_aws.sandbox.sandbox import Confinement
 
@@ -32,16 +39,19 @@ from local_aws.sandbox.sandbox import Confinement
 class DataPlane:
     """Runs the functions of container images; `client_variables` point them at this AWS."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of
         self,
         images: ImageStore,
         client_variables: Mapping[str, str],
         limits: Limits,
         confinement: Confinement,
         asynchronous: AsyncSettings,
+        *,
+        file_systems: FileSystems,
+        faults: FunctionFaults,
     ) -> None:
         self._images = images
-        self._environments = Environments(images, client_variables, confinement)
+        self._environments = Environments(images, client_variables, confinement, file_systems)
         self._snapshots = Snapshots(
             confinement,
             self._environments.parts,
@@ -49,7 +59,13 @@ class DataPlane:
             limits.restore_timeout_s,
         )
         self._destinations = Destinations(client_variables["AWS_ENDPOINT_URL"], session_of)
-        self._queue = AsyncQueue(function_records, self._destinations.settle, asynchronous)
+        self._faults = faults
+        self._queue = AsyncQueue(
+            function_records,
+            self._destinations.settle,
+            asynchronous.retry_delay_s,
+            (EveryNth(asynchronous.duplicate_every), faults.duplicated),
+        )
         self._pools = Pools(
             limits, function_records, start=self._start, on_release=self._queue.dispatch
         )
@@ -93,9 +109,13 @@ class DataPlane:
     def _start(
         self, function: FunctionVersion, tenant_id: str, provisioned: bool
     ) -> ExecutionEnvironment:
+        environment: ExecutionEnvironment
         if function.snap_start:
-            return self._snapshots.restore(function)
-        return self._environments.start(function, tenant_id, provisioned=provisioned)
+            environment = self._snapshots.restore(function)
+        else:
+            environment = self._environments.start(function, tenant_id, provisioned=provisioned)
+        environment.faults = self._faults
+        return environment
 
     def _end_stale(self) -> None:
         self._pools.end_stale()

@@ -12,7 +12,8 @@ from local_aws.lambda_service.environment_log import EnvironmentLog, stream_name
 from local_aws.lambda_service.execution_environment import ExecutionEnvironment
 from local_aws.lambda_service.model import FunctionVersion
 from local_aws.lambda_service.snapshots import Parts
-from local_aws.on_ministack.log_streams import CloudWatchStream
+from local_aws.on_ministack.file_systems import FileSystems
+from local_aws.on_ministack.log_streams import function_stream
 from local_aws.on_ministack.role_sessions import role_session
 from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
 
@@ -26,11 +27,16 @@ class Environments:
     """Makes environments from the image store; `client_variables` point them at this AWS."""
 
     def __init__(
-        self, images: ImageStore, client_variables: Mapping[str, str], confinement: Confinement
+        self,
+        images: ImageStore,
+        client_variables: Mapping[str, str],
+        confinement: Confinement,
+        file_systems: FileSystems,
     ) -> None:
         self._images = images
         self._client_variables = client_variables
         self._confinement = confinement
+        self._file_systems = file_systems
         #: The certificate that the functions' clients read.
         self._trusted = [Path(p) for p in [client_variables.get("AWS_CA_BUNDLE")] if p]
 
@@ -51,7 +57,7 @@ class Environments:
             function,
             tenant_id,
             Sandbox(self._command(function, variables), self._confinement),
-            EnvironmentLog(function, CloudWatchStream(function, stream)),
+            EnvironmentLog(function, function_stream(function, stream)),
         )
 
     def parts(self, function: FunctionVersion, token: str) -> Parts:
@@ -67,7 +73,7 @@ class Environments:
         }
         return Parts(
             self._command(function, variables),
-            EnvironmentLog(function, CloudWatchStream(function, stream_name(function.version))),
+            EnvironmentLog(function, function_stream(function, stream_name(function.version))),
             Credentials(token, partial(session_of, function)),
         )
 
@@ -100,4 +106,5 @@ class Environments:
             tmp_mb=function.tmp_mb,
             readable=(*image.readable, *self._trusted),
             writable=image.writable,
+            mounts=self._file_systems.of_function(function),
         )

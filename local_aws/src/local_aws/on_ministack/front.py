@@ -13,6 +13,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+#: The name in a request's ASGI state of the connection that it came by.
+CONNECTION = "connection"
+
 
 @dataclass(slots=True)
 class Exchange:

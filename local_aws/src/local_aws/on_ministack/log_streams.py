@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ministack.services import cloudwatch_logs
 
@@ -10,36 +12,41 @@ from local_aws.lambda_service.model import FunctionVersion
 from local_aws.on_ministack import function_records
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CloudWatchStream:
     """A log stream, made with its log group when first needed.
 
-    Unlike on AWS, an environment whose function was deleted does not recreate a deleted log group:
+    Unlike on AWS, what runs of a deleted function or image does not recreate a deleted log group:
     nothing of a destroyed stack must be left.
+
+    Attributes:
+        may_make_group: Whether what it belongs to still exists.
     """
 
-    function: FunctionVersion
+    account: str
+    region: str
+    group: str
     name: str
+    may_make_group: Callable[[], bool]
 
     def append(self, lines: list[tuple[int, str]]) -> None:
         """Add lines, each with its time in milliseconds since the epoch."""
-        scope = (self.function.account, self.function.region)
-        group_name = self.function.log_group
+        scope = (self.account, self.region)
         groups = cloudwatch_logs._log_groups
         now_ms = lines[-1][0]
-        group = groups.get_scoped(*scope, group_name)
-        if group is None and not function_records.exists(self.function.function_key):
+        group = groups.get_scoped(*scope, self.group)
+        if group is None and not self.may_make_group():
             return
         if group is None:
             group = {
-                "arn": f"arn:aws:logs:{scope[1]}:{scope[0]}:log-group:{group_name}:*",
+                "arn": f"arn:aws:logs:{self.region}:{self.account}:log-group:{self.group}:*",
                 "creationTime": now_ms,
                 "retentionInDays": None,
                 "tags": {},
                 "subscriptionFilters": {},
                 "streams": {},
             }
-            groups.set_scoped(*scope, group_name, group)
+            groups.set_scoped(*scope, self.group, group)
         stream = group["streams"].setdefault(
             self.name,
             {
@@ -55,3 +62,9 @@ class CloudWatchStream:
             stream,
             [{"timestamp": at, "message": line, "ingestionTime": at} for at, line in lines],
         )
+
+
+def function_stream(function: FunctionVersion, name: str) -> CloudWatchStream:
+    """A stream of a function's log group."""
+    exists = partial(function_records.exists, function.function_key)
+    return CloudWatchStream(function.account, function.region, function.log_group, name, exists)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from ministack.core.responses import request_scope
 from ministack.services import sts
 
 
@@ -26,3 +27,9 @@ def role_session(role_arn: str, session_name: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_SESSION_TOKEN": token,
     }
+
+
+def session_in(scope: tuple[str, str], role_arn: str, session_name: str) -> dict[str, str]:
+    """The same on a thread without a request; `scope` is account and Region."""
+    with request_scope(*scope):
+        return role_session(role_arn, session_name)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from local_aws.sandbox.mount import MOUNTED as _MOUNTED
+from local_aws.sandbox.mount import Mount
+
 _TMP = Path("/tmp")  # noqa: S108 - the sandbox's own
-#: Where a sandbox has what it needs of the machine's /tmp: on Lambda, too, other file systems are
-#: mounted here and nowhere else.
-_MOUNTED = Path("/mnt")
 #: Lambda's user and group, as far as public reports show: https://simonko.dev/posts/aws/non-root-lambda-image
 _UID, _GID = 993, 990
 _PROBE_TIMEOUT_S = 10
@@ -30,6 +30,7 @@ class Walls:
 
     Attributes:
         copied: Whether the runtime will be copied into sandboxes of their own (`runtime_copy.py`).
+        mounts: Writable folders under names of their own.
     """
 
     tmp_mb: int
@@ -37,6 +38,7 @@ class Walls:
     writable: tuple[Path, ...]
     working_directory: Path
     copied: bool = False
+    mounts: tuple[Mount, ...] = ()
 
     @property
     def moved(self) -> tuple[Path, ...]:
@@ -67,13 +69,15 @@ def command(program: str, walls: Walls, argv: Iterable[str]) -> list[str]:
     # Like Lambda: without a writable /dev/shm there are no shared semaphores.
     line += ["--remount-ro", "/dev"]
     line += ["--size", str(walls.tmp_mb * _MEBIBYTE), "--tmpfs", str(_TMP)]
-    if walls.moved:
+    if walls.moved or walls.mounts:
         line += ["--tmpfs", str(_MOUNTED)]
         for path in walls.moved:
             line += ["--ro-bind", str(path), f"{_MOUNTED}{path}"]
         for path in walls.readable:
             if path.is_relative_to(_MOUNTED):
                 line += ["--ro-bind", str(path), str(path)]
+        for mount in walls.mounts:
+            line += ["--bind", str(mount.folder), str(mount.path)]
         line += ["--remount-ro", str(_MOUNTED)]
     for path in walls.writable:
         line += ["--bind", str(path), str(path)]

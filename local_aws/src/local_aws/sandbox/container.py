@@ -1,12 +1,15 @@
-"""One container: a command that runs once in a sandbox of its own, until it ends or is stopped."""
+"""One container: a command that runs once in a sandbox of its own, until it ends or is stopped.
+
+A MicroVM is one, too, with a sandbox that was restored from a snapshot if there are walls.
+"""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox
+from local_aws.sandbox.sandbox import Sandbox
 
 
 class Container:
@@ -14,21 +17,25 @@ class Container:
 
     It has ended once its last line has been logged.
 
-    Raises:
-        OSError: It cannot be started.
+    Args:
+        sandbox: Where nothing has been started yet.
+        variables: Additional ones, without spaces.
     """
 
     def __init__(
-        self, command: RuntimeCommand, confinement: Confinement, log: Callable[[str], None]
+        self,
+        sandbox: Sandbox,
+        log: Callable[[str], None],
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.id = secrets.token_hex(32)
         self._log = log
         self._ended = threading.Event()
         self._stopping = False
-        self._sandbox = Sandbox(command, confinement)
+        self._sandbox = sandbox
         threading.Thread(target=self._follow, name="container", daemon=True).start()
         # With its command the whole sandbox ends, and so does its output.
-        self._sandbox.start({}, on_exit=self._sandbox.cut)
+        self._sandbox.start(variables or {}, on_exit=self._sandbox.cut)
 
     @property
     def ended(self) -> bool:

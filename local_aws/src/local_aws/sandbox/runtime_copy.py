@@ -1,10 +1,11 @@
 """Copies the runtime of a snapshot: every copy becomes the first process of a sandbox of its own.
 
-`snapshot_hook/sitecustomize.py` loads this into the runtime, at `restore_next`. There the process
-stays as long as the snapshot exists, and answers the emulator's packets from `snapshot.py`:
+`snapshot_hook/sitecustomize.py` loads this into the runtime, where the snapshot is taken. There the
+process stays as long as the snapshot exists, and answers the emulator's packets from `snapshot.py`:
 
-    restore MEMORY_MB TMP_BYTES, with the descriptors of a control socket, of an output pipe and, if
-    memory is limited by the kernel, of the cgroup's `cgroup.procs`
+    restore MEMORY_MB TMP_BYTES, with the descriptors of a control socket, of an output pipe, of the
+    hook socket if the snapshot has one and, if memory is limited by the kernel, of the cgroup's
+    `cgroup.procs`
 
 A copy is made by the system call itself. `os.fork` would run Python's hooks, which reseed `random`:
 a snapshot does not. So a copy has the memory of the snapshot, but only this thread of it, and it
@@ -12,7 +13,7 @@ has none of the other processes. What leads out of the process is made new or cu
 /tmp with the same files, own output, and its sockets are closed at the other end.
 """
 
-# ruff: noqa: PTH103, PTH112, PTH120, PTH123
+# ruff: noqa: PTH103, PTH110, PTH112, PTH120, PTH123
 # Without pathlib, which would be a trace of this in a runtime that has not imported it.
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from types import ModuleType
 _TMP = "/tmp"  # noqa: S108 - the sandbox's own
 _CONTROL, _ERRORS = 0, 2
 _CANNOT_START = 127
+#: Those of a `restore`.
+_MOST_DESCRIPTORS = 4
 _FAILED = "the snapshot cannot be restored"
 #: The number of clone3 is the same on all architectures.
 _SYS_CLONE3 = 435
@@ -58,14 +61,17 @@ class _CloneArguments(ctypes.Structure):
 
 
 class _Restored(BaseException):
-    """Leads a copy that becomes the runtime back to `restore_next`."""
+    """Leads a copy that becomes the runtime back to where the snapshot was taken."""
 
 
-def wait_for_restore(control: int) -> str:
+def wait_for_restore(control: int, hooks: int = -1) -> None:
     """Let this process be copied until the emulator ends it; returns in each restored runtime.
 
-    Returns:
-        The address of the restored environment's own Runtime API.
+    The variables of the restored environment are then in `os.environ`.
+
+    Args:
+        control: Descriptor of the socket to the emulator.
+        hooks: Descriptor of the hook socket, which every copy gets a new one for; -1: none.
     """
     ids = os.getpid(), os.getuid(), os.getgid()
     snapshot = socket.socket(fileno=control)
@@ -74,7 +80,7 @@ def wait_for_restore(control: int) -> str:
     copies: dict[int, int] = {}
     while True:
         _wait_for_packet(control, copies)
-        packet, descriptors, *_ = socket.recv_fds(snapshot, 4096, 3)
+        packet, descriptors, *_ = socket.recv_fds(snapshot, 4096, _MOST_DESCRIPTORS)
         if not packet:
             os._exit(0)
         try:
@@ -92,7 +98,8 @@ def wait_for_restore(control: int) -> str:
         for descriptor in copies:
             os.close(descriptor)
         memory_mb, tmp_bytes = map(int, packet.split()[1:])
-        return _restore(init, files, ids, descriptors, (memory_mb, tmp_bytes))
+        _restore(init, files, ids, descriptors, (memory_mb, tmp_bytes, hooks))
+        return
 
 
 def _restore(
@@ -100,18 +107,31 @@ def _restore(
     files: ModuleType,
     ids: tuple[int, int, int],
     descriptors: list[int],
-    limits: tuple[int, int],
-) -> str:
+    settings: tuple[int, int, int],
+) -> None:
     """Isolate this copy, which is the first process of its namespace, and run the sandbox.
 
-    `ids` are those of process, user and group that the snapshot has, `limits` those of the memory
-    in megabytes and of /tmp in bytes.
+    `ids` are those of process, user and group that the snapshot has, `settings` the limits of the
+    memory in megabytes and of /tmp in bytes, and the descriptor of the hook socket or -1.
     """
     pid, user, group = ids
-    memory_mb, tmp_bytes = limits
-    cgroup = descriptors[2] if len(descriptors) > 2 else -1  # noqa: PLR2004 - the third, if any
+    memory_mb, tmp_bytes, hooks = settings
+    optional = descriptors[2:]
+    own_hooks = optional.pop(0) if hooks >= 0 else -1
+    cgroup = optional.pop() if optional else -1
+
+    def start_runtime() -> int:
+        # As in the snapshot of a whole machine, every runtime has the same process id.
+        runtime = _fork(pid=pid)
+        if runtime and hooks >= 0:
+            os.close(hooks)  # so that its other end notices when the runtime closes it
+        return runtime
+
     try:
         files.separate(descriptors)
+        if hooks >= 0:
+            os.dup2(own_hooks, hooks, inheritable=False)
+            os.close(own_hooks)
         _isolate(files, user, group, tmp_bytes)
         files.reopen(cgroup)
         os.setsid()
@@ -120,17 +140,16 @@ def _restore(
         collects = gc.isenabled()
         # Here it would only touch, and so copy, the runtime's memory.
         gc.disable()
-        # As in the snapshot of a whole machine, every runtime has the same process id.
-        init.main(memory_mb, cgroup, _become, lambda: _fork(pid=pid))
+        init.main(memory_mb, cgroup, _become, start_runtime)
     except Exception as e:  # noqa: BLE001 - the first process must not go on as a runtime
         os.write(_ERRORS, f"{_FAILED}: {e}\n".encode())
         os._exit(_CANNOT_START)
-    except _Restored as restored:
+    except _Restored:
         if collects:
             gc.enable()
         _drop_capabilities()
         _reseed_openssl()
-        return str(restored.args[0])
+        return
     os._exit(0)
 
 
@@ -144,7 +163,7 @@ def _tell_restored() -> None:
 
 def _become(variables: dict[str, str]) -> None:
     os.environ.update(variables)
-    raise _Restored(variables["AWS_LAMBDA_RUNTIME_API"])
+    raise _Restored
 
 
 def _fork(namespaces: int = 0, *, pid: int = 0, exit_signal: int = signal.SIGCHLD) -> int:
@@ -202,11 +221,14 @@ def _isolate(files: ModuleType, user: int, group: int, tmp_bytes: int) -> None:
 
 
 def _mounts_in_tmp() -> Iterator[str]:
-    """What is mounted below /tmp: the image's writable folders."""
+    """What is mounted below /tmp: the image's writable folders.
+
+    The kernel also lists what is mounted below the machine's /tmp, which the sandbox's covers.
+    """
     with open("/proc/self/mountinfo") as mounts:
         for line in mounts:
             path = line.split()[4]
-            if path.startswith(f"{_TMP}/"):
+            if path.startswith(f"{_TMP}/") and os.path.exists(path):
                 yield path
 
 

@@ -24,6 +24,7 @@ from typing import IO, Protocol
 
 from local_aws.sandbox import bubblewrap
 from local_aws.sandbox.cgroup import MemoryCgroup, MemoryCgroups
+from local_aws.sandbox.mount import Mount
 
 _INIT = Path(__file__).with_name("init.py")
 _MEBIBYTE = 1024 * 1024
@@ -46,6 +47,7 @@ class RuntimeCommand:
             /tmp, the sandbox's own is not empty.
         descriptors: What it inherits besides its output.
         copied: Whether it will be copied (see `Snapshot`).
+        mounts: Folders that other sandboxes have, too; only behind walls.
     """
 
     argv: Sequence[str]
@@ -57,6 +59,7 @@ class RuntimeCommand:
     writable: tuple[Path, ...] = ()
     descriptors: tuple[int, ...] = ()
     copied: bool = False
+    mounts: tuple[Mount, ...] = ()
 
 
 class Process(Protocol):
@@ -93,10 +96,12 @@ class Confinement:
     Attributes:
         bubblewrap: The program; empty: sandboxes are plain processes.
         cgroups: None: the kernel cannot limit the memory.
+        obstacle: Why bubblewrap does not work here; empty: it does, or nobody asked.
     """
 
     bubblewrap: str
     cgroups: MemoryCgroups | None
+    obstacle: str = ""
 
     @classmethod
     def choose(cls, wanted: str) -> Confinement:
@@ -117,7 +122,7 @@ class Confinement:
                 f"bwrap does not work here ({reason}): install bubblewrap and allow user "
                 "namespaces, or choose --sandbox process"
             )
-        return cls("" if reason else program or "", cgroups)
+        return cls("" if reason else program or "", cgroups, reason or "")
 
     def close(self) -> None:
         """Remove the cgroups' directory, after the last sandbox has ended."""
@@ -126,6 +131,8 @@ class Confinement:
 
     def __str__(self) -> str:
         walls = f"walls by {self.bubblewrap}" if self.bubblewrap else "plain processes"
+        if self.obstacle:
+            walls += f" (bwrap does not work here: {self.obstacle})"
         return f"{walls}, memory limits by {'cgroup' if self.cgroups else 'sampling'}"
 
 
@@ -296,9 +303,12 @@ def _start_init(program: str, command: RuntimeCommand, temporary: str, joining: 
             command.writable,
             command.working_directory,
             command.copied,
+            command.mounts,
         )
         line = bubblewrap.command(program, walls, line)
         variables = {name: walls.inside(value) for name, value in variables.items()}
+    elif command.mounts:
+        raise OSError("a plain process can mount no file system: install bubblewrap")
     else:
         variables = {"HOME": _NO_HOME, **variables, "TMPDIR": temporary}
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -13,14 +13,19 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from local_aws.sandbox.hook_socket import HookSocket
 from local_aws.sandbox.sandbox import Confinement, RuntimeCommand, Sandbox, Started
 
 _HERE = Path(__file__).parent
 _HOOK = _HERE / "snapshot_hook"
+_COPY = _HERE / "runtime_copy.py"
 #: As in `snapshot_hook/sitecustomize.py`.
 _VARIABLE = "LOCAL_AWS_SNAPSHOT"
+#: What the runtime says when it waits; anything else is the reason why it cannot be copied.
+_READY = b"ready"
 _MEBIBYTE = 1024 * 1024
 
 
@@ -36,43 +41,62 @@ class _Copy:
         os.close(self.descriptor)
 
 
-class Snapshot:
-    """A runtime that is copied once it has come to `restore_next`; needs walls.
+def hooked(command: RuntimeCommand, hooks: HookSocket | None, control: int = -1) -> RuntimeCommand:
+    """The command, whose Python begins with `snapshot_hook/sitecustomize.py`.
 
     Args:
-        command: A Python with `awslambdaric`; what else comes to the end of its init phase is not
-            copied.
+        command: A Python that reads `PYTHONPATH`.
+        hooks: How hooks reach its hook server; None: there is none.
+        control: Descriptor of the socket on which it waits to be copied; -1: it is never copied.
+    """
+    paths = filter(None, (str(_HOOK), command.variables.get("PYTHONPATH")))
+    hook_socket, port = (hooks.theirs, hooks.port) if hooks else (-1, 0)
+    return replace(
+        command,
+        variables={
+            **command.variables,
+            "PYTHONPATH": os.pathsep.join(paths),
+            _VARIABLE: f"{control} {hook_socket} {port} {_COPY}",
+        },
+        descriptors=tuple(given for given in (control, hook_socket) if given >= 0),
+        copied=control >= 0,
+    )
+
+
+class Snapshot:
+    """A runtime that is copied once it waits to be restored; needs walls.
+
+    Args:
+        command: A Python with `awslambdaric`, which waits in `restore_next`, or with a hook server;
+            what else comes to the end of its init phase is not copied.
+        hooks: How hooks reach the hook server; None: there is none, but `awslambdaric`.
 
     Attributes:
         sandbox: Where the snapshot's own processes are.
-        ready: Whether the runtime has come there.
+        ready: Whether the runtime waits to be restored.
+        refusal: Why it cannot be copied, as it says itself; it has ended then.
 
     Raises:
         OSError: It cannot be started.
     """
 
-    def __init__(self, command: RuntimeCommand, confinement: Confinement) -> None:
+    def __init__(
+        self,
+        command: RuntimeCommand,
+        confinement: Confinement,
+        hooks: HookSocket | None = None,
+    ) -> None:
         self._command = command
         self._confinement = confinement
         self._state = threading.Condition()
         self._restoring = threading.Lock()
         self._copies = 0
         self.ready = False
+        self.refusal = ""
         self._retired = self._ended = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        paths = filter(None, (str(_HOOK), command.variables.get("PYTHONPATH")))
         with theirs:
-            hooked = replace(
-                command,
-                variables={
-                    **command.variables,
-                    "PYTHONPATH": os.pathsep.join(paths),
-                    _VARIABLE: f"{theirs.fileno()} {_HERE / 'runtime_copy.py'}",
-                },
-                descriptors=(theirs.fileno(),),
-                copied=True,
-            )
-            self.sandbox = Sandbox(hooked, confinement)
+            self.sandbox = Sandbox(hooked(command, hooks, theirs.fileno()), confinement)
 
     @property
     def alive(self) -> bool:
@@ -97,15 +121,18 @@ class Snapshot:
             target=self._listen, args=(on_ready,), name="snapshot", daemon=True
         ).start()
 
-    def restore(self) -> Sandbox:
+    def restore(self, hooks: HookSocket | None = None) -> Sandbox:
         """Restore a sandbox, in which a runtime can be started.
+
+        Args:
+            hooks: How hooks reach its hook server, if the snapshot has one.
 
         Raises:
             OSError: The snapshot cannot be copied.
         """
         with self._state:
             self._copies += 1
-        return Sandbox(self._command, self._confinement, self._copy, self._on_end)
+        return Sandbox(self._command, self._confinement, partial(self._copy, hooks), self._on_end)
 
     def retire(self) -> None:
         """End it as soon as no sandbox is left that was restored from it."""
@@ -125,20 +152,24 @@ class Snapshot:
 
     def _listen(self, on_ready: Callable[[], None]) -> None:
         """Wait until the runtime is ready, and then for the end of the snapshot."""
-        if self._hears():
+        packet = self._hear()
+        if packet == _READY:
             self.sandbox.rest()
             self.ready = True
             on_ready()
-        while self._hears():
+        elif packet:
+            self.refusal = packet.decode()
+            self.end()
+        while self._hear():
             pass
         with self._restoring, self._state:
             self._control.close()
 
-    def _hears(self) -> bool:
-        """Wait for a packet; False: there will be none any more."""
+    def _hear(self) -> bytes:
+        """Wait for a packet; empty: there will be none any more."""
         with contextlib.suppress(OSError):
-            return bool(self._control.recv(64))
-        return False
+            return self._control.recv(1024)
+        return b""
 
     def _on_end(self) -> None:
         with self._state:
@@ -147,12 +178,16 @@ class Snapshot:
         if unused:
             self.end()
 
-    def _copy(self, command: RuntimeCommand, _temporary: str, joining: int) -> Started:
+    def _copy(
+        self, hooks: HookSocket | None, command: RuntimeCommand, _temporary: str, joining: int
+    ) -> Started:
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reading, writing = os.pipe()
         output = os.fdopen(reading, "rb", buffering=0)
         packet = f"restore {command.memory_mb} {command.tmp_mb * _MEBIBYTE}".encode()
-        given = [theirs.fileno(), writing, *([] if joining < 0 else [joining])]
+        given = [theirs.fileno(), writing]
+        given += [hooks.theirs] if hooks else []
+        given += [] if joining < 0 else [joining]
         try:
             with theirs, self._restoring:
                 socket.send_fds(self._control, [packet], given)

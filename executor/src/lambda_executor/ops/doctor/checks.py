@@ -101,7 +101,8 @@ def _examine(
         yield ok("Region", f"of the functions and queues: {place}")
     unlimited = [name for name, most in settings.max_in_flight.items() if not most]
     concurrency = partial(_concurrency, conf, Inspection(clients), place, schedulers, unlimited)
-    yield from _in(place, guarded("concurrency", concurrency))
+    if settings.routes.targets():
+        yield from _in(place, guarded("concurrency", concurrency))
     dag_files: DagFiles = {}
     try:
         dag_files = installation.dag_files()
@@ -115,7 +116,7 @@ def _examine(
     )
     limit = partial(longest_wait, conf, here.airflow)
     yield from _in(place, Examination(settings, clients, place, limit, expected).findings())
-    yield from _in(place, JobExamination(settings.routes.jobs.values(), clients, limit).findings())
+    yield from _in(place, JobExamination(settings.routes.job_targets(), clients, limit).findings())
 
 
 def _concurrency(

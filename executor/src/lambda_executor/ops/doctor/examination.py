@@ -48,6 +48,8 @@ class Examination:
             *(("results queue", url, []) for url in self.settings.queue_urls),
             ("dead-letter queue", self.settings.dead_letter_queue_url, dead_letters),
         ):
+            if url is None:  # There are no dead letters without a function.
+                continue
             yield from guarded(subject, partial(self._queue, subject, url, longest_s, found), url)
         for target, facts in functions.items():
             name = str(target)

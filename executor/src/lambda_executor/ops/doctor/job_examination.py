@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Literal, NamedTuple
 
-from lambda_executor.aws import Clients, JobInspection
-from lambda_executor.contract.errors import AwsError
+from lambda_executor.aws import Clients, JobInspection, MicroVmImageFacts
+from lambda_executor.contract.errors import DENIED, AwsError
 from lambda_executor.core.findings import Finding, ok
 from lambda_executor.core.targets import JobTarget, Service
-from lambda_executor.ops.doctor import job_findings, refusals
+from lambda_executor.ops.doctor import job_findings
 from lambda_executor.ops.doctor.refusals import guarded
 from lambda_executor.setup.time_limits import TimeLimit
+
+#: The client of each service.
+_CLIENTS: Mapping[Service, Literal["batch", "ecs", "micro_vms"]] = {
+    Service.BATCH: "batch",
+    Service.ECS: "ecs",
+    Service.MICROVM: "micro_vms",
+}
 
 
 class Check(NamedTuple):
@@ -33,24 +40,23 @@ class JobExamination:
         limit: Returns how long a task may wait for its start.
     """
 
-    targets: Iterable[JobTarget]
+    targets: Collection[JobTarget]
     clients: Clients
     limit: Callable[[], TimeLimit]
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings about each target; a check that needs a failed one is left out."""
         for target in self.targets:
-            where, what = (
-                self._batch(target) if target.service is Service.BATCH else self._ecs(target)
-            )
+            where, what = self._checks(target)
             found = list(self._findings(target, where))
             yield from found
-            yield from self._findings(target, what)
-            if not any(finding.is_problem for finding in found):
+            is_there = not any(finding.is_problem for finding in found)
+            if is_there or target.service is not Service.MICROVM:
+                yield from self._findings(target, what)
+            if is_there:
                 yield from self._findings(target, Check("jobs", "", partial(self._jobs, target)))
-            yield from self._findings(
-                target, Check("longest wait", "", partial(self._wait, target))
-            )
+        if self.targets:
+            yield from guarded("longest wait", self._wait)
 
     def _findings(self, target: JobTarget, check: Check) -> Iterator[Finding]:
         yield from guarded(check.subject, partial(self._run, target, check), str(target))
@@ -59,12 +65,21 @@ class JobExamination:
         try:
             yield check.run()
         except AwsError as e:
-            place = self.clients.place("batch" if target.service is Service.BATCH else "ecs")
+            place = self.clients.place(_CLIENTS[target.service])
             yield job_findings.refused(target, check.subject, check.permission, e, place)
 
     @property
     def _aws(self) -> JobInspection:
         return JobInspection(self.clients)
+
+    def _checks(self, target: JobTarget) -> tuple[Check, Check]:
+        """Return the check of where a target's jobs are looked for, and that of what they are."""
+        checks = {
+            Service.BATCH: self._batch,
+            Service.ECS: self._ecs,
+            Service.MICROVM: self._micro_vm,
+        }
+        return checks[target.service](target)
 
     def _batch(self, target: JobTarget) -> tuple[Check, Check]:
         request = json.loads(target.request)
@@ -99,14 +114,34 @@ class JobExamination:
             Check("task definition", "ecs:DescribeTaskDefinition", task_definition),
         )
 
-    def _wait(self, target: JobTarget) -> Finding:
-        return job_findings.longest_wait(target, self.limit())
+    def _micro_vm(self, target: JobTarget) -> tuple[Check, Check]:
+        request = json.loads(target.request)
+
+        @cache
+        def facts() -> MicroVmImageFacts:
+            version = request.get("imageVersion")
+            return self._aws.micro_vm_image(request["imageIdentifier"], version)
+
+        def image() -> Finding:
+            return job_findings.micro_vm_image(target, request, facts())
+
+        def base_image() -> Finding:
+            found = facts()
+            status = self._aws.managed_image_status(found.base, found.base_version)
+            return job_findings.base_image(target, found, status)
+
+        reads = "lambda:GetMicrovmImage and lambda:GetMicrovmImageVersion"
+        lists = f"{reads}, and lambda:ListManagedMicrovmImageVersions"
+        return Check("MicroVM image", reads, image), Check("base image", lists, base_image)
+
+    def _wait(self) -> Iterator[Finding]:
+        yield job_findings.longest_wait(self.targets, self.limit())
 
     def _jobs(self, target: JobTarget) -> Finding:
         try:
             self._aws.look_for_jobs(target)
         except AwsError as e:
-            if e.code not in refusals.DENIED:
+            if e.code not in DENIED:
                 raise
             return job_findings.not_permitted(target, e)
         return ok("jobs", "their state can be read", str(target))

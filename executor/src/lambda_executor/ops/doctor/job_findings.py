@@ -1,12 +1,19 @@
-"""The doctor's rules about what a target of Batch or ECS names."""
+"""The doctor's rules about what a target of jobs names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lambda_executor.aws import JobDefinitionFacts, JobQueueFacts, Place, TaskDefinitionFacts
-from lambda_executor.contract.errors import AwsError
+from lambda_executor.aws import (
+    JobDefinitionFacts,
+    JobQueueFacts,
+    MicroVmImageFacts,
+    Place,
+    TaskDefinitionFacts,
+)
+from lambda_executor.contract.errors import DENIED, AwsError
+from lambda_executor.contract.micro_vm import HOOK_PORT
 from lambda_executor.contract.options import TARGETS
 from lambda_executor.contract.token_lifetime import JWT_EXPIRATION_TIME, TASK_QUEUED_TIMEOUT
 from lambda_executor.core.findings import Finding, ok, problem, unknown
@@ -20,6 +27,11 @@ PERMISSIONS = {
     Service.ECS: (
         "ecs:RunTask, ecs:ListTasks, ecs:DescribeTasks, ecs:StopTask, ecs:DescribeTaskDefinition, "
         "and iam:PassRole for the roles of the task definition"
+    ),
+    Service.MICROVM: (
+        "lambda:RunMicrovm, lambda:GetMicrovm, lambda:ListMicrovms, lambda:TerminateMicrovm, "
+        "lambda:PassNetworkConnector, iam:PassRole for executionRoleArn, and s3:GetObject for "
+        "invocations/*.microvm in the payload bucket, by which other schedulers find a MicroVM"
     ),
 }
 _TO_ALLOW = (
@@ -118,21 +130,71 @@ def task_definition(
     return ok("task definition", detail, of)
 
 
-def longest_wait(target: JobTarget, limit: TimeLimit) -> Finding:
+def micro_vm_image(
+    target: JobTarget, request: Mapping[str, Any], facts: MicroVmImageFacts
+) -> Finding:
+    """Whether the version of an image that is run can be, and gets its workload."""
+    name, of = request["imageIdentifier"].rpartition(":")[2], str(target)
+    show = f"aws lambda-microvms get-microvm-image --image-identifier {request['imageIdentifier']}"
+    if not facts.version:
+        detail = f"{name} is {facts.state} and has no active version: no MicroVM can be run"
+        return problem("MicroVM image", detail, "deploy the stage again", show, of)
+    version = f"version {facts.version} of {name}"
+    if (facts.version_state, facts.version_status) != ("SUCCESSFUL", "ACTIVE"):
+        detail = f"{version} is {facts.version_state} and {facts.version_status}" + (
+            f": {facts.version_reason}" if facts.version_reason else ""
+        )
+        fix = "name a version that is ACTIVE, or none for the latest of them"
+        return problem("MicroVM image", detail, fix, TARGETS.setting, of)
+    if (facts.run_hook, facts.hook_port) != ("ENABLED", HOOK_PORT):
+        detail = (
+            f"the run hook of {version} is {facts.run_hook}, on port {facts.hook_port}: a MicroVM "
+            f"gets its workload only by one that is ENABLED, on port {HOOK_PORT}"
+        )
+        return problem("MicroVM image", detail, "make the image with this hook", show, of)
+    detail = (
+        f"{version} is ACTIVE; its MicroVMs run for at most "
+        f"{request['maximumDurationInSeconds']} s, with the role {request['executionRoleArn']}"
+    )
+    return ok("MicroVM image", detail, of)
+
+
+def base_image(target: JobTarget, facts: MicroVmImageFacts, status: str) -> Finding:
+    """Whether AWS still keeps the managed image that an image is made of.
+
+    A deprecated one expires, and then nothing made of it runs any more.
+    https://docs.aws.amazon.com/lambda/latest/dg/microvms-images.html
+    """
+    name = f"version {facts.base_version} of {facts.base.rpartition(':')[2]}"
+    if status == "AVAILABLE":
+        return ok("base image", f"{name} is AVAILABLE", str(target))
+    return problem(
+        "base image",
+        f"{name} is {status or 'not listed any more'}: images made of it cannot be run once it has "
+        "expired",
+        "raise base_version of the target in the stage to a version that is AVAILABLE, and deploy: "
+        "a deploy alone changes nothing",
+        f"aws lambda-microvms list-managed-microvm-image-versions --image-identifier {facts.base}",
+        str(target),
+    )
+
+
+def longest_wait(targets: Iterable[JobTarget], limit: TimeLimit) -> Finding:
     """Whether somebody has thought of how long a job may wait, for machines or behind others.
 
-    How long it does wait is not known here, so that the default is no problem.
+    How long it does wait is not known here, so that the default is no problem. A MicroVM starts
+    within seconds, or is refused.
     """
-    start = f"its jobs have {limit.seconds:g} s to start ({limit.option})"
-    if limit.seconds > limit.option.default_s:
-        return ok("longest wait", start, str(target))
+    start = f"a job has {limit.seconds:g} s to start ({limit.option})"
+    waits = any(target.service is not Service.MICROVM for target in targets)
+    if not waits or limit.seconds > limit.option.default_s:
+        return ok("longest wait", start)
     return unknown(
         "longest wait",
         f"{start}; whether that is enough is not known. Airflow takes the task of a later one back",
         f"raise {TASK_QUEUED_TIMEOUT} above the longest wait for a start, and before Airflow 3.2 "
         f"also {JWT_EXPIRATION_TIME}",
         f"{limit.option.environment_variable}=<seconds>",
-        str(target),
     )
 
 
@@ -149,7 +211,7 @@ def not_permitted(target: JobTarget, error: AwsError) -> Finding:
 
 def refused(target: JobTarget, subject: str, action: str, error: AwsError, place: Place) -> Finding:
     """Judge an error about what a target names; the executor itself may not need the permission."""
-    if error.code not in refusals.DENIED:
+    if error.code not in DENIED:
         return refusals.refused(subject, error, place, str(target))
     fix = f"allow this role {action}, which only this command uses"
     detail = f"whether it can be used is not known: {error}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lambda_executor.aws import Place
 from lambda_executor.contract.errors import (
+    DENIED,
     AwsError,
     ConfigError,
     CredentialsError,
@@ -17,9 +18,6 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.options import SECTION
 from lambda_executor.core.findings import Finding, problem, unknown
 
-#: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
-DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
-
 #: A command that lists what there is, by the beginning of a check's subject.
 _LISTS = {
     "function": "aws lambda list-functions --query Functions[].FunctionName",
@@ -29,6 +27,8 @@ _LISTS = {
     "job definition": "aws batch describe-job-definitions --status ACTIVE "
     "--query jobDefinitions[].jobDefinitionName",
     "cluster": "aws ecs list-clusters",
+    "base image": "aws lambda-microvms list-managed-microvm-images --query items[].imageArn",
+    "MicroVM image": "aws lambda-microvms list-microvm-images --query items[].imageArn",
     "task definition": "aws ecs list-task-definition-families --status ACTIVE",
 }
 

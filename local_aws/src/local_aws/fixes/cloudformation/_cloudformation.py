@@ -43,7 +43,7 @@ def after_create_and_update(
     found.update(create=create_then, update=update_then)
 
 
-def call(operation: Callable[..., Any], request: dict[str, Any]) -> str:
+def call(operation: Callable[..., Any], request: dict[str, Any] | bytes | str) -> str:
     """Call an operation of one of ministack's services and return its answer's text.
 
     Raises:

@@ -1,7 +1,8 @@
 """CloudFormation applies every property of `AWS::Lambda::Function` that our stacks use.
 
-ministack ignores `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig` and
-`TenancyConfig`: concurrency is unlimited, dead letters are lost and tenants are not isolated.
+ministack ignores `ReservedConcurrentExecutions`, `DeadLetterConfig`, `VpcConfig`,
+`TenancyConfig` and `FileSystemConfigs`: concurrency is unlimited, dead letters are lost, tenants
+are not isolated and no file system is mounted.
 """
 
 from __future__ import annotations
@@ -35,4 +36,5 @@ def _set_properties(name: str, properties: Properties, attributes: dict[str, Any
     if tenancy := properties.get("TenancyConfig"):
         configuration["TenancyConfig"] = tenancy
     configuration["VpcConfig"] = lambda_svc._vpc_config_with_id(properties.get("VpcConfig"))
+    configuration["FileSystemConfigs"] = properties.get("FileSystemConfigs") or []
     return name, attributes

@@ -1,8 +1,8 @@
 """A task definition of a template has its secrets, its storage and its platform.
 
 ministack's CloudFormation translates some properties of container definitions and leaves others as
-they are (`Secrets` without the names that its ECS reads), and forgets `EphemeralStorage` and
-`RuntimePlatform`.
+they are (`Secrets` without the names that its ECS reads), and forgets `EphemeralStorage`,
+`RuntimePlatform` and `Volumes`. Templates write file systems of EFS otherwise than the API.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-ecs-taskdefinition.html
 """
 
@@ -37,4 +37,19 @@ def _complete(arn: str, properties: Properties, attributes: dict[str, Any]) -> C
     ]
     kept = {name: properties[name] for name in _FORGOTTEN if name in properties}
     record.update(in_camel_case(kept, free=_FREE))
+    for volume in record.get("volumes") or ():
+        if "eFSVolumeConfiguration" in volume:
+            volume["efsVolumeConfiguration"] = _as_api(volume.pop("eFSVolumeConfiguration"))
     return arn, attributes
+
+
+def _as_api(file_system: dict[str, Any]) -> dict[str, Any]:
+    """A file system of EFS as the API writes it.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_EFSVolumeConfiguration.html
+    """
+    names = {"filesystemId": "fileSystemId", "iAM": "iam"}
+    return {
+        names.get(name, name): _as_api(value) if isinstance(value, dict) else value
+        for name, value in file_system.items()
+    }

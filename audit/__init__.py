@@ -1,0 +1,1 @@
+"""Known vulnerabilities, licences and bills of materials of what is shipped: `make audit`."""

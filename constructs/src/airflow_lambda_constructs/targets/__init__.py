@@ -1,0 +1,1 @@
+"""Where workloads run that no function can run: jobs of AWS Batch and tasks of Amazon ECS."""

@@ -1,0 +1,1 @@
+"""The report of the demo: one HTML page that loads nothing."""

@@ -1,0 +1,136 @@
+"""Writes the figures into docs/reference/reliability.md: `python -m tests.chaos.attack.page`.
+
+The runs of `make chaos` are JSON files in docs/reference/data/, one for each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from demo import paths
+from tests.chaos.attack import table
+from tests.chaos.attack.__main__ import FOLDER
+from tests.chaos.attack.faults import FAULTS
+from tests.chaos.attack.kinds import KINDS, RETRIES
+from tests.chaos.attack.oracle import PROMISES
+
+DATA = paths.ROOT / "docs" / "reference" / "data"
+PAGE = paths.ROOT / "docs" / "reference" / "reliability.md"
+
+#: What follows this line of the page is generated.
+_MARK = "<!-- The rest is generated"
+
+
+def page(runs: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -> str:
+    """The generated part of the page; without runs it has no figures.
+
+    Args:
+        runs: Of this executor.
+        references: Of the reference's.
+    """
+    columns = {name: each for name, each in zip(_COLUMNS, (runs, references), strict=True) if each}
+    return "\n".join(["", *_results(columns), *_faults(columns), *_kinds()])
+
+
+#: Whose violations and faults a column has.
+_COLUMNS = ("this executor", "`AwsLambdaExecutor`")
+
+
+def _results(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+    if not columns:
+        return []
+    lines = ["## Results", ""]
+    for name, runs in columns.items():
+        tasks, tries = (sum(run[key] for run in runs) for key in ("tasks", "tries"))
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        lines.append(f"* {name}: {tasks} tasks in {tries} tries, seeds {seeds}.")
+    lines += ["", _row("promise", *(f"violations, {name}" for name in columns))]
+    lines.append(_row(*["---"] * (1 + len(columns))))
+    for promise, meaning in PROMISES.items():
+        counts = (_violations(runs)[promise] for runs in columns.values())
+        lines.append(_row(meaning, *counts))
+    return [*lines, "", *_shown(columns.get(_COLUMNS[0], ())), ""]
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _shown(runs: Sequence[dict[str, Any]]) -> list[str]:
+    found = [violation for run in runs for violation in run["violations"]]
+    if not found:
+        return []
+    return [
+        "What was found in these runs:",
+        "",
+        *(f"* {each['promise']}: {each['what']}" for each in found),
+        "",
+    ]
+
+
+def _violations(runs: Iterable[dict[str, Any]]) -> Counter[str]:
+    return Counter(each["promise"] for run in runs for each in run["violations"])
+
+
+def _faults(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
+    heads = [f"{what}, {name}" for name in columns for what in ("injected", "violations")]
+    lines = [_row("fault", "what it is", *heads), _row(*["---"] * (2 + len(heads)))]
+    for fault in FAULTS:
+        counts = [
+            count(runs)[fault.name]
+            for runs in columns.values()
+            for count in (table.counts, table.violations_by_fault)
+        ]
+        lines.append(_row(fault.name, fault.does, *counts))
+    return ["## What is done to them", "", *lines, ""]
+
+
+def _kinds() -> list[str]:
+    return [
+        "## What the tasks do",
+        "",
+        f"Each may be tried {RETRIES} times again, because the attacks hit any try.",
+        "",
+        "| kind | what it does | must end as |",
+        "|---|---|---|",
+        *(f"| `{kind.name}` | {kind.does} | {kind.ends} |" for kind in KINDS),
+        "",
+    ]
+
+
+def main() -> None:
+    """Write the page, of the runs in build/chaos if it is told to take them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.attack.page", description=__doc__)
+    parser.add_argument("--take", action="store_true", help="replace the files by build/chaos's")
+    if parser.parse_args().take:
+        for file in DATA.glob("*-*.json"):
+            file.unlink()
+        for file in FOLDER.glob("*-*.json"):
+            shutil.copy(file, DATA)
+    runs, references = stored()
+    PAGE.write_text(renewed(PAGE.read_text(), runs, references))
+
+
+def stored() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The runs in docs/reference/data, of this executor and of the reference's."""
+    ours, theirs = (
+        [json.loads(file.read_text()) for file in sorted(DATA.glob(f"{name}-*.json"))]
+        for name in ("attack", "reference")
+    )
+    return ours, theirs
+
+
+def renewed(text: str, runs: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -> str:
+    """The page with its generated part made anew."""
+    lines = text.splitlines()
+    (last,) = (number for number, line in enumerate(lines) if line.startswith(_MARK))
+    return "\n".join([*lines[: last + 1], page(runs, references)])
+
+
+if __name__ == "__main__":
+    main()
