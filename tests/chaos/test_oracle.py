@@ -129,6 +129,13 @@ def test_a_failure_needs_a_reason_that_a_fault_explains() -> None:
     assert of(violations(lost_once("the DAG is missing", (KILLED,)))) == ["untrue"]
 
 
+def test_a_task_may_use_up_its_time_while_the_api_is_away() -> None:
+    """Airflow's client waits longer and longer between its calls."""
+    reason = "stopped 14.9975 s before the end of the function's time-out, which left 60.0 s"
+    assert violations(lost_once(reason, (AWAY,))) == []
+    assert of(violations(lost_once(reason, (KILLED,)))) == ["untrue"]
+
+
 def test_code_that_ran_to_its_end_fails_if_its_process_was_killed_then() -> None:
     """It may have been killed before Airflow was told; a failure long after has another cause."""
     run = lost_once("killed by SIGKILL", (KILLED,), ran_to_its_end=True)

@@ -26,6 +26,11 @@ NOT_STARTED = r"Lambda gave up|Rate Exceeded|EventAgeExceeded|RetriesExhausted|R
 SILENT = r"heartbeat|Heartbeat|stuck in queued"
 #: Reasons of a try that could not reach Airflow.
 NO_API = r"Execution API|cannot be reached|API server|state mismatch|server error"
+#: Reasons of a try whose time was over while Airflow's client called the API again and again, with
+#: longer and longer waits.
+OUT_OF_TIME = r"stopped [\d.]+ s before the end of"
+#: Reasons of a try while the API, or the database behind it, was away.
+API_AWAY = f"{NO_API}|{OUT_OF_TIME}|{LOST}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ TIMED = (
         action="api_server_away",
         times=(0.6,),
         seconds=10,
-        excuses=NO_API + "|" + LOST,
+        excuses=API_AWAY,
         repeats=True,
         is_wide=True,
     ),
@@ -171,7 +176,7 @@ TIMED = (
         action="api_server_away",
         times=(0.9,),
         seconds=120,
-        excuses=NO_API + "|" + LOST,
+        excuses=API_AWAY,
         repeats=True,
         is_wide=True,
         is_long=True,
@@ -181,7 +186,7 @@ TIMED = (
         "ended with every connection, and started again",
         action="restart_database",
         times=(0.75,),
-        excuses=NO_API + "|" + LOST,
+        excuses=API_AWAY,
         repeats=True,
         is_wide=True,
     ),
