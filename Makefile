@@ -154,6 +154,7 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
 	@$(BIN)/python -m stacks.reference.alternatives > docs/reference/costs-compared.md
+	@$(BIN)/python -m stacks.reference.cost_charts
 	@$(BIN)/python -m stacks.reference.targets > docs/reference/costs-of-targets.md
 	@$(BIN)/python -m stacks.reference.snapshots > docs/reference/costs-of-snapshots.md
 	@$(BIN)/python -m stacks.reference.snapshots --chart > docs/images/costs-of-snapshots.svg

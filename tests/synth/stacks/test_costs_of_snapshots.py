@@ -9,7 +9,7 @@ import pytest
 
 from stacks.config import FunctionConfig
 from stacks.reference import snapshots
-from stacks.reference.chart import LINES, SCHEMES
+from stacks.reference.picture import COLOURS, SCHEMES
 from stacks.reference.costs import lines
 from stacks.reference.rates import snapshot_a_month
 from stacks.reference.snapshots import Burst, a_second, break_even_s, cold, restored
@@ -90,7 +90,7 @@ def test_the_picture_can_be_read_on_light_and_dark_pages(scheme: str) -> None:
     https://www.w3.org/TR/WCAG22/#contrast-minimum
     """
     page = SCHEMES[scheme]["page"]
-    for colour in (SCHEMES[scheme]["text"], *LINES[scheme]):
+    for colour in (SCHEMES[scheme]["text"], *COLOURS[scheme]):
         assert contrast(colour, page) >= 4.5, colour
 
 

@@ -1,0 +1,103 @@
+"""Bar charts: groups of figures below each other, each bar with its name and its figure.
+
+The bars of a group begin at 0 and share one linear scale, so their lengths compare as the figures
+do. `picture.py` has the frame.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from stacks.reference.picture import EDGE, LINE_HEIGHT, heading, line, note, number, picture
+from stacks.reference.picture import text as written
+
+#: Where bars begin, the longest of them, and how high each is.
+_LEFT, _LONGEST, _THICK = 168.0, 210.0, 14
+#: Of a name beside its bar.
+_NAME_CHARACTERS = 20
+#: A bar that is not 0 can be seen.
+_SHORTEST = 1.0
+#: Above and below the title of a group.
+_GAP, _BELOW_TITLE = 14, 6
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One figure.
+
+    Attributes:
+        name: Whose it is; wrapped if it is long.
+        value: Not negative; None if it was not measured.
+        style: The number of its colour.
+    """
+
+    name: str
+    value: float | None
+    style: int
+
+    def figure(self, unit: str) -> str:
+        """Return the figure as text."""
+        return NOT_MEASURED if self.value is None else f"{number(self.value)} {unit}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Figures of one kind, which are compared."""
+
+    title: str
+    unit: str
+    bars: Sequence[Bar]
+
+
+def bars(title: str, groups: Sequence[Group], remark: str) -> str:
+    """Return a picture of these groups.
+
+    Args:
+        title: What the picture is about.
+        groups: From top to bottom.
+        remark: When and how it was measured; it stands below the bars.
+    """
+    drawn = heading(title)
+    top = float(LINE_HEIGHT * len(drawn))
+    for group in groups:
+        for element, bottom in _group(top, group):
+            drawn.append(element)
+            top = bottom
+    remarks = note(top + _GAP, remark)
+    height = round(top + _GAP + LINE_HEIGHT * len(remarks) + EDGE / 2)
+    return picture(title, _description(groups), height, [*drawn, *remarks])
+
+
+def _group(top: float, group: Group) -> Iterator[tuple[str, float]]:
+    """Draw a group; with each element comes the lowest point so far."""
+    top += _GAP + LINE_HEIGHT
+    yield written(EDGE, top, group.title, "start", "axis"), top
+    first = top = top + _BELOW_TITLE
+    largest = max((bar.value or 0.0 for bar in group.bars), default=0.0)
+    for bar in group.bars:
+        names = textwrap.wrap(bar.name, _NAME_CHARACTERS)
+        for place, name in enumerate(names, start=1):
+            yield written(EDGE, top + LINE_HEIGHT * place - 5, name, "start"), top
+        end = _LEFT + _length(bar.value or 0.0, largest)
+        middle = top + LINE_HEIGHT * len(names) / 2
+        if bar.value:
+            corner = f'x="{_LEFT:.1f}" y="{middle - _THICK / 2:.1f}"'
+            size = f'width="{end - _LEFT:.1f}" height="{_THICK}"'
+            yield f'<rect class="bar{bar.style}" {corner} {size}/>', top
+        top += LINE_HEIGHT * len(names)
+        yield written(end + 6, middle + 5, bar.figure(group.unit), "start", f"name{bar.style}"), top
+    yield line("grid", (_LEFT, first), (_LEFT, top)), top
+
+
+def _length(value: float, largest: float) -> float:
+    return max(_LONGEST * value / largest, _SHORTEST) if value else 0.0
+
+
+def _description(groups: Sequence[Group]) -> str:
+    return " ".join(
+        f"{group.title}: {'; '.join(f'{bar.name} {bar.figure(group.unit)}' for bar in group.bars)}."
+        for group in groups
+    )
