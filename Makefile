@@ -159,6 +159,7 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m stacks.reference.snapshots > docs/reference/costs-of-snapshots.md
 	@$(BIN)/python -m stacks.reference.snapshots --chart > docs/images/costs-of-snapshots.svg
 	@$(BIN)/python -m tests.soak.charts
+	@$(BIN)/python -m tests.bench.charts
 	@PYTHONPATH=local_aws/src $(BIN)/python -m tests.chaos.attack.page
 	@$(BIN)/python -m docs_site.troubleshooting
 
@@ -288,6 +289,7 @@ bench: setup build/venv/image/.stamp ## Compare with the reference; writes build
 	@$(BIN)/python -m tests.bench.handler
 	@$(BIN)/python -m tests.bench.end_to_end
 	@$(BIN)/python -m tests.bench.burst
+	@$(BIN)/python -m tests.bench.charts --fresh
 
 .PHONY: soak
 soak: setup ## An hour of steady load: does anything grow? MINUTES=60 RATE=2

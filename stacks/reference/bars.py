@@ -14,9 +14,9 @@ from stacks.reference.picture import EDGE, LINE_HEIGHT, heading, line, note, num
 from stacks.reference.picture import text as written
 
 #: Where bars begin, the longest of them, and how high each is.
-_LEFT, _LONGEST, _THICK = 168.0, 210.0, 14
+_LEFT, _LONGEST, _THICK = 168.0, 180.0, 14
 #: Of a name beside its bar.
-_NAME_CHARACTERS = 20
+_NAME_CHARACTERS = 21
 #: A bar that is not 0 can be seen.
 _SHORTEST = 1.0
 #: Above and below the title of a group.

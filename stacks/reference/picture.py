@@ -83,7 +83,7 @@ def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
 
 def number(value: float, digits: int = 4) -> str:
     """Return a number with so many digits that count, as people write it: 11,280 and 0.0361."""
-    if not math.isfinite(value) or abs(value) >= 10**9:  # noqa: PLR2004 - a billion, with commas
+    if not math.isfinite(value) or abs(value) >= 10**9:
         return f"{value:.{digits}g}"
     rounded = float(f"{value:.{digits}g}")
     return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
