@@ -39,9 +39,14 @@ class Run:
     def read(cls, file: Path) -> Self:
         """Read a file that `Report.publish` wrote."""
         found = json.loads(file.read_text())
-        rows = [Row(**row) for row in found["rows"]]
-        by_figure = {row.figure: row for row in rows}
-        return cls(*(found[key] for key in ("about", "seed", "subject", "yardstick")), by_figure)
+        rows = (Row(**row) for row in found["rows"])
+        return cls(
+            about=found["about"],
+            seed=found["seed"],
+            subject=found["subject"],
+            yardstick=found["yardstick"],
+            rows={row.figure: row for row in rows},
+        )
 
     def ours(self, figure: str) -> float | None:
         """Return our median of a figure; None if it was not measured."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.attack.faults import FAULTS
 from tests.chaos.attack.kinds import KINDS
-from tests.chaos.attack.page import PAGE, page, renewed, stored
+from tests.chaos.attack.page import PAGE, page, renewed, stored, take
 
 
 def run(**more: Any) -> dict[str, Any]:
@@ -35,3 +36,22 @@ def test_violations_stand_beside_the_references() -> None:
     text = page([run(faults={fault: 7})], [run(faults={fault: 5}, violations=[violation])])
     assert "| nothing is left queued, running or in a slot | 0 | 1 |" in text
     assert f"| {fault} | {FAULTS[0].does} | 7 | 0 | 5 | 1 |" in text
+
+
+def test_taken_runs_replace_the_former_and_nothing_else(tmp_path: Path) -> None:
+    """The runs of the benchmarks are kept in the same folder."""
+    build, data = tmp_path / "build", tmp_path / "data"
+    for folder, names in (
+        (build, ("attack-2-300", "reference-1-300")),
+        (data, ("attack-1-300", "bench-end-to-end", "soak")),
+    ):
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.json").write_text("{}")
+    take(build, data)
+    assert sorted(file.stem for file in data.iterdir()) == [
+        "attack-2-300",
+        "bench-end-to-end",
+        "reference-1-300",
+        "soak",
+    ]

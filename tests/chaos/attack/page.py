@@ -10,6 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from demo import paths
@@ -37,8 +38,9 @@ def page(runs: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -
     return "\n".join(["", *_results(columns), *_faults(columns), *_kinds()])
 
 
-#: Whose violations and faults a column has.
+#: Whose violations and faults a column has, and with what the names of its files begin.
 _COLUMNS = ("this executor", "`AwsLambdaExecutor`")
+_FILES = ("attack", "reference")
 
 
 def _results(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
@@ -108,19 +110,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.attack.page", description=__doc__)
     parser.add_argument("--take", action="store_true", help="replace the files by build/chaos's")
     if parser.parse_args().take:
-        for file in DATA.glob("*-*.json"):
-            file.unlink()
-        for file in FOLDER.glob("*-*.json"):
-            shutil.copy(file, DATA)
+        take(FOLDER, DATA)
     runs, references = stored()
     PAGE.write_text(renewed(PAGE.read_text(), runs, references))
+
+
+def take(source: Path, destination: Path) -> None:
+    """Replace the runs in a folder by those of another one; other files stay as they are."""
+    for name in _FILES:
+        for file in destination.glob(f"{name}-*.json"):
+            file.unlink()
+        for file in source.glob(f"{name}-*.json"):
+            shutil.copy(file, destination)
 
 
 def stored() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The runs in docs/reference/data, of this executor and of the reference's."""
     ours, theirs = (
         [json.loads(file.read_text()) for file in sorted(DATA.glob(f"{name}-*.json"))]
-        for name in ("attack", "reference")
+        for name in _FILES
     )
     return ours, theirs
 
