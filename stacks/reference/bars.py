@@ -7,7 +7,7 @@ do. `picture.py` has the frame.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stacks.reference.picture import EDGE, LINE_HEIGHT, heading, line, note, number, picture
@@ -63,33 +63,34 @@ def bars(title: str, groups: Sequence[Group], remark: str) -> str:
     drawn = heading(title)
     top = float(LINE_HEIGHT * len(drawn))
     for group in groups:
-        for element, bottom in _group(top, group):
-            drawn.append(element)
-            top = bottom
+        elements, top = _group(top, group)
+        drawn += elements
     remarks = note(top + _GAP, remark)
     height = round(top + _GAP + LINE_HEIGHT * len(remarks) + EDGE / 2)
     return picture(title, _description(groups), height, [*drawn, *remarks])
 
 
-def _group(top: float, group: Group) -> Iterator[tuple[str, float]]:
-    """Draw a group; with each element comes the lowest point so far."""
+def _group(top: float, group: Group) -> tuple[list[str], float]:
+    """Draw a group below `top`; return its elements and where it ends."""
     top += _GAP + LINE_HEIGHT
-    yield written(EDGE, top, group.title, "start", "axis"), top
+    drawn = [written(EDGE, top, group.title, "start", "axis")]
     first = top = top + _BELOW_TITLE
     largest = max((bar.value or 0.0 for bar in group.bars), default=0.0)
     for bar in group.bars:
         names = textwrap.wrap(bar.name, _NAME_CHARACTERS)
         for place, name in enumerate(names, start=1):
-            yield written(EDGE, top + LINE_HEIGHT * place - 5, name, "start"), top
-        end = _LEFT + _length(bar.value or 0.0, largest)
+            drawn.append(written(EDGE, top + LINE_HEIGHT * place - 5, name, "start"))
+        length = _length(bar.value or 0.0, largest)
         middle = top + LINE_HEIGHT * len(names) / 2
-        if bar.value:
+        if length:
             corner = f'x="{_LEFT:.1f}" y="{middle - _THICK / 2:.1f}"'
-            size = f'width="{end - _LEFT:.1f}" height="{_THICK}"'
-            yield f'<rect class="bar{bar.style}" {corner} {size}/>', top
+            size = f'width="{length:.1f}" height="{_THICK}"'
+            drawn.append(f'<rect class="bar{bar.style}" {corner} {size}/>')
+        figure = bar.figure(group.unit)
+        drawn.append(written(_LEFT + length + 6, middle + 5, figure, "start", f"name{bar.style}"))
         top += LINE_HEIGHT * len(names)
-        yield written(end + 6, middle + 5, bar.figure(group.unit), "start", f"name{bar.style}"), top
-    yield line("grid", (_LEFT, first), (_LEFT, top)), top
+    drawn.append(line("grid", (_LEFT, first), (_LEFT, top)))
+    return drawn, top
 
 
 def _length(value: float, largest: float) -> float:

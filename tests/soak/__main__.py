@@ -185,9 +185,10 @@ def main() -> int:
         soak = Soak(environment, Load(api, log.settled_at_s), log, record, file)
         with contextlib.suppress(KeyboardInterrupt):
             soak.run(60 * given.minutes, given.rate, has_targets=not given.local)
-    if not given.local and record.at_s:
+    code = conclude(record, file, given.beside)
+    if not given.local:
         charts.draw(record, HOME)
-    return conclude(record, file, given.beside)
+    return code
 
 
 def conclude(record: Record, file: Path, beside: Path | None) -> int:
