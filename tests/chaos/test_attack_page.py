@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
+from tests.chaos.attack import chart
 from tests.chaos.attack.faults import FAULTS
 from tests.chaos.attack.kinds import KINDS
-from tests.chaos.attack.page import PAGE, page, renewed, stored, take
+from tests.chaos.attack.page import IMAGES, PAGE, page, renewed, stored, take
+from tests.support.svg import texts, what_leaves_it
 
 
 def run(**more: Any) -> dict[str, Any]:
@@ -16,9 +19,12 @@ def run(**more: Any) -> dict[str, Any]:
 
 
 def test_the_page_is_current() -> None:
-    """`make docs` would change nothing."""
+    """`make docs` would change nothing, nor in its picture."""
     text = PAGE.read_text()
     assert renewed(text, *stored()) == text
+    picture = chart.drawn(*stored())
+    assert (IMAGES / chart.NAME).read_text() == picture
+    assert what_leaves_it(ET.fromstring(picture)) == []
 
 
 def test_every_fault_and_every_kind_of_task_has_a_row() -> None:
@@ -55,3 +61,19 @@ def test_taken_runs_replace_the_former_and_nothing_else(tmp_path: Path) -> None:
         "reference-1-300",
         "soak",
     ]
+
+
+def test_the_picture_counts_what_was_done_and_what_broke() -> None:
+    """Violations in each 1,000 tasks: the runs of both may differ in length."""
+    rule = next(fault for fault in FAULTS if fault.rule.get("api") == "sqs:SendMessage")
+    action = next(fault for fault in FAULTS if not fault.rule)
+    ours = [run(faults={rule.name: 7, action.name: 2}), run(faults={rule.name: 4, "gone": 1})]
+    theirs = [run(violations=[{"promise": "stuck", "what": "", "faults": []}] * 3)]
+    found = texts(ET.fromstring(chart.drawn(ours, theirs)))
+    assert found[0] == "Attacks on 600 tasks, and what broke"
+    assert found[found.index("calls of SQS") + 1] == "11"
+    assert found[found.index("everything else") + 1] == "3"
+    assert found[found.index("this kit") + 1] == "0"
+    assert found[found.index("AwsLambdaExecutor") + 1] == "10"
+    assert "AwsLambdaExecutor" not in texts(ET.fromstring(chart.drawn(ours, [])))
+    assert what_leaves_it(ET.fromstring(chart.drawn([], []))) == []
