@@ -154,10 +154,12 @@ docs: setup ## Write the generated reference pages
 	@$(BIN)/python -m stacks.config.reference > docs/reference/stage-config.md
 	@$(BIN)/python -m stacks.reference.costs > docs/reference/costs.md
 	@$(BIN)/python -m stacks.reference.alternatives > docs/reference/costs-compared.md
+	@$(BIN)/python -m stacks.reference.cost_charts
 	@$(BIN)/python -m stacks.reference.targets > docs/reference/costs-of-targets.md
 	@$(BIN)/python -m stacks.reference.snapshots > docs/reference/costs-of-snapshots.md
 	@$(BIN)/python -m stacks.reference.snapshots --chart > docs/images/costs-of-snapshots.svg
 	@$(BIN)/python -m tests.soak.charts
+	@$(BIN)/python -m tests.bench.charts
 	@PYTHONPATH=local_aws/src $(BIN)/python -m tests.chaos.attack.page
 	@$(BIN)/python -m docs_site.troubleshooting
 
@@ -287,6 +289,7 @@ bench: setup build/venv/image/.stamp ## Compare with the reference; writes build
 	@$(BIN)/python -m tests.bench.handler
 	@$(BIN)/python -m tests.bench.end_to_end
 	@$(BIN)/python -m tests.bench.burst
+	@$(BIN)/python -m tests.bench.charts --fresh
 
 .PHONY: soak
 soak: setup ## An hour of steady load: does anything grow? MINUTES=60 RATE=2

@@ -19,6 +19,8 @@ from stacks.reference.prices import HOURS_A_MONTH, PRICES, READ_ON, Price
 DAYS_A_MONTH = HOURS_A_MONTH / 24
 TASKS_A_DAY = (100, 1_000, 10_000, 100_000)
 SECONDS = (1, 30, 600)
+#: With what the others are compared.
+MEASURE = "this kit, `dev` without Spot"
 
 #: Of the day's tasks, so many times the average run at once at its busiest.
 PEAK = 3
@@ -86,7 +88,7 @@ def alternatives(
     airflow = _idle(on_demand)  # Airflow's own programs and database, as ours.
     return {
         "this kit, `dev`": partial(_ours, spot),
-        "this kit, `dev` without Spot": partial(_ours, on_demand),
+        MEASURE: partial(_ours, on_demand),
         "this kit beside your Airflow": partial(_ours, alone),
         "Celery on Fargate, fixed": lambda load: airflow + _celery(load.at_once(_FORK_S)),
         "Celery on Fargate, autoscaled": lambda load: airflow + _celery(load.average(_FORK_S)),
@@ -163,17 +165,18 @@ def render(costs: Mapping[str, Cost]) -> str:
     """Return the reference page."""
     parts = [_HEAD]
     for seconds in SECONDS:
-        parts.append(f"\n## Tasks of {_length(seconds)}\n\n")
+        parts.append(f"\n## Tasks of {length(seconds)}\n\n")
         header = " | ".join(f"{tasks:,} a day" for tasks in TASKS_A_DAY)
         parts.append(f"| a month | {header} |\n|---|{'---|' * len(TASKS_A_DAY)}\n")
         for name, cost in costs.items():
             row = " | ".join(_dollars(cost(Load(tasks, seconds))) for tasks in TASKS_A_DAY)
             parts.append(f"| {name} | {row} |\n")
+        about = f"What 1,000 tasks of {length(seconds)} cost, by the tasks a day"
+        parts.append(f"\n![{about}](../images/{chart_of(seconds)})\n")
     parts.append(_BREAK_EVEN_HEAD)
-    ours = "this kit, `dev` without Spot"
     for name, cost in costs.items():
         if not name.startswith("this kit"):
-            row = " | ".join(_point(break_even(costs[ours], cost, s), cost, s) for s in SECONDS)
+            row = " | ".join(_point(break_even(costs[MEASURE], cost, s)) for s in SECONDS)
             parts.append(f"| {name} | {row} |\n")
     parts.append(_PRICES_HEAD)
     for name, price in ELSEWHERE.items():
@@ -182,18 +185,24 @@ def render(costs: Mapping[str, Cost]) -> str:
     return "".join(parts)
 
 
-def _length(seconds: float) -> str:
+def length(seconds: float) -> str:
+    """Return how long a task works, as text."""
     return f"{seconds // 60} minutes" if seconds >= 60 else f"{seconds} s"  # noqa: PLR2004
+
+
+def chart_of(seconds: float) -> str:
+    """Return the name of the picture about tasks of this length, which `cost_charts.py` draws."""
+    return f"cost-per-thousand-{length(seconds).replace(' ', '-')}.svg"
 
 
 def _dollars(usd: float | None) -> str:
     return "more than it runs" if usd is None else f"${usd:,.0f}"
 
 
-def _point(tasks: int | None, theirs: Cost, seconds: float) -> str:
+def _point(tasks: int | None) -> str:
     if tasks is None:
         return "never"
-    return "always" if tasks == 1 and theirs(Load(1, seconds)) is not None else f"{tasks:,}"
+    return "always" if tasks == 1 else f"{tasks:,}"
 
 
 _HEAD = f"""\
@@ -230,7 +239,7 @@ _BREAK_EVEN_HEAD = f"""
 
 Against `dev` without Spot. *Never* means: not up to what this kit or the other can run at once.
 
-| | {" | ".join(f"tasks of {_length(seconds)}" for seconds in SECONDS)} |
+| | {" | ".join(f"tasks of {length(seconds)}" for seconds in SECONDS)} |
 |---|{"---|" * len(SECONDS)}
 """
 
@@ -242,11 +251,16 @@ _PRICES_HEAD = """
 """
 
 
+def calculated(root: Path) -> Mapping[str, Cost]:
+    """Return the costs of each alternative by the templates of `root/cdk.json`."""
+    return alternatives(
+        *(lines(templates_of("dev", root, over)) for over in (None, ON_DEMAND, BESIDE))
+    )
+
+
 def main() -> None:
     """Print the page."""
-    root = Path(__file__).parents[2]
-    found = (lines(templates_of("dev", root, over)) for over in (None, ON_DEMAND, BESIDE))
-    sys.stdout.write(render(alternatives(*found)))
+    sys.stdout.write(render(calculated(Path(__file__).parents[2])))
 
 
 if __name__ == "__main__":

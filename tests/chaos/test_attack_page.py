@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
+from tests.chaos.attack import chart
 from tests.chaos.attack.faults import FAULTS
 from tests.chaos.attack.kinds import KINDS
-from tests.chaos.attack.page import PAGE, page, renewed, stored
+from tests.chaos.attack.page import IMAGES, PAGE, page, renewed, stored, take
+from tests.support.svg import texts, what_leaves_it
 
 
 def run(**more: Any) -> dict[str, Any]:
@@ -15,9 +19,12 @@ def run(**more: Any) -> dict[str, Any]:
 
 
 def test_the_page_is_current() -> None:
-    """`make docs` would change nothing."""
+    """`make docs` would change nothing, nor in its picture."""
     text = PAGE.read_text()
     assert renewed(text, *stored()) == text
+    picture = chart.drawn(*stored())
+    assert (IMAGES / chart.NAME).read_text() == picture
+    assert what_leaves_it(ET.fromstring(picture)) == []
 
 
 def test_every_fault_and_every_kind_of_task_has_a_row() -> None:
@@ -35,3 +42,38 @@ def test_violations_stand_beside_the_references() -> None:
     text = page([run(faults={fault: 7})], [run(faults={fault: 5}, violations=[violation])])
     assert "| nothing is left queued, running or in a slot | 0 | 1 |" in text
     assert f"| {fault} | {FAULTS[0].does} | 7 | 0 | 5 | 1 |" in text
+
+
+def test_taken_runs_replace_the_former_and_nothing_else(tmp_path: Path) -> None:
+    """The runs of the benchmarks are kept in the same folder."""
+    build, data = tmp_path / "build", tmp_path / "data"
+    for folder, names in (
+        (build, ("attack-2-300", "reference-1-300")),
+        (data, ("attack-1-300", "bench-end-to-end", "soak")),
+    ):
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.json").write_text("{}")
+    take(build, data)
+    assert sorted(file.stem for file in data.iterdir()) == [
+        "attack-2-300",
+        "bench-end-to-end",
+        "reference-1-300",
+        "soak",
+    ]
+
+
+def test_the_picture_counts_what_was_done_and_what_broke() -> None:
+    """Violations in each 1,000 tasks: the runs of both may differ in length."""
+    rule = next(fault for fault in FAULTS if fault.rule.get("api") == "sqs:SendMessage")
+    action = next(fault for fault in FAULTS if not fault.rule)
+    ours = [run(faults={rule.name: 7, action.name: 2}), run(faults={rule.name: 4, "gone": 1})]
+    theirs = [run(violations=[{"promise": "stuck", "what": "", "faults": []}] * 3)]
+    found = texts(ET.fromstring(chart.drawn(ours, theirs)))
+    assert found[0] == "Attacks on 600 tasks, and what broke"
+    assert found[found.index("calls of SQS") + 1] == "11"
+    assert found[found.index("everything else") + 1] == "3"
+    assert found[found.index("this kit") + 1] == "0"
+    assert found[found.index("AwsLambdaExecutor") + 1] == "10"
+    assert "AwsLambdaExecutor" not in texts(ET.fromstring(chart.drawn(ours, [])))
+    assert what_leaves_it(ET.fromstring(chart.drawn([], []))) == []

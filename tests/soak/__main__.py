@@ -31,7 +31,7 @@ from demo.machine.process_table import Identity
 from demo.outcome.airflow_api import RunsError
 from demo.outcome.exercise import api_with_dags, log_groups
 from demo.screen import Screen
-from tests.soak import load, verdict
+from tests.soak import charts, load, verdict
 from tests.soak.load import Load
 from tests.soak.programs import Programs
 from tests.soak.record import Record
@@ -185,7 +185,10 @@ def main() -> int:
         soak = Soak(environment, Load(api, log.settled_at_s), log, record, file)
         with contextlib.suppress(KeyboardInterrupt):
             soak.run(60 * given.minutes, given.rate, has_targets=not given.local)
-    return conclude(record, file, given.beside)
+    code = conclude(record, file, given.beside)
+    if not given.local:
+        charts.draw(record, HOME)
+    return code
 
 
 def conclude(record: Record, file: Path, beside: Path | None) -> int:

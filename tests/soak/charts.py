@@ -67,6 +67,12 @@ def drawn(record: Record) -> dict[str, str]:
     return {"soak-memory.svg": memory(record), "soak-latency.svg": latency(record)}
 
 
+def draw(record: Record, folder: Path) -> None:
+    """Write every picture into a folder."""
+    for name, picture in drawn(record).items():
+        (folder / name).write_text(picture)
+
+
 def thinned(record: Record) -> Record:
     """The run with at most `MOST_SAMPLES` samples, evenly spread, and the last."""
     count = len(record.at_s)
@@ -126,8 +132,7 @@ def main() -> None:
     if given.take:
         thinned(Record.read(given.take)).write(DATA)
     record = Record.read(DATA)
-    for name, picture in drawn(record).items():
-        (IMAGES / name).write_text(picture)
+    draw(record, IMAGES)
     page.PAGE.write_text(page.written(page.PAGE.read_text(), record))
 
 

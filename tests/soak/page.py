@@ -9,9 +9,9 @@ from demo import paths
 from tests.soak.programs import FUNCTION
 from tests.soak.record import PARTS, Record
 from tests.soak.verdict import Judgement
+from tests.support.made_part import with_part
 
 PAGE = paths.ROOT / "docs" / "reference" / "soak.md"
-BEGIN, END = "<!-- made from data/soak.json -->\n", "<!-- end of what is made -->\n"
 #: Of the run's end, for how large a program is.
 _LAST_SHARE = 4
 _MEMORY = ("rss_mb", "pss_mb")
@@ -23,11 +23,7 @@ def written(page: str, record: Record) -> str:
     Raises:
         ValueError: The page has no place for them.
     """
-    before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{PAGE.name} has no place for its tables: {BEGIN}")
-    return f"{before}{BEGIN}{tables(record)}{END}{after}"
+    return with_part(page, "data/soak.json", tables(record))
 
 
 def tables(record: Record) -> str:
@@ -46,7 +42,7 @@ def tables(record: Record) -> str:
         list(_others(every)),
         list(_latencies(record)),
     )
-    return "\n" + "\n\n".join("\n".join(lines) for lines in sections) + "\n\n"
+    return "\n\n".join("\n".join(lines) for lines in sections)
 
 
 def _memory(record: Record, every: list[Judgement]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from tests.soak.load import TaskTimes
 from tests.soak.programs import Usage
+from tests.support.compact_json import compact_json
 from tests.support.executor_summary import ExecutorCounts
 
 #: Name of a percentile, and the share of values that are not above it.
@@ -112,7 +113,7 @@ class Record:
         """Write the file, a line for each series; another process never sees half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")
-        unfinished.write_text(_json(asdict(self)) + "\n")
+        unfinished.write_text(compact_json(asdict(self)) + "\n")
         unfinished.replace(path)
 
     @classmethod
@@ -137,15 +138,3 @@ def _percentiles(tasks: Sequence[TaskTimes], part: str) -> dict[str, float | Non
         name: round(percentile(values, share), 3) if values else None
         for name, share in PERCENTILES.items()
     }
-
-
-def _json(value: Any, depth: int = 0) -> str:
-    """Indented JSON, but with every list of plain values on one line."""
-    inner = "\n" + " " * (depth + 1)
-    if isinstance(value, dict) and value:
-        rows = (f"{json.dumps(key)}: {_json(each, depth + 1)}" for key, each in value.items())
-        return "{" + inner + f",{inner}".join(rows) + "\n" + " " * depth + "}"
-    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        rows = (_json(each, depth + 1) for each in value)
-        return "[" + inner + f",{inner}".join(rows) + "\n" + " " * depth + "]"
-    return json.dumps(value)

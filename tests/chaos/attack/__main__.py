@@ -1,6 +1,7 @@
 """Attack a real Airflow with this executor on an embedded AWS, and see what it loses.
 
-Writes build/chaos/attack-<seed>-<tasks>.json, and exits with 1 if a promise is broken.
+Writes build/chaos/attack-<seed>-<tasks>.json and a chart of all runs there. Exits with 1 if a
+promise is broken.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from demo import paths
 from demo.machine.processes import ProcessError
 from demo.outcome.airflow_api import RunsError
 from demo.screen import Screen
-from tests.chaos.attack import table
+from tests.chaos.attack import chart, table
 from tests.chaos.attack.evidence import Evidence
 from tests.chaos.attack.faults import FAULTS
 from tests.chaos.attack.oracle import Violation, violations
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         for what in evidence.not_done:
             screen.say(f"Not done, so this run shows less: {what}")
     screen.show(table.faults(runs))
+    (FOLDER / chart.NAME).write_text(chart.drawn(*chart.runs_in(FOLDER)))
     broken = sum(len(each["violations"]) for each in runs)
     screen.say(f"{broken} violations" if broken else "No promise was broken.")
     return 1 if broken else 0

@@ -6,20 +6,21 @@ The runs of `make chaos` are JSON files in docs/reference/data/, one for each se
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from demo import paths
-from tests.chaos.attack import table
+from tests.chaos.attack import chart, table
 from tests.chaos.attack.__main__ import FOLDER
 from tests.chaos.attack.faults import FAULTS
 from tests.chaos.attack.kinds import KINDS, RETRIES
 from tests.chaos.attack.oracle import PROMISES
 
 DATA = paths.ROOT / "docs" / "reference" / "data"
+IMAGES = paths.ROOT / "docs" / "images"
 PAGE = paths.ROOT / "docs" / "reference" / "reliability.md"
 
 #: What follows this line of the page is generated.
@@ -49,6 +50,7 @@ def _results(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
         tasks, tries = (sum(run[key] for run in runs) for key in ("tasks", "tries"))
         seeds = ", ".join(str(run["seed"]) for run in runs)
         lines.append(f"* {name}: {tasks} tasks in {tries} tries, seeds {seeds}.")
+    lines += ["", f"![What was done to the tasks, and what broke](../images/{chart.NAME})"]
     lines += ["", _row("promise", *(f"violations, {name}" for name in columns))]
     lines.append(_row(*["---"] * (1 + len(columns))))
     for promise, meaning in PROMISES.items():
@@ -108,21 +110,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.attack.page", description=__doc__)
     parser.add_argument("--take", action="store_true", help="replace the files by build/chaos's")
     if parser.parse_args().take:
-        for file in DATA.glob("*-*.json"):
-            file.unlink()
-        for file in FOLDER.glob("*-*.json"):
-            shutil.copy(file, DATA)
+        take(FOLDER, DATA)
     runs, references = stored()
     PAGE.write_text(renewed(PAGE.read_text(), runs, references))
+    (IMAGES / chart.NAME).write_text(chart.drawn(runs, references))
+
+
+def take(source: Path, destination: Path) -> None:
+    """Replace the runs in a folder by those of another one; other files stay as they are."""
+    for name in chart.FILES:
+        for file in destination.glob(f"{name}-*.json"):
+            file.unlink()
+        for file in source.glob(f"{name}-*.json"):
+            shutil.copy(file, destination)
 
 
 def stored() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The runs in docs/reference/data, of this executor and of the reference's."""
-    ours, theirs = (
-        [json.loads(file.read_text()) for file in sorted(DATA.glob(f"{name}-*.json"))]
-        for name in ("attack", "reference")
-    )
-    return ours, theirs
+    return chart.runs_in(DATA)
 
 
 def renewed(text: str, runs: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -> str:

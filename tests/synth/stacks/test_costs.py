@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stacks.reference import alternatives
+from stacks.reference import alternatives, cost_charts
 from stacks.reference.alternatives import Load, break_even
 from stacks.reference.costs import STAGES, lines, render, table
 from stacks.reference.prices import FREE, PRICES
@@ -54,12 +54,16 @@ def test_the_stages_cost_no_more_than_they_promise(assembly_of: Get, on_demand: 
 def test_the_comparison_is_that_of_the_templates(
     assembly_of: Get, on_demand: Assembly, tmp_path: Path
 ) -> None:
-    """`docs/reference/costs-compared.md` is current; `make docs` writes it."""
+    """`docs/reference/costs-compared.md` and its charts are current; `make docs` writes them."""
     beside = synthesize(tmp_path, "dev", json.loads(alternatives.BESIDE))
     stages = (assembly_of("dev"), on_demand, beside)
     found = (lines(a.json(part) for part in a.parts) for a in stages)
-    page = alternatives.render(alternatives.alternatives(*found))
+    costs = alternatives.alternatives(*found)
+    page = alternatives.render(costs)
     assert (ROOT / "docs/reference/costs-compared.md").read_text() == page, "run: make docs"
+    for seconds in alternatives.SECONDS:
+        picture = (ROOT / "docs/images" / alternatives.chart_of(seconds)).read_text()
+        assert picture == cost_charts.picture(costs, seconds), "run: make docs"
 
 
 @pytest.mark.parametrize(

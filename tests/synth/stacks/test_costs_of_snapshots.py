@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from stacks.config import FunctionConfig
 from stacks.reference import snapshots
-from stacks.reference.chart import LINES, SCHEMES
 from stacks.reference.costs import lines
 from stacks.reference.rates import snapshot_a_month
 from stacks.reference.snapshots import Burst, a_second, break_even_s, cold, restored
@@ -81,29 +79,3 @@ def test_the_picture_has_its_lines_where_the_prices_are(
     crossing = x0 + (x1 - x0) * (flat[0][1] - y0) / (y1 - y0)
     assert crossing == pytest.approx(marks[1], abs=0.5)
     assert what_leaves_it(picture) == []
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_picture_can_be_read_on_light_and_dark_pages(scheme: str) -> None:
-    """Text and the names of lines have the contrast that WCAG 2.2 asks of text, 4.5 to 1.
-
-    https://www.w3.org/TR/WCAG22/#contrast-minimum
-    """
-    page = SCHEMES[scheme]["page"]
-    for colour in (SCHEMES[scheme]["text"], *LINES[scheme]):
-        assert contrast(colour, page) >= 4.5, colour
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast of two colours: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
-
-    def luminance(colour: str) -> float:
-        shares = [int(part, 16) / 255 for part in re.findall("[0-9a-f]{2}", colour)]
-        red, green, blue = (
-            share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
-            for share in shares
-        )
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    light, dark = sorted(map(luminance, (one, other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
