@@ -136,6 +136,20 @@ def test_a_task_may_use_up_its_time_while_the_api_is_away() -> None:
     assert of(violations(lost_once(reason, (KILLED,)))) == ["untrue"]
 
 
+def test_a_late_copy_of_an_event_runs_as_the_newest_try() -> None:
+    """Airflow has no record of the older try; the one between them never ran."""
+    tries = [tried("works", 3, "failed"), tried("works", 4)]
+    first, _ = (each.key for each in tries)
+    late = said("works", "start", "end", number=2)
+    run = evidence("works", tries, late, reasons={first: "Rate Exceeded"})
+    assert of(violations(run)) == ["untrue"]  # That failure has no cause.
+    (paused,) = [fault for fault in FAULTS if fault.name == "function paused"]
+    run = replace(run, faults={paused: 1})
+    assert violations(run) == []
+    twice = replace(run, lines=[*late, *said("works", "start", "end", number=4)])
+    assert of(violations(twice)) == ["untrue"]  # Airflow does not know of the copy.
+
+
 def test_code_that_ran_to_its_end_fails_if_its_process_was_killed_then() -> None:
     """It may have been killed before Airflow was told; a failure long after has another cause."""
     run = lost_once("killed by SIGKILL", (KILLED,), ran_to_its_end=True)

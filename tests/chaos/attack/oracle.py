@@ -83,7 +83,7 @@ def _of_tries(evidence: Evidence) -> Iterable[Violation]:
     to_explain = []
     for each in evidence.tries:
         key = each.key
-        number = key.try_number - (key in older)
+        number = older.get(key, key.try_number)
         lines = by_try[key.dag_id, key.task_id, key.map_index, number]
         yield from _of_lines(evidence, each, lines)
         # Other executors have other reasons.
@@ -98,21 +98,28 @@ def _of_tries(evidence: Evidence) -> Iterable[Violation]:
             yield _violation(evidence, "untrue", each, what)
 
 
-def _ran_as_older(evidence: Evidence) -> set[TryKey]:
-    """The tries that have run from an event of the try before, of which Airflow has no record.
+def _ran_as_older(evidence: Evidence) -> dict[TryKey, int]:
+    """The tries that have run from an event of an older try, and the number of that one.
 
-    A second delivery of an event may come when its task is already queued for the next try. Before
-    Airflow 3.4 both tries have the same id, so that Airflow starts this one, and not another one.
+    A second delivery of an event may come when its task is already queued for a later try. Before
+    Airflow 3.4 all tries have the same id, so that Airflow starts the later one in its place, and
+    has no record of the older one.
     """
     ran = {(line.dag_id, line.task_id, line.map_index, line.try_number) for line in evidence.lines}
     known = {each.key for each in evidence.tries}
-    return {
-        key
-        for key in known
-        if replace(key, try_number=key.try_number - 1) not in known
-        and (key.dag_id, key.task_id, key.map_index, key.try_number) not in ran
-        and (key.dag_id, key.task_id, key.map_index, key.try_number - 1) in ran
-    }
+    found = {}
+    for key in sorted(known, key=lambda key: key.try_number, reverse=True):
+        tries = [replace(key, try_number=number) for number in range(1, key.try_number + 1)]
+        said = [each for each in tries if _recorded(each) in ran]
+        unknown = [each for each in said if each not in known]
+        if unknown and key not in said:
+            found[key] = unknown[-1].try_number
+            ran.remove(_recorded(unknown[-1]))  # One try ran from it.
+    return found
+
+
+def _recorded(key: TryKey) -> tuple[str, str, int, int]:
+    return key.dag_id, key.task_id, key.map_index, key.try_number
 
 
 def _of_lines(evidence: Evidence, each: Try, lines: Sequence[Line]) -> Iterable[Violation]:
@@ -203,8 +210,8 @@ def _of_unknown_lines(evidence: Evidence) -> Iterable[Violation]:
     events: dict[tuple[str, str, int, int], set[str]] = defaultdict(set)
     for line in evidence.lines:
         events[line.dag_id, line.task_id, line.map_index, line.try_number].add(line.event)
-    for key in _ran_as_older(evidence):
-        known[key.dag_id, key.task_id, key.map_index].add(key.try_number - 1)
+    for key, number in _ran_as_older(evidence).items():
+        known[key.dag_id, key.task_id, key.map_index].add(number)
     for (dag_id, task_id, map_index, number), said in sorted(events.items()):
         numbers = known[dag_id, task_id, map_index]
         has_left = "leave" in said and "end" not in said and number < max(numbers, default=0)
