@@ -26,9 +26,6 @@ _VERBS = {
     "down": (paths.LOCAL, "make local-down"),
 }
 
-#: The section about a failure that no other section is about.
-_HELP = "docs/troubleshooting/local.md#the-demo-or-make-local-does-not-start"
-
 
 def main() -> int:
     """Run one verb and return the exit status."""
@@ -74,7 +71,7 @@ def _say_what_next(screen: Screen, home: paths.Home, command: str, error: Except
     log = (error.log if isinstance(error, ProcessError) else None) or home.logs
     screen.say(f"Likely cause: {cause.text}")
     screen.say(f"{'Log' if log.suffix else 'Logs'}: {paths.shown(log)}")
-    screen.say(f"Help: {help_page(str(error)) or _HELP}")
+    screen.say(f"Help: {help_page(str(error)) or help_page(cause.text)}")
     then = f"{cause.command}, then {command}" if cause.command else command
     screen.say(f"Next: {then}")
 

@@ -21,7 +21,7 @@ FILES: Final = "https://github.com/example/airflow-lambda/blob/main/"
 PAGES: Final = "docs/troubleshooting/"
 
 #: A text with fewer letters may be a part of a stranger's sentence, so it counts only if it is all
-#: that was said.
+#: that was said, or all of a line.
 _FOUND_ANYWHERE = 24
 _BEFORE_THE_LINK: Final = " (see "
 
@@ -32,8 +32,8 @@ def help_page(text: str) -> str:
     Of several texts that it may be, the one counts with the most letters that are no value.
     Never raises: without its table there is no section.
     """
-    said = " ".join(text.split())
-    found = (page for parts, page in _table() if _is_said(parts, said))
+    said = {" ".join(some.split()) for some in (text, *text.splitlines())}
+    found = (page for parts, page in _table() if any(_is_said(parts, each) for each in said))
     return next(found, "")
 
 
