@@ -122,7 +122,7 @@ def watch(
             except LambdaExecutorError as e:
                 if append:
                     raise
-                lines += problem(str(e))
+                lines += complaint(str(e))
             if append:
                 say(*lines)
             else:
@@ -146,7 +146,7 @@ def columns(first: str, second: str, rest: str) -> list[str]:
     return lines or [head.rstrip()]
 
 
-def problem(reason: str) -> list[str]:
+def complaint(reason: str) -> list[str]:
     """Format a row about what could not be read, and the address of the section about it."""
     first, *links = _with_help(reason)
     return [*columns("PROBLEM", "", first), *(f"{' ' * 28}{link}" for link in links)]
