@@ -171,10 +171,11 @@ def set_off_the_alarms(aws: EmbeddedAws, outputs: Mapping[str, str]) -> None:
         )
         version = {"FunctionName": function, "Qualifier": outputs["FunctionAlias"]}
         client.invoke(**version, InvocationType="Event", Payload=late.encode())
-    until_logged(aws, group, '"could not be sent"')
-    rejected = until_logged(aws, group, '{ $.outcome = "rejected" }')
+    until_logged(aws, group, "{ $.reported = false }")
+    rejected = until_logged(aws, group, "{ $.reported = true }")
     reason = "stopped 20.0 s before the end of the function's time-out, which left 300.0 s for it"
-    stopped = json.loads(rejected) | {"outcome": "deadline", "reason": reason}
+    names = {"dag_id": "etl", "task_id": "load", "run_id": "scheduled__2026-12-01"}
+    stopped = json.loads(rejected) | names | {"outcome": "deadline", "reason": reason}
     logs.create_log_stream(logGroupName=group, logStreamName="stopped")
     event = {"timestamp": int(time.time() * 1000), "message": json.dumps(stopped)}
     logs.put_log_events(logGroupName=group, logStreamName="stopped", logEvents=[event])

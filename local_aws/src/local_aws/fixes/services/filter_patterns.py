@@ -35,10 +35,11 @@ def apply() -> None:
 def compiled(pattern: str) -> Matches:
     """Return whether a line fits a pattern, as a function of the line."""
     bare = pattern.strip()
+    ministacks: Matches = _MINISTACKS(pattern)
     if bare.startswith("{") and bare.endswith("}"):
-        return _of_json(bare[1:-1]) or _MINISTACKS(pattern)
+        return _of_json(bare[1:-1]) or ministacks
     if not bare or bare.startswith("[") or "%" in bare:
-        return _MINISTACKS(pattern)
+        return ministacks
     return _of_terms(bare)
 
 
