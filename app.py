@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
+from lambda_executor.contract.help import with_page
 from stacks.composition import build
 from stacks.config.loading import StageConfigError, load
 
@@ -32,7 +33,7 @@ def main() -> None:
         )
         build(app, stage, config, root=Path(__file__).parent)
     except StageConfigError as e:
-        sys.exit(f"\n{e}\n")
+        sys.exit(f"\n{with_page(str(e))}\n")
     app.synth()
 
 

@@ -21,6 +21,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 import stage_jobs
+from lambda_executor.contract.help import with_page
 from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
 from stacks.stage.names import prefix
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(stages(), given.stage)
         _destroy(given.stage, config, ask=not given.yes)
     except (StageConfigError, DestroyError, BotoCoreError, ClientError) as e:
-        sys.exit(str(e))
+        sys.exit(with_page(str(e)))
     return 0
 
 

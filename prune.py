@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import stage_images
 import stage_jobs
 from destroy import DestroyError, described, session_of, stages
+from lambda_executor.contract.help import with_page
 from stacks.config import StageConfig
 from stacks.config.loading import StageConfigError, load
 from stacks.reference.rates import micro_vm_image_a_month, snapshot_a_month
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _prune(given.stage, given.keep, dry_run=given.dry_run)
     except _EXPECTED as e:
-        sys.exit(str(e))
+        sys.exit(with_page(str(e)))
     return 0
 
 

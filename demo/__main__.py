@@ -16,6 +16,7 @@ from demo.machine.likely_cause import likely_cause
 from demo.machine.processes import ProcessError
 from demo.outcome.airflow_api import RunsError
 from demo.screen import Screen
+from lambda_executor.contract.help import help_page, with_page
 
 #: The folder of each verb, and how a person types it.
 _VERBS = {
@@ -36,7 +37,7 @@ def main() -> int:
     try:
         return _run(screen, home, command, given)
     except (EnvironmentInUseError, ExampleError, ProjectError) as e:
-        screen.say(str(e))  # It says what to do; nothing was started, so there is no log.
+        screen.say(with_page(str(e)))  # It says what to do; nothing was started: there is no log.
         return 1
     except (ProcessError, RunsError) as e:
         screen.say(str(e))
@@ -70,6 +71,7 @@ def _say_what_next(screen: Screen, home: paths.Home, command: str, error: Except
     log = (error.log if isinstance(error, ProcessError) else None) or home.logs
     screen.say(f"Likely cause: {cause.text}")
     screen.say(f"{'Log' if log.suffix else 'Logs'}: {paths.shown(log)}")
+    screen.say(f"Help: {help_page(str(error)) or help_page(cause.text)}")
     then = f"{cause.command}, then {command}" if cause.command else command
     screen.say(f"Next: {then}")
 

@@ -126,7 +126,8 @@ def _texts(tree: ast.AST, *, is_of_reasons: bool) -> Iterator[tuple[str, str]]:
             if _called(node) in {*_FINDINGS, *_LOGGED} or _ERROR.search(_called(node)):
                 told.update(map(id, ast.walk(node)))
             for problem, fix in _told_with_fix(node):
-                if told_fix := _template(fix):
+                # Of somebody else's words, the fix is what is known.
+                if (told_fix := _template(fix)) and _template(problem):
                     fixes[id(problem)] = told_fix
                     quiet.update(map(id, ast.walk(fix)))
     for node in ast.walk(tree):

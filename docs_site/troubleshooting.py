@@ -1,10 +1,13 @@
 """Writes docs/troubleshooting/: what each error means, from errors.toml and the product's texts.
 
+It also writes the table by which the product finds the section about an error that it prints.
 `python -m docs_site.troubleshooting`, which `make docs` runs.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -12,10 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docs_site.messages import ROOT, Message, messages
+from docs_site.messages import EXECUTOR, ROOT, Message, messages
 
 FOLDER = ROOT / "docs" / "troubleshooting"
 TABLE = Path(__file__).with_name("errors.toml")
+#: What the product reads, see lambda_executor/contract/help.py.
+SECTIONS = ROOT / EXECUTOR / "contract" / "help.json"
+
+_VALUE = re.compile(r"<[^<>]*>")
+#: A text none of whose parts is longer, such as `<name> is <state> and <status>`, is not told from
+#: any other sentence.
+_SHORTEST_PART = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +95,62 @@ def entries_of(message: Message, among: Iterable[Entry]) -> list[Entry]:
 
 def as_markdown() -> dict[str, str]:
     """Return the text of every file of the folder, by its name."""
+    texts = _texts()
+    written = {f"{page.id}.md": "\n".join(_page(page, texts)) for page in pages()}
+    return {"index.md": "\n".join(_index()), **written}
+
+
+def as_json() -> str:
+    """Return the text of `SECTIONS`: for each section the parts of its texts, a text in a line."""
+    texts = _texts()
+    sections = {
+        section(page, entry): sorted({parts for m in texts[entry] for parts in recognised(m)})
+        for page in pages()
+        for entry in page.entries
+    }
+    members = (
+        f"{json.dumps(name)}: {_lines(map(json.dumps, found), '[]')}"
+        for name, found in sections.items()
+        if found
+    )
+    return f"{_lines(members, '{}')}\n"
+
+
+def section(page: Page, entry: Entry) -> str:
+    """Return the file and anchor of an entry, from the folder of the pages."""
+    return f"{page.id}.md#{anchor(entry.title)}"
+
+
+def recognised(message: Message) -> Iterator[tuple[str, ...]]:
+    """Yield how a text is recognised, as its parts between values: as it is, and with its fix.
+
+    Not if it could be anybody's sentence.
+    """
+    with_fix = [f"{message.text}: {message.fix}"] if message.fix else []
+    for text in (message.text, *with_fix):
+        parts = tuple(_VALUE.split(text))
+        if max(len(part.strip()) for part in parts) > _SHORTEST_PART:
+            yield parts
+
+
+def _lines(members: Iterable[str], brackets: str) -> str:
+    """Join the members of a JSON list or object, each in lines of its own."""
+    return "\n".join((brackets[0], ",\n".join(members), brackets[1]))
+
+
+def _texts() -> dict[Entry, list[Message]]:
+    """Return the messages of each entry."""
     texts: defaultdict[Entry, list[Message]] = defaultdict(list)
     table = entries()
     for message in messages():
         for entry in entries_of(message, table):
             texts[entry].append(message)
-    written = {f"{page.id}.md": "\n".join(_page(page, texts)) for page in pages()}
-    return {"index.md": "\n".join(_index()), **written}
+    return texts
 
 
 def main() -> None:
-    """Write the folder, and remove what is not part of it any more."""
+    """Write the folder, remove what is not part of it any more, and write the product's table."""
+    SECTIONS.write_text(as_json(), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
     written = as_markdown()
     for file in FOLDER.glob("*.md"):
@@ -125,7 +180,7 @@ def _index() -> Iterator[str]:
         yield ""
         yield f"## {page.title}"
         yield ""
-        yield from (f"- [{e.title}]({page.id}.md#{anchor(e.title)})" for e in page.entries)
+        yield from (f"- [{e.title}]({section(page, e)})" for e in page.entries)
     yield ""
 
 

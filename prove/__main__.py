@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from botocore.exceptions import BotoCoreError, ClientError
 
 from destroy import DestroyError, session_of, stages
+from lambda_executor.contract.help import with_page
 from prove import report
 from prove.needs import needs_of
 from prove.place import FOLDER, NotSeenError, Place
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _main(given)
     except (StageConfigError, DestroyError, NotSeenError, BotoCoreError, ClientError) as e:
-        sys.exit(str(e))
+        sys.exit(with_page(str(e)))
 
 
 def _main(given: argparse.Namespace) -> int:

@@ -92,14 +92,15 @@ class ObservabilityStack(StageStack):
                 database=database.watched if database else None,
                 control_plane=control_plane.watched if control_plane else None,
             )
+            runbook = settings.runbook_url or RUNBOOK
             Alarms(
                 self,
                 "Alarms",
                 environment=environment,
-                runbook=settings.runbook_url or RUNBOOK,
+                runbook=runbook,
                 actions=[topic.action],
             )
-            EnvironmentDashboard(self, "Dashboard", environment=environment)
+            EnvironmentDashboard(self, "Dashboard", environment=environment, runbook=runbook)
             self.output(
                 "AlarmTopicArn",
                 topic.topic.topic_arn,

@@ -132,7 +132,12 @@ class AirflowWorkloads(cdk.Stack):
             runbook="https://wiki.example.com/airflow-on-lambda",
             actions=[topic.action],
         )
-        EnvironmentDashboard(self, "Dashboard", environment=watched)
+        EnvironmentDashboard(
+            self,
+            "Dashboard",
+            environment=watched,
+            runbook="https://wiki.example.com/airflow-on-lambda",
+        )
 
 
 def build(app: cdk.App) -> None:

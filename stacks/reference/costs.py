@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
+from lambda_executor.contract.help import with_page
 from stacks.composition import build
 from stacks.config.loading import StageConfigError, load
 from stacks.reference.prices import FREE, HOURS_A_MONTH, PRICES, READ_ON
@@ -194,7 +195,7 @@ def main() -> int:
     try:
         found = lines(templates_of(given.stage, root, given.override or None))
     except StageConfigError as e:
-        print(e, file=sys.stderr)  # noqa: T201 - the command's answer
+        print(with_page(str(e)), file=sys.stderr)  # noqa: T201 - the command's answer
         return 1
     sys.stdout.write(table(given.stage, found))
     return 0

@@ -24,6 +24,7 @@ import pytest
 from demo import paths
 from demo.installation.environment import free_port
 from demo.machine.embedded_aws import bare_environment, download_settings
+from tests.support.aws_cli import aws_cli
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(1200)
@@ -32,8 +33,6 @@ PAGE = paths.ROOT / "docs" / "howto" / "first-hour.md"
 FOLDER = paths.ROOT / "build" / "newcomer"
 KIT, AIRFLOW, DAGS = FOLDER / "kit", FOLDER / "my-airflow", FOLDER / "my-dags"
 TIMEOUT_S = 600.0
-#: The page takes the `aws` command for granted.
-AWS_CLI = "awscli==1.46.3"
 
 
 @dataclass(frozen=True)
@@ -117,18 +116,6 @@ class Story:
     totals: list[dict[str, int]]
     doctor: str
     stacks: list[str]
-
-
-def aws_cli() -> Path:
-    """The folder of the `aws` command."""
-    venv = paths.ROOT / "build" / "venv" / f"aws-cli-{AWS_CLI.rpartition('=')[2]}"
-    if not (venv / "complete").exists():
-        subprocess.run([paths.UV, "venv", "--quiet", "--clear", venv], check=True)
-        subprocess.run(
-            [paths.UV, "pip", "install", "--quiet", "--python", venv, AWS_CLI], check=True
-        )
-        (venv / "complete").touch()
-    return venv / "bin"
 
 
 def clone() -> None:

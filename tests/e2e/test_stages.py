@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -21,7 +23,11 @@ from demo.machine import embedded_aws
 from demo.machine.embedded_aws import ACCOUNT, EmbeddedAws, bare_environment
 from demo.machine.processes import Children, ProcessError, Program
 from lambda_executor.contract import probe
+from lambda_executor.contract.wire import WORKLOAD_COMMAND, Invocation, InvocationId
+from tests.e2e import runbook
+from tests.support.aws_cli import aws_cli
 from tests.support.http_server import http_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -42,6 +48,9 @@ MISSING_IMAGE = {
     "image": {"uri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/missing@{NO_IMAGE}"},
 }
 FAILING_STACK = "airflow-lambda-local-execution"
+
+#: For how long a line of a log is waited for.
+LOGGED_S = 60.0
 
 #: CloudFormation's name of a service, where boto3 has another.
 BOTO3_NAMES = {"elasticloadbalancingv2": "elbv2"}
@@ -135,6 +144,82 @@ def start_from_the_snapshot(aws: EmbeddedAws, outputs: Mapping[str, str]) -> Non
     assert "Restore Duration" in base64.b64decode(answer["LogResult"]).decode()
 
 
+def until_logged(aws: EmbeddedAws, group: str, pattern: str) -> str:
+    """The first line of a log that fits a filter pattern, once there is one."""
+
+    def line() -> str | None:
+        found = aws.client("logs").filter_log_events(logGroupName=group, filterPattern=pattern)
+        return next((event["message"] for event in found["events"]), None)
+
+    return until(line, f"a line with {pattern}", LOGGED_S)
+
+
+def set_off_the_alarms(aws: EmbeddedAws, outputs: Mapping[str, str]) -> None:
+    """What the runbook's sections are about, as far as this AWS can have it.
+
+    No workload can start here, so the line of one that was stopped is that of a rejected one with
+    another outcome. The database is well: nothing slows it down.
+    """
+    function, group = outputs["FunctionName"], outputs["LogGroupName"]
+    client, logs, ecs = aws.client("lambda"), aws.client("logs"), aws.client("ecs")
+    for reply_to in (outputs["ResultsQueueUrl"], f"{outputs['ResultsQueueUrl']}-gone"):
+        late = Invocation(
+            InvocationId(str(uuid.uuid4())),
+            (*WORKLOAD_COMMAND, "{}"),
+            reply_to=reply_to,
+            not_after_s=time.time() - 60,
+        )
+        version = {"FunctionName": function, "Qualifier": outputs["FunctionAlias"]}
+        client.invoke(**version, InvocationType="Event", Payload=late.encode())
+    until_logged(aws, group, "{ $.reported = false }")
+    rejected = until_logged(aws, group, "{ $.reported = true }")
+    reason = "stopped 20.0 s before the end of the function's time-out, which left 300.0 s for it"
+    names = {"dag_id": "etl", "task_id": "load", "run_id": "scheduled__2026-12-01"}
+    stopped = json.loads(rejected) | names | {"outcome": "deadline", "reason": reason}
+    logs.create_log_stream(logGroupName=group, logStreamName="stopped")
+    event = {"timestamp": int(time.time() * 1000), "message": json.dumps(stopped)}
+    logs.put_log_events(logGroupName=group, logStreamName="stopped", logEvents=[event])
+    client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
+    (service,) = ecs.list_services(cluster=function)["serviceArns"]
+    ecs.update_service(cluster=function, service=service, desiredCount=0)
+
+
+def try_the_runbook(account: Account, outputs: Mapping[str, str]) -> None:
+    """Its commands print what it says, on a stage without a scheduler whose alarms went off."""
+    set_off_the_alarms(account.aws, outputs)
+    home = HOME.path / "operator"
+    environment = (
+        bare_environment()
+        | account.aws.environment()
+        | {
+            "HOME": str(home),
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__EXECUTOR": "lambda_executor.LambdaExecutor",
+        }
+        | dict([outputs["ConfigLine"].split("=")])
+    )
+    bin_ = paths.PYTHON.parent
+    environment["PATH"] = f"{aws_cli()}:{bin_}:{environment['PATH']}"
+    migrate = Program(
+        name="migrate",
+        argv=[paths.AIRFLOW, "db", "migrate"],
+        environment=environment,
+        cwd=paths.ROOT,
+    )
+    account.children.run(migrate, DESTROY_TIMEOUT_S)
+    (service,) = account.aws.client("ecs").list_services(cluster=outputs["FunctionName"])[
+        "serviceArns"
+    ]
+    values = {"service": service, **outputs}
+    found = {
+        f"{section}: {step.commands}": said
+        for section, some in runbook.steps().items()
+        for step in some
+        if (said := runbook.difference(step, values, environment))
+    }
+    assert found == {}
+
+
 def destroy_as_a_person_does(account: Account, stage: str) -> None:
     """`make destroy`."""
     program = Program(
@@ -170,6 +255,7 @@ def test_a_stage_is_deployed_twice_and_destroyed(account: Account, stage: str) -
     start_from_the_snapshot(aws, outputs)
     if stage == "dev":
         call_execution_api_as_the_function_does(aws)
+        try_the_runbook(account, outputs)
         assert fill_buckets(aws, stage)
         destroy_as_a_person_does(account, stage)
     else:  # In cdk.json its removal is "retain", which `make destroy` refuses.

@@ -725,6 +725,13 @@ def put_lines(server: Server, streams: dict[str, list[str]], first_ms: int) -> s
     return group
 
 
+#: Lines of JSON, as a handler logs them.
+ENDS = [
+    '{"event": "end", "outcome": "rejected", "facts": {"code": 1}}',
+    '{"event": "end", "outcome": "completed", "facts": {"code": 2}}',
+]
+
+
 def filtered_pages(server: Server, **request: Any) -> list[list[str]]:
     """The messages of each page of FilterLogEvents."""
     pages = server.client("logs").get_paginator("filter_log_events").paginate(**request)
@@ -746,6 +753,32 @@ def test_a_log_is_read_to_its_end(local_aws: Server, bare_aws: Server) -> None:
     assert [*chain(*found)] == in_order
     assert [*chain(*pages(local_aws, startFromHead=False))] == in_order[::-1]
     assert [len(page) for page in pages(bare_aws)] == [10_000]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ('?"timed out" ?"Runtime exited"', ["Task timed out", "Runtime exited"]),
+        ('"Task timed"', ["Task timed out"]),
+        ('Task -"timed out"', ["out timed Task"]),
+        ('{ $.event = "end" && $.outcome = "rejected" }', [ENDS[0]]),
+        ('{ $.outcome != "rejected" }', [ENDS[1]]),
+        ("{ $.facts.code = 1 || $.facts.code = 2 }", ENDS),
+        ('{ $.nothing = "x" }', []),
+    ],
+)
+def test_a_filter_pattern_selects_lines(
+    local_aws: Server, bare_aws: Server, pattern: str, found: list[str]
+) -> None:
+    """filter_patterns: phrases, alternatives, exclusions, JSON; ministack selects others."""
+    lines = ["Task timed out", "out timed Task", "Runtime exited", *ENDS]
+
+    def selected(server: Server) -> list[str]:
+        group = put_lines(server, {"s": lines}, int(time.time() * 1000))
+        return [*chain(*filtered_pages(server, logGroupName=group, filterPattern=pattern))]
+
+    assert selected(local_aws) == [line for line in lines if line in found]
+    assert selected(bare_aws) != selected(local_aws)
 
 
 def test_a_page_has_at_most_one_megabyte(local_aws: Server, bare_aws: Server) -> None:

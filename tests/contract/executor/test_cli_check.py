@@ -19,6 +19,7 @@ from sqlalchemy.orm import sessionmaker
 from lambda_executor import aws
 from lambda_executor.aws import AccountFacts, ProbeReply
 from lambda_executor.contract.errors import RejectedError, ThrottledError
+from lambda_executor.contract.help import FILES
 from lambda_executor.contract.probe import BundleAnswer, ProbeAnswer
 from lambda_executor.contract.wire import WIRE_VERSION
 from lambda_executor.core.targets import FunctionTarget
@@ -29,6 +30,7 @@ from tests.support.command_line import run, run_json
 from tests.support.job_account import BATCH, ECS, make_batch, make_ecs
 
 URL = "https://airflow/execution/"
+DOCTORS = f"{FILES}docs/troubleshooting/"
 ANSWER = ProbeAnswer(
     airflow_version,
     platform.python_version(),
@@ -82,6 +84,7 @@ def arn(url: str) -> str:
 def problems(findings: list[dict[str, str]]) -> set[str]:
     """The findings that have to be fixed."""
     assert all(f["fix"] and f["command"] for f in findings if f["verdict"] == "problem")
+    assert all(f["help"].startswith(DOCTORS) for f in findings if f["verdict"] == "problem")
     return {finding["subject"] for finding in findings if finding["verdict"] == "problem"}
 
 
@@ -90,7 +93,7 @@ def test_a_healthy_environment_is_ok(capfd: pytest.CaptureFixture[str]) -> None:
     """Every check has a finding, and the exit code is 0."""
     code, findings = run_json(capfd, "check")
     assert code == 0
-    assert {finding["verdict"] for finding in findings} == {"ok"}
+    assert {(finding["verdict"], finding["help"]) for finding in findings} == {("ok", "")}
     assert [finding["subject"] for finding in findings] == [
         *("executor", "scheduler", "options", "Region", "credentials", "configuration"),
         *("concurrency", "function", "results queue", "dead-letter queue", "reservation"),
@@ -268,6 +271,9 @@ def test_the_fix_of_a_person_stands_on_a_line_of_its_own(
     assert len(commands) == 3
     assert len(set(commands)) == 1  # One is enough.
     assert commands[0].endswith("--region eu-west-1")
+    links = {line.strip() for line in lines if FILES in line}
+    section = "rows-async-retries-event-age-dead-letters-somebody-changed-the-function"
+    assert links == {f"{DOCTORS}doctor.md#{section}"}
     too_long = [line for line in lines if len(line) > 80 and line.strip() not in commands]
     assert all(" " not in line.strip() for line in too_long), too_long  # Names stay whole.
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import sessionmaker
 
 from lambda_executor import aws
 from lambda_executor.contract.errors import RejectedError
+from lambda_executor.contract.help import with_link
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.ports import Message
 from lambda_executor.ops import tasks
@@ -279,7 +280,9 @@ def test_status_shows_in_flight_tasks_and_failures(
                 .where(TaskInstance.external_executor_id == id)
                 .values(executor=executor)
             )
-        failed = Log("lambda executor", extra=REASON, dag_id="d", task_id="t", try_number=1)
+        failed = Log(
+            "lambda executor", extra=with_link(REASON), dag_id="d", task_id="t", try_number=1
+        )
         row = {"event": failed.event, "dttm": failed.dttm, "extra": failed.extra}
         connection.execute(insert(Log).values(row | {"dag_id": "d", "task_id": "t"}))
     bury(account, event("id-1"))

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 
 from lambda_executor import aws
 from lambda_executor.aws.clients import Clients
+from lambda_executor.contract.help import FILES
 from tests.support.account import Account
 from tests.support.airflow_database import HISTORY, add_scheduler
 from tests.support.command_line import complaint, run, run_json
@@ -212,7 +213,7 @@ def test_a_crash_is_explained_by_lambdas_dead_letter_and_log(
     code, told = run_json(capfd, *COMMAND)
     assert code == 0
     assert told["verdict"] == f"it failed: {reason}"
-    assert told["page"].endswith("#the-task-needed-more-memory")
+    assert told["page"] == f"{FILES}docs/troubleshooting/tasks.md#the-task-needed-more-memory"
     of_log = [fact["text"] for fact in told["story"] if fact["source"] == "function log"]
     assert of_log == [
         "Error: Runtime exited with error: signal: killed",
@@ -328,7 +329,9 @@ def test_what_never_was_is_an_error_that_says_what_there_is(
     database: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A wrong DAG, run, task and map index are told apart."""
-    assert "no run of a DAG 'nope'" in complaint(capfd, "explain", "nope", "load", RUN)
+    told, link = complaint(capfd, "explain", "nope", "load", RUN).splitlines()
+    assert "no run of a DAG 'nope'" in told
+    assert link == f"{FILES}docs/troubleshooting/tasks.md#explain-finds-no-such-task"
     store(database, "success")
     store(database, "running", task_id="mapped", map_index=0)
     store(database, "running", task_id="mapped", map_index=1)

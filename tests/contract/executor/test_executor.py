@@ -13,6 +13,7 @@ from airflow.utils.state import TaskInstanceState
 
 from lambda_executor import LambdaExecutor
 from lambda_executor.contract.errors import RejectedError
+from lambda_executor.contract.help import FILES
 from lambda_executor.contract.wire import Outcome, Result
 from lambda_executor.core.ledger import State
 from lambda_executor.scheduler import executor as executor_module
@@ -103,6 +104,17 @@ def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
     assert info == "signal: killed (request id r-1, log stream s-1)"
     (entry,) = scheduler.executor._task_event_logs
     assert (entry.task_id, entry.extra) == ("a", info)
+
+
+def test_the_event_log_has_the_link_of_a_reason(scheduler: Scheduler) -> None:
+    """A person reads it there; the event's info is the reason alone."""
+    task = workload("a")
+    (id,) = scheduler.queue(task)
+    scheduler.dead_letters.send(json.dumps({"task_key": id}), {"ErrorMessage": "signal: killed"})
+    _, info = scheduler.event(task.ti.key)
+    (entry,) = scheduler.executor._task_event_logs
+    page = "docs/troubleshooting/tasks.md#lambda-gave-up"
+    assert entry.extra == f"{info} (see {FILES}{page})"
 
 
 def test_the_reason_of_a_tasks_target_is_in_the_event_log(scheduler: Scheduler) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from lambda_executor import LambdaExecutor, aws
 from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.help import FILES
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import hand_back_delay_s
 from tests.support import threads
@@ -29,10 +30,12 @@ def test_the_one_line_is_enough(account: Account) -> None:
 
 @pytest.mark.usefixtures("account")
 def test_a_parameter_that_does_not_exist_is_named() -> None:
-    """The error has the parameter's name and the Region, one of which is wrong."""
+    """The error has the parameter's name and the Region, one of which is wrong, and a link."""
     reason = rf"'{PARAMETER}' does not exist in Region eu-west-1 .*correct the Region or the name"
-    with pytest.raises(ConfigError, match=reason):
+    with pytest.raises(ConfigError, match=reason) as refused:
         LambdaExecutor(parallelism=1).start()
+    page = "docs/troubleshooting/options.md#the-ssm-parameter-cannot-be-read"
+    assert refused.value.__notes__ == [f"See {FILES}{page}"]  # Python's tracebacks end with it.
 
 
 @pytest.mark.parametrize("value", ["{", "[]", '"x"', '{"function_name": 5}'])

@@ -306,10 +306,11 @@ def test_what_fails_twice_is_not_hidden(aws: Server, monkeypatch: pytest.MonkeyP
     late(aws, stage, monkeypatch, times=9)
     with pytest.raises(SystemExit) as ended:
         destroy.main(["local", "--yes"])
-    first, reason, last = str(ended.value).splitlines()
+    first, reason, last, help_ = str(ended.value).splitlines()
     assert first == f"{stage.name} was not deleted"
     assert reason.startswith("  Bucket: The bucket you tried to delete is not empty")
     assert last == f"Still there in {PLACE}: {stage.name}"
+    assert help_ == "See docs/troubleshooting/deploy.md#a-stage-is-not-destroyed"
 
 
 @pytest.mark.usefixtures("aws")

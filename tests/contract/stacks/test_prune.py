@@ -203,7 +203,8 @@ def test_a_stage_that_is_not_deployed_is_an_error_with_the_place() -> None:
         prune.main(["local"])
     assert str(ended.value) == (
         f"The stage local has no stack {STACK} in {REGION}, account {ACCOUNT}: deploy it first, or "
-        "set AWS_REGION to the Region that it was deployed to."
+        "set AWS_REGION to the Region that it was deployed to.\n"
+        "See docs/troubleshooting/deploy.md#old-versions-are-not-pruned"
     )
 
 

@@ -89,15 +89,21 @@ def sections(page: str) -> set[str]:
     return {title.lower().replace(" ", "-") for title in titles}
 
 
-def graphs(assembly: Assembly) -> list[dict[str, Any]]:
-    """The graphs of the dashboard, with `?` for values that are known only at deploy."""
+def widgets(assembly: Assembly, kind: str) -> list[dict[str, Any]]:
+    """The widgets of the dashboard, with `?` for values that are known only at deploy."""
     body = assembly.only("AWS::CloudWatch::Dashboard").properties["DashboardBody"]
     text = (
         body
         if isinstance(body, str)
         else "".join(part if isinstance(part, str) else "?" for part in body["Fn::Join"][1])
     )
-    return [widget["properties"] for widget in json.loads(text)["widgets"]]
+    found = json.loads(text)["widgets"]
+    return [widget["properties"] for widget in found if widget["type"] == kind]
+
+
+def graphs(assembly: Assembly) -> list[dict[str, Any]]:
+    """The graphs of the dashboard."""
+    return widgets(assembly, "metric")
 
 
 def drawn(assembly: Assembly) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -143,6 +149,23 @@ def test_alarms_lead_to_the_runbook_that_people_can_open(assembly_of: Get) -> No
         page, _, anchor = alarm["AlarmDescription"].rpartition(" ")[2].partition("#")
         assert page == "https://wiki.example.com/airflow-lambda/runbook"
         assert name.endswith(anchor)
+
+
+@pytest.mark.parametrize(
+    ("stage", "form"),
+    [("dev", r"`docs/howto/runbook\.md#{0}`"), ("much", r"\[{0}\]\(https://wiki\S+/runbook#{0}\)")],
+)
+def test_the_dashboard_leads_to_the_section_of_each_alarm(
+    assembly_of: Get, stage: str, form: str
+) -> None:
+    """By links if people can open the runbook, by its path in the repository otherwise."""
+    watched = assembly_of(stage)
+    (text,) = (widget["markdown"] for widget in widgets(watched, "text"))
+    named = set(re.findall(r"#([a-z-]+)", text))
+    assert named <= sections("docs/howto/runbook.md")
+    assert all(any(name.endswith(section) for section in named) for name in alarms(watched))
+    for section in named:
+        assert re.search(form.format(section), text), section
 
 
 def test_every_section_of_the_runbook_has_its_alarm(assembly_of: Get) -> None:

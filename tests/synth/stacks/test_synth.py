@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -202,11 +203,12 @@ def test_feature_flags_are_the_recommended_ones(dev: Assembly) -> None:
 def test_wrong_configuration_ends_the_app_with_a_message(
     tmp_path: Path, context: Mapping[str, str], message: str
 ) -> None:
-    """The app exits with an error and a readable message, not with a traceback."""
+    """The app exits with an error, a readable message and its section, without a traceback."""
     ran = _app(tmp_path, context)
     assert ran.returncode == 1
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
+    assert re.search(r"^See docs/troubleshooting/\w+\.md#[a-z-]+$", ran.stderr, re.MULTILINE)
 
 
 def test_a_stage_that_nobody_chose_is_named(tmp_path: Path) -> None:

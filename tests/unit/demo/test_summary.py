@@ -222,7 +222,7 @@ def test_a_failure_has_a_likely_cause(log: str, text: str) -> None:
         (OSError("No space left on device"), "Logs: build/demo/logs"),
     ],
 )
-def test_every_failure_ends_with_cause_log_and_next_command(
+def test_every_failure_ends_with_cause_log_help_and_next_command(
     error: Exception,
     log: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -238,9 +238,10 @@ def test_every_failure_ends_with_cause_log_and_next_command(
     monkeypatch.setattr("sys.argv", ["demo", "run", "--example", "s3_etl"])
     assert command_line.main() == 1
     printed = capsys.readouterr()
-    *_, cause, place, command = (line[10:] for line in printed.out.splitlines())
+    *_, cause, place, help_, command = (line[10:] for line in printed.out.splitlines())
     assert cause == "Likely cause: no space is left on the disk of this machine"
     assert place == log
+    assert help_ == "Help: docs/troubleshooting/local.md#likely-cause"
     assert command == "Next: df -h . /tmp, then make demo EXAMPLE=s3_etl"
     assert ("Traceback" in printed.err) is isinstance(error, OSError)
 

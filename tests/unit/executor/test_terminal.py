@@ -13,6 +13,7 @@ from typing import TextIO
 import pytest
 
 from lambda_executor.contract.errors import DatabaseError
+from lambda_executor.contract.help import help_link
 from lambda_executor.contract.visible import visible
 from lambda_executor.ops.terminal import Say, columns, watch
 
@@ -73,7 +74,9 @@ class Stopped:
 
 def test_a_watch_appends_where_there_is_no_terminal() -> None:
     """Each block has its time; a failure is one of them, and ends nothing."""
-    said, wait, failures = io.StringIO(), Stopped(3), [None, "no way", None]
+    away = "Airflow's database cannot be read (away): run this where the scheduler runs, with the "
+    away += "same [database] sql_alchemy_conn"
+    said, wait, failures = io.StringIO(), Stopped(4), [None, "no way", None, away]
 
     def draw(say: Callable[..., None]) -> None:
         if (failure := failures.pop(0)) is not None:
@@ -86,9 +89,11 @@ def test_a_watch_appends_where_there_is_no_terminal() -> None:
         ["a row", r"another\x1b[2J"],
         ["PROBLEM                     no way"],
         ["a row", r"another\x1b[2J"],
+        [*columns("PROBLEM", "", away), f"{' ' * 28}{help_link(away)}"],
     ]
     assert all(" UTC, every 5 s" in block for block in blocks)
-    assert wait.waited == [5, 5, 5]
+    assert help_link(away)
+    assert wait.waited == [5, 5, 5, 5]
 
 
 def test_a_watch_of_json_has_nothing_but_json() -> None:

@@ -12,6 +12,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from airflow_lambda_constructs.observability.invocation_metrics import InvocationMetrics
+from airflow_lambda_constructs.observability.rules import rules
 from airflow_lambda_constructs.observability.watched import (
     WatchedControlPlane,
     WatchedDatabase,
@@ -50,21 +51,29 @@ _EXECUTOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 class EnvironmentDashboard(Construct):
-    """The dashboard of an environment; it has the environment's name."""
+    """The dashboard of an environment; it has the environment's name.
 
-    def __init__(self, scope: Construct, id: str, *, environment: WatchedEnvironment) -> None:
+    Args:
+        runbook: Path or URL of the page with a section for each alarm; empty: there is none.
+    """
+
+    def __init__(
+        self, scope: Construct, id: str, *, environment: WatchedEnvironment, runbook: str = ""
+    ) -> None:
         super().__init__(scope, id)
         self.dashboard = cloudwatch.Dashboard(
             self,
             "Dashboard",
             dashboard_name=environment.name,
             default_interval=cdk.Duration.hours(3),
-            widgets=[list(row) for row in _rows(environment)],
+            widgets=[list(row) for row in _rows(environment, runbook)],
         )
         self.dashboard.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
 
 
-def _rows(environment: WatchedEnvironment) -> Iterator[Iterator[cloudwatch.IWidget]]:
+def _rows(environment: WatchedEnvironment, runbook: str) -> Iterator[Iterator[cloudwatch.IWidget]]:
+    if runbook:
+        yield _runbook(environment, runbook)
     for function in environment.functions:
         yield _invocations(function)
         yield _times(function)
@@ -74,6 +83,19 @@ def _rows(environment: WatchedEnvironment) -> Iterator[Iterator[cloudwatch.IWidg
         yield _database(environment.database)
     if environment.control_plane:
         yield _control_plane(environment.control_plane)
+
+
+def _runbook(environment: WatchedEnvironment, runbook: str) -> Iterator[cloudwatch.IWidget]:
+    """Yield where the runbook has what to do about each alarm.
+
+    A path is no link: in the console it would lead to another page of the console.
+    """
+    sections = dict.fromkeys(rule.name for rule in rules(environment))
+    form = "[{name}]({runbook}#{name})" if "://" in runbook else "`{runbook}#{name}`"
+    listed = ", ".join(form.format(name=name, runbook=runbook) for name in sections)
+    yield cloudwatch.TextWidget(
+        markdown=f"**What to do about an alarm:** {listed}", width=3 * _THIRD, height=2
+    )
 
 
 def _invocations(watched: WatchedFunction) -> Iterator[cloudwatch.IWidget]:

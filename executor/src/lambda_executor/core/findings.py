@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from lambda_executor.contract.help import help_link
+
 
 class Status(Enum):
     """Whether the subject of a check can be used."""
@@ -37,6 +39,13 @@ class Finding:
         """Whether somebody has to fix something."""
         return self.status is Status.PROBLEM
 
+    @property
+    def help(self) -> str:
+        """The address of the documentation's section about it; empty: nothing to do, or none."""
+        if self.status is Status.OK:
+            return ""
+        return help_link(f"{self.detail}: {self.fix}") or help_link(self.detail)
+
     def as_json(self) -> dict[str, str]:
         """Return the finding for `check --json`."""
         return {
@@ -46,6 +55,7 @@ class Finding:
             "detail": self.detail,
             "fix": self.fix,
             "command": self.command,
+            "help": self.help,
         }
 
 

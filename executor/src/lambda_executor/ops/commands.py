@@ -23,7 +23,7 @@ from lambda_executor.ops import tasks as airflow_tasks
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.ops.doctor.diagnosis import depth_of
-from lambda_executor.ops.terminal import Say, columns, command, since, watch
+from lambda_executor.ops.terminal import Say, columns, command, complaint, since, watch
 from lambda_executor.setup.connection import connect
 from lambda_executor.setup.team_conf import conf_of_team, prefix, variables_of_team
 
@@ -68,6 +68,8 @@ def _show(finding: Finding, say: Say) -> None:
         say(*columns("", "", f"fix: {finding.fix}"))
     if finding.command:  # On one line of its own, however long, so that it can be copied.
         say(f"{' ' * 28}{finding.command}")
+    if finding.help:
+        say(f"{' ' * 28}{finding.help}")
 
 
 @command
@@ -113,7 +115,7 @@ def _status(say: Callable[..., None], *, as_json: bool, indent: int | None) -> b
         depth = depth_of(queue["visible"], queue["hidden"])
         say(*columns("", queue["subject"], f"{queue['name']}: {depth}"))
     for reason in found.reasons:
-        say(*columns("PROBLEM", "", reason))
+        say(*complaint(reason))
     for failure in failures:
         of = f"{failure.task}: " if failure.task else ""
         ago = f"{since(failure.at)} ago, " if failure.at else ""

@@ -16,6 +16,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lambda_executor.contract.errors import DatabaseError
+from lambda_executor.contract.help import without_link
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.ops.dead_letters import Awaited, TaskName
@@ -100,7 +101,8 @@ def failures(limit: int) -> list[Failure]:
     """Return the latest failures, newest first."""
     query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)
     with airflow_session() as session:
-        return [Failure(row.dttm, _task_of(row), row.extra or "") for row in session.scalars(query)]
+        rows = session.scalars(query)
+        return [Failure(row.dttm, _task_of(row), without_link(row.extra or "")) for row in rows]
 
 
 def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:

@@ -16,6 +16,7 @@ from functools import wraps
 from typing import TextIO
 
 from lambda_executor.contract.errors import LambdaExecutorError
+from lambda_executor.contract.help import help_link
 from lambda_executor.contract.visible import one_line, visible
 
 
@@ -86,7 +87,7 @@ def command(
             try:
                 is_ok = run(args, say)
             except LambdaExecutorError as e:
-                sys.stderr.write(f"{visible(str(e))}\n")
+                sys.stderr.write("".join(f"{visible(line)}\n" for line in _with_help(str(e))))
                 is_ok = False
             except BrokenPipeError:  # The reader, such as `head`, has seen enough.
                 is_ok = False
@@ -121,7 +122,7 @@ def watch(
             except LambdaExecutorError as e:
                 if append:
                     raise
-                lines += columns("PROBLEM", "", str(e))
+                lines += complaint(str(e))
             if append:
                 say(*lines)
             else:
@@ -143,6 +144,18 @@ def columns(first: str, second: str, rest: str) -> list[str]:
         break_on_hyphens=False,
     )
     return lines or [head.rstrip()]
+
+
+def complaint(reason: str) -> list[str]:
+    """Format a row about what could not be read, and the address of the section about it."""
+    first, *links = _with_help(reason)
+    return [*columns("PROBLEM", "", first), *(f"{' ' * 28}{link}" for link in links)]
+
+
+def _with_help(text: str) -> list[str]:
+    """Return a text, and the address of the section about it if there is one."""
+    link = help_link(text)
+    return [text, link] if link else [text]
 
 
 def _pieces(line: str, width: int) -> list[str]:

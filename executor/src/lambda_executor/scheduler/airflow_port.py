@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lambda_executor.contract.help import with_link
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.names import FAILURE_EVENT, ROUTING_EVENT
 from lambda_executor.contract.routing_reason import routed
@@ -60,10 +61,13 @@ class AirflowPort:
         self._executor.success(key)
 
     def fail(self, key: WorkloadKey, reason: str) -> None:
-        """Write the event of a failure, and an entry in Airflow's event log for people."""
+        """Write the event of a failure, and an entry in Airflow's event log for people.
+
+        The entry ends with the address of the documentation's section about the reason.
+        """
         self._executor.fail(key, info=reason)
         # The scheduler has been notified above; raising would notify it again.
-        _write_event(self._executor, FAILURE_EVENT, key, reason)
+        _write_event(self._executor, FAILURE_EVENT, key, with_link(reason))
 
     def has_taken(self, key: WorkloadKey) -> bool:
         """Whether the event of a workload has left the event buffer."""

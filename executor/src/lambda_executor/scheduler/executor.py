@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.utils.state import TaskInstanceState
 from airflow.version import version
 
-from lambda_executor.contract.errors import ConfigError, RouteError
+from lambda_executor.contract.errors import ConfigError, LambdaExecutorError, RouteError
+from lambda_executor.contract.help import help_link
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.token_lifetime import token_lifetime_option
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
@@ -94,10 +95,15 @@ class LambdaExecutor(AirflowExecutor):
             ConfigError: An option is missing or wrong, or the health check failed.
         """
         show_log_fields()
-        connected = connect(conf_of(self))
-        settings = connected.config
-        if settings.check_health_on_startup:
-            check(connected)
+        try:
+            connected = connect(conf_of(self))
+            settings = connected.config
+            if settings.check_health_on_startup:
+                check(connected)
+        except LambdaExecutorError as error:
+            if link := help_link(str(error)):
+                error.add_note(f"See {link}")  # The scheduler logs the error with its notes.
+            raise
         sign(self.job_id)
         self.start_on(settings, connected.endpoints)
         _freeze()

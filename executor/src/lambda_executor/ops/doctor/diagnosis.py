@@ -202,8 +202,8 @@ def dead_letters(
     return problem(
         "dead letters",
         f"go to {others} and not to {queue.arn}" if others else "go nowhere: they are lost",
-        "make the dead-letter queue of [lambda_executor] the function's dead-letter queue or its "
-        "on-failure destination; without it, only a time-out reports a crash",
+        "let the function's dead-letter queue or its on-failure destination be the dead-letter "
+        "queue of [lambda_executor]; without it, only a time-out reports a crash",
         command,
         name,
     )

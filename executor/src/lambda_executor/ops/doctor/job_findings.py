@@ -151,7 +151,7 @@ def micro_vm_image(
             f"the run hook of {version} is {facts.run_hook}, on port {facts.hook_port}: a MicroVM "
             f"gets its workload only by one that is ENABLED, on port {HOOK_PORT}"
         )
-        return problem("MicroVM image", detail, "make the image with this hook", show, of)
+        return problem("MicroVM image", detail, "build the image with this hook", show, of)
     detail = (
         f"{version} is ACTIVE; its MicroVMs run for at most "
         f"{request['maximumDurationInSeconds']} s, with the role {request['executionRoleArn']}"

@@ -16,6 +16,7 @@ from airflow.version import version
 from sqlalchemy import func, or_, select
 
 from lambda_executor.contract.errors import UnknownTaskError
+from lambda_executor.contract.help import without_link
 from lambda_executor.ops import tasks
 from lambda_executor.ops.dead_letters import TaskName
 from lambda_executor.ops.explain.evidence import Event, Try
@@ -168,7 +169,7 @@ def _events(
         .limit(EVENTS)
     )
     found = [
-        Event(row.dttm, row.event, row.extra or "", row.try_number, row.owner)
+        Event(row.dttm, row.event, without_link(row.extra or ""), row.try_number, row.owner)
         for row in session.scalars(query)
     ]
     return found[::-1]

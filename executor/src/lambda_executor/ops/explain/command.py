@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.configuration import conf
 from airflow.version import version as airflow_version
 
+from lambda_executor.contract.help import address
 from lambda_executor.contract.names import FAILURE_EVENT, ROUTING_EVENT
 from lambda_executor.contract.visible import one_line
 from lambda_executor.ops.doctor.installation import live_schedulers
@@ -120,7 +121,7 @@ def _show(task: Try, answers: Answers, found: Verdict, facts: Sequence[Fact], sa
     if answers.target:
         say(*columns("", "target", str(answers.target)))
     say(*columns("", "verdict", found.text))
-    for name, text in (("fix", found.fix), ("see", found.page)):
+    for name, text in (("fix", found.fix), ("see", address(found.page))):
         if text:
             say(*columns("", name, text))
     day = ""
@@ -150,7 +151,7 @@ def _as_json(
         "dispatch_id": task.dispatch_id,
         "verdict": found.text,
         "fix": found.fix,
-        "page": found.page,
+        "page": address(found.page),
         "story": [
             {
                 "at": fact.at.astimezone(UTC).isoformat() if fact.at else None,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lambda_executor.contract.help import help_page
 from lambda_executor.contract.wire import Outcome
 from lambda_executor.core.reports import CONTINUED
 from lambda_executor.ops.explain.evidence import Evidence
@@ -211,7 +212,8 @@ def _joined(parts: Sequence[str]) -> str:
 
 def cause_of(reason: str) -> Cause:
     """Return the kind of a reason."""
-    return next((each for each in CAUSES if any(part in reason for part in each.parts)), _OTHER)
+    other = _OTHER._replace(page=help_page(reason) or _OTHER.page)
+    return next((each for each in CAUSES if any(part in reason for part in each.parts)), other)
 
 
 #: The rule for each state of a task in which an executor may have a part.
