@@ -18,8 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.request import urlopen
 
 import uvicorn
 from airflow.api_fastapi.app import create_app
@@ -228,7 +230,10 @@ def _served() -> str:
             raise LocalRunError("the Execution API does not start")
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    return f"http://127.0.0.1:{port}/execution/"
+    url = f"http://127.0.0.1:{port}/execution/"
+    with suppress(OSError), urlopen(f"{url}health", timeout=_STARTS_WITHIN_S):
+        pass  # The first request takes seconds, which the task would have to pay for.
+    return url
 
 
 def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file gave

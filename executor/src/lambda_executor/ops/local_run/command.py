@@ -156,6 +156,7 @@ def _of_image(image: Path, tmp: Path, url: str, memory_mb: int) -> dict[str, str
         "AIRFLOW__CORE__PLUGINS_FOLDER": conf.get("core", "plugins_folder"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",  # A task has no database.
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # It shares this machine with the task.
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(image), os.environ.get("PYTHONPATH")])),

@@ -8,6 +8,8 @@ from typing import Any
 
 #: What is not worth a line of its own: it is about the process, not the task.
 _QUIET = frozenset({"debug", "info"})
+#: Airflow's UI folds what is between these.
+_MARKS = ("::group::", "::endgroup::")
 
 
 def lines(text: str) -> Iterator[str]:
@@ -24,6 +26,8 @@ def lines(text: str) -> Iterator[str]:
         return
     time = str(found.get("timestamp", ""))[11:19]
     name = "" if level == "info" else f"{level}: "
+    if str(found.get("event", "")).startswith(_MARKS):
+        return
     first, *more = str(found.get("event", "")).splitlines() or [""]
     yield f"{time} {name}{first}"
     for line in (*more, *_traces(found)):
