@@ -1,7 +1,7 @@
 """Reports what Python code changes outside of /tmp, where the file system of a function is read-only.
 
-An audit hook sees every call of Python's own functions, in this process and in those that it forks,
-also one that fails. It does not see what a native library or another program does.
+An audit hook sees every call of Python's own functions in the processes that this one forks, also
+one that fails. It does not see what a native library or another program does.
 https://docs.python.org/3/library/audit_events.html
 """
 
@@ -36,9 +36,13 @@ _CACHE = "__pycache__"
 
 
 def report_to(fd: int) -> None:
-    """Write a line (`Written`) for each path, once in each process, to a descriptor."""
+    """Write a line (`Written`) for each path, once for each process, to a descriptor.
+
+    What this process itself changes is not the task's doing, and not reported.
+    """
     allowed = tuple({os.path.realpath(tempfile.gettempdir()), "/tmp", *_NOT_ON_DISK})  # noqa: S108
     seen: set[str] = set()
+    watcher = os.getpid()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -47,6 +51,8 @@ def report_to(fd: int) -> None:
         elif event in _PATHS:
             paths = [arguments[i] for i in _PATHS[event]]
         else:
+            return
+        if os.getpid() == watcher:
             return
         for path in paths:
             with suppress(Exception):  # Nothing may fail because it is watched.

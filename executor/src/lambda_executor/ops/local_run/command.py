@@ -155,6 +155,8 @@ def _of_image(image: Path, tmp: Path, url: str, memory_mb: int) -> dict[str, str
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{_IMAGE}.machine.environment.hostname",
         "AIRFLOW__CORE__PLUGINS_FOLDER": conf.get("core", "plugins_folder"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",  # A task has no database.
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": f"{tmp}/dag_bundles",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{tmp}/logs",
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # It shares this machine with the task.
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),

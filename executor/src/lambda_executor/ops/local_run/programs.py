@@ -135,29 +135,21 @@ class ImageSide:
         report, report_in = os.pipe()
         terminal = self.say.fileno()
         argv = [sys.executable, "-m", ENTRY_POINT, str(order), str(report_in), str(terminal)]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             self._argv(argv),
             env=_without_database(os.environ) | dict(self.variables),
             stdin=None if self.order.debugger else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(order, report_in, terminal),
-        )
-        os.close(order)
-        os.close(report_in)
-        try:
-            shown = threading.Thread(target=self._show, args=(process.stdout,), daemon=True)
-            shown.start()
-            with os.fdopen(order_in, "w", encoding="utf-8") as file:
-                file.write(self.order.encode())
-            with os.fdopen(report, encoding="utf-8", errors="replace") as lines:
-                read = list(map(local_run.decode, lines))
-            code = process.wait(_ENDS_WITHIN_S)
-            shown.join(_ENDS_WITHIN_S)
-        finally:
-            process.kill()
-            process.wait()
-            _take_terminal()
+        ) as process:
+            os.close(order)
+            os.close(report_in)
+            try:
+                read, code = self._follow(process, order_in, report)
+            finally:
+                process.kill()
+                _take_terminal()
         ended = [each for each in read if isinstance(each, Ended)]
         if not ended:
             raise LocalRunError(
@@ -165,6 +157,20 @@ class ImageSide:
                 "above say why"
             )
         return Seen(ended[0], tuple(each.path for each in read if isinstance(each, Written)))
+
+    def _follow(
+        self, process: subprocess.Popen[bytes], order: int, report: int
+    ) -> tuple[list[Ended | Written | None], int]:
+        """Give it the order and show its output; returns what it reports, and its exit code."""
+        shown = threading.Thread(target=self._show, args=(process.stdout,), daemon=True)
+        shown.start()
+        with suppress(BrokenPipeError), os.fdopen(order, "w", encoding="utf-8") as file:
+            file.write(self.order.encode())
+        with os.fdopen(report, encoding="utf-8", errors="replace") as lines:
+            read = list(map(local_run.decode, lines))
+        code = process.wait(_ENDS_WITHIN_S)
+        shown.join(_ENDS_WITHIN_S)
+        return read, code
 
     def _show(self, output: Any) -> None:  # noqa: ANN401 - a pipe
         for line in output:
