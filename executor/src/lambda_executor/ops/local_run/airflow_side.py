@@ -11,6 +11,7 @@ its versions.
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -42,6 +43,8 @@ from lambda_executor.ops.local_run import real_database
 
 #: How long to wait for the server's socket, in seconds; it usually takes milliseconds.
 _STARTS_WITHIN_S = 60
+#: Most DAG files with errors that are named.
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +181,30 @@ def _require(request: Request) -> None:
     Raises:
         LocalRunError: There is not.
     """
-    from airflow.models.errors import ParseImportError  # noqa: PLC0415 - only for the error
-
     with create_session() as session:
         known = sorted(session.scalars(select(DagModel.dag_id)))
-        if request.dag in known:
-            return
-        errors = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace))
-        broken = [f"{file}: {str(trace).strip().splitlines()[-1]}" for file, trace in errors]
-    text = f"there is no DAG {request.dag!r}; the DAGs are {', '.join(known) or 'none'}"
-    if broken:
-        text += f". Files that cannot be imported: {'; '.join(broken)}"
-    raise LocalRunError(text)
+    if request.dag not in known:
+        broken = "".join(f". The file {error}" for error in _import_errors()[:_NAMED])
+        names = ", ".join(known) or "none"
+        raise LocalRunError(f"there is no DAG {request.dag!r}; the DAGs are {names}{broken}")
+
+
+def _import_errors() -> list[str]:
+    """The DAG files that cannot be imported, each with the last line of its error."""
+    found: list[str] = []
+    for bundle in DagBundlesManager().get_all_dag_bundles():
+        bundle.initialize()
+        errors = _dag_bag()(bundle.path, include_examples=False).import_errors
+        found += [f"{file}: {text.strip().splitlines()[-1]}" for file, text in errors.items()]
+    return found
+
+
+def _dag_bag() -> Any:  # noqa: ANN401 - a class of Airflow's
+    try:
+        module = importlib.import_module("airflow.dag_processing.dagbag")  # since Airflow 3.2
+    except ImportError:
+        module = importlib.import_module("airflow.models.dagbag")
+    return module.DagBag
 
 
 def _instance(run: DagRun, request: Request, session: Any) -> TaskInstance:  # noqa: ANN401
