@@ -1,9 +1,9 @@
 """The entry point of `airflow lambda-executor run`: one workload on a developer's machine.
 
 `python -m lambda_image.local_run ORDER REPORT TERMINAL`, with three descriptors: from the first it
-reads an `Order`, to the second it writes what it sees, as `lambda_executor.contract.local_run` says,
-and on the third pdb talks. The workload takes the same way as in a function: the init phase, the zygote, Airflow's supervisor, the
-deadline. Only the invocation around it is missing: there is no event and no result.
+reads an `Order`, to the second it writes what it sees (`lambda_executor.contract.local_run`), on
+the third pdb talks. The workload takes the same way as in a function: the init phase, the zygote,
+Airflow's supervisor, the deadline. Only the invocation around it is missing, with event and result.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ _DESCRIPTORS = 1024
 def main(order_fd: int, report_fd: int, terminal_fd: int) -> None:
     """Run the workload of an order, and report."""
     for fd in (report_fd, terminal_fd):
-        os.set_inheritable(fd, False)  # noqa: FBT003 - its only parameter
+        os.set_inheritable(fd, False)
     with os.fdopen(order_fd, encoding="utf-8") as file:
         order = Order.decode(file.read())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
-    debugging.install(order, terminal_fd)  # Before the zygote, from which the task's process has it.
+    debugging.install(
+        order, terminal_fd
+    )  # Before the zygote, from which the task's process has it.
     writes.report_to(report_fd)
     os.write(report_fd, f"{_run(order).encode()}\n".encode())
 
@@ -67,7 +69,9 @@ def _run(order: Order) -> Ended:
     deadline = Margins.from_environment(os.environ).deadline(order.timeout_s, started_s)
     stop_at_s = deadline.times.stop_at_s - started_s
     with consumption:
-        verdict = parts.runner.run(order.workload, _patient(deadline) if order.debugger else deadline)
+        verdict = parts.runner.run(
+            order.workload, _patient(deadline) if order.debugger else deadline
+        )
     return Ended(
         outcome=verdict.outcome.value,
         reason=verdict.reason,

@@ -1,4 +1,4 @@
-"""Reports what Python code changes outside of /tmp, where the file system of a function is read-only.
+"""Reports what Python code changes outside of /tmp, where a function can change nothing.
 
 An audit hook sees every call of Python's own functions in the processes that this one forks, also
 one that fails. It does not see what a native library or another program does.

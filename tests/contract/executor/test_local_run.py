@@ -67,7 +67,7 @@ def airflow(folder: Path, say: Say, dags: str = DAGS, **request: Any) -> Airflow
     (folder / "dags" / "daily.py").write_text(dags, encoding="utf-8")
     variables = {
         "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-that-is-long-enough-for-hs512-and-more",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of this test, " * 3,
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",

@@ -114,7 +114,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine with DAG files, and an Execution API."""
     (tmp_path / "dags").mkdir()
     (tmp_path / "tmp").mkdir()

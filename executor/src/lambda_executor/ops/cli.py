@@ -132,7 +132,7 @@ _RUN = ActionCommand(
     name="run",
     help="Run one task here as the function would, with a debugger if you like",
     description=(
-        "Runs one task in the process of the function's image on this machine: the same supervisor, "
+        "Runs one task in the process of the function's image on this machine: same supervisor, "
         "time-out, memory, size of /tmp and, with bubblewrap, read-only file system. The run is in "
         "a database of its own, which is removed at the end. It gets the connections and variables "
         "of Airflow's database, which is only read. What the task itself does is real. The limits "
@@ -143,7 +143,13 @@ _RUN = ActionCommand(
     args=[
         _arg("dag", help="The id of the DAG"),
         _arg("task", help="The id of the task"),
-        _arg("--map-index", metavar="N", help="Which of a mapped task's instances, from 0", type=int, default=-1),
+        _arg(
+            "--map-index",
+            metavar="N",
+            help="Which of a mapped task's instances, from 0",
+            type=int,
+            default=-1,
+        ),
         _arg("--conf", metavar="JSON", help="The configuration of the run"),
         _arg("--logical-date", metavar="DATE", help="The logical date of the run (default: now)"),
         _arg(

@@ -12,20 +12,15 @@ its versions.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import logging
 import os
 import sys
-import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.request import urlopen
 
-import uvicorn
-from airflow.api_fastapi.app import create_app
 from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.executors.base_executor import BaseExecutor
@@ -39,10 +34,12 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select
 
 from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
-from lambda_executor.ops.local_run import real_database
+from lambda_executor.ops.local_run import execution_api, real_database
 
-#: How long to wait for the server's socket, in seconds; it usually takes milliseconds.
-_STARTS_WITHIN_S = 60
+#: How the Execution API stores an XCom: since Airflow 3.2 its client has serialized the value.
+_AS_API: dict[str, Any] = dict.fromkeys(
+    {"serialize"} & inspect.signature(XComModel.set).parameters.keys(), False
+)
 #: Most DAG files with errors that are named.
 _NAMED = 3
 
@@ -143,14 +140,14 @@ def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text fil
         run.state = DagRunState.RUNNING
         for task, value in request.xcoms.items():
             where = {"dag_id": request.dag, "task_id": task, "run_id": request.run_id}
-            XComModel.set(key="return_value", value=value, session=session, **where)
+            XComModel.set("return_value", value, session=session, **where, **_AS_API)
         ti = _instance(run, request, session)
         ti.state, ti.try_number = TaskInstanceState.QUEUED, max(ti.try_number or 0, 1)
         session.flush()
         workload = ExecuteTask.make(ti, generator=BaseExecutor().jwt_generator)
         bundle = DagBundlesManager().get_bundle(ti.dag_model.bundle_name)
         answer = Answer(
-            _served(),
+            execution_api.serve(),
             workload.model_dump_json(),
             ti.queue,
             _jsonable(ti.executor_config),
@@ -172,7 +169,9 @@ def _airflow(*words: str) -> None:
     try:
         args.func(args)
     except (Exception, SystemExit) as e:
-        raise LocalRunError(f"`airflow {' '.join(words[:2])}` failed: {type(e).__name__}: {e}") from e
+        raise LocalRunError(
+            f"`airflow {' '.join(words[:2])}` failed: {type(e).__name__}: {e}"
+        ) from e
 
 
 def _require(request: Request) -> None:
@@ -228,27 +227,6 @@ def _instance(run: DagRun, request: Request, session: Any) -> TaskInstance:  # n
         assert found is not None  # noqa: S101 - it is in `mapped`
         found.map_index = request.map_index
     return found
-
-
-def _served() -> str:
-    """Serve the Execution API on a thread; returns its URL.
-
-    Raises:
-        LocalRunError: It does not start.
-    """
-    config = uvicorn.Config(create_app(apps="execution"), "127.0.0.1", 0, log_level="warning")
-    server = uvicorn.Server(config)
-    threading.Thread(target=server.run, daemon=True).start()
-    until_s = time.monotonic() + _STARTS_WITHIN_S
-    while not server.started:
-        if time.monotonic() > until_s:
-            raise LocalRunError("the Execution API does not start")
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}/execution/"
-    with suppress(OSError), urlopen(f"{url}health", timeout=_STARTS_WITHIN_S):
-        pass  # The first request takes seconds, which the task would have to pay for.
-    return url
 
 
 def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file gave

@@ -32,7 +32,9 @@ def run(args: argparse.Namespace, say: Say) -> bool:
     debugger = _debugger(args)
     request = _request(args)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-lambda-run-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-lambda-run-"))
+        )
         say("preparing a database and an Execution API for this run, which takes some seconds")
         airflow = stack.enter_context(AirflowSide(folder, request, _of_airflow(folder), say))
         answer = airflow.answer
@@ -81,7 +83,9 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
 def _xcom(text: str) -> tuple[str, Any]:
     task, equals, value = text.partition("=")
     if not (task and equals):
-        raise LocalRunError(f"--xcom is {text!r}: write TASK=JSON, what this upstream task returned")
+        raise LocalRunError(
+            f"--xcom is {text!r}: write TASK=JSON, what this upstream task returned"
+        )
     return task, _json("--xcom", value)
 
 

@@ -43,7 +43,7 @@ class AirflowSide:
         self._log, self._request = folder / "airflow.log", request
         answers, answers_in = os.pipe()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", _AIRFLOW_SIDE, str(answers_in)],
                 env=os.environ | variables,
                 stdin=subprocess.PIPE,
@@ -59,8 +59,6 @@ class AirflowSide:
     def __enter__(self) -> Self:
         try:
             self.answer = self._ask(json.dumps(self._request))
-            if "error" in self.answer:
-                raise LocalRunError(self.answer["error"])
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -97,6 +95,8 @@ class AirflowSide:
             self._say(*text.splitlines()[-_LAST:])
             raise LocalRunError("the Airflow of this run has failed: the lines above say why")
         answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise LocalRunError(answer["error"])
         return answer
 
 
@@ -135,7 +135,7 @@ class ImageSide:
         report, report_in = os.pipe()
         terminal = self.say.fileno()
         argv = [sys.executable, "-m", ENTRY_POINT, str(order), str(report_in), str(terminal)]
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - our own program
             self._argv(argv),
             env=_without_database(os.environ) | dict(self.variables),
             stdin=None if self.order.debugger else subprocess.DEVNULL,

@@ -79,7 +79,9 @@ def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
             xcoms = [dict(row) for row in rows]
     except SQLAlchemyError as e:
         why = str(e).partition("\n")[0]
-        raise LocalRunError(f"the run {run_id!r} cannot be read from Airflow's database: {why}") from e
+        raise LocalRunError(
+            f"the run {run_id!r} cannot be read from Airflow's database: {why}"
+        ) from e
     finally:
         engine.dispose()
     if found is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Processes and threads of a function.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 _THREADS = 1024
+_TMP = "/tmp"  # noqa: S108 - only its name
 #: Most paths that are named.
 _NAMED = 5
 #: States that a try may have in the end without a failure.
@@ -89,7 +90,9 @@ def _time(seen: Seen, limits: Limits, debugger: str | None) -> Finding:
     ended = seen.ended
     of = f"{ended.run_s:.1f} s of {limits.timeout_s:g} s"
     if ended.outcome == Outcome.DEADLINE.value:
-        return Finding("time", f"{of}: it was stopped, as Lambda's time-out demands", is_problem=True)
+        return Finding(
+            "time", f"{of}: it was stopped, as Lambda's time-out demands", is_problem=True
+        )
     if ended.run_s < ended.stop_at_s:
         return Finding("time", of)
     asked = f"{of}: it would have been asked to stop after {ended.stop_at_s:.1f} s"
@@ -110,7 +113,9 @@ def _memory(seen: Seen, limits: Limits, debugger: str | None) -> Finding:
         return Finding("memory", text)
     at = "" if ended.over_memory_s is None else f" after {ended.over_memory_s:.1f} s"
     if ended.was_killed_for_memory:
-        return Finding("memory", f"{text}. It was killed{at}, as Lambda would have", is_problem=True)
+        return Finding(
+            "memory", f"{text}. It was killed{at}, as Lambda would have", is_problem=True
+        )
     why = f", but for {debugger}" if debugger else ""
     return Finding("memory", f"{text}. Lambda would have killed it{at}{why}", is_problem=True)
 
@@ -120,10 +125,10 @@ def _tmp(seen: Seen, limits: Limits, *, has_walls: bool) -> Finding:
     text = f"{used:.0f} MB of {limits.tmp_mb} MB"
     if has_walls and used >= limits.tmp_mb - 1:
         text = f"{text}: it is full, and more could not be written"
-        return Finding("/tmp", text, is_problem=True)
+        return Finding(_TMP, text, is_problem=True)
     if used > limits.tmp_mb:
-        return Finding("/tmp", f"{text}: Lambda's would have been full", is_problem=True)
-    return Finding("/tmp", text)
+        return Finding(_TMP, f"{text}: Lambda's would have been full", is_problem=True)
+    return Finding(_TMP, text)
 
 
 def _root(seen: Seen, *, has_walls: bool) -> Finding:

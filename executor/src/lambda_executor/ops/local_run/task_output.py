@@ -38,5 +38,6 @@ def _traces(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the tracebacks as structlog writes them, with the cause last, as Python does."""
     for error in found.get("error_detail") or ():
         for frame in error.get("frames") or ():
-            yield f'  File "{frame.get("filename")}", line {frame.get("lineno")}, in {frame.get("name")}'
+            file, number = frame.get("filename"), frame.get("lineno")
+            yield f'  File "{file}", line {number}, in {frame.get("name")}'
         yield f"{error.get('exc_type')}: {error.get('exc_value')}"

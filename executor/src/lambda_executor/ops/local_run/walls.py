@@ -20,7 +20,7 @@ def program() -> str | None:
     if found is None:
         return None
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - the program that was found
             command(found, 1, (), ["true"]), capture_output=True, timeout=_TRIAL_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
