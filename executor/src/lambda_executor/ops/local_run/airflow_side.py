@@ -193,7 +193,7 @@ def _import_errors() -> list[str]:
     found: list[str] = []
     for bundle in DagBundlesManager().get_all_dag_bundles():
         bundle.initialize()
-        errors = _dag_bag()(bundle.path, include_examples=False).import_errors
+        errors = _dag_bag()(bundle.path).import_errors
         found += [f"{file}: {text.strip().splitlines()[-1]}" for file, text in errors.items()]
     return found
 
