@@ -25,7 +25,7 @@ def install(order: Order, terminal: int) -> None:
     if order.debugger == "pdb":
         stop = _Pdb(os.dup(0), terminal)
         sys.breakpointhook = stop
-        pdb.set_trace = stop  # type: ignore[assignment] # its own would read Airflow's messages
+        pdb.set_trace = stop  # Its own would read Airflow's messages.
     elif order.debugger == "debugpy":
         debugpy = importlib.import_module("debugpy")
         _in_task(functools.partial(_wait_for_client, debugpy, order.debug_port, terminal))

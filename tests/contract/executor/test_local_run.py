@@ -6,11 +6,9 @@ Airflow's own client asks it, as a task's supervisor does.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.models.connection import Connection
@@ -19,25 +17,8 @@ from airflow.sdk.api.client import Client
 from airflow.version import version as airflow_version
 from sqlalchemy import create_engine, func, insert, select
 
-from lambda_executor.contract.errors import LocalRunError
-from lambda_executor.ops.local_run.programs import AirflowSide
 from lambda_executor.ops.terminal import Say
-
-DAGS = """
-from airflow.sdk import dag, task
-
-@dag(schedule=None)
-def daily():
-    @task
-    def listed():
-        return [1, 2]
-    @task(retries=2)
-    def each(number):
-        print(number)
-    each.expand(number=listed())
-
-daily()
-"""
+from tests.support.local_run import airflow
 
 
 @pytest.fixture
@@ -59,23 +40,6 @@ def said(tmp_path: Path) -> Iterator[Say]:
     """A terminal."""
     with (tmp_path / "said").open("w", encoding="utf-8") as answers:
         yield Say(answers)
-
-
-def airflow(folder: Path, say: Say, dags: str = DAGS, **request: Any) -> AirflowSide:
-    """The program, with one DAG file."""
-    (folder / "dags").mkdir()
-    (folder / "dags" / "daily.py").write_text(dags, encoding="utf-8")
-    variables = {
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of this test, " * 3,
-        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
-        "HOME": os.environ.get("HOME", str(folder)),
-    }
-    asked = {"dag": "daily", "task": "each", "run_id": "lambda_run__1", **request}
-    return AirflowSide(folder, asked, variables, say)
 
 
 def test_a_task_gets_what_it_asks_for(tmp_path: Path, said: Say, real: str) -> None:
@@ -103,22 +67,3 @@ def test_a_task_gets_what_it_asks_for(tmp_path: Path, said: Say, real: str) -> N
         ]
     engine.dispose()
     assert counts == [1, 1], airflow_version
-
-
-def test_an_unknown_task_is_refused_with_the_known_ones(tmp_path: Path, said: Say) -> None:
-    """A database that is not there is only a note."""
-    with (
-        pytest.raises(LocalRunError, match="has no task 'none', but each, listed"),
-        airflow(tmp_path, said, task="none", real_database=f"sqlite:///{tmp_path / 'none.db'}"),
-    ):
-        pass
-
-
-def test_a_broken_dag_file_is_named(tmp_path: Path, said: Say) -> None:
-    """With the error of its import."""
-    broken = "import a_module_that_is_not_there"
-    with (
-        pytest.raises(LocalRunError, match=r"daily\.py: ModuleNotFoundError: No module named"),
-        airflow(tmp_path, said, broken),
-    ):
-        pass
