@@ -9,28 +9,37 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.models.connection import Connection
+from airflow.models.dagrun import DagRun
 from airflow.models.variable import Variable
+from airflow.models.xcom import XComModel
 from airflow.sdk.api.client import Client
-from airflow.version import version as airflow_version
 from sqlalchemy import create_engine, func, insert, select
 
 from lambda_executor.ops.terminal import Say
 from tests.support.local_run import airflow
 
+MODELS: tuple[Any, ...] = (Connection, Variable, DagRun, XComModel)
+
 
 @pytest.fixture
 def real(tmp_path: Path) -> str:
-    """Airflow's real database, of which there is a connection and a variable."""
+    """Airflow's real database, in which there is one of each."""
     url = f"sqlite:///{tmp_path / 'real.db'}"
     engine = create_engine(url)
-    for model in (Connection, Variable):
+    for model in MODELS:
         model.__table__.create(engine)
     with engine.begin() as connection:
         connection.execute(insert(Connection).values(conn_id="c", conn_type="http", host="example"))
         connection.execute(insert(Variable).values(key="v", val="plain"))
+        of_run = {"dag_id": "daily", "run_id": "manual__1"}
+        run = {"run_type": "manual", "run_after": datetime.now(UTC), "conf": {"day": 3}}
+        connection.execute(insert(DagRun).values(id=8, **of_run, **run))
+        of_task = {"task_id": "listed", "dag_run_id": 8, "map_index": -1}
+        connection.execute(insert(XComModel).values(**of_run, **of_task, key="rows", value=7))
     engine.dispose()
     return url
 
@@ -43,18 +52,22 @@ def said(tmp_path: Path) -> Iterator[Say]:
 
 
 def test_a_task_gets_what_it_asks_for(tmp_path: Path, said: Say, real: str) -> None:
-    """Its conf, what its upstream task returned, and connections and variables of the real one."""
-    more = {"map_index": 1, "conf": '{"day": 3}', "xcoms": {"listed": [5, 6]}}
+    """What its upstream task returned, and from the real database settings and another run."""
+    more = {"map_index": 1, "xcoms": {"listed": [5, 6]}, "real_run": "manual__1"}
     with airflow(tmp_path, said, real_database=real, **more) as side:
         workload = json.loads(side.answer["workload"])
         ti = workload["ti"]
         assert (ti["task_id"], ti["map_index"], ti["try_number"]) == ("each", 1, 1)
         assert (workload["dag_rel_path"], side.answer["queue"]) == ("daily.py", "default")
-        assert side.answer["notes"] == ["1 connections and 1 variables are from Airflow's database"]
+        assert side.answer["notes"] == [
+            "1 connections and 1 variables are from Airflow's database",
+            "conf, logical date and 1 XComs are those of the run manual__1",
+        ]
         client = Client(base_url=side.answer["url"], token=workload["token"])
         context = client.task_instances.start(ti["id"], 1, datetime.now(UTC))
         assert (context.dag_run.conf, context.max_tries) == ({"day": 3}, 2)
         assert client.xcoms.get("daily", "lambda_run__1", "listed", "return_value").value == [5, 6]
+        assert client.xcoms.get("daily", "lambda_run__1", "listed", "rows").value == 7
         assert client.connections.get("c").host == "example"  # type: ignore[union-attr]
         assert client.variables.get("v").value == "plain"  # type: ignore[union-attr]
         client.close()
@@ -62,8 +75,7 @@ def test_a_task_gets_what_it_asks_for(tmp_path: Path, said: Say, real: str) -> N
     engine = create_engine(real)
     with engine.connect() as connection:
         counts = [
-            connection.scalar(select(func.count()).select_from(model.__table__))
-            for model in (Connection, Variable)
+            connection.scalar(select(func.count()).select_from(model.__table__)) for model in MODELS
         ]
     engine.dispose()
-    assert counts == [1, 1], airflow_version
+    assert counts == [1, 1, 1, 1]
