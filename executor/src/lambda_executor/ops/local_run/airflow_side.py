@@ -12,7 +12,6 @@ its versions.
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import logging
 import os
@@ -28,18 +27,13 @@ from airflow.executors.workloads import ExecuteTask
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select
 
 from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
-from lambda_executor.ops.local_run import execution_api, real_database
+from lambda_executor.ops.local_run import execution_api, real_database, xcoms
 
-#: How the Execution API stores an XCom: since Airflow 3.2 its client has serialized the value.
-_AS_API: dict[str, Any] = dict.fromkeys(
-    {"serialize"} & inspect.signature(XComModel.set).parameters.keys(), False
-)
 #: Most DAG files with errors that are named.
 _NAMED = 3
 
@@ -132,15 +126,14 @@ def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text fil
         *(("--conf", conf) if conf else ()),
         *(("--logical-date", date) if date else ()),
     )
-    known.copy_xcoms(request.run_id)
     with create_session() as session:
         run = session.scalar(select(DagRun).where(DagRun.run_id == request.run_id))
         if run is None:
             raise LocalRunError(f"Airflow made no run of the DAG {request.dag!r}")
         run.state = DagRunState.RUNNING
+        known.copy_xcoms(run, session)
         for task, value in request.xcoms.items():
-            where = {"dag_id": request.dag, "task_id": task, "run_id": request.run_id}
-            XComModel.set("return_value", value, session=session, **where, **_AS_API)
+            xcoms.store(run, task, value, session)
         ti = _instance(run, request, session)
         ti.state, ti.try_number = TaskInstanceState.QUEUED, max(ti.try_number or 0, 1)
         session.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +16,11 @@ from airflow.models.dagrun import DagRun
 from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import create_engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lambda_executor.contract.errors import LocalRunError
+from lambda_executor.ops.local_run import xcoms
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,11 @@ class RealRun:
     notes: tuple[str, ...] = ()
     xcoms: Sequence[dict[str, Any]] = field(default_factory=list)
 
-    def copy_xcoms(self, run_id: str) -> None:
-        """Give another run, which is in our own database, the XComs of this one."""
-        if not self.xcoms:
-            return
-        with create_session() as session:
-            own = session.scalar(select(DagRun.id).where(DagRun.run_id == run_id))
-            new = {"dag_run_id": own, "run_id": run_id}
-            session.execute(insert(XComModel), [{**xcom, **new} for xcom in self.xcoms])
+    def copy_xcoms(self, run: DagRun, session: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        """Give a run of our own database the XComs of this one, but for those of unknown tasks."""
+        for xcom in self.xcoms:
+            with suppress(ValueError):  # Our run has not expanded this mapped task.
+                xcoms.store(run, session=session, **xcom)
 
 
 def copy_settings(url: str | None) -> tuple[str, ...]:
@@ -64,7 +63,7 @@ def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
     """
     if run_id is None or url is None:
         return RealRun()
-    table = XComModel.__table__
+    columns = (XComModel.task_id, XComModel.key, XComModel.map_index, XComModel.value)
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
@@ -74,9 +73,10 @@ def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
                 )
             ).one_or_none()
             rows = connection.execute(
-                select(table).where(table.c.dag_id == dag, table.c.run_id == run_id)
-            ).mappings()
-            xcoms = [dict(row) for row in rows]
+                select(*columns).where(XComModel.dag_id == dag, XComModel.run_id == run_id)
+            )
+            names = ("task", "key", "map_index", "value")
+            found_xcoms = [dict(zip(names, row, strict=True)) for row in rows]
     except SQLAlchemyError as e:
         why = str(e).partition("\n")[0]
         raise LocalRunError(
@@ -87,9 +87,9 @@ def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
     if found is None:
         raise LocalRunError(f"Airflow's database has no run {run_id!r} of the DAG {dag!r}")
     conf, date = found
-    note = f"conf, logical date and {len(xcoms)} XComs are those of the run {run_id}"
+    note = f"conf, logical date and {len(found_xcoms)} XComs are those of the run {run_id}"
     return RealRun(
-        json.dumps(conf) if conf else None, date.isoformat() if date else None, (note,), xcoms
+        json.dumps(conf) if conf else None, date.isoformat() if date else None, (note,), found_xcoms
     )
 
 
