@@ -133,7 +133,7 @@ class ImageSide:
         """
         order, order_in = os.pipe()
         report, report_in = os.pipe()
-        terminal = self.say.fileno()
+        terminal = os.dup(self.say.fileno())  # Not 1, which is the pipe there.
         argv = [sys.executable, "-m", ENTRY_POINT, str(order), str(report_in), str(terminal)]
         with subprocess.Popen(  # noqa: S603 - our own program
             self._argv(argv),
@@ -143,8 +143,8 @@ class ImageSide:
             stderr=subprocess.STDOUT,
             pass_fds=(order, report_in, terminal),
         ) as process:
-            os.close(order)
-            os.close(report_in)
+            for fd in (order, report_in, terminal):
+                os.close(fd)
             try:
                 read, code = self._follow(process, order_in, report)
             finally:
