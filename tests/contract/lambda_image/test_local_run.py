@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,18 +83,18 @@ class Machine:
         memory_mb: int = 1769,
         timeout_s: float = 900,
         debugger: str | None = None,
-        **more: str,
+        variables: Mapping[str, str] | None = None,
     ) -> Seen:
         """Run a task to its end."""
         temporary = self.folder / "tmp" if self.tmp_mb is None else Path("/tmp")
-        variables = environment_of(self.server, self.folder / "dags", self.folder / "tmp") | {
+        given = environment_of(self.server, self.folder / "dags", self.folder / "tmp") | {
             "OUTSIDE": str(self.outside),
             "TMPDIR": str(temporary),
-            **more,
+            **(variables or {}),
         }
         order = Order(json.dumps(task(task_id)), memory_mb, timeout_s, debugger)
         with (self.folder / "said").open("w", encoding="utf-8") as answers:
-            program = ImageSide(order, Say(answers), variables)
+            program = ImageSide(order, Say(answers), given)
             if (size := self.tmp_mb) is not None:
                 found = walls.program()
                 assert found is not None
@@ -165,7 +165,7 @@ def test_a_task_that_needs_more_memory_is_killed(machine: Machine) -> None:
 
 def test_a_task_that_needs_more_time_is_stopped(machine: Machine) -> None:
     """By the same deadline as in the function."""
-    seen = machine.run("sleeps", timeout_s=6, **SHORT)
+    seen = machine.run("sleeps", timeout_s=6, variables=SHORT)
     assert (seen.ended.outcome, seen.ended.stop_at_s) == ("deadline", 3.0)
     assert "stopped 3 s before the end of the function's time-out" in seen.ended.reason
 
