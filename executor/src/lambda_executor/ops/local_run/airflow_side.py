@@ -138,11 +138,12 @@ def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text fil
         ti.state, ti.try_number = TaskInstanceState.QUEUED, max(ti.try_number or 0, 1)
         session.flush()
         workload = ExecuteTask.make(ti, generator=BaseExecutor().jwt_generator)
-        bundle = DagBundlesManager().get_bundle(ti.dag_model.bundle_name)
+        manager = DagBundlesManager()  # type: ignore[no-untyped-call]
+        bundle = manager.get_bundle(ti.dag_model.bundle_name)
         answer = Answer(
             execution_api.serve(),
             workload.model_dump_json(),
-            ti.queue,
+            str(ti.queue),
             _jsonable(ti.executor_config),
             (str(bundle.path),),
             (*notes, *known.notes),
@@ -184,7 +185,8 @@ def _require(request: Request) -> None:
 def _import_errors() -> list[str]:
     """The DAG files that cannot be imported, each with the last line of its error."""
     found: list[str] = []
-    for bundle in DagBundlesManager().get_all_dag_bundles():
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]
+    for bundle in manager.get_all_dag_bundles():
         bundle.initialize()
         errors = _dag_bag()(bundle.path).import_errors
         found += [f"{file}: {text.strip().splitlines()[-1]}" for file, text in errors.items()]
