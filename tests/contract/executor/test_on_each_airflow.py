@@ -11,11 +11,11 @@ import pytest
 
 from tests.support.minors import ROOT, VENVS, python_of
 
-#: Tests of what the executor does in a scheduler, of the DAG bundle, and of the command that reads
+#: Tests of what the executor does in a scheduler, of the DAG bundle, and of the commands that use
 #: tables of Airflow which differ between versions.
 TESTS = (
     *("test_airflow_state.py", "test_cli_explain.py", "test_executor*.py"),
-    *("test_reference_faults.py", "test_s3_bundle.py"),
+    *("test_local_run.py", "test_reference_faults.py", "test_s3_bundle.py"),
 )
 #: The first version that has what these test: callbacks with keys, and connection tests.
 SINCE = {

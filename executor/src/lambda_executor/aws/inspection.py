@@ -21,6 +21,10 @@ DEFAULT_EVENT_AGE_S = 21_600
 #: Lambda's default time-out of a function.
 #: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
 DEFAULT_TIMEOUT_S = 3
+#: Lambda's default memory of a function, and its default size of /tmp, both in MiB.
+#: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+DEFAULT_MEMORY_MB = 128
+DEFAULT_TMP_MB = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class FunctionFacts:
     timeout_s: int
     dead_letter_arn: str  # Empty: it has no dead-letter queue.
     snapshot: str = ""  # `On`, or `Off` if only other versions have one. Empty: none is asked for.
+    memory_mb: int = DEFAULT_MEMORY_MB
+    tmp_mb: int = DEFAULT_TMP_MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class Inspection:
         snap_start = found.get("SnapStart", {})
         asked = snap_start.get("ApplyOn", "None") != "None"
         return FunctionFacts(
-            # Emulators may omit the states and the time-out.
+            # Emulators may omit the states, the time-out and the sizes.
             state=found.get("State", "Active"),
             state_reason=found.get("StateReason", ""),
             last_update=found.get("LastUpdateStatus", "Successful"),
@@ -113,6 +119,8 @@ class Inspection:
             timeout_s=found.get("Timeout", DEFAULT_TIMEOUT_S),
             dead_letter_arn=found.get("DeadLetterConfig", {}).get("TargetArn", ""),
             snapshot=snap_start.get("OptimizationStatus", "Off") if asked else "",
+            memory_mb=found.get("MemorySize", DEFAULT_MEMORY_MB),
+            tmp_mb=found.get("EphemeralStorage", {}).get("Size", DEFAULT_TMP_MB),
         )
 
     def events(self, target: FunctionTarget) -> EventFacts:

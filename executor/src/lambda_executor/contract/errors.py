@@ -37,6 +37,10 @@ class UnknownTaskError(LambdaExecutorError):
     """Airflow has no task, run or try of the name that a person asks about."""
 
 
+class LocalRunError(LambdaExecutorError):
+    """A task cannot be run on this machine."""
+
+
 class DatabaseError(LambdaExecutorError):
     """Airflow's own database cannot be read."""
 

@@ -45,6 +45,7 @@ class _Period(argparse.Action):
         setattr(namespace, self.dest, PERIOD_S if values is None else values)
 
 
+_POSITIVE = positive_int(allow_zero=False)  # type: ignore[no-untyped-call]
 _JSON = _arg("--json", help="Print JSON", action="store_true")
 _TEAM = _arg("--team", help="Read the options of this team of [core] executor")
 _LIMIT = _arg(
@@ -127,6 +128,64 @@ _EXPLAIN = ActionCommand(
     ],
 )
 
+_RUN = ActionCommand(
+    name="run",
+    help="Run one task here as the function would, with a debugger if you like",
+    description=(
+        "Runs one task in the process of the function's image on this machine: same supervisor, "
+        "time-out, memory, size of /tmp and, with bubblewrap, read-only file system. The run is in "
+        "a database of its own, which is removed at the end. It gets the connections and variables "
+        "of Airflow's database, which is only read. What the task itself does is real. The limits "
+        "are those of the function that would run it, if AWS tells them. Exit code 0 when the task "
+        "succeeded and Lambda would have killed it for nothing, otherwise 1."
+    ),
+    func=_command("local_run.command.run"),
+    args=[
+        _arg("dag", help="The id of the DAG"),
+        _arg("task", help="The id of the task"),
+        _arg(
+            "--map-index",
+            metavar="N",
+            help="Which of a mapped task's instances, from 0",
+            type=int,
+            default=-1,
+        ),
+        _arg("--conf", metavar="JSON", help="The configuration of the run"),
+        _arg("--logical-date", metavar="DATE", help="The logical date of the run (default: now)"),
+        _arg(
+            "--run-id",
+            metavar="RUN",
+            help="A run in Airflow's database, whose conf, logical date and XComs this run gets",
+        ),
+        _arg(
+            "--xcom",
+            metavar="TASK=JSON",
+            help="What an upstream task returned; may be repeated",
+            action="append",
+            default=[],
+        ),
+        _arg("--memory-mb", metavar="MB", help="The memory of the function", type=_POSITIVE),
+        _arg("--timeout-s", metavar="SECONDS", help="The time-out of the function", type=_POSITIVE),
+        _arg("--tmp-mb", metavar="MB", help="The size of its /tmp", type=_POSITIVE),
+        _arg(
+            "--debug",
+            help="Let breakpoint() open pdb in this terminal; nothing stops the task then",
+            action="store_true",
+        ),
+        _arg(
+            "--debug-port",
+            metavar="PORT",
+            help="Wait for a client of debugpy on this port, instead of pdb",
+            type=_POSITIVE,
+        ),
+        _arg(
+            "--image-source",
+            metavar="FOLDER",
+            help="A checkout of the project, for the code of the function's image",
+        ),
+    ],
+)
+
 _LIST = ActionCommand(
     name="list",
     help="List the dead letters, without deleting any",
@@ -206,6 +265,7 @@ def get_cli_commands() -> list[CLICommand]:
                 _CHECK,
                 _STATUS,
                 _EXPLAIN,
+                _RUN,
                 GroupCommand(
                     name="dead-letters",
                     help="Handle invocations that Lambda gave up on and no scheduler took",

@@ -36,6 +36,10 @@ class Say:
         for line in lines:
             self._write(f"{visible(line)}\n")
 
+    def fileno(self) -> int:
+        """The descriptor of the answer, for a program that writes to it, too."""
+        return self._answers.fileno()
+
     def redraw(self, *lines: str) -> None:
         """Show lines in place of the last ones; where stdout is no terminal, below them.
 

@@ -1,0 +1,238 @@
+"""A program: an Airflow with a database of its own, which holds one run of one DAG.
+
+`python -m lambda_executor.ops.local_run.airflow_side ANSWERS`, with a descriptor to write to, and
+with `[database] sql_alchemy_conn` set to a new file. It reads a `Request` as JSON from stdin, and
+writes a line of JSON: an `Answer`, or the `error`. Then it serves the Execution API on 127.0.0.1
+until the end of stdin, and writes the state of the task.
+
+Only public commands of Airflow make the database and the run, because these are the same in all of
+its versions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from airflow.cli.cli_parser import get_parser
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.executors.base_executor import BaseExecutor
+from airflow.executors.workloads import ExecuteTask
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState, TaskInstanceState
+from sqlalchemy import select
+
+from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
+from lambda_executor.ops.local_run import execution_api, real_database, xcoms
+
+#: Most DAG files with errors that are named.
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which task is to run.
+
+    Attributes:
+        dag: The id of the DAG.
+        task: The id of the task.
+        run_id: The id of the run that is made.
+        map_index: Which of a mapped task's instances; -1: it is not mapped.
+        logical_date: The logical date, in ISO 8601; None: now.
+        conf: The configuration of the run, as JSON; None: of `real_run`, or none.
+        xcoms: What upstream tasks returned, by their ids.
+        real_database: The URL of the database with connections, variables and runs; None: do not
+            read it.
+        real_run: The run of it whose conf, dates and XComs this one gets; None: none.
+    """
+
+    dag: str
+    task: str
+    run_id: str
+    map_index: int = -1
+    logical_date: str | None = None
+    conf: str | None = None
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+    real_database: str | None = None
+    real_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the image's process needs.
+
+    Attributes:
+        url: The Execution API's URL.
+        workload: The workload, as JSON.
+        queue: The task's queue.
+        folders: The folders of the DAG bundle.
+        notes: What a person should know about the run.
+    """
+
+    url: str
+    workload: str
+    queue: str
+    executor_config: Mapping[str, Any]
+    folders: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def main(answers_fd: int) -> None:
+    """Make the run, serve until the end of stdin, and write the task's state."""
+    answers = os.fdopen(answers_fd, "w", encoding="utf-8")
+    logging.captureWarnings(capture=True)
+    try:
+        server = _made(Request(**json.loads(sys.stdin.readline())), answers)
+    except LambdaExecutorError as e:
+        print(json.dumps({"error": str(e)}), file=answers, flush=True)
+        sys.exit(1)
+    sys.stdin.read()
+    print(json.dumps({"state": server.state()}), file=answers, flush=True)
+    answers.close()
+    os._exit(0)  # The server's threads have nothing to lose.
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A task instance that was made."""
+
+    id: Any
+
+    def state(self) -> str | None:
+        with create_session() as session:
+            found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == self.id))
+        return None if found is None else str(found)
+
+
+def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text file
+    _airflow("db", "migrate")
+    notes = real_database.copy_settings(request.real_database)
+    _airflow("dags", "reserialize")
+    _require(request)
+    known = real_database.run(request.real_database, request.dag, request.real_run)
+    conf = request.conf or known.conf
+    date = request.logical_date or known.logical_date
+    _airflow(
+        *("dags", "trigger", request.dag, "--run-id", request.run_id),
+        *(("--conf", conf) if conf else ()),
+        *(("--logical-date", date) if date else ()),
+    )
+    with create_session() as session:
+        run = session.scalar(select(DagRun).where(DagRun.run_id == request.run_id))
+        if run is None:
+            raise LocalRunError(f"Airflow made no run of the DAG {request.dag!r}")
+        run.state = DagRunState.RUNNING
+        known.copy_xcoms(run, session)
+        for task, value in request.xcoms.items():
+            xcoms.store(run, task, value, session)
+        ti = _instance(run, request, session)
+        ti.state, ti.try_number = TaskInstanceState.QUEUED, max(ti.try_number or 0, 1)
+        session.flush()
+        workload = ExecuteTask.make(ti, generator=BaseExecutor().jwt_generator)
+        manager = DagBundlesManager()  # type: ignore[no-untyped-call]
+        bundle = manager.get_bundle(ti.dag_model.bundle_name)
+        answer = Answer(
+            execution_api.serve(),
+            workload.model_dump_json(),
+            str(ti.queue),
+            _jsonable(ti.executor_config),
+            (str(bundle.path),),
+            (*notes, *known.notes),
+        )
+        made = _Made(ti.id)
+    print(json.dumps(asdict(answer)), file=answers, flush=True)
+    return made
+
+
+def _airflow(*words: str) -> None:
+    """Run a command of Airflow in this process.
+
+    Raises:
+        LocalRunError: It fails.
+    """
+    args = get_parser().parse_args(words)
+    try:
+        args.func(args)
+    except (Exception, SystemExit) as e:
+        raise LocalRunError(
+            f"`airflow {' '.join(words[:2])}` failed: {type(e).__name__}: {e}"
+        ) from e
+
+
+def _require(request: Request) -> None:
+    """Require that there is this DAG with this task.
+
+    Raises:
+        LocalRunError: There is not.
+    """
+    with create_session() as session:
+        known = sorted(session.scalars(select(DagModel.dag_id)))
+    if request.dag not in known:
+        broken = "".join(f". The file {error}" for error in _import_errors()[:_NAMED])
+        names = ", ".join(known) or "none"
+        raise LocalRunError(f"there is no DAG {request.dag!r}; the DAGs are {names}{broken}")
+
+
+def _import_errors() -> list[str]:
+    """The DAG files that cannot be imported, each with the last line of its error."""
+    found: list[str] = []
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]
+    for bundle in manager.get_all_dag_bundles():
+        bundle.initialize()
+        errors = _dag_bag()(bundle.path).import_errors
+        found += [f"{file}: {text.strip().splitlines()[-1]}" for file, text in errors.items()]
+    return found
+
+
+def _dag_bag() -> Any:  # noqa: ANN401 - a class of Airflow's
+    try:
+        module = importlib.import_module("airflow.dag_processing.dagbag")  # since Airflow 3.2
+    except ImportError:
+        module = importlib.import_module("airflow.models.dagbag")
+    return module.DagBag
+
+
+def _instance(run: DagRun, request: Request, session: Any) -> TaskInstance:  # noqa: ANN401
+    """The task instance; a dynamically mapped one is made.
+
+    Raises:
+        LocalRunError: There is no such instance.
+    """
+    found = run.get_task_instance(request.task, session=session, map_index=request.map_index)
+    all_of_run = run.get_task_instances(session=session)
+    mapped = sorted(ti.map_index for ti in all_of_run if ti.task_id == request.task)
+    if not mapped:
+        tasks = ", ".join(sorted({ti.task_id for ti in all_of_run}))
+        raise LocalRunError(f"the DAG {request.dag!r} has no task {request.task!r}, but {tasks}")
+    if found is None and mapped != [-1]:
+        raise LocalRunError(
+            f"the task {request.task!r} is mapped: give --map-index, {mapped[0]} to {mapped[-1]}"
+        )
+    if found is None:
+        found = run.get_task_instance(request.task, session=session)
+        assert found is not None  # noqa: S101 - it is in `mapped`
+        found.map_index = request.map_index
+    return found
+
+
+def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file gave
+    """The part of `executor_config` that the executor reads."""
+    own = (value or {}).get("lambda_executor")
+    try:
+        json.dumps(own)
+    except (TypeError, ValueError):
+        own = None
+    return {"lambda_executor": own} if own else {}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,107 @@
+"""Copies from Airflow's real database what a task may read, and never writes to it.
+
+The connections and variables are copied as they are, encrypted by the same Fernet key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow.models.connection import Connection
+from airflow.models.dagrun import DagRun
+from airflow.models.variable import Variable
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import create_engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from lambda_executor.contract.errors import LocalRunError
+from lambda_executor.ops.local_run import xcoms
+
+
+@dataclass(frozen=True, slots=True)
+class RealRun:
+    """What a run has from Airflow's database."""
+
+    conf: str | None = None
+    logical_date: str | None = None
+    notes: tuple[str, ...] = ()
+    xcoms: Sequence[dict[str, Any]] = field(default_factory=list)
+
+    def copy_xcoms(self, run: DagRun, session: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        """Give a run of our own database the XComs of this one, but for those of unknown tasks."""
+        for xcom in self.xcoms:
+            with suppress(ValueError):  # Our run has not expanded this mapped task.
+                xcoms.store(run, session=session, **xcom)
+
+
+def copy_settings(url: str | None) -> tuple[str, ...]:
+    """Copy connections and variables; returns what a person should know.
+
+    Args:
+        url: Of the real database; None: copy nothing.
+    """
+    if url is None:
+        return ()
+    try:
+        counts = [_copied(url, model) for model in (Connection, Variable)]
+    except SQLAlchemyError as e:
+        why = str(e).partition("\n")[0]
+        return (f"no connections and variables from Airflow's database, which says: {why}",)
+    return ("{} connections and {} variables are from Airflow's database".format(*counts),)
+
+
+def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
+    """Read a run with its XComs; nothing without a run.
+
+    Raises:
+        LocalRunError: There is no such run.
+    """
+    if run_id is None or url is None:
+        return RealRun()
+    columns = (XComModel.task_id, XComModel.key, XComModel.map_index, XComModel.value)
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(
+                select(DagRun.conf, DagRun.logical_date).where(
+                    DagRun.dag_id == dag, DagRun.run_id == run_id
+                )
+            ).one_or_none()
+            rows = connection.execute(
+                select(*columns).where(XComModel.dag_id == dag, XComModel.run_id == run_id)
+            )
+            names = ("task", "key", "map_index", "value")
+            found_xcoms = [dict(zip(names, row, strict=True)) for row in rows]
+    except SQLAlchemyError as e:
+        why = str(e).partition("\n")[0]
+        raise LocalRunError(
+            f"the run {run_id!r} cannot be read from Airflow's database: {why}"
+        ) from e
+    finally:
+        engine.dispose()
+    if found is None:
+        raise LocalRunError(f"Airflow's database has no run {run_id!r} of the DAG {dag!r}")
+    conf, date = found
+    note = f"conf, logical date and {len(found_xcoms)} XComs are those of the run {run_id}"
+    return RealRun(
+        json.dumps(conf) if conf else None, date.isoformat() if date else None, (note,), found_xcoms
+    )
+
+
+def _copied(url: str, model: Any) -> int:  # noqa: ANN401 - a model of Airflow's
+    table = model.__table__
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(select(table)).mappings()]
+    finally:
+        engine.dispose()
+    if rows:
+        with create_session() as session:
+            session.execute(table.insert(), rows)
+    return len(rows)
