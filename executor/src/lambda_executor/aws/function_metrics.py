@@ -1,7 +1,7 @@
-"""How many invocations of functions began cold or restored, or were throttled: CloudWatch's counts.
+"""How many invocations of functions began cold or restored, or were throttled.
 
-Lambda counts invocations and throttles. The cold starts and restores come from the metric filters of
-the observability stack; without it there are none.
+CloudWatch has Lambda's own counts of invocations and throttles. The cold starts and restores come
+from the metric filters of the observability stack; without it there are none.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FunctionCounts:
 
 
 class _Metric(NamedTuple):
-    count: str
+    of: str
     name: str
     statistic: str
     is_of_lambda: bool
@@ -72,7 +72,7 @@ def count_starts(
         AwsError: CloudWatch does not answer.
     """
     queries = [
-        _query(f"m{number}_{metric.count}", function, metric)
+        _query(f"m{number}_{metric.of}", function, metric)
         for number, function in enumerate(functions)
         for metric in _METRICS
     ]
@@ -84,7 +84,7 @@ def count_starts(
     return [
         FunctionCounts(
             function,
-            **{metric.count: found.get(f"m{number}_{metric.count}") for metric in _METRICS},
+            **{metric.of: found.get(f"m{number}_{metric.of}") for metric in _METRICS},
         )
         for number, function in enumerate(functions)
     ]

@@ -40,9 +40,9 @@ SIGNING_KEY: Final = f"{CONTAINER_PREFIX}SIGNING_KEY"
 #: Set for the api-server only: it is where people log in.
 ADMIN_PASSWORD: Final = f"{CONTAINER_PREFIX}ADMIN_PASSWORD"
 
-#: Each function's metrics that the stacks read from its log are in a namespace of this and its name.
+#: The metrics that the stacks read from a function's log are in a namespace of this and its name.
 FUNCTION_METRICS: Final = "AirflowLambda"
-#: Of them: how long the start of an execution environment took, and a restore, in milliseconds. They
-#: have a sample for each cold start and for each restore.
+#: Two of them: how long the start of an execution environment took, and a restore, in milliseconds.
+#: They have a sample for each cold start and for each restore.
 INIT_TIME: Final = "InitTime"
 RESTORE_DURATION: Final = "RestoreDuration"

@@ -132,7 +132,10 @@ def ended(since: datetime, limit: int) -> list[Ended]:
         .limit(limit)
     )
     with airflow_session() as session:
-        return [Ended(str(queue), *times) for queue, *times in session.execute(query)]
+        return [
+            Ended(str(row.queue), row.queued_dttm, row.start_date, row.end_date)
+            for row in session.execute(query)
+        ]
 
 
 def failures(limit: int) -> list[Failure]:

@@ -24,7 +24,7 @@ def log_page(region: str, group: str, id: str, since: datetime | None) -> str:
     words = quote('"' + id + '"', safe="")
     start = f"&start={int(since.timestamp() * 1000)}" if since else ""
     query = f"?filterPattern={words}{start}"
-    # AWS does not document it: the console writes what is in its fragment twice encoded, with $ for %.
+    # AWS does not document it: what is in the console's fragment is encoded twice, with $ for %.
     name, events = (_twice(group), _once(query))
     return f"{_console(region, 'cloudwatch')}#logsV2:log-groups/log-group/{name}/log-events{events}"
 

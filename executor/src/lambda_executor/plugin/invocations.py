@@ -45,7 +45,7 @@ class Invocation:
 def find(
     dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None
 ) -> Invocation | None:
-    """Return the invocation of a try, of the newest one without a number; None: it has none of ours.
+    """Return the invocation of a try, without a number of the newest one; None: we have none.
 
     Raises:
         DatabaseError: Airflow's database cannot be read.
@@ -87,7 +87,7 @@ def console_link(invocation: Invocation) -> str:
 def described(
     dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None
 ) -> Answer:
-    """Return what the page shows of a task's invocation, with one call of AWS for its request id."""
+    """Return what the page shows of an invocation, with one call of AWS for its request id."""
     found: list[Invocation] = []
 
     def read() -> Answer:

@@ -1,7 +1,7 @@
 """What is in the panels of the page: Airflow's database, and at most one call of AWS each.
 
-A panel whose call is refused says which permission of the API server's role is missing. Nothing here
-is from a scheduler's memory.
+A panel whose call is refused says which permission of the API server's role is missing. Nothing
+here is from a scheduler's memory.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Connected
 
 Answer = dict[str, Any]
+
+_DENIED = re.compile(r"\((?:AccessDenied\w*|UnauthorizedOperation)\) when calling the (\w+) ")
 
 #: The most tasks whose times are read.
 MOST_TASKS = 5000
@@ -88,7 +90,7 @@ def queues() -> Answer:
 
 
 def in_flight() -> Answer:
-    """Return the in-flight tasks of each target and queue, the waiting ones and the last failures."""
+    """Return the in-flight tasks of each target and queue, and how many wait for a place."""
 
     def read() -> Answer:
         by_queue = tasks.active_by_queue()
@@ -183,14 +185,13 @@ def dead_letters() -> Answer:
 
 
 def as_seen_here(finding: Finding) -> dict[str, str]:
-    """Return a finding of the doctor, who has the API server's permissions and not a scheduler's."""
+    """Return a finding of the doctor, who has the permissions of the API server here."""
     found = finding.as_json()
-    denied = re.search(r"when calling the (\w+) operation", finding.detail)
-    if denied and "AccessDenied" in finding.detail:
+    if denied := _DENIED.search(finding.detail):
         found["verdict"] = Status.UNKNOWN.value
         found["fix"] = (
-            f"the role of this API server may not make the call {denied[1]}: a scheduler's role may. "
-            "Ask where a scheduler runs"
+            f"nothing, if a scheduler may make this call ({denied[1]}), which the role of this API "
+            "server may not: ask where a scheduler runs"
         )
         found["command"] = "airflow lambda-executor check"
     return found

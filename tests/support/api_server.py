@@ -1,0 +1,71 @@
+"""Airflow's own API server in this process, with the plugin, and people who log in to it."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import pytest
+from airflow import plugins_manager, settings
+from airflow.models.base import Base
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import sessionmaker
+
+from lambda_executor.plugin import invocations, panels
+from lambda_executor.plugin.wiring import Wiring
+from tests.support.account import Account
+
+with warnings.catch_warnings():
+    # Airflow imports the client of tests, which warns of a package that it does not use yet.
+    warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
+    warnings.filterwarnings("ignore", message="The anyio.abc.BlockingPortal alias is deprecated")
+    from airflow.api_fastapi.app import create_app, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+#: Opens the API server for somebody with a role of Airflow's simple auth manager; None: for
+#: somebody who has not logged in.
+Open = Callable[[str | None], TestClient]
+
+#: The tokens of people who have logged out, since Airflow 3.2.
+REVOKED = "revoked_token"
+MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+
+
+@pytest.fixture
+def open_as(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Open it with the executor's tables and an account of AWS."""
+    account.options["max_in_flight"] = "5"  # moto does not know the account's limit.
+    account.write_parameter()
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", MANAGER)
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "only-for-these-tests-" * 4)
+    monkeypatch.setattr(settings, "Session", sessionmaker(database))
+    if REVOKED in Base.metadata.tables:
+        Base.metadata.create_all(database, tables=[Base.metadata.tables[REVOKED]])
+    for module in (panels, invocations):
+        monkeypatch.setattr(module, "WIRING", Wiring())
+    app = _app()
+
+    def open_it(role: str | None) -> TestClient:
+        client = TestClient(app, base_url="http://localhost:8080")
+        if role is not None:
+            user = SimpleAuthManagerUser(username="someone", role=role)
+            client.cookies.set("_token", get_auth_manager().generate_jwt(user))
+        return client
+
+    return open_it
+
+
+@functools.cache
+def _app() -> FastAPI:
+    """Make it once for all tests of a process: that takes seconds."""
+    # Airflow looks for plugins once for each process, which may have been without the executor.
+    for name in ("_get_plugins", "get_fastapi_plugins", "_get_ui_plugins"):
+        if cached := getattr(plugins_manager, name, None):
+            cached.cache_clear()
+    for name in ("plugins", "fastapi_apps", "fastapi_root_middlewares", "external_views"):
+        if hasattr(plugins_manager, name):  # Airflow 3.1 keeps them in globals.
+            setattr(plugins_manager, name, None)
+    return create_app(apps="core")
