@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+import uvicorn
 from airflow import plugins_manager, settings
 from airflow.models.base import Base
 from sqlalchemy.engine import Engine
@@ -15,6 +18,7 @@ from sqlalchemy.orm import sessionmaker
 from lambda_executor.plugin import invocations, panels
 from lambda_executor.plugin.wiring import Wiring
 from tests.support.account import Account
+from tests.support.waiting import until
 
 with warnings.catch_warnings():
     # Airflow imports the client of tests, which warns of a package that it does not use yet.
@@ -51,11 +55,31 @@ def open_as(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch)
     def open_it(role: str | None) -> TestClient:
         client = TestClient(app, base_url="http://localhost:8080")
         if role is not None:
-            user = SimpleAuthManagerUser(username="someone", role=role)
-            client.cookies.set("_token", get_auth_manager().generate_jwt(user))
+            client.cookies.set("_token", token_of(role))
         return client
 
     return open_it
+
+
+def token_of(role: str) -> str:
+    """Return what the browser of somebody with a role keeps in the cookie `_token`."""
+    return get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="someone", role=role))
+
+
+@contextmanager
+def served(client: TestClient) -> Iterator[str]:
+    """Serve the app of a client on a port of this machine; yield its address."""
+    config = uvicorn.Config(client.app, port=0, log_level="error", ws="none", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        until(lambda: server.started or None, "the API server", 60)
+        (listening,) = server.servers[0].sockets
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @functools.cache
@@ -68,4 +92,7 @@ def _app() -> FastAPI:
     for name in ("plugins", "fastapi_apps", "fastapi_root_middlewares", "external_views"):
         if hasattr(plugins_manager, name):  # Airflow 3.1 keeps them in globals.
             setattr(plugins_manager, name, None)
-    return create_app(apps="core")
+    with warnings.catch_warnings():
+        # Airflow 3.1 uses what its own packages have renamed since.
+        warnings.filterwarnings("ignore", message="'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated")
+        return create_app(apps="core")
