@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,7 +63,6 @@ ROUTES = {
 def store(database: Engine, **values: object) -> None:
     """A task of ours in Airflow's database."""
     row = {
-        "id": uuid.uuid4(),
         **TASK,
         "map_index": -1,
         "try_number": 1,

@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,9 +56,7 @@ def fill(account: Account, database: Engine) -> None:
     with database.begin() as connection:
         for number, row in enumerate(rows):
             id = {"task_id": f"load_{number}", "external_executor_id": f"id-{number}"}
-            connection.execute(
-                insert(TaskInstance).values({"id": uuid.uuid4(), **common, **id, **row})
-            )
+            connection.execute(insert(TaskInstance).values(common | id | row))
         reason = "the function ran for 900 s, its time-out: raise it, or choose a larger target"
         event = {"event": FAILURE_EVENT, "extra": reason, "dttm": NOW}
         event |= {"dag_id": "etl", "run_id": "r", "task_id": "transform", "try_number": 1}

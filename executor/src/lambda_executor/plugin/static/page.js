@@ -14,12 +14,12 @@ const put = (id, ...children) => $(id).replaceChildren(...children);
 const none = (text) => element("p", { className: "none" }, text);
 
 function table(caption, headings, rows) {
-  const head = element("tr", {}, ...headings.map((text) => element("th", { scope: "col" }, text)));
-  const body = rows.map((cells) => element("tr", {}, ...cells.map((cell) =>
-    cell instanceof Node && cell.nodeName === "TD" ? cell
-      : element("td", { className: typeof cell === "number" ? "number" : "" },
-        typeof cell === "number" ? String(cell) : cell))));
-  const made = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
+  const cells = rows.map((row) => row.map((cell) => typeof cell === "number" ? number(String(cell))
+    : cell.nodeName === "TD" ? cell : element("td", {}, cell)));
+  const head = headings.map((text, index) => element("th",
+    { scope: "col", className: cells.every((row) => row[index].className) ? "number" : "" }, text));
+  const made = element("table", {}, element("thead", {}, element("tr", {}, ...head)),
+    element("tbody", {}, ...cells.map((row) => element("tr", {}, ...row))));
   made.setAttribute("aria-label", caption);
   return made;
 }
@@ -100,9 +100,9 @@ const shows = {
   },
   starts(answer) {
     if (!answer.rows.length) return [none("No function is configured.")];
-    const rows = answer.rows.map((row) => [row.function, row.invocations ?? "unknown",
+    const rows = answer.rows.map((row) => [row.function, number(row.invocations ?? "unknown"),
       number(share(row.cold, row.invocations)), number(share(row.restored, row.invocations)),
-      row.throttles ?? "unknown"]);
+      number(row.throttles ?? "unknown")]);
     return [table("Starts", ["function", "invocations", "cold", "restored", "throttles"], rows),
       element("p", { className: "hint" },
         "From CloudWatch, some minutes late. Without the observability stack nobody counts cold and restored starts.")];
