@@ -65,9 +65,9 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, script: str) -> None:
+    def wait(self, script: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until an expression is true."""
-        until(lambda: self.see(script) or None, script, PATIENCE_S)
+        until(lambda: self.see(script) or None, script, timeout_s)
 
     def press(self, key: str) -> None:
         """Press and release a key, as a person does."""

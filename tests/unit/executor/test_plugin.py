@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from unittest.mock import create_autospec
 from urllib.parse import unquote
 
 import pytest
@@ -18,6 +18,7 @@ from lambda_executor.ops.missing_rights import Right, missing_right
 from lambda_executor.ops.tasks import Ended
 from lambda_executor.plugin import console, panels, times
 from lambda_executor.plugin.wiring import KEPT_S, Wiring
+from lambda_executor.setup.connection import Connected
 
 STATIC = Path(panels.__file__).parent / "static"
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -105,27 +106,28 @@ def test_each_partition_has_its_own_console(region: str, host: str) -> None:
 
 
 class Reader:
-    """Reads a configuration that is a number, or fails."""
+    """Reads a configuration, or fails."""
 
     def __init__(self) -> None:
-        self.reads = 0
+        self.read = list[Connected]()
         self.fails = False
 
-    def __call__(self) -> Any:
-        """Count the read."""
-        self.reads += 1
+    def __call__(self) -> Connected:
+        """Read another one."""
         if self.fails:
             raise ConfigError("an option is wrong")
-        return self.reads
+        self.read.append(create_autospec(Connected, instance=True))
+        return self.read[-1]
 
 
 def test_the_configuration_is_read_once_in_a_while() -> None:
     """And whenever a person wants to see it."""
     now, reader = [0.0], Reader()
     wiring = Wiring(reader, lambda: now[0])
-    assert [wiring.current(), wiring.current()] == [1, 1]
+    assert [wiring.current(), wiring.current()] == [reader.read[0]] * 2
     now[0] = KEPT_S
-    assert [wiring.current(), wiring.read(), wiring.current()] == [2, 3, 3]
+    found = [wiring.current(), wiring.read(), wiring.current()]
+    assert found == [reader.read[1], reader.read[2], reader.read[2]]
 
 
 def test_a_configuration_that_cannot_be_read_is_not_kept() -> None:
@@ -136,7 +138,7 @@ def test_a_configuration_that_cannot_be_read_is_not_kept() -> None:
     with pytest.raises(ConfigError):
         wiring.current()
     reader.fails = False
-    assert wiring.current() == 2
+    assert wiring.current() is reader.read[0]
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:
