@@ -265,16 +265,16 @@ def test_retry_says_why_it_left_one(open_as: Open, account: Account) -> None:
 def test_a_missing_permission_is_named(open_as: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the resource that AWS names; the other panels still answer."""
     arn = "arn:aws:sqs:eu-west-1:123456789012:results"
-    words = {
-        "Code": "AccessDenied",
-        "Message": f"User: arn:aws:sts::123456789012:assumed-role/api/x is not authorized to "
-        f"perform: sqs:getqueueattributes on resource: {arn} because no identity-based policy "
-        "allows the sqs:getqueueattributes action",
-    }
+    words = (
+        "User: arn:aws:sts::123456789012:assumed-role/api/x is not authorized to perform: "
+        f"sqs:getqueueattributes on resource: {arn} because no identity-based policy allows it"
+    )
 
     def refused(self: Any, _: str) -> None:
         with self._clients.errors():
-            raise ClientError({"Error": words}, "GetQueueAttributes")
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": words}}, "GetQueueAttributes"
+            )
 
     monkeypatch.setattr("lambda_executor.aws.Inspection.queue", refused)
     client = open_as("VIEWER")
@@ -317,12 +317,14 @@ def test_the_functions_log_has_the_request_id(open_as: Open, database: Engine) -
     """Of a task that the executor has not failed."""
     store(database, state="success", end_date=NOW)
     logs = boto3.client("logs")
-    place = {"logGroupName": "/aws/lambda/function", "logStreamName": "stream"}
-    logs.create_log_group(logGroupName=place["logGroupName"])
-    logs.create_log_stream(**place)
-    line = f'{{"event": "invocation started", "invocation_id": "{ID}", "request_id": "{REQUEST}"}}'
+    group, stream = "/aws/lambda/function", "stream"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    text = f'{{"event": "invocation started", "invocation_id": "{ID}", "request_id": "{REQUEST}"}}'
     logs.put_log_events(
-        **place, logEvents=[{"timestamp": int(time.time() * 1000), "message": line}]
+        logGroupName=group,
+        logStreamName=stream,
+        logEvents=[{"timestamp": int(time.time() * 1000), "message": text}],
     )
     answer = open_as("VIEWER").get(f"{PAGE}/api/invocation", params=TASK).json()
     assert answer["request_id"] == REQUEST

@@ -19,13 +19,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.te
 HAS_PAGES = tuple(map(int, version.split(".")[:2])) >= (3, 1)
 PARTS = ("fastapi_apps", "external_views", "global_operator_extra_links")
 
-#: Loads the plugins as a task's process does, and tells what that imported.
+#: Loads the plugins as a task's process does and asks for the links as the DAG processor does, and
+#: tells what that imported.
 LOADING = """
 import json, sys
 from airflow import plugins_manager
 plugins_manager.ensure_plugins_loaded()
-prefixes = ("fastapi", "boto3", "lambda_executor.")
-print(json.dumps([name for name in sys.modules if name.startswith(prefixes)]))
+before = set(sys.modules)
+from lambda_executor.plugin import LambdaExecutorPlugin
+LambdaExecutorPlugin().global_operator_extra_links
+added = [name for name in sys.modules if name not in before]
+print(json.dumps([name for name in (*before, *added) if name.startswith("lambda_executor.plugin")]))
+print(json.dumps(added))
 """
 
 
@@ -62,11 +67,15 @@ def test_the_page_is_below_the_api_servers_path(monkeypatch: pytest.MonkeyPatch)
     assert hrefs == (["/airflow/lambda-executor/"] if HAS_PAGES else [])
 
 
-def test_loading_the_plugin_imports_nothing_of_the_page() -> None:
-    """Each task's process loads it, and waits for it."""
+def test_what_other_processes_ask_for_imports_nothing_of_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each task's process loads the plugin and waits for it."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", EXECUTOR)
     done = subprocess.run(
         [sys.executable, "-c", LOADING], capture_output=True, text=True, check=True
     )
-    loaded = json.loads(done.stdout.splitlines()[-1])
-    own = {name for name in loaded if name.startswith("lambda_executor.plugin")}
-    assert own == {"lambda_executor.plugin"}
+    own, added = map(json.loads, done.stdout.splitlines()[-2:])
+    links = ["lambda_executor.plugin.links"] if HAS_PAGES else []
+    assert own == ["lambda_executor.plugin", *links]
+    assert not {"boto3", "fastapi"} & set(added)

@@ -72,6 +72,6 @@ class LambdaExecutorPlugin(AirflowPlugin):
         """The links of each task; those of another executor's task lead nowhere."""
         if not _is_of_use():
             return []
-        from lambda_executor.plugin.links import LINKS  # noqa: PLC0415 - the API server's alone
+        from lambda_executor.plugin.links import LINKS  # noqa: PLC0415 - since Airflow 3.1
 
         return list(LINKS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from lambda_executor.aws import LogGroup
 from lambda_executor.contract.log_lines import fields_of
@@ -13,7 +15,7 @@ from lambda_executor.core.targets import FunctionTarget, Target
 from lambda_executor.ops.explain import airflow_records, log_story
 from lambda_executor.ops.explain.aws_answers import CLOCKS
 from lambda_executor.ops.explain.evidence import Try, reason_of
-from lambda_executor.plugin import console
+from lambda_executor.plugin import console, links, page_path
 from lambda_executor.plugin.panels import Answer, answer, with_wiring
 from lambda_executor.plugin.wiring import WIRING
 from lambda_executor.setup.connection import Connected
@@ -82,6 +84,27 @@ def console_link(invocation: Invocation) -> str:
     if not isinstance(target, FunctionTarget):
         return ""
     return console.function_page(_region(found), target.function.rpartition(":")[2])
+
+
+def request_link(invocation: Invocation) -> str:
+    """Return the address of our page about an invocation, which shows its request id."""
+    name = invocation.task.name
+    query = {
+        "dag_id": name.dag_id,
+        "run_id": name.run_id,
+        "task_id": name.task_id,
+        "map_index": name.map_index,
+        "try_number": name.try_number,
+    }
+    return f"{page_path()}?{urlencode(query)}"
+
+
+#: What makes the address of each of a task's links.
+ADDRESSES: Mapping[str, Callable[[Invocation], str]] = {
+    links.LOG: log_link,
+    links.REQUEST: request_link,
+    links.CONSOLE: console_link,
+}
 
 
 def described(
