@@ -67,7 +67,7 @@ class Browser:
 
     def wait(self, script: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until an expression is true."""
-        until(lambda: self.see(script) or None, script, timeout_s)
+        until(lambda: self.see(f"Boolean({script})") or None, script, timeout_s)
 
     def press(self, key: str) -> None:
         """Press and release a key, as a person does."""

@@ -177,7 +177,7 @@ def test_dead_letters_are_purged_with_the_keyboard_alone(tab: tuple[Browser, str
 def test_the_page_follows_the_colours_of_the_person(tab: tuple[Browser, str], scheme: str) -> None:
     """Airflow's choice is stronger than that of the system; the text can be read in both."""
     opened, address = tab
-    opened.prefer(scheme, 1280, 1500)
+    opened.prefer(scheme, 1280, 1390)
     assert opened.see("document.documentElement.dataset.theme") == scheme
     if "PICTURES" in os.environ:
         opened.see("document.getElementById('look').click()")
