@@ -85,11 +85,11 @@ def served(client: TestClient) -> Iterator[str]:
 @functools.cache
 def _app() -> FastAPI:
     """Make it once for all tests of a process: that takes seconds."""
-    # Airflow looks for plugins once for each process, which may have been without the executor.
-    for name in ("_get_plugins", "get_fastapi_plugins", "_get_ui_plugins"):
+    # Airflow asks plugins once for each process, which may have been without the executor.
+    for name in ("get_fastapi_plugins", "_get_ui_plugins"):
         if cached := getattr(plugins_manager, name, None):
             cached.cache_clear()
-    for name in ("plugins", "fastapi_apps", "fastapi_root_middlewares", "external_views"):
+    for name in ("fastapi_apps", "fastapi_root_middlewares", "external_views"):
         if hasattr(plugins_manager, name):  # Airflow 3.1 keeps them in globals.
             setattr(plugins_manager, name, None)
     with warnings.catch_warnings():
