@@ -39,7 +39,7 @@ $(UV): | tools
 	@touch $@
 
 # One venv for each dependency group that conflicts with the others: build/venv/<group>.
-build/venv/%/.stamp: uv.lock local_aws/pyproject.toml | tools $(UV)
+build/venv/%/.stamp: uv.lock executor/pyproject.toml local_aws/pyproject.toml | tools $(UV)
 	@echo "Installing the dependency group $* into build/venv/$*"
 	@UV_PROJECT_ENVIRONMENT=build/venv/$* $(UV) sync --quiet --frozen --only-group $* --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@

@@ -265,11 +265,7 @@ class ControlPlaneStack(StageStack):
         for role in others.values():
             role.add_managed_policy(execution.secrets_policy)
         api_server = roles[API_SERVER]
-        iam.Grant.add_to_principal(
-            grantee=api_server,
-            actions=["ssm:GetParameter"],
-            resource_arns=[environment.config_parameter.parameter_arn],
-        )
+        api_server.add_managed_policy(environment.page_policy)
         self._let_it_read_logs_of_running_tasks(api_server)
         if storage and storage.task_logs:
             storage.task_logs.grant_read(api_server)

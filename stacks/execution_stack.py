@@ -156,6 +156,7 @@ class ExecutionStack(StageStack):
             "PayloadBucketName": environment.payloads.bucket.bucket_name,
             "LogGroupName": default.log_group.log_group_name,
             "SchedulerPolicyArn": environment.scheduler_policy.managed_policy_arn,
+            "PagePolicyArn": environment.page_policy.managed_policy_arn,
             "SecretsPolicyArn": self.secrets_policy.managed_policy_arn,
         }
         for key, value in values.items():

@@ -24,6 +24,7 @@ from airflow_lambda_constructs.observability.budget import MonthlyBudget
 from airflow_lambda_constructs.observability.dashboard import EnvironmentDashboard
 from airflow_lambda_constructs.observability.invocation_metrics import InvocationMetrics
 from airflow_lambda_constructs.observability.watched import WatchedEnvironment, WatchedFunction
+from lambda_executor.contract.names import FUNCTION_METRICS
 from stacks.config import FunctionConfig
 from stacks.control_plane_stack import ControlPlaneStack
 from stacks.database_stack import DatabaseStack
@@ -126,7 +127,7 @@ class ObservabilityStack(StageStack):
                 scope,
                 "Metrics",
                 log_group=logs.LogGroup.from_log_group_name(scope, "Log", f"/aws/lambda/{name}"),
-                namespace=f"AirflowLambda/{name}",
+                namespace=f"{FUNCTION_METRICS}/{name}",
                 snapshots=self.config.starts_from_snapshot(settings),
             ),
             timeout=cdk.Duration.seconds(settings.timeout_s),

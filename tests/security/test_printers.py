@@ -41,7 +41,7 @@ def test_only_the_terminals_module_writes_answers() -> None:
             "dead_letter_commands.py: sys.stderr.write("
             "'Name the dispatch ids that `dead-letters list` shows, or say --all\\n')"
         ),
-        "dead_letter_commands.py: sys.stderr.write(f'{len(entries)} dead letters read\\n')",
+        "dead_letter_commands.py: sys.stderr.write(f'{number} dead letters read\\n')",
     ]
 
 

@@ -22,6 +22,7 @@ SINCE = {
     "test_airflow_state.py": "3.3",
     "test_executor_callbacks.py": "3.3",
     "test_executor_keys.py": "3.4",
+    "test_executor_page.py": "3.1",
     "test_executor_surface.py": "3.3",
     "test_executor_teams.py": "3.2",
 }

@@ -163,9 +163,12 @@ def test_the_parameter_wires_both_functions(example: Synthesized) -> None:
 
 
 def test_the_schedulers_role_gets_the_policy(example: Synthesized) -> None:
-    """The existing role gets the scheduler's policy."""
-    (policy,) = example.resources("AirflowWorkloads", "AWS::IAM::ManagedPolicy")
-    assert policy["Roles"] == ["airflow-scheduler"]
+    """The existing role gets the scheduler's policy, and that one alone."""
+    policies = example.resources("AirflowWorkloads", "AWS::IAM::ManagedPolicy")
+    roles = {policy["Description"]: policy.get("Roles", []) for policy in policies}
+    (of_scheduler,) = (name for name in roles if name.startswith("What an Airflow scheduler"))
+    assert roles.pop(of_scheduler) == ["airflow-scheduler"]
+    assert set(map(tuple, roles.values())) == {()}
 
 
 def test_data_is_kept_as_the_app_says(example: Synthesized) -> None:

@@ -412,7 +412,6 @@ def test_programs_may_do_what_they_do_and_nothing_else(inside: Assembly) -> None
     assert allowed(inside, "SchedulerTaskTaskRole") == set()
     assert allowed(inside, "ApiServerTaskTaskRole") == {
         *read_logs,
-        ("ssm:GetParameter", "Executor"),
         ("logs:FilterLogEvents", function_log),
         ("logs:GetLogEvents", function_log),
     }
@@ -430,7 +429,11 @@ def test_programs_may_do_what_they_do_and_nothing_else(inside: Assembly) -> None
         for role in inside.resources("AWS::IAM::Role")
         if role.part == "control-plane" and "TaskTaskRole" in role.logical_id
     }
-    assert sorted(managed.values()) == [["SchedulerPolicy"], *[["SecretsPolicy"]] * 3]
+    assert sorted(managed.values()) == [
+        ["SchedulerPolicy"],
+        *[["SecretsPolicy"]] * 2,
+        ["SecretsPolicy", "PagePolicy"],
+    ]
 
 
 def test_functions_are_told_where_the_api_server_is(inside: Assembly) -> None:

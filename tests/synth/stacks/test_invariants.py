@@ -646,6 +646,7 @@ def test_outputs_are_the_agreed_ones(assembly_of: Callable[[str], Assembly]) -> 
             "HelmValuesCommand",
             "LogGroupName",
             "OldVersions",
+            "PagePolicyArn",
             "PayloadBucketName",
             "ResultsQueueUrl",
             "SchedulerPolicyArn",

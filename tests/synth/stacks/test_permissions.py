@@ -33,6 +33,10 @@ WITHOUT_RESOURCE: Mapping[str, str] = {
         "https://docs.aws.amazon.com/service-authorization/latest/reference/"
         "list_amazonmessagegatewayservice.html",
     ),
+    "cloudwatch:GetMetricData": (
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/"
+        "list_amazoncloudwatch.html"
+    ),
     "lambda:ListMicrovms": (
         "https://docs.aws.amazon.com/service-authorization/latest/reference/list_lambda.html"
     ),
@@ -144,6 +148,25 @@ def test_scheduler_may_dispatch_and_drain_and_nothing_else(dev: Assembly) -> Non
         ("lambda:GetAccountSettings", "*"),
         ("logs:FilterLogEvents", "WorkloadLog"),
         ("logs:GetLogEvents", "WorkloadLog"),
+    }
+
+
+def test_page_may_count_messages_and_look_after_dead_letters_and_nothing_else(
+    dev: Assembly,
+) -> None:
+    """The page's policy takes no results, which belong to the schedulers."""
+    dead_letters = (
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+    )
+    assert allowed(dev.only("AWS::IAM::ManagedPolicy", "PagePolicy")) == {
+        *((action, "ResultsQueueDeadLetters") for action in dead_letters),
+        ("sqs:GetQueueAttributes", "ResultsQueueResults"),
+        *(("lambda:InvokeFunction", target) for target in ("WorkloadFunction", "WorkloadLive")),
+        ("ssm:GetParameter", "Executor"),
+        ("cloudwatch:GetMetricData", "*"),
     }
 
 

@@ -124,6 +124,7 @@ IMMUTABLE = {
     "Endpoints1506DDEA": "Of the endpoints of AWS services",
     "EntranceSecurityGroup7874DCAF": "Of the load balancer",
     "Function76856677": "Of the functions",
+    "PagePolicyE7F6256A": "What the page in Airflow needs to show airflow-lambda-<stage>",
     "Rotation9515E0C5": "Of what changes the password of the database",
     "SchedulerPolicy79D5E5C6": "What an Airflow scheduler needs to use airflow-lambda-<stage>",
     "SharedFilesSecurityGroup2B4DAA2E": "Of the shared file system",

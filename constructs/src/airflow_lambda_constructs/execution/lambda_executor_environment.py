@@ -115,6 +115,7 @@ class LambdaExecutorEnvironment(Construct):
         self.targets = self._targets(props)
         self.config_parameter = self._parameter(props)
         self.scheduler_policy = self._scheduler_policy(props.name)
+        self.page_policy = self._page_policy(props.name)
         check_policy(
             self.scheduler_policy,
             [_function_name(props, settings) for settings in props.functions],
@@ -252,6 +253,29 @@ class LambdaExecutorEnvironment(Construct):
         )
         acknowledge_any_resource(
             policy, "lambda:GetAccountSettings reads limits of the account and knows no resource"
+        )
+        return policy
+
+    def _page_policy(self, name: str) -> iam.ManagedPolicy:
+        """Let an API server show the page of the executor, and retry and purge dead letters."""
+        policy = iam.ManagedPolicy(
+            self,
+            "PagePolicy",
+            description=f"What the page in Airflow needs to show {name}",
+        )
+        self.queue.grant_watch(policy)
+        for workload in self.functions:
+            workload.grant_invoke(policy)
+        iam.Grant.add_to_principal(
+            grantee=policy,
+            actions=["ssm:GetParameter"],
+            resource_arns=[self.config_parameter.parameter_arn],
+        )
+        iam.Grant.add_to_principal(
+            grantee=policy, actions=["cloudwatch:GetMetricData"], resource_arns=["*"]
+        )
+        acknowledge_any_resource(
+            policy, "cloudwatch:GetMetricData reads counts of any metric and knows no resource"
         )
         return policy
 

@@ -16,6 +16,14 @@ _EVIDENCE_RETENTION = cdk.Duration.days(14)
 #: The longest that SQS lets a receive wait, so that the fewest come back empty.
 _LONG_POLL = cdk.Duration.seconds(20)
 
+#: What it takes to receive messages, and to delete them or hand them back.
+_DRAIN = (
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+)
+
 
 class ResultsQueue(Construct):
     """Results from the handler, dead letters and failure records from Lambda.
@@ -87,16 +95,12 @@ class ResultsQueue(Construct):
 
     def grant_drain(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let a scheduler receive results and dead letters, and delete them or hand them back."""
-        return self._grant(
-            grantee,
-            [
-                "sqs:ChangeMessageVisibility",
-                "sqs:DeleteMessage",
-                "sqs:GetQueueAttributes",
-                "sqs:ReceiveMessage",
-            ],
-            (*self.results, self.dead_letters),
-        )
+        return self._grant(grantee, list(_DRAIN), (*self.results, self.dead_letters))
+
+    def grant_watch(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let an API server count all messages, and let people look after dead letters in it."""
+        counts = self._grant(grantee, ["sqs:GetQueueAttributes"], self.results)
+        return counts.combine(self._grant(grantee, list(_DRAIN), (self.dead_letters,)))
 
     def _grant(
         self, grantee: iam.IGrantable, actions: list[str], queues: tuple[sqs.Queue, ...]

@@ -6,7 +6,7 @@ them), an event age, a dead-letter queue and a queue for failure records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aws_cdk as cdk
@@ -230,17 +230,20 @@ class WorkloadFunction(Construct):
         Our executor's health check reads the configuration, the reference executor's reads the
         function; the doctor also reads the settings of asynchronous invocations.
         """
-        arns = [self.function.function_arn, self.alias.function_arn]
-        invoke = ["lambda:InvokeFunction"]
         check = [
             "lambda:GetAlias",
             "lambda:GetFunction",
             "lambda:GetFunctionConfiguration",
             "lambda:GetFunctionEventInvokeConfig",
         ]
-        may_invoke, may_check = (
-            iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=arns)
-            for actions in (invoke, check)
-        )
+        may_check = self._grant(grantee, check)
         may_read_log = read_log(self.log_group, grantee)
-        return may_invoke.combine(may_check).combine(may_read_log)
+        return self.grant_invoke(grantee).combine(may_check).combine(may_read_log)
+
+    def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let somebody invoke the function, which runs a task only with its token."""
+        return self._grant(grantee, ["lambda:InvokeFunction"])
+
+    def _grant(self, grantee: iam.IGrantable, actions: Sequence[str]) -> iam.Grant:
+        arns = [self.function.function_arn, self.alias.function_arn]
+        return iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=arns)

@@ -13,6 +13,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from lambda_executor.contract.log_lines import SETTLED
+from lambda_executor.contract.names import INIT_TIME, RESTORE_DURATION
 from lambda_executor.contract.wire import Outcome
 
 #: The lines that Lambda writes when it ends an invocation from outside. They are matched word by
@@ -86,7 +87,7 @@ class InvocationMetrics(Construct):
         self._count("Settled", _settled(), {"outcome": "$.outcome"})
         self.run_time = self._median("RunTime", "$.run_ms")
         self.queue_to_start = self._median("QueueToStart", "$.queue_to_start_ms")
-        self.init_time = self._median("InitTime", "$.init_ms")
+        self.init_time = self._median(INIT_TIME, "$.init_ms")
         self.peak_memory = self._median("PeakMemory", "$.max_memory_mb", cloudwatch.Unit.MEGABYTES)
         self.unreported = self._count(
             "Unreported",
@@ -114,7 +115,7 @@ class InvocationMetrics(Construct):
 
     def _restores(self) -> RestoreMetrics:
         report = logs.FilterPattern.literal(_RESTORED)
-        reported = self._filter("RestoreDuration", report, "$restore", cloudwatch.Unit.MILLISECONDS)
+        reported = self._filter(RESTORE_DURATION, report, "$restore", cloudwatch.Unit.MILLISECONDS)
         return RestoreMetrics(
             duration=reported.metric(statistic=cloudwatch.Stats.percentile(50)),
             failures=self._count("RestoresFailed", logs.FilterPattern.literal(_NOT_RESTORED)),

@@ -12,6 +12,8 @@ from lambda_executor.aws.dags import Listed as Listed
 from lambda_executor.aws.dags import S3DagFolder as S3DagFolder
 from lambda_executor.aws.ecs_tasks import RUN_TASK as RUN_TASK
 from lambda_executor.aws.ecs_tasks import EcsTasks as EcsTasks
+from lambda_executor.aws.function_metrics import FunctionCounts as FunctionCounts
+from lambda_executor.aws.function_metrics import count_starts as count_starts
 from lambda_executor.aws.functions import LambdaFunctions as LambdaFunctions
 from lambda_executor.aws.inspection import AccountFacts as AccountFacts
 from lambda_executor.aws.inspection import EventFacts as EventFacts

@@ -152,6 +152,11 @@ class Clients:
         client: CloudWatchLogsClient = self._client("logs", self._config)
         return client
 
+    @property
+    def metrics(self) -> Any:  # noqa: ANN401 - boto3-stubs has no types of it here
+        """The client that reads the functions' metrics."""
+        return self._client("cloudwatch", self._config)
+
     def native(self, service: Literal["lambda", "sqs"]) -> Native:
         """The calls of a client that are made often."""
         if native := self._made.natives.get(service):

@@ -39,3 +39,10 @@ FERNET_KEY: Final = f"{CONTAINER_PREFIX}FERNET_KEY"
 SIGNING_KEY: Final = f"{CONTAINER_PREFIX}SIGNING_KEY"
 #: Set for the api-server only: it is where people log in.
 ADMIN_PASSWORD: Final = f"{CONTAINER_PREFIX}ADMIN_PASSWORD"
+
+#: The metrics that the stacks read from a function's log are in a namespace of this and its name.
+FUNCTION_METRICS: Final = "AirflowLambda"
+#: Two of them: how long the start of an execution environment took, and a restore, in milliseconds.
+#: They have a sample for each cold start and for each restore.
+INIT_TIME: Final = "InitTime"
+RESTORE_DURATION: Final = "RestoreDuration"

@@ -5,21 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Mapping, Sequence
 
 from airflow.configuration import conf
 
-from lambda_executor.contract.wire import InvocationId
 from lambda_executor.engine.poller import HAND_BACK_CAP_S
-from lambda_executor.ops import tasks
-from lambda_executor.ops.dead_letters import (
-    Awaited,
-    Entry,
-    HeldMessages,
-    reason_against,
-    send_again,
-)
+from lambda_executor.ops import dead_letter_actions as actions
+from lambda_executor.ops.dead_letter_actions import Row
+from lambda_executor.ops.dead_letters import HeldMessages
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.terminal import Say, columns, command, span
 from lambda_executor.setup.connection import connect
@@ -31,17 +23,15 @@ def list_(args: argparse.Namespace, say: Say) -> bool:
     connected = connect(conf, checks.PATIENCE)
     dead_letters, url = connected.existing_dead_letters()
     with HeldMessages(dead_letters, args.limit) as messages:
-        entries = _all(messages)
-        awaited = _awaited(entries)
+        entries = actions.read(messages, _progress)
         queue = connected.inspection.queue(url)
         hidden = max(0, queue.hidden - len(entries))
-    now_s = time.time()
-    rows = [_row(entry, awaited, now_s) for entry in entries]
+        rows = [_as_json(row) for row in actions.rows(entries)]
     if args.json:
         say(*json.dumps(rows, indent=2).splitlines())
         return True
     for row in rows:
-        say(str(row["id"] or "(no dispatch id)"))
+        say(str(row["id"] or actions.NAMELESS))
         for name in ("task", "reason", "request_id", "age", "retry"):
             say(*columns("", name.replace("_", " "), str(row[name] or "unknown")))
     more = ", and there may be more (--limit)" if len(rows) >= args.limit else ""
@@ -58,80 +48,44 @@ def list_(args: argparse.Namespace, say: Say) -> bool:
 def retry(args: argparse.Namespace, say: Say) -> bool:
     """Send invocations again whose tasks have not started."""
     connected = connect(conf, checks.PATIENCE)
-    wanted = frozenset(args.ids)
-    if bool(wanted) == args.all:
+    if bool(args.ids) == args.all:
         sys.stderr.write("Name the dispatch ids that `dead-letters list` shows, or say --all\n")
         return False
-    is_ok, found = True, set()
-    dead_letters, _ = connected.existing_dead_letters()
-    with HeldMessages(dead_letters, args.limit) as messages:
-        entries = [e for e in _all(messages) if args.all or (e.letter and e.letter.id in wanted)]
-        awaited = _awaited(entries)
-        for entry in entries:
-            task = _task(entry, awaited)
-            reason = reason_against(entry, task, time.time())
-            if task is not None and not reason:
-                routes, functions = connected.config.routes, connected.functions
-                reason = send_again(entry, task, routes, functions, messages)
-            name = entry.letter.id if entry.letter else "(no dispatch id)"
-            found.add(name)
-            say(f"{name}: {f'left as it is: {reason}' if reason else 'sent again'}")
-            is_ok = is_ok and not reason
-    for id in sorted(wanted - found):
-        say(f"{id}: not among the visible dead letters")
-        is_ok = False
+    is_ok = True
+    for id, left in actions.retry(connected, args.limit, args.ids or None, _progress):
+        say(f"{id}: {left or 'sent again'}")
+        is_ok = is_ok and not left
     return is_ok
 
 
 @command
 def purge(args: argparse.Namespace, say: Say) -> bool:
     """Delete dead letters that no task waits for."""
-    dead_letters, _ = connect(conf, checks.PATIENCE).existing_dead_letters()
-    with HeldMessages(dead_letters, args.limit) as messages:
-        entries = _all(messages)
-        awaited = _awaited(entries)
-        unneeded = [entry for entry in entries if _task(entry, awaited) is None]
-        kept = len(entries) - len(unneeded)
-        if kept:
-            say(f"{kept} are kept: a task in flight waits for what a scheduler makes of them")
-        if not args.yes:
-            say(f"{len(unneeded)} would be deleted; --yes deletes them")
-            return False
-        refused = messages.delete(unneeded)
-    say(f"{len(unneeded) - refused} deleted")
-    if refused:
-        say(f"{refused} could not be deleted: run it again")
-    return not refused
+    connected = connect(conf, checks.PATIENCE)
+    found = actions.purge(connected, args.limit, is_sure=args.yes, progress=_progress)
+    if found.kept:
+        say(f"{found.kept} are kept: a task in flight waits for what a scheduler makes of them")
+    if not args.yes:
+        say(f"{found.unneeded} would be deleted; --yes deletes them")
+        return False
+    say(f"{found.unneeded - found.refused} deleted")
+    if found.refused:
+        say(f"{found.refused} could not be deleted: run it again")
+    return not found.refused
 
 
-def _all(messages: HeldMessages) -> list[Entry]:
-    entries = []
-    for entry in messages.entries():
-        entries.append(entry)
-        if len(entries) % 100 == 0:
-            sys.stderr.write(f"{len(entries)} dead letters read\n")
-    return entries
+def _progress(number: int) -> None:
+    if number % 100 == 0:
+        sys.stderr.write(f"{number} dead letters read\n")
 
 
-def _awaited(entries: Sequence[Entry]) -> dict[InvocationId, Awaited]:
-    return tasks.awaited([entry.letter.id for entry in entries if entry.letter])
-
-
-def _task(entry: Entry, awaited: Mapping[InvocationId, Awaited]) -> Awaited | None:
-    return awaited.get(entry.letter.id) if entry.letter else None
-
-
-def _row(
-    entry: Entry, awaited: Mapping[InvocationId, Awaited], now_s: float
-) -> dict[str, str | float | None]:
-    task, age_s = _task(entry, awaited), entry.age_s(now_s)
-    reason = reason_against(entry, task, now_s)
+def _as_json(row: Row) -> dict[str, str | float | None]:
     return {
-        "id": entry.letter.id if entry.letter else None,
-        "task": str(task.task) if task else entry.task,
-        "reason": entry.reason,
-        "request_id": entry.letter.request_id if entry.letter else None,
-        "age_s": age_s,
-        "age": None if age_s is None else span(age_s),
-        "retry": f"no: {reason}" if reason else "possible",
+        "id": row.id,
+        "task": row.task,
+        "reason": row.reason,
+        "request_id": row.request_id,
+        "age_s": row.age_s,
+        "age": None if row.age_s is None else span(row.age_s),
+        "retry": f"no: {row.reason_against}" if row.reason_against else "possible",
     }

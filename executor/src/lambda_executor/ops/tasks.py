@@ -1,4 +1,4 @@
-"""Reads this executor's tasks and failures from Airflow's database, for the command line."""
+"""Reads this executor's tasks and failures from Airflow's database, for people who look at them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _ACTIVE = (TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING)
+_ENDED = (
+    TaskInstanceState.SUCCESS,
+    TaskInstanceState.FAILED,
+    TaskInstanceState.UP_FOR_RETRY,
+    TaskInstanceState.SKIPPED,
+)
 #: Most ids of one query: each is a term of its WHERE clause.
 _CHUNK = 200
 
@@ -47,6 +53,16 @@ class Failure:
     at: datetime | None
     task: TaskName | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The times of a task that has ended; `queued_at` is None if a person cleared it by hand."""
+
+    queue: str
+    queued_at: datetime | None
+    started_at: datetime
+    ended_at: datetime
 
 
 def active() -> list[Active]:
@@ -95,6 +111,32 @@ def scheduled() -> int:
     )
     with airflow_session() as session:
         return session.scalar(query) or 0
+
+
+def ended(since: datetime, limit: int) -> list[Ended]:
+    """Return the times of tasks that ended since then, at most `limit`, those made last first."""
+    query = (
+        select(
+            TaskInstance.queue,
+            TaskInstance.queued_dttm,
+            TaskInstance.start_date,
+            TaskInstance.end_date,
+        )
+        .where(
+            TaskInstance.end_date >= since,
+            TaskInstance.start_date.is_not(None),
+            TaskInstance.external_executor_id.is_not(None),
+            TaskInstance.state.in_(_ENDED),
+            _is_ours(),
+        )
+        .order_by(TaskInstance.id.desc())
+        .limit(limit)
+    )
+    with airflow_session() as session:
+        return [
+            Ended(str(row.queue), row.queued_dttm, row.start_date, row.end_date)
+            for row in session.execute(query)
+        ]
 
 
 def failures(limit: int) -> list[Failure]:

@@ -7,7 +7,6 @@ permission, and ends nothing.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from typing import NamedTuple, TypeVar
 from lambda_executor import aws
 from lambda_executor.aws import LogGroup, Patience
 from lambda_executor.contract.errors import (
-    DENIED,
     AwsError,
     CredentialsError,
     LambdaExecutorError,
@@ -32,6 +30,7 @@ from lambda_executor.ops import target_status
 from lambda_executor.ops import tasks as airflow_tasks
 from lambda_executor.ops.explain import log_story
 from lambda_executor.ops.explain.evidence import Fact, LogStory, Try
+from lambda_executor.ops.missing_rights import missing_right
 from lambda_executor.setup.connection import Connected, connect
 from lambda_executor.setup.job_log_groups import JobLogGroups
 from lambda_executor.setup.limits import ACCOUNT
@@ -46,7 +45,6 @@ LOG_S = 15.0
 #: How much earlier than Airflow's times a log may begin, because of clocks that differ.
 CLOCKS = timedelta(minutes=2)
 
-_OPERATION = re.compile(r"when calling the (\w+) operation")
 _SERVICES = {
     Service.BATCH: ("AWS Batch", "batch"),
     Service.ECS: ("Amazon ECS", "ecs"),
@@ -94,9 +92,9 @@ class Answers:
             return question()
         except AwsError as e:
             self._is_away = isinstance(e, CredentialsError | UnreachableError)
-            operation = _OPERATION.search(str(e))
-            if e.code in DENIED and operation:
-                why = f"not allowed: this role lacks {service}:{operation[1]} ({e})"
+            right = missing_right(e, service)
+            if right is not None:
+                why = f"not allowed: this role lacks {right.action} ({e})"
             else:
                 why = f"could not be read: {e}"
         except LambdaExecutorError as e:

@@ -1,0 +1,193 @@
+"""The FastAPI app behind the page. Every route needs a log-in; `access` says which permission."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.core_api.security import get_user
+from airflow.configuration import conf
+from airflow.version import version as airflow_version
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse
+from starlette.middleware.base import RequestResponseEndpoint
+
+from lambda_executor.ops import dead_letter_actions
+from lambda_executor.ops.doctor import checks
+from lambda_executor.ops.doctor.dag_findings import Versions
+from lambda_executor.plugin import invocations, panels
+from lambda_executor.plugin.access import Right, from_the_page, may, needs, needs_log_of
+from lambda_executor.plugin.panels import Answer
+from lambda_executor.setup.connection import Connected
+
+_STATIC = Path(__file__).parent / "static"
+#: The page loads nothing from elsewhere and runs no script but its own; only Airflow frames it.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+#: The most dead letters that one press of a button looks at.
+_MOST_DEAD_LETTERS = 100
+
+#: Hours of which times and starts are shown.
+Hours = Annotated[int, Query(ge=1, le=24 * 7)]
+
+router = APIRouter(dependencies=[Depends(needs(Right.SEE))])
+_doctor_runs = threading.Lock()
+
+
+def make_app() -> FastAPI:
+    """Make the app; it has no description of its API, which would need no log-in."""
+    app = FastAPI(title="Lambda executor", openapi_url=None)
+    app.include_router(router)
+    app.middleware("http")(_with_headers)
+    return app
+
+
+async def _with_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    response = await call_next(request)
+    response.headers.update(_HEADERS)
+    return response
+
+
+@router.get("/")
+def page() -> FileResponse:
+    """Serve the page."""
+    return FileResponse(_STATIC / "page.html", media_type="text/html")
+
+
+@router.get("/page.css")
+def style() -> FileResponse:
+    """Serve its style."""
+    return FileResponse(_STATIC / "page.css", media_type="text/css")
+
+
+@router.get("/page.js")
+def script() -> FileResponse:
+    """Serve its script."""
+    return FileResponse(_STATIC / "page.js", media_type="text/javascript")
+
+
+@router.get("/api/rights")
+def rights(user: Annotated[BaseUser, Depends(get_user)]) -> dict[str, bool]:
+    """Tell the page which panels and buttons this person has."""
+    return {right.name.lower(): may(user, right) for right in Right}
+
+
+@router.get("/api/in-flight")
+def in_flight() -> Answer:
+    """Count the in-flight tasks."""
+    return panels.in_flight()
+
+
+@router.get("/api/durations")
+def durations(hours: Hours = 24) -> Answer:
+    """Measure how long tasks waited and ran."""
+    return panels.durations(hours)
+
+
+@router.get("/api/starts")
+def starts(hours: Hours = 24) -> Answer:
+    """Count cold and restored starts, and throttles."""
+    return panels.starts(hours)
+
+
+@router.get("/api/queues")
+def queues() -> Answer:
+    """Name the queues."""
+    return panels.queues()
+
+
+@router.get("/api/queues/{number}")
+def queue_depth(number: int) -> Answer:
+    """Count the messages of a queue."""
+    return panels.queue_depth(number)
+
+
+@router.get("/api/wiring", dependencies=[Depends(needs(Right.READ_WIRING))])
+def wiring() -> Answer:
+    """Read the configuration again, and show it."""
+    return panels.wiring()
+
+
+@router.get("/api/failures", dependencies=[Depends(needs(Right.READ_TASKS))])
+def failures() -> Answer:
+    """List the latest failures."""
+    return panels.failures()
+
+
+@router.get("/api/dead-letters", dependencies=[Depends(needs(Right.READ_TASKS))])
+def dead_letters() -> Answer:
+    """List dead letters."""
+    return panels.dead_letters()
+
+
+@router.get("/api/invocation", dependencies=[Depends(needs_log_of)])
+def invocation(
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    map_index: int = -1,
+    try_number: Annotated[int | None, Query(ge=0)] = None,
+) -> Answer:
+    """Describe the invocation of a task."""
+    return invocations.described(dag_id, run_id, task_id, map_index, try_number)
+
+
+@router.post(
+    "/api/doctor", dependencies=[Depends(from_the_page), Depends(needs(Right.READ_WIRING))]
+)
+def doctor() -> Answer:
+    """Run the doctor, which calls AWS some dozens of times and probes each function."""
+    with _one_doctor():
+        here = Versions(airflow_version, platform.python_version())
+        found = [panels.as_seen_here(each) for each in checks.examine(conf, os.environ, here)]
+    return {"findings": found}
+
+
+@router.post(
+    "/api/dead-letters/retry", dependencies=[Depends(from_the_page), Depends(needs(Right.CHANGE))]
+)
+def retry(id: Annotated[str, Body(embed=True, min_length=1)]) -> Answer:
+    """Send the invocation of a dead letter again."""
+
+    def send(found: Connected) -> Answer:
+        outcomes = dead_letter_actions.retry(found, _MOST_DEAD_LETTERS, [id])
+        return {"left": dict(outcomes).get(id, "")}
+
+    return panels.with_wiring("sqs", send)
+
+
+@router.post(
+    "/api/dead-letters/purge", dependencies=[Depends(from_the_page), Depends(needs(Right.CHANGE))]
+)
+def purge() -> Answer:
+    """Delete the dead letters that no task waits for."""
+
+    def delete(found: Connected) -> Answer:
+        done = dead_letter_actions.purge(found, _MOST_DEAD_LETTERS, is_sure=True)
+        deleted = done.unneeded - done.refused
+        return {"deleted": deleted, "kept": done.kept, "refused": done.refused}
+
+    return panels.with_wiring("sqs", delete)
+
+
+@contextmanager
+def _one_doctor() -> Iterator[None]:
+    """Let one doctor run at once in this process: each press of the button probes the functions."""
+    if not _doctor_runs.acquire(blocking=False):
+        raise HTTPException(409, "the doctor is running already")
+    try:
+        yield
+    finally:
+        _doctor_runs.release()

@@ -1,0 +1,361 @@
+"""The page's app in Airflow's own API server: log-in, permissions, panels, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from airflow.configuration import conf
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancekey import TaskInstanceKey
+from airflow.version import version
+from botocore.exceptions import ClientError
+from sqlalchemy import insert
+from sqlalchemy.engine import Engine
+
+from lambda_executor.aws.clients import Clients
+from lambda_executor.aws.native import Native
+from lambda_executor.contract.names import FAILURE_EVENT
+from lambda_executor.contract.wire import Invocation, InvocationId
+from lambda_executor.ops.doctor import checks
+from lambda_executor.ops.doctor.dag_findings import Versions
+from lambda_executor.plugin import links
+from tests.support.account import Account
+from tests.support.api_server import Open, open_as
+
+__all__ = ["open_as"]
+
+NOW = datetime.now(UTC)
+ID = "8a58407b-ffa6-4b03-848c-126fe6361543"
+REQUEST = "15e9cd80-edf5-4e08-8b3d-6139bc438860"
+TASK = {"dag_id": "etl", "run_id": "manual__2026-11-30", "task_id": "load"}
+PAGE = "/lambda-executor"
+FROM_THE_PAGE = {"X-Lambda-Executor": "page"}
+
+#: Each route, and the least role of Airflow's simple auth manager that may use it.
+ROUTES = {
+    ("GET", "/"): "VIEWER",
+    ("GET", "/page.css"): "VIEWER",
+    ("GET", "/page.js"): "VIEWER",
+    ("GET", "/api/rights"): "VIEWER",
+    ("GET", "/api/in-flight"): "VIEWER",
+    ("GET", "/api/durations"): "VIEWER",
+    ("GET", "/api/starts"): "VIEWER",
+    ("GET", "/api/queues"): "VIEWER",
+    ("GET", "/api/queues/{number}"): "VIEWER",
+    ("GET", "/api/wiring"): "VIEWER",
+    ("GET", "/api/failures"): "VIEWER",
+    ("GET", "/api/dead-letters"): "VIEWER",
+    ("GET", "/api/invocation"): "VIEWER",
+    ("POST", "/api/doctor"): "VIEWER",
+    ("POST", "/api/dead-letters/retry"): "USER",
+    ("POST", "/api/dead-letters/purge"): "USER",
+}
+
+
+def store(database: Engine, **values: object) -> None:
+    """A task of ours in Airflow's database."""
+    row = {
+        **TASK,
+        "map_index": -1,
+        "try_number": 1,
+        "pool": "default_pool",
+        "pool_slots": 1,
+        "queue": "default",
+        "state": "running",
+        "external_executor_id": ID,
+        "queued_dttm": NOW - timedelta(seconds=70),
+        "start_date": NOW - timedelta(seconds=60),
+    }
+    with database.begin() as connection:
+        connection.execute(insert(TaskInstance).values(row | values))
+
+
+def fail(database: Engine, reason: str) -> None:
+    """The executor's reason in Airflow's audit log."""
+    row = {"dttm": NOW, **TASK, "map_index": -1, "try_number": 1}
+    with database.begin() as connection:
+        connection.execute(insert(Log).values(row | {"event": FAILURE_EVENT, "extra": reason}))
+
+
+def bury(account: Account, id: str) -> None:
+    """Send a dead letter as Lambda does."""
+    workload = '{"type": "ExecuteTask", "token": "e30.e30.c2VjcmV0", "ti": {}}'
+    boto3.client("sqs").send_message(
+        QueueUrl=account.options["dead_letter_queue_url"],
+        MessageBody=Invocation.for_workload(InvocationId(id), workload).encode().decode(),
+        MessageAttributes={
+            "RequestID": {"DataType": "String", "StringValue": REQUEST},
+            "ErrorMessage": {"DataType": "String", "StringValue": "Task timed out"},
+        },
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls of AWS, as boto3 sends them; there is no native client, as in most API servers."""
+    monkeypatch.setattr(Native, "call_json", lambda *_: None)
+    sent: list[str] = []
+    original = Clients._client_of
+
+    def watched(self: Clients, made: Any, service: Any, config: Any) -> Any:
+        session, client = original(self, made, service, config)
+        events = client.meta.events
+        events.register(
+            "before-send.*.*",
+            lambda event_name, **_: sent.append(event_name.removeprefix("before-send.")),
+            unique_id="watched",
+        )
+        return session, client
+
+    monkeypatch.setattr(Clients, "_client_of", watched)
+    return sent
+
+
+def test_every_route_needs_a_log_in(open_as: Open) -> None:
+    """There is no other route either."""
+    client = open_as(None)
+    app = next(route.app for route in client.app.routes if getattr(route, "path", "") == PAGE)  # type: ignore[attr-defined]
+    found = {(method, route.path) for route in app.routes for method in route.methods - {"HEAD"}}
+    assert found == set(ROUTES)
+    for method, path in ROUTES:
+        url = f"{PAGE}{path.format(number=0)}"
+        assert client.request(method, url, headers=FROM_THE_PAGE).status_code == 401, path
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[0] == "POST"])
+def test_another_sites_form_changes_nothing(open_as: Open, method: str, path: str) -> None:
+    """It cannot send the header, though the browser sends the cookie."""
+    assert open_as("ADMIN").request(method, f"{PAGE}{path}", json={"id": ID}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["retry", "purge"])
+def test_a_viewer_may_not_change_dead_letters(open_as: Open, account: Account, path: str) -> None:
+    """Retry and purge need the permission to change task instances."""
+    bury(account, ID)
+    url = f"{PAGE}/api/dead-letters/{path}"
+    viewer = open_as("VIEWER")
+    assert viewer.post(url, json={"id": ID}, headers=FROM_THE_PAGE).status_code == 403
+    assert viewer.get(f"{PAGE}/api/rights").json()["change"] is False
+    assert len(viewer.get(f"{PAGE}/api/dead-letters").json()["rows"]) == 1
+
+
+def test_the_page_runs_no_script_but_its_own(open_as: Open) -> None:
+    """And only Airflow may show it in a frame."""
+    response = open_as("VIEWER").get(f"{PAGE}/")
+    assert "<title>Lambda executor</title>" in response.text
+    policy = response.headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'self'" in policy
+
+
+def test_in_flight_tasks_are_counted_by_target_and_queue(open_as: Open, database: Engine) -> None:
+    """From Airflow's database."""
+    store(database)
+    store(database, task_id="other", state="queued", external_executor_id="another")
+    answer = open_as("VIEWER").get(f"{PAGE}/api/in-flight").json()
+    states = {"running": 1, "queued": 1}
+    assert answer["rows"] == [{"target": "function", "queue": "default", "states": states}]
+
+
+def test_times_are_percentiles_of_the_tasks_that_ended(open_as: Open, database: Engine) -> None:
+    """Waiting is from the queue to the start."""
+    store(database, state="success", end_date=NOW - timedelta(seconds=20))
+    store(database, task_id="long ago", state="success", end_date=NOW - timedelta(days=2))
+    store(database, task_id="running")
+    (row,) = open_as("VIEWER").get(f"{PAGE}/api/durations?hours=24").json()["rows"]
+    assert row["tasks"] == 1
+    assert row["waits_s"] == [10.0, 10.0, 10.0]
+    assert row["runs_s"] == [40.0, 40.0, 40.0]
+
+
+def test_starts_come_from_cloudwatch(open_as: Open) -> None:
+    """A cold start is a sample of `InitTime`; what nobody counts is not known."""
+    data = [
+        ("AWS/Lambda", "Invocations", 8.0, [{"Name": "FunctionName", "Value": "function"}]),
+        ("AirflowLambda/function", "InitTime", 3000.0, []),
+    ]
+    for namespace, name, value, dimensions in data:
+        boto3.client("cloudwatch").put_metric_data(
+            Namespace=namespace,
+            MetricData=[
+                {
+                    "MetricName": name,
+                    "Value": value,
+                    "Dimensions": dimensions,
+                    "Timestamp": NOW - timedelta(minutes=5),
+                }
+            ],
+        )
+    (row,) = open_as("VIEWER").get(f"{PAGE}/api/starts").json()["rows"]
+    expected = {"invocations": 8, "cold": 1, "restored": None, "throttles": None}
+    assert row == {"function": "function", **expected}
+
+
+def test_queues_are_counted_one_by_one(open_as: Open, account: Account) -> None:
+    """The dead-letter queue is the last one."""
+    bury(account, ID)
+    client = open_as("VIEWER")
+    subjects = [row["subject"] for row in client.get(f"{PAGE}/api/queues").json()["rows"]]
+    assert subjects == ["results queue", "dead-letter queue"]
+    depths = [client.get(f"{PAGE}/api/queues/{number}").json() for number in (0, 1)]
+    assert depths == [{"visible": 0, "hidden": 0}, {"visible": 1, "hidden": 0}]
+
+
+def test_a_panel_makes_one_call_for_a_refresh(open_as: Open, calls: list[str]) -> None:
+    """The configuration is read once for all panels."""
+    client = open_as("VIEWER")
+    client.get(f"{PAGE}/api/wiring")
+    assert calls == ["ssm.GetParameter"]
+    expected = {
+        "in-flight": [],
+        "durations": [],
+        "failures": [],
+        "queues": [],
+        "queues/0": ["sqs.GetQueueAttributes"],
+        "queues/1": ["sqs.GetQueueAttributes"],
+        "starts": ["cloudwatch.GetMetricData"],
+        "dead-letters": ["sqs.ReceiveMessage"],
+        "wiring": ["ssm.GetParameter"],
+    }
+    for panel, its_calls in expected.items():
+        calls.clear()
+        assert "problem" not in client.get(f"{PAGE}/api/{panel}").json(), panel
+        assert calls == its_calls, panel
+
+
+def test_looking_at_dead_letters_hides_none(open_as: Open, account: Account) -> None:
+    """A scheduler may take them at the same moment."""
+    bury(account, ID)
+    client = open_as("VIEWER")
+    for _ in range(2):
+        (row,) = client.get(f"{PAGE}/api/dead-letters").json()["rows"]
+        assert (row["id"], row["reason"], row["request_id"]) == (ID, "Task timed out", REQUEST)
+        assert row["reason_against"].startswith("Airflow does not wait for it")
+
+
+def test_purge_deletes_what_no_task_waits_for(
+    open_as: Open, account: Account, database: Engine
+) -> None:
+    """What a task in flight waits for is kept."""
+    bury(account, ID)
+    bury(account, "of nobody")
+    store(database)
+    client = open_as("USER")
+    done = client.post(f"{PAGE}/api/dead-letters/purge", json={}, headers=FROM_THE_PAGE).json()
+    assert done == {"deleted": 1, "kept": 1, "refused": 0}
+    assert [r["id"] for r in client.get(f"{PAGE}/api/dead-letters").json()["rows"]] == [ID]
+
+
+def test_retry_says_why_it_left_one(open_as: Open, account: Account) -> None:
+    """Only what Airflow waits for is sent again."""
+    bury(account, ID)
+    url = f"{PAGE}/api/dead-letters/retry"
+    done = open_as("USER").post(url, json={"id": ID}, headers=FROM_THE_PAGE).json()
+    assert done["left"].startswith("left as it is: Airflow does not wait for it")
+
+
+def test_a_missing_permission_is_named(open_as: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the resource that AWS names; the other panels still answer."""
+    arn = "arn:aws:sqs:eu-west-1:123456789012:results"
+    words = (
+        "User: arn:aws:sts::123456789012:assumed-role/api/x is not authorized to perform: "
+        f"sqs:getqueueattributes on resource: {arn} because no identity-based policy allows it"
+    )
+
+    def refused(self: Any, _: str) -> None:
+        with self._clients.errors():
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": words}}, "GetQueueAttributes"
+            )
+
+    monkeypatch.setattr("lambda_executor.aws.Inspection.queue", refused)
+    client = open_as("VIEWER")
+    answer = client.get(f"{PAGE}/api/queues/0").json()
+    assert answer["missing"] == {"action": "sqs:GetQueueAttributes", "resource": arn}
+    assert client.get(f"{PAGE}/api/queues").json()["rows"]
+
+
+def test_the_doctor_tells_its_findings_with_their_fixes(open_as: Open) -> None:
+    """As `check --json` does."""
+    answer = open_as("VIEWER").post(f"{PAGE}/api/doctor", headers=FROM_THE_PAGE).json()
+    here = Versions(version, platform.python_version())
+    expected = [each.as_json() for each in checks.examine(conf, os.environ, here)]
+    assert [each["subject"] for each in answer["findings"]] == [
+        each["subject"] for each in expected
+    ]
+    fixes = {each["fix"] for each in answer["findings"]}
+    assert fixes > {""}
+    assert fixes == {each["fix"] for each in expected}
+
+
+def test_an_invocation_is_found_with_its_request_id_and_addresses(
+    open_as: Open, database: Engine
+) -> None:
+    """The request id is that of the executor's reason, or of the function's log."""
+    store(database, state="failed", end_date=NOW)
+    client = open_as("VIEWER")
+    boto3.client("logs").create_log_group(logGroupName="/aws/lambda/function")
+    answer = client.get(f"{PAGE}/api/invocation", params=TASK).json()
+    assert (answer["dispatch_id"], answer["request_id"]) == (ID, "")
+    log = "#logsV2:log-groups/log-group/$252Faws$252Flambda$252Ffunction/log-events"
+    log += f"$3FfilterPattern$3D$2522{ID}$2522$26start$3D"
+    assert log in answer["log_url"]
+    assert answer["console_url"].endswith("lambda/home?region=eu-west-1#/functions/function")
+    fail(database, f"Lambda gave up: Task timed out (request id {REQUEST})")
+    assert client.get(f"{PAGE}/api/invocation", params=TASK).json()["request_id"] == REQUEST
+
+
+def test_the_functions_log_has_the_request_id(open_as: Open, database: Engine) -> None:
+    """Of a task that the executor has not failed."""
+    store(database, state="success", end_date=NOW)
+    logs = boto3.client("logs")
+    group, stream = "/aws/lambda/function", "stream"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    text = f'{{"event": "invocation started", "invocation_id": "{ID}", "request_id": "{REQUEST}"}}'
+    logs.put_log_events(
+        logGroupName=group,
+        logStreamName=stream,
+        logEvents=[{"timestamp": int(time.time() * 1000), "message": text}],
+    )
+    answer = open_as("VIEWER").get(f"{PAGE}/api/invocation", params=TASK).json()
+    assert answer["request_id"] == REQUEST
+
+
+def made_links(try_number: int = 1) -> Mapping[str, str]:
+    """The links of the task, as Airflow's API makes them."""
+    key = TaskInstanceKey(TASK["dag_id"], TASK["task_id"], TASK["run_id"], try_number, -1)
+    return {link.name: link.get_link(None, ti_key=key) for link in links.LINKS}
+
+
+@pytest.mark.usefixtures("open_as")
+def test_a_task_has_links_to_its_log_its_request_id_and_the_console(database: Engine) -> None:
+    """The second one is our page, which asks for the request id."""
+    store(database)
+    found = made_links()
+    assert list(found) == [
+        "Invocation log",
+        "Invocation and request id",
+        "Function in the AWS console",
+    ]
+    assert found["Invocation log"].startswith(
+        "https://eu-west-1.console.aws.amazon.com/cloudwatch/"
+    )
+    assert found["Invocation and request id"].startswith(f"{PAGE}/?dag_id=etl&run_id=manual")
+    assert found["Function in the AWS console"].endswith("#/functions/function")
+
+
+@pytest.mark.usefixtures("open_as")
+def test_a_task_of_another_executor_has_no_links(database: Engine) -> None:
+    """Nor one that Airflow does not know: an error would hide everybody's links."""
+    store(database, executor="LocalExecutor")
+    assert set(made_links().values()) == {""}
+    assert set(made_links(try_number=7).values()) == {""}

@@ -1,0 +1,148 @@
+"""The pure parts of the page in Airflow: percentiles, addresses, missing rights, what it keeps."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import create_autospec
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_executor.contract.errors import AwsError, ConfigError, RejectedError
+from lambda_executor.core.findings import problem
+from lambda_executor.ops.missing_rights import Right, missing_right
+from lambda_executor.ops.tasks import Ended
+from lambda_executor.plugin import console, panels, times
+from lambda_executor.plugin.wiring import KEPT_S, Wiring
+from lambda_executor.setup.connection import Connected
+
+STATIC = Path(panels.__file__).parent / "static"
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+ARN = "arn:aws:sqs:eu-west-1:123456789012:results"
+WORDS = (
+    "An error occurred (AccessDenied) when calling the GetQueueAttributes operation: User: "
+    f"arn:aws:sts::123456789012:assumed-role/api/x is not authorized to perform: "
+    f"sqs:getqueueattributes on resource: {ARN} because no identity-based policy allows it"
+)
+
+
+def ended(queue: str, wait_s: float | None, run_s: float) -> Ended:
+    """A task that started at noon."""
+    queued_at = None if wait_s is None else NOON - timedelta(seconds=wait_s)
+    return Ended(queue, queued_at, NOON, NOON + timedelta(seconds=run_s))
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1))
+def test_a_percentile_is_one_of_the_values_and_has_its_share_below(values: list[float]) -> None:
+    """Nearest rank: at least so many of a hundred are not larger."""
+    for share, found in zip(times.SHARES, times.percentiles(values), strict=True):
+        assert found in values
+        assert 100 * sum(value <= found for value in values) >= share * len(values)
+
+
+def test_times_are_kept_by_queue() -> None:
+    """A task that was never queued has no wait; one whose clock was ahead waited for nothing."""
+    found = times.by_queue([ended("b", 3, 5), ended("a", None, 7), ended("b", -1, 6)])
+    assert list(found) == ["a", "b"]
+    assert (found["a"].waits_s, found["a"].runs_s) == ([], [7.0])
+    assert (found["b"].waits_s, found["b"].runs_s) == ([3.0, 0.0], [5.0, 6.0])
+    assert times.percentiles(found["a"].waits_s) == [None, None, None]
+
+
+def test_a_refused_call_names_its_permission_and_resource() -> None:
+    """IAM's name of the action, as it is written in a policy."""
+    denied = RejectedError(WORDS, "AccessDenied")
+    assert missing_right(denied, "sqs") == Right("sqs:GetQueueAttributes", ARN)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RejectedError("when calling the Invoke operation", "AccessDeniedException"), "Function"),
+        (RejectedError("when calling the Invoke operation", "ResourceNotFoundException"), None),
+        (AwsError("connection refused"), None),
+    ],
+)
+def test_only_a_refusal_is_a_missing_permission(error: AwsError, expected: str | None) -> None:
+    """The name of a call is not always that of the action."""
+    found = missing_right(error, "lambda")
+    assert (found.action if found else None) == (f"lambda:Invoke{expected}" if expected else None)
+
+
+def test_the_doctors_refused_call_is_unknown_here() -> None:
+    """The API server's role need not have a scheduler's permissions."""
+    seen = panels.as_seen_here(problem("results queue", WORDS, "attach the policy", "aws iam ..."))
+    assert seen["verdict"] == "unknown"
+    assert "GetQueueAttributes" in seen["fix"]
+    other = problem("results queue", "it is gone", "make it", "cdk deploy")
+    assert panels.as_seen_here(other) == other.as_json()
+
+
+def test_the_address_of_a_log_holds_group_id_and_time() -> None:
+    """Decoded as the console does it."""
+    address = console.log_page("eu-west-1", "/aws/lambda/f", "id-1", NOON)
+    fragment = unquote(address.partition("#")[2].replace("$", "%"))
+    group, _, events = fragment.removeprefix("logsV2:log-groups/log-group/").partition("/log-ev")
+    assert unquote(group) == "/aws/lambda/f"
+    ms = int(NOON.timestamp() * 1000)
+    assert unquote(events) == f'ents?filterPattern="id-1"&start={ms}'
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("eu-west-1", "eu-west-1.console.aws.amazon.com"),
+        ("cn-north-1", "cn-north-1.console.amazonaws.cn"),
+        ("us-gov-west-1", "us-gov-west-1.console.amazonaws-us-gov.com"),
+    ],
+)
+def test_each_partition_has_its_own_console(region: str, host: str) -> None:
+    """By the Region."""
+    assert console.function_page(region, "f").startswith(f"https://{host}/lambda/")
+
+
+class Reader:
+    """Reads a configuration, or fails."""
+
+    def __init__(self) -> None:
+        self.read = list[Connected]()
+        self.fails = False
+
+    def __call__(self) -> Connected:
+        """Read another one."""
+        if self.fails:
+            raise ConfigError("an option is wrong")
+        self.read.append(create_autospec(Connected, instance=True))
+        return self.read[-1]
+
+
+def test_the_configuration_is_read_once_in_a_while() -> None:
+    """And whenever a person wants to see it."""
+    now, reader = [0.0], Reader()
+    wiring = Wiring(reader, lambda: now[0])
+    assert [wiring.current(), wiring.current()] == [reader.read[0]] * 2
+    now[0] = KEPT_S
+    found = [wiring.current(), wiring.read(), wiring.current()]
+    assert found == [reader.read[1], reader.read[2], reader.read[2]]
+
+
+def test_a_configuration_that_cannot_be_read_is_not_kept() -> None:
+    """The next panel asks again."""
+    reader = Reader()
+    wiring = Wiring(reader, lambda: 0.0)
+    reader.fails = True
+    with pytest.raises(ConfigError):
+        wiring.current()
+    reader.fails = False
+    assert wiring.current() is reader.read[0]
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:
+    """What AWS and DAG authors write is shown as text."""
+    page = "".join(file.read_text(encoding="utf-8") for file in sorted(STATIC.iterdir()))
+    assert not re.search(r"https?://", page)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
