@@ -80,6 +80,9 @@ def test_the_products_table_is_fresh() -> None:
         "anything at all",
         "The specified queue does not exist for this wsdl version.",  # AWS's words, and ours.
         "the pool is full and nobody waits",
+        "the queue results is gone",
+        "the upload failed: no space",
+        "it has 3 replicas; none is ready",
         "\x00" * 10_000,
     ],
 )

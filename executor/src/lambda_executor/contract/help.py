@@ -8,6 +8,7 @@ is written by `make docs` (docs/decisions/0067-errors-print-their-link.md).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
@@ -21,8 +22,11 @@ FILES: Final = "https://github.com/example/airflow-lambda/blob/main/"
 PAGES: Final = "docs/troubleshooting/"
 
 #: A text with fewer letters may be a part of a stranger's sentence, so it counts only if it is all
-#: that was said, or all of a line.
+#: that was said, or all of a line. Each of its values is one word then, unless it begins with so
+#: many letters.
 _FOUND_ANYWHERE = 24
+_BEGINS = 12
+_WORD: Final = r"(?:'[^']*'|\S+)"
 _BEFORE_THE_LINK: Final = " (see "
 
 
@@ -70,9 +74,11 @@ def with_page(text: str) -> str:
 
 def _is_said(parts: Sequence[str], text: str) -> bool:
     """Whether a text has these parts in their order."""
-    is_whole = text.startswith(parts[0]) and text.endswith(parts[-1])
-    if not is_whole and _letters(parts) < _FOUND_ANYWHERE:
-        return False
+    if _letters(parts) < _FOUND_ANYWHERE:
+        if not (text.startswith(parts[0]) and text.endswith(parts[-1])):
+            return False
+        if len(parts[0]) < _BEGINS:
+            return bool(re.fullmatch(_WORD.join(map(re.escape, parts)), text))
     at = 0
     for part in parts:
         at = text.find(part, at)
