@@ -48,8 +48,8 @@ def _results(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     lines = ["## Results", ""]
     for name, runs in columns.items():
         tasks, tries = (sum(run[key] for run in runs) for key in ("tasks", "tries"))
-        seeds = ", ".join(str(run["seed"]) for run in runs)
-        lines.append(f"* {name}: {tasks} tasks in {tries} tries, seeds {seeds}.")
+        seeds = ", ".join(map(str, sorted(run["seed"] for run in runs)))
+        lines.append(f"* {name}: {tasks:,} tasks in {tries:,} tries, seeds {seeds}.")
     lines += ["", f"![What was done to the tasks, and what broke](../images/{chart.NAME})"]
     lines += ["", _row("promise", *(f"violations, {name}" for name in columns))]
     lines.append(_row(*["---"] * (1 + len(columns))))
