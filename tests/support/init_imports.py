@@ -24,6 +24,8 @@ _AS_IN_THE_IMAGE = "import sys; sys.modules['awscrt'] = None"
 _COUNT = f"""
 {_AS_IN_THE_IMAGE}
 import json, os, sys
+from lambda_image.dags import preload
+preload.ENOUGH_S = preload.TOO_LONG_S = 600  # However slow this machine is.
 import lambda_image.handler
 files = {{}}
 for name, module in list(sys.modules.items()):

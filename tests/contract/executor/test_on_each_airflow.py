@@ -35,6 +35,7 @@ NOT_OURS = (
 )
 
 
+@pytest.mark.timeout(900)  # Some hundred tests, while others run beside them.
 @pytest.mark.parametrize("minor", [minor for minor, venv in VENVS.items() if venv])
 def test_the_executor_keeps_its_promises(minor: str) -> None:
     """The executor works with every supported Airflow, and uses nothing deprecated."""
