@@ -33,8 +33,8 @@ with warnings.catch_warnings():
 #: somebody who has not logged in.
 Open = Callable[[str | None], TestClient]
 
-#: The tokens of people who have logged out, since Airflow 3.2.
-REVOKED = "revoked_token"
+#: What says who may read a DAG; and the tokens of people who have logged out, since Airflow 3.2.
+TABLES = ("dag_bundle", "team", "dag_bundle_team", "revoked_token")
 MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 
 
@@ -46,8 +46,10 @@ def open_as(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", MANAGER)
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "only-for-these-tests-" * 4)
     monkeypatch.setattr(settings, "Session", sessionmaker(database))
-    if REVOKED in Base.metadata.tables:
-        Base.metadata.create_all(database, tables=[Base.metadata.tables[REVOKED]])
+    known = Base.metadata.tables
+    Base.metadata.create_all(database, tables=[known[each] for each in TABLES if each in known])
+    with database.begin() as connection:
+        connection.execute(known["dag_bundle"].insert().values(name="dags-folder", active=True))
     for module in (panels, invocations):
         monkeypatch.setattr(module, "WIRING", Wiring())
     app = _app()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import platform
 import time
@@ -11,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.configuration import conf
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
@@ -28,7 +31,8 @@ from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.plugin import links
 from tests.support.account import Account
-from tests.support.api_server import Open, open_as
+from tests.support.airflow_database import add_dag
+from tests.support.api_server import MANAGER, Open, open_as
 
 __all__ = ["open_as"]
 
@@ -78,16 +82,19 @@ def store(database: Engine, **values: object) -> None:
         connection.execute(insert(TaskInstance).values(row | values))
 
 
-def fail(database: Engine, reason: str) -> None:
+def fail(database: Engine, reason: str, **values: object) -> None:
     """The executor's reason in Airflow's audit log."""
-    row = {"dttm": NOW, **TASK, "map_index": -1, "try_number": 1}
+    row = {"dttm": NOW, **TASK, "map_index": -1, "try_number": 1} | values
     with database.begin() as connection:
         connection.execute(insert(Log).values(row | {"event": FAILURE_EVENT, "extra": reason}))
 
 
-def bury(account: Account, id: str) -> None:
+def bury(account: Account, id: str, dag_id: str | None = None) -> None:
     """Send a dead letter as Lambda does."""
-    workload = '{"type": "ExecuteTask", "token": "e30.e30.c2VjcmV0", "ti": {}}'
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + 3600}).encode()).decode()
+    ti = {**TASK, "dag_id": dag_id, "map_index": -1, "try_number": 1} if dag_id else {}
+    token = f"e30.{claims.rstrip('=')}.c2VjcmV0"
+    workload = json.dumps({"type": "ExecuteTask", "token": token, "ti": ti})
     boto3.client("sqs").send_message(
         QueueUrl=account.options["dead_letter_queue_url"],
         MessageBody=Invocation.for_workload(InvocationId(id), workload).encode().decode(),
@@ -147,6 +154,92 @@ def test_a_viewer_may_not_change_dead_letters(open_as: Open, account: Account, p
     assert len(viewer.get(f"{PAGE}/api/dead-letters").json()["rows"]) == 1
 
 
+@pytest.fixture
+def grants(monkeypatch: pytest.MonkeyPatch, database: Engine) -> set[tuple[str, str]]:
+    """The methods and DAGs that everybody has; without a DAG's id any of them will do, as in FAB.
+
+    At first it is all methods on the DAG `etl`, and none on the DAG `secret`.
+    """
+    granted = {("GET", "etl"), ("PUT", "etl")}
+    for dag_id in ("etl", "secret"):
+        add_dag(database, dag_id)
+
+    def is_authorized_dag(
+        _: object, *, method: str, details: DagDetails | None = None, **__: object
+    ) -> bool:
+        id = details.id if details else None
+        return any(method == each and id in {None, dag} for each, dag in granted)
+
+    monkeypatch.setattr(f"{MANAGER}.is_authorized_dag", is_authorized_dag)
+    return granted
+
+
+@pytest.mark.usefixtures("grants")
+def test_failures_are_those_of_dags_that_one_may_read(open_as: Open, database: Engine) -> None:
+    """However many others fail."""
+    fail(database, "of ours")
+    for _ in range(20):
+        fail(database, "of others", dag_id="secret")
+    (row,) = open_as("VIEWER").get(f"{PAGE}/api/failures").json()["rows"]
+    assert row["reason"] == "of ours"
+
+
+@pytest.mark.usefixtures("grants")
+def test_dead_letters_are_those_of_dags_that_one_may_read(
+    open_as: Open, account: Account, database: Engine
+) -> None:
+    """By Airflow's word or the event's; one without a task is for who may read all DAGs."""
+    store(database, dag_id="secret", external_executor_id="in flight")
+    bury(account, "in flight", "etl")
+    bury(account, "ended", "secret")
+    bury(account, "nameless")
+    bury(account, ID, "etl")
+    answer = open_as("VIEWER").get(f"{PAGE}/api/dead-letters").json()
+    assert [row["id"] for row in answer["rows"]] == [ID]
+    assert answer["withheld"] == 3
+
+
+def test_who_may_read_all_dags_sees_all_dead_letters(
+    open_as: Open, account: Account, grants: set[tuple[str, str]]
+) -> None:
+    """Also those without a task."""
+    grants.add(("GET", "secret"))
+    bury(account, "ended", "secret")
+    bury(account, "nameless")
+    answer = open_as("VIEWER").get(f"{PAGE}/api/dead-letters").json()
+    assert {row["id"] for row in answer["rows"]} == {"ended", "nameless"}
+
+
+def test_only_who_may_change_a_dag_retries_its_task(
+    open_as: Open, account: Account, database: Engine, grants: set[tuple[str, str]]
+) -> None:
+    """The right on another DAG is not enough; with it the invocation is sent, once."""
+    store(database, dag_id="secret", state="queued", start_date=None)
+    bury(account, ID, "etl")
+    url = f"{PAGE}/api/dead-letters/retry"
+    client = open_as("USER")
+    assert client.post(url, json={"id": ID}, headers=FROM_THE_PAGE).status_code == 403
+    grants.add(("GET", "secret"))
+    assert client.post(url, json={"id": ID}, headers=FROM_THE_PAGE).status_code == 403
+    assert len(client.get(f"{PAGE}/api/dead-letters").json()["rows"]) == 1
+
+
+@pytest.mark.usefixtures("grants")
+def test_purge_keeps_those_of_dags_that_one_may_not_change(
+    open_as: Open, account: Account, grants: set[tuple[str, str]]
+) -> None:
+    """As does the right to read them."""
+    grants.add(("GET", "secret"))
+    bury(account, "ours", "etl")
+    bury(account, "of others", "secret")
+    bury(account, "nameless")
+    client = open_as("USER")
+    done = client.post(f"{PAGE}/api/dead-letters/purge", json={}, headers=FROM_THE_PAGE).json()
+    assert done == {"deleted": 1, "kept": 0, "refused": 0, "withheld": 2}
+    left = client.get(f"{PAGE}/api/dead-letters").json()["rows"]
+    assert {row["id"] for row in left} == {"of others", "nameless"}
+
+
 def test_the_page_runs_no_script_but_its_own(open_as: Open) -> None:
     """And only Airflow may show it in a frame."""
     response = open_as("VIEWER").get(f"{PAGE}/")
@@ -157,12 +250,15 @@ def test_the_page_runs_no_script_but_its_own(open_as: Open) -> None:
 
 
 def test_in_flight_tasks_are_counted_by_target_and_queue(open_as: Open, database: Engine) -> None:
-    """From Airflow's database."""
+    """From Airflow's database; the targets' names are not waited for."""
     store(database)
     store(database, task_id="other", state="queued", external_executor_id="another")
-    answer = open_as("VIEWER").get(f"{PAGE}/api/in-flight").json()
+    client = open_as("VIEWER")
     states = {"running": 1, "queued": 1}
-    assert answer["rows"] == [{"target": "function", "queue": "default", "states": states}]
+    for target in ("", "function"):
+        (row,) = client.get(f"{PAGE}/api/in-flight").json()["rows"]
+        assert row == {"target": target, "queue": "default", "states": states}
+        client.get(f"{PAGE}/api/queues")
 
 
 def test_times_are_percentiles_of_the_tasks_that_ended(open_as: Open, database: Engine) -> None:
@@ -250,7 +346,7 @@ def test_purge_deletes_what_no_task_waits_for(
     store(database)
     client = open_as("USER")
     done = client.post(f"{PAGE}/api/dead-letters/purge", json={}, headers=FROM_THE_PAGE).json()
-    assert done == {"deleted": 1, "kept": 1, "refused": 0}
+    assert done == {"deleted": 1, "kept": 1, "refused": 0, "withheld": 0}
     assert [r["id"] for r in client.get(f"{PAGE}/api/dead-letters").json()["rows"]] == [ID]
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Engine
 from lambda_executor.contract.names import FAILURE_EVENT, FUNCTION_METRICS
 from lambda_executor.contract.wire import Invocation, InvocationId
 from tests.support.account import Account
+from tests.support.airflow_database import add_dag
 from tests.support.api_server import Open, open_as, served, token_of
 from tests.support.browser import Browser, browser, needs_chromium
 
@@ -40,6 +41,7 @@ IS_READY = "document.getElementById('said').textContent.startsWith('Refreshed')"
 
 def fill(account: Account, database: Engine) -> None:
     """A day of an environment that has had some trouble."""
+    add_dag(database, "etl")
     common = {"dag_id": "etl", "run_id": "r", "map_index": -1, "try_number": 1, "pool": "p"}
     common |= {"pool_slots": 1, "queue": "default"}
     rows = [

@@ -7,6 +7,7 @@ import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +19,22 @@ from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Query, Req
 from fastapi.responses import FileResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
-from lambda_executor.ops import dead_letter_actions
+from lambda_executor.contract.wire import InvocationId
+from lambda_executor.ops import dead_letter_actions, tasks
+from lambda_executor.ops.dead_letters import NOT_AWAITED
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.plugin import invocations, panels
-from lambda_executor.plugin.access import Right, from_the_page, may, needs, needs_log_of
+from lambda_executor.plugin.access import (
+    Right,
+    from_the_page,
+    may,
+    may_on,
+    needs,
+    needs_log_of,
+    readable_dags,
+    refused,
+)
 from lambda_executor.plugin.panels import Answer
 from lambda_executor.setup.connection import Connected
 
@@ -39,6 +51,8 @@ _HEADERS = {
 #: The most dead letters that one press of a button looks at.
 _MOST_DEAD_LETTERS = 100
 
+#: Who has logged in.
+User = Annotated[BaseUser, Depends(get_user)]
 #: Hours of which times and starts are shown.
 Hours = Annotated[int, Query(ge=1, le=24 * 7)]
 
@@ -79,7 +93,7 @@ def script() -> FileResponse:
 
 
 @router.get("/api/rights")
-def rights(user: Annotated[BaseUser, Depends(get_user)]) -> dict[str, bool]:
+def rights(user: User) -> dict[str, bool]:
     """Tell the page which panels and buttons this person has."""
     return {right.name.lower(): may(user, right) for right in Right}
 
@@ -121,15 +135,15 @@ def wiring() -> Answer:
 
 
 @router.get("/api/failures", dependencies=[Depends(needs(Right.READ_TASKS))])
-def failures() -> Answer:
-    """List the latest failures."""
-    return panels.failures()
+def failures(user: User) -> Answer:
+    """List the latest failures of the DAGs that this person may read."""
+    return panels.failures(readable_dags(user), partial(may_on, user, Right.READ_TASKS))
 
 
 @router.get("/api/dead-letters", dependencies=[Depends(needs(Right.READ_TASKS))])
-def dead_letters() -> Answer:
-    """List dead letters."""
-    return panels.dead_letters()
+def dead_letters(user: User) -> Answer:
+    """List dead letters of the DAGs that this person may read."""
+    return panels.dead_letters(partial(may_on, user, Right.READ_TASKS))
 
 
 @router.get("/api/invocation", dependencies=[Depends(needs_log_of)])
@@ -158,10 +172,15 @@ def doctor() -> Answer:
 @router.post(
     "/api/dead-letters/retry", dependencies=[Depends(from_the_page), Depends(needs(Right.CHANGE))]
 )
-def retry(id: Annotated[str, Body(embed=True, min_length=1)]) -> Answer:
+def retry(id: Annotated[str, Body(embed=True, min_length=1)], user: User) -> Answer:
     """Send the invocation of a dead letter again."""
 
     def send(found: Connected) -> Answer:
+        awaited = tasks.awaited([InvocationId(id)]).get(InvocationId(id))
+        if awaited is None:
+            return {"left": f"left as it is: {NOT_AWAITED}"}
+        if not may_on(user, Right.CHANGE, awaited.task.dag_id):
+            raise refused("change the task instances of this DAG")
         outcomes = dead_letter_actions.retry(found, _MOST_DEAD_LETTERS, [id])
         return {"left": dict(outcomes).get(id, "")}
 
@@ -171,13 +190,15 @@ def retry(id: Annotated[str, Body(embed=True, min_length=1)]) -> Answer:
 @router.post(
     "/api/dead-letters/purge", dependencies=[Depends(from_the_page), Depends(needs(Right.CHANGE))]
 )
-def purge() -> Answer:
-    """Delete the dead letters that no task waits for."""
+def purge(user: User) -> Answer:
+    """Delete the dead letters that no task waits for, of the DAGs that this person may change."""
 
     def delete(found: Connected) -> Answer:
-        done = dead_letter_actions.purge(found, _MOST_DEAD_LETTERS, is_sure=True)
+        may_delete = partial(may_on, user, Right.CHANGE)
+        done = dead_letter_actions.purge(found, _MOST_DEAD_LETTERS, is_sure=True, may=may_delete)
         deleted = done.unneeded - done.refused
-        return {"deleted": deleted, "kept": done.kept, "refused": done.refused}
+        counts = {"kept": done.kept, "refused": done.refused, "withheld": done.withheld}
+        return {"deleted": deleted, **counts}
 
     return panels.with_wiring("sqs", delete)
 

@@ -170,7 +170,9 @@ function confirmed(question, yes) {
 
 async function lookAtDeadLetters() {
   await panel("dead-letters", "api/dead-letters", (answer) => {
-    if (!answer.rows.length) return [none("No dead letter is visible.")];
+    const hidden = answer.withheld
+      ? [none(`${answer.withheld} more are of DAGs that Airflow does not let you read.`)] : [];
+    if (!answer.rows.length) return hidden.length ? hidden : [none("No dead letter is visible.")];
     const rows = answer.rows.map((row) => {
       const retry = element("button", { type: "button" }, "Retry");
       retry.setAttribute("aria-label", `Retry ${row.task || row.id}`);
@@ -179,7 +181,7 @@ async function lookAtDeadLetters() {
         row.age_s === null ? "–" : number(seconds(row.age_s)),
         row.reason_against || !mine.change ? row.reason_against : retry];
     });
-    return [table("Dead letters", ["task", "reason", "request id", "age", "retry"], rows)];
+    return [table("Dead letters", ["task", "reason", "request id", "age", "retry"], rows), ...hidden];
   });
 }
 
@@ -195,7 +197,8 @@ async function purge() {
   if (!await confirmed("Delete up to 100 dead letters that no task waits for?", "Purge")) return;
   const answer = await ask("api/dead-letters/purge", {});
   const failed = answer.refused ? `, ${answer.refused} could not be` : "";
-  say(answer.problem ?? `${answer.deleted} deleted${failed}, ${answer.kept} kept for tasks in flight.`);
+  const withheld = answer.withheld ? `, ${answer.withheld} are of DAGs that you may not change` : "";
+  say(answer.problem ?? `${answer.deleted} deleted${failed}, ${answer.kept} kept for tasks in flight${withheld}.`);
   await lookAtDeadLetters();
   $("purge").focus();
 }
