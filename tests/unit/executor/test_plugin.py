@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import create_autospec
@@ -17,7 +19,7 @@ from lambda_executor.core.findings import problem
 from lambda_executor.ops.missing_rights import Right, missing_right
 from lambda_executor.ops.tasks import Ended
 from lambda_executor.plugin import console, panels, times
-from lambda_executor.plugin.wiring import KEPT_S, Wiring
+from lambda_executor.plugin.wiring import FAILED_S, KEPT_S, Wiring
 from lambda_executor.setup.connection import Connected
 
 STATIC = Path(panels.__file__).parent / "static"
@@ -106,14 +108,22 @@ def test_each_partition_has_its_own_console(region: str, host: str) -> None:
 
 
 class Reader:
-    """Reads a configuration, or fails."""
+    """Reads a configuration, or fails; `waits` and `goes_on` are of a read that is slow."""
 
     def __init__(self) -> None:
         self.read = list[Connected]()
+        self.tries = 0
         self.fails = False
+        self.is_slow = False
+        self.waits = threading.Event()
+        self.goes_on = threading.Event()
 
-    def __call__(self) -> Connected:
+    def __call__(self, _: Connected | None) -> Connected:
         """Read another one."""
+        self.tries += 1
+        if self.is_slow:
+            self.waits.set()
+            assert self.goes_on.wait(60)
         if self.fails:
             raise ConfigError("an option is wrong")
         self.read.append(create_autospec(Connected, instance=True))
@@ -124,21 +134,69 @@ def test_the_configuration_is_read_once_in_a_while() -> None:
     """And whenever a person wants to see it."""
     now, reader = [0.0], Reader()
     wiring = Wiring(reader, lambda: now[0])
+    assert wiring.known() is None
     assert [wiring.current(), wiring.current()] == [reader.read[0]] * 2
     now[0] = KEPT_S
     found = [wiring.current(), wiring.read(), wiring.current()]
     assert found == [reader.read[1], reader.read[2], reader.read[2]]
+    assert wiring.known() is reader.read[2]
 
 
-def test_a_configuration_that_cannot_be_read_is_not_kept() -> None:
-    """The next panel asks again."""
-    reader = Reader()
-    wiring = Wiring(reader, lambda: 0.0)
+def test_a_failure_is_not_tried_again_for_a_while() -> None:
+    """Otherwise each panel would wait for it."""
+    now, reader = [0.0], Reader()
+    wiring = Wiring(reader, lambda: now[0])
+    reader.fails = True
+    for _ in range(3):
+        with pytest.raises(ConfigError):
+            wiring.current()
+    assert reader.tries == 1
+    reader.fails = False
+    now[0] = FAILED_S
+    assert wiring.current() is reader.read[0]
+
+
+def test_the_last_configuration_outlives_a_failure() -> None:
+    """Only who asks for it now, the panel that shows it, learns of the failure."""
+    now, reader = [0.0], Reader()
+    wiring = Wiring(reader, lambda: now[0])
+    first = wiring.current()
     reader.fails = True
     with pytest.raises(ConfigError):
-        wiring.current()
-    reader.fails = False
-    assert wiring.current() is reader.read[0]
+        wiring.read()
+    assert wiring.current() is first
+    now[0] = FAILED_S
+    assert wiring.current() is first
+    assert reader.tries == 3
+
+
+def test_a_slow_read_holds_up_nobody_who_can_use_the_last_one() -> None:
+    """Each thread that waits is one that the API server lacks."""
+    now, reader = [0.0], Reader()
+    wiring = Wiring(reader, lambda: now[0])
+    first = wiring.current()
+    now[0], reader.is_slow = KEPT_S, True
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(wiring.current)
+        assert reader.waits.wait(60)
+        assert [wiring.current(), wiring.known()] == [first, first]
+        reader.goes_on.set()
+        assert slow.result(60) is reader.read[1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_waits_for_a_read_does_not_repeat_it(*, fails: bool) -> None:
+    """Neither after a success nor after a failure."""
+    reader = Reader()
+    wiring = Wiring(reader, lambda: 0.0)
+    reader.is_slow, reader.fails = True, fails
+    with ThreadPoolExecutor() as threads:
+        asking = [threads.submit(wiring.current) for _ in range(4)]
+        assert reader.waits.wait(60)
+        reader.goes_on.set()
+        errors = [type(each.exception(60)) for each in asking]
+    assert errors == [ConfigError if fails else type(None)] * 4
+    assert reader.tries == 1
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:

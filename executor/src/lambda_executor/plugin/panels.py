@@ -7,7 +7,7 @@ here is from a scheduler's memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from lambda_executor.contract.options import CONFIG_PARAMETER, SECTION
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.core.routing import Routes
 from lambda_executor.ops import dead_letter_actions, tasks
+from lambda_executor.ops.dead_letter_actions import May
 from lambda_executor.ops.dead_letters import Entry
 from lambda_executor.ops.missing_rights import missing_right
 from lambda_executor.plugin import times
@@ -107,14 +108,21 @@ def in_flight() -> Answer:
     return answer("", read)
 
 
-def failures() -> Answer:
-    """Return the latest failures with the executor's reasons."""
+def failures(dag_ids: Collection[str], may: May) -> Answer:
+    """Return the latest failures with the executor's reasons, of the DAGs that a person may read.
+
+    Args:
+        dag_ids: The DAGs that the person may read.
+        may: Whether the person may read the tasks of a DAG.
+    """
 
     def read() -> Answer:
+        found = tasks.failures(MOST_FAILURES, dag_ids)
         return {
             "rows": [
                 {"at": each.at, "task": str(each.task or ""), "reason": each.reason}
-                for each in tasks.failures(MOST_FAILURES)
+                for each in found
+                if may(each.task.dag_id if each.task else None)
             ]
         }
 
@@ -173,13 +181,18 @@ def queue_depth(number: int) -> Answer:
     return with_wiring("sqs", read)
 
 
-def dead_letters() -> Answer:
-    """Return up to ten dead letters; they are not hidden from the scheduler for a moment."""
+def dead_letters(may: May) -> Answer:
+    """Return up to ten dead letters that a person may see; schedulers can take them meanwhile.
+
+    Args:
+        may: Whether the person may see those of a DAG.
+    """
 
     def read(found: Connected) -> Answer:
         queue, _ = found.existing_dead_letters()
-        rows = dead_letter_actions.rows([Entry.read(message) for message in queue.receive(1, 0)])
-        return {"rows": [asdict(row) for row in rows]}
+        entries = [Entry.read(message) for message in queue.receive(1, 0)]
+        rows = dead_letter_actions.rows(entries, may)
+        return {"rows": [asdict(row) for row in rows], "withheld": len(entries) - len(rows)}
 
     return with_wiring("sqs", read)
 
@@ -198,11 +211,9 @@ def as_seen_here(finding: Finding) -> dict[str, str]:
 
 
 def _routes_if_known() -> Routes | None:
-    """Return the targets; None: the panel that shows the wiring says why they are not known."""
-    try:
-        return WIRING.current().config.routes
-    except LambdaExecutorError:
-        return None
+    """Return the targets, whose names are not worth waiting for AWS; None: not read yet."""
+    known = WIRING.known()
+    return known.config.routes if known else None
 
 
 def _target(routes: Routes | None, queue: str) -> str:
