@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import create_autospec
 from urllib.parse import unquote
 
@@ -14,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambda_executor.aws import count_starts
 from lambda_executor.contract.errors import AwsError, ConfigError, RejectedError
 from lambda_executor.core.findings import problem
-from lambda_executor.ops.missing_rights import Right, missing_right
+from lambda_executor.ops.missing_rights import MissingRight, missing_right
 from lambda_executor.ops.tasks import Ended
 from lambda_executor.plugin import console, panels, times
 from lambda_executor.plugin.wiring import FAILED_S, KEPT_S, Wiring
@@ -58,21 +62,95 @@ def test_times_are_kept_by_queue() -> None:
 def test_a_refused_call_names_its_permission_and_resource() -> None:
     """IAM's name of the action, as it is written in a policy."""
     denied = RejectedError(WORDS, "AccessDenied")
-    assert missing_right(denied, "sqs") == Right("sqs:GetQueueAttributes", ARN)
+    assert missing_right(denied, "sqs") == MissingRight("sqs:GetQueueAttributes", ARN)
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("service", "call", "action"),
     [
-        (RejectedError("when calling the Invoke operation", "AccessDeniedException"), "Function"),
-        (RejectedError("when calling the Invoke operation", "ResourceNotFoundException"), None),
-        (AwsError("connection refused"), None),
+        ("ssm", "GetParameter", "GetParameter"),
+        ("sqs", "GetQueueAttributes", "GetQueueAttributes"),
+        ("sqs", "ReceiveMessage", "ReceiveMessage"),
+        ("sqs", "DeleteMessageBatch", "DeleteMessage"),
+        ("sqs", "ChangeMessageVisibilityBatch", "ChangeMessageVisibility"),
+        ("cloudwatch", "GetMetricData", "GetMetricData"),
+        ("logs", "FilterLogEvents", "FilterLogEvents"),
+        ("lambda", "Invoke", "InvokeFunction"),
+        ("batch", "DescribeJobDefinitions", "DescribeJobDefinitions"),
+        ("ecs", "DescribeTaskDefinition", "DescribeTaskDefinition"),
     ],
 )
-def test_only_a_refusal_is_a_missing_permission(error: AwsError, expected: str | None) -> None:
+def test_each_call_of_the_page_has_a_permission_that_exists(
+    service: str, call: str, action: str
+) -> None:
     """The name of a call is not always that of the action."""
-    found = missing_right(error, "lambda")
-    assert (found.action if found else None) == (f"lambda:Invoke{expected}" if expected else None)
+    words = f"An error occurred (AccessDeniedException) when calling the {call} operation: no"
+    found = missing_right(RejectedError(words, "AccessDeniedException"), service)
+    assert found == MissingRight(f"{service}:{action}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RejectedError("when calling the Invoke operation", "ResourceNotFoundException"),
+        AwsError("connection refused"),
+    ],
+)
+def test_only_a_refusal_is_a_missing_permission(error: AwsError) -> None:
+    """Other errors have another fix."""
+    assert missing_right(error, "lambda") is None
+
+
+class CloudWatch:
+    """Has one invocation; a data point is at the beginning of its period, as in AWS."""
+
+    def __init__(self, at: datetime, status: str = "Complete") -> None:
+        self.at_s = at.timestamp()
+        self.status = status
+
+    def get_metric_data(self, **request: Any) -> dict[str, Any]:
+        """Answer with the points that are in the time."""
+        results = []
+        for query in request["MetricDataQueries"]:
+            point_s = self.at_s - self.at_s % query["MetricStat"]["Period"]
+            first_s, end_s = (request[each].timestamp() for each in ("StartTime", "EndTime"))
+            is_in = first_s <= point_s < end_s
+            values = [1.0] if is_in and query["Id"].endswith("invocations") else []
+            results.append({"Id": query["Id"], "Values": values, "StatusCode": self.status})
+        return {"MetricDataResults": results}
+
+
+def clients_of(metrics: CloudWatch) -> Any:
+    """Clients that have only this one."""
+    return SimpleNamespace(metrics=metrics, errors=nullcontext)
+
+
+@given(st.sampled_from([1, 24, 168]), st.integers(0, 7200), st.floats(0, 1, exclude_max=True))
+def test_each_invocation_of_the_time_is_counted(hours: int, now_s: int, share: float) -> None:
+    """However far the hour has got."""
+    until = NOON + timedelta(seconds=now_s)
+    since = until - timedelta(hours=hours)
+    clients = clients_of(CloudWatch(since + share * (until - since)))
+    starts = count_starts(clients, ["f"], since, until)
+    assert [each.invocations for each in starts.counts] == [1]
+    assert not starts.is_cut
+
+
+@given(st.integers(0, 7200))
+def test_an_hour_has_no_invocation_of_the_hour_before(now_s: int) -> None:
+    """Give or take five minutes."""
+    until = NOON + timedelta(seconds=now_s)
+    since = until - timedelta(hours=1)
+    clients = clients_of(CloudWatch(since - timedelta(seconds=301)))
+    assert count_starts(clients, ["f"], since, until).counts[0].invocations is None
+
+
+@pytest.mark.parametrize(("status", "functions"), [("PartialData", 1), ("Complete", 126)])
+def test_counts_that_are_not_all_say_so(status: str, functions: int) -> None:
+    """AWS has more, or there are more functions than one call asks about."""
+    names = [f"f{number}" for number in range(functions)]
+    clients = clients_of(CloudWatch(NOON, status))
+    assert count_starts(clients, names, NOON - timedelta(hours=1), NOON).is_cut
 
 
 def test_the_doctors_refused_call_is_unknown_here() -> None:

@@ -6,7 +6,6 @@ here is from a scheduler's memory.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,6 @@ from typing import Any
 from airflow.configuration import conf
 
 from lambda_executor.aws import count_starts
-from lambda_executor.aws.function_metrics import MOST_FUNCTIONS
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError, RouteError
 from lambda_executor.contract.options import CONFIG_PARAMETER, SECTION
 from lambda_executor.core.findings import Finding, Status
@@ -24,15 +22,13 @@ from lambda_executor.core.routing import Routes
 from lambda_executor.ops import dead_letter_actions, tasks
 from lambda_executor.ops.dead_letter_actions import May
 from lambda_executor.ops.dead_letters import Entry
-from lambda_executor.ops.missing_rights import missing_right
+from lambda_executor.ops.missing_rights import missing_right, refused_call
 from lambda_executor.plugin import times
 from lambda_executor.plugin.wiring import WIRING
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Connected
 
 Answer = dict[str, Any]
-
-_DENIED = re.compile(r"\((?:AccessDenied\w*|UnauthorizedOperation)\) when calling the (\w+) ")
 
 #: The most tasks whose times are read.
 MOST_TASKS = 5000
@@ -161,9 +157,8 @@ def starts(hours: int) -> Answer:
         if not functions:
             return {"rows": []}
         until = datetime.now(UTC)
-        since = until - timedelta(hours=hours)
-        counts = count_starts(found.clients, functions[:MOST_FUNCTIONS], since, until)
-        return {"rows": [asdict(each) for each in counts]}
+        starts = count_starts(found.clients, functions, until - timedelta(hours=hours), until)
+        return {"rows": [asdict(each) for each in starts.counts], "is_cut": starts.is_cut}
 
     return with_wiring("cloudwatch", read)
 
@@ -200,10 +195,10 @@ def dead_letters(may: May) -> Answer:
 def as_seen_here(finding: Finding) -> dict[str, str]:
     """Return a finding of the doctor, who has the permissions of the API server here."""
     found = finding.as_json()
-    if denied := _DENIED.search(finding.detail):
+    if call := refused_call(finding.detail):
         found["verdict"] = Status.UNKNOWN.value
         found["fix"] = (
-            f"nothing, if a scheduler may make this call ({denied[1]}), which the role of this API "
+            f"nothing, if a scheduler may make this call ({call}), which the role of this API "
             "server may not: ask where a scheduler runs"
         )
         found["command"] = "airflow lambda-executor check"
