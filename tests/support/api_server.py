@@ -6,7 +6,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import uvicorn
@@ -28,6 +28,8 @@ with warnings.catch_warnings():
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
+
+    from lambda_executor.plugin.app import _places
 
 #: Opens the API server for somebody with a role of Airflow's simple auth manager; None: for
 #: somebody who has not logged in.
@@ -52,6 +54,7 @@ def open_as(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch)
         connection.execute(known["dag_bundle"].insert().values(name="dags-folder", active=True))
     for module in (panels, invocations):
         monkeypatch.setattr(module, "WIRING", Wiring())
+    invocations._found.cache_clear()
     app = _app()
 
     def open_it(role: str | None) -> TestClient:
@@ -82,6 +85,15 @@ def served(client: TestClient) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Let other people read as many panels as the page allows."""
+    with ExitStack() as others:
+        while _places.acquire(blocking=False):
+            others.callback(_places.release)
+        yield
 
 
 @functools.cache

@@ -7,32 +7,40 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 import boto3
 import pytest
-from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import (
+    AccessView,
+    DagAccessEntity,
+    DagDetails,
+)
 from airflow.configuration import conf
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.version import version
 from botocore.exceptions import ClientError
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.engine import Engine
 
+from lambda_executor.aws import LambdaFunctions, SqsQueue
 from lambda_executor.aws.clients import Clients
 from lambda_executor.aws.native import Native
+from lambda_executor.contract.errors import AwsError
 from lambda_executor.contract.names import FAILURE_EVENT
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
-from lambda_executor.plugin import links
+from lambda_executor.ops.explain import airflow_records
+from lambda_executor.plugin import console, invocations, links
 from tests.support.account import Account
 from tests.support.airflow_database import add_dag
-from tests.support.api_server import MANAGER, Open, open_as
+from tests.support.api_server import MANAGER, Open, busy, open_as
 
 __all__ = ["open_as"]
 
@@ -43,25 +51,26 @@ TASK = {"dag_id": "etl", "run_id": "manual__2026-11-30", "task_id": "load"}
 PAGE = "/lambda-executor"
 FROM_THE_PAGE = {"X-Lambda-Executor": "page"}
 
-#: Each route, and the least role of Airflow's simple auth manager that may use it.
-ROUTES = {
-    ("GET", "/"): "VIEWER",
-    ("GET", "/page.css"): "VIEWER",
-    ("GET", "/page.js"): "VIEWER",
-    ("GET", "/api/rights"): "VIEWER",
-    ("GET", "/api/in-flight"): "VIEWER",
-    ("GET", "/api/durations"): "VIEWER",
-    ("GET", "/api/starts"): "VIEWER",
-    ("GET", "/api/queues"): "VIEWER",
-    ("GET", "/api/queues/{number}"): "VIEWER",
-    ("GET", "/api/wiring"): "VIEWER",
-    ("GET", "/api/failures"): "VIEWER",
-    ("GET", "/api/dead-letters"): "VIEWER",
-    ("GET", "/api/invocation"): "VIEWER",
-    ("POST", "/api/doctor"): "VIEWER",
-    ("POST", "/api/dead-letters/retry"): "USER",
-    ("POST", "/api/dead-letters/purge"): "USER",
+#: What each route needs beside a log-in.
+ROUTES: Mapping[tuple[str, str], set[str]] = {
+    ("GET", "/"): set(),
+    ("GET", "/page.css"): set(),
+    ("GET", "/page.js"): set(),
+    ("GET", "/api/rights"): set(),
+    ("GET", "/api/invocation"): {"TASK_LOGS GET"},
+    ("GET", "/api/in-flight"): {"CLUSTER_ACTIVITY"},
+    ("GET", "/api/durations"): {"CLUSTER_ACTIVITY"},
+    ("GET", "/api/starts"): {"CLUSTER_ACTIVITY"},
+    ("GET", "/api/queues"): {"CLUSTER_ACTIVITY"},
+    ("GET", "/api/queues/{number}"): {"CLUSTER_ACTIVITY"},
+    ("GET", "/api/wiring"): {"CLUSTER_ACTIVITY", "CONFIGURATION"},
+    ("GET", "/api/failures"): {"CLUSTER_ACTIVITY", "TASK_INSTANCE GET"},
+    ("GET", "/api/dead-letters"): {"CLUSTER_ACTIVITY", "TASK_INSTANCE GET"},
+    ("POST", "/api/doctor"): {"CLUSTER_ACTIVITY", "CONFIGURATION"},
+    ("POST", "/api/dead-letters/retry"): {"CLUSTER_ACTIVITY", "TASK_INSTANCE PUT"},
+    ("POST", "/api/dead-letters/purge"): {"CLUSTER_ACTIVITY", "TASK_INSTANCE PUT"},
 }
+RIGHTS = sorted(set().union(*ROUTES.values()))
 
 
 def store(database: Engine, **values: object) -> None:
@@ -127,14 +136,57 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_every_route_needs_a_log_in(open_as: Open) -> None:
-    """There is no other route either."""
+    """There is no other route either; the page itself leads to the log-in and back."""
     client = open_as(None)
-    app = next(route.app for route in client.app.routes if getattr(route, "path", "") == PAGE)  # type: ignore[attr-defined]
-    found = {(method, route.path) for route in app.routes for method in route.methods - {"HEAD"}}
+    own = next(route.app for route in client.app.routes if getattr(route, "path", "") == PAGE)  # type: ignore[attr-defined]
+    found = {(method, route.path) for route in own.routes for method in route.methods - {"HEAD"}}
     assert found == set(ROUTES)
-    for method, path in ROUTES:
+    for method, path in set(ROUTES) - {("GET", "/")}:
         url = f"{PAGE}{path.format(number=0)}"
         assert client.request(method, url, headers=FROM_THE_PAGE).status_code == 401, path
+    there = f"{PAGE}/?{urlencode(TASK)}"
+    answer = client.get(there, follow_redirects=False)
+    assert answer.status_code == 307
+    path, _, query = answer.headers["location"].partition("?")
+    assert (path, parse_qs(query)) == ("/api/v2/auth/login", {"next": [there]})
+    assert client.get(answer.headers["location"], follow_redirects=False).is_redirect
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_every_route_needs_its_rights(
+    open_as: Open, monkeypatch: pytest.MonkeyPatch, right: str
+) -> None:
+    """Who lacks one right is refused exactly what needs it."""
+
+    def of_view(_: object, *, access_view: AccessView, **__: object) -> bool:
+        return access_view.name != right
+
+    def of_dag(_: object, *, method: str, access_entity: DagAccessEntity, **__: object) -> bool:
+        return f"{access_entity.name} {method}" != right
+
+    monkeypatch.setattr(f"{MANAGER}.is_authorized_view", of_view)
+    monkeypatch.setattr(f"{MANAGER}.is_authorized_dag", of_dag)
+    monkeypatch.setattr(
+        f"{MANAGER}.is_authorized_configuration", lambda *_, **__: right != "CONFIGURATION"
+    )
+    monkeypatch.setattr(checks, "examine", lambda *_: [])
+    client = open_as("ADMIN")
+    for (method, path), needed in ROUTES.items():
+        url = f"{PAGE}{path.format(number=0)}"
+        query = TASK if path == "/api/invocation" else None
+        answer = client.request(method, url, headers=FROM_THE_PAGE, params=query, json={"id": ID})
+        assert answer.status_code == (403 if right in needed else 200), path
+
+
+def test_the_page_takes_only_some_of_the_api_servers_threads(open_as: Open) -> None:
+    """One panel too many is refused; the page asks again."""
+    client = open_as("VIEWER")
+    with busy():
+        answer = client.get(f"{PAGE}/api/in-flight")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert client.get(f"{PAGE}/").status_code == 200
+    for _ in range(30):
+        assert client.get(f"{PAGE}/api/in-flight").status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[0] == "POST"])
@@ -213,7 +265,7 @@ def test_who_may_read_all_dags_sees_all_dead_letters(
 def test_only_who_may_change_a_dag_retries_its_task(
     open_as: Open, account: Account, database: Engine, grants: set[tuple[str, str]]
 ) -> None:
-    """The right on another DAG is not enough; with it the invocation is sent, once."""
+    """The right on another DAG is not enough, nor that to read it."""
     store(database, dag_id="secret", state="queued", start_date=None)
     bury(account, ID, "etl")
     url = f"{PAGE}/api/dead-letters/retry"
@@ -235,7 +287,7 @@ def test_purge_keeps_those_of_dags_that_one_may_not_change(
     bury(account, "nameless")
     client = open_as("USER")
     done = client.post(f"{PAGE}/api/dead-letters/purge", json={}, headers=FROM_THE_PAGE).json()
-    assert done == {"deleted": 1, "kept": 0, "refused": 0, "withheld": 2}
+    assert done == {"deleted": 1, "kept": 0, "refused": 0, "withheld": 2, "ids": ["ours"]}
     left = client.get(f"{PAGE}/api/dead-letters").json()["rows"]
     assert {row["id"] for row in left} == {"of others", "nameless"}
 
@@ -346,7 +398,7 @@ def test_purge_deletes_what_no_task_waits_for(
     store(database)
     client = open_as("USER")
     done = client.post(f"{PAGE}/api/dead-letters/purge", json={}, headers=FROM_THE_PAGE).json()
-    assert done == {"deleted": 1, "kept": 1, "refused": 0, "withheld": 0}
+    assert done == {"deleted": 1, "kept": 1, "refused": 0, "withheld": 0, "ids": ["of nobody"]}
     assert [r["id"] for r in client.get(f"{PAGE}/api/dead-letters").json()["rows"]] == [ID]
 
 
@@ -356,6 +408,61 @@ def test_retry_says_why_it_left_one(open_as: Open, account: Account) -> None:
     url = f"{PAGE}/api/dead-letters/retry"
     done = open_as("USER").post(url, json={"id": ID}, headers=FROM_THE_PAGE).json()
     assert done["left"].startswith("left as it is: Airflow does not wait for it")
+
+
+def test_retry_sends_the_invocation_again_and_tells_who_did_it(
+    open_as: Open, account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Airflow's audit log, without the dispatch id, which the task still uses."""
+    sent: list[bytes] = []
+    monkeypatch.setattr(LambdaFunctions, "invoke", lambda _, __, event: sent.append(event))
+    store(database, state="queued", start_date=None)
+    bury(account, ID, TASK["dag_id"])
+    client, url = open_as("USER"), f"{PAGE}/api/dead-letters/retry"
+    assert client.post(url, json={"id": ID}, headers=FROM_THE_PAGE).json() == {"left": ""}
+    assert [Invocation.decode(json.loads(event)).id for event in sent] == [ID]
+    assert client.get(f"{PAGE}/api/dead-letters").json()["rows"] == []
+    (row,) = recorded(database, "lambda_executor_retry")
+    assert (row.owner, row.dag_id, row.task_id, row.run_id) == ("someone", *task_ids())
+    assert (row.map_index, row.try_number, json.loads(row.extra)) == (-1, 1, {"left": ""})
+
+
+def test_purge_tells_who_did_it(open_as: Open, account: Account, database: Engine) -> None:
+    """What was deleted, and how many were not."""
+    bury(account, ID)
+    open_as("USER").post(f"{PAGE}/api/dead-letters/purge", json={}, headers=FROM_THE_PAGE)
+    (row,) = recorded(database, "lambda_executor_purge")
+    assert row.owner == "someone"
+    counts = {"deleted": 1, "kept": 0, "refused": 0, "withheld": 0}
+    assert json.loads(row.extra) == {**counts, "ids": [ID]}
+
+
+def test_an_action_that_fails_is_recorded_too(
+    open_as: Open, account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS may have done a part of it."""
+
+    def fails(*_: object) -> int:
+        raise AwsError("the connection broke")
+
+    bury(account, ID)
+    monkeypatch.setattr(SqsQueue, "delete", fails)
+    url = f"{PAGE}/api/dead-letters/purge"
+    answer = open_as("USER").post(url, json={}, headers=FROM_THE_PAGE).json()
+    assert answer["problem"] == "the connection broke"
+    (row,) = recorded(database, "lambda_executor_purge")
+    assert json.loads(row.extra) == {"error": "the connection broke"}
+
+
+def recorded(database: Engine, event: str) -> Sequence[Any]:
+    """The events of a kind in Airflow's audit log."""
+    with database.connect() as connection:
+        return connection.execute(select(Log.__table__).where(Log.event == event)).all()
+
+
+def task_ids() -> tuple[str, str, str]:
+    """The DAG, task and run of the task."""
+    return TASK["dag_id"], TASK["task_id"], TASK["run_id"]
 
 
 def test_a_missing_permission_is_named(open_as: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,3 +562,35 @@ def test_a_task_of_another_executor_has_no_links(database: Engine) -> None:
     store(database, executor="LocalExecutor")
     assert set(made_links().values()) == {""}
     assert set(made_links(try_number=7).values()) == {""}
+
+
+@pytest.mark.usefixtures("open_as")
+def test_the_links_of_a_task_read_the_database_once(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow asks for each of them, and again for each refresh of its page."""
+    store(database)
+    reads = list[str]()
+    original = airflow_records.read
+    monkeypatch.setattr(invocations, "KEPT_S", 1e12)  # No test waits until it is over.
+    monkeypatch.setattr(
+        airflow_records, "read", lambda *key: (reads.append(key[0]), original(*key))[1]
+    )
+    assert all(made_links().values())
+    assert reads == [TASK["dag_id"]]
+
+
+@pytest.mark.usefixtures("open_as")
+def test_a_link_that_fails_hides_no_other_ones(
+    database: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the fault: Airflow leaves out all links of a task if one raises an error."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    store(database)
+    monkeypatch.setattr(console, "log_page", fails)
+    found = made_links()
+    assert [name for name, address in found.items() if not address] == ["Invocation log"]
+    assert "a fault of ours" in caplog.text
