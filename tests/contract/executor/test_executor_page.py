@@ -572,10 +572,13 @@ def test_the_links_of_a_task_read_the_database_once(
     store(database)
     reads = list[str]()
     original = airflow_records.read
+
+    def read(dag_id: str, *rest: Any) -> Any:
+        reads.append(dag_id)
+        return original(dag_id, *rest)
+
+    monkeypatch.setattr(airflow_records, "read", read)
     monkeypatch.setattr(invocations, "KEPT_S", 1e12)  # No test waits until it is over.
-    monkeypatch.setattr(
-        airflow_records, "read", lambda *key: (reads.append(key[0]), original(*key))[1]
-    )
     assert all(made_links().values())
     assert reads == [TASK["dag_id"]]
 

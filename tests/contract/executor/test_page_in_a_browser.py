@@ -175,6 +175,41 @@ def test_dead_letters_are_purged_with_the_keyboard_alone(tab: tuple[Browser, str
     assert said == "1 deleted, 1 kept for tasks in flight."
 
 
+def test_one_refresh_is_made_at_once_and_ends_with_a_fault_too(tab: tuple[Browser, str]) -> None:
+    """A slow server would get more and more requests of a page that refreshes itself."""
+    opened, _ = tab
+    opened.see(
+        "window.asked = 0; const sends = fetch;"
+        "window.fetch = (path, ...rest) => {"
+        " asked += Number(path === 'api/in-flight'); return sends(path, ...rest); };"
+        "shows.starts = () => { throw new Error('a fault'); };"
+        "refresh(); refresh(); 0"
+    )
+    opened.wait(IS_READY)
+    assert opened.see("asked") == 1
+    assert "a fault" in opened.see("document.getElementById('starts').innerText")
+    assert opened.see("document.querySelectorAll('[aria-busy], #refresh:disabled').length") == 0
+
+
+def test_what_is_said_and_linked_is_so(tab: tuple[Browser, str]) -> None:
+    """A task that is not there is not called found; a finding leads to its help."""
+    opened, _ = tab
+    opened.see(
+        "for (const each of ['dag_id', 'run_id', 'task_id'])"
+        " document.getElementById('task').elements[each].value = 'none';"
+        "document.getElementById('task').requestSubmit()"
+    )
+    opened.wait(
+        "document.getElementById('said').textContent === 'The invocation could not be found.'"
+    )
+    address = opened.see(
+        "put('doctor', findings([{verdict: 'problem', subject: 's', of: '', detail: 'd', fix: '',"
+        " command: '', help: 'https://example.com/help'}]));"
+        "document.querySelector('#doctor a').href"
+    )
+    assert address == "https://example.com/help"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_follows_the_colours_of_the_person(tab: tuple[Browser, str], scheme: str) -> None:
     """Airflow's choice is stronger than that of the system; the text can be read in both."""
