@@ -215,7 +215,7 @@ def test_the_page_follows_the_colours_of_the_person(tab: tuple[Browser, str], sc
     """Airflow's choice is stronger than that of the system; the text can be read in both."""
     opened, address = tab
     opened.prefer(scheme, 1280, 1390)
-    assert opened.see("document.documentElement.dataset.theme") == scheme
+    opened.wait(f"document.documentElement.dataset.theme === '{scheme}'")
     if "PICTURES" in os.environ:
         opened.see("document.getElementById('look').click()")
         opened.wait("document.querySelectorAll('#dead-letters tbody tr').length === 2")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
@@ -82,7 +82,7 @@ def needs(right: Right) -> Callable[..., None]:
 
     def check(user: Annotated[BaseUser, Depends(get_user)]) -> None:
         if not may(user, right):
-            raise refused(right.value)
+            refuse(right.value)
 
     return check
 
@@ -90,12 +90,12 @@ def needs(right: Right) -> Callable[..., None]:
 def needs_log_of(dag_id: str, user: Annotated[BaseUser, Depends(get_user)]) -> None:
     """Answer 403 to who may not read the task logs of a DAG."""
     if not _may_on_dag(user, "GET", DagAccessEntity.TASK_LOGS, dag_id):
-        raise refused("read the task logs of this DAG")
+        refuse("read the task logs of this DAG")
 
 
-def refused(what: str) -> HTTPException:
-    """Return the answer to who may not do something."""
-    return HTTPException(status.HTTP_403_FORBIDDEN, f"Airflow does not let you {what}")
+def refuse(what: str) -> NoReturn:
+    """Answer 403 to who may not do something."""
+    raise HTTPException(status.HTTP_403_FORBIDDEN, f"Airflow does not let you {what}")
 
 
 def _may_on_dag(

@@ -45,7 +45,7 @@ from lambda_executor.plugin.access import (
     needs,
     needs_log_of,
     readable_dags,
-    refused,
+    refuse,
 )
 from lambda_executor.plugin.panels import Answer
 from lambda_executor.setup.connection import Connected
@@ -224,7 +224,7 @@ def retry(id: Annotated[str, Body(embed=True, min_length=1)], user: User) -> Ans
         if awaited is None:
             return {"left": f"left as it is: {NOT_AWAITED}"}
         if not may_on(user, Right.CHANGE, awaited.task.dag_id):
-            raise refused("change the task instances of this DAG")
+            refuse("change the task instances of this DAG")
         with audit.recorded(audit.RETRY, user, awaited.task) as outcome:
             outcomes = dict(dead_letter_actions.retry(found, _MOST_DEAD_LETTERS, [id]))
             outcome["left"] = outcomes.get(id, "")
