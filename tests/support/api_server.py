@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import sessionmaker
 
 from lambda_executor.plugin import invocations, panels
+from lambda_executor.plugin.places import places
 from lambda_executor.plugin.wiring import Wiring
 from tests.support.account import Account
 from tests.support.waiting import until
@@ -28,8 +29,6 @@ with warnings.catch_warnings():
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
-
-    from lambda_executor.plugin.app import _places
 
 #: Opens the API server for somebody with a role of Airflow's simple auth manager; None: for
 #: somebody who has not logged in.
@@ -91,8 +90,8 @@ def served(client: TestClient) -> Iterator[str]:
 def busy() -> Iterator[None]:
     """Let other people read as many panels as the page allows."""
     with ExitStack() as others:
-        while _places.acquire(blocking=False):
-            others.callback(_places.release)
+        while places.acquire(blocking=False):
+            others.callback(places.release)
         yield
 
 

@@ -38,6 +38,7 @@ from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.ops.explain import airflow_records
 from lambda_executor.plugin import console, invocations, links
+from lambda_executor.plugin.wiring import Wiring
 from tests.support.account import Account
 from tests.support.airflow_database import add_dag
 from tests.support.api_server import MANAGER, Open, busy, open_as
@@ -377,6 +378,20 @@ def test_a_panel_makes_one_call_for_a_refresh(open_as: Open, calls: list[str]) -
         calls.clear()
         assert "problem" not in client.get(f"{PAGE}/api/{panel}").json(), panel
         assert calls == its_calls, panel
+
+
+@pytest.mark.usefixtures("open_as")
+def test_clients_are_kept_as_long_as_the_options_are_the_same(account: Account) -> None:
+    """A refresh makes no session, and opens no connection, for a wiring that has not changed."""
+    wiring = Wiring()
+    first = wiring.read()
+    assert wiring.read() is first
+    account.options["max_in_flight"] = "6"
+    account.write_parameter()
+    second = wiring.read()
+    assert second is not first
+    assert set(second.config.max_in_flight.values()) == {6}
+    assert wiring.read() is second
 
 
 def test_looking_at_dead_letters_hides_none(open_as: Open, account: Account) -> None:

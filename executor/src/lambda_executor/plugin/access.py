@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import cache, partial
 from typing import Annotated, NoReturn
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -70,6 +71,11 @@ def may_on(user: BaseUser, right: Right, dag_id: str | None) -> bool:
         return _may_on_dag(user, _METHODS[right], DagAccessEntity.TASK_INSTANCE, dag_id)
     allowed = get_auth_manager().get_authorized_dag_ids(user=user, method=_METHODS[right])
     return may(user, right) and tasks.dag_ids() <= allowed
+
+
+def asker(user: BaseUser, right: Right) -> Callable[[str | None], bool]:
+    """Return `may_on` for one request, which asks once about each DAG."""
+    return cache(partial(may_on, user, right))
 
 
 def readable_dags(user: BaseUser) -> set[str]:

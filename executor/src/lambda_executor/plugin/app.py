@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
@@ -39,6 +38,7 @@ from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.plugin import airflow_path, audit, invocations, page_path, panels
 from lambda_executor.plugin.access import (
     Right,
+    asker,
     from_the_page,
     may,
     may_on,
@@ -48,6 +48,7 @@ from lambda_executor.plugin.access import (
     refuse,
 )
 from lambda_executor.plugin.panels import Answer
+from lambda_executor.plugin.places import in_a_place
 from lambda_executor.setup.connection import Connected
 
 _STATIC = Path(__file__).parent / "static"
@@ -68,30 +69,14 @@ User = Annotated[BaseUser, Depends(get_user)]
 #: Hours of which times and starts are shown.
 Hours = Annotated[int, Query(ge=1, le=24 * 7)]
 
-#: The most panels that are read at once. Each takes one of the API server's 40 threads, on which
-#: tasks report to the Execution API, too.
-MOST_AT_ONCE = 12
-
 _doctor_runs = threading.Lock()
-_places = threading.BoundedSemaphore(MOST_AT_ONCE)
-
-
-async def _in_a_place() -> AsyncIterator[None]:
-    """Answer 503 to one request too many, before it takes a thread."""
-    if not _places.acquire(blocking=False):
-        raise HTTPException(503, "too many panels are read at once", {"Retry-After": "1"})
-    try:
-        yield
-    finally:
-        _places.release()
-
 
 #: What everybody with a log-in may have.
 router = APIRouter(dependencies=[Depends(get_user)])
 #: What shows the environment.
 seen = APIRouter(
     prefix="/api",
-    dependencies=[Depends(get_user), Depends(_in_a_place), Depends(needs(Right.SEE))],
+    dependencies=[Depends(get_user), Depends(in_a_place), Depends(needs(Right.SEE))],
 )
 
 
@@ -183,16 +168,16 @@ def wiring() -> Answer:
 @seen.get("/failures", dependencies=[Depends(needs(Right.READ_TASKS))])
 def failures(user: User) -> Answer:
     """List the latest failures of the DAGs that this person may read."""
-    return panels.failures(readable_dags(user), partial(may_on, user, Right.READ_TASKS))
+    return panels.failures(readable_dags(user), asker(user, Right.READ_TASKS))
 
 
 @seen.get("/dead-letters", dependencies=[Depends(needs(Right.READ_TASKS))])
 def dead_letters(user: User) -> Answer:
     """List dead letters of the DAGs that this person may read."""
-    return panels.dead_letters(partial(may_on, user, Right.READ_TASKS))
+    return panels.dead_letters(asker(user, Right.READ_TASKS))
 
 
-@router.get("/api/invocation", dependencies=[Depends(_in_a_place), Depends(needs_log_of)])
+@router.get("/api/invocation", dependencies=[Depends(in_a_place), Depends(needs_log_of)])
 def invocation(
     dag_id: str,
     run_id: str,
@@ -240,7 +225,7 @@ def purge(user: User) -> Answer:
     """Delete the dead letters that no task waits for, of the DAGs that this person may change."""
 
     def delete(found: Connected) -> Answer:
-        may_delete = partial(may_on, user, Right.CHANGE)
+        may_delete = asker(user, Right.CHANGE)
         with audit.recorded(audit.PURGE, user) as outcome:
             done = dead_letter_actions.purge(
                 found, _MOST_DEAD_LETTERS, is_sure=True, may=may_delete
