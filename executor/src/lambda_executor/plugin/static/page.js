@@ -121,7 +121,7 @@ const shows = {
     const rows = answer.rows.map((row) => [row.function, number(row.invocations ?? "unknown"),
       number(share(row.cold, row.invocations)), number(share(row.restored, row.invocations)),
       number(row.throttles ?? "unknown")]);
-    const cut = answer.is_cut ? [none("Some functions or counts are missing: CloudWatch was asked once.")] : [];
+    const cut = answer.is_cut ? [none("Some are missing: CloudWatch is asked once, for at most 125 functions.")] : [];
     return [table("Starts", ["function", "invocations", "cold", "restored", "throttles"], rows), ...cut,
       element("p", { className: "hint" },
         "From CloudWatch, some minutes late. Without the observability stack nobody counts cold and restored starts.")];
