@@ -78,7 +78,7 @@ def add_dag(database: Engine, path: str, *, is_stale: bool = False) -> None:
         "relative_fileloc": path,
         "fileloc": f"/dags/{path}",
         "is_stale": is_stale,
-        "timetable_type": "",  # Since Airflow 3.2.
+        "timetable_type": "",  # Airflow 3.1 has it not yet.
         "max_active_tasks": 16,
         "max_consecutive_failed_dag_runs": 0,
         "has_task_concurrency_limits": False,
