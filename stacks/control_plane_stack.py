@@ -19,7 +19,6 @@ from constructs import Construct
 
 from airflow_lambda_constructs.acknowledge import (
     acknowledge,
-    acknowledge_any_resource,
     shown,
 )
 from airflow_lambda_constructs.airflow.airflow_control_plane import (
@@ -289,14 +288,6 @@ class ControlPlaneStack(StageStack):
             finding = f"IAM5[Resource::{shown(self, log_group.log_group_arn)}]"
             reason = "The streams of one log group, whose names AWS chooses."
             acknowledge(api_server, **{finding: reason})
-        # They name the log group of a job, which the executor asks for once.
-        describe = {"batch": "batch:DescribeJobDefinitions", "ecs": "ecs:DescribeTaskDefinition"}
-        kinds = {target.kind for target in self.config.targets}
-        if actions := [action for kind, action in describe.items() if kind in kinds]:
-            iam.Grant.add_to_principal(grantee=api_server, actions=actions, resource_arns=["*"])
-            acknowledge_any_resource(
-                api_server, "The descriptions of definitions have no resource-level permission."
-            )
 
 
 def _size(settings: ControlPlaneConfig, program: str | None = None) -> TaskSize:

@@ -72,17 +72,19 @@ def add_scheduler(
 
 def add_dag(database: Engine, path: str, *, is_stale: bool = False) -> None:
     """A DAG that the DAG processor has found in a file."""
+    row = {
+        "dag_id": path,
+        "bundle_name": "dags-folder",
+        "relative_fileloc": path,
+        "fileloc": f"/dags/{path}",
+        "is_stale": is_stale,
+        "timetable_type": "",  # Airflow 3.1 has it not yet.
+        "max_active_tasks": 16,
+        "max_consecutive_failed_dag_runs": 0,
+        "has_task_concurrency_limits": False,
+    }
+    known = DagModel.__table__.columns.keys()
     with database.begin() as connection:
         connection.execute(
-            insert(DagModel).values(
-                dag_id=path,
-                bundle_name="dags-folder",
-                relative_fileloc=path,
-                fileloc=f"/dags/{path}",
-                is_stale=is_stale,
-                timetable_type="",
-                max_active_tasks=16,
-                max_consecutive_failed_dag_runs=0,
-                has_task_concurrency_limits=False,
-            )
+            insert(DagModel).values({name: row[name] for name in row if name in known})
         )

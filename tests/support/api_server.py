@@ -6,7 +6,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import uvicorn
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import sessionmaker
 
 from lambda_executor.plugin import invocations, panels
+from lambda_executor.plugin.places import places
 from lambda_executor.plugin.wiring import Wiring
 from tests.support.account import Account
 from tests.support.waiting import until
@@ -33,8 +34,8 @@ with warnings.catch_warnings():
 #: somebody who has not logged in.
 Open = Callable[[str | None], TestClient]
 
-#: The tokens of people who have logged out, since Airflow 3.2.
-REVOKED = "revoked_token"
+#: What says who may read a DAG; and the tokens of people who have logged out, since Airflow 3.2.
+TABLES = ("dag_bundle", "team", "dag_bundle_team", "revoked_token")
 MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 
 
@@ -46,10 +47,13 @@ def open_as(account: Account, database: Engine, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", MANAGER)
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "only-for-these-tests-" * 4)
     monkeypatch.setattr(settings, "Session", sessionmaker(database))
-    if REVOKED in Base.metadata.tables:
-        Base.metadata.create_all(database, tables=[Base.metadata.tables[REVOKED]])
+    known = Base.metadata.tables
+    Base.metadata.create_all(database, tables=[known[each] for each in TABLES if each in known])
+    with database.begin() as connection:
+        connection.execute(known["dag_bundle"].insert().values(name="dags-folder", active=True))
     for module in (panels, invocations):
         monkeypatch.setattr(module, "WIRING", Wiring())
+    invocations._found.cache_clear()
     app = _app()
 
     def open_it(role: str | None) -> TestClient:
@@ -80,6 +84,15 @@ def served(client: TestClient) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Let other people read as many panels as the page allows."""
+    with ExitStack() as others:
+        while places.acquire(blocking=False):
+            others.callback(places.release)
+        yield
 
 
 @functools.cache

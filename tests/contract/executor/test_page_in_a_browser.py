@@ -23,6 +23,7 @@ from sqlalchemy.engine import Engine
 from lambda_executor.contract.names import FAILURE_EVENT, FUNCTION_METRICS
 from lambda_executor.contract.wire import Invocation, InvocationId
 from tests.support.account import Account
+from tests.support.airflow_database import add_dag
 from tests.support.api_server import Open, open_as, served, token_of
 from tests.support.browser import Browser, browser, needs_chromium
 
@@ -40,6 +41,7 @@ IS_READY = "document.getElementById('said').textContent.startsWith('Refreshed')"
 
 def fill(account: Account, database: Engine) -> None:
     """A day of an environment that has had some trouble."""
+    add_dag(database, "etl")
     common = {"dag_id": "etl", "run_id": "r", "map_index": -1, "try_number": 1, "pool": "p"}
     common |= {"pool_slots": 1, "queue": "default"}
     rows = [
@@ -173,12 +175,47 @@ def test_dead_letters_are_purged_with_the_keyboard_alone(tab: tuple[Browser, str
     assert said == "1 deleted, 1 kept for tasks in flight."
 
 
+def test_one_refresh_is_made_at_once_and_ends_with_a_fault_too(tab: tuple[Browser, str]) -> None:
+    """A slow server would get more and more requests of a page that refreshes itself."""
+    opened, _ = tab
+    opened.see(
+        "window.asked = 0; const sends = fetch;"
+        "window.fetch = (path, ...rest) => {"
+        " asked += Number(path === 'api/in-flight'); return sends(path, ...rest); };"
+        "shows.starts = () => { throw new Error('a fault'); };"
+        "refresh(); refresh(); 0"
+    )
+    opened.wait(IS_READY)
+    assert opened.see("asked") == 1
+    assert "a fault" in opened.see("document.getElementById('starts').innerText")
+    assert opened.see("document.querySelectorAll('[aria-busy], #refresh:disabled').length") == 0
+
+
+def test_what_is_said_and_linked_is_so(tab: tuple[Browser, str]) -> None:
+    """A task that is not there is not called found; a finding leads to its help."""
+    opened, _ = tab
+    opened.see(
+        "for (const each of ['dag_id', 'run_id', 'task_id'])"
+        " document.getElementById('task').elements[each].value = 'none';"
+        "document.getElementById('task').requestSubmit()"
+    )
+    opened.wait(
+        "document.getElementById('said').textContent === 'The invocation could not be found.'"
+    )
+    address = opened.see(
+        "put('doctor', findings([{verdict: 'problem', subject: 's', of: '', detail: 'd', fix: '',"
+        " command: '', help: 'https://example.com/help'}]));"
+        "document.querySelector('#doctor a').href"
+    )
+    assert address == "https://example.com/help"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_follows_the_colours_of_the_person(tab: tuple[Browser, str], scheme: str) -> None:
     """Airflow's choice is stronger than that of the system; the text can be read in both."""
     opened, address = tab
     opened.prefer(scheme, 1280, 1390)
-    assert opened.see("document.documentElement.dataset.theme") == scheme
+    opened.wait(f"document.documentElement.dataset.theme === '{scheme}'")
     if "PICTURES" in os.environ:
         opened.see("document.getElementById('look').click()")
         opened.wait("document.querySelectorAll('#dead-letters tbody tr').length === 2")

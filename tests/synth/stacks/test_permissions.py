@@ -170,6 +170,21 @@ def test_page_may_count_messages_and_look_after_dead_letters_and_nothing_else(
     }
 
 
+def test_page_may_ask_where_jobs_log(assembly: Assembly) -> None:
+    """Of the services that a stage has targets of; of a function and a MicroVM it is known."""
+    describe = {"batch": "batch:DescribeJobDefinitions", "ecs": "ecs:DescribeTaskDefinition"}
+    kinds = {target.kind for target in assembly.config.targets}
+    policy = assembly.only("AWS::IAM::ManagedPolicy", "PagePolicy")
+    granted = policy.properties["PolicyDocument"]["Statement"]
+    found = {
+        action
+        for statement in granted
+        for action in listed(statement["Action"])
+        if action in describe.values()
+    }
+    assert found == {action for kind, action in describe.items() if kind in kinds}
+
+
 def test_nobody_may_list_payloads_or_touch_anything_beside_them(assembly: Assembly) -> None:
     """Only objects below the prefix are granted, and never listing."""
     of_payloads = [

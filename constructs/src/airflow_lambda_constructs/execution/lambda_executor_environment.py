@@ -26,6 +26,7 @@ from airflow_lambda_constructs.execution.target import (
     TargetNetwork,
     TargetProps,
     TargetSurroundings,
+    allow,
 )
 from airflow_lambda_constructs.execution.target_wiring import offers, targets_by_queue
 from airflow_lambda_constructs.execution.workload_function import (
@@ -277,7 +278,14 @@ class LambdaExecutorEnvironment(Construct):
         acknowledge_any_resource(
             policy, "cloudwatch:GetMetricData reads counts of any metric and knows no resource"
         )
+        for service in sorted({target.service for target in self.targets} & _DESCRIBE.keys()):
+            allow(policy, [_DESCRIBE[service]], ["*"], why=f"{_DESCRIBE[service]} {_NO_RESOURCE}")
         return policy
+
+
+#: What names the log group of a job, by the target's service.
+_DESCRIBE = {"batch": "batch:DescribeJobDefinitions", "ecs": "ecs:DescribeTaskDefinition"}
+_NO_RESOURCE = "has no resource-level permission"
 
 
 def _function_name(props: LambdaExecutorEnvironmentProps, settings: FunctionProps) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from lambda_executor.aws.clients import Clients
 from lambda_executor.contract.names import FUNCTION_METRICS, INIT_TIME, RESTORE_DURATION
 
-#: Seconds of one data point; the sums of all are added up here.
-_PERIOD_S = 3600
+#: Seconds of one data point of a short and of a long time; the sums of all are added up here.
+_SHORT_PERIOD_S = 300
+_LONG_PERIOD_S = 3600
+#: The longest time with short data points.
+_SHORT_S = 2 * _LONG_PERIOD_S
 #: The most metrics of one call.
 #: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
 _MOST_METRICS = 500
@@ -40,6 +43,19 @@ class FunctionCounts:
     throttles: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """The counts of functions.
+
+    Attributes:
+        counts: One for each function that was asked about.
+        is_cut: Some functions or data points are missing.
+    """
+
+    counts: list[FunctionCounts]
+    is_cut: bool
+
+
 class _Metric(NamedTuple):
     of: str
     name: str
@@ -54,43 +70,54 @@ _METRICS = (
     _Metric("throttles", "Throttles", "Sum", is_of_lambda=True),
 )
 #: Functions of which one call can ask; the others are left out.
-MOST_FUNCTIONS = _MOST_METRICS // len(_METRICS)
+_MOST_FUNCTIONS = _MOST_METRICS // len(_METRICS)
 
 
 def count_starts(
     clients: Clients, functions: Sequence[str], since: datetime, until: datetime
-) -> list[FunctionCounts]:
+) -> Starts:
     """Ask for the counts of functions, in one call.
 
     Args:
         clients: The clients of AWS.
-        functions: Their names, at most `MOST_FUNCTIONS`.
-        since: The beginning of the time.
+        functions: Their names; those beyond `_MOST_FUNCTIONS` are left out.
+        since: The beginning of the time; it is rounded down to that of a data point, because
+            CloudWatch has the point in which it is at an earlier time.
         until: The end of the time.
 
     Raises:
         AwsError: CloudWatch does not answer.
     """
+    asked = functions[:_MOST_FUNCTIONS]
+    is_short = (until - since).total_seconds() <= _SHORT_S
+    period_s = _SHORT_PERIOD_S if is_short else _LONG_PERIOD_S
+    begin = datetime.fromtimestamp(since.timestamp() // period_s * period_s, UTC)
     queries = [
-        _query(f"m{number}_{metric.of}", function, metric)
-        for number, function in enumerate(functions)
+        _query(f"m{number}_{metric.of}", function, metric, period_s)
+        for number, function in enumerate(asked)
         for metric in _METRICS
     ]
     with clients.errors():
         answer = clients.metrics.get_metric_data(
-            MetricDataQueries=queries, StartTime=since, EndTime=until
+            MetricDataQueries=queries, StartTime=begin, EndTime=until
         )
-    found = _sums(answer["MetricDataResults"])
-    return [
+    results = answer["MetricDataResults"]
+    found = _sums(results)
+    counts = [
         FunctionCounts(
             function,
             **{metric.of: found.get(f"m{number}_{metric.of}") for metric in _METRICS},
         )
-        for number, function in enumerate(functions)
+        for number, function in enumerate(asked)
     ]
+    # The whole answer fits into one page of it, so AWS has cut it short for another reason.
+    is_partial = "NextToken" in answer or any(
+        each.get("StatusCode", "Complete") != "Complete" for each in results
+    )
+    return Starts(counts, is_partial or len(asked) < len(functions))
 
 
-def _query(id: str, function: str, metric: _Metric) -> Mapping[str, Any]:
+def _query(id: str, function: str, metric: _Metric, period_s: int) -> Mapping[str, Any]:
     dimensions = [{"Name": "FunctionName", "Value": function}] if metric.is_of_lambda else []
     namespace = "AWS/Lambda" if metric.is_of_lambda else f"{FUNCTION_METRICS}/{function}"
     return {
@@ -101,7 +128,7 @@ def _query(id: str, function: str, metric: _Metric) -> Mapping[str, Any]:
                 "MetricName": metric.name,
                 "Dimensions": dimensions,
             },
-            "Period": _PERIOD_S,
+            "Period": period_s,
             "Stat": metric.statistic,
         },
     }

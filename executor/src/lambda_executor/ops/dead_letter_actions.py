@@ -22,6 +22,8 @@ NAMELESS = "(no dispatch id)"
 
 #: Gets the number of entries that were read so far.
 Progress = Callable[[int], object]
+#: Gets a DAG's id, or None where that is not known; tells whether a person may act on its tasks.
+May = Callable[[str | None], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,15 @@ class Purged:
 
     Attributes:
         refused: How many of the unneeded ones AWS did not delete.
+        withheld: How many that no task waits for the person may not delete.
+        ids: The dispatch ids of the unneeded ones.
     """
 
     unneeded: int
     kept: int
     refused: int = 0
+    withheld: int = 0
+    ids: tuple[str, ...] = ()
 
 
 def read(messages: HeldMessages, progress: Progress = lambda _: None) -> list[Entry]:
@@ -69,14 +75,15 @@ def read(messages: HeldMessages, progress: Progress = lambda _: None) -> list[En
     return entries
 
 
-def rows(entries: Sequence[Entry]) -> list[Row]:
-    """Describe entries for a person.
+def rows(entries: Sequence[Entry], may: May = lambda _: True) -> list[Row]:
+    """Describe entries for a person, but those that the person may not see.
 
     Raises:
         DatabaseError: Airflow's database cannot be read.
     """
     awaited, now_s = _awaited(entries), time.time()
-    return [_row(entry, _task(entry, awaited), now_s) for entry in entries]
+    found = [(entry, _task(entry, awaited)) for entry in entries]
+    return [_row(entry, task, now_s) for entry, task in found if may(_dag_id(entry, task))]
 
 
 def retry(
@@ -121,9 +128,21 @@ def retry(
 
 
 def purge(
-    connected: Connected, limit: int, *, is_sure: bool, progress: Progress = lambda _: None
+    connected: Connected,
+    limit: int,
+    *,
+    is_sure: bool,
+    may: May = lambda _: True,
+    progress: Progress = lambda _: None,
 ) -> Purged:
     """Delete the dead letters that no task waits for; without `is_sure` only count them.
+
+    Args:
+        connected: The options and clients.
+        limit: The most dead letters to look at.
+        is_sure: Whether to delete them.
+        may: Whether the person may delete those of a DAG.
+        progress: As of `read`.
 
     Raises:
         AwsError: The queue cannot be read, or nothing can be deleted from it.
@@ -134,10 +153,16 @@ def purge(
     with HeldMessages(dead_letters, limit) as messages:
         entries = read(messages, progress)
         awaited = _awaited(entries)
-        unneeded = [entry for entry in entries if _task(entry, awaited) is None]
-        kept = len(entries) - len(unneeded)
+        unawaited = [entry for entry in entries if _task(entry, awaited) is None]
+        unneeded = [entry for entry in unawaited if may(_dag_id(entry, None))]
         refused = messages.delete(unneeded) if is_sure else 0
-    return Purged(len(unneeded), kept, refused)
+    return Purged(
+        len(unneeded),
+        len(entries) - len(unawaited),
+        refused,
+        len(unawaited) - len(unneeded),
+        tuple(entry.letter.id for entry in unneeded if entry.letter),
+    )
 
 
 def _awaited(entries: Sequence[Entry]) -> dict[InvocationId, Awaited]:
@@ -148,10 +173,16 @@ def _task(entry: Entry, awaited: Mapping[InvocationId, Awaited]) -> Awaited | No
     return awaited.get(entry.letter.id) if entry.letter else None
 
 
+def _dag_id(entry: Entry, task: Awaited | None) -> str | None:
+    """Airflow's word on it counts, if it has one: a function's role can forge an event."""
+    name = task.task if task else entry.task
+    return name.dag_id if name else None
+
+
 def _row(entry: Entry, task: Awaited | None, now_s: float) -> Row:
     return Row(
         entry.letter.id if entry.letter else None,
-        str(task.task) if task else entry.task,
+        str((task.task if task else entry.task) or ""),
         entry.reason,
         entry.letter.request_id if entry.letter else None,
         entry.age_s(now_s),

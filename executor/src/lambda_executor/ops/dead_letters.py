@@ -25,6 +25,8 @@ HIDDEN_S = 300
 RECEIVING_S = 60
 #: The least seconds for which a token must still be valid when its invocation is sent again.
 MARGIN_S = 15
+#: The reason against a retry of what Airflow has no task in flight for.
+NOT_AWAITED = "Airflow does not wait for it: its task has ended, or was dispatched again"
 
 
 class HeldQueue(Queue, Protocol):
@@ -70,13 +72,13 @@ class Entry:
         message: The message; holds a token.
         letter: The dead letter; None if the message is not about an invocation.
         reason: Lambda's reason, or why the message is not about an invocation.
-        task: The name of the task, if the event contains it.
+        task: The task, if the event contains it.
     """
 
     message: Message = field(repr=False)
     letter: DeadLetter | None
     reason: str
-    task: str
+    task: TaskName | None
 
     @classmethod
     def read(cls, message: Message) -> Entry:
@@ -84,7 +86,7 @@ class Entry:
         try:
             letter = DeadLetter.decode(message.body, message.attributes)
         except DecodeError as e:
-            return cls(message, None, f"not an invocation: {e}", "")
+            return cls(message, None, f"not an invocation: {e}", None)
         return cls(message, letter, letter.reason, _task(message.body))
 
     def age_s(self, now_s: float) -> float | None:
@@ -145,7 +147,7 @@ def reason_against(entry: Entry, awaited: Awaited | None, now_s: float) -> str:
     if entry.letter is None:
         return "it is no invocation"
     if awaited is None:
-        return "Airflow does not wait for it: its task has ended, or was dispatched again"
+        return NOT_AWAITED
     if awaited.state != "queued":
         return f"its task is {awaited.state}: it has started, and Airflow's heartbeat ends it"
     return _reason_of_token(entry.message.body, now_s)
@@ -189,15 +191,15 @@ def send_again(
         return f"{undeleted}: {e}"
 
 
-def _task(body: str) -> str:
-    """The name of the task in an event's workload; empty if there is none."""
+def _task(body: str) -> TaskName | None:
+    """The task in an event's workload; None if there is none."""
     try:
         ti = json.loads(Invocation.decode(dead_event(body)).workload_json)["ti"]
         map_index = -1 if ti.get("map_index") is None else ti["map_index"]
         name = TaskName(ti["dag_id"], ti["run_id"], ti["task_id"], map_index, ti["try_number"])
-        return str(name)
+        return name if isinstance(name.dag_id, str) and str(name) else None
     except (DecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""
+        return None
 
 
 def _batches(receipts: list[str]) -> Iterator[list[str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from airflow.models.dag import DagModel
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
@@ -69,11 +70,7 @@ def active() -> list[Active]:
     """Return the in-flight tasks, by state."""
     query = (
         select(TaskInstance.state, func.count(), func.min(TaskInstance.queued_dttm))
-        .where(
-            TaskInstance.state.in_(_ACTIVE),
-            TaskInstance.external_executor_id.is_not(None),
-            _is_ours(),
-        )
+        .where(*_are_in_flight())
         .group_by(TaskInstance.state)
         .order_by(TaskInstance.state)
     )
@@ -87,11 +84,7 @@ def active_by_queue() -> dict[str, dict[str, int]]:
     """Return how many tasks are in flight, by their queue and then by state."""
     query = (
         select(TaskInstance.queue, TaskInstance.state, func.count())
-        .where(
-            TaskInstance.state.in_(_ACTIVE),
-            TaskInstance.external_executor_id.is_not(None),
-            _is_ours(),
-        )
+        .where(*_are_in_flight())
         .group_by(TaskInstance.queue, TaskInstance.state)
         .order_by(TaskInstance.queue, TaskInstance.state)
     )
@@ -139,12 +132,20 @@ def ended(since: datetime, limit: int) -> list[Ended]:
         ]
 
 
-def failures(limit: int) -> list[Failure]:
-    """Return the latest failures, newest first."""
+def failures(limit: int, dag_ids: Collection[str] | None = None) -> list[Failure]:
+    """Return the latest failures, newest first; with `dag_ids` only those of these DAGs."""
     query = select(Log).where(Log.event == FAILURE_EVENT).order_by(Log.dttm.desc()).limit(limit)
+    if dag_ids is not None:
+        query = query.where(Log.dag_id.in_(dag_ids))
     with airflow_session() as session:
         rows = session.scalars(query)
         return [Failure(row.dttm, _task_of(row), without_link(row.extra or "")) for row in rows]
+
+
+def dag_ids() -> set[str]:
+    """Return the ids of all DAGs."""
+    with airflow_session() as session:
+        return set(session.scalars(select(DagModel.dag_id)))
 
 
 def awaited(ids: Collection[InvocationId]) -> dict[InvocationId, Awaited]:
@@ -189,6 +190,12 @@ def airflow_session() -> Iterator[Session]:
             f"Airflow's database cannot be read ({first}): run this where the scheduler runs, with "
             "the same [database] sql_alchemy_conn"
         ) from e
+
+
+def _are_in_flight() -> tuple[ColumnElement[bool], ...]:
+    """This executor's tasks that are sent and have not ended."""
+    sent = TaskInstance.external_executor_id.is_not(None)
+    return TaskInstance.state.in_(_ACTIVE), sent, _is_ours()
 
 
 def _is_ours() -> ColumnElement[bool]:

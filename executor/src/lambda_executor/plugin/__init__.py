@@ -24,10 +24,14 @@ PREFIX = "/lambda-executor"
 NAME = "Lambda executor"
 
 
+def airflow_path() -> str:
+    """Return the path below which Airflow is, from the root of the API server's host."""
+    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+
+
 def page_path() -> str:
     """Return the path of the page, from the root of the API server's host."""
-    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path
-    return f"{base.rstrip('/')}{PREFIX}/"
+    return f"{airflow_path()}{PREFIX}/"
 
 
 def _is_of_use() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +22,9 @@ from lambda_executor.plugin.panels import Answer, answer, with_wiring
 from lambda_executor.plugin.wiring import WIRING
 from lambda_executor.setup.connection import Connected
 from lambda_executor.setup.job_log_groups import JobLogGroups
+
+#: Seconds for which a found invocation serves all links of its task.
+KEPT_S = 5.0
 
 _LOG_GROUPS = JobLogGroups()
 
@@ -61,6 +66,23 @@ def find(
     return Invocation(task, reason, log_story.request_id_in(reason))
 
 
+@functools.lru_cache(maxsize=128)
+def _found(moment: int, *key: Any) -> Invocation | None:  # noqa: ANN401, ARG001 - as `find`
+    return find(*key)
+
+
+def just_found(
+    dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None
+) -> Invocation | None:
+    """Return what `find` does, or what it did a few seconds ago: Airflow asks for each link.
+
+    Raises:
+        DatabaseError: Airflow's database cannot be read.
+        UnknownTaskError: Airflow has no such run, task, map index or try.
+    """
+    return _found(int(time.monotonic() / KEPT_S), dag_id, run_id, task_id, map_index, try_number)
+
+
 def log_link(invocation: Invocation) -> str:
     """Return the console's page of the invocation's lines in the log of its function or job.
 
@@ -80,10 +102,7 @@ def console_link(invocation: Invocation) -> str:
         LambdaExecutorError: Its target is not known.
     """
     found = WIRING.current()
-    target = _target(found, invocation)
-    if not isinstance(target, FunctionTarget):
-        return ""
-    return console.function_page(_region(found), target.function.rpartition(":")[2])
+    return _console_page(_region(found), _target(found, invocation))
 
 
 def request_link(invocation: Invocation) -> str:
@@ -147,11 +166,17 @@ def _in_aws(found: Connected, invocation: Invocation) -> Answer:
         "target": str(target),
         "log_group": group,
         "log_url": console.log_page(region, group, id, invocation.since),
-        "console_url": console_link(invocation),
+        "console_url": _console_page(region, target),
     }
     if invocation.request_id or invocation.since is None or not isinstance(target, FunctionTarget):
         return facts
     return facts | answer("logs", lambda: _request_id(found, group, id, invocation.since))
+
+
+def _console_page(region: str, target: Target) -> str:
+    if not isinstance(target, FunctionTarget):
+        return ""
+    return console.function_page(region, target.function.rpartition(":")[2])
 
 
 def _request_id(found: Connected, group: str, id: str, since: datetime | None) -> Answer:

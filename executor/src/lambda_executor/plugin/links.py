@@ -41,12 +41,15 @@ class TaskLink:
 
         key = ti_key
         try:
-            found = invocations.find(
+            found = invocations.just_found(
                 key.dag_id, key.run_id, key.task_id, key.map_index, key.try_number
             )
             return invocations.ADDRESSES[self.name](found) if found else ""
         except LambdaExecutorError as e:
             log.info("The link %r of %s is left out: %s", self.name, key, e)
+            return ""
+        except Exception:  # It would hide the links of everybody else.
+            log.warning("The link %r of %s is left out", self.name, key, exc_info=True)
             return ""
 
 

@@ -6,8 +6,7 @@ here is from a scheduler's memory.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,22 +15,20 @@ from typing import Any
 from airflow.configuration import conf
 
 from lambda_executor.aws import count_starts
-from lambda_executor.aws.function_metrics import MOST_FUNCTIONS
 from lambda_executor.contract.errors import AwsError, LambdaExecutorError, RouteError
 from lambda_executor.contract.options import CONFIG_PARAMETER, SECTION
 from lambda_executor.core.findings import Finding, Status
 from lambda_executor.core.routing import Routes
 from lambda_executor.ops import dead_letter_actions, tasks
+from lambda_executor.ops.dead_letter_actions import May
 from lambda_executor.ops.dead_letters import Entry
-from lambda_executor.ops.missing_rights import missing_right
+from lambda_executor.ops.missing_rights import missing_right, refused_call
 from lambda_executor.plugin import times
 from lambda_executor.plugin.wiring import WIRING
 from lambda_executor.setup.config import ExecutorConfig
 from lambda_executor.setup.connection import Connected
 
 Answer = dict[str, Any]
-
-_DENIED = re.compile(r"\((?:AccessDenied\w*|UnauthorizedOperation)\) when calling the (\w+) ")
 
 #: The most tasks whose times are read.
 MOST_TASKS = 5000
@@ -107,14 +104,21 @@ def in_flight() -> Answer:
     return answer("", read)
 
 
-def failures() -> Answer:
-    """Return the latest failures with the executor's reasons."""
+def failures(dag_ids: Collection[str], may: May) -> Answer:
+    """Return the latest failures with the executor's reasons, of the DAGs that a person may read.
+
+    Args:
+        dag_ids: The DAGs that the person may read.
+        may: Whether the person may read the tasks of a DAG.
+    """
 
     def read() -> Answer:
+        found = tasks.failures(MOST_FAILURES, dag_ids)
         return {
             "rows": [
                 {"at": each.at, "task": str(each.task or ""), "reason": each.reason}
-                for each in tasks.failures(MOST_FAILURES)
+                for each in found
+                if may(each.task.dag_id if each.task else None)
             ]
         }
 
@@ -153,9 +157,8 @@ def starts(hours: int) -> Answer:
         if not functions:
             return {"rows": []}
         until = datetime.now(UTC)
-        since = until - timedelta(hours=hours)
-        counts = count_starts(found.clients, functions[:MOST_FUNCTIONS], since, until)
-        return {"rows": [asdict(each) for each in counts]}
+        starts = count_starts(found.clients, functions, until - timedelta(hours=hours), until)
+        return {"rows": [asdict(each) for each in starts.counts], "is_cut": starts.is_cut}
 
     return with_wiring("cloudwatch", read)
 
@@ -173,13 +176,18 @@ def queue_depth(number: int) -> Answer:
     return with_wiring("sqs", read)
 
 
-def dead_letters() -> Answer:
-    """Return up to ten dead letters; they are not hidden from the scheduler for a moment."""
+def dead_letters(may: May) -> Answer:
+    """Return up to ten dead letters that a person may see; schedulers can take them meanwhile.
+
+    Args:
+        may: Whether the person may see those of a DAG.
+    """
 
     def read(found: Connected) -> Answer:
         queue, _ = found.existing_dead_letters()
-        rows = dead_letter_actions.rows([Entry.read(message) for message in queue.receive(1, 0)])
-        return {"rows": [asdict(row) for row in rows]}
+        entries = [Entry.read(message) for message in queue.receive(1, 0)]
+        rows = dead_letter_actions.rows(entries, may)
+        return {"rows": [asdict(row) for row in rows], "withheld": len(entries) - len(rows)}
 
     return with_wiring("sqs", read)
 
@@ -187,10 +195,10 @@ def dead_letters() -> Answer:
 def as_seen_here(finding: Finding) -> dict[str, str]:
     """Return a finding of the doctor, who has the permissions of the API server here."""
     found = finding.as_json()
-    if denied := _DENIED.search(finding.detail):
+    if call := refused_call(finding.detail):
         found["verdict"] = Status.UNKNOWN.value
         found["fix"] = (
-            f"nothing, if a scheduler may make this call ({denied[1]}), which the role of this API "
+            f"nothing, if a scheduler may make this call ({call}), which the role of this API "
             "server may not: ask where a scheduler runs"
         )
         found["command"] = "airflow lambda-executor check"
@@ -198,11 +206,9 @@ def as_seen_here(finding: Finding) -> dict[str, str]:
 
 
 def _routes_if_known() -> Routes | None:
-    """Return the targets; None: the panel that shows the wiring says why they are not known."""
-    try:
-        return WIRING.current().config.routes
-    except LambdaExecutorError:
-        return None
+    """Return the targets, whose names are not worth waiting for AWS; None: not read yet."""
+    known = WIRING.known()
+    return known.config.routes if known else None
 
 
 def _target(routes: Routes | None, queue: str) -> str:

@@ -110,7 +110,11 @@ def connect(conf: Conf, patience: aws.Patience | None = None) -> Connected:
         ConfigError: An option is missing or has an unusable value.
     """
     gateway = Gateway(conf, patience)
-    settings = gateway.settings()
+    return connected(gateway, gateway.settings())
+
+
+def connected(gateway: Gateway, settings: config.ExecutorConfig) -> Connected:
+    """Make the clients of what the options name."""
     dead_letters = settings.dead_letter_queue_url
     clients = gateway.clients(settings, settings.dispatch_threads + settings.poll_threads + 4)
     return Connected(

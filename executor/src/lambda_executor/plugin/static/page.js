@@ -50,13 +50,24 @@ function problem(answer) {
   return element("div", { className: "problem" }, ...parts);
 }
 
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+// The server reads a few panels at once; who asks for more is told so at once, and asks again.
+async function patiently(path, options) {
+  for (let tries = 1; ; tries += 1) {
+    const response = await fetch(path, { credentials: "same-origin", ...options });
+    if (response.status !== 503 || options.method || tries === 5) return response;
+    await pause(1000 * tries);
+  }
+}
+
 async function ask(path, body) {
   const options = body === undefined ? {} : {
     method: "POST", body: JSON.stringify(body),
     headers: { "Content-Type": "application/json", "X-Lambda-Executor": "page" },
   };
   try {
-    const response = await fetch(path, { credentials: "same-origin", ...options });
+    const response = await patiently(path, options);
     if (response.ok) return await response.json();
     if (response.status === 401) return { problem: "You are logged out: log in to Airflow again." };
     const text = await response.json().then((answer) => answer.detail, () => response.statusText);
@@ -69,9 +80,16 @@ async function ask(path, body) {
 
 async function panel(id, path, show) {
   $(id).setAttribute("aria-busy", "true");
-  const answer = await ask(path);
-  put(id, ...(answer.problem ? [problem(answer)] : show(answer)));
-  $(id).removeAttribute("aria-busy");
+  try {
+    const answer = await ask(path);
+    put(id, ...(answer.problem ? [problem(answer)] : show(answer)));
+    return answer;
+  } catch (error) {
+    put(id, problem({ problem: `This answer cannot be shown: ${error.message}` }));
+    return { problem: error.message };
+  } finally {
+    $(id).removeAttribute("aria-busy");
+  }
 }
 
 const shows = {
@@ -95,7 +113,7 @@ const shows = {
     const rows = answer.rows.map((row) => [row.target || "unknown", row.queue, row.tasks,
       ...[...row.waits_s, ...row.runs_s].map((value) => number(seconds(value)))]);
     const shown = [table("Waiting and running", ["target", "queue", "tasks", ...of("wait"), ...of("run")], rows)];
-    if (answer.is_cut) shown.push(none("More tasks have ended than are read; these were made last."));
+    if (answer.is_cut) shown.push(none("Only the newest 5,000 tasks are counted."));
     return shown;
   },
   starts(answer) {
@@ -103,7 +121,8 @@ const shows = {
     const rows = answer.rows.map((row) => [row.function, number(row.invocations ?? "unknown"),
       number(share(row.cold, row.invocations)), number(share(row.restored, row.invocations)),
       number(row.throttles ?? "unknown")]);
-    return [table("Starts", ["function", "invocations", "cold", "restored", "throttles"], rows),
+    const cut = answer.is_cut ? [none("Some are missing: CloudWatch is asked once, for at most 125 functions.")] : [];
+    return [table("Starts", ["function", "invocations", "cold", "restored", "throttles"], rows), ...cut,
       element("p", { className: "hint" },
         "From CloudWatch, some minutes late. Without the observability stack nobody counts cold and restored starts.")];
   },
@@ -126,33 +145,53 @@ function list(pairs) {
     [element("dt", {}, name), element("dd", {}, value instanceof Node ? value : String(value))]));
 }
 
-async function queues() {
-  const answer = await ask("api/queues");
-  if (answer.problem) return put("queues", problem(answer));
-  const rows = await Promise.all(answer.rows.map(async (queue, index) => {
+async function depths(rows) {
+  return Promise.all(rows.map(async (queue, index) => {
     const depth = await ask(`api/queues/${index}`);
     return depth.problem ? [queue.subject, queue.name, problem(depth), ""]
       : [queue.subject, queue.name, depth.visible, depth.hidden];
   }));
-  return put("queues", table("Queues", ["queue", "name", "visible", "hidden"], rows));
+}
+
+async function queues(named) {
+  const answer = await named;
+  put("queues", answer.problem ? problem(answer)
+    : table("Queues", ["queue", "name", "visible", "hidden"], await depths(answer.rows)));
 }
 
 let mine = {};
+let isRefreshing = false;
 
 async function refresh() {
+  if (isRefreshing) return;
+  isRefreshing = true;
   $("refresh").disabled = true;
   say("Refreshing");
-  const hours = $("hours").value;
-  if (mine.read_wiring) await panel("wiring", "api/wiring", shows.wiring);
+  try {
+    await refreshed($("hours").value);
+    say(`Refreshed at ${new Date().toLocaleTimeString()}`);
+  } catch (error) {
+    say(`The page could not be refreshed: ${error.message}`);
+  } finally {
+    isRefreshing = false;
+    $("refresh").disabled = false;
+  }
+}
+
+// The wiring has the names of targets: the panels that show them wait for it, but not for long.
+async function refreshed(hours) {
+  if (!mine.see) return;
+  const wiring = mine.read_wiring && panel("wiring", "api/wiring", shows.wiring);
+  const named = Promise.resolve(wiring).then(() => ask("api/queues"));
+  await Promise.race([named, pause(2000)]);
   await Promise.all([
+    wiring,
     panel("in-flight", "api/in-flight", shows.inFlight),
-    queues(),
+    queues(named),
     panel("durations", `api/durations?hours=${hours}`, shows.durations),
     panel("starts", `api/starts?hours=${hours}`, shows.starts),
     mine.read_tasks && panel("failures", "api/failures", shows.failures),
   ]);
-  say(`Refreshed at ${new Date().toLocaleTimeString()}`);
-  $("refresh").disabled = false;
 }
 
 const say = (text) => { $("said").textContent = text; };
@@ -170,7 +209,9 @@ function confirmed(question, yes) {
 
 async function lookAtDeadLetters() {
   await panel("dead-letters", "api/dead-letters", (answer) => {
-    if (!answer.rows.length) return [none("No dead letter is visible.")];
+    const hidden = answer.withheld
+      ? [none(`${answer.withheld} more are of DAGs that Airflow does not let you read.`)] : [];
+    if (!answer.rows.length) return hidden.length ? hidden : [none("No dead letter is visible.")];
     const rows = answer.rows.map((row) => {
       const retry = element("button", { type: "button" }, "Retry");
       retry.setAttribute("aria-label", `Retry ${row.task || row.id}`);
@@ -179,7 +220,7 @@ async function lookAtDeadLetters() {
         row.age_s === null ? "–" : number(seconds(row.age_s)),
         row.reason_against || !mine.change ? row.reason_against : retry];
     });
-    return [table("Dead letters", ["task", "reason", "request id", "age", "retry"], rows)];
+    return [table("Dead letters", ["task", "reason", "request id", "age", "retry"], rows), ...hidden];
   });
 }
 
@@ -195,7 +236,8 @@ async function purge() {
   if (!await confirmed("Delete up to 100 dead letters that no task waits for?", "Purge")) return;
   const answer = await ask("api/dead-letters/purge", {});
   const failed = answer.refused ? `, ${answer.refused} could not be` : "";
-  say(answer.problem ?? `${answer.deleted} deleted${failed}, ${answer.kept} kept for tasks in flight.`);
+  const withheld = answer.withheld ? `, ${answer.withheld} are of DAGs that you may not change` : "";
+  say(answer.problem ?? `${answer.deleted} deleted${failed}, ${answer.kept} kept for tasks in flight${withheld}.`);
   await lookAtDeadLetters();
   $("purge").focus();
 }
@@ -203,22 +245,29 @@ async function purge() {
 async function examine() {
   $("examine").disabled = true;
   put("doctor", none("The doctor examines the environment; that may take a minute."));
-  const answer = await ask("api/doctor", {});
-  $("examine").disabled = false;
-  $("examine").focus();
-  if (answer.problem) return put("doctor", problem(answer));
+  try {
+    const answer = await ask("api/doctor", {});
+    put("doctor", answer.problem ? problem(answer) : findings(answer.findings));
+  } finally {
+    $("examine").disabled = false;
+    $("examine").focus();
+  }
+}
+
+function findings(found) {
   const words = { ok: "ok", problem: "to fix", unknown: "unknown" };
   const classes = { ok: "good", problem: "bad", unknown: "unknown" };
   const order = ["problem", "unknown", "ok"];
-  answer.findings.sort((one, other) => order.indexOf(one.verdict) - order.indexOf(other.verdict));
-  const rows = answer.findings.map((each) => {
+  found.sort((one, other) => order.indexOf(one.verdict) - order.indexOf(other.verdict));
+  const rows = found.map((each) => {
     const parts = [element("div", {}, each.of ? `${each.of}: ${each.detail}` : each.detail)];
     if (each.fix) parts.push(element("div", {}, `Fix: ${each.fix}`));
     if (each.command) parts.push(element("div", {}, element("code", {}, each.command)));
+    if (each.help) parts.push(element("div", {}, "Help: ", link(each.help)));
     return [element("span", { className: classes[each.verdict] }, words[each.verdict]), each.subject,
       element("div", {}, ...parts)];
   });
-  return put("doctor", table("Findings", ["", "what", "finding"], rows));
+  return table("Findings", ["", "what", "finding"], rows);
 }
 
 // Airflow's frame opens no windows: there the address is shown, to be copied.
@@ -231,16 +280,16 @@ async function find() {
   const fields = Object.fromEntries(new FormData($("task")));
   if (!fields.try_number) delete fields.try_number;
   if (!fields.map_index) delete fields.map_index;
-  await panel("invocation", `api/invocation?${new URLSearchParams(fields)}`, (answer) => {
-    const pairs = [["task", answer.task], ["state", answer.state], ["target", answer.target],
-      ["dispatch id", answer.dispatch_id], ["request id", answer.request_id || "not known"],
-      ["environment", answer.host], ["queued", time(answer.queued_at)],
-      ["started", time(answer.started_at)], ["ended", time(answer.ended_at)], ["reason", answer.reason],
-      ["log group", answer.log_group],
-      ["log", answer.log_url && link(answer.log_url)], ["console", answer.console_url && link(answer.console_url)]];
+  const answer = await panel("invocation", `api/invocation?${new URLSearchParams(fields)}`, (found) => {
+    const pairs = [["task", found.task], ["state", found.state], ["target", found.target],
+      ["dispatch id", found.dispatch_id], ["request id", found.request_id || "not known"],
+      ["environment", found.host], ["queued", time(found.queued_at)],
+      ["started", time(found.started_at)], ["ended", time(found.ended_at)], ["reason", found.reason],
+      ["log group", found.log_group],
+      ["log", found.log_url && link(found.log_url)], ["console", found.console_url && link(found.console_url)]];
     return [list(pairs.filter(([, value]) => value))];
   });
-  say("Found what is known about the invocation.");
+  say(answer.problem ? "The invocation could not be found." : "Found what is known about the invocation.");
 }
 
 function theme() {
@@ -262,7 +311,9 @@ async function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);
   mine = await ask("api/rights");
   if (mine.problem) { say(mine.problem); return; }
-  for (const each of document.querySelectorAll("[data-right]")) each.hidden = !mine[each.dataset.right];
+  for (const each of document.querySelectorAll("[data-right]")) {
+    each.hidden = !mine.see || !mine[each.dataset.right];
+  }
   $("controls").addEventListener("submit", (event) => { event.preventDefault(); refresh(); });
   $("task").addEventListener("submit", (event) => { event.preventDefault(); find(); });
   $("hours").addEventListener("change", refresh);
