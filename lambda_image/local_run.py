@@ -8,8 +8,10 @@ Airflow's supervisor, the deadline. Only the invocation around it is missing, wi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 
-from lambda_executor.contract.local_run import Ended, Order
+from lambda_executor.contract.local_run import Ended, Order, has_reader
 from lambda_image import one_workload
 from lambda_image.machine import debugging, writes
 from lambda_image.machine.consumption import Consumption
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
 _REGION = "us-east-1"
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 _DESCRIPTORS = 1024
+_PR_SET_PDEATHSIG = 1
 
 
 def main(order_fd: int, report_fd: int, terminal_fd: int) -> None:
     """Run the workload of an order, and report."""
     for fd in (report_fd, terminal_fd):
         os.set_inheritable(fd, False)
+    _end_with_the_command(report_fd)
     with os.fdopen(order_fd, encoding="utf-8") as file:
         order = Order.decode(file.read())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -47,6 +51,16 @@ def main(order_fd: int, report_fd: int, terminal_fd: int) -> None:
     )  # Before the zygote, from which the task's process has it.
     writes.report_to(report_fd)
     os.write(report_fd, f"{_run(order).encode()}\n".encode())
+
+
+def _end_with_the_command(report_fd: int) -> None:
+    """Have the kernel kill this process when its parent dies; the zygote then ends the task.
+
+    https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if not has_reader(report_fd):  # It died before.
+        sys.exit(1)
 
 
 def _run(order: Order) -> Ended:

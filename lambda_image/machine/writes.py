@@ -17,8 +17,8 @@ from typing import Any
 
 from lambda_executor.contract.local_run import Written
 
-#: Where an audit event has the paths that it changes, each with the descriptor of the folder to which
-#: it is relative: -1 or no descriptor for the current folder.
+#: Where an audit event has the paths that it changes, each with the descriptor of the folder to
+#: which it is relative: -1, or no descriptor, for the current one.
 _PATHS: dict[str, tuple[tuple[int, int | None], ...]] = {
     "os.chmod": ((0, 2),),
     "os.chown": ((0, 3),),

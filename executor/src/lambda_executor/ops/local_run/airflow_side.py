@@ -1,9 +1,10 @@
 """A program: an Airflow with a database of its own, which holds one run of one DAG.
 
-`python -m lambda_executor.ops.local_run.airflow_side ANSWERS`, with a descriptor to write to, and
-with `[database] sql_alchemy_conn` set to a new file. It reads a `Request` as JSON from stdin, and
-writes a line of JSON: an `Answer`, or the `error`. Then it serves the Execution API on 127.0.0.1
-until the end of stdin, and writes the state of the task.
+`python -m lambda_executor.ops.local_run.airflow_side ANSWERS FOLDER`, with a descriptor to write
+to, the folder of the run, and `[database] sql_alchemy_conn` set to a new file there. It reads a
+`Request` as JSON from stdin, and writes a line of JSON: an `Answer`, or the `error`. Then it serves
+the Execution API on 127.0.0.1 until the end of stdin, and writes the state of the task. If the
+command was killed, it removes the folder.
 
 Only public commands of Airflow make the database and the run, because these are the same in all of
 its versions.
@@ -15,9 +16,13 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from airflow.cli.cli_parser import get_parser
@@ -32,10 +37,13 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select
 
 from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
+from lambda_executor.contract.local_run import has_reader
 from lambda_executor.ops.local_run import execution_api, real_database, xcoms
 
 #: Most DAG files with errors that are named.
 _NAMED = 3
+#: How long to try to remove a folder, in seconds.
+_REMOVES_WITHIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +94,49 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-def main(answers_fd: int) -> None:
-    """Make the run, serve until the end of stdin, and write the task's state."""
-    answers = os.fdopen(answers_fd, "w", encoding="utf-8")
+def main(answers: int, folder: str) -> None:
+    """Make the run, serve until the end of stdin, and write the task's state.
+
+    Args:
+        answers: The descriptor to write to.
+        folder: The folder of the run, which is removed if the command is gone in the end.
+    """
     logging.captureWarnings(capture=True)
+    code = 0
     try:
-        server = _made(Request(**json.loads(sys.stdin.readline())), answers)
+        instance = _prepare(Request(**json.loads(sys.stdin.readline())), answers)
+        sys.stdin.read()
+        _tell(answers, state=_state(instance))
     except LambdaExecutorError as e:
-        print(json.dumps({"error": str(e)}), file=answers, flush=True)
-        sys.exit(1)
-    sys.stdin.read()
-    print(json.dumps({"state": server.state()}), file=answers, flush=True)
-    answers.close()
-    os._exit(0)  # The server's threads have nothing to lose.
+        _tell(answers, error=str(e))
+        code = 1
+    finally:
+        if not has_reader(answers):
+            _remove(Path(folder))
+    os._exit(code)  # The server's threads have nothing to lose.
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A task instance that was made."""
-
-    id: Any
-
-    def state(self) -> str | None:
-        with create_session() as session:
-            found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == self.id))
-        return None if found is None else str(found)
+def _tell(answers: int, **answer: Any) -> None:  # noqa: ANN401 - what is JSON
+    with suppress(BrokenPipeError):  # The command is gone.
+        os.write(answers, f"{json.dumps(answer)}\n".encode())
 
 
-def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text file
+def _remove(folder: Path) -> None:
+    """Remove a folder to which processes that are ending may still write."""
+    until_s = time.monotonic() + _REMOVES_WITHIN_S
+    while folder.exists() and time.monotonic() < until_s:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+
+
+def _state(instance: Any) -> str | None:  # noqa: ANN401 - the id of a task instance
+    with create_session() as session:
+        found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == instance))
+    return None if found is None else str(found)
+
+
+def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of a task instance
+    """Make the run and tell what the image's process needs; returns the id of the instance."""
     _airflow("db", "migrate")
     notes = real_database.copy_settings(request.real_database)
     _airflow("dags", "reserialize")
@@ -148,9 +171,9 @@ def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text fil
             (str(bundle.path),),
             (*notes, *known.notes),
         )
-        made = _Made(ti.id)
-    print(json.dumps(asdict(answer)), file=answers, flush=True)
-    return made
+        instance = ti.id
+    _tell(answers, **asdict(answer))
+    return instance
 
 
 def _airflow(*words: str) -> None:
@@ -235,4 +258,4 @@ def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file g
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

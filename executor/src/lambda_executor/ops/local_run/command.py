@@ -7,12 +7,14 @@ import importlib.util
 import json
 import os
 import secrets
+import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.configuration import AIRFLOW_CONFIG, conf
 
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace, say: Say) -> bool:
     image = _image(args.image_source)
     debugger = _debugger(args)
     request = _request(args)
-    with ExitStack() as stack:
+    with _ended_by_signals(), ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-lambda-run-"))
         )
@@ -59,6 +61,27 @@ def run(args: argparse.Namespace, say: Say) -> bool:
         )
     say(*summary.lines(findings))
     return not any(finding.is_problem for finding in findings)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM, and the SIGHUP of a closed terminal, into SystemExit: the folder is removed."""
+
+    def end(number: int, _: object) -> NoReturn:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # Another one must not interrupt the removal.
+        sys.exit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in numbers}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:  # As under `nohup`.
+            signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:
