@@ -155,7 +155,7 @@ _RUN = ActionCommand(
         _arg(
             "--run-id",
             metavar="RUN",
-            help="A run in Airflow's database, whose conf, logical date and XComs this run gets",
+            help="A run in Airflow's database, whose conf, dates and XComs this run gets",
         ),
         _arg(
             "--xcom",

@@ -55,7 +55,7 @@ class Request:
         task: The id of the task.
         run_id: The id of the run that is made.
         map_index: Which of a mapped task's instances; -1: it is not mapped.
-        logical_date: The logical date, in ISO 8601; None: now.
+        logical_date: The logical date, in ISO 8601; None: of `real_run`, or now.
         conf: The configuration of the run, as JSON; None: of `real_run`, or none.
         xcoms: What upstream tasks returned, by their ids.
         real_database: The URL of the database with connections, variables and runs; None: do not
@@ -143,7 +143,7 @@ def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of
     _require(request)
     known = real_database.run(request.real_database, request.dag, request.real_run)
     conf = request.conf or known.conf
-    date = request.logical_date or known.logical_date
+    date = request.logical_date
     _airflow(
         *("dags", "trigger", request.dag, "--run-id", request.run_id),
         *(("--conf", conf) if conf else ()),
@@ -154,6 +154,8 @@ def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of
         if run is None:
             raise LocalRunError(f"Airflow made no run of the DAG {request.dag!r}")
         run.state = DagRunState.RUNNING
+        if date is None:
+            known.copy_dates(run)
         known.copy_xcoms(run, session)
         for task, value in request.xcoms.items():
             xcoms.store(run, task, value, session)

@@ -6,7 +6,7 @@ The connections and variables are copied as they are, encrypted by the same Fern
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,15 +22,29 @@ from sqlalchemy.exc import SQLAlchemyError
 from lambda_executor.contract.errors import LocalRunError
 from lambda_executor.ops.local_run import xcoms
 
+#: Which columns of a run say when it runs; the last two are in Airflow since 3.2.
+_DATES = (
+    *("logical_date", "data_interval_start", "data_interval_end", "run_after", "run_type"),
+    *("partition_key", "partition_date"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RealRun:
     """What a run has from Airflow's database."""
 
     conf: str | None = None
-    logical_date: str | None = None
     notes: tuple[str, ...] = ()
+    dates: Mapping[str, Any] = field(default_factory=dict)
     xcoms: Sequence[dict[str, Any]] = field(default_factory=list)
+
+    def copy_dates(self, run: DagRun) -> None:
+        """Give a run of our own database the dates of this one, which has another run id.
+
+        Airflow would infer the data interval of a manual run, which differs from a scheduled one.
+        """
+        for name, value in self.dates.items():
+            setattr(run, name, value)
 
     def copy_xcoms(self, run: DagRun, session: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
         """Give a run of our own database the XComs of this one, but for those of unknown tasks."""
@@ -64,13 +78,13 @@ def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
     if run_id is None or url is None:
         return RealRun()
     columns = (XComModel.task_id, XComModel.key, XComModel.map_index, XComModel.value)
+    table = DagRun.__table__
+    dates = [table.c[name] for name in _DATES if name in table.c]
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
             found = connection.execute(
-                select(DagRun.conf, DagRun.logical_date).where(
-                    DagRun.dag_id == dag, DagRun.run_id == run_id
-                )
+                select(table.c.conf, *dates).where(table.c.dag_id == dag, table.c.run_id == run_id)
             ).one_or_none()
             rows = connection.execute(
                 select(*columns).where(XComModel.dag_id == dag, XComModel.run_id == run_id)
@@ -86,10 +100,13 @@ def run(url: str | None, dag: str, run_id: str | None) -> RealRun:
         engine.dispose()
     if found is None:
         raise LocalRunError(f"Airflow's database has no run {run_id!r} of the DAG {dag!r}")
-    conf, date = found
-    note = f"conf, logical date and {len(found_xcoms)} XComs are those of the run {run_id}"
+    conf, *values = found
+    what = f"dates, conf and {len(found_xcoms)} XComs"
     return RealRun(
-        json.dumps(conf) if conf else None, date.isoformat() if date else None, (note,), found_xcoms
+        json.dumps(conf) if conf else None,
+        (f"{what} are those of {run_id}, but for options",),
+        {column.name: value for column, value in zip(dates, values, strict=True)},
+        found_xcoms,
     )
 
 
