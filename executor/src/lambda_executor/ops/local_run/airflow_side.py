@@ -38,7 +38,8 @@ from sqlalchemy import select
 
 from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
 from lambda_executor.contract.local_run import has_reader
-from lambda_executor.ops.local_run import execution_api, real_database, xcoms
+from lambda_executor.ops.local_run import execution_api, xcoms
+from lambda_executor.ops.local_run.real_database import RealDatabase, RealRun, copy_settings
 
 #: Most DAG files with errors that are named.
 _NAMED = 3
@@ -60,6 +61,7 @@ class Request:
         xcoms: What upstream tasks returned, by their ids.
         real_database: The URL of the database with connections, variables and runs; None: do not
             read it.
+        real_connect_args: Where the arguments for its driver can be imported from; None: none.
         real_run: The run of it whose conf, dates and XComs this one gets; None: none.
     """
 
@@ -71,6 +73,7 @@ class Request:
     conf: str | None = None
     xcoms: Mapping[str, Any] = field(default_factory=dict)
     real_database: str | None = None
+    real_connect_args: str | None = None
     real_run: str | None = None
 
 
@@ -138,10 +141,11 @@ def _state(instance: Any) -> str | None:  # noqa: ANN401 - the id of a task inst
 def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of a task instance
     """Make the run and tell what the image's process needs; returns the id of the instance."""
     _airflow("db", "migrate")
-    notes = real_database.copy_settings(request.real_database)
+    real = _real_database(request)
+    notes = tuple(copy_settings(real)) if real else ()
     _airflow("dags", "reserialize")
     _require(request)
-    known = real_database.run(request.real_database, request.dag, request.real_run)
+    known = real.run(request.dag, request.real_run) if real and request.real_run else RealRun()
     conf = request.conf or known.conf
     date = request.logical_date
     _airflow(
@@ -176,6 +180,12 @@ def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of
         instance = ti.id
     _tell(answers, **asdict(answer))
     return instance
+
+
+def _real_database(request: Request) -> RealDatabase | None:
+    if request.real_database is None:
+        return None
+    return RealDatabase(request.real_database, request.real_connect_args)
 
 
 def _airflow(*words: str) -> None:

@@ -20,7 +20,7 @@ from airflow.configuration import AIRFLOW_CONFIG, conf
 
 from lambda_executor.contract.errors import LocalRunError
 from lambda_executor.contract.local_run import ENTRY_POINT, Order
-from lambda_executor.ops.local_run import limits, summary, walls
+from lambda_executor.ops.local_run import limits, own_database, summary, walls
 from lambda_executor.ops.local_run.programs import AirflowSide, ImageSide
 from lambda_executor.ops.terminal import Say, command
 
@@ -99,6 +99,7 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
         "conf": None if args.conf is None else json.dumps(_json("--conf", args.conf)),
         "xcoms": dict(_xcom(text) for text in args.xcom),
         "real_database": conf.get("database", "sql_alchemy_conn"),
+        "real_connect_args": conf.get("database", "sql_alchemy_connect_args", fallback=None),
         "real_run": args.run_id,
     }
 
@@ -164,9 +165,8 @@ def _of_airflow(folder: Path) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
         "AIRFLOW__API_AUTH__TRUSTED_JWKS_URL": "",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA": "",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+        **own_database.variables(str(folder / "airflow.db")),
     }
 
 
@@ -181,7 +181,6 @@ def _of_image(image: Path, tmp: Path, url: str, memory_mb: int) -> dict[str, str
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": url,
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{_IMAGE}.machine.environment.hostname",
         "AIRFLOW__CORE__PLUGINS_FOLDER": conf.get("core", "plugins_folder"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",  # A task has no database.
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": f"{tmp}/dag_bundles",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{tmp}/logs",
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
@@ -190,4 +189,5 @@ def _of_image(image: Path, tmp: Path, url: str, memory_mb: int) -> dict[str, str
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(image), os.environ.get("PYTHONPATH")])),
         "TMPDIR": str(tmp),
+        **own_database.variables(""),  # A task has none.
     }
