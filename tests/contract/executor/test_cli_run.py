@@ -231,8 +231,6 @@ def test_an_unknown_task_is_refused_with_the_known_ones(tmp_path: Path, said: Sa
     [
         ("listed", 5, "the task 'listed' is not mapped: leave out --map-index"),
         ("each", -1, "the task 'each' is mapped: give --map-index, from 0"),
-        ("each", -2, "the task 'each' is mapped: give --map-index, from 0"),
-        ("fixed", -1, "the task 'fixed' is mapped: give --map-index, 0 to 2"),
         ("fixed", 3, "the task 'fixed' is mapped: give --map-index, 0 to 2"),
         ("in_group", -1, "the task 'in_groups.in_group' is mapped: give --map-index, from 0"),
     ],

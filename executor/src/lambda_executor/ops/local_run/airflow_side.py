@@ -31,6 +31,7 @@ from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteTask
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
@@ -242,21 +243,29 @@ def _instance(run: DagRun, request: Request, session: Any) -> TaskInstance:  # n
     Raises:
         LocalRunError: There is no such instance.
     """
-    found = run.get_task_instance(request.task, session=session, map_index=request.map_index)
     all_of_run = run.get_task_instances(session=session)
-    mapped = sorted(ti.map_index for ti in all_of_run if ti.task_id == request.task)
-    if not mapped:
+    found = {ti.map_index: ti for ti in all_of_run if ti.task_id == request.task}
+    if not found:
         tasks = ", ".join(sorted({ti.task_id for ti in all_of_run}))
         raise LocalRunError(f"the DAG {request.dag!r} has no task {request.task!r}, but {tasks}")
-    if found is None and mapped != [-1]:
-        raise LocalRunError(
-            f"the task {request.task!r} is mapped: give --map-index, {mapped[0]} to {mapped[-1]}"
-        )
-    if found is None:
-        found = run.get_task_instance(request.task, session=session)
-        assert found is not None  # noqa: S101 - it is in `mapped`
-        found.map_index = request.map_index
-    return found
+    if not _is_mapped(request, session):
+        if request.map_index != -1:
+            raise LocalRunError(f"the task {request.task!r} is not mapped: leave out --map-index")
+        return found[-1]
+    is_expanded = -1 not in found
+    if request.map_index < 0 or (is_expanded and request.map_index not in found):
+        indices = f"{min(found)} to {max(found)}" if is_expanded else "from 0"
+        raise LocalRunError(f"the task {request.task!r} is mapped: give --map-index, {indices}")
+    if is_expanded:
+        return found[request.map_index]
+    found[-1].map_index = request.map_index
+    return found[-1]
+
+
+def _is_mapped(request: Request, session: Any) -> bool:  # noqa: ANN401
+    """Whether the DAG has a task several times in a run, by itself or in a mapped task group."""
+    dag: Any = SerializedDagModel.get_dag(request.dag, session=session)
+    return bool(dag.get_task(request.task).get_needs_expansion())
 
 
 def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file gave
