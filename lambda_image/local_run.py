@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 
+from lambda_executor.contract.lambda_limits import DESCRIPTORS
 from lambda_executor.contract.local_run import Ended, Order, has_reader
 from lambda_image import one_workload
 from lambda_image.machine import debugging, writes
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 #: For a developer who has set none. A function always has one.
 _REGION = "us-east-1"
-#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-_DESCRIPTORS = 1024
 _PR_SET_PDEATHSIG = 1
 
 
@@ -44,7 +43,7 @@ def main(order_fd: int, report_fd: int, terminal_fd: int) -> None:
     with os.fdopen(order_fd, encoding="utf-8") as file:
         order = Order.decode(file.read())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+    few = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
     debugging.install(
         order, terminal_fd
@@ -98,6 +97,7 @@ def _run(order: Order) -> Ended:
         tmp_mb=consumption.tmp_mb,
         threads=consumption.threads,
         stop_at_s=round(stop_at_s, 3),
+        not_measured=consumption.failure,
     )
 
 
