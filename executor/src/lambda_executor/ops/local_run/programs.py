@@ -170,7 +170,12 @@ class ImageSide:
             file.write(self.order.encode())
         with os.fdopen(report, encoding="utf-8", errors="replace") as lines:
             read = list(map(local_run.decode, lines))
-        return read, process.wait(_ENDS_WITHIN_S)
+        try:
+            return read, process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired as e:
+            raise LocalRunError(
+                f"the image's process does not end {_ENDS_WITHIN_S} s after its last report"
+            ) from e
 
     def _show(self, output: Any) -> None:  # noqa: ANN401 - a pipe
         for line in output:
