@@ -116,6 +116,7 @@ def said(tmp_path: Path) -> Iterator[Say]:
         (["--xcom", "listed"], "--xcom is 'listed': write TASK=JSON"),
         (["--xcom", "listed=[1,"], "--xcom is '[1,', which is not JSON"),
         (["--conf", "{"], "--conf is '{', which is not JSON"),
+        (["--no-database", "--run-id", "manual__1"], "leave out --no-database"),
         (["--debug-port", "5678"], "run `pip install debugpy`"),
         (["--image-source", "/usr"], "name the checkout with --image-source"),
     ],
@@ -160,7 +161,7 @@ def started(
 
 def test_one_task_from_the_command_to_its_summary(tmp_path: Path) -> None:
     """A mapped task, with what its upstream task returned, and with pdb on stdin."""
-    task = ["daily", "each", "--map-index", "1", "--xcom", "listed=[5, 6]"]
+    task = ["daily", "each", "--map-index", "1", "--xcom", "listed=[5, 6]", "--no-database"]
     with started(tmp_path, *task, "--debug", "--memory-mb", "2048") as command:
         out, err = command.communicate("p number\nnumber = 43\ncontinue\n")
     assert command.returncode == 0, out + err
@@ -169,6 +170,7 @@ def test_one_task_from_the_command_to_its_summary(tmp_path: Path) -> None:
     assert any(line.endswith("the number is 43") for line in lines)
     assert any(line.split()[:3] == ["OK", "task", "success"] for line in lines)
     assert "Lambda would have run it" in lines
+    assert "Airflow's database" not in out
 
 
 def test_options_of_the_real_database_reach_no_other(tmp_path: Path) -> None:
@@ -198,8 +200,10 @@ def test_options_of_the_real_database_reach_no_other(tmp_path: Path) -> None:
     assert not [line for line in used if line.startswith("async ") and "real.db" in line]
 
 
-@pytest.mark.parametrize("number", ["SIGHUP", "SIGINT", "SIGKILL", "SIGTERM"])
-def test_nothing_is_left_when_the_command_is_killed(tmp_path: Path, number: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [("SIGHUP", 129), ("SIGINT", 130), ("SIGKILL", -9), ("SIGTERM", 143)]
+)
+def test_nothing_is_left_when_the_command_is_killed(tmp_path: Path, number: str, code: int) -> None:
     """Neither the copied connections and variables nor the task, also without walls."""
     without_walls = str(Path(sys.executable).parent)
     with started(tmp_path, "daily", "waits", path=without_walls) as command:
@@ -208,12 +212,14 @@ def test_nothing_is_left_when_the_command_is_killed(tmp_path: Path, number: str)
         task = psutil.Process(int(said.split()[-1]))
         assert list((tmp_path / "tmp").glob("airflow-lambda-run-*/airflow.db"))
         command.send_signal(signal.Signals[number])
-        command.communicate(timeout=_ENDS_WITHIN_S)
+        _, err = command.communicate(timeout=_ENDS_WITHIN_S)
     until_s = time.monotonic() + _ENDS_WITHIN_S
     while task.is_running() or list((tmp_path / "tmp").glob("airflow-lambda-run-*")):
         assert time.monotonic() < until_s, [*(tmp_path / "tmp").rglob("*"), task]
         time.sleep(0.1)
-    assert command.returncode != 0
+    assert command.returncode == code
+    assert "Traceback" not in err
+    assert ("interrupted" in err.splitlines()) == (number == "SIGINT")
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones(tmp_path: Path, said: Say) -> None:

@@ -158,6 +158,11 @@ _RUN = ActionCommand(
             help="A run in Airflow's database, whose conf, dates and XComs this run gets",
         ),
         _arg(
+            "--no-database",
+            help="Copy nothing from Airflow's database, neither connections nor variables",
+            action="store_true",
+        ),
+        _arg(
             "--xcom",
             metavar="TASK=JSON",
             help="What an upstream task returned; may be repeated",

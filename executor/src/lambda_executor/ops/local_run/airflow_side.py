@@ -86,6 +86,7 @@ class Answer:
         url: The Execution API's URL.
         workload: The workload, as JSON.
         queue: The task's queue.
+        executor_config: The part of the task's that the executor reads.
         folders: The folders of the DAG bundle.
         notes: What a person should know about the run.
     """

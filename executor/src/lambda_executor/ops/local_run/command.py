@@ -90,6 +90,9 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         LocalRunError: An option has an unusable value.
     """
+    if args.no_database and args.run_id is not None:
+        raise LocalRunError("--run-id is a run in Airflow's database: leave out --no-database")
+    url = conf.get("database", "sql_alchemy_conn")
     return {
         "dag": args.dag,
         "task": args.task,
@@ -98,7 +101,7 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
         "logical_date": args.logical_date,
         "conf": None if args.conf is None else json.dumps(_json("--conf", args.conf)),
         "xcoms": dict(_xcom(text) for text in args.xcom),
-        "real_database": conf.get("database", "sql_alchemy_conn"),
+        "real_database": None if args.no_database else url,
         "real_connect_args": conf.get("database", "sql_alchemy_connect_args", fallback=None),
         "real_run": args.run_id,
     }
