@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 
 from lambda_executor.contract.lambda_limits import DESCRIPTORS
-from lambda_executor.contract.local_run import Ended, Order, has_reader
+from lambda_executor.contract.local_run import Ended, Order
 from lambda_image import one_workload
 from lambda_image.machine import debugging, writes
 from lambda_image.machine.consumption import Consumption
@@ -58,7 +59,9 @@ def _end_with_the_command(report_fd: int) -> None:
     https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if not has_reader(report_fd):  # It died before.
+    pipe = select.poll()
+    pipe.register(report_fd, 0)
+    if pipe.poll(0):  # Nobody reads it: the command died before.
         sys.exit(1)
 
 

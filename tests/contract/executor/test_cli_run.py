@@ -235,7 +235,7 @@ def test_an_unknown_task_is_refused_with_the_known_ones(tmp_path: Path, said: Sa
 @pytest.mark.parametrize(
     ("task", "map_index", "reason"),
     [
-        ("listed", 5, "the task 'listed' is not mapped: leave out --map-index"),
+        ("listed", 5, "--map-index is for mapped tasks, and 'listed' is none: leave it out"),
         ("each", -1, "the task 'each' is mapped: give --map-index, from 0"),
         ("fixed", 3, "the task 'fixed' is mapped: give --map-index, 0 to 2"),
         ("in_group", -1, "the task 'in_groups.in_group' is mapped: give --map-index, from 0"),

@@ -6,7 +6,6 @@ The command writes one `Order`. The process answers with lines, each a `Reading`
 from __future__ import annotations
 
 import json
-import select
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -98,10 +97,3 @@ def decode(line: str) -> Ended | Written | None:
     except ValueError:
         return None
     return Ended(**found["ended"]) if "ended" in found else Written(found["written"])
-
-
-def has_reader(fd: int) -> bool:
-    """Whether the other end of a pipe is open: false once the command is gone."""
-    poll = select.poll()
-    poll.register(fd, 0)
-    return not poll.poll(0)

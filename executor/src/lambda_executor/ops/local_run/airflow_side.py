@@ -3,8 +3,8 @@
 `python -m lambda_executor.ops.local_run.airflow_side ANSWERS FOLDER`, with a descriptor to write
 to, the folder of the run, and `[database] sql_alchemy_conn` set to a new file there. It reads a
 `Request` as JSON from stdin, and writes a line of JSON: an `Answer`, or the `error`. Then it serves
-the Execution API on 127.0.0.1 until the end of stdin, and writes the state of the task. If the
-command was killed, it removes the folder.
+the Execution API on 127.0.0.1, and answers each line of stdin with the state of the task. At the
+end of stdin it removes the folder: the command was killed.
 
 Only public commands of Airflow make the database and the run, because these are the same in all of
 its versions.
@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -31,15 +32,14 @@ from airflow.executors.base_executor import BaseExecutor
 from airflow.executors.workloads import ExecuteTask
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
-from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select
 
 from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
-from lambda_executor.contract.local_run import has_reader
 from lambda_executor.ops.local_run import execution_api, xcoms
+from lambda_executor.ops.local_run.instances import instance
 from lambda_executor.ops.local_run.real_database import RealDatabase, RealRun, copy_settings
 
 #: Most DAG files with errors that are named.
@@ -100,25 +100,27 @@ class Answer:
 
 
 def main(answers: int, folder: str) -> None:
-    """Make the run, serve until the end of stdin, and write the task's state.
+    """Make the run, serve, and tell the task's state whenever a line of stdin asks for it.
+
+    The command kills this process. The end of stdin means that the command itself is gone.
 
     Args:
         answers: The descriptor to write to.
-        folder: The folder of the run, which is removed if the command is gone in the end.
+        folder: The folder of the run, which is removed if the command is gone.
     """
     logging.captureWarnings(capture=True)
-    code = 0
     try:
-        instance = _prepare(Request(**json.loads(sys.stdin.readline())), answers)
-        sys.stdin.read()
-        _tell(answers, state=_state(instance))
+        ti_id = _prepare(Request(**json.loads(sys.stdin.readline())), answers)
+        for _ in sys.stdin:
+            _tell(answers, state=_state(ti_id))
     except LambdaExecutorError as e:
         _tell(answers, error=str(e))
-        code = 1
-    finally:
-        if not has_reader(answers):
-            _remove(Path(folder))
-    os._exit(code)  # The server's threads have nothing to lose.
+    except BaseException:  # noqa: BLE001 - the command shows it, and the folder must be removed
+        traceback.print_exc()
+    os.close(answers)
+    sys.stdin.read()
+    _remove(Path(folder))
+    os._exit(0)  # The server's threads have nothing to lose.
 
 
 def _tell(answers: int, **answer: Any) -> None:  # noqa: ANN401 - what is JSON
@@ -134,9 +136,9 @@ def _remove(folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _state(instance: Any) -> str | None:  # noqa: ANN401 - the id of a task instance
+def _state(ti_id: Any) -> str | None:  # noqa: ANN401 - the id of a task instance
     with create_session() as session:
-        found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == instance))
+        found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == ti_id))
     return None if found is None else str(found)
 
 
@@ -165,7 +167,7 @@ def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of
         known.copy_xcoms(run, session)
         for task, value in request.xcoms.items():
             xcoms.store(run, task, value, session)
-        ti = _instance(run, request, session)
+        ti = instance(run, request.task, request.map_index, session)
         ti.state, ti.try_number = TaskInstanceState.QUEUED, max(ti.try_number or 0, 1)
         session.flush()
         workload = ExecuteTask.make(ti, generator=BaseExecutor().jwt_generator)
@@ -179,9 +181,9 @@ def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of
             (str(bundle.path),),
             (*notes, *known.notes),
         )
-        instance = ti.id
+        ti_id = ti.id
     _tell(answers, **asdict(answer))
-    return instance
+    return ti_id
 
 
 def _real_database(request: Request) -> RealDatabase | None:
@@ -236,37 +238,6 @@ def _dag_bag() -> Any:  # noqa: ANN401 - a class of Airflow's
     except ImportError:
         module = importlib.import_module("airflow.models.dagbag")
     return module.DagBag
-
-
-def _instance(run: DagRun, request: Request, session: Any) -> TaskInstance:  # noqa: ANN401
-    """The task instance; a dynamically mapped one is made.
-
-    Raises:
-        LocalRunError: There is no such instance.
-    """
-    all_of_run = run.get_task_instances(session=session)
-    found = {ti.map_index: ti for ti in all_of_run if ti.task_id == request.task}
-    if not found:
-        tasks = ", ".join(sorted({ti.task_id for ti in all_of_run}))
-        raise LocalRunError(f"the DAG {request.dag!r} has no task {request.task!r}, but {tasks}")
-    if not _is_mapped(request, session):
-        if request.map_index != -1:
-            raise LocalRunError(f"the task {request.task!r} is not mapped: leave out --map-index")
-        return found[-1]
-    is_expanded = -1 not in found
-    if request.map_index < 0 or (is_expanded and request.map_index not in found):
-        indices = f"{min(found)} to {max(found)}" if is_expanded else "from 0"
-        raise LocalRunError(f"the task {request.task!r} is mapped: give --map-index, {indices}")
-    if is_expanded:
-        return found[request.map_index]
-    found[-1].map_index = request.map_index
-    return found[-1]
-
-
-def _is_mapped(request: Request, session: Any) -> bool:  # noqa: ANN401
-    """Whether the DAG has a task several times in a run, by itself or in a mapped task group."""
-    dag: Any = SerializedDagModel.get_dag(request.dag, session=session)
-    return bool(dag.get_task(request.task).get_needs_expansion())
 
 
 def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file gave

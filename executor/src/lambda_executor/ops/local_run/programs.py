@@ -75,10 +75,8 @@ class AirflowSide:
         self._answers.close()
 
     def state(self) -> str | None:
-        """The state of the task in its database; ends the program."""
-        assert self._process.stdin is not None  # noqa: S101 - a pipe
-        self._process.stdin.close()
-        found: str | None = self._line()["state"]
+        """The state of the task in its database."""
+        found: str | None = self._ask("state")["state"]
         return found
 
     def _ask(self, text: str) -> dict[str, Any]:
