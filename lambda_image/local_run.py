@@ -8,8 +8,11 @@ Airflow's supervisor, the deadline. Only the invocation around it is missing, wi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
+import select
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 
+from lambda_executor.contract.lambda_limits import DESCRIPTORS
 from lambda_executor.contract.local_run import Ended, Order
 from lambda_image import one_workload
 from lambda_image.machine import debugging, writes
@@ -29,24 +33,36 @@ if TYPE_CHECKING:
 
 #: For a developer who has set none. A function always has one.
 _REGION = "us-east-1"
-#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-_DESCRIPTORS = 1024
+_PR_SET_PDEATHSIG = 1
 
 
 def main(order_fd: int, report_fd: int, terminal_fd: int) -> None:
     """Run the workload of an order, and report."""
     for fd in (report_fd, terminal_fd):
         os.set_inheritable(fd, False)
+    _end_with_the_command(report_fd)
     with os.fdopen(order_fd, encoding="utf-8") as file:
         order = Order.decode(file.read())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+    few = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
     debugging.install(
         order, terminal_fd
     )  # Before the zygote, from which the task's process has it.
     writes.report_to(report_fd)
     os.write(report_fd, f"{_run(order).encode()}\n".encode())
+
+
+def _end_with_the_command(report_fd: int) -> None:
+    """Have the kernel kill this process when its parent dies; the zygote then ends the task.
+
+    https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    pipe = select.poll()
+    pipe.register(report_fd, 0)
+    if pipe.poll(0):  # Nobody reads it: the command died before.
+        sys.exit(1)
 
 
 def _run(order: Order) -> Ended:
@@ -84,6 +100,7 @@ def _run(order: Order) -> Ended:
         tmp_mb=consumption.tmp_mb,
         threads=consumption.threads,
         stop_at_s=round(stop_at_s, 3),
+        not_measured=consumption.failure,
     )
 
 

@@ -8,6 +8,7 @@ from the kernel (`zygote.End`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 import threading
@@ -19,11 +20,14 @@ from typing import Self
 import psutil
 
 _PERIOD_S = 0.05
+#: The temporary folder is measured in each 20th sample, once a second: it may have many
+#: files, and is measured in the end as well.
+_TMP_EVERY = 20
 _MEBIBYTE = 2**20
 
 
 class Consumption:
-    """Samples on a thread, as a context manager. Make it once the zygote was forked.
+    """Samples on a thread, as a context manager. Create it after the zygote has been forked.
 
     Args:
         limit_mb: The memory of the function.
@@ -35,6 +39,7 @@ class Consumption:
         has_killed: Whether a process was killed then.
         tmp_mb: The most MiB in the temporary folder.
         threads: The most processes and threads at once.
+        failure: Why nothing was measured from some time on; empty if it was.
     """
 
     def __init__(self, limit_mb: int, *, is_enforced: bool) -> None:
@@ -43,6 +48,7 @@ class Consumption:
         self.over_memory_s: float | None = None
         self.has_killed = False
         self.threads = 0
+        self.failure = ""
         self._handler = psutil.Process()
         self._zygotes = frozenset(self._handler.children())
         # What each forked process has from the zygote is the same memory until one writes to it.
@@ -65,14 +71,20 @@ class Consumption:
         self._thread.join()
 
     def measure_tmp(self) -> None:
-        """Take the size of the temporary folder of now into account."""
+        """Record the temporary folder's current size if it is the largest so far."""
         folder = Path(tempfile.gettempdir())
         self.tmp_mb = max(self.tmp_mb, round(_size_bytes(folder) / _MEBIBYTE, 1))
 
     def _sample_all(self) -> None:
-        while not self._ended.wait(_PERIOD_S):
-            self._sample()
-            self.measure_tmp()
+        try:
+            for number in itertools.count():
+                if self._ended.wait(_PERIOD_S):
+                    return
+                self._sample()
+                if number % _TMP_EVERY == 0:
+                    self.measure_tmp()
+        except Exception as e:  # noqa: BLE001 - the workload must not fail because it is watched
+            self.failure = f"{type(e).__name__}: {e}"
 
     def _sample(self) -> None:
         sizes = {

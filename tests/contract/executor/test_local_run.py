@@ -22,8 +22,17 @@ from airflow.sdk.api.client import Client
 from sqlalchemy import Table, create_engine, func, insert, select
 
 from lambda_executor.ops.terminal import Say
-from tests.support.local_run import airflow
+from tests.support.local_run import DAGS, airflow
 
+#: What a task can see of a run of a schedule. It has another interval than one of this date that a
+#: person starts.
+SCHEDULED: dict[str, Any] = {
+    "run_type": "scheduled",
+    "logical_date": datetime(2026, 11, 1, tzinfo=UTC),
+    "data_interval_start": datetime(2026, 11, 1, tzinfo=UTC),
+    "data_interval_end": datetime(2026, 11, 2, tzinfo=UTC),
+    "run_after": datetime(2026, 11, 2, tzinfo=UTC),
+}
 MODELS: tuple[Any, ...] = (Connection, Variable, DagRun)
 #: Since Airflow 3.4 an XCom is in several tables.
 HAS_ONE_TABLE = isinstance(XComModel.__table__, Table)
@@ -42,6 +51,9 @@ def real(tmp_path: Path) -> str:
         of_run = {"dag_id": "daily", "run_id": "manual__1"}
         run = {"run_type": "manual", "run_after": datetime.now(UTC), "conf": {"day": 3}}
         connection.execute(insert(DagRun).values(id=8, log_template_id=1, **of_run, **run))
+        of_run["run_id"] = "scheduled__1"
+        connection.execute(insert(DagRun).values(id=9, log_template_id=1, **of_run, **SCHEDULED))
+        of_run["run_id"] = "manual__1"
         if HAS_ONE_TABLE:
             of_task = {"task_id": "listed", "dag_run_id": 8, "map_index": -1}
             connection.execute(insert(XComModel).values(**of_run, **of_task, key="rows", value=7))
@@ -66,7 +78,7 @@ def test_a_task_gets_what_it_asks_for(tmp_path: Path, said: Say, real: str) -> N
         assert (workload["dag_rel_path"], side.answer["queue"]) == ("daily.py", "default")
         assert side.answer["notes"] == [
             "1 connections and 1 variables are from Airflow's database",
-            f"conf, logical date and {HAS_ONE_TABLE:d} XComs are those of the run manual__1",
+            f"dates, conf and {HAS_ONE_TABLE:d} XComs are those of manual__1, but for options",
         ]
         client = Client(base_url=side.answer["url"], token=workload["token"])
         # Without it a server that is newer than Airflow 3.0 refuses its client's bodies.
@@ -86,4 +98,19 @@ def test_a_task_gets_what_it_asks_for(tmp_path: Path, said: Say, real: str) -> N
             connection.scalar(select(func.count()).select_from(model.__table__)) for model in MODELS
         ]
     engine.dispose()
-    assert counts == [1, 1, 1]
+    assert counts == [1, 1, 2]
+
+
+def test_a_task_of_another_run_gets_its_dates(tmp_path: Path, said: Say, real: str) -> None:
+    """A manual run of the same logical date would have another data interval."""
+    daily = DAGS.replace("schedule=None", "schedule='@daily', start_date=datetime(2026, 1, 1)")
+    daily = f"from datetime import datetime\n{daily}"
+    asked = {"task": "listed", "real_database": real, "real_run": "scheduled__1"}
+    with airflow(tmp_path, said, daily, **asked) as side:
+        workload = json.loads(side.answer["workload"])
+        client = Client(base_url=side.answer["url"], token=workload["token"])
+        client.headers["Content-Type"] = "application/json"
+        run = client.task_instances.start(workload["ti"]["id"], 1, datetime.now(UTC)).dag_run
+        client.close()
+    assert {name: getattr(run, name) for name in SCHEDULED} == SCHEDULED
+    assert run.run_id == "lambda_run__1"

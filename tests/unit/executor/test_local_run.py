@@ -124,6 +124,13 @@ def test_more_threads_than_lambda_allows_are_a_problem() -> None:
     assert problems(found(replace(ENDED, threads=1025))) == ["processes"]
 
 
+def test_what_was_not_measured_is_a_problem() -> None:
+    """Nobody knows whether the task stayed within its limits, which were not enforced either."""
+    findings = found(replace(ENDED, not_measured="OSError: no"))
+    assert problems(findings) == ["memory", "processes"]
+    assert findings["memory"].text.startswith("not measured to the end, because sampling failed")
+
+
 def test_the_summary_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths are the only words that may be longer."""
     monkeypatch.setenv("COLUMNS", "80")

@@ -16,3 +16,8 @@ EARLIER_LONGEST_TIMEOUT_S: Final = 900
 #: The longest life of a MicroVM, in seconds.
 #: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LONGEST_LIFE_S: Final = 28_800
+
+#: Open files of a function, and processes and threads.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+DESCRIPTORS: Final = 1_024
+THREADS: Final = 1_024

@@ -52,12 +52,13 @@ class Ended:
         return_code: 0 if it succeeded.
         run_s: Seconds from the start of the invocation to its end.
         largest_mb: MiB that the largest process of the workload had, as the kernel counted them.
-        memory_mb: The most MiB that all processes together had, as they were sampled.
+        memory_mb: The most MiB that all processes together had, as sampled.
         over_memory_s: Seconds after the start at which it had more than its memory; None if never.
         was_killed_for_memory: Whether it was killed then.
         tmp_mb: The most MiB that there were in /tmp.
-        threads: The most processes and threads at once, as they were sampled.
+        threads: The most processes and threads at once, as sampled.
         stop_at_s: Seconds after the start at which a function would have asked the task to stop.
+        not_measured: Why sampling ended before the workload did; empty if it did not.
     """
 
     outcome: str
@@ -71,6 +72,7 @@ class Ended:
     tmp_mb: float
     threads: int
     stop_at_s: float
+    not_measured: str = ""
 
     def encode(self) -> str:
         """As one line of JSON."""

@@ -155,7 +155,12 @@ _RUN = ActionCommand(
         _arg(
             "--run-id",
             metavar="RUN",
-            help="A run in Airflow's database, whose conf, logical date and XComs this run gets",
+            help="A run in Airflow's database, whose conf, dates and XComs this run gets",
+        ),
+        _arg(
+            "--no-database",
+            help="Copy nothing from Airflow's database, neither connections nor variables",
+            action="store_true",
         ),
         _arg(
             "--xcom",

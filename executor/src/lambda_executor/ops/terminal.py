@@ -19,6 +19,9 @@ from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.help import help_link
 from lambda_executor.contract.visible import one_line, visible
 
+#: 128 and the number of SIGINT.
+_INTERRUPTED = 130
+
 
 class Say:
     """Writes lines of the answer; what a terminal would obey is made visible.
@@ -83,13 +86,19 @@ class Say:
 def command(
     run: Callable[[argparse.Namespace, Say], bool],
 ) -> Callable[[argparse.Namespace], None]:
-    """Turn a function into a command with exit code 0 when it returns True, otherwise 1."""
+    """Turn a function into a command with exit code 0 when it returns True, otherwise 1.
+
+    After Ctrl-C it is 130, as a shell has it.
+    """
 
     @wraps(run)
     def command(args: argparse.Namespace) -> None:
         with _stdout() as say, _warnings_only():
             try:
                 is_ok = run(args, say)
+            except KeyboardInterrupt:
+                sys.stderr.write("interrupted\n")
+                sys.exit(_INTERRUPTED)
             except LambdaExecutorError as e:
                 sys.stderr.write("".join(f"{visible(line)}\n" for line in _with_help(str(e))))
                 is_ok = False

@@ -1,9 +1,10 @@
 """A program: an Airflow with a database of its own, which holds one run of one DAG.
 
-`python -m lambda_executor.ops.local_run.airflow_side ANSWERS`, with a descriptor to write to, and
-with `[database] sql_alchemy_conn` set to a new file. It reads a `Request` as JSON from stdin, and
-writes a line of JSON: an `Answer`, or the `error`. Then it serves the Execution API on 127.0.0.1
-until the end of stdin, and writes the state of the task.
+`python -m lambda_executor.ops.local_run.airflow_side ANSWERS FOLDER`, with a descriptor to write
+to, the folder of the run, and `[database] sql_alchemy_conn` set to a new file there. It reads a
+`Request` as JSON from stdin, and writes a line of JSON: an `Answer`, or the `error`. Then it serves
+the Execution API on 127.0.0.1, and answers each line of stdin with the state of the task. At the
+end of stdin it removes the folder: the command was killed.
 
 Only public commands of Airflow make the database and the run, because these are the same in all of
 its versions.
@@ -15,9 +16,14 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import sys
+import time
+import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from airflow.cli.cli_parser import get_parser
@@ -32,10 +38,14 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select
 
 from lambda_executor.contract.errors import LambdaExecutorError, LocalRunError
-from lambda_executor.ops.local_run import execution_api, real_database, xcoms
+from lambda_executor.ops.local_run import execution_api, xcoms
+from lambda_executor.ops.local_run.instances import instance
+from lambda_executor.ops.local_run.real_database import RealDatabase, RealRun, copy_settings
 
 #: Most DAG files with errors that are named.
 _NAMED = 3
+#: How long to try to remove a folder, in seconds.
+_REMOVES_WITHIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +57,12 @@ class Request:
         task: The id of the task.
         run_id: The id of the run that is made.
         map_index: Which of a mapped task's instances; -1: it is not mapped.
-        logical_date: The logical date, in ISO 8601; None: now.
+        logical_date: The logical date, in ISO 8601; None: of `real_run`, or now.
         conf: The configuration of the run, as JSON; None: of `real_run`, or none.
         xcoms: What upstream tasks returned, by their ids.
         real_database: The URL of the database with connections, variables and runs; None: do not
             read it.
+        real_connect_args: Where the arguments for its driver can be imported from; None: none.
         real_run: The run of it whose conf, dates and XComs this one gets; None: none.
     """
 
@@ -63,6 +74,7 @@ class Request:
     conf: str | None = None
     xcoms: Mapping[str, Any] = field(default_factory=dict)
     real_database: str | None = None
+    real_connect_args: str | None = None
     real_run: str | None = None
 
 
@@ -74,6 +86,7 @@ class Answer:
         url: The Execution API's URL.
         workload: The workload, as JSON.
         queue: The task's queue.
+        executor_config: The part of the task's that the executor reads.
         folders: The folders of the DAG bundle.
         notes: What a person should know about the run.
     """
@@ -86,41 +99,59 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-def main(answers_fd: int) -> None:
-    """Make the run, serve until the end of stdin, and write the task's state."""
-    answers = os.fdopen(answers_fd, "w", encoding="utf-8")
+def main(answers: int, folder: str) -> None:
+    """Make the run, serve, and tell the task's state whenever a line of stdin asks for it.
+
+    The command kills this process. The end of stdin means that the command itself is gone.
+
+    Args:
+        answers: The descriptor to write to.
+        folder: The folder of the run, which is removed if the command is gone.
+    """
     logging.captureWarnings(capture=True)
     try:
-        server = _made(Request(**json.loads(sys.stdin.readline())), answers)
+        ti_id = _prepare(Request(**json.loads(sys.stdin.readline())), answers)
+        for _ in sys.stdin:
+            _tell(answers, state=_state(ti_id))
     except LambdaExecutorError as e:
-        print(json.dumps({"error": str(e)}), file=answers, flush=True)
-        sys.exit(1)
+        _tell(answers, error=str(e))
+    except BaseException:  # noqa: BLE001 - the command shows it, and the folder must be removed
+        traceback.print_exc()
+    os.close(answers)
     sys.stdin.read()
-    print(json.dumps({"state": server.state()}), file=answers, flush=True)
-    answers.close()
+    _remove(Path(folder))
     os._exit(0)  # The server's threads have nothing to lose.
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A task instance that was made."""
-
-    id: Any
-
-    def state(self) -> str | None:
-        with create_session() as session:
-            found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == self.id))
-        return None if found is None else str(found)
+def _tell(answers: int, **answer: Any) -> None:  # noqa: ANN401 - what is JSON
+    with suppress(BrokenPipeError):  # The command is gone.
+        os.write(answers, f"{json.dumps(answer)}\n".encode())
 
 
-def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text file
+def _remove(folder: Path) -> None:
+    """Remove a folder to which processes that are ending may still write."""
+    until_s = time.monotonic() + _REMOVES_WITHIN_S
+    while folder.exists() and time.monotonic() < until_s:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+
+
+def _state(ti_id: Any) -> str | None:  # noqa: ANN401 - the id of a task instance
+    with create_session() as session:
+        found = session.scalar(select(TaskInstance.state).where(TaskInstance.id == ti_id))
+    return None if found is None else str(found)
+
+
+def _prepare(request: Request, answers: int) -> Any:  # noqa: ANN401 - the id of a task instance
+    """Make the run and tell what the image's process needs; returns the id of the instance."""
     _airflow("db", "migrate")
-    notes = real_database.copy_settings(request.real_database)
+    real = _real_database(request)
+    notes = tuple(copy_settings(real)) if real else ()
     _airflow("dags", "reserialize")
     _require(request)
-    known = real_database.run(request.real_database, request.dag, request.real_run)
+    known = real.run(request.dag, request.real_run) if real and request.real_run else RealRun()
     conf = request.conf or known.conf
-    date = request.logical_date or known.logical_date
+    date = request.logical_date
     _airflow(
         *("dags", "trigger", request.dag, "--run-id", request.run_id),
         *(("--conf", conf) if conf else ()),
@@ -131,10 +162,12 @@ def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text fil
         if run is None:
             raise LocalRunError(f"Airflow made no run of the DAG {request.dag!r}")
         run.state = DagRunState.RUNNING
+        if date is None:
+            known.copy_dates(run)
         known.copy_xcoms(run, session)
         for task, value in request.xcoms.items():
             xcoms.store(run, task, value, session)
-        ti = _instance(run, request, session)
+        ti = instance(run, request.task, request.map_index, session)
         ti.state, ti.try_number = TaskInstanceState.QUEUED, max(ti.try_number or 0, 1)
         session.flush()
         workload = ExecuteTask.make(ti, generator=BaseExecutor().jwt_generator)
@@ -148,9 +181,15 @@ def _made(request: Request, answers: Any) -> _Made:  # noqa: ANN401 - a text fil
             (str(bundle.path),),
             (*notes, *known.notes),
         )
-        made = _Made(ti.id)
-    print(json.dumps(asdict(answer)), file=answers, flush=True)
-    return made
+        ti_id = ti.id
+    _tell(answers, **asdict(answer))
+    return ti_id
+
+
+def _real_database(request: Request) -> RealDatabase | None:
+    if request.real_database is None:
+        return None
+    return RealDatabase(request.real_database, request.real_connect_args)
 
 
 def _airflow(*words: str) -> None:
@@ -201,29 +240,6 @@ def _dag_bag() -> Any:  # noqa: ANN401 - a class of Airflow's
     return module.DagBag
 
 
-def _instance(run: DagRun, request: Request, session: Any) -> TaskInstance:  # noqa: ANN401
-    """The task instance; a dynamically mapped one is made.
-
-    Raises:
-        LocalRunError: There is no such instance.
-    """
-    found = run.get_task_instance(request.task, session=session, map_index=request.map_index)
-    all_of_run = run.get_task_instances(session=session)
-    mapped = sorted(ti.map_index for ti in all_of_run if ti.task_id == request.task)
-    if not mapped:
-        tasks = ", ".join(sorted({ti.task_id for ti in all_of_run}))
-        raise LocalRunError(f"the DAG {request.dag!r} has no task {request.task!r}, but {tasks}")
-    if found is None and mapped != [-1]:
-        raise LocalRunError(
-            f"the task {request.task!r} is mapped: give --map-index, {mapped[0]} to {mapped[-1]}"
-        )
-    if found is None:
-        found = run.get_task_instance(request.task, session=session)
-        assert found is not None  # noqa: S101 - it is in `mapped`
-        found.map_index = request.map_index
-    return found
-
-
 def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file gave
     """The part of `executor_config` that the executor reads."""
     own = (value or {}).get("lambda_executor")
@@ -235,4 +251,4 @@ def _jsonable(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a DAG file g
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -7,18 +7,20 @@ import importlib.util
 import json
 import os
 import secrets
+import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.configuration import AIRFLOW_CONFIG, conf
 
 from lambda_executor.contract.errors import LocalRunError
 from lambda_executor.contract.local_run import ENTRY_POINT, Order
-from lambda_executor.ops.local_run import limits, summary, walls
+from lambda_executor.ops.local_run import limits, own_database, summary, walls
 from lambda_executor.ops.local_run.programs import AirflowSide, ImageSide
 from lambda_executor.ops.terminal import Say, command
 
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace, say: Say) -> bool:
     image = _image(args.image_source)
     debugger = _debugger(args)
     request = _request(args)
-    with ExitStack() as stack:
+    with _ended_by_signals(), ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-lambda-run-"))
         )
@@ -61,12 +63,36 @@ def run(args: argparse.Namespace, say: Say) -> bool:
     return not any(finding.is_problem for finding in findings)
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM, and the SIGHUP of a closed terminal, into SystemExit: the folder is removed."""
+
+    def end(number: int, _: object) -> NoReturn:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # Another one must not interrupt the removal.
+        sys.exit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in numbers}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:  # As under `nohup`.
+            signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def _request(args: argparse.Namespace) -> dict[str, Any]:
     """The task and its run, in the fields of `airflow_side.Request`.
 
     Raises:
         LocalRunError: An option has an unusable value.
     """
+    if args.no_database and args.run_id is not None:
+        raise LocalRunError("--run-id is a run in Airflow's database: leave out --no-database")
+    url = conf.get("database", "sql_alchemy_conn")
     return {
         "dag": args.dag,
         "task": args.task,
@@ -75,7 +101,8 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
         "logical_date": args.logical_date,
         "conf": None if args.conf is None else json.dumps(_json("--conf", args.conf)),
         "xcoms": dict(_xcom(text) for text in args.xcom),
-        "real_database": conf.get("database", "sql_alchemy_conn"),
+        "real_database": None if args.no_database else url,
+        "real_connect_args": conf.get("database", "sql_alchemy_connect_args", fallback=None),
         "real_run": args.run_id,
     }
 
@@ -141,9 +168,8 @@ def _of_airflow(folder: Path) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
         "AIRFLOW__API_AUTH__TRUSTED_JWKS_URL": "",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA": "",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+        **own_database.variables(str(folder / "airflow.db")),
     }
 
 
@@ -158,7 +184,6 @@ def _of_image(image: Path, tmp: Path, url: str, memory_mb: int) -> dict[str, str
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": url,
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{_IMAGE}.machine.environment.hostname",
         "AIRFLOW__CORE__PLUGINS_FOLDER": conf.get("core", "plugins_folder"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",  # A task has no database.
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": f"{tmp}/dag_bundles",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{tmp}/logs",
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
@@ -167,4 +192,5 @@ def _of_image(image: Path, tmp: Path, url: str, memory_mb: int) -> dict[str, str
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(image), os.environ.get("PYTHONPATH")])),
         "TMPDIR": str(tmp),
+        **own_database.variables(""),  # A task has none.
     }

@@ -44,7 +44,7 @@ class AirflowSide:
         answers, answers_in = os.pipe()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", _AIRFLOW_SIDE, str(answers_in)],
+                [sys.executable, "-m", _AIRFLOW_SIDE, str(answers_in), str(folder)],
                 env=os.environ | variables,
                 stdin=subprocess.PIPE,
                 stdout=log,  # Airflow prints there, too.
@@ -75,10 +75,8 @@ class AirflowSide:
         self._answers.close()
 
     def state(self) -> str | None:
-        """The state of the task in its database; ends the program."""
-        assert self._process.stdin is not None  # noqa: S101 - a pipe
-        self._process.stdin.close()
-        found: str | None = self._line()["state"]
+        """The state of the task in its database."""
+        found: str | None = self._ask("state")["state"]
         return found
 
     def _ask(self, text: str) -> dict[str, Any]:
@@ -145,10 +143,14 @@ class ImageSide:
         ) as process:
             for fd in (order, report_in, terminal):
                 os.close(fd)
+            shown = threading.Thread(target=self._show, args=(process.stdout,), daemon=True)
+            shown.start()
             try:
                 read, code = self._follow(process, order_in, report)
             finally:
                 process.kill()
+                # To the end of the output, which the task's processes have, too: they are gone.
+                shown.join(_ENDS_WITHIN_S)
                 _take_terminal()
         ended = [each for each in read if isinstance(each, Ended)]
         if not ended:
@@ -161,16 +163,17 @@ class ImageSide:
     def _follow(
         self, process: subprocess.Popen[bytes], order: int, report: int
     ) -> tuple[list[Ended | Written | None], int]:
-        """Give it the order and show its output; returns what it reports, and its exit code."""
-        shown = threading.Thread(target=self._show, args=(process.stdout,), daemon=True)
-        shown.start()
+        """Give it the order; returns what it reports, and its exit code."""
         with suppress(BrokenPipeError), os.fdopen(order, "w", encoding="utf-8") as file:
             file.write(self.order.encode())
         with os.fdopen(report, encoding="utf-8", errors="replace") as lines:
             read = list(map(local_run.decode, lines))
-        code = process.wait(_ENDS_WITHIN_S)
-        shown.join(_ENDS_WITHIN_S)
-        return read, code
+        try:
+            return read, process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired as e:
+            raise LocalRunError(
+                f"the image's process does not end {_ENDS_WITHIN_S} s after its last report"
+            ) from e
 
     def _show(self, output: Any) -> None:  # noqa: ANN401 - a pipe
         for line in output:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lambda_executor.contract.lambda_limits import THREADS
 from lambda_executor.contract.wire import Outcome
 from lambda_executor.ops.local_run.limits import Limits
 from lambda_executor.ops.terminal import columns
@@ -13,9 +14,6 @@ from lambda_executor.ops.terminal import columns
 if TYPE_CHECKING:
     from lambda_executor.ops.local_run.programs import Seen
 
-#: Processes and threads of a function.
-#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-_THREADS = 1024
 _TMP = "/tmp"  # noqa: S108 - only its name
 #: Most paths that are named.
 _NAMED = 5
@@ -110,7 +108,7 @@ def _memory(seen: Seen, limits: Limits, debugger: str | None) -> Finding:
         f"{ended.largest_mb:.0f} MB"
     )
     if most_mb <= limits.memory_mb:
-        return Finding("memory", text)
+        return _unless_unmeasured(seen, Finding("memory", text))
     at = "" if ended.over_memory_s is None else f" after {ended.over_memory_s:.1f} s"
     if ended.was_killed_for_memory:
         return Finding(
@@ -143,5 +141,15 @@ def _root(seen: Seen, *, has_walls: bool) -> Finding:
 
 
 def _threads(seen: Seen) -> Finding:
-    text = f"{seen.ended.threads} processes and threads of {_THREADS} at once"
-    return Finding("processes", text, seen.ended.threads > _THREADS)
+    text = f"{seen.ended.threads} processes and threads of {THREADS} at once"
+    if seen.ended.threads > THREADS:
+        return Finding("processes", text, is_problem=True)
+    return _unless_unmeasured(seen, Finding("processes", text))
+
+
+def _unless_unmeasured(seen: Seen, finding: Finding) -> Finding:
+    """A good finding, or that it may have become a bad one later."""
+    if not seen.ended.not_measured:
+        return finding
+    why = f"not measured to the end, because sampling failed ({seen.ended.not_measured})"
+    return Finding(finding.subject, f"{why}; until then {finding.text}", is_problem=True)
