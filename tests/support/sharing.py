@@ -11,6 +11,7 @@ TOGETHER = {
     "tests/container/": "container",
     "tests/e2e/test_environment.py": "deployed",
     "tests/e2e/test_operation.py": "deployed",
+    "tests/e2e/test_page.py": "deployed",
     "tests/synth/": "synth",
 }
 
