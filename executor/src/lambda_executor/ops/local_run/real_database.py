@@ -18,7 +18,8 @@ from airflow.models.dagrun import DagRun
 from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import URL, create_engine, make_url, select
+from sqlalchemy import create_engine, select
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from lambda_executor.contract.errors import LocalRunError
