@@ -31,7 +31,7 @@ POISONS = (
     *("leaves_daemons", "leaves_a_sibling", "leaves_a_daemon_and_kills_the_zygote"),
     *("leaves_a_daemon_and_stops_the_zygote", "leaves_a_daemon_and_kills_the_handler"),
     *("leaves_system_v_objects", "leaves_system_v_objects_and_kills_the_handler"),
-    *("leaves_shared_memory", "throttles_its_watchers"),
+    *("leaves_an_abstract_socket", "throttles_its_watchers"),
 )
 
 

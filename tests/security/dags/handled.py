@@ -96,7 +96,6 @@ def around() -> dict[str, Any]:
         "sockets": [
             line for line in Path("/proc/net/unix").read_text().split("\n") if MARK in line
         ],
-        "shared memory": [path.name for path in Path("/dev/shm").glob(f"*{MARK}*")],
         "system v": [line for line in system_v() if str(KEY) in line.split()],
         "watchers": [settings(pid) for pid in watchers()],
     }
@@ -263,10 +262,8 @@ def leaves_system_v_objects_and_kills_the_handler() -> None:
     os.kill(watchers()[1], signal.SIGKILL)
 
 
-def leaves_shared_memory() -> None:
-    """POSIX shared memory is a file, if its folder can be written to at all."""
-    with suppress(OSError):
-        Path("/dev/shm", MARK).write_text(MARK)
+def leaves_an_abstract_socket() -> None:
+    """It has no file. POSIX shared memory is a file, in /dev/shm, where a function cannot write."""
     socket.socket(socket.AF_UNIX).bind(f"\0{MARK}")
 
 
@@ -293,7 +290,7 @@ POISONS: tuple[Callable[[], None], ...] = (
     leaves_a_daemon_and_kills_the_handler,
     leaves_system_v_objects,
     leaves_system_v_objects_and_kills_the_handler,
-    leaves_shared_memory,
+    leaves_an_abstract_socket,
     throttles_its_watchers,
 )
 

@@ -126,7 +126,10 @@ def test_on_a_terminal_the_last_lines_are_replaced(terminal: tuple[TextIO, int])
     say.redraw("a" * 100)
     say.redraw(*(f"row {number}" for number in range(9)))
     say.stop_drawing()
-    first, second = os.read(reader, 10_000).decode().replace("\r\n", "\n").split("\x1b[H", 2)[1:]
+    shown = ""
+    while not shown.endswith("\r\x1b[K"):  # A terminal passes it on in pieces.
+        shown += os.read(reader, 10_000).decode()
+    first, second = shown.replace("\r\n", "\n").split("\x1b[H", 2)[1:]
     assert first == f"\x1b[K{'a' * 80}\n\x1b[K{'a' * 20}\n\x1b[J"
     rows = "".join(f"\x1b[Krow {number}\n" for number in range(4))
     assert second == f"{rows}\x1b[K... 5 more lines\n\x1b[J\r\x1b[K"

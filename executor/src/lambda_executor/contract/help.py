@@ -98,8 +98,8 @@ def _table() -> tuple[tuple[Sequence[str], str], ...]:
     """Return the texts, as their parts between values, each with its section, the longest first."""
     try:
         table = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # An installation without it has errors all the same.
-        return ()
+    except (OSError, ValueError, RecursionError):
+        return ()  # An installation without it has errors all the same.
     rows: Iterator[tuple[Sequence[str], str]] = chain.from_iterable(
         ((parts, f"{PAGES}{section}") for parts in texts) for section, texts in table.items()
     )

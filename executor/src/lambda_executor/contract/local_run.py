@@ -94,6 +94,6 @@ def decode(line: str) -> Ended | Written | None:
     """Read a line that the image's process wrote; None: it was cut, because its process died."""
     try:
         found: Mapping[str, Any] = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Ended(**found["ended"]) if "ended" in found else Written(found["written"])

@@ -119,7 +119,7 @@ def _xcom(text: str) -> tuple[str, Any]:
 def _json(option: str, text: str) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(text)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise LocalRunError(f"{option} is {text!r:.200}, which is not JSON: {e}") from e
 
 

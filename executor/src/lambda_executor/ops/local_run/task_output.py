@@ -16,7 +16,7 @@ def lines(text: str) -> Iterator[str]:
     """Yield the readable lines of one line; none if it says nothing about the task."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         yield text
