@@ -28,6 +28,24 @@ def code_of(child):
 
 """
 
+#: A process of a workload, whose `pidfd` is `left`: its parent has killed the zygote.
+LEFT_BY_THE_DEAD = """
+reader, writer = os.pipe()
+is_told, tell = os.pipe()
+def starts_another_and_ends_its_parent(order, fds):
+    if os.fork() == 0:
+        os.setsid()
+        os.write(writer, str(os.getpid()).encode())
+        time.sleep(60)
+    os.read(is_told, 1)  # The zygote tells of this process before it dies.
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+zygote = Zygote(starts_another_and_ends_its_parent)
+child = zygote.spawn(0, [], times())
+os.write(tell, b"x")
+left = os.pidfd_open(int(os.read(reader, 16)))
+"""
+
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
     """Run a program that has its own zygote."""
@@ -201,21 +219,7 @@ child.hasten(Times(0, 0))  # It has ended: nothing happens.
 
 def test_what_a_workload_started_ends_although_the_zygote_died_first() -> None:
     """Its orphans become the handler's: beside the next process they would go on unseen."""
-    done = run("""
-reader, writer = os.pipe()
-is_told, tell = os.pipe()
-def starts_another_and_ends_its_parent(order, fds):
-    if os.fork() == 0:
-        os.setsid()
-        os.write(writer, str(os.getpid()).encode())
-        time.sleep(60)
-    os.read(is_told, 1)  # The zygote tells of this process before it dies.
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
-zygote = Zygote(starts_another_and_ends_its_parent)
-child = zygote.spawn(0, [], times())
-os.write(tell, b"x")
-left = os.pidfd_open(int(os.read(reader, 16)))
+    done = run(f"""{LEFT_BY_THE_DEAD}
 select.select([child.exit], [], [], 10)
 print(child.end().lost, select.select([left], [], [], 10)[0] == [left])
 """)
@@ -256,28 +260,14 @@ zygote.reap_orphans()
 
 def test_what_a_workload_started_ends_although_its_end_was_interrupted() -> None:
     """The handler's time may be over when the processes are stopped and not yet killed."""
-    done = run("""
+    done = run(f"""{LEFT_BY_THE_DEAD}
 from lambda_image.machine import zygote as module
 from lambda_image.machine.time_limit import OutOfTime
-reader, writer = os.pipe()
-is_told, tell = os.pipe()
-def starts_another_and_ends_its_parent(order, fds):
-    if os.fork() == 0:
-        os.setsid()
-        os.write(writer, str(os.getpid()).encode())
-        time.sleep(60)
-    os.read(is_told, 1)  # The zygote tells of this process before it dies.
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
 stock = module._signal_all
 def interrupted(processes, number):
     stock(processes, number)
     module._signal_all = stock
     raise OutOfTime
-zygote = Zygote(starts_another_and_ends_its_parent)
-child = zygote.spawn(0, [], times())
-os.write(tell, b"x")
-left = os.pidfd_open(int(os.read(reader, 16)))
 module._signal_all = interrupted
 select.select([child.exit], [], [], 10)
 try:

@@ -51,8 +51,15 @@ _TEAM = _arg("--team", help="Read the options of this team of [core] executor")
 _LIMIT = _arg(
     "--limit",
     help="Read at most this many messages (default: %(default)s)",
-    type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+    type=_POSITIVE,
     default=100,
+)
+_MAP_INDEX = _arg(
+    "--map-index",
+    metavar="N",
+    help="Which of a mapped task's instances, from 0",
+    type=int,
+    default=-1,
 )
 
 _CHECK = ActionCommand(
@@ -83,7 +90,7 @@ _STATUS = ActionCommand(
             metavar="SECONDS",
             help=f"Show it again every so many seconds ({PERIOD_S} without a number), until Ctrl-C",
             nargs="?",
-            type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+            type=_POSITIVE,
             action=_Period,
         ),
         _JSON,
@@ -105,18 +112,12 @@ _EXPLAIN = ActionCommand(
         _arg("dag", help="The id of the DAG"),
         _arg("task", help="The id of the task"),
         _arg("run", help="The id of the run"),
-        _arg(
-            "--map-index",
-            metavar="N",
-            help="Which of a mapped task's instances, from 0",
-            type=int,
-            default=-1,
-        ),
+        _MAP_INDEX,
         _arg(
             "--try-number",
             metavar="N",
             help="Which try (default: the newest)",
-            type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+            type=_POSITIVE,
         ),
         _arg(
             "--output",
@@ -143,13 +144,7 @@ _RUN = ActionCommand(
     args=[
         _arg("dag", help="The id of the DAG"),
         _arg("task", help="The id of the task"),
-        _arg(
-            "--map-index",
-            metavar="N",
-            help="Which of a mapped task's instances, from 0",
-            type=int,
-            default=-1,
-        ),
+        _MAP_INDEX,
         _arg("--conf", metavar="JSON", help="The configuration of the run"),
         _arg("--logical-date", metavar="DATE", help="The logical date of the run (default: now)"),
         _arg(
