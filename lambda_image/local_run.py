@@ -46,9 +46,8 @@ def main(order_fd: int, report_fd: int, terminal_fd: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
-    debugging.install(
-        order, terminal_fd
-    )  # Before the zygote, from which the task's process has it.
+    # Before the zygote, from which the task's process has it.
+    debugging.install(order, terminal_fd)
     writes.report_to(report_fd)
     os.write(report_fd, f"{_run(order).encode()}\n".encode())
 
@@ -75,8 +74,7 @@ def _run(order: Order) -> Ended:
 
     parts = init_phase.complete(StopRequest())
     parts.processes.start()  # Last: the workload's process starts from here.
-    enforced_mb = None if order.debugger else order.memory_mb
-    consumption = Consumption(order.memory_mb, is_enforced=enforced_mb is not None)
+    consumption = Consumption(order.memory_mb, is_enforced=not order.debugger)
     parts.runner.temporary = cast(
         "TemporaryFolder", _Measured(parts.runner.temporary, consumption.measure_tmp)
     )

@@ -20,6 +20,7 @@ from lambda_executor.contract.wire import Outcome, Result
 from lambda_image.machine.stop_request import REASON
 from tests.support.handler_process import processes_with, task
 from tests.support.job_process import Job, JobProcess
+from tests.support.killable import KILLABLE
 from tests.support.minors import python_of
 
 #: How long the child of `starts_a_process` would sleep: it tells it from all others.
@@ -29,14 +30,7 @@ GRACE_S = 6.0
 DAGS = f"""
 import signal, subprocess, time
 from airflow.sdk import BaseOperator, dag, task
-
-class Killable(BaseOperator):
-    def execute(self, context):
-        print("executing")
-        time.sleep(60)
-    def on_kill(self):
-        print("on_kill was called")
-
+{KILLABLE}
 @dag(schedule=None)
 def handled():
     @task

@@ -16,6 +16,7 @@ from lambda_executor.contract.wire import Outcome, micro_vm_key, payload_key
 from lambda_image.machine.stop_request import REASON_OF_MICRO_VM
 from tests.support.handler_process import ROOT, TOKEN, task
 from tests.support.job_process import CREDENTIALS, ID
+from tests.support.killable import KILLABLE
 from tests.support.micro_vm_process import (
     MICRO_VM_ID,
     Builder,
@@ -29,17 +30,10 @@ from tests.support.snapshot import IMAGE
 
 GRACE_S = 6.0
 
-DAGS = """
+DAGS = f"""
 import signal, time
 from airflow.sdk import BaseOperator, dag, task
-
-class Killable(BaseOperator):
-    def execute(self, context):
-        print("executing")
-        time.sleep(60)
-    def on_kill(self):
-        print("on_kill was called")
-
+{KILLABLE}
 @dag(schedule=None)
 def handled():
     @task
@@ -47,7 +41,7 @@ def handled():
         print("said by the task")
     @task
     def blocks_signals():
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGKILL})
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {{signal.SIGKILL}})
         print("executing")
         time.sleep(60)
     @task
