@@ -279,13 +279,14 @@ class LambdaExecutorEnvironment(Construct):
             policy, "cloudwatch:GetMetricData reads counts of any metric and knows no resource"
         )
         for service in sorted({target.service for target in self.targets} & _DESCRIBE.keys()):
-            allow(policy, [_DESCRIBE[service]], ["*"], why=f"{_DESCRIBE[service]} {_NO_RESOURCE}")
+            action = _DESCRIBE[service]
+            allow(policy, [action], ["*"], why=f"{action} {_NO_RESOURCE}")
         return policy
 
 
 #: What names the log group of a job, by the target's service.
 _DESCRIBE = {"batch": "batch:DescribeJobDefinitions", "ecs": "ecs:DescribeTaskDefinition"}
-_NO_RESOURCE = "has no resource-level permission"
+_NO_RESOURCE = "names the log group of a job and has no resource-level permission"
 
 
 def _function_name(props: LambdaExecutorEnvironmentProps, settings: FunctionProps) -> str:

@@ -39,7 +39,10 @@ _LISTS = (
     "ecs:ListTasks is for container instances, of which Fargate has none; the condition names the "
     "cluster."
 )
-_DESCRIPTION = "ecs:DescribeTaskDefinition has no resource-level permission."
+_DESCRIPTION = (
+    "ecs:DescribeTaskDefinition reads a definition by its family and has no resource-level "
+    "permission."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,9 @@ _ENABLED = "ENABLED"
 
 _LAMBDA = "lambda.amazonaws.com"
 
-_NO_RESOURCE = "lambda:ListMicrovms has no resource-level permission."
+_NO_RESOURCE = (
+    "lambda:ListMicrovms finds MicroVMs by their image and has no resource-level permission."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
