@@ -43,6 +43,15 @@ with contextlib.suppress(ImportError):  # Not every environment has hypothesis.
     settings.load_profile("any machine")
 
 
+# Under `nohup`, or in the background of a script, the tests' programs would ignore them, too.
+for number, handler in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
+
 #: What programs inherit from this process: with SIGTERM blocked they do not end when asked to.
 BLOCKED = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -128,19 +128,20 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(
     assert reason in complaint(capfd, "run", "daily", "each", "--image-source", str(ROOT), *words)
 
 
+@contextmanager
 def started(
     home: Path,
     *words: str,
     dags: str = DAGS,
     path: str = os.environ["PATH"],
     variables: Mapping[str, str] | None = None,
-) -> subprocess.Popen[str]:
-    """The command, with DAG files and a folder for everything temporary."""
+) -> Iterator[subprocess.Popen[str]]:
+    """The command, with DAG files and a folder for everything temporary; it ends with the test."""
     for name in ("dags", "tmp"):
         (home / name).mkdir()
     (home / "dags" / "daily.py").write_text(dags, encoding="utf-8")
     program = Path(sys.executable).parent / "airflow"
-    return subprocess.Popen(
+    with subprocess.Popen(
         [program, "lambda-executor", "run", *words],
         cwd=ROOT,
         env={
@@ -156,7 +157,11 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as command:
+        try:
+            yield command
+        finally:
+            command.kill()
 
 
 def test_one_task_from_the_command_to_its_summary(tmp_path: Path) -> None:
