@@ -217,16 +217,19 @@ requirements-check: setup
 # One Airflow of each other minor version that we support.
 AIRFLOWS := oldest 3-1 3-2 3-4
 
-# The first suites need both processors of a small machine, the others mostly wait for processes
-# and time-outs. The longest suites go first.
+# The first suites need every processor, the others wait for processes and time-outs half of the
+# time. More workers than these need more memory than a machine has. The longest suites go first.
+PROCESSORS := $(shell nproc 2> /dev/null || echo 2)
+FEW := $(shell echo $$(($(PROCESSORS) < 2 ? 2 : $(PROCESSORS) > 8 ? 8 : $(PROCESSORS))))
+MANY := $(shell echo $$((2 * $(FEW))))
 PARALLEL := --no-loadscope-reorder
 # It still finds what is not mended (docs/reference/reliability.md): `make chaos` runs it.
 ATTACK := tests/chaos/test_attack.py
 
 .PHONY: test
 test: setup build/venv/image/.stamp build/venv/docs/.stamp $(AIRFLOWS:%=build/venv/airflow-%/.stamp) ## Run every test
-	@$(BIN)/pytest -n 2 $(PARALLEL) tests/e2e tests/container tests/synth
-	@$(BIN)/pytest -n 4 $(PARALLEL) tests/contract tests/security local_aws/tests tests/chaos tests/fuzz tests/unit --ignore $(ATTACK)
+	@$(BIN)/pytest -n $(FEW) $(PARALLEL) tests/e2e tests/container tests/synth
+	@$(BIN)/pytest -n $(MANY) $(PARALLEL) tests/contract tests/security local_aws/tests tests/chaos tests/fuzz tests/unit --ignore $(ATTACK)
 
 # The dependency group of AIRFLOW=3.1; that of the default one is in .venv.
 GROUP_OF_AIRFLOW = $(filter $(if $(filter 3.0,$(AIRFLOW)),oldest,$(subst .,-,$(AIRFLOW))),$(AIRFLOWS))
@@ -234,7 +237,7 @@ GROUP_OF_AIRFLOW = $(filter $(if $(filter 3.0,$(AIRFLOW)),oldest,$(subst .,-,$(A
 .PHONY: test-airflow
 test-airflow: setup build/venv/image/.stamp $(GROUP_OF_AIRFLOW:%=build/venv/airflow-%/.stamp) ## Test one Airflow: make test-airflow AIRFLOW=3.1
 	@test -n "$(AIRFLOW)" || { echo "Which Airflow? make test-airflow AIRFLOW=3.1"; exit 1; } >&2
-	@$(BIN)/pytest -n 2 tests/contract -k "$(AIRFLOW)"
+	@$(BIN)/pytest -n $(FEW) tests/contract -k "$(AIRFLOW)"
 
 .PHONY: test-container
 test-container: setup build/venv/image/.stamp ## Build the image with podman and test it

@@ -1,4 +1,4 @@
-"""`airflow lambda-executor check --team` reads the options of one team."""
+"""With `--team`, the commands `airflow lambda-executor ...` read the options of one team."""
 
 from __future__ import annotations
 
@@ -57,3 +57,14 @@ def test_without_teams_the_option_is_refused(
     assert account.options
     said = complaint(capfd, "check", "--team", "red")
     assert "[core] multi_team is not set" in said
+
+
+def test_other_commands_read_the_options_of_a_team(
+    red: Account, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those for everybody name no queues here."""
+    urls = [red.options[name] for name in ("queue_url", "dead_letter_queue_url")]
+    _, status = run_json(capfd, "status", "--team", "red")
+    assert {queue["name"] for queue in status["queues"]} == {url.rpartition("/")[2] for url in urls}
+    assert run_json(capfd, "dead-letters", "list", "--team", "red") == (0, [])
+    assert "queue_url is not set" in complaint(capfd, "dead-letters", "list")

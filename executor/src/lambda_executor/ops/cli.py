@@ -85,6 +85,7 @@ _STATUS = ActionCommand(
     ),
     func=_command("commands.status"),
     args=[
+        _TEAM,
         _arg(
             "--watch",
             metavar="SECONDS",
@@ -112,6 +113,7 @@ _EXPLAIN = ActionCommand(
         _arg("dag", help="The id of the DAG"),
         _arg("task", help="The id of the task"),
         _arg("run", help="The id of the run"),
+        _TEAM,
         _MAP_INDEX,
         _arg(
             "--try-number",
@@ -167,6 +169,7 @@ _RUN = ActionCommand(
         _arg("--memory-mb", metavar="MB", help="The memory of the function", type=_POSITIVE),
         _arg("--timeout-s", metavar="SECONDS", help="The time-out of the function", type=_POSITIVE),
         _arg("--tmp-mb", metavar="MB", help="The size of its /tmp", type=_POSITIVE),
+        _TEAM,
         _arg(
             "--debug",
             help="Let breakpoint() open pdb in this terminal; nothing stops the task then",
@@ -195,7 +198,7 @@ _LIST = ActionCommand(
         "received them, or a scheduler handed them back for up to 15 minutes."
     ),
     func=_command("dead_letter_commands.list_"),
-    args=[_LIMIT, _JSON],
+    args=[_TEAM, _LIMIT, _JSON],
 )
 
 _RETRY = ActionCommand(
@@ -213,6 +216,7 @@ _RETRY = ActionCommand(
     args=[
         _arg("ids", help="Dispatch ids, as `list` shows them", nargs="*"),
         _arg("--all", help="Send all that can be sent again", action="store_true"),
+        _TEAM,
         _LIMIT,
     ],
 )
@@ -225,7 +229,7 @@ _PURGE = ActionCommand(
         "to take. Without --yes it only shows how many it would delete."
     ),
     func=_command("dead_letter_commands.purge"),
-    args=[_arg("--yes", help="Delete them", action="store_true"), _LIMIT],
+    args=[_arg("--yes", help="Delete them", action="store_true"), _TEAM, _LIMIT],
 )
 
 _PUSH = ActionCommand(
@@ -244,6 +248,7 @@ _PUSH = ActionCommand(
         _arg("folder", help="The folder with the DAG files"),
         _arg("uri", help="The destination, s3://bucket/prefix/"),
         _arg("--dry-run", help="Only show what would be done", action="store_true"),
+        _TEAM,
         _arg(
             "--exclude",
             metavar="PATTERN",

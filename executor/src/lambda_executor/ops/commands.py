@@ -25,6 +25,7 @@ from lambda_executor.ops.doctor.dag_findings import Versions
 from lambda_executor.ops.doctor.diagnosis import depth_of
 from lambda_executor.ops.terminal import Say, columns, command, complaint, since, watch
 from lambda_executor.setup.connection import connect
+from lambda_executor.setup.option_values import Conf
 from lambda_executor.setup.team_conf import conf_of_team, prefix, variables_of_team
 
 #: Number of failures that `status` shows.
@@ -75,18 +76,19 @@ def _show(finding: Finding, say: Say) -> None:
 @command
 def status(args: argparse.Namespace, say: Say) -> bool:
     """Print in-flight and scheduled tasks, the targets, the queues and the latest failures."""
+    of_team = conf_of_team(args.team)
     if args.watch is None:
-        return _status(say, as_json=args.json, indent=2)
+        return _status(say, of_team, as_json=args.json, indent=2)
     # Each JSON document is one line, for a program that reads them as they come.
-    draw = partial(_status, as_json=args.json, indent=None)
+    draw = partial(_status, conf=of_team, as_json=args.json, indent=None)
     watch(say, draw, args.watch, append=args.json)
     return True
 
 
-def _status(say: Callable[..., None], *, as_json: bool, indent: int | None) -> bool:
+def _status(say: Callable[..., None], conf: Conf, *, as_json: bool, indent: int | None) -> bool:
     active, failures = airflow_tasks.active(), airflow_tasks.failures(FAILURES)
     scheduled = airflow_tasks.scheduled()
-    found = _found_in_aws()
+    found = _found_in_aws(conf)
     if as_json:
         answer = {
             "in_flight": [asdict(tasks) for tasks in active],
@@ -133,7 +135,7 @@ class _Found:
     reasons: list[str] = field(default_factory=list)
 
 
-def _found_in_aws() -> _Found:
+def _found_in_aws(conf: Conf) -> _Found:
     try:
         connected = connect(conf, checks.PATIENCE)
     except LambdaExecutorError as e:

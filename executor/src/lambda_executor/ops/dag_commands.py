@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from airflow.configuration import conf
-
 from lambda_executor.aws import S3DagFolder
 from lambda_executor.contract.dag_manifest import DagLocation, DagManifest
 from lambda_executor.ops import dag_push
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.terminal import Say, command
 from lambda_executor.setup.connection import Gateway
+from lambda_executor.setup.team_conf import conf_of_team
 
 #: Most objects that are listed by name in one line.
 _NAMED = 5
@@ -23,7 +22,8 @@ def push(args: argparse.Namespace, say: Say) -> bool:
     """Upload a folder of DAG files."""
     location = DagLocation.parse(args.uri)
     files = dag_push.read(Path(args.folder).expanduser(), args.exclude)
-    store = S3DagFolder(Gateway(conf, checks.PATIENCE, dag_push.CONNECTIONS).first, location)
+    gateway = Gateway(conf_of_team(args.team), checks.PATIENCE, dag_push.CONNECTIONS)
+    store = S3DagFolder(gateway.first, location)
     plan = dag_push.plan(files, store)
     if plan.foreign:
         named = ", ".join(plan.foreign[:_NAMED]) + (", ..." if plan.foreign[_NAMED:] else "")

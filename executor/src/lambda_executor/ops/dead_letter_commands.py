@@ -6,8 +6,6 @@ import argparse
 import json
 import sys
 
-from airflow.configuration import conf
-
 from lambda_executor.engine.poller import HAND_BACK_CAP_S
 from lambda_executor.ops import dead_letter_actions as actions
 from lambda_executor.ops.dead_letter_actions import Row
@@ -15,12 +13,13 @@ from lambda_executor.ops.dead_letters import HeldMessages
 from lambda_executor.ops.doctor import checks
 from lambda_executor.ops.terminal import Say, columns, command, span
 from lambda_executor.setup.connection import connect
+from lambda_executor.setup.team_conf import conf_of_team
 
 
 @command
 def list_(args: argparse.Namespace, say: Say) -> bool:
     """Print the dead letters, without deleting any."""
-    connected = connect(conf, checks.PATIENCE)
+    connected = connect(conf_of_team(args.team), checks.PATIENCE)
     dead_letters, url = connected.existing_dead_letters()
     with HeldMessages(dead_letters, args.limit) as messages:
         entries = actions.read(messages, _progress)
@@ -47,7 +46,7 @@ def list_(args: argparse.Namespace, say: Say) -> bool:
 @command
 def retry(args: argparse.Namespace, say: Say) -> bool:
     """Send invocations again whose tasks have not started."""
-    connected = connect(conf, checks.PATIENCE)
+    connected = connect(conf_of_team(args.team), checks.PATIENCE)
     if bool(args.ids) == args.all:
         sys.stderr.write("Name the dispatch ids that `dead-letters list` shows, or say --all\n")
         return False
@@ -61,7 +60,7 @@ def retry(args: argparse.Namespace, say: Say) -> bool:
 @command
 def purge(args: argparse.Namespace, say: Say) -> bool:
     """Delete dead letters that no task waits for."""
-    connected = connect(conf, checks.PATIENCE)
+    connected = connect(conf_of_team(args.team), checks.PATIENCE)
     found = actions.purge(connected, args.limit, is_sure=args.yes, progress=_progress)
     if found.kept:
         say(f"{found.kept} are kept: a task in flight waits for what a scheduler makes of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from airflow.configuration import conf
+from airflow.configuration import AirflowConfigParser, conf
 
 from lambda_executor.contract.errors import ConfigError
 from lambda_executor.contract.options import SECTION
@@ -45,12 +45,14 @@ class TeamConf:
         return f"{self._team}={section}"
 
 
-def conf_of_team(team: str) -> TeamConf:
-    """Return the configuration of a team that a person named.
+def conf_of_team(team: str | None) -> AirflowConfigParser | TeamConf:
+    """Return the configuration of a team that a person named, or without one Airflow's.
 
     Raises:
-        ConfigError: This Airflow has no teams.
+        ConfigError: A team was named, and this Airflow has no teams.
     """
+    if team is None:
+        return conf
     if not conf.getboolean("core", "multi_team", fallback=False):
         raise ConfigError(
             f"the team is {team!r}, and this Airflow has no teams: [core] multi_team is not set",

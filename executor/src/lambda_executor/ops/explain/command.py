@@ -20,6 +20,7 @@ from lambda_executor.ops.explain.aws_answers import Answers
 from lambda_executor.ops.explain.evidence import Event, Evidence, Fact, Try, reason_of
 from lambda_executor.ops.explain.verdict import Verdict
 from lambda_executor.ops.terminal import Say, columns, command
+from lambda_executor.setup.team_conf import conf_of_team
 from lambda_executor.setup.time_limits import longest_wait
 
 _HEARTBEAT_TIMEOUT_S = 300
@@ -35,7 +36,7 @@ def explain(args: argparse.Namespace, say: Say) -> bool:
     records = airflow_records.read(args.dag, args.task, args.run, args.map_index, args.try_number)
     task = records.task
     reason = reason_of(records.events, task.name.try_number)
-    answers = aws_answers.ask(conf, task, reason) if task.is_ours else Answers()
+    answers = aws_answers.ask(conf_of_team(args.team), task, reason) if task.is_ours else Answers()
     waits = [*_without_scheduler(task), *records.waits, *answers.waits]
     evidence = Evidence(task, records.events, answers.log, answers.job_ends, waits)
     found = verdict.of(evidence)

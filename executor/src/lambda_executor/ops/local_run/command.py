@@ -23,6 +23,7 @@ from lambda_executor.contract.local_run import ENTRY_POINT, Order
 from lambda_executor.ops.local_run import limits, own_database, summary, walls
 from lambda_executor.ops.local_run.programs import AirflowSide, ImageSide
 from lambda_executor.ops.terminal import Say, command
+from lambda_executor.setup.team_conf import conf_of_team
 
 _IMAGE = ENTRY_POINT.partition(".")[0]
 
@@ -30,6 +31,7 @@ _IMAGE = ENTRY_POINT.partition(".")[0]
 @command
 def run(args: argparse.Namespace, say: Say) -> bool:
     """Run one task as the function would, and say what Lambda would have stopped it for."""
+    of_team = conf_of_team(args.team)
     image = _image(args.image_source)
     debugger = _debugger(args)
     request = _request(args)
@@ -40,7 +42,8 @@ def run(args: argparse.Namespace, say: Say) -> bool:
         say("preparing a database and an Execution API for this run, which takes some seconds")
         airflow = stack.enter_context(AirflowSide(folder, request, _of_airflow(folder), say))
         answer = airflow.answer
-        allowed = limits.of_task(answer["queue"], answer["executor_config"]).but(
+        of_function = limits.of_task(of_team, answer["queue"], answer["executor_config"])
+        allowed = of_function.but(
             memory_mb=args.memory_mb, timeout_s=args.timeout_s, tmp_mb=args.tmp_mb
         )
         bubblewrap = walls.program()

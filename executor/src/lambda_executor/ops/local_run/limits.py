@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow.configuration import conf
-
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.lambda_limits import EARLIER_LONGEST_TIMEOUT_S
 from lambda_executor.core.targets import FunctionTarget
 from lambda_executor.ops.doctor import checks
 from lambda_executor.setup.connection import connect
+from lambda_executor.setup.option_values import Conf
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Limits:
 _ASSUMED = Limits(1769, EARLIER_LONGEST_TIMEOUT_S, 512, "")
 
 
-def of_task(queue: str, executor_config: Mapping[str, Any]) -> Limits:
+def of_task(conf: Conf, queue: str, executor_config: Mapping[str, Any]) -> Limits:
     """Return the limits of the function that would run a task; never raises one of our errors."""
     try:
         connected = connect(conf, checks.PATIENCE)
