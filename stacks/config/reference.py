@@ -24,7 +24,8 @@ A stage is one entry of `context.stages` in `cdk.json`. `cdk -c stage=<name>` ch
 `dev`), `-c override='<JSON>'` is merged over it before it is checked:
 
 ```sh
-cdk synth -c stage=dev -c override='{"functions": [{"name": "default", "memory_mb": 3008}]}'
+node_modules/.bin/cdk synth -c stage=dev \
+  -c override='{"functions": [{"name": "default", "memory_mb": 3008}]}'
 ```
 
 Objects are merged key by key, lists of named objects name by name; any other list is replaced.

@@ -56,7 +56,7 @@ def target_serves_a_queue(stage: StageConfig) -> Iterator[str]:
             )
 
 
-def targets_on_fargate_have_a_size_of_its(stage: StageConfig) -> Iterator[str]:
+def targets_on_fargate_have_a_fargate_size(stage: StageConfig) -> Iterator[str]:
     """Fargate offers certain sizes of memory for each number of processors.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
@@ -77,7 +77,7 @@ def targets_on_fargate_have_a_size_of_its(stage: StageConfig) -> Iterator[str]:
             )
 
 
-def targets_on_fargate_have_a_disk_of_its(stage: StageConfig) -> Iterator[str]:
+def targets_on_fargate_have_a_fargate_disk(stage: StageConfig) -> Iterator[str]:
     """Fargate gives a task a disk of up to 200 GiB.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html
@@ -218,8 +218,8 @@ def _some(sizes: range | tuple[int, ...]) -> str:
 RELATIONS = (
     target_names_are_unique,
     target_serves_a_queue,
-    targets_on_fargate_have_a_size_of_its,
-    targets_on_fargate_have_a_disk_of_its,
+    targets_on_fargate_have_a_fargate_size,
+    targets_on_fargate_have_a_fargate_disk,
     targets_on_fargate_end_in_time,
     instances_are_on_ec2,
     instances_have_the_architecture,

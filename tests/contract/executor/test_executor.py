@@ -93,7 +93,7 @@ def test_a_crash_before_the_event_is_taken_loses_no_result(scheduler: Scheduler)
 
 
 def test_a_failure_carries_its_reason_to_the_user(scheduler: Scheduler) -> None:
-    """The reason, request id and log stream are the event's info and in Airflow's event log."""
+    """The reason, request id and log stream are the event's info and in Airflow's audit log."""
     task = workload("a")
     (id,) = scheduler.queue(task)
     scheduler.results.send(
@@ -132,7 +132,7 @@ def test_a_failure_is_told_once_also_when_the_event_log_is_broken(
     """The event of a failure that the scheduler has taken is not made again for its log entry."""
 
     def refuse(**_: object) -> None:
-        raise RuntimeError("the event log is broken")
+        raise RuntimeError("the audit log is broken")
 
     monkeypatch.setattr(scheduler.executor, "log_task_event", refuse)
     task = workload("a")

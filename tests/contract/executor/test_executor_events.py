@@ -27,7 +27,7 @@ def key(number: int) -> TaskInstanceKey:
     return TaskInstanceKey("dag", f"task-{number}", "run", 1, -1)
 
 
-def test_reasons_reach_airflows_event_log(tmp_path: Path) -> None:
+def test_reasons_reach_airflows_audit_log(tmp_path: Path) -> None:
     """Before 3.4 Airflow saves them from a generator that nobody holds: each must outlive it."""
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
     Log.__table__.create(engine)

@@ -44,7 +44,7 @@ def test_two_tries_with_the_same_names_are_two(scheduler: Scheduler) -> None:
 
 
 def test_the_event_of_an_adopted_task_has_its_identity(scheduler: Scheduler) -> None:
-    """Its failure reaches the scheduler, and Airflow's event log under the task's names."""
+    """Its failure reaches the scheduler, and Airflow's audit log under the task's names."""
     task = workload("a")
     id = InvocationId(str(task.ti.external_executor_id))
     assert scheduler.executor.try_adopt_task_instances([orphan(task, id)]) == []

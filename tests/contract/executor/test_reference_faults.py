@@ -277,7 +277,7 @@ def test_w13_a_report_that_cannot_be_taken_holds_nothing_back(
     """An unexpected error with one result is logged; the other results are taken."""
 
     def refuse(**_: object) -> None:
-        raise RuntimeError("the event log is broken")
+        raise RuntimeError("the audit log is broken")
 
     monkeypatch.setattr(scheduler.executor, "log_task_event", refuse)
     tasks = bad, good = workload("bad"), workload("good")

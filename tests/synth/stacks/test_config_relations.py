@@ -108,22 +108,22 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "targets[long].queues is [], allowed is at least one queue: add one or remove the target",
     ),
     (
-        "targets_on_fargate_have_a_size_of_its",
+        "targets_on_fargate_have_a_fargate_size",
         targets({**BATCH, "cpu": 3}),
         "targets[long].cpu is 3, allowed on Fargate is one of 0.25, 0.5, 1, 2, 4, 8, 16: change",
     ),
     (
-        "targets_on_fargate_have_a_size_of_its",
+        "targets_on_fargate_have_a_fargate_size",
         targets({**ECS, "cpu": 0.25}),
         "targets[huge].memory_mb is 4096, allowed with cpu 0.25 on Fargate is 512, 1024, 2048",
     ),
     (
-        "targets_on_fargate_have_a_size_of_its",
+        "targets_on_fargate_have_a_fargate_size",
         targets({**BATCH, "cpu": 8, "memory_mb": 17408}),
         "targets[long].memory_mb is 17408, allowed with cpu 8 on Fargate is 16384 to 61440 in",
     ),
     (
-        "targets_on_fargate_have_a_disk_of_its",
+        "targets_on_fargate_have_a_fargate_disk",
         targets({**ECS, "disk_gb": 201}),
         "targets[huge].disk_gb is 201, allowed on Fargate is at most 200",
     ),

@@ -174,7 +174,7 @@ def test_a_mebibyte_of_unknown_keys_does_not_hold_its_result_back() -> None:
 
 @pytest.mark.parametrize("name", ["reason", "request_id", "log_stream"])
 def test_a_mebibyte_of_text_is_cut(name: str) -> None:
-    """It would travel into the event log and the database."""
+    """It would travel into the audit log and the database."""
     body = json.dumps({"task_key": OURS, "return_code": 1, name: "x" * MEBIBYTE})
     ((report,), _) = take_all(lambda m: Result.decode(m.body), (body, {}))
     assert len(getattr(report, name)) == MAX_REASON_CHARS
@@ -243,7 +243,7 @@ def test_any_parameter_of_the_stacks_is_used_or_refused(parameter: dict[str, str
 def test_any_function_setting_of_a_task_is_used_or_refused_in_a_line(
     queue: str | None, asked: Any
 ) -> None:
-    """The reason goes into the event log of the task."""
+    """The reason goes into the audit log of the task."""
     routes = Routes(
         FunctionTarget("function"), by_queue={"large": FunctionTarget("function-large")}
     )

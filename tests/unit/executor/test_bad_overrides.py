@@ -83,7 +83,7 @@ def test_overrides_make_a_request_that_aws_reads_or_are_refused(
 ) -> None:
     """No other error gets to a sending thread; the command is the workload in every request.
 
-    A reason is short, because it goes into the event log of the task.
+    A reason is short, because it goes into the audit log of the task.
     """
     said = ""
     try:

@@ -61,7 +61,7 @@ class AirflowPort:
         self._executor.success(key)
 
     def fail(self, key: WorkloadKey, reason: str) -> None:
-        """Write the event of a failure, and an entry in Airflow's event log for people.
+        """Write the event of a failure, and an entry in Airflow's audit log for people.
 
         The entry ends with the address of the documentation's section about the reason.
         """
@@ -156,9 +156,9 @@ def take_over(
 
 
 def _write_event(executor: AirflowExecutor, event: str, key: WorkloadKey, text: str) -> None:
-    """Write an entry in Airflow's event log for people; never raises."""
+    """Write an entry in Airflow's audit log for people; never raises."""
     try:
         executor.log_task_event(event=event, extra=text, ti_key=key)
     except Exception:
         extra = about(key=key)
-        log.exception("Could not write to Airflow's event log: %s: %s", key, text, extra=extra)
+        log.exception("Could not write to Airflow's audit log: %s: %s", key, text, extra=extra)
