@@ -24,7 +24,7 @@ A stage is one entry of `context.stages` in `cdk.json`. `cdk -c stage=<name>` ch
 `dev`), `-c override='<JSON>'` is merged over it before it is checked:
 
 ```sh
-node_modules/.bin/cdk synth -c stage=dev \
+node_modules/.bin/cdk synth -c stage=dev \\
   -c override='{"functions": [{"name": "default", "memory_mb": 3008}]}'
 ```
 
