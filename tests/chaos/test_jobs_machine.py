@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.unit.executor.test_jobs_machine import JobsMachine
 
@@ -19,4 +19,5 @@ TestJobsAtLength.settings = settings(
     derandomize="HISTORIES" not in os.environ,
     stateful_step_count=40,
     deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )

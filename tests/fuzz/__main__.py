@@ -158,6 +158,9 @@ def _told(outcome: Outcome) -> Outcome:
 
 
 def _summarised(outcomes: Sequence[Outcome]) -> int:
+    untried = [outcome.decoder.name for outcome in outcomes if not outcome.executions]
+    if untried:
+        print(f"\nNo input was tried for {', '.join(untried)}")
     failed = [outcome for outcome in outcomes if outcome.found]
     for outcome in failed:
         fault = _FAULT.search(outcome.output)
@@ -168,7 +171,7 @@ def _summarised(outcomes: Sequence[Outcome]) -> int:
     executions = sum(outcome.executions for outcome in outcomes)
     seconds = sum(outcome.seconds for outcome in outcomes)
     print(f"\n{executions:,} inputs in {seconds:,.0f} s, {len(failed)} of {len(outcomes)} failed")
-    return 1 if failed else 0
+    return 1 if failed or untried else 0
 
 
 if __name__ == "__main__":

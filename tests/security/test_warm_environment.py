@@ -101,6 +101,8 @@ def test_a_task_reads_nothing_of_handler_and_zygote(environment: HandlerProcess)
 @pytest.mark.parametrize("death", ["dies_with_a_token", "has_its_watchers_dump_core"])
 def test_no_file_has_a_token_whatever_dies(environment: HandlerProcess, death: str) -> None:
     """No core, no log, no temporary file: neither of a task nor of handler and zygote."""
+    if not seen(environment, "has_its_child_dump_core"):
+        pytest.skip("this machine writes the cores of nobody into the folders that are searched")
     attack(environment, death)
     assert seen(environment, "searches_files") == []
 

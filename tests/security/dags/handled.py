@@ -45,6 +45,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 PR_SET_DUMPABLE = 4
 RLIM_NLIMITS = 16
+#: The type of an ELF file that is a core, in its 17th byte.
+ET_CORE = b"\x04"
 PTRACE_SEIZE = 0x4206
 CLONE_PARENT = 0x8000
 #: System calls that glibc has no function for.
@@ -348,13 +350,32 @@ def has_its_watchers_dump_core() -> None:
         os.kill(pid, signal.SIGABRT)
 
 
+def has_its_child_dump_core() -> list[str]:
+    """Crash a child that nothing protects: what the search finds then, which is removed."""
+    child = os.fork()
+    if not child:
+        LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        os.chdir(AIRFLOW_HOME)
+        os.kill(os.getpid(), signal.SIGABRT)
+    os.waitpid(child, 0)
+    found = searches_files()
+    for name in found:
+        Path(name).unlink(missing_ok=True)  # A folder may be within another one.
+    return found
+
+
 def searches_files() -> list[str]:
-    """Files with a token in them, among all that a task may read and that are no program's."""
+    """Files with a token in them, and cores, among all that a task may read, but no program's."""
     found = []
     for folder in (TEMPORARY, Path.home(), AIRFLOW_HOME, Path("/dev/shm"), Path.cwd()):
         for path in folder.iterdir() if folder == Path.cwd() else folder.rglob("*"):
             with suppress(OSError):
-                if path.is_file() and TOKEN.search(path.read_bytes()):
+                content = path.read_bytes() if path.is_file() else b""
+                # A core that fills the disk may lack the part with the token.
+                is_core = content.startswith(b"\x7fELF") and content[16:17] == ET_CORE
+                if is_core or TOKEN.search(content):
                     found.append(str(path))
     return found
 
@@ -428,6 +449,7 @@ THEFTS: tuple[Callable[[], Any], ...] = (
     around,
     dies_with_a_token,
     has_its_watchers_dump_core,
+    has_its_child_dump_core,
     searches_files,
     reads_its_watchers,
     reaches_networks,

@@ -72,7 +72,7 @@ CLAIMS: list[tuple[str, str, tuple[float, ...]]] = [
     ),
     (
         README,
-        rf"\| 200 tasks, end to end \([^|]*\) \| {N} s \({N} s\) \| {N} s, .*?; {N} s, .*? {N} s are",
+        rf"\| 200 tasks, end to end \([^|]*\) \| {N} s \({N} s\) \| {N} s, .*?; {N} s, .*? {N} s a",
         (TOGETHER, WITHIN_SLOTS, REFERENCE_TOGETHER, LOCAL_TOGETHER, LOCAL_TOGETHER - UNSTALLED[1]),
     ),
     (
