@@ -126,11 +126,7 @@ def _instance_types(settings: BatchTargetConfig, architecture: Architecture) -> 
     """
     if not settings.is_on_ec2:
         return ()
-    is_arm = architecture == "arm64"
-    if settings.gpu:
-        default = "g5g" if is_arm else "g4dn"
-    else:
-        default = "default_arm64" if is_arm else "default_x86_64"
+    default = "g4dn" if settings.gpu else f"default_{architecture}"
     return tuple(settings.instance_types) or (default,)
 
 

@@ -193,6 +193,7 @@ _TARGETS = {
             "name": "train",
             "queues": ["train"],
             "capacity": "ec2",
+            "architecture": "x86_64",
             "gpu": 1,
             "cpu": 4,
             "memory_mb": 14000,

@@ -137,6 +137,21 @@ def instances_have_the_architecture(stage: StageConfig) -> Iterator[str]:
                 )
 
 
+def gpus_are_on_x86_64(stage: StageConfig) -> Iterator[str]:
+    """AWS has the machine image of instances with GPUs for no other processors.
+
+    https://docs.aws.amazon.com/batch/latest/APIReference/API_Ec2Configuration.html
+    """
+    for target in _batch(stage):
+        architecture = stage.architecture_of(target)
+        if target.is_on_ec2 and target.gpu and architecture != "x86_64":
+            yield (
+                f"targets[{target.name}].gpu is {target.gpu} and its architecture is "
+                f"{architecture}, allowed is x86_64, for which alone AWS has an image of "
+                'instances with GPUs: use the architecture "x86_64" for this target'
+            )
+
+
 def processors_on_ec2_are_whole(stage: StageConfig) -> Iterator[str]:
     """AWS Batch takes whole processors for jobs on EC2.
 
@@ -223,6 +238,7 @@ RELATIONS = (
     targets_on_fargate_end_in_time,
     instances_are_on_ec2,
     instances_have_the_architecture,
+    gpus_are_on_x86_64,
     processors_on_ec2_are_whole,
     capacity_has_room_for_a_task,
     variables_of_jobs_are_not_those_of_batch,

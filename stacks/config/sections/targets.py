@@ -89,12 +89,12 @@ class BatchTargetConfig(ContainerTargetConfig):
         description="Where its jobs run. Spot costs less, and AWS may take it back in the middle "
         "of a task, which then needs a retry. EC2 is for GPUs, and for more than Fargate has.",
     )
-    gpu: int = Field(0, ge=0, le=16, description="GPUs of a task; only with EC2.")
+    gpu: int = Field(0, ge=0, le=16, description="GPUs of a task; only with EC2, and on x86_64.")
     instance_types: list[InstanceType] = Field(
         [],
         description="Types or families of the EC2 instances; a job that fits none of them waits. "
         "[]: what AWS Batch chooses from its default families, or the family g4dn if a task has "
-        "GPUs (g5g on arm64).",
+        "GPUs.",
     )
     timeout_s: int | None = Field(
         None, ge=60, description="The longest try; null: no limit (on Fargate 14 days)."
@@ -103,15 +103,15 @@ class BatchTargetConfig(ContainerTargetConfig):
         1,
         ge=0,
         le=1000,
-        description="Of several targets that share their capacity, the one with the highest "
-        "number comes first.",
+        description="Of several targets on Fargate that share their capacity, the one with the "
+        "highest number comes first.",
     )
     most_cpu: int = Field(
         64,
         ge=1,
         description="How many virtual processors its jobs may use at the same time; further jobs "
-        "wait. On EC2, AWS Batch may exceed it by one instance. Targets with the same capacity, "
-        "architecture and instances share the largest of their numbers, so that their priorities "
+        "wait. On EC2, AWS Batch may exceed it by one instance. Targets on Fargate with the same "
+        "capacity and architecture share the largest of their numbers, so that their priorities "
         "count.",
     )
 

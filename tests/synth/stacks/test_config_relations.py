@@ -153,6 +153,16 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         "targets[long].instance_types has m7i.large, which is x86_64, and its architecture is",
     ),
     (
+        "gpus_are_on_x86_64",
+        targets({**EC2, "gpu": 1, "architecture": "arm64"}),
+        "targets[long].gpu is 1 and its architecture is arm64, allowed is x86_64, for which alone",
+    ),
+    (
+        "gpus_are_on_x86_64",
+        targets({**EC2, "gpu": 2, "instance_types": ["g5g"]}, **default(architecture="arm64")),
+        'use the architecture "x86_64" for this target',
+    ),
+    (
         "processors_on_ec2_are_whole",
         targets({**EC2, "cpu": 1.5}),
         "targets[long].cpu is 1.5, allowed on EC2 is a whole number",
@@ -794,6 +804,7 @@ HOLDING: tuple[Mapping[str, Any], ...] = (
     targets({**BATCH, "cpu": 0.25, "memory_mb": 512}, {**ECS, "cpu": 16, "memory_mb": 122880}),
     targets({**ECS, "disk_gb": 200}, {**BATCH, "timeout_s": 1209600, "most_cpu": 1}),
     targets({**EC2, "gpu": 4, "cpu": 48, "memory_mb": 500000, "disk_gb": 900}),
+    targets({**EC2, "gpu": 1, "architecture": "x86_64"}, **default(architecture="arm64")),
     targets({**EC2, "instance_types": ["m7g"], "architecture": "arm64", "timeout_s": 9999999}),
     targets({**EC2, "instance_types": ["g4dn", "g5.xlarge", "p6-b200", "i7ie", "optimal"]}),
     targets(

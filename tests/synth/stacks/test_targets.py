@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from lambda_executor.contract import options
@@ -169,6 +170,25 @@ def test_queues_with_the_same_capacity_share_it(several: Rendering) -> None:
     assert len(list(several.resources("AWS::Batch::ComputeEnvironment"))) == 3
 
 
+def test_no_two_targets_share_instances(tmp_path: Path) -> None:
+    """A job may take the roles of all jobs on its instance, so the border is the instance."""
+    first, second = (
+        {"kind": "batch", "name": name, "queues": [name], "capacity": "ec2"} for name in "ab"
+    )
+    allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::orders/*"}
+    alike = synthesize(tmp_path, "dev", {"targets": [first, {**second, "statements": [allowed]}]})
+    environments = list(alike.resources("AWS::Batch::ComputeEnvironment"))
+    orders = [
+        queue.properties["ComputeEnvironmentOrder"]
+        for queue in alike.resources("AWS::Batch::JobQueue")
+    ]
+    assert [len(order) for order in orders] == [1, 1]
+    assert orders[0] != orders[1]
+    one, other = (found.properties["ComputeResources"] for found in environments)
+    assert one["InstanceRole"] != other["InstanceRole"]
+    assert one["LaunchTemplate"] != other["LaunchTemplate"]
+
+
 def test_instances_stay_when_the_order_of_targets_changes(tmp_path: Path) -> None:
     """A replaced compute environment takes the jobs with it that run there."""
 
@@ -183,11 +203,25 @@ def test_instances_stay_when_the_order_of_targets_changes(tmp_path: Path) -> Non
     first, second = (
         {"kind": "batch", "name": name, "queues": [name], "capacity": "ec2"} for name in "ab"
     )
-    (one,) = environments(first, second).items()
-    assert environments(second, first) == environments(second) == dict([one])
-    both = environments(first, {**second, "instance_types": ["c7g"]})
-    assert dict([one]).items() < both.items()
-    assert ["c7g"] in both.values()
+    both = environments(first, second)
+    assert environments(second, first) == both
+    assert environments(second).items() < both.items()
+    changed = environments({**second, "instance_types": ["c7g"]}, first)
+    assert changed.keys() == both.keys()
+    assert sum(changed[id] != both[id] for id in both) == 1
+
+
+def test_jobs_have_days_to_end_when_their_instances_are_replaced(several: Rendering) -> None:
+    """As long as AWS Batch lets them go on, and not the half hour that is its default."""
+    model = botocore.session.get_session().get_service_model("batch")
+    longest = model.shape_for("JobExecutionTimeoutMinutes").metadata["max"]
+    policies = [
+        found.properties["UpdatePolicy"]
+        for found in several.resources("AWS::Batch::ComputeEnvironment")
+        if "UpdatePolicy" in found.properties
+    ]
+    assert policies == [{"JobExecutionTimeoutMinutes": 7200, "TerminateJobsOnUpdate": False}]
+    assert longest >= 7200
 
 
 def test_containers_have_addresses_only_where_nothing_else_leads_out(stage: Rendering) -> None:
@@ -230,8 +264,11 @@ def test_spot_instances_tell_their_jobs(renderings: dict[str, Rendering]) -> Non
     assert "ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ecs/ecs.config" in whole
 
 
-def test_instances_keep_their_role_to_themselves(stage: Rendering) -> None:
-    """A container, one hop further, does not get the credentials of its instance."""
+def test_instances_answer_only_requests_with_a_session(stage: Rendering) -> None:
+    """A task that only fetches an address which somebody gave it does not get their credentials.
+
+    One that wants them does: jobs have the instance's own network, so no hop is between.
+    """
     for template in stage.resources("AWS::EC2::LaunchTemplate"):
         metadata = template.properties["LaunchTemplateData"]["MetadataOptions"]
         assert metadata == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}

@@ -50,7 +50,7 @@ class BatchTargetProps(ContainerTargetProps):
     """The settings of a `BatchTarget`.
 
     Attributes:
-        capacity: Where its jobs run; targets with the same capacity share it.
+        capacity: Where its jobs run; on Fargate, targets with the same capacity share it.
         gpu: GPUs of a task; only on EC2.
         timeout_s: The longest try; None: no limit.
         priority: Of several job queues that share their capacity, the highest comes first.
@@ -65,7 +65,7 @@ class BatchTargetProps(ContainerTargetProps):
     most_cpu: int = 64
 
     def make(self, scope: Construct, id: str, around: TargetSurroundings) -> BatchTarget:
-        """Make it, with a compute environment if no other target has made an equal one."""
+        """Make it, with a compute environment if it shares none."""
         return BatchTarget(scope, id, self, around)
 
 
@@ -100,7 +100,8 @@ class BatchTarget(Construct):
             # The tags of the definition are those of the stack, so a budget sees what jobs cost.
             propagate_tags=True,
         )
-        self._job_queue(shared_environment(scope, props.capacity, network, props.most_cpu))
+        sharing = self if props.capacity.is_ec2 else scope
+        self._job_queue(shared_environment(sharing, props.capacity, network, props.most_cpu))
 
     @property
     def request(self) -> Mapping[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Literal, cast
 
 import aws_cdk as cdk
@@ -31,9 +30,10 @@ _TYPES = {
 #: the size of the root volume of Amazon's own machine image.
 _SYSTEM_DISK_GB = 30
 
-#: How long jobs may go on when a deploy replaces the instances.
+#: How long jobs may go on when a deploy replaces the instances: five days, AWS Batch's longest. An
+#: instance with a job that runs so long has the old machine image for as long.
 #: https://docs.aws.amazon.com/batch/latest/APIReference/API_UpdatePolicy.html
-_MINUTES_OF_RUNNING_JOBS = 360
+_MINUTES_OF_RUNNING_JOBS = 7200
 
 #: Tells containers of Spot instances that they are interrupted: two minutes before, by SIGTERM.
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/spot-instance-draining-linux-container.html
@@ -42,7 +42,7 @@ _DRAINING = "#!/bin/bash\necho ECS_ENABLE_SPOT_INSTANCE_DRAINING=true >> /etc/ec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What a compute environment has; targets with the same capacity share one.
+    """What a compute environment has.
 
     Attributes:
         is_arm: Whether its processors are Graviton.
@@ -62,14 +62,15 @@ class Capacity:
         """Whether jobs run on instances of the account."""
         return self.kind in {"ec2", "ec2_spot"}
 
-    def id(self, number: int) -> str:
-        """A construct id for the first, second... compute environment of this kind.
+    @property
+    def id(self) -> str:
+        """A construct id.
 
-        It has what AWS Batch cannot change in place, and no target's name: jobs go on when one of
-        several targets goes, or their order changes. On Fargate the first one is the only one.
+        It has what AWS Batch cannot change in place, and no number: jobs go on when one of several
+        targets goes, or their order changes.
         """
         parts = [self.kind, "arm64" if self.is_arm else "x86-64", *(["gpu"] * self.has_gpu)]
-        return "-".join([*parts, *([str(number)] * (number > 1))]).title()
+        return "-".join(parts).title()
 
 
 class ComputeEnvironment(Construct):
@@ -87,7 +88,6 @@ class ComputeEnvironment(Construct):
         self, scope: Construct, id: str, capacity: Capacity, network: TargetNetwork, most_cpu: int
     ) -> None:
         super().__init__(scope, id)
-        self.capacity = capacity
         self._most_cpu = most_cpu
         type_, allocation = _TYPES[capacity.kind]
         on_instances = _on_instances(self, capacity) if capacity.is_ec2 else {}
@@ -124,16 +124,18 @@ class ComputeEnvironment(Construct):
 def shared_environment(
     scope: Construct, capacity: Capacity, network: TargetNetwork, most_cpu: int
 ) -> ComputeEnvironment:
-    """Return the compute environment that another target has made in a scope, or make it."""
-    for number in count(1):
-        found = scope.node.try_find_child(capacity.id(number))
-        if found is None:
-            break
+    """Return the compute environment that another target has made in a scope, or make it.
+
+    On Fargate the scope is that of all targets. On EC2 it is the target itself, which so shares
+    none: an instance is the border between roles. A job there has the network of its instance, so
+    it may take the instance's role, and with it the roles of the jobs beside it.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ec2-security-considerations.html
+    """
+    if found := scope.node.try_find_child(capacity.id):
         made = cast("ComputeEnvironment", found)
-        if made.capacity == capacity:
-            made.share(most_cpu)
-            return made
-    return ComputeEnvironment(scope, capacity.id(number), capacity, network, most_cpu)
+        made.share(most_cpu)
+        return made
+    return ComputeEnvironment(scope, capacity.id, capacity, network, most_cpu)
 
 
 def _on_instances(scope: Construct, capacity: Capacity) -> dict[str, Any]:
@@ -174,7 +176,9 @@ def _launch_template(scope: Construct, capacity: Capacity) -> ec2.LaunchTemplate
         scope,
         "Template",
         user_data=user_data,
-        # Jobs have a role of their own: one more hop would let them have the instance's.
+        # A job that is made to fetch an address cannot begin a session. These two do not keep the
+        # instance's role from a job that wants it: between them is no hop.
+        # https://docs.aws.amazon.com/batch/latest/userguide/networking-modes-jobs.html
         require_imdsv2=True,
         http_put_response_hop_limit=1,
         block_devices=[
