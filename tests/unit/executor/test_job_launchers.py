@@ -273,7 +273,11 @@ def test_to_stop_a_job_that_never_was_is_no_error(service: JobService) -> None:
             ThrottledError,
         ),
         ("ClusterNotFoundException", "Cluster not found.", RejectedError),
-        ("InvalidParameterException", "No Container Instances were found", RejectedError),
+        (
+            "InvalidParameterException",
+            "No Container Instances were found in your cluster.",
+            NoRoomError,
+        ),
         ("AccessDeniedException", "not authorized to perform: iam:PassRole", DeniedError),
         ("BlockedException", "blocked", RejectedError),
     ],
