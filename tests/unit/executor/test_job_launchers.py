@@ -181,6 +181,53 @@ def test_known_jobs_are_described_when_others_cannot_be_looked_for(service: JobS
         launcher.ended(BATCH, [OTHER])
 
 
+def test_a_look_that_is_throttled_keeps_what_it_has_found(service: JobService) -> None:
+    """The next look begins where it ended, and an end that was found counts in each look."""
+    launcher = batch(service)
+    ids = [InvocationId(f"{n:036}") for n in range(250)]
+    for id in ids:
+        service.answer("SubmitJob", jobId=id, jobName=id)
+        launcher.launch(BATCH, id, EVENT, {})
+    first, second, third = ids[:100], ids[100:200], ids[200:]
+    service.answer("DescribeJobs", **jobs({"jobId": first[0], "status": "FAILED"}))
+    service.answer("DescribeJobs", **jobs({"jobId": second[0], "status": "FAILED"}))
+    service.refuse("DescribeJobs", "TooManyRequestsException", "Rate exceeded", 429)
+    assert set(launcher.ended(BATCH, ids)) == {first[0], second[0]}
+    service.answer("DescribeJobs", **jobs({"jobId": third[0], "status": "FAILED"}))
+    service.refuse("DescribeJobs", "TooManyRequestsException", "Rate exceeded", 429)
+    assert set(launcher.ended(BATCH, ids)) == {first[0], second[0], third[0]}
+    asked = [call["jobs"] for call in service.of("DescribeJobs")]
+    assert asked[2] == third
+    assert asked[3] == third + first[1:51]
+    assert asked[4] == first[51:] + second[1:52]
+
+
+def test_a_look_without_any_answer_is_an_error(service: JobService) -> None:
+    """So that it is no look in which nothing had ended."""
+    launcher = batch(service)
+    service.answer("SubmitJob", jobId="j1", jobName=ID)
+    launcher.launch(BATCH, ID, EVENT, {})
+    service.refuse("DescribeJobs", "TooManyRequestsException", "Rate exceeded", 429)
+    with pytest.raises(ThrottledError):
+        launcher.ended(BATCH, [ID])
+
+
+def test_of_two_jobs_one_that_was_not_described_may_run(service: JobService) -> None:
+    """The end of the other one is not yet the invocation's."""
+    launcher = batch(service)
+    others = [InvocationId(f"{n:036}") for n in range(99)]
+    for id in others:
+        service.answer("SubmitJob", jobId=id, jobName=id)
+        launcher.launch(BATCH, id, EVENT, {})
+    service.answer("ListJobs", **listed("j1", "j2"))
+    service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": "FAILED"}))
+    service.refuse("DescribeJobs", "TooManyRequestsException", "Rate exceeded", 429)
+    service.answer("DescribeJobs", **jobs({"jobId": "j2", "status": "FAILED"}))
+    assert launcher.ended(BATCH, [*others, ID]) == {}
+    assert service.of("DescribeJobs")[1]["jobs"] == ["j2"]
+    assert set(launcher.ended(BATCH, [*others, ID])) == {ID}
+
+
 def test_one_look_looks_for_some_jobs_and_the_next_for_others(service: JobService) -> None:
     """After many were adopted a look stays short, and none is left out for ever."""
     launcher = batch(service)
@@ -226,7 +273,11 @@ def test_to_stop_a_job_that_never_was_is_no_error(service: JobService) -> None:
             ThrottledError,
         ),
         ("ClusterNotFoundException", "Cluster not found.", RejectedError),
-        ("InvalidParameterException", "No Container Instances were found", RejectedError),
+        (
+            "InvalidParameterException",
+            "No Container Instances were found in your cluster.",
+            NoRoomError,
+        ),
         ("AccessDeniedException", "not authorized to perform: iam:PassRole", DeniedError),
         ("BlockedException", "blocked", RejectedError),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from lambda_executor.contract.errors import ConfigError
 from lambda_executor.core.routing import Routes
 from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.scheduler.live_log import (
+    MAX_LINES,
     PAUSE_S,
     LiveLog,
     RunningTask,
@@ -30,7 +31,7 @@ from tests.support.job_service import JobService
 TASK = RunningTask("ours", "default", None, None)
 
 
-def line(text: str | dict[str, object], at_ms: int = 0) -> LogLine:
+def line(text: str | Mapping[str, object], at_ms: int = 0) -> LogLine:
     """A line of a stream."""
     return LogLine("stream", at_ms, text if isinstance(text, str) else json.dumps(text))
 
@@ -45,7 +46,7 @@ def settled(id: str) -> dict[str, object]:
     return {"event": "invocation settled", "invocation_id": id}
 
 
-def texts(lines: Iterable[str | dict[str, object]]) -> list[str]:
+def texts(lines: Iterable[str | Mapping[str, object]]) -> list[str]:
     """The lines of our invocation among these."""
     return [each.text for each in of_invocation("ours", map(line, lines))]
 
@@ -97,6 +98,32 @@ def test_nothing_of_another_invocation_is_shown_whatever_is_logged(
     said = texts([*before, secret, started("ours"), *inside, settled("ours"), secret])
     assert secret not in [*said[1:]] or secret in inside
     assert said[0] == json.dumps(started("ours"))
+
+
+def test_without_its_start_an_invocation_has_the_lines_from_its_first_one_on() -> None:
+    """The newest lines of a stream may begin anywhere, also before the invocation."""
+    ours = {"event": "loaded", "invocation_id": "ours"}
+    theirs = {"event": "a secret", "invocation_id": "other"}
+    crash = "Error: Runtime exited with error: signal: killed"
+    assert texts([theirs, settled("other"), ours, crash, started("third"), theirs]) == [
+        json.dumps(ours),
+        crash,
+    ]
+    assert texts([theirs, settled("other"), started("third"), theirs]) == []
+    assert texts([{"invocation_id": "ours"}, "no line of the handler"]) == []
+
+
+@given(st.lists(st.booleans()), st.integers(min_value=0))
+def test_nothing_of_another_invocation_is_in_the_newest_lines_wherever_they_begin(
+    ours: list[bool], begin: int
+) -> None:
+    """An environment's invocations follow each other, and each may crash."""
+    stream: list[str | dict[str, object]] = []
+    for number, is_ours in enumerate(ours):
+        id = "ours" if is_ours and not any(ours[:number]) else f"other-{number}"
+        stream += [started(id), {"event": f"said by {id}", "invocation_id": id}, f"crash of {id}"]
+    said = texts(stream[begin % (len(stream) + 1) :])
+    assert all("other-" not in each for each in said)
 
 
 @given(st.text())
@@ -242,7 +269,7 @@ def test_the_log_of_a_job_is_read_from_the_group_of_its_target(
     lines = [started("ours"), {"event": "said"}]
     events = [{"logStreamName": "s", "timestamp": 5, "message": json.dumps(e)} for e in lines]
     service.answer("FilterLogEvents", events=events[:1])
-    service.answer("GetLogEvents", events=events, nextForwardToken="end")
+    service.answer("GetLogEvents", events=events, nextBackwardToken="end")
     log = log_of(service, target)
     for _ in range(2):
         sources, shown = log.read(replace(TASK, queue=target.name))
@@ -252,6 +279,61 @@ def test_the_log_of_a_job_is_read_from_the_group_of_its_target(
     assert service.of("FilterLogEvents")[0]["logGroupName"] == group
     described = service.of("DescribeJobDefinitions") + service.of("DescribeTaskDefinition")
     assert len(described) == (0 if target.service is Service.MICROVM else 1)
+
+
+def events(*texts: str | Mapping[str, object]) -> list[dict[str, Any]]:
+    """The lines of a stream in an answer of CloudWatch Logs."""
+    return [
+        {"logStreamName": "s", "timestamp": 5, "message": line(text).text + "\n"} for text in texts
+    ]
+
+
+@pytest.mark.parametrize("queue", ["default", "long"])
+def test_of_a_long_log_the_start_and_the_newest_lines_are_shown(queue: str) -> None:
+    """One line says that there are more, and where; the budget is spent on the newest."""
+    said = [{"event": f"line {number}", "invocation_id": "ours"} for number in range(30_000)]
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    service.answer("FilterLogEvents", events=events(started("ours")))
+    for last in (30_000, 20_000, 10_000):
+        page = events(*said[last - 10_000 : last])
+        service.answer("GetLogEvents", events=page, nextBackwardToken=f"before {last - 10_000}")
+    (source,), lines = log_of(service, BATCH).read(replace(TASK, queue=queue))
+    shown = [json.loads(each)["event"] for each in lines]
+    left_out = f"Lines are left out here; all of them are in {source}"
+    assert shown[:3] == ["invocation started", left_out, "line 10000"]
+    assert (shown[-1], len(shown)) == ("line 29999", MAX_LINES + 2)
+    asked = [call.get("nextToken") for call in service.of("GetLogEvents")]
+    assert asked == [None, "before 20000"]
+    assert "ours" not in "".join(lines)
+
+
+def test_a_slow_answer_has_the_newest_page_and_says_that_it_is_not_all() -> None:
+    """A person waits."""
+    now_s = iter(range(0, 1_000, 4))
+    service = JobService()
+    service.answer("FilterLogEvents", events=events(started("ours")))
+    for number in (3, 2, 1):
+        page = events({"event": f"line {number}", "invocation_id": "ours"})
+        service.answer("GetLogEvents", events=page, nextBackwardToken=f"before {number}")
+    _, lines = log_of(service, clock=lambda: next(now_s)).read(TASK)
+    start, left_out, *shown = [json.loads(each)["event"] for each in lines]
+    assert start == "invocation started"
+    assert left_out.startswith("Lines are left out here")
+    assert shown == ["line 2", "line 3"]
+
+
+def test_a_log_that_fits_is_shown_whole() -> None:
+    """Nothing is said to be left out, whether it has one page or several, or an empty one."""
+    service = JobService()
+    service.answer("FilterLogEvents", events=events(started("ours")))
+    service.answer("GetLogEvents", events=events("second"), nextBackwardToken="b")
+    service.answer("GetLogEvents", events=[], nextBackwardToken="c")
+    service.answer("GetLogEvents", events=events(started("ours"), "first"), nextBackwardToken="d")
+    service.answer("GetLogEvents", events=[], nextBackwardToken="d")
+    _, lines = log_of(service).read(TASK)
+    shown = [json.loads(each)["event"] for each in lines]
+    assert shown == ["invocation started", "first", "second"]
 
 
 def test_a_task_that_names_its_log_stream_has_the_group_of_its_target() -> None:

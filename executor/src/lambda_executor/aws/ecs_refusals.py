@@ -19,6 +19,10 @@ _QUOTAS = ("limit on the number of", "capacity error", "PROVISIONING")
 #: What it says of a call of its own to EC2 that was throttled.
 #: https://github.com/dask/dask-cloudprovider/issues/56
 _THROTTLES = ("RequestLimitExceeded", "Rate exceeded", "Throttling")
+#: What it says for the launch type EC2 of a cluster without an instance: one scaled to zero, or one
+#: for Fargate.
+#: https://github.com/boto/boto3/issues/2862
+_NO_INSTANCE = "No Container Instances"
 #: What it says of a command for a container that the newest revision does not have.
 #: https://github.com/azavea/django-ecsmanage/issues/21
 _NO_CONTAINER = "container named {} is not a container in the TaskDefinition"
@@ -50,6 +54,12 @@ def of_error(error: RejectedError) -> AwsError:
     if any(text in said for text in _QUOTAS):
         where = "Amazon ECS and AWS Fargate in Service Quotas"
         return NoRoomError(f"{said}. AWS may raise the quota: see {where}", error.code)
+    if _NO_INSTANCE in said:
+        return NoRoomError(
+            f"Amazon ECS has no room for the task at the moment: {said} Add an instance, or set "
+            "capacityProviderStrategy, or launchType to FARGATE",
+            error.code,
+        )
     if any(text in said for text in _THROTTLES):
         return ThrottledError(said, error.code)
     return error

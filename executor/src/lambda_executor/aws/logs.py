@@ -1,11 +1,11 @@
-"""CloudWatch Logs: finding one line, and reading a stream from that line on."""
+"""CloudWatch Logs: finding one line, and reading a stream from that line on, or from its end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lambda_executor.aws.clients import Clients
 
@@ -59,7 +59,7 @@ class LogGroup:
             with self._clients.errors():
                 page = self._clients.logs.filter_log_events(**request)
             for event in page["events"]:
-                yield LogLine(event["logStreamName"], event["timestamp"], event["message"])
+                yield _line(event["logStreamName"], event)
             if "nextToken" not in page:
                 return
             request["nextToken"] = page["nextToken"]
@@ -79,10 +79,33 @@ class LogGroup:
             with self._clients.errors():
                 page = self._clients.logs.get_log_events(**request)
             for event in page["events"]:
-                yield LogLine(stream, event["timestamp"], event["message"].rstrip("\n"))
+                yield _line(stream, event)
             following = page["nextForwardToken"]
             # At the end of the stream the token stays the same.
             # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
             if request.get("nextToken") == following or time.monotonic() >= until_s:
                 return
             request["nextToken"] = following
+
+    def newest_pages(self, stream: str, *, since_ms: int) -> Iterator[list[LogLine]]:
+        """Yield the existing lines of a stream in pages: the newest page, then the one before it.
+
+        Within a page the oldest line is first. A page may be empty although more pages follow.
+        """
+        request: GetLogEventsRequestTypeDef = {
+            "logGroupName": self.name,
+            "logStreamName": stream,
+            "startTime": since_ms,
+        }
+        while True:
+            with self._clients.errors():
+                page = self._clients.logs.get_log_events(**request)
+            yield [_line(stream, event) for event in page["events"]]
+            before = page["nextBackwardToken"]
+            if request.get("nextToken") == before:  # As at the other end.
+                return
+            request["nextToken"] = before
+
+
+def _line(stream: str, event: Mapping[str, Any]) -> LogLine:
+    return LogLine(stream, event["timestamp"], event["message"].rstrip("\n"))

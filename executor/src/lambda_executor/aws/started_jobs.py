@@ -52,6 +52,8 @@ class StartedJobs:
         self._described = described
         self._aws_ids: Remembered[str | None] = Remembered()  # None: its start was in doubt.
         self._looked_for: Remembered[int] = Remembered()  # When, as a number that grows.
+        self._described_at: Remembered[int] = Remembered()  # By AWS's id; such a number, too.
+        self._ends: Remembered[str | None] = Remembered()  # By AWS's id; an end is final.
         self._numbers = count(1)
 
     def started(self, id: InvocationId, aws_id: str) -> None:
@@ -90,6 +92,9 @@ class StartedJobs:
     ) -> dict[InvocationId, str]:
         """Return why invocations have ended: those of which the service knows an ended job alone.
 
+        Those that were described longest ago, or never, are described first. An error ends the
+        look, and what was found before it counts: in the next looks, too.
+
         Args:
             ids: The invocations.
             find: Asks for the jobs of one that is not remembered.
@@ -97,20 +102,40 @@ class StartedJobs:
                 out.
 
         Raises:
-            AwsError: The service does not answer.
+            AwsError: The service does not answer the first call, and no end is known.
         """
         invocations = self._by_aws_id(ids, find)
-        aws_ids = list(invocations)
-        ends: dict[InvocationId, str] = {}
+        number = next(self._numbers)
+        ends = {
+            aws_id: end
+            for aws_id in invocations
+            if (end := self._ends.get(aws_id, None)) is not None
+        }
+        others = sorted(
+            (aws_id for aws_id in invocations if aws_id not in ends), key=self._when_described
+        )
         live = set()
-        for first in range(0, len(aws_ids), self._described):
-            for described in describe(aws_ids[first : first + self._described]):
-                id = invocations[described.aws_id]
-                if described.end is None:
-                    live.add(id)
+        for first in range(0, len(others), self._described):
+            some = others[first : first + self._described]
+            try:
+                described = list(describe(some))
+            except AwsError as error:
+                if not first and not ends:
+                    raise
+                log.warning("Could not ask for some of the jobs in flight: %s", error)
+                live.update(others[first:])
+                break
+            for aws_id, end in described:
+                if end is None:
+                    live.add(aws_id)
                 else:
-                    ends[id] = described.end
-        return {id: end for id, end in ends.items() if id not in live}
+                    ends[aws_id] = end
+                    self._ends.put(aws_id, end)
+            for aws_id in some:
+                self._described_at.put(aws_id, number)
+        may_run = {invocations[aws_id] for aws_id in live}
+        found = {invocations[aws_id]: end for aws_id, end in ends.items()}
+        return {id: end for id, end in found.items() if id not in may_run}
 
     def _by_aws_id(self, ids: Collection[InvocationId], find: Find) -> dict[str, InvocationId]:
         """Return the invocations by AWS's ids of their jobs, of those known or found now.
@@ -133,6 +158,9 @@ class StartedJobs:
                 log.warning("Could not look for some of the jobs in flight: %s", error)
                 break
         return known
+
+    def _when_described(self, aws_id: str) -> int:
+        return self._described_at.get(aws_id, 0)
 
     def _when_looked_for(self, id: InvocationId) -> int:
         return self._looked_for.get(id, 0)

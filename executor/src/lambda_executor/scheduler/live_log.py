@@ -10,9 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain
 from typing import Any
 
 from lambda_executor.aws import Clients, JobInspection, LogGroup, LogLine, Patience
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 PATIENCE = Patience(connect_s=2, read_s=5, attempts=1)
 #: Longest time to read the lines of one answer.
 BUDGET_S = 5.0
-#: Most lines of one answer.
+#: Most lines of one answer, the newest ones.
 MAX_LINES = 20_000
 #: Pause after a failed read of one target's log.
 PAUSE_S = 30.0
@@ -113,10 +113,23 @@ class LiveLog:
         start = self._starts.get(task.id) or self._find(group, task)
         if start is None:
             return [f"CloudWatch log group {group.name} has no line of this task yet"], []
+        where = f"CloudWatch log group {group.name}, log stream {start.stream}"
+        newest = self._newest(group, start)
+        lines = list(of_invocation(task.id, newest))
+        if start not in newest:
+            left_out = replace(start, text=f"Lines are left out here; all of them are in {where}")
+            lines = [*of_invocation(task.id, [start]), left_out, *lines]
+        return [where], [presented(line) for line in lines]
+
+    def _newest(self, group: LogGroup, start: LogLine) -> list[LogLine]:
+        """Return the newest lines of a stream, oldest first: as many as one answer may have."""
         until_s = self._clock() + BUDGET_S
-        stream = group.read(start.stream, since_ms=start.at_ms, until_s=until_s)
-        lines = [presented(line) for line in islice(of_invocation(task.id, stream), MAX_LINES)]
-        return [f"CloudWatch log group {group.name}, log stream {start.stream}"], lines
+        pages: list[list[LogLine]] = []
+        for page in group.newest_pages(start.stream, since_ms=start.at_ms):
+            pages.insert(0, page)
+            if sum(map(len, pages)) >= MAX_LINES or self._clock() >= until_s:
+                break
+        return list(chain.from_iterable(pages))[-MAX_LINES:]
 
     def _connect(self) -> tuple[ExecutorConfig, Clients]:
         with self._lock:
@@ -138,24 +151,23 @@ class LiveLog:
 
 
 def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
-    """Yield the lines of one invocation, from its start to its end.
+    """Yield the lines of one invocation, from the first that has its id to its end.
 
-    After a crash the end is the start of the environment's next invocation.
+    The first is its start, or a later one if its start is not among the lines. After a crash the
+    end is the start of the environment's next invocation.
     """
     is_inside = False
     for line in lines:
         fields = fields_of(line.text)
         event = fields.get("event")
-        if not is_inside:
-            is_inside = event == STARTED and fields.get(INVOCATION) == id
-            if is_inside:
-                yield line
-            continue
-        if event == STARTED or is_platform_start(line.text, fields):
+        if is_inside and (event == STARTED or is_platform_start(line.text, fields)):
             return
-        yield line
-        if event == SETTLED:
-            return
+        # Every line of the handler has an event; of another one the UI would show the id.
+        is_inside = is_inside or (event is not None and fields.get(INVOCATION) == id)
+        if is_inside:
+            yield line
+            if event == SETTLED:
+                return
 
 
 def presented(line: LogLine) -> str:
