@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
+from lambda_executor.core.backlog import Waiting
+from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.ledger import Ledger, Settlement
 from lambda_executor.core.places import Places
 from lambda_executor.engine.acknowledgements import Acknowledgements

@@ -13,7 +13,7 @@ from typing import Any
 
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId, Result
-from lambda_executor.core.dispatch_queue import Waiting
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.ports import Endpoints
 from lambda_executor.core.routing import Routes
@@ -25,8 +25,10 @@ from tests.support.world.scheduler import NoStatistics, SteppedPoller, Workload,
 
 LONG = JobTarget("long", Service.BATCH, "{}")
 HUGE = JobTarget("huge", Service.ECS, "{}", "task")
+SPOT = JobTarget("spot", Service.ECS, "{}", "task")
 VM = JobTarget("vm", Service.MICROVM, "{}")
-ROUTES = Routes(FunctionTarget("function"), jobs={"long": LONG, "huge": HUGE, "vm": VM})
+JOBS = {"long": LONG, "huge": HUGE, "spot": SPOT, "vm": VM}
+ROUTES = Routes(FunctionTarget("function"), jobs=JOBS)
 
 
 class Aws:

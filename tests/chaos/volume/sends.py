@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.dispatch_queue import Waiting
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.engine.dispatcher import Begun, Dispatcher
 from tests.chaos.volume.aws import MAX_IN_FLIGHT
 from tests.chaos.volume.rows import Flight
@@ -73,8 +73,8 @@ class Sends:
         self._agenda.skew_s = self._scheduler.skew_s
         if flight and error is None:
             flight.is_answered = True
-        elif waiting.dispatch.function:
-            self._sent[waiting.dispatch.function].pop(waiting.dispatch.id, None)
+        elif (sent := self._sent.get(waiting.dispatch.target_name)) is not None:
+            sent.pop(waiting.dispatch.id, None)
         dispatcher._record(waiting, error)
         self._send(dispatcher)
 
@@ -88,18 +88,19 @@ class Sends:
             return
         self._count += 1
         if is_checked := self._count % CHECKED == 0:
-            ready = dispatcher._queue._ready[dispatch.function]
+            ready = dispatcher._queue._backlogs[dispatch.target_name]._ready
             wanted = [other.dispatch for other in ready if other.dispatch.wanted()]
             if any(other.priority > flight.row.priority for other in wanted):
                 self._oracle.broken("sent before what is more urgent", flight)
-        if not dispatch.function:
+        name = dispatch.target_name
+        if name not in MAX_IN_FLIGHT:
             return
-        sent, most = self._sent[dispatch.function], MAX_IN_FLIGHT[dispatch.function]
+        sent, most = self._sent[name], MAX_IN_FLIGHT[name]
         sent[dispatch.id] = flight
         if is_checked or len(sent) > most * (1 + MOST_RESERVE):
             for id in [id for id, each in sent.items() if not self._is_in_flight(each)]:
                 del sent[id]
-            self._oracle.highest(f"in flight, of {most} in {dispatch.function}", len(sent))
+            self._oracle.highest(f"in flight, of {most} in {name}", len(sent))
         if len(sent) > most * (1 + MOST_RESERVE):
             self._oracle.broken(f"{len(sent)} in flight, {most} places", flight)
 

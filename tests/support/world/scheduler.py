@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambda_executor.contract.errors import LambdaExecutorError
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.dispatch_queue import Waiting
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.core.metrics import Meter, Statistics
 from lambda_executor.core.outgoing import Outgoing
 from lambda_executor.core.places import Limit
@@ -279,7 +279,8 @@ class Scheduler:
 
     def most_urgent(self) -> float:
         """The highest priority of what could have been sent now, if the function has a place."""
-        ready = self.engine.dispatcher._queue._ready.get(FUNCTION, [])
+        backlog = self.engine.dispatcher._queue._backlogs.get(FUNCTION)
+        ready = backlog._ready if backlog else []
         wanted = [waiting.dispatch for waiting in ready if waiting.dispatch.wanted()]
         return max((dispatch.priority for dispatch in wanted), default=-math.inf)
 

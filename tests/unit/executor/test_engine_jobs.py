@@ -274,6 +274,20 @@ def test_a_job_that_was_not_kept_by_want_of_room_alone_is_not_left_to_airflow(
     assert scheduler.engine.ledger.state(id) is state
 
 
+def test_a_target_without_room_delays_no_other_of_its_service(
+    aws: Aws, scheduler: JobScheduler
+) -> None:
+    """Fargate and Fargate Spot have quotas of their own."""
+    ecs = aws.jobs[Service.ECS]
+    ecs.failures.append(NoRoomError("the limit on the number of vCPUs"))
+    first, second = scheduler.queue("first", "huge"), scheduler.queue("second", "huge")
+    spot = scheduler.queue("spot", "spot")
+    scheduler.send(within_s=0.4)
+    assert [launch.id for launch in ecs.launches] == [spot]
+    scheduler.send(within_s=10)
+    assert {launch.id for launch in ecs.launches} == {spot, first, second}
+
+
 # ---- lost answers ----
 
 

@@ -19,11 +19,12 @@ from lambda_executor.contract.errors import (
     AwsError,
     InDoubtError,
     LambdaExecutorError,
+    NoRoomError,
     ThrottledError,
     TransientError,
 )
 from lambda_executor.contract.wire import InvocationId
-from lambda_executor.core.dispatch_queue import Waiting
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.core.targets import JobTarget, Service
 from lambda_executor.engine.engine import OBSOLETE_JOB_S
 from lambda_executor.testing import MemoryJobs
@@ -40,6 +41,7 @@ ANSWERS: tuple[tuple[AwsError | None, bool], ...] = (
     (InDoubtError("reset"), True),
     (InDoubtError("500"), False),
     (ThrottledError("429"), False),
+    (NoRoomError("no capacity"), False),
 )
 #: Rounds after which everything has ended.
 ROUNDS = 10

@@ -21,7 +21,7 @@ TICK_S = 10.0
 def dispatch(name: str, function: str = "small", priority: float = 0) -> Dispatch:
     """One invocation of a function."""
     envelope = Envelope(FunctionTarget(function), b"")
-    return Dispatch(InvocationId(name), lambda: envelope, function=function, priority=priority)
+    return Dispatch(InvocationId(name), lambda: envelope, target_name=function, priority=priority)
 
 
 def queue(*dispatches: Dispatch) -> DispatchQueue:

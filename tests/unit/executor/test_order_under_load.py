@@ -16,8 +16,9 @@ from functools import partial
 import pytest
 
 from lambda_executor.contract.wire import InvocationId
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.core.dispatch import Dispatch, Envelope
-from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
+from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.places import Limit
 from lambda_executor.core.targets import FunctionTarget
 
@@ -88,7 +89,7 @@ class Load:
             id, priority = InvocationId(str(next(self._numbers))), 0
             if self._is_urgent_scheduled:
                 id, priority, self._is_urgent_scheduled = URGENT, 1, False
-            dispatch = Dispatch(id, lambda: ENVELOPE, function="f", priority=priority)
+            dispatch = Dispatch(id, lambda: ENVELOPE, target_name="f", priority=priority)
             self._queue.push(dispatch, self.now_s)
         self._send()
         self._in(self.loop_s, self._loop)

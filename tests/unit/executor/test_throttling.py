@@ -15,8 +15,9 @@ from lambda_executor.contract.errors import ThrottledError
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core import apis
 from lambda_executor.core.apis import Api
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.core.dispatch import Dispatch, Envelope
-from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
+from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.targets import FunctionTarget
 
 #: Whether Lambda takes a call that arrives at a point in time.

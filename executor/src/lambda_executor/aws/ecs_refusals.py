@@ -47,8 +47,8 @@ def of_answer(failures: Sequence[Mapping[str, Any]]) -> AwsError:
 def of_error(error: RejectedError) -> AwsError:
     """Distinguish what ECS never takes from what it does not take now.
 
-    A quota delays the task alone: others may be smaller, or have a quota of their own. A throttle
-    is one for all.
+    A quota delays the tasks of one target: those of others may have a quota of their own. A
+    throttle is one for all.
     """
     said = str(error)
     if any(text in said for text in _QUOTAS):

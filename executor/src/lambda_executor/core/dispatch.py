@@ -38,7 +38,7 @@ class Dispatch:
             `RouteError`, or an `AwsError`, which counts like one of the send itself.
         wanted: Whether it is still to be sent; called before each try.
         key: The key of its workload, for the log.
-        function: The function whose place it needs; empty: it needs none.
+        target_name: The function, or the job target, in which it needs room; empty: it needs none.
         priority: What leaves first when places are short: the highest.
     """
 
@@ -46,7 +46,7 @@ class Dispatch:
     prepare: Callable[[], Envelope] = field(repr=False)
     wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
     key: object = None
-    function: str = ""
+    target_name: str = ""
     priority: float = 0
 
 
@@ -79,7 +79,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Outlived:
-    """The outcome of an invocation for which there was no room until its token expired.
+    """The outcome of an invocation that waited for room, or its turn, until its token expired.
 
     It was not taken, and nothing was wrong with it; `reason` is for the user.
     """

@@ -9,8 +9,6 @@ import math
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from operator import itemgetter
 
 from lambda_executor.contract.errors import (
     AwsError,
@@ -27,6 +25,7 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.apis import LAMBDA, Api
+from lambda_executor.core.backlog import Backlog, Waiting
 from lambda_executor.core.backoff import Backoff, Uniform
 from lambda_executor.core.dispatch import Dispatch, InDoubt, Outlived, Refused, Sent
 from lambda_executor.core.gate import Gate
@@ -50,44 +49,14 @@ DENIED_S = 60.0
 MOST_IN_DOUBT = 8
 
 
-@dataclass(order=True, slots=True)
-class Waiting:
-    """An invocation in the queue, or being sent.
-
-    Attributes:
-        order: What decides who leaves first: the negative priority, and the number of the push.
-        dispatch: The invocation.
-        since_s: When it was submitted.
-        failures: The sends that failed for a reason of its own.
-        in_doubt: How many of them may have been taken.
-        denied_s: When the role might not send it for the first time; infinite: it always might.
-        error: That of the last of them.
-        popped_s: When its last send began.
-    """
-
-    order: tuple[float, int]
-    dispatch: Dispatch = field(compare=False)
-    since_s: float = field(compare=False)
-    failures: int = field(default=0, compare=False)
-    in_doubt: int = field(default=0, compare=False)
-    denied_s: float = field(default=math.inf, compare=False)
-    error: AwsError | None = field(default=None, compare=False)
-    popped_s: float = field(default=0.0, compare=False)
-
-    def denied_for_s(self, now_s: float) -> float:
-        """Take note that the role may not send it, and return since how many seconds it may not."""
-        self.denied_s = min(self.denied_s, now_s)
-        return now_s - self.denied_s
-
-
 class DispatchQueue:
     """The pending invocations of one executor that one API takes.
 
-    Ready invocations leave as fast as `Pace` allows and while their function has a place: the
-    highest priority first, and in submission order among equals. A function without a place does
-    not hold up the others. An error that is about one invocation delays that one. An error that the
-    next send would share closes the gate for all, and so do many sends in a row that may or may not
-    have been taken.
+    Ready invocations leave as fast as `Pace` allows and while their target has room: the highest
+    priority first, and in submission order among equals. A function without a place does not hold
+    up the others, and neither does a job target for which its service has no room (see `Backlog`).
+    An error that is about one invocation delays that one. An error that the next send would share
+    closes the gate for all, and so do many sends in a row that may or may not have been taken.
     Only a send that may have been taken counts as an attempt; everything else that may succeed
     later is tried again until the dispatch's `prepare` refuses it, and what the role may not send
     for a minute.
@@ -121,13 +90,12 @@ class DispatchQueue:
         self._in_doubt_in_a_row = 0
         self._order = itertools.count()
         self._places = Places()
-        self._full_at_s: dict[str, float] = {}
-        self._ready: dict[str, list[Waiting]] = {}
+        self._backlogs: dict[str, Backlog] = {}
         self._ready_ids: set[InvocationId] = set()
         self._delayed: list[tuple[float, Waiting]] = []
 
     def __len__(self) -> int:
-        return sum(map(len, self._ready.values())) + len(self._delayed)
+        return sum(map(len, self._backlogs.values())) + len(self._delayed)
 
     def push(self, dispatch: Dispatch, now_s: float) -> None:
         """Add one invocation behind those of the same priority."""
@@ -139,14 +107,15 @@ class DispatchQueue:
             return None
         while self._delayed and self._delayed[0][0] <= now_s:
             self._push(heapq.heappop(self._delayed)[1])
-        while ready := self._next_ready(now_s):
-            waiting = heapq.heappop(ready)
+        while backlog := self._next_ready(now_s):
+            waiting = backlog.pop()
             self._ready_ids.discard(waiting.dispatch.id)
             if waiting.dispatch.wanted():
                 waiting.popped_s = now_s
                 self.under_way += 1
+                backlog.under_way += 1
                 self._pace.began(now_s)
-                self._places.take(waiting.dispatch.id, waiting.dispatch.function, now_s)
+                self._places.take(waiting.dispatch.id, backlog.target, now_s)
                 return waiting
         return None
 
@@ -157,13 +126,12 @@ class DispatchQueue:
         """
         if self.under_way >= (1 if self._gate.is_tried else self._pace.limit):
             return None
-        if self._next_ready(now_s):
-            due_s = 0.0
-        elif self._delayed:
-            due_s = self._delayed[0][0]
-        else:
+        wait_s = self._delayed[0][0] - now_s if self._delayed else math.inf
+        for backlog in self._backlogs.values():
+            wait_s = min(wait_s, self._room_in_s(backlog, now_s))
+        if wait_s == math.inf:
             return None
-        return max(0.0, due_s - now_s, self._gate.wait_s(now_s), self._pace.wait_s(now_s))
+        return max(0.0, wait_s, self._gate.wait_s(now_s), self._pace.wait_s(now_s))
 
     # ---- places ----
 
@@ -193,57 +161,64 @@ class DispatchQueue:
             return
         gone = self._ready_ids.intersection(ids)
         self._ready_ids -= gone
-        for function, ready in self._ready.items():
-            kept = [waiting for waiting in ready if waiting.dispatch.id not in gone]
-            if len(kept) < len(ready):
-                heapq.heapify(kept)
-                self._ready[function] = kept
+        for backlog in self._backlogs.values():
+            backlog.drop(gone)
 
     def held(self, now_s: float) -> int:
         """Return how many invocations wait only because their function has no free place."""
         return sum(
-            len(ready)
-            for function, ready in self._ready.items()
-            if not self._places.are_free(function, now_s)
+            len(backlog)
+            for target, backlog in self._backlogs.items()
+            if not self._places.are_free(target, now_s)
         )
 
     def room(self, now_s: float) -> Mapping[Limit, int]:
         """Return how many more invocations should be pushed, for each limit; empty: any number."""
-        waiting = Counter({function: len(ready) for function, ready in self._ready.items()})
-        waiting.update(one.dispatch.function for _, one in self._delayed)
+        waiting = Counter({target: len(backlog) for target, backlog in self._backlogs.items()})
+        waiting.update(one.dispatch.target_name for _, one in self._delayed)
         return self._places.room(waiting, now_s)
 
-    def _push(self, waiting: Waiting) -> None:
-        if not waiting.dispatch.wanted():
-            return  # It has been dropped while it was sent, or while it was delayed.
-        self._ready_ids.add(waiting.dispatch.id)
-        heapq.heappush(self._ready.setdefault(waiting.dispatch.function, []), waiting)
+    def _push(self, waiting: Waiting, *, had_turn: bool = False) -> None:
+        if waiting.dispatch.wanted():  # If not, it was dropped while it was sent or delayed.
+            self._ready_ids.add(waiting.dispatch.id)
+            self._backlog(waiting).push(waiting, had_turn=had_turn)
 
-    def _next_ready(self, now_s: float) -> list[Waiting] | None:
-        """The heap of the function whose first invocation leaves next, if one may leave."""
-        may_leave = []
-        for function, ready in self._ready.items():
-            if ready and self._places.are_free(function, now_s):
-                may_leave.append(ready)
-            elif ready:
-                self._full_at_s[function] = now_s
-        return min(may_leave, key=itemgetter(0), default=None)
+    def _backlog(self, waiting: Waiting) -> Backlog:
+        target = waiting.dispatch.target_name
+        if (backlog := self._backlogs.get(target)) is None:
+            backlog = self._backlogs[target] = Backlog(target, self._uniform)
+        return backlog
 
-    def _had_no_room(self, waiting: Waiting) -> bool:
-        """Whether an invocation was not taken for want of room: its function's or its service's."""
-        if waiting.error is not None:
-            return isinstance(waiting.error, NoRoomError) and not waiting.in_doubt
-        full_at_s = self._full_at_s.get(waiting.dispatch.function, -math.inf)
-        return full_at_s >= waiting.since_s and not self._gate.reason
+    def _next_ready(self, now_s: float) -> Backlog | None:
+        """The backlog whose first invocation leaves next, if one may leave."""
+        may_leave = [
+            backlog for backlog in self._backlogs.values() if self._room_in_s(backlog, now_s) == 0
+        ]
+        return min(may_leave, key=Backlog.first, default=None)
+
+    def _room_in_s(self, backlog: Backlog, now_s: float) -> float:
+        """In how many seconds one may have room; infinite: not before a push, or an end."""
+        if not backlog:
+            return math.inf
+        if self._places.are_free(backlog.target, now_s):
+            return backlog.wait_s(now_s)
+        backlog.full_s = now_s
+        return math.inf
+
+    def _only_waited(self, waiting: Waiting, backlog: Backlog) -> bool:
+        """Whether nothing was wrong: there was no room, or it was the turn of others."""
+        if waiting.in_doubt or (waiting.error is None and self._gate.reason):
+            return False
+        if waiting.error is None and self._api is not LAMBDA:
+            return True
+        return backlog.full_s >= max(waiting.since_s, waiting.failed_s)
 
     # ---- what became of a send ----
 
     def succeeded(self, waiting: Waiting, now_s: float) -> Sent:
         """Record that an invocation was taken."""
-        self.under_way -= 1
-        self._gate.succeeded()
-        self._in_doubt_in_a_row = 0
-        self._pace.answered(waiting.popped_s, now_s)
+        self._send_ended(waiting).succeeded()
+        self._answered(waiting, now_s)
         self._places.invoked(now_s - waiting.popped_s)
         return Sent(waiting.dispatch.id, now_s - waiting.since_s)
 
@@ -251,7 +226,7 @@ class DispatchQueue:
         self, waiting: Waiting, error: LambdaExecutorError, now_s: float
     ) -> InDoubt | Refused | Outlived | None:
         """Decide on a failed send: end it with an outcome, or keep it for later (None)."""
-        self.under_way -= 1
+        backlog = self._send_ended(waiting)
         # If one in doubt was taken, one too many is in flight for a while. If not, its place would
         # stay empty until Airflow revokes it.
         self._places.free(waiting.dispatch.id)
@@ -259,13 +234,17 @@ class DispatchQueue:
             self._push(waiting)
             self._slow_down(waiting, error, now_s)
             return None
-        if isinstance(error, ExpiredError) and self._had_no_room(waiting):
+        if isinstance(error, NoRoomError):
+            self._answered(waiting, now_s)
+            self._wait_for_room(waiting, backlog, error, now_s)
+            return None
+        if isinstance(error, ExpiredError) and self._only_waited(waiting, backlog):
             return Outlived(waiting.dispatch.id, self._reason(waiting, error))
         denied_for_s = waiting.denied_for_s(now_s) if isinstance(error, DeniedError) else 0.0
         if not isinstance(error, TransientError | DeniedError) or denied_for_s >= DENIED_S:
             return self._give_up(waiting, self._reason(waiting, error))
         waiting.failures += 1
-        waiting.error = error
+        waiting.error, waiting.failed_s = error, now_s
         if isinstance(error, InDoubtError):
             waiting.in_doubt += 1
             self._in_doubt_in_a_row += 1
@@ -287,16 +266,44 @@ class DispatchQueue:
         )
         return None
 
+    def _send_ended(self, waiting: Waiting) -> Backlog:
+        backlog = self._backlog(waiting)
+        backlog.under_way -= 1
+        self.under_way -= 1
+        return backlog
+
+    def _answered(self, waiting: Waiting, now_s: float) -> None:
+        """Record an answer that shows that the API takes calls."""
+        self._gate.succeeded()
+        self._in_doubt_in_a_row = 0
+        self._pace.answered(waiting.popped_s, now_s)
+
     def _give_up(self, waiting: Waiting, reason: str) -> InDoubt | Refused:
         kind = InDoubt if waiting.in_doubt else Refused
         return kind(waiting.dispatch.id, reason)
 
     def _reason(self, waiting: Waiting, error: LambdaExecutorError) -> str:
         """Why it is given up; for one that waited too long, what it waited for."""
-        last = waiting.error or self._gate.reason
+        last = waiting.error or self._gate.reason or self._backlog(waiting).reason
         if isinstance(error, ExpiredError) and last:
             return f"{error}. The last send failed: {last}"
         return str(error)
+
+    def _wait_for_room(
+        self, waiting: Waiting, backlog: Backlog, error: NoRoomError, now_s: float
+    ) -> None:
+        """Keep an invocation, and all of its target, until there may be room again."""
+        waiting.error, waiting.failed_s = error, now_s
+        self._push(waiting, had_turn=True)
+        delay_s = backlog.had_no_room(error, waiting.popped_s, now_s)
+        if delay_s is not None:
+            log.warning(
+                "No room on %s: %d invocations wait, one is tried in %.1f s: %s",
+                backlog.target,
+                len(backlog),
+                delay_s,
+                error,
+            )
 
     def _slow_down(self, waiting: Waiting, error: AwsError, now_s: float) -> None:
         """Lower the rate, or close the gate, after an error that the next send would share."""

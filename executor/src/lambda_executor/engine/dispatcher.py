@@ -29,8 +29,9 @@ from lambda_executor.contract.errors import (
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.apis import LAMBDA, Api
+from lambda_executor.core.backlog import Waiting
 from lambda_executor.core.dispatch import Dispatch, Outcome
-from lambda_executor.core.dispatch_queue import DispatchQueue, Waiting
+from lambda_executor.core.dispatch_queue import DispatchQueue
 from lambda_executor.core.places import Limit, Limits
 from lambda_executor.core.ports import FunctionInvoker, InvocationBeginner
 from lambda_executor.core.targets import JobTarget

@@ -286,7 +286,7 @@ class Engine(Generic[Key]):
             outgoing.envelope,
             wanted=lambda: self.ledger.is_live(id),
             key=key,
-            function=target.function if isinstance(target, FunctionTarget) else "",
+            target_name=_name_of(target),
             priority=outgoing.priority,
         )
 
@@ -433,6 +433,13 @@ class Engine(Generic[Key]):
             self._meter.count(f"messages_{name}", count)
         if throttles := self.dispatcher.throttles() + self.jobs.throttles():
             self._meter.count("throttles", throttles)
+
+
+def _name_of(target: Target | None) -> str:
+    """Whose room an invocation needs: all versions of a function share its places."""
+    if target is None:
+        return ""
+    return target.function if isinstance(target, FunctionTarget) else str(target)
 
 
 def _target_of(outgoing: Outgoing) -> Target | None:
