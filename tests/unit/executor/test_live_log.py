@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_executor.aws import LogLine
+from lambda_executor.aws.micro_vm_ids import MicroVmIds
 from lambda_executor.contract import log_lines
 from lambda_executor.contract.errors import ConfigError
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.routing import Routes
 from lambda_executor.core.targets import FunctionTarget, JobTarget, Service
 from lambda_executor.scheduler.live_log import (
+    CLOCKS_MS,
     MAX_LINES,
     PAUSE_S,
     LiveLog,
@@ -191,6 +195,7 @@ def log_of(
     settings = SimpleNamespace(
         routes=Routes(FunctionTarget("fn"), jobs={job.name: job for job in jobs}),
         log_group_of=lambda _: "/aws/lambda/fn",
+        payload_bucket="bucket",
     )
     gateway: Any = SimpleNamespace(settings=lambda: settings, clients=lambda _: service.clients())
     return LiveLog(lambda: gateway, clock=clock)
@@ -336,6 +341,55 @@ def test_a_log_that_fits_is_shown_whole() -> None:
     assert shown == ["invocation started", "first", "second"]
 
 
+QUEUED_S = 1_700_000_000
+STARTED_S = QUEUED_S + 6 * 3600
+
+
+def long_ago(service: JobService) -> None:
+    """A search from when a task was queued sees five pages of other lines."""
+    for _ in range(5):
+        service.answer("FilterLogEvents", events=[], nextToken="t")
+
+
+@pytest.mark.parametrize("target", [BATCH, ECS, VM])
+def test_a_job_that_waited_for_long_is_looked_for_from_its_start_on(target: JobTarget) -> None:
+    """Its service knows when that was."""
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    service.answer("DescribeTaskDefinition", **task_definition(awslogs(**{"awslogs-group": "own"})))
+    service.answer("ListJobs", jobSummaryList=[{"jobId": "j", "jobName": "ours"}])
+    job = {"jobId": "j", "jobName": "ours", "jobQueue": "q", "status": "RUNNING"}
+    service.answer("DescribeJobs", jobs=[{**job, "startedAt": STARTED_S * 1000}])
+    service.answer("ListTasks", taskArns=["t"])
+    ran = {"taskArn": "t", "lastStatus": "RUNNING", "startedAt": STARTED_S}
+    service.answer("DescribeTasks", tasks=[ran])
+    MicroVmIds(service.clients(), "bucket").store(InvocationId("ours"), "vm-1")
+    service.answer("GetMicrovm", microvmId="vm-1", state="RUNNING", startedAt=STARTED_S)
+    long_ago(service)
+    service.answer("FilterLogEvents", events=events(started("ours")))
+    service.answer("GetLogEvents", events=events(started("ours")), nextBackwardToken="end")
+    queued_at = datetime.fromtimestamp(QUEUED_S, UTC)
+    task = replace(TASK, queue=target.name, queued_at=queued_at)
+    _, lines = log_of(service, target).read(task)
+    assert [json.loads(each)["event"] for each in lines] == ["invocation started"]
+    since_ms = [call["startTime"] + CLOCKS_MS for call in service.of("FilterLogEvents")]
+    assert since_ms == [QUEUED_S * 1000] * 5 + [STARTED_S * 1000]
+
+
+def test_who_may_not_ask_when_a_job_started_looks_for_it_as_for_a_function() -> None:
+    """The permission is not needed for jobs that start soon."""
+    service = JobService()
+    service.answer("DescribeJobDefinitions", **job_definitions({}))
+    service.refuse("ListJobs", "AccessDeniedException", "not authorized", 403)
+    long_ago(service)
+    service.answer("FilterLogEvents", events=events(started("ours")))
+    service.answer("GetLogEvents", events=events(started("ours")), nextBackwardToken="end")
+    log = log_of(service, BATCH)
+    task = replace(TASK, queue="long")
+    assert "no line of this task yet" in log.read(task)[0][0]
+    assert len(log.read(task)[1]) == 1
+
+
 def test_a_task_that_names_its_log_stream_has_the_group_of_its_target() -> None:
     """Overrides are merged as they are for the launch."""
     service = JobService()
@@ -352,6 +406,7 @@ def test_a_task_with_a_job_definition_of_its_own_has_that_ones_log() -> None:
     service = JobService()
     service.answer("DescribeJobDefinitions", **job_definitions({}))
     service.answer("FilterLogEvents", events=[])
+    service.answer("ListJobs", jobSummaryList=[])
     task = replace(TASK, queue="long", executor_config={"batch": {"jobDefinition": "own"}})
     sources, lines = log_of(service, BATCH).read(task)
     assert sources == ["CloudWatch log group /aws/batch/job has no line of this task yet"]
@@ -366,6 +421,7 @@ def test_after_a_deploy_the_log_group_is_asked_for_again() -> None:
     service.answer("DescribeJobDefinitions", **job_definitions({}))
     service.answer("DescribeJobDefinitions", **job_definitions(awslogs(**{"awslogs-group": "new"})))
     service.answer("FilterLogEvents", events=[])
+    service.answer("ListJobs", jobSummaryList=[])
     log = log_of(service, BATCH, clock=lambda: now_s)
     task = replace(TASK, queue="long")
     assert "/aws/batch/job" in log.read(task)[0][0]
@@ -411,6 +467,7 @@ def test_a_missing_permission_is_named_and_concerns_its_target_alone() -> None:
     service = JobService()
     service.refuse("DescribeJobDefinitions", *DENIED)
     service.answer("FilterLogEvents", events=[])
+    service.answer("ListJobs", jobSummaryList=[])
     log = log_of(service, BATCH, clock=lambda: now_s)
     job = replace(TASK, queue="long")
     for _ in range(2):
@@ -429,6 +486,7 @@ def test_a_task_with_wrong_overrides_delays_no_other() -> None:
     service = JobService()
     service.answer("DescribeJobDefinitions", **job_definitions({}))
     service.answer("FilterLogEvents", events=[])
+    service.answer("ListJobs", jobSummaryList=[])
     log = log_of(service, BATCH)
     wrong = replace(TASK, queue="long", executor_config={"ecs": {}})
     assert "executor_config['ecs'] is for a job of Amazon ECS" in log.read(wrong)[0][0]

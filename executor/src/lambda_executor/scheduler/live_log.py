@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from lambda_executor.aws import Clients, JobInspection, LogGroup, LogLine, Patience
-from lambda_executor.contract.errors import LambdaExecutorError, RouteError
+from lambda_executor.aws import Clients, JobInspection, LogGroup, LogLine, Patience, ask_about
+from lambda_executor.contract.errors import AwsError, LambdaExecutorError, RouteError
 from lambda_executor.contract.log_lines import (
     CONTEXT,
     INVOCATION,
@@ -25,6 +25,7 @@ from lambda_executor.contract.log_lines import (
     fields_of,
     is_platform_start,
 )
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.routing import overrides
 from lambda_executor.core.targets import JobTarget, Target
 from lambda_executor.setup.config import ExecutorConfig
@@ -82,9 +83,8 @@ class LiveLog:
             target = settings.routes.target(task.queue, task.executor_config)
             if why := self._pause_of(target):
                 return [why], []
-            return self._lines(
-                task, LogGroup(clients, self._group(settings, clients, target, task))
-            )
+            group = LogGroup(clients, self._group(settings, clients, target, task))
+            return self._lines(task.id, group, _begins(settings, clients, target, task))
         except RouteError as e:  # It concerns this task alone.
             return [f"Where the task runs is not known: {e}"], []
         except LambdaExecutorError as e:
@@ -109,16 +109,18 @@ class LiveLog:
         changes = overrides(target, task.executor_config)
         return self._groups.of(JobInspection(clients), target, changes)
 
-    def _lines(self, task: RunningTask, group: LogGroup) -> tuple[list[str], list[str]]:
-        start = self._starts.get(task.id) or self._find(group, task)
+    def _lines(
+        self, id: str, group: LogGroup, begins: Iterable[datetime]
+    ) -> tuple[list[str], list[str]]:
+        start = self._starts.get(id) or self._find(id, group, begins)
         if start is None:
             return [f"CloudWatch log group {group.name} has no line of this task yet"], []
         where = f"CloudWatch log group {group.name}, log stream {start.stream}"
         newest = self._newest(group, start)
-        lines = list(of_invocation(task.id, newest))
+        lines = list(of_invocation(id, newest))
         if start not in newest:
             left_out = replace(start, text=f"Lines are left out here; all of them are in {where}")
-            lines = [*of_invocation(task.id, [start]), left_out, *lines]
+            lines = [*of_invocation(id, [start]), left_out, *lines]
         return [where], [presented(line) for line in lines]
 
     def _newest(self, group: LogGroup, start: LogLine) -> list[LogLine]:
@@ -139,15 +141,35 @@ class LiveLog:
                 self._connected = settings, gateway.clients(settings)
             return self._connected
 
-    def _find(self, group: LogGroup, task: RunningTask) -> LogLine | None:
-        queued_at = task.queued_at or datetime.now(UTC)
-        since_ms = int(queued_at.timestamp() * 1000) - CLOCKS_MS
-        start = group.first(task.id, since_ms=since_ms)  # The first line with the id is the start.
-        if start is not None:
-            if len(self._starts) >= MAX_STARTS:
-                self._starts.clear()
-            self._starts[task.id] = start
-        return start
+    def _find(self, id: str, group: LogGroup, begins: Iterable[datetime]) -> LogLine | None:
+        for begin in begins:
+            since_ms = int(begin.timestamp() * 1000) - CLOCKS_MS
+            start = group.first(id, since_ms=since_ms)  # The first line with the id is the start.
+            if start is not None:
+                if len(self._starts) >= MAX_STARTS:
+                    self._starts.clear()
+                self._starts[id] = start
+                return start
+        return None
+
+
+def _begins(
+    settings: ExecutorConfig, clients: Clients, target: Target, task: RunningTask
+) -> Iterator[datetime]:
+    """Yield the times after which the first line of a task is looked for.
+
+    One search sees a part of a log group alone. A job may have waited for hours, so its service is
+    asked when it started, if that part has no line of it.
+    """
+    yield task.queued_at or datetime.now(UTC)
+    if not isinstance(target, JobTarget):
+        return
+    try:
+        words = ask_about(clients, target, InvocationId(task.id), settings.payload_bucket)
+    except AwsError as e:  # The API server's role may lack the permission.
+        log.info("Could not ask when the job of %s started: %s", task.id, e)
+        return
+    yield from sorted(word.started_at for word in words if word.started_at)
 
 
 def of_invocation(id: str, lines: Iterable[LogLine]) -> Iterator[LogLine]:
