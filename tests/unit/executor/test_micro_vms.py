@@ -265,6 +265,7 @@ def test_what_was_never_stored_is_not_asked_for_in_each_look(
 
     It is no warning: most often the MicroVM has ended well, and has deleted its id.
     """
+    caplog.set_level("INFO")
     now_s = 0.0
     ids = MicroVmIds(service.clients(), "bucket", clock=lambda: now_s)
     for _ in range(10):
