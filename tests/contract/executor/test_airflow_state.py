@@ -21,7 +21,7 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.models.team import Team, dag_bundle_team_association_table
-from sqlalchemy import create_engine, event, insert
+from sqlalchemy import create_engine, event, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from lambda_executor import LambdaExecutor
@@ -103,6 +103,28 @@ def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
     in_flight[InvocationId("id-7")] = key(7, try_number=2)
     in_flight[InvocationId("id-8")] = key(8)
     assert DatabaseState().waits_for(in_flight) == {"id-0", "id-1", "id-2"}
+
+
+def test_what_was_not_sent_loses_its_id_in_any_number(
+    database: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callbacks and connection tests have no id that could be cleared."""
+    count = CHUNK + 1
+    store(database, **{f"task-{n}": (n, "queued", f"id-{n}") for n in range(count + 1)})
+    unsent: dict[InvocationId, WorkloadKey] = {
+        InvocationId("callback"): CallbackKey(str(uuid.uuid4())),
+        InvocationId("test"): ConnectionTestKey("test"),
+        **{InvocationId(f"id-{n}"): key(n) for n in range(count)},
+    }
+    monkeypatch.setattr(airflow_state, "create_session", database.begin)
+    assert DatabaseState().clear_ids(unsent, None) == count
+    with database() as session:
+        (left,) = session.scalars(
+            select(TaskInstance.external_executor_id).where(
+                TaskInstance.external_executor_id.is_not(None)
+            )
+        )
+    assert left == f"id-{count}"
 
 
 def callback(database: sessionmaker[Session], state: str, **data: str) -> CallbackKey:

@@ -644,6 +644,23 @@ def test_a_scheduler_that_ends_stops_no_job_and_another_adopts_it(
     assert len(aws.jobs[Service.BATCH].launches) == 1
 
 
+def test_an_ending_scheduler_knows_what_was_not_sent(aws: Aws, scheduler: JobScheduler) -> None:
+    """What waits, and what was just refused; not what was revoked, or just sent."""
+    running(scheduler, "running")
+    scheduler.queue("revoked")
+    scheduler.engine.revoke("revoked")
+    dispatcher = scheduler.engine.jobs.dispatchers[Service.BATCH]
+    for name, failures in {"sent": [], "refused": [RejectedError("no such queue")]}.items():
+        aws.jobs[Service.BATCH].failures.extend(failures)
+        scheduler.queue(name)
+        one = scheduler.begin(dispatcher, aws.now_s + 1)
+        assert one is not None
+        dispatcher._record(*one)
+    scheduler.queue("job")
+    scheduler.queue("function", "default")
+    assert set(scheduler.engine.close(0).values()) == {"refused", "job", "function"}
+
+
 def test_an_adopted_job_that_dies_has_failed(aws: Aws, scheduler: JobScheduler) -> None:
     """Its dispatch id is all that the service needs."""
     id = running(scheduler)

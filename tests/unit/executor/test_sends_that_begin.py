@@ -10,8 +10,10 @@ import pytest
 from lambda_executor.contract.errors import (
     AwsError,
     CredentialsError,
+    InDoubtError,
     RejectedError,
     ThrottledError,
+    TransientError,
 )
 from lambda_executor.contract.wire import Invocation, InvocationId
 from lambda_executor.core.dispatch import Dispatch, Envelope, Refused, Sent
@@ -116,6 +118,23 @@ def test_a_throttle_is_sent_again(function: Beginning, dispatcher: Dispatcher) -
     assert dispatcher.drain(10) == 0
     assert [type(outcome) for outcome in dispatcher.outcomes()] == [Sent]
     assert dispatcher.throttles() == 1
+
+
+def test_what_has_begun_or_is_in_doubt_may_be_taken(
+    function: Beginning, dispatcher: Dispatcher
+) -> None:
+    """At the end: not what was surely not taken. What has an outcome or is dropped is forgotten."""
+    dispatcher.submit([dispatch(name) for name in "abcd"])
+    function.wait_until(4)
+    dispatcher.close(0)
+    assert dispatcher.maybe_taken() == set("abcd")
+    errors = (InDoubtError("500"), TransientError("409"), ThrottledError("429"), None)
+    for (_, ended), error in zip(function.begun, errors, strict=True):
+        ended(error)
+    assert dispatcher.maybe_taken() == {"a"}
+    assert [outcome.id for outcome in dispatcher.outcomes()] == ["d"]
+    dispatcher.drop([InvocationId("a")])
+    assert dispatcher.maybe_taken() == set()
 
 
 def test_what_cannot_begin_is_sent_with_a_wait(function: Beginning, dispatcher: Dispatcher) -> None:

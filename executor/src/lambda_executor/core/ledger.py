@@ -167,6 +167,11 @@ class Ledger(Generic[Key]):
         live = list(self._live.items())
         return {id: known.key for id, known in live if known.state is State.IN_FLIGHT}
 
+    def pending(self) -> dict[InvocationId, Key]:
+        """A snapshot of the pending invocations."""
+        live = self._live.items()
+        return {id: known.key for id, known in live if known.state is State.PENDING}
+
     def live(self, key: Key) -> InvocationId | None:
         """The live invocation of a workload."""
         return self._id_by_key.get(key)

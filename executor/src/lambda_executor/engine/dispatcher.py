@@ -83,6 +83,7 @@ class Dispatcher:
         self._clock = clock
         self._queue = DispatchQueue(max_attempts, most_under_way=threads, api=api)
         self._outcomes: deque[Outcome] = deque()
+        self._maybe_taken: set[InvocationId] = set()
         lock = threading.Lock()
         self._sendable = threading.Condition(lock)
         self._settled = threading.Condition(lock)
@@ -117,6 +118,11 @@ class Dispatcher:
         """Return how many invocations have no outcome yet."""
         with self._sendable:
             return self._unsettled()
+
+    def maybe_taken(self) -> set[InvocationId]:
+        """Return the invocations without an outcome that are being sent, or are in doubt."""
+        with self._sendable:
+            return set(self._maybe_taken)
 
     def throttles(self) -> int:
         """Return the number of sends throttled since the last call."""
@@ -154,6 +160,7 @@ class Dispatcher:
             return
         with self._sendable:
             self._queue.drop(ids)
+            self._maybe_taken.difference_update(ids)
             self._sendable.notify()
 
     def held(self) -> int:
@@ -171,7 +178,7 @@ class Dispatcher:
     def drain(self, timeout_s: float) -> int:
         """Send everything, whether it can start or not; return how many have no outcome in time.
 
-        The next scheduler does not know what was not sent.
+        What was not sent waits until another scheduler has started.
         """
         with self._settled:
             self._queue.lift_limits()
@@ -254,6 +261,8 @@ class Dispatcher:
             )
             if outcome is not None:
                 self._outcomes.append(outcome)
+            if outcome is not None or not waiting.in_doubt:
+                self._maybe_taken.discard(waiting.dispatch.id)
             if not self._queue.under_way:
                 self._settled.notify_all()
             if self._idle and len(self._queue):
@@ -264,6 +273,7 @@ class Dispatcher:
             while not self._closed:
                 now_s = self._clock()
                 if waiting := self._queue.pop(now_s):
+                    self._maybe_taken.add(waiting.dispatch.id)
                     return waiting
                 if not self._unsettled():  # `pop` dropped the rest: it is no longer wanted.
                     self._settled.notify_all()

@@ -170,21 +170,36 @@ class Engine(Generic[Key]):
             self._take()
             time.sleep(min(1.0, max(0.0, deadline_s - self._clock())))
 
-    def close(self, timeout_s: float) -> None:
+    def close(self, timeout_s: float) -> dict[InvocationId, Key]:
         """End the threads; sends and deletes under way get `timeout_s` seconds.
 
         The next scheduler adopts what is in flight, so no job is stopped.
+
+        Returns:
+            The accepted workloads that AWS certainly has not taken.
         """
         # An event is acknowledged one loop after it was taken. There is no next loop, and nothing
         # here shows whether the last one was committed.
         self._acknowledgements.hand_back()
-        if len(self.ledger):
-            log.info("%d invocations stay in flight", len(self.ledger))
         self.limits.close()
         self.reconciler.close(0)
         self.dispatcher.close(timeout_s)
         self.jobs.close(timeout_s)
+        unsent = self._unsent()
+        if in_flight := len(self.ledger) - len(unsent):
+            log.info("%d invocations stay in flight", in_flight)
         self.listeners.close(timeout_s)
+        return unsent
+
+    def _unsent(self) -> dict[InvocationId, Key]:
+        """Return what no thread sends any more, and AWS has not taken: what was refused, too."""
+        maybe_taken = self.dispatcher.maybe_taken() | self.jobs.maybe_taken()
+        # An answer that comes at this moment makes an outcome first, so it is in one of the two.
+        for outcome in (*self.dispatcher.outcomes(), *self.jobs.outcomes()):
+            if isinstance(outcome, Sent | InDoubt):
+                maybe_taken.add(outcome.id)
+        pending = self.ledger.pending()
+        return {id: key for id, key in pending.items() if id not in maybe_taken}
 
     # ---- on the scheduler's thread ----
 

@@ -125,6 +125,11 @@ class Jobs:
         every = self.dispatchers.values()
         return [outcome for dispatcher in every for outcome in dispatcher.outcomes()]
 
+    def maybe_taken(self) -> set[InvocationId]:
+        """Return the invocations without an outcome that are being launched, or are in doubt."""
+        every = self.dispatchers.values()
+        return {id for dispatcher in every for id in dispatcher.maybe_taken()}
+
     def throttles(self) -> int:
         """Return the number of launches throttled since the last call."""
         return sum(dispatcher.throttles() for dispatcher in self.dispatchers.values())

@@ -10,7 +10,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.utils.state import TaskInstanceState
@@ -20,6 +20,7 @@ from lambda_executor.contract.errors import ConfigError, LambdaExecutorError, Ro
 from lambda_executor.contract.help import help_link
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.token_lifetime import token_lifetime_option
+from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
@@ -32,8 +33,10 @@ from lambda_executor.scheduler.compat import (
     AirflowExecutor,
     WorkloadType,
     conf_of,
+    external_id_of,
     show_log_fields,
     stats,
+    task_of,
 )
 from lambda_executor.scheduler.live_log import PATIENCE, LiveLog, RunningTask
 from lambda_executor.scheduler.signature import sign
@@ -154,14 +157,37 @@ class LambdaExecutor(AirflowExecutor):
     def terminate(self) -> None:
         """Stop, with no more sends; another scheduler adopts the in-flight invocations.
 
-        What is being sent and deleted may end: its request would end with the process.
+        What is being sent and deleted may end: its request would end with the process. Airflow
+        resets the tasks that were not sent.
         """
         engine, self.engine = self.engine, None
         if engine is not None:
-            engine.close(CLOSE_TIMEOUT_S)
+            unsent = engine.close(CLOSE_TIMEOUT_S)
+            self._clear_ids({**unsent, **dict(self._not_taken_over())})
+
+    def _clear_ids(self, unsent: Mapping[InvocationId, WorkloadKey]) -> None:
+        """Let no other scheduler adopt what was not sent; never raises."""
+        if not unsent:
+            return
+        try:
+            cleared = DatabaseState().clear_ids(unsent, self.job_id)
+        except Exception:
+            log.exception(
+                "Could not store that %d workloads were not sent: another scheduler adopts the "
+                "tasks, and Airflow queues them again after [scheduler] task_queued_timeout",
+                len(unsent),
+            )
+        else:
+            log.info("Cleared the ids of %d tasks that were not sent: Airflow resets them", cleared)
+
+    def _not_taken_over(self) -> Iterator[tuple[InvocationId, WorkloadKey]]:
+        """Return the tasks in Airflow's queues whose dispatch ids are stored."""
+        for workload in self.executor_queues[WorkloadType.EXECUTE_TASK].values():
+            if (task := task_of(workload)) and (id := external_id_of(task)):
+                yield InvocationId(id), self.get_task_key(task)
 
     def _take_over_the_rest(self) -> None:
-        """Take over the rest of Airflow's queues: no other scheduler knows it was not sent."""
+        """Take over the rest of Airflow's queues, so that it is sent too."""
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         queues = self.executor_queues
         while (rest := sum(map(len, queues.values()))) and time.monotonic() < deadline_s:

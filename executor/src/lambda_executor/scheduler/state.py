@@ -1,4 +1,4 @@
-"""The state of in-flight workloads in Airflow's database, for the engine and its reconciler.
+"""The state of workloads in Airflow's database, for the engine and its reconciler.
 
 Every question opens its own session, because the reconciler asks from a thread of its own.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from airflow.configuration import conf
@@ -17,7 +17,7 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from airflow.version import version
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from lambda_executor.contract.lambda_limits import LONGEST_TIMEOUT_S
 from lambda_executor.contract.wire import InvocationId
@@ -143,6 +143,35 @@ class DatabaseState:
             return {}
         with create_session() as session:
             return _states(session, tasks)
+
+    def clear_ids(self, unsent: Mapping[InvocationId, WorkloadKey], job_id: object) -> int:
+        """Clear the dispatch ids of tasks that were not sent, so that nobody adopts them.
+
+        A task keeps its id if another scheduler has adopted it, or it is not queued any more. A
+        callback's id is its key.
+
+        Args:
+            unsent: The workloads, by their dispatch ids.
+            job_id: The scheduler that has queued them.
+
+        Returns:
+            How many tasks had an id that is cleared now.
+        """
+        cleared = 0
+        for chunk in in_chunks((id, key) for id, key in unsent.items() if is_task(key)):
+            # Each chunk is committed: with some thousand tasks, the process may end meanwhile.
+            with create_session() as session:
+                changed = session.execute(
+                    update(TaskInstance)
+                    .where(rows_of([key for _, key in chunk]))
+                    .where(TaskInstance.external_executor_id.in_([id for id, _ in chunk]))
+                    .where(TaskInstance.state == TaskInstanceState.QUEUED)
+                    .where(TaskInstance.queued_by_job_id == job_id)
+                    .values(external_executor_id=None)
+                    .execution_options(synchronize_session=False)
+                )
+                cleared += cast("Any", changed).rowcount
+        return cleared
 
 
 def is_callback(key: WorkloadKey) -> bool:
