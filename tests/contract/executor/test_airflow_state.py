@@ -105,10 +105,10 @@ def test_airflow_waits_for_tasks_that_are_queued_or_running_under_our_id(
     assert DatabaseState().waits_for(in_flight) == {"id-0", "id-1", "id-2"}
 
 
-def test_what_was_not_sent_loses_its_id_in_any_number(
+def test_what_was_not_sent_is_given_back_in_any_number(
     database: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callbacks and connection tests have no id that could be cleared."""
+    """Callbacks and connection tests are no tasks."""
     count = CHUNK + 1
     store(database, **{f"task-{n}": (n, "queued", f"id-{n}") for n in range(count + 1)})
     unsent: dict[InvocationId, WorkloadKey] = {
@@ -117,7 +117,7 @@ def test_what_was_not_sent_loses_its_id_in_any_number(
         **{InvocationId(f"id-{n}"): key(n) for n in range(count)},
     }
     monkeypatch.setattr(airflow_state, "create_session", database.begin)
-    assert DatabaseState().clear_ids(unsent, None) == count
+    assert DatabaseState().give_back(unsent, None) == count
     with database() as session:
         (left,) = session.scalars(
             select(TaskInstance.external_executor_id).where(

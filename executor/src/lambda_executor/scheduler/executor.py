@@ -157,28 +157,28 @@ class LambdaExecutor(AirflowExecutor):
     def terminate(self) -> None:
         """Stop, with no more sends; another scheduler adopts the in-flight invocations.
 
-        What is being sent and deleted may end: its request would end with the process. Airflow
-        resets the tasks that were not sent.
+        What is being sent and deleted may end: its request would end with the process. The tasks
+        that were not sent are given back to Airflow.
         """
         engine, self.engine = self.engine, None
         if engine is not None:
             unsent = engine.close(CLOSE_TIMEOUT_S)
-            self._clear_ids({**unsent, **dict(self._not_taken_over())})
+            self._give_back({**unsent, **dict(self._not_taken_over())})
 
-    def _clear_ids(self, unsent: Mapping[InvocationId, WorkloadKey]) -> None:
-        """Let no other scheduler adopt what was not sent; never raises."""
+    def _give_back(self, unsent: Mapping[InvocationId, WorkloadKey]) -> None:
+        """Leave what was not sent to any scheduler; never raises."""
         if not unsent:
             return
         try:
-            cleared = DatabaseState().clear_ids(unsent, self.job_id)
+            count = DatabaseState().give_back(unsent, self.job_id)
         except Exception:
             log.exception(
-                "Could not store that %d workloads were not sent: another scheduler adopts the "
+                "Could not give %d unsent workloads back to Airflow: another scheduler adopts the "
                 "tasks, and Airflow queues them again after [scheduler] task_queued_timeout",
                 len(unsent),
             )
         else:
-            log.info("Cleared the ids of %d tasks that were not sent: Airflow resets them", cleared)
+            log.info("Gave %d tasks that were not sent back to Airflow", count)
 
     def _not_taken_over(self) -> Iterator[tuple[InvocationId, WorkloadKey]]:
         """Return the tasks in Airflow's queues whose dispatch ids are stored."""

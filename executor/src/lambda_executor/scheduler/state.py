@@ -144,34 +144,44 @@ class DatabaseState:
         with create_session() as session:
             return _states(session, tasks)
 
-    def clear_ids(self, unsent: Mapping[InvocationId, WorkloadKey], job_id: object) -> int:
-        """Clear the dispatch ids of tasks that were not sent, so that nobody adopts them.
+    def give_back(self, unsent: Mapping[InvocationId, WorkloadKey], job_id: object) -> int:
+        """Make tasks that were not sent *scheduled* again, so that any scheduler queues them.
 
-        A task keeps its id if another scheduler has adopted it, or it is not queued any more. A
-        callback's id is its key.
+        It is what Airflow does with a task that was queued for too long: the same try goes on. A
+        task stays as it is if another scheduler has adopted it, or it is not queued any more.
 
         Args:
-            unsent: The workloads, by their dispatch ids.
+            unsent: The workloads, by their dispatch ids; those that are no tasks stay.
             job_id: The scheduler that has queued them.
 
         Returns:
-            How many tasks had an id that is cleared now.
+            How many tasks were given back.
         """
-        cleared = 0
+        given_back = 0
         for chunk in in_chunks((id, key) for id, key in unsent.items() if is_task(key)):
             # Each chunk is committed: with some thousand tasks, the process may end meanwhile.
             with create_session() as session:
                 changed = session.execute(
                     update(TaskInstance)
                     .where(rows_of([key for _, key in chunk]))
-                    .where(TaskInstance.external_executor_id.in_([id for id, _ in chunk]))
+                    # Before Airflow 3.2 an id comes into the database with an event.
+                    .where(
+                        TaskInstance.external_executor_id.in_([id for id, _ in chunk])
+                        | TaskInstance.external_executor_id.is_(None)
+                    )
                     .where(TaskInstance.state == TaskInstanceState.QUEUED)
                     .where(TaskInstance.queued_by_job_id == job_id)
-                    .values(external_executor_id=None)
+                    .values(
+                        state=TaskInstanceState.SCHEDULED,
+                        scheduled_dttm=datetime.now(tz=UTC),
+                        queued_dttm=None,
+                        queued_by_job_id=None,
+                        external_executor_id=None,
+                    )
                     .execution_options(synchronize_session=False)
                 )
-                cleared += cast("Any", changed).rowcount
-        return cleared
+                given_back += cast("Any", changed).rowcount
+        return given_back
 
 
 def is_callback(key: WorkloadKey) -> bool:
