@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import httpx
 import psutil
 
 from tests.chaos.attack.faults import Fault
@@ -25,8 +26,8 @@ from tests.chaos.attack.site import CONCURRENCY, Site, kill
 Action = Generator[float, None, int]
 #: How long an action looks for something to break, and how often, in seconds.
 LOOKS, LOOK_EVERY_S = 40, 0.5
-#: How long a scheduler that was started needs until it works.
-START_S = 15
+#: How often Airflow's API server is looked for, and how long for an answer, in seconds.
+API_LOOKS, ANSWER_S = 120, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +60,26 @@ def pause_scheduler(do: Doing) -> Action:
 
 
 def api_server_away(do: Doing) -> Action:
-    """Kill the API server and start it again."""
+    """Kill the API server and start it again; it is away until it answers."""
     group, child = do.site.child("airflow-api-server")
     do.site.held.add(child)
     kill(child)
     yield do.fault.seconds
     do.site.restart(group, child)
+    yield from _until_airflow_answers(do.site)
     return 1
 
 
 def restart_database(do: Doing) -> Action:
-    """End Postgres with every connection, and start it on the same data."""
+    """End Postgres with every connection, and start it on the same data.
+
+    Programs of Airflow may end with it, and are started again.
+    """
     group, child = do.site.child("postgres")
     child.end()
     yield do.fault.seconds
     do.site.restart(group, child)
+    yield from _until_airflow_answers(do.site)
     return 1
 
 
@@ -203,6 +209,18 @@ ACTIONS: Mapping[str, Callable[[Doing], Action]] = MappingProxyType(
         )
     }
 )
+
+
+def _until_airflow_answers(site: Site) -> Generator[float]:
+    """Wait for the API server, and for the database behind it."""
+    url = f"{site.environment.airflow.url}/api/v2/monitor/health"
+    for _ in range(API_LOOKS):
+        yield LOOK_EVERY_S
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.get(url, timeout=ANSWER_S, trust_env=False)
+            if answer.is_success and answer.json()["metadatabase"]["status"] == "healthy":
+                return
+    raise TimeoutError(f"{url} did not answer")
 
 
 def _any_scheduler(do: Doing) -> str:

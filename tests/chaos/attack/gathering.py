@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -45,8 +46,8 @@ _SECRET_SETTINGS = (
 
 def wait_until_settled(
     site: Site, unclaimed: int, empty_s: float, phase: Phase
-) -> tuple[list[str], list[str]]:
-    """Wait until nothing is in a slot or in a queue; what is after all, in words.
+) -> tuple[list[str], list[str], dict[str, int]]:
+    """Wait until nothing is in a slot or in a queue.
 
     Args:
         site: Where all DAG runs have ended.
@@ -54,6 +55,10 @@ def wait_until_settled(
             Schedulers delete what none of them claims only after some minutes.
         empty_s: How long to wait until those are gone, too; 0: they may be left.
         phase: Shows what is left.
+
+    Returns:
+        What is in slots, and what is left in queues, in words; by queue, how many messages were
+        left and not waited for.
     """
     few = 0 if empty_s else unclaimed
     deadline_s = time.monotonic() + max(SETTLE_S, empty_s)
@@ -61,10 +66,10 @@ def wait_until_settled(
         in_slots, left = in_slots_of(site), messages_left(site.environment)
         is_little = sum(left.values()) <= few
         if not in_slots and is_little:
-            return [], []
+            return [], [], left
         words = [f"{count} messages in {name}" for name, count in left.items()]
         if time.monotonic() > deadline_s:
-            return in_slots, [] if is_little else words
+            return (in_slots, [], left) if is_little else (in_slots, words, {})
         phase.detail("; ".join([*in_slots, *words]))
         time.sleep(2)
 
@@ -149,6 +154,25 @@ def reasons(site: Site, tries: Iterable[Try]) -> tuple[dict[TryKey, str], dict[T
                 texts = [text for _, text in said] + _errors(_task_log(api, each.key))
                 found[each.key] = "\n".join(texts)
     return found, at_s
+
+
+def opened(site: Site, keys: Iterable[TryKey]) -> dict[TryKey, float]:
+    """When Airflow has queued each of these tries, in seconds since the epoch, if it says so."""
+    found = {}
+    with Api(site.environment.airflow.url) as api:
+        for key in keys:
+            path = f"/dags/{key.dag_id}/dagRuns/{key.run_id}/taskInstances/{key.task_id}"
+            with contextlib.suppress(RunsError):
+                answer = api.call("GET", f"/api/v2{path}/{key.map_index}/tries/{key.try_number}")
+                if queued := answer["queued_when"]:
+                    found[key] = datetime.fromisoformat(queued).timestamp()
+    return found
+
+
+def airflow_version() -> tuple[int, int]:
+    """The first two numbers of the version of the Airflow that is attacked."""
+    major, minor, *_ = version("apache-airflow-core").split(".")
+    return int(major), int(minor)
 
 
 def secrets_in_logs(site: Site) -> list[str]:
