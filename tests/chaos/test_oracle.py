@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from demo.outcome.airflow_api import Try, TryKey
+from lambda_executor.engine.poller import hand_back_delay_s
+from lambda_executor.engine.unclaimed import NOTED_FROM
 from tests.chaos.attack import table
 from tests.chaos.attack.__main__ import content, verdict
 from tests.chaos.attack.evidence import Evidence, Window
 from tests.chaos.attack.faults import FAULTS, TIMED, Fault, moments
+from tests.chaos.attack.gathering import EMPTY_S
 from tests.chaos.attack.kinds import BY_NAME, KINDS, Spec, plan
 from tests.chaos.attack.oracle import DEAD_LETTER_S, PROMISES, Violation, violations
 from tests.chaos.attack.recorder import Event, Line
 from tests.chaos.attack.run import Settings
+from tests.chaos.attack.site import SCHEDULERS
 
 DAG = "attacked_0"
 KILLED = next(fault for fault in FAULTS if fault.name == "killed processes")
@@ -131,6 +135,13 @@ def test_a_failure_needs_a_reason_that_a_fault_explains() -> None:
     assert of(violations(lost_once(killed, ()))) == ["untrue"]
     assert of(violations(lost_once("", (KILLED,)))) == ["untrue"]
     assert of(violations(lost_once("the DAG is missing", (KILLED,)))) == ["untrue"]
+
+
+def test_a_lost_result_explains_what_airflow_noticed_itself() -> None:
+    """Not any failure whose log speaks of heartbeats."""
+    (lost,) = (fault for fault in FAULTS if fault.name == "lost results")
+    assert violations(lost_once("heartbeat timeout: Task did not emit heartbeat", (lost,))) == []
+    assert of(violations(lost_once("Failed to send heartbeat", (lost,)))) == ["untrue"]
 
 
 def test_a_task_may_use_up_its_time_while_the_api_is_away() -> None:
@@ -394,6 +405,12 @@ def test_a_run_that_did_not_do_its_faults_fails() -> None:
     code, said_of_it = verdict([content(Settings(1, 1), idle, [Violation("stuck", "1 in flight")])])
     assert code == 1
     assert "1 violations" in said_of_it
+
+
+def test_queues_are_waited_for_until_every_scheduler_has_noted_what_nobody_claims() -> None:
+    """Each notes a message by itself, and deletes it when it comes again."""
+    hidden_s = sum(map(hand_back_delay_s, range(1, NOTED_FROM + SCHEDULERS)))
+    assert hidden_s + 120 < EMPTY_S < 2 * hidden_s
 
 
 def test_messages_that_nobody_waited_for_are_counted() -> None:

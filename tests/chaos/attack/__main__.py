@@ -22,6 +22,7 @@ from demo.screen import Screen
 from tests.chaos.attack import chart, table
 from tests.chaos.attack.evidence import Evidence
 from tests.chaos.attack.faults import FAULTS
+from tests.chaos.attack.gathering import EMPTY_S
 from tests.chaos.attack.oracle import Violation, violations
 from tests.chaos.attack.run import Settings, run
 
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=1, help="how often each action happens")
     add("--stuck", type=float, default=300, help="seconds without a sign of any task until it ends")
     empty = "seconds to wait for empty queues; 0: only count what is left (default: %(default)s)"
-    add("--empty", type=float, default=900, help=empty)
+    add("--empty", type=float, default=EMPTY_S, help=empty)
     add("--reference", action="store_true", help="let the reference's executor run the tasks")
     names = [fault.name for fault in FAULTS]
     add("--only", nargs="+", choices=names, metavar="FAULT", help="; ".join(names))

@@ -24,6 +24,8 @@ from tests.chaos.attack.faults import Fault
 from tests.chaos.attack.site import CONCURRENCY, Site, kill
 
 Action = Generator[float, None, int]
+#: In the commands of the processes of jobs of AWS Batch and tasks of Amazon ECS, and of MicroVMs.
+JOBS = ("lambda_image.job", "lambda_image.micro_vm")
 #: How long an action looks for something to break, and how often, in seconds.
 LOOKS, LOOK_EVERY_S = 40, 0.5
 #: How often Airflow's API server is looked for, and how long for an answer, in seconds.
@@ -184,7 +186,7 @@ def interrupt_spot(do: Doing) -> Action:
 def kill_job(do: Doing) -> Action:
     """Kill the processes of a job, a task or a MicroVM, once one runs."""
     for _ in range(LOOKS):
-        if found := _processes(do.site, ("lambda_image.job", "lambda_image.micro_vm")):
+        if found := processes(do.site, JOBS):
             return _signal([do.chance.choice(found)], signal.SIGKILL)
         yield LOOK_EVERY_S
     return 0
@@ -193,7 +195,7 @@ def kill_job(do: Doing) -> Action:
 def kill_in_environment(do: Doing) -> Action:
     """Kill a process in a function's environment: the handler, its zygote or a task's."""
     for _ in range(LOOKS):
-        if found := _processes(do.site, ("awslambdaric",)):
+        if found := processes(do.site, ("awslambdaric",)):
             return _signal([do.chance.choice(found)], signal.SIGKILL)
         yield LOOK_EVERY_S
     return 0
@@ -272,7 +274,7 @@ def _family(pid: int) -> list[psutil.Process]:
     return []
 
 
-def _processes(site: Site, words: tuple[str, ...]) -> list[psutil.Process]:
+def processes(site: Site, words: tuple[str, ...]) -> list[psutil.Process]:
     """The processes in sandboxes whose command has one of the words.
 
     The first process of a sandbox is the embedded AWS's own. What is older than the attack is left

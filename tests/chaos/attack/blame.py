@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from demo.outcome.airflow_api import Try, TryKey
 from tests.chaos.attack.evidence import Evidence
-from tests.chaos.attack.faults import NOTICED, NOTICED_AFTER_S
+from tests.chaos.attack.faults import SILENT, SILENT_S
 from tests.chaos.attack.kinds import BY_NAME
 
 
@@ -33,7 +33,7 @@ def causes_of(evidence: Evidence, failed: Try) -> list[str]:
     """The names of the faults, and of the kinds of tasks, that may have failed a try."""
     reason = evidence.reasons.get(failed.key, "")
     at_s, opened_s = (each.get(failed.key) for each in (evidence.failed_at_s, evidence.opened_at_s))
-    after_s = NOTICED_AFTER_S if re.search(NOTICED, reason) else 0.0
+    after_s = SILENT_S if re.search(SILENT, reason) else 0.0
     found = [
         fault.name
         for fault in evidence.faults

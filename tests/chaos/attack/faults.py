@@ -24,8 +24,10 @@ LOST = (
 )
 #: Reasons of a try that Lambda or a service did not start.
 NOT_STARTED = r"Lambda gave up|Rate Exceeded|EventAgeExceeded|RetriesExhausted|ReservedFunction"
-#: Reasons of a try from which nothing is heard, because its dead letter or its result is lost.
-SILENT = r"heartbeat|Heartbeat|stuck in queued"
+#: Reasons of a try from which nothing is heard, because its dead letter or its result is lost:
+#: Airflow itself notices that, so many seconds later at most, because it waits for heartbeats.
+SILENT = r"without a heartbeat|heartbeat timeout|stuck in queued"
+SILENT_S = 90.0
 #: Reasons of a try that could not reach Airflow.
 NO_API = r"Execution API|cannot be reached|API server|server error"
 #: Reasons of a try whose time was over while Airflow's client called the API again and again, with
@@ -34,10 +36,6 @@ OUT_OF_TIME = r"stopped [\d.]+ s before the end of"
 #: Reasons of a try while the API, or the database behind it, was away: after some heartbeats that
 #: fail, Airflow's supervisor kills the task's process.
 API_AWAY = rf"{NO_API}|{OUT_OF_TIME}|killed by SIG|exit code -?\d+|heartbeat|Heartbeat"
-#: Reasons of a failure that Airflow itself notices, and how long after its cause that may be, in
-#: seconds: it waits for heartbeats.
-NOTICED = r"without a heartbeat|heartbeat timeout|stuck in queued"
-NOTICED_AFTER_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,7 @@ class Fault:
         kills: Whether it ends a process, perhaps after the last line of the task's code and before
             Airflow is told.
         copies: Whether it makes a message that no scheduler may claim.
+        keeps: Whether a payload may stay in its bucket because of it.
         delivers_again: Whether a function gets an event again because of it.
         is_wide: Whether one of it may fail every try that is open while it lasts.
         is_long: Whether it lasts too long for a run of a few hundred tasks.
@@ -78,6 +77,7 @@ class Fault:
     repeats: bool = False
     kills: bool = False
     copies: bool = False
+    keeps: bool = False
     delivers_again: bool = False
     is_long: bool = False
     is_of_targets: bool = False
@@ -92,7 +92,7 @@ class Fault:
 def _rule(name: str, does: str, api: str, fault: str, share: float, **more: Any) -> Fault:
     ours: dict[str, Any] = {
         key: more.pop(key)
-        for key in ("excuses", "copies", "kills", "delivers_again")
+        for key in ("excuses", "copies", "kills", "keeps", "delivers_again")
         if key in more
     }
     service, _, operation = api.partition(":")
@@ -160,7 +160,7 @@ RULES = (
     _rule("failing lists of jobs", "500", "batch:ListJobs", "error", 0.1),
     _rule("failing looks at tasks", "500", "ecs:DescribeTasks", "error", 0.1),
     _rule("failing looks at MicroVMs", "500", "lambda:GetMicrovm", "error", 0.1),
-    _rule("failing removals of payloads", "500", "s3:DeleteObject", "error", 0.1),
+    _rule("failing removals of payloads", "500", "s3:DeleteObject", "error", 0.1, keeps=True),
     _rule("failing hand-backs", "500", "sqs:ChangeMessageVisibility", "error", 0.1),
     _rule("hanging receives", "no answer for 5 s", "sqs:ReceiveMessage", "hang", 0.01, delay_s=5),
     _rule(

@@ -19,6 +19,8 @@ from demo.outcome.airflow_api import FINAL, Api, RunsError, Try, TryKey
 from demo.outcome.exercise import log_groups
 from demo.outcome.tries import log_messages
 from demo.screen import Phase
+from tests.chaos.attack import actions
+from tests.chaos.attack.kinds import BY_NAME
 from tests.chaos.attack.site import Attacked, Site, Size
 from tests.support import executor_summary
 from tests.support.executor_summary import ExecutorCounts
@@ -26,6 +28,9 @@ from tests.support.executor_summary import ExecutorCounts
 #: How long what is left may take to vanish, in seconds: a lost result frees its slot when Airflow's
 #: state is looked at, and a message that was handed back is hidden for a while.
 SETTLE_S = 150
+#: How long messages that no scheduler claims may stay, in seconds: each of three schedulers that
+#: share a queue has to note one for itself, and it is hidden for longer and longer between.
+EMPTY_S = 1200
 #: So much more than when it had just started may a scheduler hold: its pools of threads and
 #: connections are bounded, and stay.
 MORE_DESCRIPTORS, MORE_THREADS = 120, 80
@@ -119,7 +124,10 @@ def messages_left(environment: Environment) -> dict[str, int]:
 
 def processes_left(site: Site) -> list[str]:
     """Processes that tasks have left behind, and what schedulers hold more than at first."""
-    found = []
+    found = [
+        f"a job, a task or a MicroVM still runs: {process.pid}"
+        for process in actions.processes(site, actions.JOBS)
+    ]
     for process in site.emulator.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "left-behind" in process.cmdline():
@@ -134,6 +142,24 @@ def processes_left(site: Site) -> list[str]:
         if now.threads > before.threads + MORE_THREADS:
             found.append(f"{name}: {before.threads} threads, now {now.threads}")
     return found
+
+
+def payloads_left(site: Site, tries: Iterable[Try], not_removed: int) -> list[str]:
+    """Payloads that nobody has removed, if there are more than faults explain.
+
+    Args:
+        site: Where all has settled.
+        tries: One that failed may not have fetched its payload. The bucket's lifecycle removes it.
+        not_removed: So many removals have failed by a fault.
+    """
+    s3, outputs = site.environment.aws.client("s3"), site.environment.outputs
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=outputs["PayloadBucketName"])
+    left = sum(page.get("KeyCount", 0) for page in pages)
+    room = not_removed + sum(
+        each.state in {"failed", "up_for_retry"} and BY_NAME[each.key.task_id].has_payload
+        for each in tries
+    )
+    return [f"{left} payloads in the bucket, of at most {room}"] if left > room else []
 
 
 def reasons(site: Site, tries: Iterable[Try]) -> tuple[dict[TryKey, str], dict[TryKey, float]]:
@@ -180,6 +206,7 @@ def secrets_in_logs(site: Site) -> list[str]:
     settings = site.environment.airflow.settings
     password = make_url(settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
     secrets = [settings[name] for name in _SECRET_SETTINGS] + [str(password)]
+    secrets += _session_secrets(site)
     found = []
     logs = list(_logs(site.environment))
     if len(logs) < FEWEST_LOGS:
@@ -187,13 +214,24 @@ def secrets_in_logs(site: Site) -> list[str]:
     for where, text in logs:
         if token := _TOKEN.search(text):
             found.append(f"a token in {where}: {token.group(0)[:20]}…")
-        found += [f"a secret of the settings in {where}" for each in secrets if each in text]
+        found += [f"a secret of the run in {where}" for each in secrets if each in text]
     return sorted(set(found))
+
+
+def _session_secrets(site: Site) -> list[str]:
+    """The secret keys and session tokens of the roles of all sandboxes that still run."""
+    found: set[str] = set()
+    for process in site.emulator.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            if token := environment.get("AWS_SESSION_TOKEN"):
+                found |= {token, environment["AWS_SECRET_ACCESS_KEY"]}
+    return sorted(found)
 
 
 def _logs(environment: Environment) -> Iterator[tuple[str, str]]:
     home = environment.home
-    files = [*home.logs.glob("*.log"), *home.task_logs.rglob("*.log"), home.aws / "local-aws.log"]
+    files = [*home.logs.rglob("*"), *home.task_logs.rglob("*"), *home.aws.rglob("*.log")]
     for file in files:
         if file.is_file():
             yield _short(file, home.path), file.read_text(errors="replace")

@@ -145,6 +145,8 @@ def _gather(
     with screen.phase("Looking for secrets and for what is left"):
         secrets = gathering.secrets_in_logs(here)
         left = [*left, *gathering.processes_left(here)]
+        not_removed = sum(happened.get(each.name, 0) for each in settings.chosen if each.keeps)
+        left += gathering.payloads_left(here, tries, not_removed)
     faults = {fault: happened.get(fault.name, 0) for fault in settings.chosen}
     return Evidence(
         plan=specs,
