@@ -14,7 +14,7 @@ from tests.chaos.attack import table
 from tests.chaos.attack.__main__ import content, verdict
 from tests.chaos.attack.evidence import Evidence, Window
 from tests.chaos.attack.faults import FAULTS, TIMED, Fault, moments
-from tests.chaos.attack.gathering import EMPTY_S
+from tests.chaos.attack.gathering import EMPTY_S, older_without_record
 from tests.chaos.attack.kinds import BY_NAME, KINDS, Spec, plan
 from tests.chaos.attack.oracle import DEAD_LETTER_S, PROMISES, Violation, violations
 from tests.chaos.attack.recorder import Event, Line
@@ -142,6 +142,25 @@ def test_a_lost_result_explains_what_airflow_noticed_itself() -> None:
     (lost,) = (fault for fault in FAULTS if fault.name == "lost results")
     assert violations(lost_once("heartbeat timeout: Task did not emit heartbeat", (lost,))) == []
     assert of(violations(lost_once("Failed to send heartbeat", (lost,)))) == ["untrue"]
+
+
+def test_the_failure_of_a_try_that_was_queued_needs_a_cause_too() -> None:
+    """Airflow keeps no record of such a try, but of its failure."""
+    (second,) = tries = [tried("works", 2)]
+    queued = replace(second.key, try_number=1)
+    assert older_without_record(tries) == {queued}
+    run = evidence(
+        *("works", tries, said("works", "start", "end", number=2)),
+        unrecorded=[queued],
+        reasons={queued: "Lambda gave up: Rate Exceeded"},
+        failed_at_s={queued: 120.0},
+        windows=[Window(PAUSED.name, 100, 102)],
+    )
+    assert of(violations(run)) == ["untrue"]
+    run = replace(run, faults={PAUSED: 1})
+    assert violations(run) == []
+    assert of(violations(replace(run, failed_at_s={queued: 160.0}))) == ["untrue"]
+    assert violations(replace(run, faults={}, is_reference=True)) == []
 
 
 def test_a_task_may_use_up_its_time_while_the_api_is_away() -> None:

@@ -27,6 +27,8 @@ class Evidence:
     Attributes:
         plan: The tasks that there should be.
         tries: Every try of each.
+        unrecorded: The tries of which Airflow keeps no record, because they failed while they were
+            queued. Its audit log has their failures.
         lines: What the tasks have recorded.
         reasons: Why each failed try has failed, as Airflow says it.
         opened_at_s: When Airflow has queued each failed try, in seconds since the epoch, if it says
@@ -46,6 +48,7 @@ class Evidence:
     plan: Sequence[Spec]
     tries: Sequence[Try]
     lines: Sequence[Line]
+    unrecorded: Sequence[TryKey] = field(default=(), kw_only=True)
     reasons: Mapping[TryKey, str] = field(default_factory=dict)
     opened_at_s: Mapping[TryKey, float] = field(default_factory=dict)
     failed_at_s: Mapping[TryKey, float] = field(default_factory=dict)

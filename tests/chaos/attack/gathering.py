@@ -6,7 +6,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -162,12 +163,15 @@ def payloads_left(site: Site, tries: Iterable[Try], not_removed: int) -> list[st
     return [f"{left} payloads in the bucket, of at most {room}"] if left > room else []
 
 
-def reasons(site: Site, tries: Iterable[Try]) -> tuple[dict[TryKey, str], dict[TryKey, float]]:
+def reasons(
+    site: Site, tries: Collection[Try]
+) -> tuple[dict[TryKey, str], dict[TryKey, float], list[TryKey]]:
     """Why and when each try failed.
 
     Returns:
-        What Airflow's audit log and the errors in the task's own log say about each try; and the
-        time of the last event, in seconds since the epoch.
+        What Airflow's audit log and the errors in the task's own log say about each try; the time
+        of the last event, in seconds since the epoch; and the tries of which Airflow has nothing
+        but such events, because they failed while they were queued.
     """
     found, at_s = {}, {}
     with Api(site.environment.airflow.url) as api:
@@ -179,7 +183,18 @@ def reasons(site: Site, tries: Iterable[Try]) -> tuple[dict[TryKey, str], dict[T
                     at_s[each.key] = max(when_s for when_s, _ in said)
                 texts = [text for _, text in said] + _errors(_task_log(api, each.key))
                 found[each.key] = "\n".join(texts)
-    return found, at_s
+    unrecorded = sorted(events.keys() & older_without_record(tries))
+    for key in unrecorded:
+        at_s[key] = max(when_s for when_s, _ in events[key])
+        found[key] = "\n".join(text for _, text in events[key])
+    return found, at_s, unrecorded
+
+
+def older_without_record(tries: Collection[Try]) -> set[TryKey]:
+    """The tries before others of which Airflow keeps no record."""
+    known = {each.key for each in tries}
+    older = {replace(k, try_number=n) for k in known for n in range(1, k.try_number)}
+    return older - known
 
 
 def opened(site: Site, keys: Iterable[TryKey]) -> dict[TryKey, float]:

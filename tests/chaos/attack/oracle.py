@@ -92,6 +92,11 @@ def _of_tries(evidence: Evidence) -> Iterable[Violation]:
         raised = any(line.event == "raise" for line in lines)
         if is_ours and not raised and _has_failed(each):
             to_explain.append(each)
+    to_explain += [
+        Try(key, "failed", "")
+        for key in evidence.unrecorded
+        if not (BY_NAME[key.task_id].executor or evidence.is_reference)
+    ]
     lone = unexplained(evidence, to_explain)
     for each in to_explain:
         if each.key in lone:

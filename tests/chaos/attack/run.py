@@ -140,7 +140,7 @@ def _gather(
     with screen.phase("Reading what Airflow says"):
         with Api(here.environment.airflow.url) as api:
             tries = list(api.tries())
-        reasons, failed_at_s = gathering.reasons(here, tries)
+        reasons, failed_at_s, unrecorded = gathering.reasons(here, tries)
         opened_at_s = gathering.opened(here, reasons)
     with screen.phase("Looking for secrets and for what is left"):
         secrets = gathering.secrets_in_logs(here)
@@ -151,6 +151,7 @@ def _gather(
     return Evidence(
         plan=specs,
         tries=tries,
+        unrecorded=unrecorded,
         lines=list(here.recorder.lines),
         reasons=reasons,
         opened_at_s=opened_at_s,
