@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from tests.chaos.attack import chart
 from tests.chaos.attack.faults import FAULTS
 from tests.chaos.attack.kinds import KINDS
@@ -61,6 +63,37 @@ def test_taken_runs_replace_the_former_and_nothing_else(tmp_path: Path) -> None:
         "reference-1-300",
         "soak",
     ]
+
+
+def test_a_run_that_did_not_do_its_faults_is_not_taken(tmp_path: Path) -> None:
+    """The former ones stay."""
+    build, data = tmp_path / "build", tmp_path / "data"
+    for folder in (build, data):
+        folder.mkdir()
+        (folder / "attack-1-300.json").write_text('{"not_done": []}')
+    (build / "reference-1-300.json").write_text('{"not_done": ["deploy has not happened"]}')
+    with pytest.raises(SystemExit, match=r"reference-1-300\.json: deploy has not happened"):
+        take(build, data)
+    assert [file.name for file in data.iterdir()] == ["attack-1-300.json"]
+
+
+def test_a_fault_that_no_run_could_have_was_not_tried() -> None:
+    """It is too long for a short run, or of targets that the reference has not."""
+    (long,) = (fault for fault in FAULTS if fault.is_long)
+    text = page([run()], [run()])
+    assert f"| {long.name} | {long.does} |{' not tried |' * 4}" in text
+    assert f"| {long.name} | {long.does} | 0 | 0 |{' not tried |' * 2}" in page(
+        [run(tasks=5000)], [run()]
+    )
+    assert "| throttled jobs | 429 | 0 | 0 | not tried | not tried |" in text
+    assert "| throttled MicroVMs | throttled | 0 | 0 | not tried | not tried |" in text
+
+
+def test_messages_that_were_not_looked_at_stand_beside_the_promise() -> None:
+    """A run that did not wait for empty queues does not know what they are."""
+    promise = "queues, processes, descriptors and threads are as before"
+    text = page([run(unchecked={}), run(unchecked={"results-0": 2})], [])
+    assert f"| {promise} | 0; 2 messages were left and not checked |" in text
 
 
 def test_the_picture_counts_what_was_done_and_what_broke() -> None:

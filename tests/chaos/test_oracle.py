@@ -8,16 +8,24 @@ from typing import Any
 import pytest
 
 from demo.outcome.airflow_api import Try, TryKey
+from lambda_executor.engine.poller import hand_back_delay_s
+from lambda_executor.engine.unclaimed import NOTED_FROM
 from tests.chaos.attack import table
-from tests.chaos.attack.evidence import AFTER_S, Evidence, Window
+from tests.chaos.attack.__main__ import content, verdict
+from tests.chaos.attack.evidence import Evidence, Window
 from tests.chaos.attack.faults import FAULTS, TIMED, Fault, moments
+from tests.chaos.attack.gathering import EMPTY_S, older_without_record
 from tests.chaos.attack.kinds import BY_NAME, KINDS, Spec, plan
 from tests.chaos.attack.oracle import DEAD_LETTER_S, PROMISES, Violation, violations
 from tests.chaos.attack.recorder import Event, Line
+from tests.chaos.attack.run import Settings
+from tests.chaos.attack.site import SCHEDULERS
 
 DAG = "attacked_0"
 KILLED = next(fault for fault in FAULTS if fault.name == "killed processes")
 AWAY = next(fault for fault in FAULTS if fault.name == "API server away")
+PAUSED = next(fault for fault in FAULTS if fault.name == "function paused")
+COPIED = next(fault for fault in FAULTS if fault.name == "late duplicated events")
 
 
 def tried(kind: str, number: int = 1, state: str = "success", index: int = 0) -> Try:
@@ -129,6 +137,32 @@ def test_a_failure_needs_a_reason_that_a_fault_explains() -> None:
     assert of(violations(lost_once("the DAG is missing", (KILLED,)))) == ["untrue"]
 
 
+def test_a_lost_result_explains_what_airflow_noticed_itself() -> None:
+    """Not any failure whose log speaks of heartbeats."""
+    (lost,) = (fault for fault in FAULTS if fault.name == "lost results")
+    assert violations(lost_once("heartbeat timeout: Task did not emit heartbeat", (lost,))) == []
+    assert of(violations(lost_once("Failed to send heartbeat", (lost,)))) == ["untrue"]
+
+
+def test_the_failure_of_a_try_that_was_queued_needs_a_cause_too() -> None:
+    """Airflow keeps no record of such a try, but of its failure."""
+    (second,) = tries = [tried("works", 2)]
+    queued = replace(second.key, try_number=1)
+    assert older_without_record(tries) == {queued}
+    run = evidence(
+        *("works", tries, said("works", "start", "end", number=2)),
+        unrecorded=[queued],
+        reasons={queued: "Lambda gave up: Rate Exceeded"},
+        failed_at_s={queued: 120.0},
+        windows=[Window(PAUSED.name, 100, 102)],
+    )
+    assert of(violations(run)) == ["untrue"]
+    run = replace(run, faults={PAUSED: 1})
+    assert violations(run) == []
+    assert of(violations(replace(run, failed_at_s={queued: 160.0}))) == ["untrue"]
+    assert violations(replace(run, faults={}, is_reference=True)) == []
+
+
 def test_a_task_may_use_up_its_time_while_the_api_is_away() -> None:
     """Airflow's client waits longer and longer between its calls."""
     reason = "stopped 14.9975 s before the end of the function's time-out, which left 60.0 s"
@@ -141,10 +175,9 @@ def test_a_late_copy_of_an_event_runs_as_the_newest_try() -> None:
     tries = [tried("works", 3, "failed"), tried("works", 4)]
     first, _ = (each.key for each in tries)
     late = said("works", "start", "end", number=2)
-    run = evidence("works", tries, late, reasons={first: "Rate Exceeded"})
+    run = evidence("works", tries, late, reasons={first: "Rate Exceeded"}, faults={COPIED: 1})
     assert of(violations(run)) == ["untrue"]  # That failure has no cause.
-    (paused,) = [fault for fault in FAULTS if fault.name == "function paused"]
-    run = replace(run, faults={paused: 1})
+    run = replace(run, faults={PAUSED: 1, COPIED: 1})
     assert violations(run) == []
     twice = replace(run, lines=[*late, *said("works", "start", "end", number=4)])
     assert of(violations(twice)) == ["untrue"]  # Airflow does not know of the copy.
@@ -171,8 +204,32 @@ def test_code_that_ran_to_its_end_fails_while_airflow_is_away() -> None:
     ended_s = run.lines[0].at_s
     during = Window(AWAY.name, ended_s - 5, ended_s + 5)
     assert violations(replace(run, windows=[during])) == []
-    before = Window(AWAY.name, ended_s - AFTER_S - 9, ended_s - AFTER_S - 5)
+    before = Window(AWAY.name, ended_s - AWAY.after_s - 9, ended_s - AWAY.after_s - 5)
     assert of(violations(replace(run, windows=[before]))) == ["untrue"]
+
+
+def test_code_that_ends_after_its_try_has_failed_was_not_only_untold() -> None:
+    """Airflow was told that it had failed, while it ran on."""
+    run = lost_once("the Execution API cannot be reached", (AWAY,), ran_to_its_end=True)
+    ended_s = run.lines[0].at_s
+    run = replace(run, windows=[Window(AWAY.name, ended_s - 20, ended_s + 5)])
+    (key,) = run.reasons
+    assert violations(replace(run, failed_at_s={key: ended_s + 1})) == []
+    assert of(violations(replace(run, failed_at_s={key: ended_s - 1}))) == ["untrue"]
+
+
+def test_a_try_that_runs_beside_its_own_retry_is_found() -> None:
+    """Whatever explains its failure."""
+    run = lost_once("the Execution API cannot be reached", (AWAY,), ran_to_its_end=True)
+    times_s = (10.0, 95.0, 60.0, 90.0)
+    lines = [replace(line, at_s=at_s) for line, at_s in zip(run.lines, times_s, strict=True)]
+    (key,) = run.reasons
+    run = replace(run, windows=[Window(AWAY.name, 0, 10)], failed_at_s={key: 50.0})
+    assert "twice" in of(violations(replace(run, lines=lines)))
+    # A callback of the failure may come at any time.
+    lines = [replace(line, at_s=at_s) for line, at_s in zip(run.lines, (5, 8, 60, 90), strict=True)]
+    late = replace(lines[0], event="callback", at_s=70.0)
+    assert "twice" not in of(violations(replace(run, lines=[*lines, late])))
 
 
 def failures(count: int, **more: Any) -> Evidence:
@@ -209,6 +266,34 @@ def test_a_fault_explains_what_comes_during_it() -> None:
     late = replace(run, failed_at_s={key: 500.0}, windows=[Window(KILLED.name, 100, 110)])
     assert of(violations(late)) == ["untrue"]
     assert violations(replace(late, failed_at_s={key: 115.0})) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "opened_s", "failed_s", "is_explained"),
+    [
+        (PAUSED, "Lambda gave up", 98, 101, True),
+        (PAUSED, "Lambda gave up", 98, 160, False),
+        (PAUSED, "Lambda gave up", 103, 104, False),
+        (AWAY, "the Execution API cannot be reached", 99, 110, True),
+        (AWAY, "the Execution API cannot be reached", 99, 172, False),
+        (AWAY, "without a heartbeat", 99, 172, True),
+        (AWAY, "without a heartbeat", 99, 222, False),
+        (AWAY, "state mismatch: failed", 99, 101, False),
+        (AWAY, "Runtime.ExitError", 99, 101, False),
+    ],
+)
+def test_a_wide_fault_explains_the_tries_that_were_open_while_it_lasted(
+    fault: Fault, reason: str, opened_s: float, failed_s: float, *, is_explained: bool
+) -> None:
+    """Any number of them, but with its own reasons, and not for long."""
+    run = failures(300, faults={fault: 1}, windows=[Window(fault.name, 100, 102)])
+    run = replace(
+        run,
+        reasons=dict.fromkeys(run.reasons, reason),
+        opened_at_s=dict.fromkeys(run.reasons, float(opened_s)),
+        failed_at_s=dict.fromkeys(run.reasons, float(failed_s)),
+    )
+    assert len(violations(run)) == (0 if is_explained else 300)
 
 
 def test_what_a_task_leaves_is_met_by_one_other_task() -> None:
@@ -268,11 +353,29 @@ def test_a_try_may_have_run_from_an_event_of_the_try_before() -> None:
     """If Airflow has no record of that one; the code still has to run once, to its end."""
     second = [tried("works", 2)]
     ran = said("works", "start", "end", number=1)
-    assert violations(evidence("works", second, ran)) == []
-    assert of(violations(evidence("works", second, ran[:1]))) == ["untrue"]
-    assert of(violations(evidence("works", second, [*ran, *ran]))) == ["twice"]
+    copied = {COPIED: 1}
+    assert violations(evidence("works", second, ran, faults=copied)) == []
+    assert of(violations(evidence("works", second, ran[:1], faults=copied))) == ["untrue"]
+    assert of(violations(evidence("works", second, [*ran, *ran], faults=copied))) == ["twice"]
     both = [tried("works", 1, "failed"), *second]
-    assert "untrue" in of(violations(evidence("works", both, ran)))
+    assert "untrue" in of(violations(evidence("works", both, ran, faults=copied)))
+
+
+def test_no_more_tries_run_from_events_of_older_ones_than_were_delivered_again() -> None:
+    """Without a second delivery a try has run under the number that it has."""
+    specs = [Spec(DAG, "works", index, 0.0) for index in range(2)]
+    tries = [tried("works", 2, index=spec.map_index) for spec in specs]
+    lines = [
+        replace(line, map_index=spec.map_index)
+        for spec in specs
+        for line in said("works", "start", "end")
+    ]
+    run = Evidence(specs, tries, lines, faults={COPIED: 2})
+    assert violations(run) == []
+    assert of(violations(replace(run, faults={COPIED: 1}))) == ["untrue"] * 2
+    assert of(violations(replace(run, faults={KILLED: 9}))) == ["untrue"] * 4
+    # Since 3.4 each try has an id of its own, so that no copy of another one can start.
+    assert of(violations(replace(run, airflow=(3, 4)))) == ["untrue"] * 4
 
 
 def test_what_is_left_is_found() -> None:
@@ -304,6 +407,42 @@ def test_a_violation_names_the_faults_of_its_reason() -> None:
     assert table.violations_by_fault(runs) == {KILLED.name: 1}
     unexplained = asdict(Violation("stuck", "1 in flight"))
     assert table.violations_by_fault([{"violations": [unexplained]}]) == {table.UNNAMED: 1}
+
+
+def test_a_run_that_did_not_do_its_faults_fails() -> None:
+    """It shows less than it says, so that its file says so, too."""
+    fine = evidence("works", [tried("works")], said("works", "start", "end"))
+    none: list[Violation] = []
+    assert content(Settings(1, 1), fine, none)["not_done"] == []
+    assert verdict([content(Settings(1, 1), fine, none)]) == (0, "No promise was broken.")
+    idle = replace(fine, not_done=["deploy has not happened"])
+    written = content(Settings(1, 1), idle, none)
+    assert written["not_done"] == ["deploy has not happened"]
+    code, said_of_it = verdict([written])
+    assert code == 1
+    assert "not done" in said_of_it
+    code, said_of_it = verdict([content(Settings(1, 1), idle, [Violation("stuck", "1 in flight")])])
+    assert code == 1
+    assert "1 violations" in said_of_it
+
+
+def test_queues_are_waited_for_until_every_scheduler_has_noted_what_nobody_claims() -> None:
+    """Each notes a message by itself, and deletes it when it comes again."""
+    hidden_s = sum(map(hand_back_delay_s, range(1, NOTED_FROM + SCHEDULERS)))
+    assert hidden_s + 120 < EMPTY_S < 2 * hidden_s
+
+
+def test_messages_that_nobody_waited_for_are_counted() -> None:
+    """They may be copies of what was taken in, or lost: the run does not know."""
+    fine = evidence("works", [tried("works")], said("works", "start", "end"))
+    run = replace(fine, unchecked={"results-0": 3, "dead-letters": 1})
+    assert violations(run) == []
+    assert content(Settings(1, 1), run, [])["unchecked"] == {"results-0": 3, "dead-letters": 1}
+    assert table.kept(0, [{"unchecked": {"results-0": 3, "dead-letters": 1}}]) == (
+        "0; 4 messages were left and not checked"
+    )
+    assert table.kept(0, [{"unchecked": {}}]) == "0"
+    assert table.kept(2, [{}]) == "2; the messages that were left were not counted"
 
 
 def test_a_seed_gives_the_same_run() -> None:

@@ -187,9 +187,24 @@ def never_stop_jobs(patch: Patch) -> None:
     patch.setattr(Jobs, "stop", lambda *_, **__: None)
 
 
+def never_adopt_tasks(patch: Patch) -> None:
+    """Nobody takes over the invocations of a scheduler that was killed."""
+    patch.setattr(Engine, "adopt", lambda *_: None)
+
+
 def forget_nothing(patch: Patch) -> None:
     """The engine keeps why a start did nothing, also after the end."""
     patch.setattr(Arrivals, "drop", lambda *_: None)
+
+
+def test_an_adoption_that_does_nothing_is_named(monkeypatch: Patch) -> None:
+    """The new scheduler never hears of the end of what was sent, started or not."""
+    deadly = Faults(3, kills=(1 / 3, 2 / 3))
+    assert not run(FEW, deadly).violations
+    never_adopt_tasks(monkeypatch)
+    violations = run(FEW, deadly).violations
+    assert any("never ended: scheduler" in violation for violation in violations), violations
+    assert any("stayed queued without a fault" in violation for violation in violations), violations
 
 
 @pytest.mark.parametrize(

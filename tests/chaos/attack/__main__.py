@@ -1,7 +1,8 @@
 """Attack a real Airflow with this executor on an embedded AWS, and see what it loses.
 
 Writes build/chaos/attack-<seed>-<tasks>.json and a chart of all runs there. Exits with 1 if a
-promise is broken.
+promise is broken, or if something that should have been done to the environment was not; with 2 if
+a run could not be made.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +22,7 @@ from demo.screen import Screen
 from tests.chaos.attack import chart, table
 from tests.chaos.attack.evidence import Evidence
 from tests.chaos.attack.faults import FAULTS
+from tests.chaos.attack.gathering import EMPTY_S
 from tests.chaos.attack.oracle import Violation, violations
 from tests.chaos.attack.run import Settings, run
 
@@ -48,22 +51,36 @@ def main(argv: list[str] | None = None) -> int:
             screen.say(str(e))
             return 2
         found = violations(evidence)
-        if found:
+        if found or evidence.not_done:
             screen.say(f"The logs of this run are in {home.path}.")
         else:
             shutil.rmtree(home.path)
         screen.show(table.kinds(evidence))
-        screen.show(table.promises(found))
+        runs.append(content(settings, evidence, found))
+        screen.show(table.promises(found, runs[-1]))
         for line in table.lines(found, replay(settings)):
             screen.say(line)
-        runs.append(_write(settings, evidence, found))
         for what in evidence.not_done:
             screen.say(f"Not done, so this run shows less: {what}")
+        _write(settings, runs[-1])
     screen.show(table.faults(runs))
     (FOLDER / chart.NAME).write_text(chart.drawn(*chart.runs_in(FOLDER)))
-    broken = sum(len(each["violations"]) for each in runs)
-    screen.say(f"{broken} violations" if broken else "No promise was broken.")
-    return 1 if broken else 0
+    code, text = verdict(runs)
+    screen.say(text)
+    return code
+
+
+def verdict(runs: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
+    """The exit code of some runs, and the last line for people.
+
+    Args:
+        runs: As their files have them.
+    """
+    broken, idle = (sum(len(each[key]) for each in runs) for key in ("violations", "not_done"))
+    found = [f"{broken} violations"] if broken else []
+    if idle:
+        found.append(f"{idle} things not done, so that these runs show less than they say")
+    return (1, ", ".join(found)) if found else (0, "No promise was broken.")
 
 
 def replay(settings: Settings) -> str:
@@ -85,20 +102,24 @@ def _name(settings: Settings) -> str:
     return f"{executor}-{settings.seed}-{settings.tasks}"
 
 
-def _write(settings: Settings, evidence: Evidence, found: list[Violation]) -> dict[str, Any]:
-    """Write a run's file; what is in it."""
-    content: dict[str, Any] = {
+def content(settings: Settings, evidence: Evidence, found: list[Violation]) -> dict[str, Any]:
+    """What a run's file has."""
+    return {
         "seed": settings.seed,
         "tasks": settings.tasks,
         "tries": len(evidence.tries),
         "faults": {fault.name: count for fault, count in evidence.faults.items()},
+        "not_done": list(evidence.not_done),
+        "unchecked": dict(evidence.unchecked),
         "violations": [asdict(each) for each in found],
         "replay": replay(settings),
     }
+
+
+def _write(settings: Settings, run: Mapping[str, Any]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     file = FOLDER / f"{_name(settings)}.json"
-    file.write_text(json.dumps(content, indent=2) + "\n")
-    return content
+    file.write_text(json.dumps(run, indent=2) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--tasks", type=int, default=300, help="how many (default: %(default)s)")
     add("--rounds", type=int, default=1, help="how often each action happens")
     add("--stuck", type=float, default=300, help="seconds without a sign of any task until it ends")
-    add("--empty", type=float, default=0, help="seconds to wait for empty queues; 0: do not")
+    empty = "seconds to wait for empty queues; 0: only count what is left (default: %(default)s)"
+    add("--empty", type=float, default=EMPTY_S, help=empty)
     add("--reference", action="store_true", help="let the reference's executor run the tasks")
     names = [fault.name for fault in FAULTS]
     add("--only", nargs="+", choices=names, metavar="FAULT", help="; ".join(names))

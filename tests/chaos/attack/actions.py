@@ -17,16 +17,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import httpx
 import psutil
 
 from tests.chaos.attack.faults import Fault
 from tests.chaos.attack.site import CONCURRENCY, Site, kill
 
 Action = Generator[float, None, int]
+#: In the commands of the processes of jobs of AWS Batch and tasks of Amazon ECS, and of MicroVMs.
+JOBS = ("lambda_image.job", "lambda_image.micro_vm")
 #: How long an action looks for something to break, and how often, in seconds.
 LOOKS, LOOK_EVERY_S = 40, 0.5
-#: How long a scheduler that was started needs until it works.
-START_S = 15
+#: How often Airflow's API server is looked for, and how long for an answer, in seconds.
+API_LOOKS, ANSWER_S = 120, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +62,26 @@ def pause_scheduler(do: Doing) -> Action:
 
 
 def api_server_away(do: Doing) -> Action:
-    """Kill the API server and start it again."""
+    """Kill the API server and start it again; it is away until it answers."""
     group, child = do.site.child("airflow-api-server")
     do.site.held.add(child)
     kill(child)
     yield do.fault.seconds
     do.site.restart(group, child)
+    yield from _until_airflow_answers(do.site)
     return 1
 
 
 def restart_database(do: Doing) -> Action:
-    """End Postgres with every connection, and start it on the same data."""
+    """End Postgres with every connection, and start it on the same data.
+
+    Programs of Airflow may end with it, and are started again.
+    """
     group, child = do.site.child("postgres")
     child.end()
     yield do.fault.seconds
     do.site.restart(group, child)
+    yield from _until_airflow_answers(do.site)
     return 1
 
 
@@ -178,7 +186,7 @@ def interrupt_spot(do: Doing) -> Action:
 def kill_job(do: Doing) -> Action:
     """Kill the processes of a job, a task or a MicroVM, once one runs."""
     for _ in range(LOOKS):
-        if found := _processes(do.site, ("lambda_image.job", "lambda_image.micro_vm")):
+        if found := processes(do.site, JOBS):
             return _signal([do.chance.choice(found)], signal.SIGKILL)
         yield LOOK_EVERY_S
     return 0
@@ -187,7 +195,7 @@ def kill_job(do: Doing) -> Action:
 def kill_in_environment(do: Doing) -> Action:
     """Kill a process in a function's environment: the handler, its zygote or a task's."""
     for _ in range(LOOKS):
-        if found := _processes(do.site, ("awslambdaric",)):
+        if found := processes(do.site, ("awslambdaric",)):
             return _signal([do.chance.choice(found)], signal.SIGKILL)
         yield LOOK_EVERY_S
     return 0
@@ -203,6 +211,18 @@ ACTIONS: Mapping[str, Callable[[Doing], Action]] = MappingProxyType(
         )
     }
 )
+
+
+def _until_airflow_answers(site: Site) -> Generator[float]:
+    """Wait for the API server, and for the database behind it."""
+    url = f"{site.environment.airflow.url}/api/v2/monitor/health"
+    for _ in range(API_LOOKS):
+        yield LOOK_EVERY_S
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.get(url, timeout=ANSWER_S, trust_env=False)
+            if answer.is_success and answer.json()["metadatabase"]["status"] == "healthy":
+                return
+    raise TimeoutError(f"{url} did not answer")
 
 
 def _any_scheduler(do: Doing) -> str:
@@ -254,7 +274,7 @@ def _family(pid: int) -> list[psutil.Process]:
     return []
 
 
-def _processes(site: Site, words: tuple[str, ...]) -> list[psutil.Process]:
+def processes(site: Site, words: tuple[str, ...]) -> list[psutil.Process]:
     """The processes in sandboxes whose command has one of the words.
 
     The first process of a sandbox is the embedded AWS's own. What is older than the attack is left

@@ -1,7 +1,8 @@
 """Which fault each failed try is put down to: each fault explains only so many failures.
 
 A failure is explained if its reason matches what the fault excuses, and if it came during the fault
-or soon after. A killed process explains one failure, an API server that is away explains many.
+or soon after. A killed process explains one failure, an API server that is away explains those of
+the tries that were open meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from demo.outcome.airflow_api import Try, TryKey
 from tests.chaos.attack.evidence import Evidence
+from tests.chaos.attack.faults import SILENT, SILENT_S
 from tests.chaos.attack.kinds import BY_NAME
 
 
@@ -30,11 +32,14 @@ def unexplained(evidence: Evidence, failed: Sequence[Try]) -> set[TryKey]:
 def causes_of(evidence: Evidence, failed: Try) -> list[str]:
     """The names of the faults, and of the kinds of tasks, that may have failed a try."""
     reason = evidence.reasons.get(failed.key, "")
-    at_s = evidence.failed_at_s.get(failed.key)
+    at_s, opened_s = (each.get(failed.key) for each in (evidence.failed_at_s, evidence.opened_at_s))
+    after_s = SILENT_S if re.search(SILENT, reason) else 0.0
     found = [
         fault.name
         for fault in evidence.faults
-        if fault.excuses and evidence.was_during(fault, at_s) and re.search(fault.excuses, reason)
+        if fault.excuses
+        and re.search(fault.excuses, reason)
+        and evidence.was_during(fault, at_s, opened_s, after_s)
     ]
     kinds = {BY_NAME[spec.kind] for spec in evidence.plan}
     found += [
@@ -46,7 +51,7 @@ def causes_of(evidence: Evidence, failed: Try) -> list[str]:
 
 
 def _rooms(evidence: Evidence) -> Mapping[str, float]:
-    """How many failures each cause explains."""
+    """How many failures each cause explains: a wide one those of all tries that have met it."""
     rooms: dict[str, float] = {
         fault.name: math.inf if fault.is_wide else count for fault, count in evidence.faults.items()
     }

@@ -12,6 +12,8 @@ from typing import Any
 
 from tests.chaos.attack.kinds import KERNEL
 
+#: A run of so many tasks is long.
+LONG = 1000
 #: What the names of the attacked roles begin with: the harness itself calls as the account's root.
 ATTACKED = "airflow-lambda"
 #: Reasons of a try that is lost with its process.
@@ -22,15 +24,18 @@ LOST = (
 )
 #: Reasons of a try that Lambda or a service did not start.
 NOT_STARTED = r"Lambda gave up|Rate Exceeded|EventAgeExceeded|RetriesExhausted|ReservedFunction"
-#: Reasons of a try from which nothing is heard, because its dead letter or its result is lost.
-SILENT = r"heartbeat|Heartbeat|stuck in queued"
+#: Reasons of a try from which nothing is heard, because its dead letter or its result is lost:
+#: Airflow itself notices that, so many seconds later at most, because it waits for heartbeats.
+SILENT = r"without a heartbeat|heartbeat timeout|stuck in queued"
+SILENT_S = 90.0
 #: Reasons of a try that could not reach Airflow.
-NO_API = r"Execution API|cannot be reached|API server|state mismatch|server error"
+NO_API = r"Execution API|cannot be reached|API server|server error"
 #: Reasons of a try whose time was over while Airflow's client called the API again and again, with
 #: longer and longer waits.
 OUT_OF_TIME = r"stopped [\d.]+ s before the end of"
-#: Reasons of a try while the API, or the database behind it, was away.
-API_AWAY = f"{NO_API}|{OUT_OF_TIME}|{LOST}"
+#: Reasons of a try while the API, or the database behind it, was away: after some heartbeats that
+#: fail, Airflow's supervisor kills the task's process.
+API_AWAY = rf"{NO_API}|{OUT_OF_TIME}|killed by SIG|exit code -?\d+|heartbeat|Heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,18 @@ class Fault:
             fail because of it.
         repeats: Whether a task's code may run again in a try of its own because of it, although it
             ran to its end: Airflow could not be told.
+        after_s: So long after it Airflow may hear of a failure, in seconds: handlers repeat their
+            calls, a message whose receipt was lost is hidden for 20 s, and a task that waited for
+            the API is stopped at its end of time.
         kills: Whether it ends a process, perhaps after the last line of the task's code and before
             Airflow is told.
         copies: Whether it makes a message that no scheduler may claim.
-        is_wide: Whether one of it may fail many tries.
+        keeps: Whether a payload may stay in its bucket because of it.
+        delivers_again: Whether a function gets an event again because of it.
+        is_wide: Whether one of it may fail every try that is open while it lasts.
         is_long: Whether it lasts too long for a run of a few hundred tasks.
+        is_of_targets: Whether it needs the jobs, tasks and MicroVMs that the reference's executor
+            cannot run.
     """
 
     name: str
@@ -65,12 +77,26 @@ class Fault:
     repeats: bool = False
     kills: bool = False
     copies: bool = False
+    keeps: bool = False
+    delivers_again: bool = False
     is_long: bool = False
+    is_of_targets: bool = False
     is_wide: bool = False
+    after_s: float = 45.0
+
+    def is_possible(self, tasks: int, *, reference: bool) -> bool:
+        """Whether a run of so many tasks can have it, of this executor or of the reference's."""
+        return (tasks >= LONG or not self.is_long) and not (reference and self.is_of_targets)
 
 
 def _rule(name: str, does: str, api: str, fault: str, share: float, **more: Any) -> Fault:
-    ours = {key: more.pop(key) for key in ("excuses", "copies", "kills") if key in more}
+    ours: dict[str, Any] = {
+        key: more.pop(key)
+        for key in ("excuses", "copies", "kills", "keeps", "delivers_again")
+        if key in more
+    }
+    service, _, operation = api.partition(":")
+    ours["is_of_targets"] = service in {"batch", "ecs"} or operation.endswith("Microvm")
     rule = {"name": name, "api": api, "fault": fault, "share": share, "by": ATTACKED, **more}
     return Fault(name, does, rule=rule, **ours)
 
@@ -78,12 +104,23 @@ def _rule(name: str, does: str, api: str, fault: str, share: float, **more: Any)
 #: Of each API by itself. Handlers and scheduler meet them alike.
 RULES = (
     _rule(
-        "duplicated events", "Lambda delivers an event twice", "lambda:Invoke", "duplicated", 0.1
+        *(
+            "duplicated events",
+            "Lambda delivers an event twice",
+            "lambda:Invoke",
+            "duplicated",
+            0.1,
+        ),
+        delivers_again=True,
     ),
     _rule("throttled invokes", "429", "lambda:Invoke", "throttle", 0.05),
     _rule("failing invokes", "500", "lambda:Invoke", "error", 0.02),
     _rule("reset invokes", "connection closed", "lambda:Invoke", "reset", 0.02),
-    _rule("lost answers", "taken, answer lost", "lambda:Invoke", "lost_answer", 0.03, copies=True),
+    _rule(
+        *("lost answers", "taken, answer lost", "lambda:Invoke", "lost_answer", 0.03),
+        copies=True,
+        delivers_again=True,
+    ),
     _rule("slow invokes", "answered after 3 s", "lambda:Invoke", "delay", 0.01, delay_s=3),
     _rule("throttled receives", "throttled", "sqs:ReceiveMessage", "throttle", 0.05),
     _rule("failing receives", "500 or 503", "sqs:ReceiveMessage", "error", 0.02),
@@ -123,7 +160,7 @@ RULES = (
     _rule("failing lists of jobs", "500", "batch:ListJobs", "error", 0.1),
     _rule("failing looks at tasks", "500", "ecs:DescribeTasks", "error", 0.1),
     _rule("failing looks at MicroVMs", "500", "lambda:GetMicrovm", "error", 0.1),
-    _rule("failing removals of payloads", "500", "s3:DeleteObject", "error", 0.1),
+    _rule("failing removals of payloads", "500", "s3:DeleteObject", "error", 0.1, keeps=True),
     _rule("failing hand-backs", "500", "sqs:ChangeMessageVisibility", "error", 0.1),
     _rule("hanging receives", "no answer for 5 s", "sqs:ReceiveMessage", "hang", 0.01, delay_s=5),
     _rule(
@@ -131,6 +168,7 @@ RULES = (
         *(0.03,),
         delay_s=6,
         copies=True,
+        delivers_again=True,
     ),
     _rule("failing payloads", "500", "s3:PutObject", "error", 0.1),
     _rule("failing fetches", "500", "s3:GetObject", "error", 0.05),
@@ -219,6 +257,7 @@ TIMED = (
         seconds=2,
         excuses=NOT_STARTED,
         is_wide=True,
+        after_s=30,
     ),
     Fault(
         "deploy",
@@ -245,6 +284,7 @@ TIMED = (
         "Spot interruption",
         "AWS takes back the capacity of what runs",
         action="interrupt_spot",
+        is_of_targets=True,
         times=(0.15, 0.3, 0.45, 0.6),
         excuses=r"asked (this|the) job to stop|asked to stop|Spot|ended without a result",
     ),
@@ -252,6 +292,7 @@ TIMED = (
         "vanished job",
         "the process of a job, task or MicroVM is killed",
         action="kill_job",
+        is_of_targets=True,
         times=(0.25, 0.5, 0.7),
         excuses=LOST,
         kills=True,

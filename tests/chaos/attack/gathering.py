@@ -6,8 +6,10 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,8 @@ from demo.outcome.airflow_api import FINAL, Api, RunsError, Try, TryKey
 from demo.outcome.exercise import log_groups
 from demo.outcome.tries import log_messages
 from demo.screen import Phase
+from tests.chaos.attack import actions
+from tests.chaos.attack.kinds import BY_NAME
 from tests.chaos.attack.site import Attacked, Site, Size
 from tests.support import executor_summary
 from tests.support.executor_summary import ExecutorCounts
@@ -25,9 +29,12 @@ from tests.support.executor_summary import ExecutorCounts
 #: How long what is left may take to vanish, in seconds: a lost result frees its slot when Airflow's
 #: state is looked at, and a message that was handed back is hidden for a while.
 SETTLE_S = 150
+#: How long messages that no scheduler claims may stay, in seconds: each of three schedulers that
+#: share a queue has to note one for itself, and it is hidden for longer and longer between.
+EMPTY_S = 1200
 #: So much more than when it had just started may a scheduler hold: its pools of threads and
-#: connections are bounded, and stay.
-MORE_DESCRIPTORS, MORE_THREADS = 120, 80
+#: connections are bounded, and stay. It held up to 85 descriptors and 19 threads more.
+MORE_DESCRIPTORS, MORE_THREADS = 110, 40
 #: Events of the audit log that say nothing of a failure's cause.
 _ORDINARY = {
     *("queued", "running", "success", "failed", "up_for_retry", "up_for_reschedule", "deferred"),
@@ -36,6 +43,13 @@ _ORDINARY = {
 FEWEST_LOGS = 50
 #: A JSON Web Token with a signature, as every workload has one.
 _TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
+_SESSION_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
+#: The embedded AWS's own key is a common word.
+SHORTEST_SECRET = 16
 _SECRET_SETTINGS = (
     "AIRFLOW__API_AUTH__JWT_SECRET",
     "AIRFLOW__API__SECRET_KEY",
@@ -45,8 +59,8 @@ _SECRET_SETTINGS = (
 
 def wait_until_settled(
     site: Site, unclaimed: int, empty_s: float, phase: Phase
-) -> tuple[list[str], list[str]]:
-    """Wait until nothing is in a slot or in a queue; what is after all, in words.
+) -> tuple[list[str], list[str], dict[str, int]]:
+    """Wait until nothing is in a slot or in a queue.
 
     Args:
         site: Where all DAG runs have ended.
@@ -54,6 +68,10 @@ def wait_until_settled(
             Schedulers delete what none of them claims only after some minutes.
         empty_s: How long to wait until those are gone, too; 0: they may be left.
         phase: Shows what is left.
+
+    Returns:
+        What is in slots, and what is left in queues, in words; by queue, how many messages were
+        left and not waited for.
     """
     few = 0 if empty_s else unclaimed
     deadline_s = time.monotonic() + max(SETTLE_S, empty_s)
@@ -61,10 +79,10 @@ def wait_until_settled(
         in_slots, left = in_slots_of(site), messages_left(site.environment)
         is_little = sum(left.values()) <= few
         if not in_slots and is_little:
-            return [], []
+            return [], [], left
         words = [f"{count} messages in {name}" for name, count in left.items()]
         if time.monotonic() > deadline_s:
-            return in_slots, [] if is_little else words
+            return (in_slots, [], left) if is_little else (in_slots, words, {})
         phase.detail("; ".join([*in_slots, *words]))
         time.sleep(2)
 
@@ -114,7 +132,10 @@ def messages_left(environment: Environment) -> dict[str, int]:
 
 def processes_left(site: Site) -> list[str]:
     """Processes that tasks have left behind, and what schedulers hold more than at first."""
-    found = []
+    found = [
+        f"a job, a task or a MicroVM still runs: {process.pid}"
+        for process in actions.processes(site, actions.JOBS)
+    ]
     for process in site.emulator.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "left-behind" in process.cmdline():
@@ -131,12 +152,33 @@ def processes_left(site: Site) -> list[str]:
     return found
 
 
-def reasons(site: Site, tries: Iterable[Try]) -> tuple[dict[TryKey, str], dict[TryKey, float]]:
+def payloads_left(site: Site, tries: Iterable[Try], not_removed: int) -> list[str]:
+    """Payloads that nobody has removed, if there are more than faults explain.
+
+    Args:
+        site: Where all has settled.
+        tries: One that failed may not have fetched its payload. The bucket's lifecycle removes it.
+        not_removed: So many removals have failed by a fault.
+    """
+    s3, outputs = site.environment.aws.client("s3"), site.environment.outputs
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=outputs["PayloadBucketName"])
+    left = sum(page.get("KeyCount", 0) for page in pages)
+    room = not_removed + sum(
+        each.state in {"failed", "up_for_retry"} and BY_NAME[each.key.task_id].has_payload
+        for each in tries
+    )
+    return [f"{left} payloads in the bucket, of at most {room}"] if left > room else []
+
+
+def reasons(
+    site: Site, tries: Collection[Try]
+) -> tuple[dict[TryKey, str], dict[TryKey, float], list[TryKey]]:
     """Why and when each try failed.
 
     Returns:
-        What Airflow's audit log and the errors in the task's own log say about each try; and the
-        time of the last event, in seconds since the epoch.
+        What Airflow's audit log and the errors in the task's own log say about each try; the time
+        of the last event, in seconds since the epoch; and the tries of which Airflow has nothing
+        but such events, because they failed while they were queued.
     """
     found, at_s = {}, {}
     with Api(site.environment.airflow.url) as api:
@@ -148,7 +190,37 @@ def reasons(site: Site, tries: Iterable[Try]) -> tuple[dict[TryKey, str], dict[T
                     at_s[each.key] = max(when_s for when_s, _ in said)
                 texts = [text for _, text in said] + _errors(_task_log(api, each.key))
                 found[each.key] = "\n".join(texts)
-    return found, at_s
+    unrecorded = sorted(events.keys() & older_without_record(tries))
+    for key in unrecorded:
+        at_s[key] = max(when_s for when_s, _ in events[key])
+        found[key] = "\n".join(text for _, text in events[key])
+    return found, at_s, unrecorded
+
+
+def older_without_record(tries: Collection[Try]) -> set[TryKey]:
+    """The tries before others of which Airflow keeps no record."""
+    known = {each.key for each in tries}
+    older = {replace(k, try_number=n) for k in known for n in range(1, k.try_number)}
+    return older - known
+
+
+def opened(site: Site, keys: Iterable[TryKey]) -> dict[TryKey, float]:
+    """When Airflow has queued each of these tries, in seconds since the epoch, if it says so."""
+    found = {}
+    with Api(site.environment.airflow.url) as api:
+        for key in keys:
+            path = f"/dags/{key.dag_id}/dagRuns/{key.run_id}/taskInstances/{key.task_id}"
+            with contextlib.suppress(RunsError):
+                answer = api.call("GET", f"/api/v2{path}/{key.map_index}/tries/{key.try_number}")
+                if queued := answer["queued_when"]:
+                    found[key] = datetime.fromisoformat(queued).timestamp()
+    return found
+
+
+def airflow_version() -> tuple[int, int]:
+    """The first two numbers of the version of the Airflow that is attacked."""
+    major, minor, *_ = version("apache-airflow-core").split(".")
+    return int(major), int(minor)
 
 
 def secrets_in_logs(site: Site) -> list[str]:
@@ -156,6 +228,7 @@ def secrets_in_logs(site: Site) -> list[str]:
     settings = site.environment.airflow.settings
     password = make_url(settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).password
     secrets = [settings[name] for name in _SECRET_SETTINGS] + [str(password)]
+    secrets += _session_secrets(site)
     found = []
     logs = list(_logs(site.environment))
     if len(logs) < FEWEST_LOGS:
@@ -163,13 +236,26 @@ def secrets_in_logs(site: Site) -> list[str]:
     for where, text in logs:
         if token := _TOKEN.search(text):
             found.append(f"a token in {where}: {token.group(0)[:20]}…")
-        found += [f"a secret of the settings in {where}" for each in secrets if each in text]
+        found += [f"a secret of the run in {where}" for each in secrets if each in text]
     return sorted(set(found))
+
+
+def _session_secrets(site: Site) -> list[str]:
+    """What is secret in the environment variables of the sandboxes that still run.
+
+    An environment that was restored from a snapshot has a token by which it asks for its keys.
+    """
+    found: set[str] = set()
+    for process in site.emulator.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            found |= {environment[name] for name in _SESSION_SECRETS if name in environment}
+    return sorted(each for each in found if len(each) >= SHORTEST_SECRET)
 
 
 def _logs(environment: Environment) -> Iterator[tuple[str, str]]:
     home = environment.home
-    files = [*home.logs.glob("*.log"), *home.task_logs.rglob("*.log"), home.aws / "local-aws.log"]
+    files = [*home.logs.rglob("*"), *home.task_logs.rglob("*"), *home.aws.rglob("*.log")]
     for file in files:
         if file.is_file():
             yield _short(file, home.path), file.read_text(errors="replace")

@@ -52,6 +52,11 @@ class Kind:
         return not self.breaks and not self.raises
 
     @property
+    def has_payload(self) -> bool:
+        """Whether its workload travels through the payload bucket, as that of every job does."""
+        return self.name == "large_workload" or self.is_long
+
+    @property
     def is_long(self) -> bool:
         """Whether it works long enough to be found and interrupted."""
         return self.queue in {"batch", "ecs", "microvm"}

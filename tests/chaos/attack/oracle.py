@@ -48,6 +48,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         *_of_tasks(evidence),
         *_of_tries(evidence),
         *_of_unknown_lines(evidence),
+        *_of_overlaps(evidence),
         *_of_callbacks(evidence),
         *(Violation("stuck", what) for what in evidence.in_slots),
         *(Violation("left", what) for what in evidence.left),
@@ -91,6 +92,11 @@ def _of_tries(evidence: Evidence) -> Iterable[Violation]:
         raised = any(line.event == "raise" for line in lines)
         if is_ours and not raised and _has_failed(each):
             to_explain.append(each)
+    to_explain += [
+        Try(key, "failed", "")
+        for key in evidence.unrecorded
+        if not (BY_NAME[key.task_id].executor or evidence.is_reference)
+    ]
     lone = unexplained(evidence, to_explain)
     for each in to_explain:
         if each.key in lone:
@@ -103,16 +109,19 @@ def _ran_as_older(evidence: Evidence) -> dict[TryKey, int]:
 
     A second delivery of an event may come when its task is already queued for a later try. Before
     Airflow 3.4 all tries have the same id, so that Airflow starts the later one in its place, and
-    has no record of the older one.
+    has no record of the older one. There are no more of them than second deliveries.
     """
+    if evidence.airflow >= (3, 4):
+        return {}
+    room = sum(count for fault, count in evidence.faults.items() if fault.delivers_again)
     ran = {(line.dag_id, line.task_id, line.map_index, line.try_number) for line in evidence.lines}
     known = {each.key for each in evidence.tries}
-    found = {}
-    for key in sorted(known, key=lambda key: key.try_number, reverse=True):
+    found: dict[TryKey, int] = {}
+    for key in sorted(known, key=lambda key: (-key.try_number, key)):
         tries = [replace(key, try_number=number) for number in range(1, key.try_number + 1)]
         said = [each for each in tries if _recorded(each) in ran]
         unknown = [each for each in said if each not in known]
-        if unknown and key not in said:
+        if unknown and key not in said and len(found) < room:
             found[key] = unknown[-1].try_number
             ran.remove(_recorded(unknown[-1]))  # One try ran from it.
     return found
@@ -154,14 +163,17 @@ def _may_be_called_twice(evidence: Evidence, each: Try, at_s: float) -> bool:
 def _may_be_untold(evidence: Evidence, each: Try, end_s: float) -> bool:
     """Whether Airflow may not have been told how the code of a try ended.
 
-    Airflow was away, or the process was killed before it had told Airflow.
+    Airflow was away, or the process was killed before it had told Airflow. A try that ran on after
+    Airflow had its failure is something else.
     """
+    failed_s = evidence.failed_at_s.get(each.key, end_s)
+    if failed_s < end_s:
+        return False
     if any(fault.repeats and evidence.was_during(fault, end_s) for fault in evidence.faults):
         return True
     causes = causes_of(evidence, each)
-    failed_s = evidence.failed_at_s.get(each.key, end_s)
     was_killed = any(fault.kills and fault.name in causes for fault in evidence.faults)
-    return was_killed and end_s <= failed_s <= end_s + DEAD_LETTER_S
+    return was_killed and failed_s <= end_s + DEAD_LETTER_S
 
 
 def _has_failed(each: Try) -> bool:
@@ -218,6 +230,28 @@ def _of_unknown_lines(evidence: Evidence) -> Iterable[Violation]:
         if number not in numbers and not has_left:
             what = f"{dag_id}.{task_id}[{map_index}] try {number} ran, and Airflow does not know it"
             yield Violation("untrue", what)
+
+
+def _of_overlaps(evidence: Evidence) -> Iterable[Violation]:
+    """Code that went on in a try after that of a later try had begun."""
+    by_task: dict[tuple[str, str, int], list[Line]] = defaultdict(list)
+    for line in evidence.lines:
+        # LocalExecutor leaves the try of a paused scheduler to that one, and starts the next.
+        if not BY_NAME[line.task_id].executor:
+            by_task[line.dag_id, line.task_id, line.map_index].append(line)
+    for (dag_id, task_id, map_index), lines in by_task.items():
+        starts = [line for line in lines if line.event == "start"]
+        beside = {
+            (line.try_number, start.try_number)
+            for line in lines
+            for start in starts
+            if line.event != "callback"
+            and line.try_number < start.try_number
+            and line.at_s > start.at_s
+        }
+        for older, later in sorted(beside):
+            what = f"{dag_id}.{task_id}[{map_index}] try {older} ran while try {later} did"
+            yield Violation("twice", what)
 
 
 def _name(key: TryKey) -> str:

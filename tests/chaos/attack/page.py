@@ -6,6 +6,7 @@ The runs of `make chaos` are JSON files in docs/reference/data/, one for each se
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from demo import paths
 from tests.chaos.attack import chart, table
 from tests.chaos.attack.__main__ import FOLDER
-from tests.chaos.attack.faults import FAULTS
+from tests.chaos.attack.faults import FAULTS, Fault
 from tests.chaos.attack.kinds import KINDS, RETRIES
 from tests.chaos.attack.oracle import PROMISES
 
@@ -54,8 +55,11 @@ def _results(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     lines += ["", _row("promise", *(f"violations, {name}" for name in columns))]
     lines.append(_row(*["---"] * (1 + len(columns))))
     for promise, meaning in PROMISES.items():
-        counts = (_violations(runs)[promise] for runs in columns.values())
-        lines.append(_row(meaning, *counts))
+        counts = [(_violations(runs)[promise], runs) for runs in columns.values()]
+        kept = promise == "left"
+        lines.append(
+            _row(meaning, *(table.kept(count, runs) if kept else count for count, runs in counts))
+        )
     return [*lines, "", *_shown(columns.get(_COLUMNS[0], ())), ""]
 
 
@@ -83,13 +87,18 @@ def _faults(columns: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     heads = [f"{what}, {name}" for name in columns for what in ("injected", "violations")]
     lines = [_row("fault", "what it is", *heads), _row(*["---"] * (2 + len(heads)))]
     for fault in FAULTS:
-        counts = [
-            count(runs)[fault.name]
-            for runs in columns.values()
-            for count in (table.counts, table.violations_by_fault)
-        ]
-        lines.append(_row(fault.name, fault.does, *counts))
+        cells = [cell for each in columns.items() for cell in _of_fault(fault, *each)]
+        lines.append(_row(fault.name, fault.does, *cells))
     return ["## What is done to them", "", *lines, ""]
+
+
+def _of_fault(fault: Fault, name: str, runs: Sequence[Mapping[str, Any]]) -> tuple[object, object]:
+    """How often a fault was injected, and its violations; that none of the runs could have it."""
+    count = table.counts(runs)[fault.name]
+    is_reference = name == _COLUMNS[1]
+    if not count and not any(fault.is_possible(r["tasks"], reference=is_reference) for r in runs):
+        return "not tried", "not tried"
+    return count, table.violations_by_fault(runs)[fault.name]
 
 
 def _kinds() -> list[str]:
@@ -117,7 +126,19 @@ def main() -> None:
 
 
 def take(source: Path, destination: Path) -> None:
-    """Replace the runs in a folder by those of another one; other files stay as they are."""
+    """Replace the runs in a folder by those of another one; other files stay as they are.
+
+    Raises:
+        SystemExit: One of them has not done what it should have done, so that it shows nothing.
+    """
+    idle = [
+        f"{file.name}: {what}"
+        for name in chart.FILES
+        for file in sorted(source.glob(f"{name}-*.json"))
+        for what in json.loads(file.read_text()).get("not_done", ())
+    ]
+    if idle:
+        raise SystemExit("\n".join(["These runs are not taken. Not done:", *idle]))
     for name in chart.FILES:
         for file in destination.glob(f"{name}-*.json"):
             file.unlink()

@@ -26,8 +26,6 @@ ASK_EVERY_S, ANSWER_S = 3.0, 5.0
 START_TIMEOUT_S = 300.0
 #: A rule that is expected to hit so often has hit: 1 of 20,000 runs is an exception.
 SURELY = 10
-#: A run of so many tasks is long.
-LONG = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,8 @@ class Settings:
 
     @property
     def chosen(self) -> tuple[Fault, ...]:
-        """The faults without those that last too long for so few tasks."""
-        return tuple(f for f in self.faults if self.tasks >= LONG or not f.is_long)
+        """The faults without those that such a run cannot have."""
+        return tuple(f for f in self.faults if f.is_possible(self.tasks, reference=self.reference))
 
 
 def run(home: paths.Home, settings: Settings, screen: Screen) -> Evidence:
@@ -136,28 +134,37 @@ def _gather(
     happened = {name: injected for name, (_, injected) in counts.items()} | attack.happened
     unclaimed = sum(happened.get(fault.name, 0) for fault in settings.chosen if fault.copies)
     with screen.phase("Waiting until everything has settled") as phase:
-        in_slots, left = gathering.wait_until_settled(here, unclaimed, settings.empty_s, phase)
+        in_slots, left, unchecked = gathering.wait_until_settled(
+            here, unclaimed, settings.empty_s, phase
+        )
     with screen.phase("Reading what Airflow says"):
         with Api(here.environment.airflow.url) as api:
             tries = list(api.tries())
-        reasons, failed_at_s = gathering.reasons(here, tries)
+        reasons, failed_at_s, unrecorded = gathering.reasons(here, tries)
+        opened_at_s = gathering.opened(here, reasons)
     with screen.phase("Looking for secrets and for what is left"):
         secrets = gathering.secrets_in_logs(here)
         left = [*left, *gathering.processes_left(here)]
+        not_removed = sum(happened.get(each.name, 0) for each in settings.chosen if each.keeps)
+        left += gathering.payloads_left(here, tries, not_removed)
     faults = {fault: happened.get(fault.name, 0) for fault in settings.chosen}
     return Evidence(
         plan=specs,
         tries=tries,
+        unrecorded=unrecorded,
         lines=list(here.recorder.lines),
         reasons=reasons,
+        opened_at_s=opened_at_s,
         failed_at_s=failed_at_s,
         faults={fault: count for fault, count in faults.items() if count},
         windows=attack.windows,
         not_done=[*attack.errors, *_not_done(faults, counts)],
         left=left,
+        unchecked=unchecked,
         in_slots=in_slots,
         secrets=secrets,
         is_reference=settings.reference,
+        airflow=gathering.airflow_version(),
     )
 
 

@@ -63,13 +63,27 @@ def kinds(evidence: Evidence) -> Table:
     return table
 
 
-def promises(found: Sequence[Violation]) -> Table:
-    """What was promised, and how often that was broken."""
+def promises(found: Sequence[Violation], run: Mapping[str, Any]) -> Table:
+    """What was promised, and how often that was broken.
+
+    Args:
+        found: The violations of a run.
+        run: As its file has it.
+    """
     table = Table("promise", "what it means", "violations", title="Promises")
     counts = Counter(violation.promise for violation in found)
     for promise, meaning in PROMISES.items():
-        table.add_row(promise, meaning, str(counts[promise]))
+        count = kept(counts[promise], [run]) if promise == "left" else str(counts[promise])
+        table.add_row(promise, meaning, count)
     return table
+
+
+def kept(count: int, runs: Sequence[Mapping[str, Any]]) -> str:
+    """How often something was left in some runs, and how much was not looked at."""
+    if any("unchecked" not in run for run in runs):
+        return f"{count}; the messages that were left were not counted"
+    unchecked = sum(sum(run["unchecked"].values()) for run in runs)
+    return f"{count}; {unchecked} messages were left and not checked" if unchecked else str(count)
 
 
 def lines(found: Sequence[Violation], replay: str) -> list[str]:

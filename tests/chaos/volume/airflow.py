@@ -39,8 +39,9 @@ REMEMBERED_S = 120.0
 QUEUES = {"default": 68, "large": 17, "batch": 8, "ecs": 5, "vm": 2}
 UNKNOWN_QUEUE = "nowhere"
 #: Faults that leave a task queued for good: each by itself; if the sender knows of no send that was
-#: taken; and together with a report that is lost.
-SILENT, UNSENT = {"lost_event", "stalled_job", KILLED}, {"server_error"}
+#: taken, or was killed before any; and together with a report that is lost. Who adopts what was
+#: sent hears of its end.
+SILENT, UNSENT = {"lost_event", "stalled_job"}, {"server_error"}
 UNSTARTED, UNREPORTED = {"expired_event"}, {"lost_result", "malformed_result"}
 
 _ENDED = ("success", "failed")
@@ -263,4 +264,6 @@ def _may_stay_queued(flight: Flight) -> bool:
     """Whether a fault is why a dispatch has not started, and nobody could tell Airflow so."""
     met = flight.met
     was_not_sent = met & UNSENT and not flight.is_answered
-    return bool(met & SILENT or was_not_sent or (met & UNSTARTED and met & UNREPORTED))
+    was_never_sent = KILLED in met and not flight.was_taken
+    is_unreported = met & UNSTARTED and met & UNREPORTED
+    return bool(met & SILENT or was_not_sent or was_never_sent or is_unreported)

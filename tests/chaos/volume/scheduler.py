@@ -278,6 +278,7 @@ class Scheduler:
             "stops": sum(len(watch._stops) for watch in engine.jobs.watches.values()),
             "watched jobs": sum(len(watch._targets) for watch in engine.jobs.watches.values()),
             "places": len(engine.dispatcher._queue._places._functions),
+            "workloads": len(self._flights),
         }
         return {name: count for name, count in counts.items() if count}
 
