@@ -111,10 +111,10 @@ def test_what_was_not_sent_is_given_back_in_any_number(
     """Callbacks and connection tests are no tasks."""
     count = CHUNK + 1
     store(database, **{f"task-{n}": (n, "queued", f"id-{n}") for n in range(count + 1)})
-    unsent: dict[InvocationId, WorkloadKey] = {
-        InvocationId("callback"): CallbackKey(str(uuid.uuid4())),
-        InvocationId("test"): ConnectionTestKey("test"),
-        **{InvocationId(f"id-{n}"): key(n) for n in range(count)},
+    unsent: dict[WorkloadKey, str | None] = {
+        CallbackKey(str(uuid.uuid4())): "callback",
+        ConnectionTestKey("test"): "test",
+        **{key(n): f"id-{n}" for n in range(count)},
     }
     monkeypatch.setattr(airflow_state, "create_session", database.begin)
     assert DatabaseState().give_back(unsent, None) == count

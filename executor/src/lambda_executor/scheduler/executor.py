@@ -20,7 +20,6 @@ from lambda_executor.contract.errors import ConfigError, LambdaExecutorError, Ro
 from lambda_executor.contract.help import help_link
 from lambda_executor.contract.log_lines import about
 from lambda_executor.contract.token_lifetime import token_lifetime_option
-from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core.adoption import invocation_of, is_dispatch_id
 from lambda_executor.core.metrics import Meter
 from lambda_executor.core.outgoing import Outgoing
@@ -163,9 +162,10 @@ class LambdaExecutor(AirflowExecutor):
         engine, self.engine = self.engine, None
         if engine is not None:
             unsent = engine.close(CLOSE_TIMEOUT_S)
-            self._give_back({**unsent, **dict(self._not_taken_over())})
+            pending = {key: id for id, key in unsent.items()}
+            self._give_back({**pending, **dict(self._not_taken_over())})
 
-    def _give_back(self, unsent: Mapping[InvocationId, WorkloadKey]) -> None:
+    def _give_back(self, unsent: Mapping[WorkloadKey, str | None]) -> None:
         """Leave what was not sent to any scheduler; never raises."""
         if not unsent:
             return
@@ -180,11 +180,11 @@ class LambdaExecutor(AirflowExecutor):
         else:
             log.info("Gave %d tasks that were not sent back to Airflow", count)
 
-    def _not_taken_over(self) -> Iterator[tuple[InvocationId, WorkloadKey]]:
-        """Return the tasks in Airflow's queues whose dispatch ids are stored."""
+    def _not_taken_over(self) -> Iterator[tuple[WorkloadKey, str | None]]:
+        """Return the tasks in Airflow's queues, with the dispatch ids that are stored."""
         for workload in self.executor_queues[WorkloadType.EXECUTE_TASK].values():
-            if (task := task_of(workload)) and (id := external_id_of(task)):
-                yield InvocationId(id), self.get_task_key(task)
+            if task := task_of(workload):
+                yield self.get_task_key(task), external_id_of(task)
 
     def _take_over_the_rest(self) -> None:
         """Take over the rest of Airflow's queues, so that it is sent too."""

@@ -144,29 +144,30 @@ class DatabaseState:
         with create_session() as session:
             return _states(session, tasks)
 
-    def give_back(self, unsent: Mapping[InvocationId, WorkloadKey], job_id: object) -> int:
+    def give_back(self, unsent: Mapping[WorkloadKey, str | None], job_id: object) -> int:
         """Make tasks that were not sent *scheduled* again, so that any scheduler queues them.
 
         It is what Airflow does with a task that was queued for too long: the same try goes on. A
         task stays as it is if another scheduler has adopted it, or it is not queued any more.
 
         Args:
-            unsent: The workloads, by their dispatch ids; those that are no tasks stay.
+            unsent: The workloads and their dispatch ids, if they have one; those that are no tasks
+                stay.
             job_id: The scheduler that has queued them.
 
         Returns:
             How many tasks were given back.
         """
         given_back = 0
-        for chunk in in_chunks((id, key) for id, key in unsent.items() if is_task(key)):
+        for chunk in in_chunks(filter(is_task, unsent)):
             # Each chunk is committed: with some thousand tasks, the process may end meanwhile.
             with create_session() as session:
                 changed = session.execute(
                     update(TaskInstance)
-                    .where(rows_of([key for _, key in chunk]))
+                    .where(rows_of(chunk))
                     # Before Airflow 3.2 an id comes into the database with an event.
                     .where(
-                        TaskInstance.external_executor_id.in_([id for id, _ in chunk])
+                        TaskInstance.external_executor_id.in_([unsent[key] for key in chunk])
                         | TaskInstance.external_executor_id.is_(None)
                     )
                     .where(TaskInstance.state == TaskInstanceState.QUEUED)
