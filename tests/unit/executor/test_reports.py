@@ -75,11 +75,12 @@ def test_a_task_that_waits_for_its_next_part_has_not_ended(state: str, expected:
         *((name, Meaning.END) for name in ("queued", "success", "up_for_retry", None)),
     ],
 )
+@pytest.mark.parametrize("reason", ["EventAgeExceeded", "Rate Exceeded."])
 def test_a_letter_about_a_start_means_what_became_of_the_task(
-    state: str | None, expected: Meaning
+    state: str | None, expected: Meaning, reason: str
 ) -> None:
     """While the task runs, another start runs it; otherwise the letter is about the invocation."""
-    assert meaning(DeadLetter(A, "EventAgeExceeded"), state) is expected
+    assert meaning(DeadLetter(A, reason), state) is expected
     about_the_end = DeadLetter(A, "signal: killed")
     expected = Meaning.END if expected is Meaning.DUPLICATE else expected
     assert meaning(about_the_end, state) is expected
@@ -118,6 +119,7 @@ def test_a_duplicate_settles_nothing(ledger: Ledger[str]) -> None:
         ("RequestId: r-1 Error: Runtime exited with error: signal: killed", "killed"),
         ("RequestId: r-1 Error: Runtime exited with error: exit status 1", "crash"),
         ("EventAgeExceeded", "expired"),
+        ("Rate Exceeded.", "no_concurrency"),
         ("something else", "other"),
     ],
 )

@@ -25,6 +25,7 @@ _KINDS = (
     ("EventAgeExceeded", "expired"),
     ("RetriesExhausted", "retries_exhausted"),
     ("concurrency", "no_concurrency"),
+    ("Rate Exceeded.", "no_concurrency"),  # As in a dead letter of a function that is paused.
 )
 
 #: The states of a task that continues in another invocation. A task that was dispatched is
