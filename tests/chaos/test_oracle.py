@@ -218,6 +218,21 @@ def test_code_that_ends_after_its_try_has_failed_was_not_only_untold() -> None:
     assert of(violations(replace(run, failed_at_s={key: ended_s - 1}))) == ["untrue"]
 
 
+def test_a_start_runs_on_if_another_one_of_its_event_was_killed() -> None:
+    """Nothing in a dead letter says which start it is of; one that was never started is another."""
+    killed = "Lambda gave up: RequestId: 1 Error: Runtime exited with error: signal: killed"
+    environments = next(fault for fault in FAULTS if fault.name == "killed environments")
+    run = lost_once(killed, (environments, COPIED), ran_to_its_end=True)
+    ended_s = run.lines[0].at_s
+    (key,) = run.reasons
+    run = replace(run, failed_at_s={key: ended_s - 1})
+    assert violations(run) == []
+    assert of(violations(replace(run, failed_at_s={key: ended_s - 6}))) == ["untrue"]
+    assert of(violations(replace(run, faults={environments: 1}))) == ["untrue"]
+    never_started = {key: "Lambda gave up: Rate Exceeded."}
+    assert of(violations(replace(run, reasons=never_started))) == ["untrue"]
+
+
 def test_a_try_that_runs_beside_its_own_retry_is_found() -> None:
     """Whatever explains its failure."""
     run = lost_once("the Execution API cannot be reached", (AWAY,), ran_to_its_end=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,10 @@ PROMISES = {
 
 #: The longest time from the end of a process until Airflow hears of it, in seconds.
 DEAD_LETTER_S = 15
+#: The reason of a start that was killed, and the longest that another start of the same event may
+#: run on, in seconds: no task works longer in a function.
+KILLED_START = r"Lambda gave up: .*(Runtime exited|Runtime\.ExitError|signal: killed)"
+AT_MOST_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +169,18 @@ def _may_be_untold(evidence: Evidence, each: Try, end_s: float) -> bool:
     """Whether Airflow may not have been told how the code of a try ended.
 
     Airflow was away, or the process was killed before it had told Airflow. A try that ran on after
-    Airflow had its failure is something else.
+    Airflow had its failure is something else, but if its event was there twice: nothing in a dead
+    letter says which of the two starts was killed (docs/reference/reliability.md).
     """
     failed_s = evidence.failed_at_s.get(each.key, end_s)
-    if failed_s < end_s:
-        return False
-    if any(fault.repeats and evidence.was_during(fault, end_s) for fault in evidence.faults):
-        return True
     causes = causes_of(evidence, each)
     was_killed = any(fault.kills and fault.name in causes for fault in evidence.faults)
+    if failed_s < end_s:
+        was_copied = any(fault.delivers_again for fault in evidence.faults)
+        is_dead_letter = re.search(KILLED_START, evidence.reasons.get(each.key, ""))
+        return bool(was_killed and was_copied and is_dead_letter) and end_s < failed_s + AT_MOST_S
+    if any(fault.repeats and evidence.was_during(fault, end_s) for fault in evidence.faults):
+        return True
     return was_killed and failed_s <= end_s + DEAD_LETTER_S
 
 

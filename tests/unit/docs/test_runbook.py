@@ -7,7 +7,7 @@ import pytest
 from tests.e2e import runbook
 
 #: Without an alarm, or of services that the embedded AWS does not have.
-WITHOUT_OUTPUT = {"api-server-unhealthy", "budget", "nothing-is-sent", "tasks-stay-scheduled"}
+WITHOUT_OUTPUT = {"budget", "nothing-is-sent", "tasks-stay-scheduled"}
 
 
 def test_every_alarms_section_has_a_command_and_its_output() -> None:
