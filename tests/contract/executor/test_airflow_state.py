@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from airflow.executors import executor_loader
@@ -125,6 +126,24 @@ def test_what_was_not_sent_is_given_back_in_any_number(
             )
         )
     assert left == f"id-{count}"
+
+
+def test_a_failed_update_keeps_no_other_from_being_given_back(
+    database: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another scheduler may hold some of the rows."""
+    count = 2 * CHUNK + 1
+    store(database, **{f"task-{n}": (n, "queued", f"id-{n}") for n in range(count)})
+    monkeypatch.setattr(
+        airflow_state,
+        "create_session",
+        Mock(side_effect=[database.begin(), RuntimeError("deadlock"), database.begin()]),
+    )
+    unsent: dict[WorkloadKey, str | None] = {key(n): f"id-{n}" for n in range(count)}
+    assert DatabaseState().give_back(unsent, None) == CHUNK + 1
+    assert f"Could not give {CHUNK} unsent tasks back" in caplog.text
 
 
 def callback(database: sessionmaker[Session], state: str, **data: str) -> CallbackKey:

@@ -162,7 +162,7 @@ class Site:
 def site(airflow_tables: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """AWS and Airflow's table; the time to send what is pending is over at once."""
     drain = Engine.drain
-    monkeypatch.setattr(Engine, "drain", lambda engine, _, settle_s: drain(engine, 0, settle_s))
+    monkeypatch.setattr(Engine, "drain", lambda engine, _: drain(engine, 0))
     # Airflow's own commits at the end, too.
     monkeypatch.setattr(airflow_state, "create_session", airflow_tables.begin)
     site = Site(airflow_tables)
@@ -185,6 +185,18 @@ def test_what_was_not_sent_is_given_back(site: Site, where: str) -> None:
     ending.executor.end()
     assert site.given_back() == {f"{where} full {number}" for number in range(100)}
     assert site.adopt() == ({f"{where} taken 0", f"{where} lost 0"}, set())
+
+
+def test_what_was_not_sent_is_given_back_before_the_wait_for_results(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In that wait other schedulers adopt what counts as sent."""
+    ending = site.start(ENDING)
+    site.hand_over(ending, "ecs full", 1)
+    given_back: list[set[str]] = []
+    monkeypatch.setattr(Engine, "settle", lambda *_: given_back.append(site.given_back()))
+    ending.executor.end()
+    assert given_back == [{"ecs full 0"}]
 
 
 @pytest.mark.parametrize("where", ["ecs", "function"])
@@ -244,5 +256,5 @@ def test_a_scheduler_ends_without_its_database(
     with monkeypatch.context() as patch:
         patch.setattr(airflow_state, "create_session", refuse)
         ending.executor.end()
-    assert "Could not give 2 unsent workloads back to Airflow" in caplog.text
+    assert "Could not give 2 unsent tasks back to Airflow" in caplog.text
     assert site.adopt() == ({"ecs full 0", "ecs full 1"}, set())

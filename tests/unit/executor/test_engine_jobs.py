@@ -631,7 +631,7 @@ def test_a_scheduler_that_ends_stops_no_job_and_another_adopts_it(
     """The heir hears its result, from the queue of the scheduler that has ended."""
     caplog.set_level(logging.INFO)
     id = running(scheduler)
-    scheduler.engine.drain(0, 0)
+    scheduler.engine.drain(0)
     scheduler.engine.close(0)
     assert "1 invocations stay in flight" in caplog.text
     assert aws.jobs[Service.BATCH].stops == []
@@ -658,7 +658,32 @@ def test_an_ending_scheduler_knows_what_was_not_sent(aws: Aws, scheduler: JobSch
         dispatcher._record(*one)
     scheduler.queue("job")
     scheduler.queue("function", "default")
-    assert set(scheduler.engine.close(0).values()) == {"refused", "job", "function"}
+    assert set(scheduler.engine.stop_sending(0).values()) == {"refused", "job", "function"}
+
+
+def test_an_interrupted_step_loses_no_outcome(
+    scheduler: JobScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's handler of SIGTERM raises SystemExit wherever its scheduler is."""
+    dispatcher = scheduler.engine.jobs.dispatchers[Service.BATCH]
+    for name in ("first", "second", "third"):
+        scheduler.queue(name)
+        one = scheduler.begin(dispatcher, 1)
+        assert one is not None
+        dispatcher._record(*one)
+    sent, seen = scheduler.engine.ledger.sent, []
+
+    def interrupted(id: InvocationId) -> None:
+        seen.append(id)
+        if len(seen) == 2:
+            raise SystemExit
+        sent(id)
+
+    monkeypatch.setattr(scheduler.engine.ledger, "sent", interrupted)
+    with pytest.raises(SystemExit):
+        scheduler.engine.step()
+    assert scheduler.engine.stop_sending(0) == {}
+    assert scheduler.engine.ledger.count(State.IN_FLIGHT) == 3
 
 
 def test_an_adopted_job_that_dies_has_failed(aws: Aws, scheduler: JobScheduler) -> None:

@@ -328,6 +328,21 @@ def test_a_slow_answer_has_the_newest_page_and_says_that_it_is_not_all() -> None
     assert shown == ["line 2", "line 3"]
 
 
+def test_the_log_of_a_crashed_task_stays_whatever_its_environment_runs_next() -> None:
+    """The newest lines are those of other tasks, and not shown."""
+    service = JobService()
+    service.answer("FilterLogEvents", events=events(started("ours")))
+    others = [{"event": "theirs", "invocation_id": "other"}] * 10_000
+    for number in range(2):
+        service.answer("GetLogEvents", events=events(*others), nextBackwardToken=f"{number}")
+    first = events(started("ours"), "said", "and more", "START RequestId: 2", started("other"))
+    service.answer("GetLogEvents", events=first, nextForwardToken="f")
+    service.answer("GetLogEvents", events=[], nextForwardToken="f")
+    _, lines = log_of(service).read(TASK)
+    shown = [json.loads(each)["event"] for each in lines]
+    assert shown == ["invocation started", "said", "and more"]
+
+
 def test_a_log_that_fits_is_shown_whole() -> None:
     """Nothing is said to be left out, whether it has one page or several, or an empty one."""
     service = JobService()

@@ -80,9 +80,9 @@ class World:
     now_s: float = 0.0
 
     @classmethod
-    def of(cls, answers: Answers, *pushed: Dispatch, api: Api = ECS) -> World:
+    def of(cls, answers: Answers, *pushed: Dispatch, api: Api = ECS, seed: int = 0) -> World:
         """A queue with launches that were submitted at second 0."""
-        uniform = random.Random(0).uniform
+        uniform = random.Random(seed).uniform
         queue = DispatchQueue(2, most_under_way=50, api=api, uniform=uniform)
         world = cls(queue, answers)
         world.push(*pushed)
@@ -299,6 +299,27 @@ def test_what_becomes_urgent_while_others_wait_leaves_first() -> None:
     world.push(launch("urgent", priority=1))
     world.run(90)
     assert world.taken().index("urgent") <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_place_that_becomes_free_goes_to_the_most_urgent(seed: int) -> None:
+    """One after the other becomes free, and less urgent launches keep coming."""
+    free_s = 120.0
+
+    def one_a_minute(_: Dispatch, now_s: float) -> LambdaExecutorError | None:
+        nonlocal free_s
+        if now_s < free_s:
+            return FULL
+        free_s += 60
+        return None
+
+    world = World.of(one_a_minute, *launches(60), seed=seed)
+    world.run(30)
+    world.push(launch("urgent", priority=10))
+    for number in range(50):
+        world.run(42 + 12 * number)
+        world.push(launch(f"later-{number}"))
+    assert world.taken().index("urgent") < 4
 
 
 def test_a_launch_that_is_refused_or_revoked_leaves_its_turn_to_the_next() -> None:

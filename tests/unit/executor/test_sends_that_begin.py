@@ -154,7 +154,7 @@ def test_an_error_before_the_send_delays_and_fails_nothing(
     function.error = CredentialsError("none")
     dispatcher.submit([dispatch("a")])
     assert dispatcher.drain(0.2) == 1
-    assert dispatcher.outcomes() == []
+    assert list(dispatcher.outcomes()) == []
 
 
 def test_a_payload_that_is_stored_holds_up_nothing(
@@ -244,7 +244,7 @@ def test_the_end_does_not_wait_for_what_has_not_begun(
         ended(ThrottledError("429"))
     closing.join(10)
     assert not closing.is_alive()
-    assert (len(function.begun), dispatcher.outcomes()) == (8, [])
+    assert (len(function.begun), list(dispatcher.outcomes())) == (8, [])
 
 
 def test_the_end_waits_no_longer_than_it_may(function: Beginning, dispatcher: Dispatcher) -> None:
@@ -252,4 +252,4 @@ def test_the_end_waits_no_longer_than_it_may(function: Beginning, dispatcher: Di
     dispatcher.submit([dispatch("a")])
     function.wait_until(1)
     dispatcher.close(0.1)
-    assert dispatcher.outcomes() == []
+    assert list(dispatcher.outcomes()) == []

@@ -54,8 +54,9 @@ class Backlog:
     """The invocations that wait for one target.
 
     Once AWS has had no room for one, a single send at a time finds out whether it has again, less
-    and less often. They take turns in that, the most urgent first, because there may be room for
-    a smaller one. When one is taken, all may leave, in the order that they had.
+    and less often. Every second try is of the most urgent one. In the others all take turns,
+    because there may be room for a smaller one. When one is taken, all may leave, in the order that
+    they had.
 
     Args:
         target: The name of the target.
@@ -73,6 +74,7 @@ class Backlog:
         self._gate = Gate(uniform)
         self._ready: list[Waiting] = []
         self._had_turn: list[Waiting] = []
+        self._is_turn = False
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._had_turn)
@@ -85,7 +87,8 @@ class Backlog:
     def push(self, waiting: Waiting, *, had_turn: bool = False) -> None:
         """Add one; behind all others, if there was no room for it in its turn."""
         if had_turn:
-            self._had_turn.append(waiting)
+            heapq.heappush(self._had_turn, waiting)
+            self._is_turn = not self._is_turn
         else:
             heapq.heappush(self._ready, waiting)
 
@@ -93,6 +96,8 @@ class Backlog:
         """Return the one that leaves next; there must be one."""
         if not self._ready:
             self._begin_turns()
+        elif self._had_turn and not self._is_turn and self._had_turn[0] < self._ready[0]:
+            heapq.heappush(self._ready, heapq.heappop(self._had_turn))
         return self._ready[0]
 
     def pop(self) -> Waiting:
@@ -104,6 +109,7 @@ class Backlog:
     def drop(self, ids: Collection[InvocationId]) -> None:
         """Drop those that are not live any more."""
         self._had_turn = [waiting for waiting in self._had_turn if waiting.dispatch.id not in ids]
+        heapq.heapify(self._had_turn)
         kept = [waiting for waiting in self._ready if waiting.dispatch.id not in ids]
         if len(kept) < len(self._ready):
             heapq.heapify(kept)

@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -106,9 +106,14 @@ class Dispatcher:
                 self._queue.push(dispatch, now_s)
             self._sendable.notify()
 
-    def outcomes(self) -> list[Outcome]:
-        """Return the outcomes since the last call."""
-        return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield the outcomes since the last call; each stays until the next one is asked for.
+
+        So none is lost when their taking is interrupted, as by Airflow's handler of SIGTERM.
+        """
+        for _ in range(len(self._outcomes)):
+            yield self._outcomes[0]
+            self._outcomes.popleft()
 
     def untaken(self) -> int:
         """Return how many outcomes `outcomes` would return now."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -153,30 +153,46 @@ class Engine(Generic[Key]):
             self.close(0)
             raise
 
-    def drain(self, send_s: float, settle_s: float) -> None:
-        """Send pending invocations, then wait for those in flight to settle.
-
-        Args:
-            send_s: The most seconds for the sends.
-            settle_s: The most seconds to wait after that; the rest stays in flight.
-        """
+    def drain(self, send_s: float) -> None:
+        """Send pending invocations, for at most so many seconds."""
         ends_s = self._clock() + send_s
         unsent = self.dispatcher.drain(send_s)
         unsent += self.jobs.drain(max(0.0, ends_s - self._clock()))
         if unsent:
             log.warning("%d accepted workloads could not be sent before the end", unsent)
-        deadline_s = self._clock() + settle_s
+
+    def stop_sending(self, timeout_s: float) -> dict[InvocationId, Key]:
+        """End the threads that send; what is under way gets `timeout_s` seconds.
+
+        Returns:
+            The accepted workloads that AWS certainly has not taken. They are forgotten here.
+        """
+        self.limits.close()
+        ends_s = self._clock() + timeout_s
+        self.dispatcher.close(timeout_s)
+        self.jobs.stop_launching(max(0.0, ends_s - self._clock()))
+        # An answer that comes at this moment makes an outcome first, so it is in one of the two.
+        maybe_taken = self.dispatcher.maybe_taken() | self.jobs.maybe_taken()
+        for outcome in self._outcomes():
+            if isinstance(outcome, Sent | InDoubt):  # What was refused is unsent, too.
+                self._take_outcome(outcome)
+        pending = self.ledger.pending().items()
+        unsent = {id: key for id, key in pending if id not in maybe_taken}
+        for key in unsent.values():
+            self.ledger.revoke(key)
+        return unsent
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait for those in flight to settle, for at most so many seconds; the rest stays."""
+        deadline_s = self._clock() + timeout_s
         while len(self.ledger) and self._clock() < deadline_s:
             self._take()
             time.sleep(min(1.0, max(0.0, deadline_s - self._clock())))
 
-    def close(self, timeout_s: float) -> dict[InvocationId, Key]:
+    def close(self, timeout_s: float) -> None:
         """End the threads; sends and deletes under way get `timeout_s` seconds.
 
         The next scheduler adopts what is in flight, so no job is stopped.
-
-        Returns:
-            The accepted workloads that AWS certainly has not taken.
         """
         # An event is acknowledged one loop after it was taken. There is no next loop, and nothing
         # here shows whether the last one was committed.
@@ -185,21 +201,9 @@ class Engine(Generic[Key]):
         self.reconciler.close(0)
         self.dispatcher.close(timeout_s)
         self.jobs.close(timeout_s)
-        unsent = self._unsent()
-        if in_flight := len(self.ledger) - len(unsent):
-            log.info("%d invocations stay in flight", in_flight)
+        if len(self.ledger):
+            log.info("%d invocations stay in flight", len(self.ledger))
         self.listeners.close(timeout_s)
-        return unsent
-
-    def _unsent(self) -> dict[InvocationId, Key]:
-        """Return what no thread sends any more, and AWS has not taken: what was refused, too."""
-        maybe_taken = self.dispatcher.maybe_taken() | self.jobs.maybe_taken()
-        # An answer that comes at this moment makes an outcome first, so it is in one of the two.
-        for outcome in (*self.dispatcher.outcomes(), *self.jobs.outcomes()):
-            if isinstance(outcome, Sent | InDoubt):
-                maybe_taken.add(outcome.id)
-        pending = self.ledger.pending()
-        return {id: key for id, key in pending.items() if id not in maybe_taken}
 
     # ---- on the scheduler's thread ----
 
@@ -316,8 +320,12 @@ class Engine(Generic[Key]):
 
     # ---- one step ----
 
+    def _outcomes(self) -> Iterator[Outcome]:
+        yield from self.dispatcher.outcomes()
+        yield from self.jobs.outcomes()
+
     def _take(self) -> None:
-        for outcome in (*self.dispatcher.outcomes(), *self.jobs.outcomes()):
+        for outcome in self._outcomes():
             self._take_outcome(outcome)
         self._arrivals.take(
             [(poller, one) for poller in self.listeners for one in poller.arrivals()]

@@ -6,7 +6,7 @@ So a service that throttles or cannot be reached delays neither functions nor an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from lambda_executor.contract.wire import InvocationId
 from lambda_executor.core import apis
@@ -90,6 +90,12 @@ class Jobs:
             for dispatcher in self.dispatchers.values()
         )
 
+    def stop_launching(self, timeout_s: float) -> None:
+        """End the threads that launch; what is under way gets `timeout_s` seconds."""
+        ends_s = self._clock() + timeout_s
+        for dispatcher in self.dispatchers.values():
+            dispatcher.close(max(0.0, ends_s - self._clock()))
+
     def close(self, timeout_s: float) -> None:
         """End the threads, and no job; launches and stops under way get `timeout_s` seconds."""
         ends_s = self._clock() + timeout_s
@@ -120,10 +126,10 @@ class Jobs:
         every = self.dispatchers.values()
         return sum(dispatcher.unsettled() + dispatcher.untaken() for dispatcher in every)
 
-    def outcomes(self) -> list[Outcome]:
-        """Return the outcomes since the last call."""
-        every = self.dispatchers.values()
-        return [outcome for dispatcher in every for outcome in dispatcher.outcomes()]
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield the outcomes since the last call; each stays until the next one is asked for."""
+        for dispatcher in self.dispatchers.values():
+            yield from dispatcher.outcomes()
 
     def maybe_taken(self) -> set[InvocationId]:
         """Return the invocations without an outcome that are being launched, or are in doubt."""

@@ -10,7 +10,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.utils.state import TaskInstanceState
@@ -150,7 +150,10 @@ class LambdaExecutor(AirflowExecutor):
         """Send pending invocations, wait up to `end_wait_timeout` for results, and stop."""
         if self.engine is not None:
             self._take_over_the_rest()
-            self.engine.drain(CLOSE_TIMEOUT_S, self._end_wait_timeout_s)
+            self.engine.drain(CLOSE_TIMEOUT_S)
+            # Before the wait, in which other schedulers adopt what counts as sent.
+            self._give_back(self.engine)
+            self.engine.settle(self._end_wait_timeout_s)
             self.terminate()
 
     def terminate(self) -> None:
@@ -161,30 +164,20 @@ class LambdaExecutor(AirflowExecutor):
         """
         engine, self.engine = self.engine, None
         if engine is not None:
-            unsent = engine.close(CLOSE_TIMEOUT_S)
-            pending = {key: id for id, key in unsent.items()}
-            self._give_back({**pending, **dict(self._not_taken_over())})
+            self._give_back(engine)
+            engine.close(CLOSE_TIMEOUT_S)
 
-    def _give_back(self, unsent: Mapping[WorkloadKey, str | None]) -> None:
-        """Leave what was not sent to any scheduler; never raises."""
-        if not unsent:
-            return
-        try:
-            count = DatabaseState().give_back(unsent, self.job_id)
-        except Exception:
-            log.exception(
-                "Could not give %d unsent workloads back to Airflow: another scheduler adopts the "
-                "tasks, and Airflow queues them again after [scheduler] task_queued_timeout",
-                len(unsent),
-            )
-        else:
+    def _give_back(self, engine: Engine[WorkloadKey]) -> None:
+        """Send nothing more, and leave what was not sent to any scheduler; never raises."""
+        unsent: dict[WorkloadKey, str | None] = {
+            key: id for id, key in engine.stop_sending(CLOSE_TIMEOUT_S).items()
+        }
+        queue = self.executor_queues[WorkloadType.EXECUTE_TASK]
+        for task in filter(None, map(task_of, queue.values())):
+            unsent[self.get_task_key(task)] = external_id_of(task)
+        queue.clear()
+        if count := DatabaseState().give_back(unsent, self.job_id):
             log.info("Gave %d tasks that were not sent back to Airflow", count)
-
-    def _not_taken_over(self) -> Iterator[tuple[WorkloadKey, str | None]]:
-        """Return the tasks in Airflow's queues, with the dispatch ids that are stored."""
-        for workload in self.executor_queues[WorkloadType.EXECUTE_TASK].values():
-            if task := task_of(workload):
-                yield self.get_task_key(task), external_id_of(task)
 
     def _take_over_the_rest(self) -> None:
         """Take over the rest of Airflow's queues, so that it is sent too."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from lambda_executor.aws import Clients, JobInspection, LogGroup, LogLine, Patience, ask_about
@@ -118,7 +118,11 @@ class LiveLog:
         where = f"CloudWatch log group {group.name}, log stream {start.stream}"
         newest = self._newest(group, start)
         lines = list(of_invocation(id, newest))
-        if start not in newest:
+        if not lines:  # It has crashed, and what the environment ran since then fills the answer.
+            until_s = self._clock() + BUDGET_S
+            oldest = group.read(start.stream, since_ms=start.at_ms, until_s=until_s)
+            lines = list(islice(of_invocation(id, oldest), MAX_LINES))
+        elif start not in newest:
             left_out = replace(start, text=f"Lines are left out here; all of them are in {where}")
             lines = [*of_invocation(id, [start]), left_out, *lines]
         return [where], [presented(line) for line in lines]

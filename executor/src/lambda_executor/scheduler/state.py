@@ -5,6 +5,7 @@ Every question opens its own session, because the reconciler asks from a thread 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -49,6 +50,9 @@ LONGEST_RUN_S = LONGEST_TIMEOUT_S + 60
 _WAITING = frozenset(
     {TaskInstanceState.QUEUED, TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
 )
+
+
+log = logging.getLogger(__name__)
 
 
 class DatabaseState:
@@ -148,7 +152,8 @@ class DatabaseState:
         """Make tasks that were not sent *scheduled* again, so that any scheduler queues them.
 
         It is what Airflow does with a task that was queued for too long: the same try goes on. A
-        task stays as it is if another scheduler has adopted it, or it is not queued any more.
+        task stays as it is if another scheduler has adopted it, or it is not queued any more. What
+        cannot be stored is logged.
 
         Args:
             unsent: The workloads and their dispatch ids, if they have one; those that are no tasks
@@ -160,28 +165,35 @@ class DatabaseState:
         """
         given_back = 0
         for chunk in in_chunks(filter(is_task, unsent)):
-            # Each chunk is committed: with some thousand tasks, the process may end meanwhile.
-            with create_session() as session:
-                changed = session.execute(
-                    update(TaskInstance)
-                    .where(rows_of(chunk))
-                    # Before Airflow 3.2 an id comes into the database with an event.
-                    .where(
-                        TaskInstance.external_executor_id.in_([unsent[key] for key in chunk])
-                        | TaskInstance.external_executor_id.is_(None)
-                    )
-                    .where(TaskInstance.state == TaskInstanceState.QUEUED)
-                    .where(TaskInstance.queued_by_job_id == job_id)
-                    .values(
-                        state=TaskInstanceState.SCHEDULED,
-                        scheduled_dttm=datetime.now(tz=UTC),
-                        queued_dttm=None,
-                        queued_by_job_id=None,
-                        external_executor_id=None,
-                    )
-                    .execution_options(synchronize_session=False)
+            give_back = (
+                update(TaskInstance)
+                .where(rows_of(chunk))
+                # Before Airflow 3.2 an id comes into the database with an event.
+                .where(
+                    TaskInstance.external_executor_id.in_([unsent[key] for key in chunk])
+                    | TaskInstance.external_executor_id.is_(None)
                 )
-                given_back += cast("Any", changed).rowcount
+                .where(TaskInstance.state == TaskInstanceState.QUEUED)
+                .where(TaskInstance.queued_by_job_id == job_id)
+                .values(
+                    state=TaskInstanceState.SCHEDULED,
+                    scheduled_dttm=datetime.now(tz=UTC),
+                    queued_dttm=None,
+                    queued_by_job_id=None,
+                    external_executor_id=None,
+                )
+                .execution_options(synchronize_session=False)
+            )
+            # Each chunk is committed: with some thousand tasks, the process may end meanwhile.
+            try:
+                with create_session() as session:
+                    given_back += cast("Any", session.execute(give_back)).rowcount
+            except Exception:
+                log.exception(
+                    "Could not give %d unsent tasks back to Airflow: another scheduler adopts "
+                    "them, and Airflow queues them again after [scheduler] task_queued_timeout",
+                    len(chunk),
+                )
         return given_back
 
 
