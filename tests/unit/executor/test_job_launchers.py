@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import botocore.exceptions as botocore_errors
@@ -43,6 +44,13 @@ def service() -> JobService:
 def batch(service: JobService) -> BatchJobs:
     """A launcher on it."""
     return BatchJobs(service.clients())
+
+
+def start(service: JobService, launcher: BatchJobs, ids: Iterable[InvocationId]) -> None:
+    """Start a job of Batch for each invocation; its id there is the dispatch id, too."""
+    for id in ids:
+        service.answer("SubmitJob", jobId=id, jobName=id)
+        launcher.launch(BATCH, id, EVENT, {})
 
 
 def ecs(service: JobService) -> EcsTasks:
@@ -172,10 +180,9 @@ def test_a_job_that_was_submitted_here_is_not_looked_for(service: JobService) ->
 def test_known_jobs_are_described_when_others_cannot_be_looked_for(service: JobService) -> None:
     """One call that fails does not hide the ends of all the others."""
     launcher = batch(service)
-    service.answer("SubmitJob", jobId="j1", jobName=ID)
-    launcher.launch(BATCH, ID, EVENT, {})
+    start(service, launcher, [ID])
     service.refuse("ListJobs", "TooManyRequestsException", "Rate exceeded", 429)
-    service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": "FAILED"}))
+    service.answer("DescribeJobs", **jobs({"jobId": ID, "status": "FAILED"}))
     assert set(launcher.ended(BATCH, [OTHER, ID])) == {ID}
     with pytest.raises(ThrottledError):
         launcher.ended(BATCH, [OTHER])
@@ -185,9 +192,7 @@ def test_a_look_that_is_throttled_keeps_what_it_has_found(service: JobService) -
     """The next look begins where it ended, and an end that was found counts in each look."""
     launcher = batch(service)
     ids = [InvocationId(f"{n:036}") for n in range(250)]
-    for id in ids:
-        service.answer("SubmitJob", jobId=id, jobName=id)
-        launcher.launch(BATCH, id, EVENT, {})
+    start(service, launcher, ids)
     first, second, third = ids[:100], ids[100:200], ids[200:]
     service.answer("DescribeJobs", **jobs({"jobId": first[0], "status": "FAILED"}))
     service.answer("DescribeJobs", **jobs({"jobId": second[0], "status": "FAILED"}))
@@ -205,8 +210,7 @@ def test_a_look_that_is_throttled_keeps_what_it_has_found(service: JobService) -
 def test_a_look_without_any_answer_is_an_error(service: JobService) -> None:
     """So that it is no look in which nothing had ended."""
     launcher = batch(service)
-    service.answer("SubmitJob", jobId="j1", jobName=ID)
-    launcher.launch(BATCH, ID, EVENT, {})
+    start(service, launcher, [ID])
     service.refuse("DescribeJobs", "TooManyRequestsException", "Rate exceeded", 429)
     with pytest.raises(ThrottledError):
         launcher.ended(BATCH, [ID])
@@ -216,9 +220,7 @@ def test_of_two_jobs_one_that_was_not_described_may_run(service: JobService) -> 
     """The end of the other one is not yet the invocation's."""
     launcher = batch(service)
     others = [InvocationId(f"{n:036}") for n in range(99)]
-    for id in others:
-        service.answer("SubmitJob", jobId=id, jobName=id)
-        launcher.launch(BATCH, id, EVENT, {})
+    start(service, launcher, others)
     service.answer("ListJobs", **listed("j1", "j2"))
     service.answer("DescribeJobs", **jobs({"jobId": "j1", "status": "FAILED"}))
     service.refuse("DescribeJobs", "TooManyRequestsException", "Rate exceeded", 429)

@@ -183,7 +183,7 @@ class Dispatcher:
     def drain(self, timeout_s: float) -> int:
         """Send everything, whether it can start or not; return how many have no outcome in time.
 
-        What was not sent waits until another scheduler has started.
+        What was not sent can be given back then.
         """
         with self._settled:
             self._queue.lift_limits()

@@ -79,8 +79,10 @@ class Jobs:
 
     def start(self) -> None:
         """Start the threads."""
-        for part in self._parts():
-            part.start()
+        for dispatcher in self.dispatchers.values():
+            dispatcher.start()
+        for watch in self.watches.values():
+            watch.start()
 
     def drain(self, timeout_s: float) -> int:
         """Launch everything; return how many have no outcome in time."""
@@ -99,12 +101,9 @@ class Jobs:
     def close(self, timeout_s: float) -> None:
         """End the threads, and no job; launches and stops under way get `timeout_s` seconds."""
         ends_s = self._clock() + timeout_s
-        for part in self._parts():  # A launch that was revoked meanwhile is stopped after it.
-            part.close(max(0.0, ends_s - self._clock()))
-
-    def _parts(self) -> Iterable[Dispatcher | JobWatch]:
-        yield from self.dispatchers.values()
-        yield from self.watches.values()
+        self.stop_launching(timeout_s)
+        for watch in self.watches.values():  # A launch that was revoked meanwhile is stopped.
+            watch.close(max(0.0, ends_s - self._clock()))
 
     # ---- launches ----
 
